@@ -1,0 +1,124 @@
+"""Settings as frozen dataclasses: checked where they are made, saved beside the weights they led to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from autorec_cli.errors import UsageError
+
+VARIANTS = ("item", "user")
+HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
+OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
+CENTERS = ("none", "global", "item", "user", "both")
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "item": {"regularization": 200.0, "center": "none", "learning_rate": 0.01, "batch_size": 512, "epochs": 100},
+    "user": {"regularization": 200.0, "center": "both", "learning_rate": 0.01, "batch_size": 512, "epochs": 100},
+}
+"""What is used where the caller says nothing, by variant. How they were chosen: docs/evaluation.md."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides what a model becomes, apart from the data.
+
+    Attributes:
+        variant: "item" (one example per item, the paper's I-AutoRec) or "user".
+        hidden_sizes: Units of each hidden layer, from input to output.
+        hidden_activation: The paper's g.
+        output_activation: The paper's f; "sigmoid" is stretched to the range of the training targets.
+        regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * squared weights, with ratings
+            measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
+        center: Which damped means are subtracted from the ratings and added back to the predictions.
+        learning_rate: Adam's step at the start; it falls to 0 along half a cosine over `epochs`.
+        batch_size: Examples (rows) per step.
+        epochs: Passes over the examples at most.
+        patience: Epochs without a better validation RMSE after which choosing stops; 0 never stops early.
+        refit: Whether the final model is fitted on train and valid together once `epochs` is chosen.
+        seed: Seeds initial weights and the order of examples.
+
+    Raises:
+        UsageError: a value is outside its range; the message names the flag.
+    """
+
+    variant: str
+    hidden_sizes: tuple[int, ...]
+    hidden_activation: str
+    output_activation: str
+    regularization: float
+    center: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    patience: int
+    refit: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        _require_choice("--variant", self.variant, VARIANTS)
+        _require_choice("--hidden-activation", self.hidden_activation, HIDDEN_ACTIVATIONS)
+        _require_choice("--output-activation", self.output_activation, OUTPUT_ACTIVATIONS)
+        _require_choice("--center", self.center, CENTERS)
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise UsageError(f"--hidden-size must be one or more whole numbers from 1, not {self.hidden_sizes}")
+        _require_range("--regularization", self.regularization, minimum=0)
+        _require_range("--learning-rate", self.learning_rate, minimum=0, exclusive=True)
+        _require_range("--batch-size", self.batch_size, minimum=1)
+        _require_range("--epochs", self.epochs, minimum=1)
+        _require_range("--patience", self.patience, minimum=0)
+        _require_range("--seed", self.seed, minimum=0)
+
+    def to_document(self) -> dict[str, Any]:
+        """The settings as JSON types."""
+        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> TrainSettings:
+        """The inverse of `to_document`.
+
+        Raises:
+            KeyError: a setting is missing.
+        """
+        values = {field.name: document[field.name] for field in fields(cls)}
+        return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
+
+
+def settings_for(variant: str, **given: object) -> TrainSettings:
+    """Settings of `variant`: those in `given` that are not None, defaults for the others."""
+    _require_choice("--variant", variant, VARIANTS)
+    values: dict[str, Any] = {
+        "hidden_sizes": (500,),
+        "hidden_activation": "sigmoid",
+        "output_activation": "identity",
+        "patience": 10,
+        "refit": True,
+        "seed": 0,
+        **DEFAULTS[variant],
+    }
+    values.update({name: value for name, value in given.items() if value is not None})
+    return TrainSettings(variant=variant, **values)
+
+
+def parse_hidden_sizes(text: str) -> tuple[int, ...]:
+    """Read `500` or `500,250,500`.
+
+    Raises:
+        UsageError: it is not a comma list of whole numbers.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--hidden-size must be a number or a comma list such as 500,250,500, not {text!r}") from None
+
+
+def _require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{flag} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _require_range(flag: str, value: float, minimum: float, exclusive: bool = False) -> None:
+    if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
+        raise UsageError(f"{flag} must be a number {'above' if exclusive else 'from'} {minimum}, not {value}")
