@@ -1,0 +1,176 @@
+"""The prepared dataset: a directory that scipy and polars open without this package.
+
+train.npz valid.npz test.npz   scipy.sparse CSR, n_users x n_items, float32; a stored 0 is a rating of 0
+users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, title (items, if known)
+dataset.json                   format version, sources, columns found, rating scale, split, seed, counts, fingerprint
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli.errors import ArtifactError
+from autorec_cli.files import replace_folder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT_VERSION = 1
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Ratings split into three disjoint parts, with the ids of their rows and columns.
+
+    Attributes:
+        train, valid, test: CSR matrices of one shape (n_users, n_items), float32, indices sorted, no duplicates.
+            Every stored cell is a rating, zeros included; what is not stored was not rated.
+        users, items: One row per matrix row (column) in index order: `index`, `id` (string), `n_ratings`,
+            `n_train_ratings`, and for items `title` where titles were given.
+        rating_scale: Lowest and highest rating of the training part.
+        info: What else `dataset.json` holds: sources, columns, split, seed, counts.
+    """
+
+    train: sparse.csr_array
+    valid: sparse.csr_array
+    test: sparse.csr_array
+    users: pl.DataFrame
+    items: pl.DataFrame
+    rating_scale: tuple[float, float]
+    info: dict[str, Any]
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the matrices."""
+        return int(self.train.shape[0])
+
+    @property
+    def n_items(self) -> int:
+        """Columns of the matrices."""
+        return int(self.train.shape[1])
+
+    def part(self, name: str) -> sparse.csr_array:
+        """The matrix called "train", "valid" or "test"."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of shapes, sparsity patterns, ratings and ids: equal exactly when the data is equal."""
+        digest = hashlib.sha256(repr(self.train.shape).encode())
+        for name in PARTS:
+            matrix = self.part(name)
+            for array in (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data):
+                digest.update(array.tobytes())
+        for table in (self.users, self.items):
+            for identifier in table["id"]:
+                digest.update(identifier.encode() + b"\0")
+        return digest.hexdigest()
+
+
+def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
+    """The union of two disjoint parts of one dataset.
+
+    Adding with `+` would drop cells whose rating is 0: the sparsity pattern is kept apart from the values here.
+    """
+    rows = np.concatenate([row_indices(first), row_indices(second)])
+    columns = np.concatenate([first.indices, second.indices])
+    values = np.concatenate([first.data, second.data])
+    union = sparse.csr_array((values, (rows, columns)), shape=first.shape)
+    union.sort_indices()
+    return union
+
+
+def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """The row of every stored cell, (nnz,) int32, in storage order."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+
+
+def save(dataset: Dataset, path: Path) -> None:
+    """Write `dataset` as the directory `path`, whole or not at all; an older one there is replaced."""
+    with replace_folder(path) as folder:
+        for name in PARTS:
+            sparse.save_npz(folder / f"{name}.npz", dataset.part(name), compressed=False)
+        dataset.users.write_parquet(folder / "users.parquet")
+        dataset.items.write_parquet(folder / "items.parquet")
+        document = {
+            "format_version": FORMAT_VERSION,
+            "fingerprint": dataset.fingerprint(),
+            "n_users": dataset.n_users,
+            "n_items": dataset.n_items,
+            "rating_scale": list(dataset.rating_scale),
+            **dataset.info,
+        }
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> Dataset:
+    """Read the directory `path` as written by `save`.
+
+    Raises:
+        ArtifactError: it is not a prepared dataset, is damaged, or has a format this version does not know.
+    """
+    import polars as pl
+
+    document = read_document(path)
+    try:
+        matrices = {name: sparse.csr_array(sparse.load_npz(path / f"{name}.npz")) for name in PARTS}
+        users = pl.read_parquet(path / "users.parquet")
+        items = pl.read_parquet(path / "items.parquet")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`") from error
+    own = ("format_version", "fingerprint", "n_users", "n_items", "rating_scale")
+    low, high = document["rating_scale"]
+    dataset = Dataset(
+        **matrices,
+        users=users,
+        items=items,
+        rating_scale=(float(low), float(high)),
+        info={key: value for key, value in document.items() if key not in own},
+    )
+    _check_consistent(dataset, document, path)
+    return dataset
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The contents of `path`/dataset.json.
+
+    Raises:
+        ArtifactError: there is none, it is not JSON, or its format version is unknown.
+    """
+    if not path.exists():
+        raise ArtifactError(f"there is no dataset {path}; make one with `autorec prepare RATINGS -o {path}`")
+    file = path / "dataset.json"
+    if not file.is_file():
+        raise ArtifactError(
+            f"{path} is not a prepared dataset: it has no dataset.json; make one with `autorec prepare`"
+        )
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        version = document["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{file} cannot be read ({error}); make the dataset again with `autorec prepare`"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"the dataset {path} has format version {version}, this program knows {FORMAT_VERSION}; "
+            "upgrade autorec-cli or make the dataset again with `autorec prepare`"
+        )
+    return dict(document)
+
+
+def _check_consistent(dataset: Dataset, document: dict[str, Any], path: Path) -> None:
+    shape = (len(dataset.users), len(dataset.items))
+    if any(dataset.part(name).shape != shape for name in PARTS) or dataset.fingerprint() != document["fingerprint"]:
+        raise ArtifactError(
+            f"the dataset {path} is damaged: its files do not belong together; make it again with `autorec prepare`"
+        )
