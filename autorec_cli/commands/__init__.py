@@ -1,0 +1,1 @@
+"""The commands: each an options function for Typer and a plain function that any program can call."""

@@ -1,0 +1,403 @@
+"""`autorec prepare`: raw files of ratings -> a prepared dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autorec_cli.console import say, show_facts, warn
+from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.files import require_parent
+from autorec_cli.ingest.options import DUPLICATES, ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.splitting import SPLITS, TEST, TRAIN, VALID, SplitSettings
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+    from scipy import sparse
+
+    from autorec_cli.dataset import Dataset
+    from autorec_cli.ingest.detection import Layout
+    from autorec_cli.ingest.matrix import Ratings
+    from autorec_cli.ingest.table import RatingsTable, SourceFacts
+    from autorec_cli.splitting import Labels
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec prepare ratings.csv -o data
+
+autorec prepare 'part-*.csv.gz' -o data --titles movies.csv --split temporal
+
+zcat ratings.tsv.gz | autorec prepare - -o data --columns user=1,item=2,rating=4 --on-error skip
+
+autorec prepare u1.base --test-file u1.test -o data --format json
+"""
+
+ON_ERROR = ("fail", "skip")
+FORMATS = ("table", "json")
+DATASET_FILES = {"train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", "dataset.json"}
+DEFAULT_TEST = 0.1
+
+
+def prepare_command(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The dataset directory to write.")],
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between fields: , ; | :: tab blanks.", show_default="detected")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            help="Columns by name or number from 1: user=..,item=..,rating=..,timestamp=.. (timestamp=none: unused).",
+            show_default="detected",
+        ),
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The first line is a rating.", show_default="detected")
+    ] = False,
+    encoding: Annotated[str, typer.Option(help="Encoding of the text, such as latin-1 or cp1252.")] = "utf-8",
+    on_error: Annotated[
+        str, typer.Option(help="At a bad row: fail, or skip it and count it. At a leak by --test-file: the same.")
+    ] = "fail",
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help=f"Of several ratings of one user and item keep: {', '.join(DUPLICATES)} "
+            "(last and first by timestamp, else by order)."
+        ),
+    ] = "last",
+    min_user_ratings: Annotated[int, typer.Option(min=1, help="Drop users with fewer ratings.")] = 1,
+    min_item_ratings: Annotated[int, typer.Option(min=1, help="Drop items with fewer ratings.")] = 1,
+    titles: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Ids and titles of items, for readable lists.", show_default="none"),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(help=f"What is held out: {', '.join(SPLITS)}.", autocompletion=lambda: list(SPLITS)),
+    ] = "random",
+    test: Annotated[
+        float | None,
+        typer.Option(help="Share of the ratings to test on.", show_default=f"{DEFAULT_TEST}; with --test-file none"),
+    ] = None,
+    valid: Annotated[float, typer.Option(help="Share of what test leaves, to choose settings on.")] = 0.1,
+    test_file: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Ratings that are the test part; may be repeated.", show_default="none"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    rating_scale: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Ends of the rating scale.", show_default="those of the training part"),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="Summary: table on stderr, or json on stdout as well.")
+    ] = "table",
+    force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False,
+) -> None:
+    """Turn files of ratings into a dataset: ids, sparse matrices, and a split into train, valid and test."""
+    _check_choice("--on-error", on_error, ON_ERROR)
+    _check_choice("--format", format, FORMATS)
+    if test_file and test:
+        raise UsageError("--test and --test-file contradict each other: the file is the test part; give one of them")
+    settings = PrepareSettings(
+        read=ReadOptions(
+            delimiter=parse_delimiter(delimiter),
+            columns=parse_columns(columns),
+            has_header=False if no_header else None,
+            encoding=encoding,
+            skip_bad_rows=on_error == "skip",
+        ),
+        split=SplitSettings(split, 0.0 if test_file else DEFAULT_TEST if test is None else test, valid, seed),
+        duplicates=duplicates,
+        min_user_ratings=min_user_ratings,
+        min_item_ratings=min_item_ratings,
+        rating_scale=parse_rating_scale(rating_scale),
+    )
+    facts = prepare(sources, output, settings, titles=titles, test_files=test_file or (), force=force)
+    show_facts("dataset", _readable(facts))
+    say(f"next: autorec train {output} -o item.model")
+    if format == "json":
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What decides how ratings become a dataset, apart from the files.
+
+    Attributes:
+        read: How sources are read.
+        split: What is held out.
+        duplicates: Which of several ratings of one pair stays.
+        min_user_ratings, min_item_ratings: Users and items with fewer are dropped.
+        rating_scale: Lowest and highest rating possible; None for those of the training part.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    duplicates: str = "last"
+    min_user_ratings: int = 1
+    min_item_ratings: int = 1
+    rating_scale: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("--duplicates", self.duplicates, DUPLICATES)
+
+
+def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"{flag} {value} is not one of {', '.join(choices)}")
+
+
+def parse_rating_scale(text: str | None) -> tuple[float, float] | None:
+    """The two numbers of `--rating-scale LOW,HIGH`.
+
+    Raises:
+        UsageError: they are not two numbers, the lower one first.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high < float("inf"):
+        raise UsageError(f"--rating-scale {text} is not LOW,HIGH with LOW below HIGH, such as 1,5")
+    return low, high
+
+
+def prepare(
+    sources: Sequence[str],
+    output: Path,
+    settings: PrepareSettings,
+    *,
+    titles: str | None = None,
+    test_files: Sequence[str] = (),
+    force: bool = False,
+) -> dict[str, Any]:
+    """Read `sources` and write the dataset `output`, telling on stderr how they were understood.
+
+    Returns:
+        What the summary says, by the names that `--format json` uses.
+
+    Raises:
+        UsageError: `output` cannot be written, or options contradict each other.
+        InputDataError: a source cannot be used.
+    """
+    from autorec_cli import dataset
+
+    check_output(output, force)
+    item_titles = _read_titles(titles, settings.read.encoding)
+    prepared = _build(sources, test_files, settings, item_titles)
+    dataset.save(prepared, output)
+    _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
+    return _facts(prepared, output)
+
+
+def _build(
+    sources: Sequence[str], test_files: Sequence[str], settings: PrepareSettings, titles: pl.DataFrame | None
+) -> Dataset:
+    """Everything between the sources and the dataset; what it needs on the way is freed when it returns."""
+    from autorec_cli.ingest.matrix import build_ratings, check_usable, keep_frequent
+    from autorec_cli.ingest.table import read_ratings
+    from autorec_cli.splitting import split
+
+    table = read_ratings(sources, settings.read, test_files, announce=_announce)
+    ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
+    ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
+    check_usable(ratings)
+    labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test)
+    ratings = replace(ratings, timestamps=None)
+    return make_dataset(ratings, labels, table, settings, titles)
+
+
+def check_output(output: Path, force: bool) -> None:
+    """Check that `output` may be written: it is new, an empty folder, or with `force` a dataset and nothing else.
+
+    Raises:
+        UsageError: it may not.
+    """
+    require_parent(output)
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise UsageError(f"{output} is a file; give another name for the dataset directory")
+    found = {path.name for path in output.iterdir()}
+    if not found:
+        return
+    if not found <= DATASET_FILES or "dataset.json" not in found:
+        raise UsageError(f"{output} holds other things than a prepared dataset and is left alone; give another name")
+    if not force:
+        raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
+
+
+def _announce(name: str, layout: Layout) -> None:
+    say(f"{name}: {layout.describe()}")
+
+
+def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
+    from autorec_cli.ingest.titles import read_titles
+
+    if name is None:
+        return None
+    titles, used = read_titles(name, encoding)
+    say(f"{name}: {len(titles):,} titles, {used}")
+    return titles
+
+
+def make_dataset(
+    ratings: Ratings,
+    labels: Labels,
+    table: RatingsTable,
+    settings: PrepareSettings,
+    titles: pl.DataFrame | None = None,
+) -> Dataset:
+    """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
+
+    Raises:
+        InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
+    """
+    import numpy as np
+
+    from autorec_cli.dataset import Dataset
+    from autorec_cli.ingest.matrix import count_values
+    from autorec_cli.ingest.titles import titles_of
+    from autorec_cli.splitting import take_cells
+
+    matrix = ratings.matrix
+    train, valid, test = (take_cells(matrix, labels == part) for part in (TRAIN, VALID, TEST))
+    n_users, n_items = matrix.shape
+    users = _side(ratings.user_ids, np.diff(matrix.indptr), np.diff(train.indptr))
+    item_counts = (count_values(part.indices, n_items) for part in (matrix, train))
+    items = _side(ratings.item_ids, *item_counts)
+    if titles is not None:
+        items = items.with_columns(titles_of(ratings.item_ids, titles))
+    counts = {
+        "n_ratings": int(matrix.nnz),
+        "n_train": int(train.nnz),
+        "n_valid": int(valid.nnz),
+        "n_test": int(test.nnz),
+        "n_rows": table.n_ratings + table.n_skipped,
+        "n_skipped": table.n_skipped,
+        "n_duplicates": ratings.n_duplicates,
+        "n_leaked": ratings.n_leaked,
+        "n_dropped": ratings.n_dropped,
+    }
+    info = {
+        "density": matrix.nnz / (n_users * n_items),
+        "counts": counts,
+        "split": {**asdict(settings.split), "test_given": ratings.is_test is not None},
+        "duplicates": settings.duplicates,
+        "min_user_ratings": settings.min_user_ratings,
+        "min_item_ratings": settings.min_item_ratings,
+        "sources": [_source_info(source) for source in table.sources],
+    }
+    return Dataset(train, valid, test, users, items, _rating_scale(train, matrix, settings.rating_scale), info)
+
+
+def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame(
+        {
+            "index": pl.Series(range(len(ids)), dtype=pl.UInt32),
+            "id": ids,
+            "n_ratings": pl.Series(n_ratings).cast(pl.UInt32),
+            "n_train_ratings": pl.Series(n_train_ratings).cast(pl.UInt32),
+        }
+    )
+
+
+def _source_info(source: SourceFacts) -> dict[str, Any]:
+    return {
+        "path": source.name,
+        "bytes": source.n_bytes,
+        "sha256": source.sha256,
+        "delimiter": source.layout.delimiter_name(),
+        "header": source.layout.header is not None,
+        "columns": source.layout.column_choices(),
+        "n_ratings": source.n_ratings,
+        "n_skipped": source.n_skipped,
+        "part": "test" if source.is_test else None,
+    }
+
+
+def _rating_scale(
+    train: sparse.csr_array, matrix: sparse.csr_array, given: tuple[float, float] | None
+) -> tuple[float, float]:
+    if not train.nnz:
+        raise InputDataError(
+            f"no training rating is left of {matrix.nnz}; use smaller --test and --valid or more ratings"
+        )
+    if given is None:
+        low, high = float(train.data.min()), float(train.data.max())
+        if low == high:
+            raise InputDataError(
+                f"all {train.nnz} training ratings are {low:g} after the split; "
+                "use smaller --test and --valid or another --seed"
+            )
+        return low, high
+    low, high = float(matrix.data.min()), float(matrix.data.max())
+    if low < given[0] or high > given[1]:
+        raise InputDataError(
+            f"ratings go from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"
+        )
+    return given
+
+
+def _warn_about_empty_parts(prepared: Dataset, split: SplitSettings, given_test: bool) -> None:
+    if split.strategy == "none":
+        return
+    for part, share in (("test", 0.0 if given_test else split.test), ("valid", split.valid)):
+        if share and not prepared.part(part).nnz:
+            warn(f"the {part} part is empty: a share of {share:g} held out nothing from these ratings")
+
+
+def _facts(prepared: Dataset, output: Path) -> dict[str, Any]:
+    low, high = prepared.rating_scale
+    return {
+        "output": str(output),
+        "n_users": prepared.n_users,
+        "n_items": prepared.n_items,
+        **prepared.info["counts"],
+        "density": prepared.info["density"],
+        "rating_scale": [low, high],
+        "split": prepared.info["split"]["strategy"],
+        "test_given": prepared.info["split"]["test_given"],
+        "seed": prepared.info["split"]["seed"],
+    }
+
+
+def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    low, high = facts["rating_scale"]
+    parts = [f"{facts[f'n_{part}']:,} {part}" for part in ("train", "valid", "test")]
+    how = f"{facts['split']}, test given" if facts["test_given"] else facts["split"]
+    rows = [
+        ("users", f"{facts['n_users']:,}"),
+        ("items", f"{facts['n_items']:,}"),
+        ("ratings", f"{facts['n_ratings']:,}"),
+        ("density", f"{facts['density']:.4%}"),
+        ("rating scale", f"{low:g} to {high:g}"),
+        ("duplicates", f"{facts['n_duplicates']:,}"),
+        ("skipped rows", f"{facts['n_skipped']:,}"),
+        (f"split ({how})", ", ".join(parts)),
+        ("output", facts["output"]),
+    ]
+    if facts["n_dropped"]:
+        rows.insert(6, ("dropped by minimum counts", f"{facts['n_dropped']:,}"))
+    if facts["n_leaked"]:
+        rows.insert(6, ("left out of training, being in the test file", f"{facts['n_leaked']:,}"))
+    return rows

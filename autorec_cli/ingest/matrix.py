@@ -1,0 +1,349 @@
+"""The table of ratings becomes one sparse matrix: cells in row order, duplicates resolved, minimum counts kept.
+
+Nothing here adds, multiplies or compares ratings of different cells, so zeros and negative ratings are cells like any
+other. scipy's own conversion from coordinates would sum duplicates; it is only used to count and order.
+
+Memory: the table holds 12 bytes a rating, 16 with timestamps. Its columns are moved one by one and freed on the way, so
+that the peak is 4 bytes above that, and the matrix with its timestamps (8 or 12) is what stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.ingest.columns import GrowingColumn
+from autorec_cli.ingest.options import DUPLICATES, ReadOptions
+from autorec_cli.ingest.table import RatingsTable, read_ratings
+
+SLICE = 1 << 20  # ratings handled at once where a step needs scratch memory
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Every rating once, as a matrix.
+
+    Attributes:
+        matrix: CSR (n_users, n_items) float32, indices sorted, no duplicates; every stored cell is a rating.
+        user_ids, item_ids: Ids of rows and columns, String.
+        timestamps: Of every stored cell, in its order, int32 or float64; None without timestamps.
+        is_test: Whether a stored cell comes from a source of the test part; None if there was none.
+        n_duplicates: Ratings that gave way to another one of the same user and item.
+        n_leaked: Ratings left out of training because the test part has the same user and item.
+        n_dropped: Ratings of users and items with too few of them.
+    """
+
+    matrix: sparse.csr_array
+    user_ids: pl.Series
+    item_ids: pl.Series
+    timestamps: NDArray[np.generic] | None = None
+    is_test: NDArray[np.bool_] | None = None
+    n_duplicates: int = 0
+    n_leaked: int = 0
+    n_dropped: int = 0
+
+
+def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: bool = False) -> Ratings:
+    """Turn `table` into a matrix; its columns are emptied on the way.
+
+    Args:
+        table: Ratings of all sources.
+        duplicates: Which of several ratings of one user and item stays: "last" or "first" by timestamp, then by order
+            in the sources; "mean"; or "error".
+        skip_leaks: Whether a training rating gives way to a test rating of the same user and item, instead of raising.
+
+    Raises:
+        InputDataError: "error" was asked for and there are duplicates, or training and test ratings share a pair.
+        UsageError: `duplicates` is unknown.
+    """
+    if duplicates not in DUPLICATES:
+        raise UsageError(f"--duplicates {duplicates} is not one of {', '.join(DUPLICATES)}")
+    n_train = table.n_ratings - table.n_given_test
+    shape = (len(table.user_ids), len(table.item_ids))
+    needs_positions = duplicates == "error" or bool(table.n_given_test)
+    indptr, columns = _group_by_user(table, shape[0], needs_positions)
+    _sort_rows(indptr, columns, shape[1])
+    positions = columns.pop("position", None)
+    is_test = None if positions is None or not table.n_given_test else positions >= n_train
+    same = _same_cell_as_before(indptr, columns["item"])
+    n_duplicates = n_leaked = 0
+    if same.any():
+        keep, n_duplicates, n_leaked = _resolve(
+            same, indptr, columns, is_test, positions, table, duplicates, skip_leaks
+        )
+        indptr = _n_before(keep, indptr)
+        columns = {name: column[keep] for name, column in columns.items()}
+        is_test = None if is_test is None else is_test[keep]
+    matrix = sparse.csr_array((columns["rating"], columns["item"], indptr), shape=shape)
+    matrix.has_canonical_format = True
+    timestamps = columns.get("timestamp")
+    return Ratings(matrix, table.user_ids, table.item_ids, timestamps, is_test, n_duplicates, n_leaked)
+
+
+def _group_by_user(
+    table: RatingsTable, n_users: int, needs_positions: bool
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    """Row pointers, and the columns "item", "rating", ... in row order, within a row in the order of the sources."""
+    indptr, target = _places(_joined(table.user_indexes), n_users)
+    columns = {"item": _moved(table.item_indexes, target), "rating": _moved(table.ratings, target)}
+    if len(table.timestamps):
+        columns["timestamp"] = _moved(table.timestamps, target)
+    if needs_positions:
+        positions = np.arange(len(columns["item"]), dtype=indptr.dtype)
+        if target is not None:
+            columns["position"] = np.empty_like(positions)
+            columns["position"][target] = positions
+        else:
+            columns["position"] = positions
+    return indptr, columns
+
+
+def _places(users: NDArray[np.int32], n_users: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Row pointers, and the place of every rating in row order; None if they are in row order already.
+
+    A stable counting sort, slice by slice; the places are written over `users`.
+    """
+    counts = count_values(users, n_users)
+    pointer_type = np.int32 if len(users) < np.iinfo(np.int32).max else np.int64
+    indptr: NDArray[Any] = np.concatenate([[0], np.cumsum(counts)]).astype(pointer_type)
+    if all(np.all(users[part][1:] >= users[part][:-1]) for part in _slices(len(users), 0, overlap=1)):
+        return indptr, None  # most published sets are in order of user
+    target = users.astype(pointer_type, copy=False)
+    free = indptr[:-1].copy()
+    for part in _slices(len(target), n_users):
+        order, in_part = _by_user(target[part], n_users)
+        starts = np.concatenate([[0], np.cumsum(in_part)[:-1]])
+        target[part][order] = np.arange(len(order)) + np.repeat(free - starts, in_part)
+        free += in_part.astype(pointer_type)
+    return indptr, target
+
+
+def _joined(column: GrowingColumn) -> NDArray[Any]:
+    """The column as one array; it is emptied on the way."""
+    joined = np.empty(len(column), dtype=column.dtype)
+    start = 0
+    for segment in column.take():
+        joined[start : start + len(segment)] = segment
+        start += len(segment)
+    return joined
+
+
+def _moved(column: GrowingColumn, target: NDArray[Any] | None) -> NDArray[Any]:
+    """The column as one array, element i of it at `target[i]`; it is emptied on the way."""
+    if target is None:
+        return _joined(column)
+    moved = np.empty(len(target), dtype=column.dtype)
+    start = 0
+    for segment in column.take():
+        moved[target[start : start + len(segment)]] = segment
+        start += len(segment)
+    return moved
+
+
+def _slices(length: int, least: int, overlap: int = 0) -> Iterator[slice]:
+    """Slices long enough that work in proportion to `least`, done once a slice, does not weigh."""
+    step = max(SLICE, least)
+    for start in range(0, length, step):
+        yield slice(start, min(start + step + overlap, length))
+
+
+def _by_user(users: NDArray[Any], n_users: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Positions in order of user, ties in order of position; and the number of ratings of every user."""
+    positions = np.arange(len(users), dtype=np.int32)
+    cells = sparse.coo_array((positions, (users, positions)), shape=(n_users, len(users)))
+    cells.has_canonical_format = True  # a position comes once: there is nothing to sum
+    return cells.tocsr().indices, np.bincount(users, minlength=n_users)
+
+
+def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:
+    """How often each of 0 to n_values - 1 is in `values`, (n_values,); by slices, as bincount copies to int64."""
+    counts = np.zeros(n_values, dtype=np.int64)
+    for part in _slices(len(values), n_values):
+        counts += np.bincount(values[part], minlength=n_values)
+    return counts
+
+
+def _sort_rows(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_items: int) -> None:
+    """Sort the cells of every row by item, equal items in the order they have; in place, some rows at a time."""
+    n_users = len(indptr) - 1
+    step = max(SLICE, n_items)
+    row = 0
+    while row < n_users:
+        stop = max(row + 1, int(np.searchsorted(indptr, indptr[row] + step, side="right")) - 1)
+        part = slice(int(indptr[row]), int(indptr[stop]))
+        items = columns["item"][part]
+        pointers = (indptr[row : stop + 1] - indptr[row]).astype(np.int32 if len(items) < 2**31 else np.int64)
+        cells = sparse.csr_array((np.arange(len(items), dtype=pointers.dtype), items, pointers), (stop - row, n_items))
+        order = cells.tocsc().tocsr().data  # two counting sorts, each of them stable
+        for column in columns.values():
+            column[part] = column[part][order]
+        row = stop
+
+
+def _same_cell_as_before(indptr: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
+    """For every cell, whether the one before it has the same user and item."""
+    same = np.zeros(len(items), dtype=bool)
+    np.equal(items[1:], items[:-1], out=same[1:])
+    same[indptr[:-1][np.diff(indptr) > 0]] = False
+    return same
+
+
+def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
+    """The row pointers of the cells that are kept."""
+    before = np.zeros(len(keep) + 1, dtype=indptr.dtype)
+    np.cumsum(keep, out=before[1:])
+    pointers: NDArray[Any] = before[indptr]
+    return pointers
+
+
+def _resolve(
+    same: NDArray[np.bool_],
+    indptr: NDArray[Any],
+    columns: dict[str, NDArray[Any]],
+    is_test: NDArray[np.bool_] | None,
+    positions: NDArray[Any] | None,
+    table: RatingsTable,
+    duplicates: str,
+    skip_leaks: bool,
+) -> tuple[NDArray[np.bool_], int, int]:
+    """Which cells stay, how many were duplicates, and how many would have leaked; "mean" changes ratings in place."""
+    in_group = same.copy()
+    in_group[:-1] |= same[1:]
+    cells = np.flatnonzero(in_group)
+    groups = pl.DataFrame(
+        {
+            "cell": cells,
+            "pair": np.cumsum(~same[cells]),
+            "rating": columns["rating"][cells],
+            "timestamp": columns["timestamp"][cells] if "timestamp" in columns else np.zeros(len(cells), dtype=np.int8),
+            "is_test": is_test[cells] if is_test is not None else np.zeros(len(cells), dtype=bool),
+            "position": positions[cells] if positions is not None else cells,
+        }
+    )
+    leaking = pl.col("is_test").any().over("pair") & ~pl.col("is_test")
+    leaks = groups.filter(leaking)
+    if leaks.height and not skip_leaks:
+        _refuse_leak(groups, leaks, indptr, columns["item"], table)
+    groups = groups.filter(~leaking)
+    repeated = groups.filter(pl.len().over("pair", "is_test") > 1)
+    if duplicates == "error" and repeated.height:
+        _refuse_duplicate(repeated, indptr, columns["item"], table)
+    # Order within a pair is by time, then by order in the sources, which is the order of cells.
+    sides = groups.sort("timestamp", "cell", maintain_order=True).group_by("pair", "is_test", maintain_order=True)
+    chosen = sides.agg(
+        pl.col("cell").first() if duplicates == "first" else pl.col("cell").last(),
+        pl.col("rating").cast(pl.Float64).mean(),
+    )
+    kept = chosen["cell"].to_numpy()
+    if duplicates == "mean":
+        columns["rating"][kept] = chosen["rating"].to_numpy()
+    keep = ~in_group
+    keep[kept] = True
+    return keep, groups.height - chosen.height, leaks.height
+
+
+def _pair_name(cell: int, indptr: NDArray[Any], items: NDArray[Any], table: RatingsTable) -> str:
+    user = int(np.searchsorted(indptr, cell, side="right")) - 1
+    return f"user {table.user_ids[user]!r} and item {table.item_ids[int(items[cell])]!r}"
+
+
+def _refuse_duplicate(repeated: pl.DataFrame, indptr: NDArray[Any], items: NDArray[Any], table: RatingsTable) -> None:
+    """Name the pair whose second rating comes first in the sources."""
+    ordered = repeated.sort("position")
+    second = ordered.filter(pl.col("position").cum_count().over("pair", "is_test") == 2).row(0, named=True)
+    first = ordered.filter(pl.col("pair") == second["pair"]).row(0, named=True)
+    pair = _pair_name(second["cell"], indptr, items, table)
+    names = list(dict.fromkeys([table.source_of(first["position"]), table.source_of(second["position"])]))
+    where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
+    raise InputDataError(f"{pair} come {where}; remove one rating or choose with --duplicates last, first or mean")
+
+
+def _refuse_leak(
+    groups: pl.DataFrame, leaks: pl.DataFrame, indptr: NDArray[Any], items: NDArray[Any], table: RatingsTable
+) -> None:
+    first = leaks.sort("position").row(0, named=True)
+    test = groups.filter((pl.col("pair") == first["pair"]) & pl.col("is_test")).sort("position").row(0, named=True)
+    pair = _pair_name(first["cell"], indptr, items, table)
+    raise InputDataError(
+        f"{pair} come in {table.source_of(first['position'])} and in the test file "
+        f"{table.source_of(test['position'])}; remove the training rating or use --on-error skip"
+    )
+
+
+def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings: int = 1) -> Ratings:
+    """Drop users and items with too few ratings, again and again until all have enough (the k-core).
+
+    Raises:
+        InputDataError: nothing is left.
+    """
+    if min_user_ratings <= 1 and min_item_ratings <= 1:
+        return ratings
+    n_before = int(ratings.matrix.nnz)
+    while ratings.matrix.nnz:
+        n_items = ratings.matrix.shape[1]
+        user_counts = np.diff(ratings.matrix.indptr)
+        item_counts = count_values(ratings.matrix.indices, n_items)
+        users, items = user_counts >= max(min_user_ratings, 1), item_counts >= max(min_item_ratings, 1)
+        if users.all() and items.all():
+            return replace(ratings, n_dropped=n_before - ratings.matrix.nnz)
+        ratings = _select(ratings, users, items)
+    raise InputDataError(
+        f"no rating is left with --min-user-ratings {min_user_ratings} and --min-item-ratings {min_item_ratings}; "
+        "use smaller numbers"
+    )
+
+
+def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
+    """The ratings of the chosen users and items, numbered again in the same order."""
+    matrix = ratings.matrix
+    keep = np.repeat(users, np.diff(matrix.indptr)) & items[matrix.indices]
+    counts = np.diff(_n_before(keep, matrix.indptr))
+    indptr = np.concatenate([[0], np.cumsum(counts[users])]).astype(matrix.indptr.dtype)
+    new_index = (np.cumsum(items) - 1).astype(matrix.indices.dtype)
+    shape = (int(users.sum()), int(items.sum()))
+    selected = sparse.csr_array((matrix.data[keep], new_index[matrix.indices[keep]], indptr), shape=shape)
+    selected.has_canonical_format = True
+    return replace(
+        ratings,
+        matrix=selected,
+        user_ids=ratings.user_ids.filter(pl.Series(users)),
+        item_ids=ratings.item_ids.filter(pl.Series(items)),
+        timestamps=None if ratings.timestamps is None else ratings.timestamps[keep],
+        is_test=None if ratings.is_test is None else ratings.is_test[keep],
+    )
+
+
+def check_usable(ratings: Ratings) -> None:
+    """Check that there is something to learn.
+
+    Raises:
+        InputDataError: there is one user, one item, or one value only.
+    """
+    n_users, n_items = ratings.matrix.shape
+    for count, what in ((n_users, "user"), (n_items, "item")):
+        if count < 2:
+            raise InputDataError(f"the ratings have a single {what}; a recommender needs at least two")
+    values = ratings.matrix.data
+    if values.min() == values.max():
+        raise InputDataError(
+            f"all {len(values)} ratings are {values[0]:g}; there is nothing to learn from equal ratings"
+        )
+
+
+def read_user_items(name: str, options: ReadOptions | None = None) -> tuple[list[str], list[str], sparse.csr_array]:
+    """The ratings of one source as they are, without a split: ids of users, ids of items, and their matrix.
+
+    Ids are in order of first appearance; of several ratings of one pair the last one counts.
+
+    Raises:
+        InputDataError: the source cannot be used.
+    """
+    ratings = build_ratings(read_ratings([name], options or ReadOptions()))
+    return ratings.user_ids.to_list(), ratings.item_ids.to_list(), ratings.matrix

@@ -1,0 +1,222 @@
+"""A block of text becomes checked columns; every bad row is found here.
+
+The good path parses a block once, typed, in polars. Only where that shows something wrong is the block read again as
+text, to tell bad rows from blank lines and from numbers in other dress, and to name the line of a bad one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from autorec_cli.errors import InputDataError
+from autorec_cli.ingest.blocks import check_utf_8, single_byte_delimiter, well_quoted
+from autorec_cli.ingest.detection import Layout
+from autorec_cli.ingest.numbers import parse_numbers, parse_timestamps
+from autorec_cli.ingest.options import ROLES
+from autorec_cli.ingest.records import QUOTE, TextFormat, records
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+REST = "rest"  # the field after the last one a row may have
+PROBLEM = "problem"  # what is wrong with the quotes of a row
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The good rows of a block, in order.
+
+    Attributes:
+        frame: user and item (String), rating (Float64), and timestamp (Int64 or Float64) if the source has one.
+        n_lines: Lines of the block, blank and bad ones included.
+        n_skipped: Bad rows left out.
+    """
+
+    frame: pl.DataFrame
+    n_lines: int
+    n_skipped: int
+
+
+def parse_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:
+    """The rows of `block`.
+
+    Args:
+        block: Whole rows, UTF-8, without the header.
+        first_line: Number of its first line in the source.
+        layout: How it is laid out.
+        name: The source, for messages.
+        skip_bad_rows: Whether to count bad rows instead of raising.
+
+    Raises:
+        InputDataError: a row is bad; the message names line, column and value.
+    """
+    text_format = layout.text_format
+    assert text_format is not None
+    check_utf_8(block, first_line, text_format, name)
+    has_quotes = text_format.quoted and QUOTE in block
+    n_rows = well_quoted(block, text_format) if has_quotes else None
+    is_odd = (has_quotes and n_rows is None) or _has_stray_returns(block, text_format)
+    if not is_odd:
+        frame = _read(block, layout, name, as_text=False)
+        if n_rows in (None, frame.height) and _is_good(frame):
+            n_lines = block.count(text_format.newline) if has_quotes else frame.height
+            return Rows(frame.drop(REST), n_lines, 0)
+    if has_quotes or is_odd:
+        texts, lines = _read_exactly(block, first_line, layout, text_format)
+    else:
+        texts = _read(block, layout, name, as_text=True)
+        lines = np.arange(first_line, first_line + texts.height)
+        blank = _blank_rows(texts, block, text_format)
+        texts, lines = texts.filter(~blank), lines[~blank.to_numpy()]
+    frame, n_skipped = check_rows(texts, lines, layout, f"{name}, line", skip_bad_rows)
+    return Rows(frame, max(block.count(text_format.newline), 1), n_skipped)
+
+
+def _has_stray_returns(block: bytes, text_format: TextFormat) -> bool:
+    """Whether a carriage return is part of an id: polars takes it away at the end of any field."""
+    return text_format.newline == b"\n" and b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
+
+
+def _read(block: bytes, layout: Layout, name: str, as_text: bool) -> pl.DataFrame:
+    """The columns of `layout` by role, and `REST`; null for what is missing or empty or, unless `as_text`, no number.
+
+    As text, the first field comes too (as "first"), by which blank lines are known.
+    """
+    assert layout.text_format is not None
+    data, separator = single_byte_delimiter(block, layout.text_format, name)
+    positions = {role: index for role in ROLES if (index := layout.columns.of(role)) is not None}
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        f"column_{index}": pl.String for index in range(layout.n_fields + 1)
+    }
+    if not as_text:
+        schema[f"column_{positions['rating']}"] = pl.Float64
+        if "timestamp" in positions:
+            schema[f"column_{positions['timestamp']}"] = pl.Int64
+    frame = pl.read_csv(
+        data,
+        has_header=False,
+        schema=schema,
+        separator=separator,
+        quote_char='"' if layout.text_format.quoted else None,
+        eol_char=layout.text_format.newline.decode(),
+        missing_columns="insert",
+        extra_columns="ignore",
+        ignore_errors=True,  # what is no number becomes null, and null is looked into
+        columns=None if as_text else [f"column_{i}" for i in sorted({*positions.values(), layout.n_fields})],
+    )
+    columns = {role: pl.col(f"column_{index}") for role, index in positions.items()}
+    columns[REST] = pl.col(f"column_{layout.n_fields}")
+    if as_text:
+        columns["first"] = pl.col("column_0")
+    return frame.select(**columns)
+
+
+def _is_good(frame: pl.DataFrame) -> bool:
+    """Whether a typed frame can be taken as it is: nothing missing, nothing left over, finite ratings."""
+    if frame[REST].null_count() != frame.height or any(column.null_count() for column in frame.drop(REST)):
+        return False
+    in_range = pl.col("rating").abs() <= FLOAT32_MAX  # false for nan and infinity
+    has_ids = (pl.col("user") != "") & (pl.col("item") != "")
+    return bool(frame.select((in_range & has_ids).all()).item())
+
+
+def _blank_rows(texts: pl.DataFrame, block: bytes, text_format: TextFormat) -> pl.Series:
+    """Which rows of a block without quotes are blank lines, as opposed to rows whose fields are empty."""
+    nothing_else = pl.all_horizontal(pl.exclude("first", *_roles_in_first(texts)).is_null())
+    maybe = texts.select(
+        (nothing_else & (pl.col("first").fill_null("").str.strip_chars(" \t\r") == "")).alias("blank")
+    )["blank"]
+    if maybe.any():
+        physical = block.split(text_format.newline)
+        rows = np.flatnonzero(maybe.to_numpy())
+        blank = np.zeros(len(maybe), dtype=bool)
+        blank[rows] = [not physical[row].strip(b" \t\r") for row in rows]
+        return pl.Series(blank)
+    return maybe
+
+
+def _roles_in_first(texts: pl.DataFrame) -> list[str]:
+    """The role whose column is the first one, if any: it is not "something else" beside the first field."""
+    return [role for role in ROLES if role in texts.columns and texts[role].equals(texts["first"])]
+
+
+def _read_exactly(
+    block: bytes, first_line: int, layout: Layout, text_format: TextFormat
+) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """What `_read` gives as text, row by row in Python, with `PROBLEM` and the line of every row; no blank lines."""
+    positions = {role: index for role in ROLES if (index := layout.columns.of(role)) is not None}
+    positions[REST] = layout.n_fields
+    columns: dict[str, list[str | None]] = {name: [] for name in (*positions, PROBLEM)}
+    lines = []
+    for record in records(block, text_format, first_line):
+        for name, index in positions.items():
+            columns[name].append(record.fields[index] if index < len(record.fields) else None)
+        columns[PROBLEM].append(record.problem)
+        lines.append(record.line)
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+    return frame.with_columns(pl.col(REST).replace("", None)), np.array(lines, dtype=np.int64)
+
+
+def check_rows(
+    texts: pl.DataFrame, rows: NDArray[np.int64], layout: Layout, where: str, skip_bad_rows: bool
+) -> tuple[pl.DataFrame, int]:
+    """The good rows of a frame of text with numbers parsed, and how many bad ones were left out.
+
+    Args:
+        texts: The roles as String, and `REST` and `PROBLEM` where they apply.
+        rows: Number of every row in the source.
+        layout: Names the columns in messages.
+        where: Begins a message, before the row's number.
+        skip_bad_rows: Whether to count bad rows instead of raising.
+
+    Raises:
+        InputDataError: a row is bad and bad rows are not skipped.
+    """
+    parsed = texts.with_columns(parse_numbers(texts["rating"]).alias("rating"))
+    if "timestamp" in texts.columns:
+        parsed = parsed.with_columns(parse_timestamps(texts["timestamp"]).alias("timestamp"))
+    good = pl.col("rating").abs() <= FLOAT32_MAX
+    for role in ("user", "item"):
+        good &= pl.col(role).fill_null("") != ""
+    if "timestamp" in texts.columns:
+        good &= pl.col("timestamp").is_finite()
+    for extra in {REST, PROBLEM} & set(texts.columns):
+        good &= pl.col(extra).is_null()
+    is_good = parsed.select(good.fill_null(False).alias("good"))["good"]
+    n_bad = len(is_good) - int(is_good.sum())
+    if n_bad and not skip_bad_rows:
+        first = is_good.arg_min()
+        assert first is not None
+        problem = _explain(texts.row(first, named=True), layout)
+        raise InputDataError(f"{where} {rows[first]}, {problem}; fix it or use --on-error skip")
+    return parsed.filter(is_good).select([role for role in ROLES if role in texts.columns]), n_bad
+
+
+def _explain(row: dict[str, object], layout: Layout) -> str:
+    """What is wrong with a row: the leftmost column that is at fault, and its value."""
+    if row.get(PROBLEM):
+        return str(row[PROBLEM])
+    for role in sorted((role for role in ROLES if role in row), key=lambda role: layout.columns.of(role) or 0):
+        value = row[role]
+        complaint = _complaint(role, None if value is None else str(value))
+        if complaint:
+            return f"column {layout.column_name(role)}: {complaint}"
+    return f"the row has more than {layout.n_fields} fields, the next is {row.get(REST)!r}"
+
+
+def _complaint(role: str, value: str | None) -> str | None:
+    if value is None or not value.strip():
+        is_id = role in ("user", "item") and value
+        return None if is_id else "the field is missing or empty"
+    if role in ("user", "item"):
+        return None
+    number = parse_numbers(pl.Series([value]))[0]
+    if role == "timestamp":
+        moment = parse_timestamps(pl.Series([value]))[0]
+        fine = moment is not None and np.isfinite(moment)
+        return None if fine else f"{value!r} is neither a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z"
+    if number is None:
+        return f"{value!r} is not a number"
+    return None if abs(number) <= FLOAT32_MAX else f"{value!r} is not a finite number"

@@ -1,0 +1,199 @@
+"""Names, globs and stdin become streams of bytes, decompressed by content and hashed on the way."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import io
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from autorec_cli.errors import InputDataError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+STDIN = "-"
+CHUNK_BYTES = 2 << 20  # measured from 1 to 64 MiB: larger ones parse no faster and cost memory
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+PARQUET_MAGIC = b"PAR1"
+UNREADABLE = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
+
+
+@dataclass
+class Tally:
+    """Size and SHA-256 of what was read of a file so far, as it is stored."""
+
+    n_bytes: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, data: memoryview) -> None:
+        """Count and hash `data`."""
+        self.n_bytes += len(data)
+        self.digest.update(data)
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source that is being read: either text in `chunks` or a Parquet file.
+
+    Attributes:
+        name: What to call it in messages.
+        tally: Complete once `chunks` is exhausted; at once for Parquet.
+        chunks: Decompressed bytes in order.
+        parquet: The file to hand to polars.
+    """
+
+    name: str
+    tally: Tally
+    chunks: Iterator[bytes] | None = None
+    parquet: Path | None = None
+
+
+def expand_sources(names: Iterable[str]) -> list[str]:
+    """File names (and "-" for stdin) that `names` stand for; globs are expanded in sorted order.
+
+    Raises:
+        InputDataError: a file is missing or a folder, or a glob matches nothing.
+        UsageError: "-" is named while stdin is a terminal.
+    """
+    expanded: list[str] = []
+    for name in names:
+        expanded += [STDIN] if name == STDIN else _expand(name)
+    if STDIN in expanded and sys.stdin.isatty():
+        raise UsageError("`-` reads ratings from standard input, which is a terminal; pipe a file into it")
+    return expanded
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Check that no source would be read twice.
+
+    Raises:
+        UsageError: one would.
+    """
+    seen: set[str] = set()
+    for name in names:
+        key = name if name == STDIN else str(Path(name).resolve())
+        if key in seen:
+            raise UsageError(f"the source {name} is named twice; name every file once")
+        seen.add(key)
+
+
+def _expand(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        raise InputDataError(f"{name} is a folder; name the files in it, for example '{path / '*.csv'}'")
+    if path.exists():
+        return [name]
+    if any(character in name for character in "*?["):
+        matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 (absolute patterns too)
+        if not matches:
+            raise InputDataError(f"no file matches {name}; check the pattern and the folder")
+        return matches
+    raise InputDataError(f"there is no file {name}; check the name")
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[OpenSource]:
+    """Open the file `name` ("-" for stdin); what it is, gzip, zstd, Parquet or text, is seen from its first bytes.
+
+    Raises:
+        InputDataError: it cannot be opened, is empty, or is of a kind that cannot be read.
+    """
+    shown = "standard input" if name == STDIN else name
+    tally = Tally()
+    with ExitStack() as stack:
+        try:
+            raw = sys.stdin.buffer if name == STDIN else stack.enter_context(Path(name).open("rb"))
+            stream = io.BufferedReader(_Hashing(raw, tally), buffer_size=1 << 20)
+            head = stream.peek(8)[:8]
+        except OSError as error:
+            raise InputDataError(f"{shown} cannot be read: {error.strerror or error}") from error
+        if not head:
+            raise InputDataError(f"{shown} is empty")
+        for magic, kind in UNREADABLE.items():
+            if head.startswith(magic):
+                raise InputDataError(f"{shown} is a {kind} file, which cannot be read; unpack it first")
+        if head.startswith((PARQUET_MAGIC, ZSTD_MAGIC)):
+            path = Path(name)
+            if name == STDIN or not path.is_file():  # polars needs a file that it can seek in
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "spooled"
+                with path.open("wb") as spool:
+                    shutil.copyfileobj(stream, spool, CHUNK_BYTES)
+            while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
+                pass
+            if head.startswith(PARQUET_MAGIC):
+                yield OpenSource(shown, tally, parquet=path)
+            else:
+                yield OpenSource(shown, tally, chunks=_guarded(_zstd_chunks(path, shown), shown))
+        elif head.startswith(GZIP_MAGIC):
+            unzipped = gzip.GzipFile(fileobj=stream)
+            yield OpenSource(shown, tally, chunks=_guarded(_chunks(unzipped.read), shown))
+        else:
+            yield OpenSource(shown, tally, chunks=_guarded(_chunks(stream.read), shown))
+
+
+class _Hashing(io.RawIOBase):
+    """A reader that adds everything it reads to a tally."""
+
+    def __init__(self, source: BinaryIO, tally: Tally) -> None:
+        self._source = source
+        self._tally = tally
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        count: int = self._source.readinto(view)  # type: ignore[attr-defined]
+        self._tally.add(view[:count])
+        return count
+
+
+def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    while chunk := read(CHUNK_BYTES):
+        yield chunk
+
+
+def _zstd_chunks(path: Path, shown: str) -> Iterator[bytes]:
+    """Polars is the one dependency that knows zstd: it hands out lines, which are joined again."""
+    import polars as pl
+
+    try:
+        for batch in pl.scan_lines(path).collect_batches(maintain_order=True):
+            if batch.height:
+                yield str(batch["line"].str.join("\n").item()).encode() + b"\n"
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputDataError(
+            f"{shown} is a zstd file that is damaged or not UTF-8 ({error}); "
+            f"try `zstd -dc FILE | autorec prepare - --encoding ...`"
+        ) from error
+
+
+def _guarded(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
+    """`chunks`, with every failure to read or unzip turned into one sentence; no chunk at all is a failure."""
+    empty = True
+    try:
+        for chunk in chunks:
+            empty = False
+            yield chunk
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputDataError(f"{shown} is a damaged gzip file ({error}); fetch or pack it again") from error
+    except OSError as error:
+        raise InputDataError(f"{shown} cannot be read: {error.strerror or error}") from error
+    if empty:
+        raise InputDataError(f"{shown} is empty")
+
+
+def read_whole(source: OpenSource) -> bytes:
+    """All bytes of a text source."""
+    return b"".join(source.chunks or ())

@@ -1,0 +1,195 @@
+"""All sources together: one table of ratings, with ids already turned into indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from autorec_cli.errors import InputDataError
+from autorec_cli.ingest.blocks import check_utf_8, cut_blocks, to_utf_8
+from autorec_cli.ingest.columns import GrowingColumn
+from autorec_cli.ingest.detection import SAMPLE_BYTES, Layout, detect_delimiter, detect_text
+from autorec_cli.ingest.ids import IdTable
+from autorec_cli.ingest.numbers import narrow
+from autorec_cli.ingest.options import ReadOptions
+from autorec_cli.ingest.parquet import detect_parquet, parquet_rows
+from autorec_cli.ingest.parsing import Rows, parse_block
+from autorec_cli.ingest.records import TextFormat
+from autorec_cli.ingest.sources import OpenSource, check_distinct, expand_sources, open_source
+
+Announce = Callable[[str, Layout], None]
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What was read from one source.
+
+    Attributes:
+        name: The source as named on the command line, or as the glob found it.
+        n_bytes, sha256: Size and hash of the file as stored.
+        layout: How it was read.
+        n_ratings: Good rows.
+        n_skipped: Bad rows left out.
+        is_test: Whether its ratings are the test part.
+    """
+
+    name: str
+    n_bytes: int
+    sha256: str
+    layout: Layout
+    n_ratings: int
+    n_skipped: int
+    is_test: bool
+
+
+@dataclass
+class RatingsTable:
+    """Ratings in the order of the sources.
+
+    Attributes:
+        user_indexes, item_indexes: int32.
+        ratings: float32.
+        timestamps: int32, or float64 where needed; empty without timestamps.
+        user_ids, item_ids: The ids, String, in index order, which is the order of first appearance.
+        sources: What was read, in order; the test sources come last.
+    """
+
+    user_indexes: GrowingColumn = field(default_factory=GrowingColumn)
+    item_indexes: GrowingColumn = field(default_factory=GrowingColumn)
+    ratings: GrowingColumn = field(default_factory=GrowingColumn)
+    timestamps: GrowingColumn = field(default_factory=GrowingColumn)
+    user_ids: pl.Series = field(default_factory=lambda: pl.Series("id", [], dtype=pl.String))
+    item_ids: pl.Series = field(default_factory=lambda: pl.Series("id", [], dtype=pl.String))
+    sources: list[SourceFacts] = field(default_factory=list)
+
+    @property
+    def n_ratings(self) -> int:
+        """Good rows of all sources."""
+        return sum(source.n_ratings for source in self.sources)
+
+    @property
+    def n_given_test(self) -> int:
+        """Ratings of the test sources: the last ones of the table."""
+        return sum(source.n_ratings for source in self.sources if source.is_test)
+
+    @property
+    def n_skipped(self) -> int:
+        """Bad rows left out of all sources."""
+        return sum(source.n_skipped for source in self.sources)
+
+    def source_of(self, position: int) -> str:
+        """The name of the source that rating number `position` (from 0) came from."""
+        ends = np.cumsum([source.n_ratings for source in self.sources])
+        return self.sources[int(np.searchsorted(ends, position, side="right"))].name
+
+
+def read_ratings(
+    names: Sequence[str],
+    options: ReadOptions,
+    test_names: Sequence[str] = (),
+    announce: Announce | None = None,
+) -> RatingsTable:
+    """Read all sources, those of the test part last.
+
+    Args:
+        names: Files, globs, or "-" for standard input.
+        options: How to read them.
+        test_names: Sources whose ratings are the test part.
+        announce: Called with the name and layout of every source before its rows are read.
+
+    Raises:
+        InputDataError: a source is missing, empty or not understood, or a row is bad.
+        UsageError: a source is named twice, or stdin is a terminal.
+    """
+    train, test = expand_sources(names), expand_sources(test_names)
+    check_distinct([*train, *test])
+    table = RatingsTable()
+    users, items = IdTable(), IdTable()
+    for name, is_test in [*((name, False) for name in train), *((name, True) for name in test)]:
+        with open_source(name) as source:
+            layout, blocks = _read_source(source, options)
+            if announce is not None:
+                announce(source.name, layout)
+            _check_timestamps(table, layout, source.name)
+            n_ratings = n_skipped = 0
+            for rows in blocks:
+                _append(table, rows.frame, users, items)
+                n_ratings += rows.frame.height
+                n_skipped += rows.n_skipped
+            digest = source.tally.digest.hexdigest()
+            table.sources.append(SourceFacts(name, source.tally.n_bytes, digest, layout, n_ratings, n_skipped, is_test))
+        if not n_ratings:
+            raise InputDataError(f"{source.name} has no usable row: all {n_skipped} were skipped")
+    table.user_ids, table.item_ids = users.ids(), items.ids()
+    return table
+
+
+def _append(table: RatingsTable, frame: pl.DataFrame, users: IdTable, items: IdTable) -> None:
+    table.user_indexes.append(users.indexes(frame["user"]))
+    table.item_indexes.append(items.indexes(frame["item"]))
+    table.ratings.append(frame["rating"].to_numpy().astype(np.float32))
+    if "timestamp" in frame.columns:
+        table.timestamps.append(narrow(frame["timestamp"].to_numpy()))
+
+
+def _check_timestamps(table: RatingsTable, layout: Layout, name: str) -> None:
+    if not table.sources:
+        return
+    first = table.sources[0]
+    if (first.layout.columns.timestamp is None) != (layout.columns.timestamp is None):
+        with_one, without = (first.name, name) if layout.columns.timestamp is None else (name, first.name)
+        raise InputDataError(
+            f"{with_one} has timestamps and {without} has none; leave them out with --columns timestamp=none"
+        )
+
+
+def _read_source(source: OpenSource, options: ReadOptions) -> tuple[Layout, Iterator[Rows]]:
+    """The layout of a source and an iterator over its rows."""
+    if source.parquet is not None:
+        layout = detect_parquet(source.parquet, options, source.name)
+        return layout, parquet_rows(source.parquet, layout, source.name, options.skip_bad_rows)
+    assert source.chunks is not None
+    chunks = to_utf_8(source.chunks, options, source.name)
+    head = next(chunks, b"")
+    while len(head) < SAMPLE_BYTES and (more := next(chunks, b"")):
+        head += more
+    text_format, sample = sample_text(head, options, source.name)
+    layout, header = detect_text(sample, text_format, options, source.name)
+    start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)
+    return layout, _parse_blocks(head[start:], chunks, first_line, layout, source.name, options.skip_bad_rows)
+
+
+def sample_text(
+    head: bytes, options: ReadOptions, name: str, candidates: Sequence[str] | None = None
+) -> tuple[TextFormat, bytes]:
+    """The format of text that begins with `head`, and a sample of whole rows from it.
+
+    Raises:
+        InputDataError: it is not text, or no delimiter is found.
+    """
+    newline = b"\n" if b"\n" in head[:SAMPLE_BYTES] or b"\r" not in head else b"\r"
+    end = head.rfind(newline, 0, SAMPLE_BYTES) + 1 if len(head) > SAMPLE_BYTES else len(head)
+    sample = head[: end or len(head)]
+    if b"\0" in sample:
+        raise InputDataError(f"{name} is not text: it holds zero bytes; if it is UTF-16, say --encoding utf-16")
+    check_utf_8(sample, 1, TextFormat(",", newline), name)
+    if not sample.strip():
+        raise InputDataError(f"{name} is empty: it has blank lines only")
+    delimiter = options.delimiter
+    if delimiter is None:
+        delimiter = detect_delimiter(sample, newline, name, *([candidates] if candidates else []))
+    return TextFormat(delimiter, newline), sample
+
+
+def _parse_blocks(
+    head: bytes, chunks: Iterator[bytes], first_line: int, layout: Layout, name: str, skip_bad_rows: bool
+) -> Iterator[Rows]:
+    assert layout.text_format is not None
+    line = first_line
+    for block in cut_blocks(head, chunks, layout.text_format):
+        rows = parse_block(block, line, layout, name, skip_bad_rows)
+        line += rows.n_lines
+        yield rows

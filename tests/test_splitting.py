@@ -1,0 +1,177 @@
+"""Splits: how many ratings are held out, whose, and that nothing later leaks into training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from autorec_cli import splitting
+from autorec_cli.errors import UsageError
+from autorec_cli.splitting import SPLITS, TEST, TRAIN, VALID, SplitSettings, split, take_cells
+
+
+def matrix_of(counts, n_items=None):
+    """Row u has counts[u] ratings, of items 0, 1, ...; every other rating is 0."""
+    n_items = n_items or max(*counts, 1)
+    indices = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    data = (np.arange(len(indices)) % 2).astype(np.float32)
+    return sparse.csr_array((data, indices, indptr), shape=(len(counts), n_items))
+
+
+def sizes(labels):
+    return tuple(np.bincount(labels, minlength=3).tolist())
+
+
+def rows_of(matrix):
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+@pytest.mark.parametrize(
+    ("counts", "test", "valid", "expected"),
+    [
+        ([100, 100], 0.1, 0.1, (162, 18, 20)),
+        ([3, 1], 0.1, 0.1, (4, 0, 0)),  # rounds to zero: holds out nothing
+        ([3, 2], 0.1, 0.1, (5, 0, 0)),  # 0.5 rounds to even, like everywhere in Python
+        ([10], 0, 0.1, (9, 1, 0)),
+        ([10], 0.99, 0, (0, 0, 10)),
+    ],
+)
+def test_random_holds_out_exact_shares(counts, test, valid, expected):
+    assert sizes(split(matrix_of(counts), SplitSettings("random", test, valid))) == expected
+
+
+def test_the_seed_decides_and_nothing_else_does():
+    matrix = matrix_of([50] * 10)
+    for strategy in ("random", "per-user"):
+        first, again = (split(matrix, SplitSettings(strategy, seed=3)) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert (first != split(matrix, SplitSettings(strategy, seed=4))).any()
+
+
+def test_per_user_rounds_each_user_and_leaves_everyone_a_rating():
+    counts = [1, 2, 4, 10, 30]
+    matrix = matrix_of(counts)
+    labels = split(matrix, SplitSettings("per-user", 0.1, 0.1))
+    assert [sizes(labels[rows_of(matrix) == user]) for user in range(5)] == [
+        (1, 0, 0), (2, 0, 0), (4, 0, 0), (8, 1, 1), (24, 3, 3)
+    ]  # fmt: skip
+    greedy = split(matrix, SplitSettings("per-user", 0.99, 0.9))
+    assert [sizes(greedy[rows_of(matrix) == user])[TRAIN] for user in range(5)] == [1] * 5
+
+
+def test_per_user_draws_every_place_of_a_row():
+    matrix = matrix_of([4])
+    drawn = {int(np.flatnonzero(split(matrix, SplitSettings("per-user", 0.25, 0, seed))).item()) for seed in range(60)}
+    assert drawn == {0, 1, 2, 3}
+
+
+def test_leave_last_takes_the_latest_of_each_user():
+    matrix = matrix_of([1, 2, 3, 4])
+    times = np.array([9, 5, 4, 1, 3, 2, 7, 9, 8, 6], dtype=np.int32)
+    assert split(matrix, SplitSettings("leave-last"), times).tolist() == [
+        TRAIN, TEST, TRAIN, TRAIN, TEST, VALID, TRAIN, TEST, VALID, TRAIN
+    ]  # fmt: skip
+    no_test = split(matrix, SplitSettings("leave-last", 0), times)
+    assert no_test.tolist() == [TRAIN, VALID, TRAIN, TRAIN, VALID, TRAIN, TRAIN, VALID, TRAIN, TRAIN]
+    assert sizes(split(matrix, SplitSettings("leave-last", 0.1, 0), times)) == (7, 0, 3)
+
+
+def test_leave_last_of_equal_times_takes_the_later_item():
+    assert split(matrix_of([3]), SplitSettings("leave-last"), np.array([5, 5, 5])).tolist() == [TRAIN, VALID, TEST]
+
+
+def test_temporal_cuts_at_a_time():
+    times = np.arange(20)[::-1].copy()
+    labels = split(matrix_of([10, 10]), SplitSettings("temporal", 0.1, 0.2), times)
+    assert sorted(times[labels == TEST]) == [18, 19]
+    assert sorted(times[labels == VALID]) == [14, 15, 16, 17]
+
+
+def test_temporal_leaves_ties_of_the_cut_on_the_earlier_side():
+    times = np.array([1, 2, 3, 3, 3, 3, 4, 5, 5, 5])
+    labels = split(matrix_of([10]), SplitSettings("temporal", 0.2, 0.4), times)
+    assert labels.tolist() == [TRAIN] * 6 + [VALID] * 4  # the two latest are among three 5s: test stays empty
+    same = split(matrix_of([10]), SplitSettings("temporal", 0.2, 0.2), np.full(10, 7))
+    assert sizes(same) == (10, 0, 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    times=st.lists(st.integers(0, 12), min_size=1, max_size=40),
+    test=st.sampled_from([0, 0.1, 0.5, 0.9]),
+    valid=st.sampled_from([0, 0.1, 0.5]),
+)
+def test_no_training_rating_is_later_than_a_held_out_one(times, test, valid):
+    times = np.array(times)
+    labels = split(matrix_of([len(times)]), SplitSettings("temporal", test, valid), times)
+    last = {part: times[labels == part].max(initial=-1) for part in (TRAIN, VALID)}
+    first = {part: times[labels == part].min(initial=99) for part in (VALID, TEST)}
+    assert last[TRAIN] < min(first[VALID], first[TEST])
+    assert last[VALID] < first[TEST]
+    assert (labels == TEST).sum() <= round(test * len(times))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    strategy=st.sampled_from([name for name in SPLITS if name != "none"]),
+    test=st.sampled_from([0, 0.1, 0.4, 0.9]),
+    valid=st.sampled_from([0, 0.1, 0.4, 0.9]),
+)
+def test_parts_are_disjoint_and_complete_and_a_share_of_zero_is_empty(counts, strategy, test, valid):
+    matrix = matrix_of(counts)
+    labels = split(matrix, SplitSettings(strategy, test, valid), np.arange(matrix.nnz))
+    parts = [take_cells(matrix, labels == part) for part in (TRAIN, VALID, TEST)]
+    assert sum(part.nnz for part in parts) == matrix.nnz  # zeros are kept
+    found = sorted((u, i, v) for part in parts for u, i, v in zip(*part.tocoo().coords, part.data, strict=True))
+    assert found == sorted(zip(*matrix.tocoo().coords, matrix.data, strict=True))
+    if not test:
+        assert parts[TEST].nnz == 0
+    if not valid:
+        assert parts[VALID].nnz == 0
+
+
+def test_taking_cells_slice_by_slice_makes_no_difference(monkeypatch):
+    matrix = matrix_of([3, 0, 5, 1, 0, 9, 2])
+    keep = np.arange(matrix.nnz) % 3 != 1
+    whole = take_cells(matrix, keep)
+    np.testing.assert_array_equal(np.diff(whole.indptr), [np.sum(keep[rows_of(matrix) == row]) for row in range(7)])
+    for length in (1, 2, 3, 7, 20):
+        monkeypatch.setattr(splitting, "SLICE", length)
+        np.testing.assert_array_equal(take_cells(matrix, keep).indptr, whole.indptr)
+
+
+def test_none_holds_out_nothing():
+    assert sizes(split(matrix_of([10, 10]), SplitSettings("none"))) == (20, 0, 0)
+
+
+def test_a_given_test_part_stays_and_valid_comes_from_the_rest():
+    given_test = np.arange(20) >= 10
+    for strategy in SPLITS:
+        labels = split(matrix_of([10, 10]), SplitSettings(strategy, 0, 0.2), np.arange(20), given_test)
+        np.testing.assert_array_equal(labels == TEST, given_test)
+        assert (labels == VALID).sum() == {"none": 0, "leave-last": 1}.get(strategy, 2)
+
+
+@pytest.mark.parametrize("strategy", ["leave-last", "temporal"])
+def test_splits_by_time_need_timestamps(strategy):
+    with pytest.raises(UsageError, match=f"--split {strategy} needs timestamps .*--columns timestamp="):
+        split(matrix_of([10]), SplitSettings(strategy))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("no-such",), "--split"),
+        (("random", 1.0), "--test"),
+        (("random", 0.1, -0.1), "--valid"),
+        (("random", 0, 0, -1), "--seed"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(arguments, flag):
+    with pytest.raises(UsageError, match=flag):
+        SplitSettings(*arguments)
