@@ -1,0 +1,131 @@
+"""The network: an autoencoder over rows of which only some cells are observed (Sedhain et al., WWW 2015).
+
+Shapes, here and in `sparse`: N examples (rows), P columns, B examples in a batch, k units in the last hidden layer.
+
+    z = x V + mu       h = g(z)      first hidden layer; deeper ones repeat it with dense weights
+    x_hat = f(h W' + b)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autorec_cli.config import TrainSettings
+
+Elementwise = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: Mapping[str, tuple[Elementwise, Elementwise]] = {
+    "identity": (lambda z: z, torch.ones_like),
+    "sigmoid": (torch.sigmoid, lambda h: h * (1 - h)),
+    "tanh": (torch.tanh, lambda h: 1 - h * h),
+    "relu": (torch.relu, lambda h: (h > 0).to(h.dtype)),
+    "elu": (torch.nn.functional.elu, lambda h: torch.where(h > 0, torch.ones_like(h), h + 1)),
+}
+"""Name -> (the function, its derivative written in terms of its output)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The parameters, and the two functions between them.
+
+    Attributes:
+        encoder_weights: The first is V (P, k1), then (k1, k2), ...
+        encoder_biases: mu (k1,), (k2,), ...
+        decoder_weight: W (P, k).
+        decoder_bias: b (P,).
+        hidden_activation: g, a key of ACTIVATIONS.
+        output_activation: f, "identity" or "sigmoid".
+        output_range: Where "sigmoid" starts and ends, in the unit of the examples.
+    """
+
+    encoder_weights: tuple[Tensor, ...]
+    encoder_biases: tuple[Tensor, ...]
+    decoder_weight: Tensor
+    decoder_bias: Tensor
+    hidden_activation: str
+    output_activation: str
+    output_range: tuple[float, float]
+
+    def weights(self) -> list[Tensor]:
+        """The parameters that the penalty counts, in a fixed order."""
+        return [*self.encoder_weights, self.decoder_weight]
+
+    def biases(self) -> list[Tensor]:
+        """The parameters that the penalty does not count, in a fixed order."""
+        return [*self.encoder_biases, self.decoder_bias]
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters: weights, then biases."""
+        return [*self.weights(), *self.biases()]
+
+    def output(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f(z) and f'(z)."""
+        if self.output_activation == "identity":
+            return z, torch.ones_like(z)
+        low, high = self.output_range
+        s = torch.sigmoid(z)
+        return low + (high - low) * s, (high - low) * s * (1 - s)
+
+    def to(self, device: torch.device) -> Network:
+        """The network with its parameters on `device`."""
+        return replace(
+            self,
+            encoder_weights=tuple(weight.to(device) for weight in self.encoder_weights),
+            encoder_biases=tuple(bias.to(device) for bias in self.encoder_biases),
+            decoder_weight=self.decoder_weight.to(device),
+            decoder_bias=self.decoder_bias.to(device),
+        )
+
+    def copy(self) -> Network:
+        """A network with parameters of its own."""
+        return replace(
+            self,
+            encoder_weights=tuple(weight.clone() for weight in self.encoder_weights),
+            encoder_biases=tuple(bias.clone() for bias in self.encoder_biases),
+            decoder_weight=self.decoder_weight.clone(),
+            decoder_bias=self.decoder_bias.clone(),
+        )
+
+
+def new_network(
+    settings: TrainSettings,
+    column_means: np.ndarray[tuple[int], np.dtype[np.float64]],
+    output_range: tuple[float, float],
+    generator: torch.Generator,
+) -> Network:
+    """A network before training.
+
+    Weights are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16). The decoder's bias starts where the
+    columns' means are, so that the first steps are not spent on finding them.
+
+    Args:
+        settings: Sizes and activations.
+        column_means: (P,) the mean of each column of the examples, in their unit.
+        output_range: See `Network`.
+        generator: The source of the random weights.
+    """
+    n_columns = len(column_means)
+    sizes = (n_columns, *settings.hidden_sizes)
+    if settings.output_activation == "sigmoid":
+        low, high = output_range
+        share = np.clip((column_means - low) / (high - low), 0.01, 0.99)
+        column_means = np.log(share / (1 - share))
+    return Network(
+        encoder_weights=tuple(_glorot(sizes[i], sizes[i + 1], generator) for i in range(len(sizes) - 1)),
+        encoder_biases=tuple(torch.zeros(size) for size in sizes[1:]),
+        decoder_weight=_glorot(n_columns, sizes[-1], generator),
+        decoder_bias=torch.from_numpy(column_means.astype(np.float32)),
+        hidden_activation=settings.hidden_activation,
+        output_activation=settings.output_activation,
+        output_range=output_range,
+    )
+
+
+def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:
+    bound = (6.0 / (n_in + n_out)) ** 0.5
+    return torch.empty(n_in, n_out).uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from autorec_cli import scoring
+from autorec_cli.config import HIDDEN_ACTIVATIONS, settings_for
+from autorec_cli.model import ACTIVATIONS, new_network
+
+Z = torch.tensor([-3.0, -0.5, 0.25, 2.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", HIDDEN_ACTIVATIONS)
+def test_derivative_from_the_output_is_the_derivative(name):
+    function, derivative = ACTIVATIONS[name]
+    z = Z.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(function(z).sum(), z)
+    torch.testing.assert_close(derivative(function(Z)), expected)
+
+
+@pytest.mark.parametrize("name", HIDDEN_ACTIVATIONS)
+def test_numpy_activations_are_the_torch_ones(name):
+    np.testing.assert_allclose(scoring.ACTIVATIONS[name](Z.numpy()), ACTIVATIONS[name][0](Z).numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
+def test_new_network_predicts_column_means(output_activation):
+    settings = settings_for("item", hidden_sizes=(4,), output_activation=output_activation)
+    means = np.array([1.5, 2.0, 3.0])
+    network = new_network(settings, means, (1.0, 5.0), torch.Generator().manual_seed(0))
+    predictions, _ = network.output(network.decoder_bias)
+    np.testing.assert_allclose(predictions.numpy(), means, rtol=1e-5)
+
+
+def test_new_network_depends_on_its_generator_only():
+    settings = settings_for("item", hidden_sizes=(4, 3))
+    torch.manual_seed(1)
+    first = new_network(settings, np.ones(5), (1.0, 5.0), torch.Generator().manual_seed(7))
+    torch.manual_seed(2)
+    second = new_network(settings, np.ones(5), (1.0, 5.0), torch.Generator().manual_seed(7))
+    other = new_network(settings, np.ones(5), (1.0, 5.0), torch.Generator().manual_seed(8))
+    assert torch.equal(first.encoder_weights[0], second.encoder_weights[0])
+    assert not torch.equal(first.encoder_weights[0], other.encoder_weights[0])
+    assert [tuple(weight.shape) for weight in first.weights()] == [(5, 4), (4, 3), (5, 3)]
