@@ -1,0 +1,215 @@
+"""The model file: one `.safetensors` holding all that `recommend` and `evaluate` need, and no code.
+
+Tensors are the parameters, the codes of all examples, the means, the ids and the pattern of seen items; everything
+else is one JSON document in the file's metadata. Loading it needs numpy only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from autorec_cli.baselines import Array, DampedMeans
+from autorec_cli.config import TrainSettings
+from autorec_cli.errors import ArtifactError, AutoRecError
+from autorec_cli.files import replace_file
+
+FORMAT_VERSION = 1
+METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
+
+
+@dataclass(frozen=True)
+class SeenItems:
+    """Which items each user has rated, in any part of the dataset.
+
+    Attributes:
+        indptr: (n_users + 1,) int64.
+        indices: (n_ratings,) int32 item_index, ascending within a user.
+    """
+
+    indptr: Array
+    indices: Array
+
+    def of(self, user_index: int) -> Array:
+        """The item_index of everything that the user has rated."""
+        seen: Array = self.indices[self.indptr[user_index] : self.indptr[user_index + 1]]
+        return seen
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model as numpy arrays.
+
+    The encoded side is items in the item variant and users in the user variant; the decoded side is the other one.
+    prediction(e, d) = f(codes[e] . decoder_weight[d] + decoder_bias[d]) * unit + centering, clipped to rating_scale.
+
+    Attributes:
+        settings: What it was trained with.
+        encoder_weights: (n_decoded, k1), (k1, k2), ...
+        encoder_biases: (k1,), (k2,), ...
+        codes: (n_encoded, k).
+        decoder_weight: (n_decoded, k).
+        decoder_bias: (n_decoded,).
+        output_range: Ends of a sigmoid output, in units.
+        unit: Rating units per unit of the network.
+        centering: What is added to a prediction, in rating units.
+        baseline: Damped means that predict cold pairs.
+        rating_scale: Where predictions are clipped.
+        user_ids, item_ids: As in the source, by index.
+        titles: By item_index, "" where there is none; None if no titles were given.
+        user_counts, item_counts: Ratings of each that the model was fitted on; 0 means cold.
+        seen: All ratings of the dataset, held-out ones too: what `recommend` leaves out.
+        provenance: The dataset's path and fingerprint, fitted parts, epochs, metrics at training time, versions.
+    """
+
+    settings: TrainSettings
+    encoder_weights: tuple[Array, ...]
+    encoder_biases: tuple[Array, ...]
+    codes: Array
+    decoder_weight: Array
+    decoder_bias: Array
+    output_range: tuple[float, float]
+    unit: float
+    centering: DampedMeans
+    baseline: DampedMeans
+    rating_scale: tuple[float, float]
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    titles: Sequence[str] | None
+    user_counts: Array
+    item_counts: Array
+    seen: SeenItems
+    provenance: dict[str, Any]
+
+    @property
+    def n_users(self) -> int:
+        """Users with an id, cold ones included."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Items with an id, cold ones included."""
+        return len(self.item_ids)
+
+
+def save(model: Model, path: Path) -> None:
+    """Write `model` to `path`, whole or not at all; equal models give equal bytes."""
+    tensors: dict[str, Array] = {
+        "codes": model.codes,
+        "decoder.weight": model.decoder_weight,
+        "decoder.bias": model.decoder_bias,
+        "user_counts": model.user_counts.astype(np.int64),
+        "item_counts": model.item_counts.astype(np.int64),
+        "seen.indptr": model.seen.indptr.astype(np.int64),
+        "seen.indices": model.seen.indices.astype(np.int32),
+    }
+    for layer, (weight, bias) in enumerate(zip(model.encoder_weights, model.encoder_biases, strict=True)):
+        tensors[f"encoder.{layer}.weight"] = weight
+        tensors[f"encoder.{layer}.bias"] = bias
+    for name, means in (("centering", model.centering), ("baseline", model.baseline)):
+        tensors[f"{name}.user_bias"] = means.user_bias
+        tensors[f"{name}.item_bias"] = means.item_bias
+    for name, strings in (("user_ids", model.user_ids), ("item_ids", model.item_ids), ("titles", model.titles)):
+        if strings is not None:
+            tensors[f"{name}.bytes"], tensors[f"{name}.ends"] = _pack(strings)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "settings": model.settings.to_document(),
+        "output_range": list(model.output_range),
+        "unit": model.unit,
+        "centering_mean": model.centering.mean,
+        "baseline_mean": model.baseline.mean,
+        "rating_scale": list(model.rating_scale),
+        "provenance": model.provenance,
+    }
+    metadata = {METADATA_KEY: json.dumps(document, ensure_ascii=False, sort_keys=True)}
+    with replace_file(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+
+
+def load(path: Path) -> Model:
+    """Read a model file.
+
+    Raises:
+        ArtifactError: there is none, it is no model, it is damaged, or its format version is unknown.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"there is no model {path}; make one with `autorec train DATA -o {path}`")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            document = _read_document(path, file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        return _from_parts(document, tensors)
+    except AutoRecError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ArtifactError(
+            f"{path} is not a model file or is damaged ({error}); train it again with `autorec train`"
+        ) from error
+
+
+def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
+        raise ArtifactError(f"{path} is a safetensors file, but no autorec model; make one with `autorec train`")
+    document: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+    version = document["format_version"]
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"the model {path} has format version {version}, this program knows {FORMAT_VERSION}; "
+            "upgrade autorec-cli or train the model again"
+        )
+    return document
+
+
+def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
+    settings = TrainSettings.from_document(document["settings"])
+    layers = range(len(settings.hidden_sizes))
+    low, high = document["rating_scale"]
+    output_low, output_high = document["output_range"]
+
+    def means(name: str) -> DampedMeans:
+        return DampedMeans(document[f"{name}_mean"], tensors[f"{name}.user_bias"], tensors[f"{name}.item_bias"])
+
+    def strings(name: str) -> list[str]:
+        return _unpack(tensors[f"{name}.bytes"], tensors[f"{name}.ends"])
+
+    return Model(
+        settings=settings,
+        encoder_weights=tuple(tensors[f"encoder.{layer}.weight"] for layer in layers),
+        encoder_biases=tuple(tensors[f"encoder.{layer}.bias"] for layer in layers),
+        codes=tensors["codes"],
+        decoder_weight=tensors["decoder.weight"],
+        decoder_bias=tensors["decoder.bias"],
+        output_range=(output_low, output_high),
+        unit=document["unit"],
+        centering=means("centering"),
+        baseline=means("baseline"),
+        rating_scale=(low, high),
+        user_ids=strings("user_ids"),
+        item_ids=strings("item_ids"),
+        titles=strings("titles") if "titles.bytes" in tensors else None,
+        user_counts=tensors["user_counts"],
+        item_counts=tensors["item_counts"],
+        seen=SeenItems(tensors["seen.indptr"], tensors["seen.indices"]),
+        provenance=document["provenance"],
+    )
+
+
+def _pack(strings: Sequence[str]) -> tuple[Array, Array]:
+    """All strings as UTF-8 in one byte array, and where each ends."""
+    encoded = [string.encode() for string in strings]
+    ends = np.cumsum([len(part) for part in encoded], dtype=np.int64)
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
+
+
+def _unpack(data: Array, ends: Array) -> list[str]:
+    blob = data.tobytes()
+    starts = [0, *ends.tolist()[:-1]]
+    return [blob[start:end].decode() for start, end in zip(starts, ends.tolist(), strict=True)]

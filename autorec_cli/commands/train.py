@@ -1,0 +1,223 @@
+"""`autorec train`: a prepared dataset -> a model file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
+
+import typer
+
+from autorec_cli import __version__, config
+from autorec_cli.config import DEFAULTS, TrainSettings, parse_hidden_sizes, settings_for
+from autorec_cli.console import progress, say, show_facts
+from autorec_cli.errors import UsageError
+from autorec_cli.files import require_parent
+
+if TYPE_CHECKING:
+    from autorec_cli.dataset import Dataset
+    from autorec_cli.training import EpochResult, Fitted
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec train data -o item.model
+
+autorec train data -o user.model --variant user --seed 1
+
+autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --force
+"""
+
+Report = Callable[["EpochResult"], None]
+
+
+def _by_variant(name: str) -> str:
+    """How help shows a default that depends on the variant."""
+    values = {variant: DEFAULTS[variant][name] for variant in config.VARIANTS}
+    return " / ".join(f"{variant}: {value}" for variant, value in values.items())
+
+
+def train_command(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
+    variant: Annotated[
+        str, typer.Option(help="item: one example per item (the paper's I-AutoRec); user: one per user.")
+    ] = "item",
+    hidden_size: Annotated[
+        str, typer.Option(help="Units of the hidden layer; a comma list such as 500,250,500 is the deep form.")
+    ] = "500",
+    hidden_activation: Annotated[
+        str, typer.Option(help=f"The paper's g: {', '.join(config.HIDDEN_ACTIVATIONS)}.")
+    ] = "sigmoid",
+    output_activation: Annotated[
+        str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
+    ] = "identity",
+    regularization: Annotated[
+        float | None,
+        typer.Option(
+            help="The paper's lambda: sum of squared errors + lambda/2 |weights|^2.",
+            show_default=_by_variant("regularization"),
+        ),
+    ] = None,
+    center: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Damped means to subtract from the input and add back: {', '.join(config.CENTERS)}.",
+            show_default=_by_variant("center"),
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Adam's step at the start; it falls to 0 along a cosine.", show_default=_by_variant("learning_rate")
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples per step.", show_default=_by_variant("batch_size"))
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data at most.", show_default=_by_variant("epochs"))
+    ] = None,
+    patience: Annotated[
+        int, typer.Option(help="Epochs without a better validation RMSE before choosing stops; 0: never.")
+    ] = 10,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit/--no-refit", help="Fit the final model on train and valid together for the epochs chosen."
+        ),
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: one per core.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")] = "auto",
+    log: Annotated[Path | None, typer.Option(help="Also write one JSON line per epoch to this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
+) -> None:
+    """Train an AutoRec model on a prepared dataset and write it to one file."""
+    settings = settings_for(
+        variant,
+        hidden_sizes=parse_hidden_sizes(hidden_size),
+        hidden_activation=hidden_activation,
+        output_activation=output_activation,
+        regularization=regularization,
+        center=center,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        refit=refit,
+        seed=seed,
+    )
+    train(data, output, settings, threads=threads, device=device, log=log, force=force)
+
+
+def train(
+    data: Path,
+    output: Path,
+    settings: TrainSettings,
+    *,
+    threads: int = 0,
+    device: str = "auto",
+    log: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
+
+    Raises:
+        UsageError: an output cannot be written, or the device cannot be had.
+        ArtifactError: `data` is not a prepared dataset.
+        TrainingDivergedError: the loss is not finite; `output` is left as it was.
+    """
+    _check_output(output, force)
+    from autorec_cli import checkpoint, dataset, training  # torch takes seconds to load
+
+    prepared = dataset.load(data)
+
+    target = training.resolve_device(device)
+    training.use_threads(threads)
+    start = time.perf_counter()
+    _announce(prepared, settings, str(target))
+    with _reporter(settings, log) as report:
+        fitted = _drain(training.fit(prepared, settings, target), report)
+    provenance = {
+        "dataset": str(data.resolve()),
+        "fingerprint": prepared.fingerprint(),
+        "split": prepared.info.get("split"),
+        "fitted_parts": list(fitted.fitted_parts),
+        "epochs": fitted.epochs,
+        "metrics": {"valid_rmse": fitted.valid_rmse},
+        "versions": {"autorec-cli": __version__, "torch": training.TORCH_VERSION},
+    }
+    checkpoint.save(training.to_model(fitted, prepared, settings, provenance), output)
+    _summarize(fitted, output, time.perf_counter() - start)
+
+
+def _check_output(output: Path, force: bool) -> None:
+    require_parent(output)
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file for the model")
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists; use --force to replace it or name another file")
+
+
+def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
+    n_examples, n_columns = prepared.n_items, prepared.n_users
+    if settings.variant == "user":
+        n_examples, n_columns = n_columns, n_examples
+    layers = "-".join(str(size) for size in (n_columns, *settings.hidden_sizes, n_columns))
+    say(
+        f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
+        f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device}"
+    )
+
+
+def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitted:
+    """Run the generator to its end, reporting what it yields; returns what it returns."""
+    while True:
+        try:
+            report(next(epochs))
+        except StopIteration as end:
+            return cast("Fitted", end.value)
+
+
+@contextmanager
+def _reporter(settings: TrainSettings, log: Path | None) -> Iterator[Report]:
+    """Show each epoch on stderr and, if asked, append it to the file `log`."""
+    with _open_log(log) as stream, progress("epoch", settings.epochs) as advance:
+
+        def report(result: EpochResult) -> None:
+            valid = "" if result.valid_rmse is None else f" valid {result.valid_rmse:.4f}{'*' if result.best else ' '}"
+            text = f"{result.phase}: train {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
+            advance(result.epoch, result.n_epochs, text)
+            if stream:
+                stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+                stream.write(json.dumps({"time": stamp, **asdict(result)}) + "\n")
+                stream.flush()
+
+        yield report
+
+
+@contextmanager
+def _open_log(log: Path | None) -> Iterator[TextIO | None]:
+    if log is None:
+        yield None
+        return
+    require_parent(log)
+    with log.open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:
+    facts = [
+        ("model", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"),
+        ("fitted on", f"{' and '.join(fitted.fitted_parts)}, {fitted.epochs} epochs"),
+        ("valid RMSE", "none: no validation part" if fitted.valid_rmse is None else f"{fitted.valid_rmse:.4f}"),
+        ("time", f"{seconds:.1f} s"),
+        ("next", f"autorec evaluate {output}"),
+    ]
+    show_facts("trained", facts)

@@ -1,0 +1,320 @@
+"""Fitting a network: a generator that yields one result an epoch and returns the fitted model.
+
+First the number of epochs is chosen on the validation part, then the final network is fitted on train and valid
+together for that long. Test ratings are never read here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from autorec_cli.baselines import Array, DampedMeans, centering_means, damped_means
+from autorec_cli.checkpoint import Model, SeenItems
+from autorec_cli.config import TrainSettings
+from autorec_cli.dataset import Dataset, add_parts, row_indices
+from autorec_cli.errors import TrainingDivergedError, UsageError
+from autorec_cli.model import Network, new_network
+from autorec_cli.sparse import codes, predict_cells, shuffled_batches, step
+
+TORCH_VERSION = str(torch.__version__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Ratings as the network sees them.
+
+    Attributes:
+        examples: CSR (N, P) float32: items x users for the item variant, users x items for the user variant; each
+            cell is (rating - centering) / unit.
+        ratings: The same ratings as given, CSR n_users x n_items.
+        centering: What was subtracted, in rating units.
+        baseline: User and item damped means of `ratings`, for cold pairs.
+        unit: A quarter of the rating scale's width: 1 for ratings from 1 to 5.
+        rating_scale: Where predictions are clipped.
+    """
+
+    examples: sparse.csr_array
+    ratings: sparse.csr_array
+    centering: DampedMeans
+    baseline: DampedMeans
+    unit: float
+    rating_scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One pass over the examples.
+
+    Attributes:
+        phase: "choose" while epochs are chosen on valid, "final" while the network is fitted for as long as was chosen.
+        epoch: From 1.
+        n_epochs: The most that this phase can run.
+        train_rmse: Over the cells of the examples, each measured just before its step, in rating units.
+        valid_rmse: Over the validation pairs as `evaluate` measures it, None where there is none.
+        seconds: The time of the pass and of its validation.
+        best: Whether this is the best validation RMSE so far.
+    """
+
+    phase: str
+    epoch: int
+    n_epochs: int
+    train_rmse: float
+    valid_rmse: float | None
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network and how it came about.
+
+    Attributes:
+        network: On the CPU.
+        codes: (N, k) float32 code of every example.
+        task: What the network was fitted on.
+        fitted_parts: The parts of the dataset in `task`.
+        epochs: Passes that the network had.
+        valid_rmse: At the chosen epoch, before refitting; None without a validation part.
+    """
+
+    network: Network
+    codes: Array
+    task: Task
+    fitted_parts: tuple[str, ...]
+    epochs: int
+    valid_rmse: float | None
+
+
+def make_task(ratings: sparse.csr_array, rating_scale: tuple[float, float], settings: TrainSettings) -> Task:
+    """Centre and scale `ratings` (n_users x n_items) and turn them the way the variant wants."""
+    low, high = rating_scale
+    unit = (high - low) / 4 if high > low else 1.0
+    centering = centering_means(ratings, settings.center)
+    offset = centering.predict(row_indices(ratings), ratings.indices)
+    values = ((ratings.data - offset) / unit).astype(np.float32)
+    examples = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
+    if settings.variant == "item":
+        examples = examples.T.tocsr()
+    return Task(examples, ratings, centering, damped_means(ratings), unit, rating_scale)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`: "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: CUDA is asked for and cannot be had, or the name is not a device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdigit())):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices here; use --device cpu or --device auto"
+        )
+    return torch.device(name)
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use so many CPU threads; 0 means one per core.
+
+    Raises:
+        UsageError: the number is negative.
+    """
+    if threads < 0:
+        raise UsageError(f"--threads must be 0 or more, not {threads}")
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Generator[EpochResult, None, Fitted]:
+    """Choose the number of epochs on valid, then fit the final network.
+
+    Yields:
+        One result after each epoch, of both phases.
+
+    Returns:
+        The fitted model (the generator's return value).
+
+    Raises:
+        TrainingDivergedError: the loss is not finite.
+        UsageError: the training part is empty.
+    """
+    if dataset.train.nnz == 0:
+        raise UsageError("the training part has no ratings; prepare it again with smaller --test and --valid")
+    task = make_task(dataset.train, dataset.rating_scale, settings)
+    parts: tuple[str, ...] = ("train",)
+    valid = dataset.valid if dataset.valid.nnz else None
+    chosen = final = yield from _run(task, settings, device, valid, settings.epochs)
+    if valid is not None and settings.refit:
+        task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings)
+        parts = ("train", "valid")
+        final = yield from _run(task, settings, device, None, chosen.epoch)
+    hidden = codes(final.network, task.examples, settings.batch_size)
+    return Fitted(
+        network=final.network.to(torch.device("cpu")),
+        codes=hidden.cpu().numpy(),
+        task=task,
+        fitted_parts=parts,
+        epochs=chosen.epoch,
+        valid_rmse=chosen.valid_rmse,
+    )
+
+
+def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenance: dict[str, Any]) -> Model:
+    """What the model file holds: the fitted network with the ids and counts of `dataset`."""
+    network, task = fitted.network, fitted.task
+    rated = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
+    items = dataset.items
+    return Model(
+        settings=settings,
+        encoder_weights=tuple(weight.numpy() for weight in network.encoder_weights),
+        encoder_biases=tuple(bias.numpy() for bias in network.encoder_biases),
+        codes=fitted.codes,
+        decoder_weight=network.decoder_weight.numpy(),
+        decoder_bias=network.decoder_bias.numpy(),
+        output_range=network.output_range,
+        unit=task.unit,
+        centering=task.centering,
+        baseline=task.baseline,
+        rating_scale=task.rating_scale,
+        user_ids=dataset.users["id"].to_list(),
+        item_ids=items["id"].to_list(),
+        titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
+        user_counts=np.diff(task.ratings.indptr),
+        item_counts=_column_counts(task.ratings),
+        seen=SeenItems(rated.indptr, rated.indices),
+        provenance=provenance,
+    )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    network: Network
+    epoch: int
+    valid_rmse: float | None
+
+
+def _run(
+    task: Task, settings: TrainSettings, device: torch.device, valid: sparse.csr_array | None, n_epochs: int
+) -> Generator[EpochResult, None, _Chosen]:
+    """Train a network from its seed for `n_epochs` at most; with `valid`, the best epoch is the one returned."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    network = new_network(settings, _column_means(task.examples), _target_range(task.examples), generator).to(device)
+    optimizer = _optimizer(network, settings)
+    validation = _Validation(task, valid, settings, device) if valid is not None else None
+    best = _Chosen(network, 0, None)
+    for epoch in range(1, n_epochs + 1):
+        start = time.perf_counter()
+        train_rmse = _epoch(network, optimizer, task, settings, epoch, generator)
+        valid_rmse = validation.rmse(network) if validation else None
+        improved = valid_rmse is None or best.valid_rmse is None or valid_rmse < best.valid_rmse
+        if improved:
+            best = _Chosen(network.copy() if validation and not settings.refit else network, epoch, valid_rmse)
+        seconds = time.perf_counter() - start
+        yield EpochResult(
+            "choose" if validation else "final", epoch, n_epochs, train_rmse, valid_rmse, seconds, improved
+        )
+        if settings.patience and epoch - best.epoch >= settings.patience:
+            break
+    return best
+
+
+def _optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Adam; its `weight_decay` is the penalty's gradient, which biases do not have."""
+    groups = [{"params": network.weights()}, {"params": network.biases()}]
+    return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+
+
+def _epoch(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    settings: TrainSettings,
+    epoch: int,
+    generator: torch.Generator,
+) -> float:
+    """One pass over the examples; returns the training RMSE in rating units."""
+    device = network.decoder_weight.device
+    n_examples = task.examples.shape[0]
+    steps = math.ceil(n_examples / settings.batch_size)
+    weights, biases = optimizer.param_groups
+    squared_error = torch.zeros((), dtype=torch.float64, device=device)
+    batches = shuffled_batches(task.examples, settings.batch_size, generator, device)
+    for index, batch in enumerate(batches, start=(epoch - 1) * steps):
+        result = step(network, batch)
+        for parameter, gradient in zip(network.parameters(), result.gradients, strict=True):
+            parameter.grad = gradient
+        weights["lr"] = biases["lr"] = _cosine(settings.learning_rate, index, settings.epochs * steps)
+        # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
+        weights["weight_decay"] = settings.regularization * batch.n_rows / n_examples
+        optimizer.step()
+        squared_error += result.squared_error
+    total = float(squared_error)
+    if not math.isfinite(total):
+        raise TrainingDivergedError(
+            f"the loss is not a finite number in epoch {epoch}, so no model was written; "
+            f"try a --learning-rate below {settings.learning_rate:g}"
+        )
+    return math.sqrt(total / task.examples.nnz) * task.unit
+
+
+def _cosine(learning_rate: float, step_index: int, n_steps: int) -> float:
+    """Half a cosine from `learning_rate` down to 0 (Loshchilov and Hutter 2017, without restarts)."""
+    return learning_rate * 0.5 * (1 + math.cos(math.pi * step_index / n_steps))
+
+
+class _Validation:
+    """Measures RMSE on held-out pairs as `evaluate` does: clipped, cold pairs predicted by the baseline."""
+
+    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings, device: torch.device) -> None:
+        self.task = task
+        self.settings = settings
+        users, items = row_indices(valid), valid.indices
+        known = (np.diff(task.ratings.indptr)[users] > 0) & (_column_counts(task.ratings)[items] > 0)
+        low, high = task.rating_scale
+        cold_error = np.clip(task.baseline.predict(users, items)[~known], low, high) - valid.data[~known]
+        self.cold_squared_error = float(np.square(cold_error).sum())
+        self.n_pairs = valid.nnz
+        users, items = users[known], items[known]
+        rows, columns = (items, users) if settings.variant == "item" else (users, items)
+        self.rows = torch.from_numpy(rows.astype(np.int64)).to(device)
+        self.columns = torch.from_numpy(columns.astype(np.int64)).to(device)
+        offset = task.centering.predict(users, items)
+        self.offset = torch.from_numpy(offset.astype(np.float32)).to(device)
+        self.ratings = torch.from_numpy(valid.data[known]).to(device)
+
+    def rmse(self, network: Network) -> float:
+        """RMSE in rating units over all pairs, cold ones included."""
+        hidden = codes(network, self.task.examples, self.settings.batch_size)
+        predictions = predict_cells(network, hidden, self.rows, self.columns) * self.task.unit + self.offset
+        error = predictions.clamp(*self.task.rating_scale) - self.ratings
+        total = float(error.double().square().sum()) + self.cold_squared_error
+        return math.sqrt(total / self.n_pairs)
+
+
+def _column_means(examples: sparse.csr_array) -> Array:
+    """(P,) mean of each column's cells, damped towards the mean of all cells by five of those."""
+    mean = float(np.mean(examples.data, dtype=np.float64))
+    total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
+    means: Array = (total + 5 * mean) / (_column_counts(examples) + 5)
+    return means
+
+
+def _column_counts(matrix: sparse.csr_array) -> Array:
+    return np.bincount(matrix.indices, minlength=matrix.shape[1])
+
+
+def _target_range(examples: sparse.csr_array) -> tuple[float, float]:
+    low, high = float(examples.data.min()), float(examples.data.max())
+    return (low, high) if high > low else (low - 1, high + 1)

@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from autorec_cli import checkpoint
+from autorec_cli.checkpoint import load, save
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.scoring import known_users, score_all_items
+from tests.planted import planted_dataset
+from tests.test_training import model_of, small_settings
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of(planted_dataset(titles=True), small_settings(hidden_sizes=(8, 4), epochs=2))
+
+
+def test_a_model_survives_the_file(model, tmp_path):
+    save(model, tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    users = np.arange(10)
+    np.testing.assert_array_equal(
+        score_all_items(loaded, known_users(loaded, users)), score_all_items(model, known_users(model, users))
+    )
+    assert loaded.settings == model.settings
+    assert loaded.provenance == model.provenance
+    assert list(loaded.titles) == list(model.titles)
+    np.testing.assert_array_equal(loaded.seen.of(3), model.seen.of(3))
+
+
+def test_ids_survive_as_they_are(model, tmp_path):
+    import dataclasses
+
+    ids = ["007", "", 'naïve, "quoted"\n', "日本"] + [str(n) for n in range(76)]
+    save(dataclasses.replace(model, user_ids=ids), tmp_path / "m")
+    assert list(load(tmp_path / "m").user_ids) == ids
+
+
+def test_missing_model(tmp_path):
+    with pytest.raises(ArtifactError, match="there is no model"):
+        load(tmp_path / "none")
+
+
+def test_not_a_model(tmp_path):
+    (tmp_path / "m").write_bytes(b"not a model at all")
+    with pytest.raises(ArtifactError, match="not a model file or is damaged"):
+        load(tmp_path / "m")
+
+
+def test_foreign_safetensors_file(tmp_path):
+    save_file({"x": np.zeros(3)}, tmp_path / "m")
+    with pytest.raises(ArtifactError, match="no autorec model"):
+        load(tmp_path / "m")
+
+
+def test_truncated_model(model, tmp_path):
+    save(model, tmp_path / "m")
+    whole = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactError, match="damaged"):
+        load(tmp_path / "m")
+
+
+def test_model_without_a_tensor(model, tmp_path):
+    metadata = {checkpoint.METADATA_KEY: json.dumps({"format_version": 1, "settings": model.settings.to_document()})}
+    save_file({"codes": model.codes}, tmp_path / "m", metadata)
+    with pytest.raises(ArtifactError, match="damaged"):
+        load(tmp_path / "m")
+
+
+def test_unknown_format_version(model, tmp_path):
+    save_file({"x": np.zeros(1)}, tmp_path / "m", {checkpoint.METADATA_KEY: json.dumps({"format_version": 99})})
+    with pytest.raises(ArtifactError, match=r"format version 99.*upgrade"):
+        load(tmp_path / "m")
+
+
+def test_a_failed_save_leaves_the_old_model(model, tmp_path, monkeypatch):
+    (tmp_path / "m").write_bytes(b"old")
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(model, tmp_path / "m")
+    assert (tmp_path / "m").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_folder_that_does_not_exist(model, tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        save(model, tmp_path / "nowhere" / "m")

@@ -1,0 +1,187 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from autorec_cli import checkpoint
+from autorec_cli.config import settings_for
+from autorec_cli.errors import TrainingDivergedError, UsageError
+from autorec_cli.evaluation import rating_rows
+from autorec_cli.training import fit, make_task, resolve_device, to_model, use_threads
+from tests.planted import dataset_of, planted_dataset
+
+CPU = torch.device("cpu")
+PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
+
+
+def small_settings(variant="item", **given):
+    values = {"hidden_sizes": (16,), "epochs": 30, "batch_size": 16, "regularization": 5.0, "patience": 0, **given}
+    return settings_for(variant, **values)
+
+
+def run(dataset, settings):
+    """All epoch results and the fitted model."""
+    results = []
+    epochs = fit(dataset, settings, CPU)
+    while True:
+        try:
+            results.append(next(epochs))
+        except StopIteration as end:
+            return results, end.value
+
+
+def model_of(dataset, settings):
+    _, fitted = run(dataset, settings)
+    return to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": list(fitted.fitted_parts)})
+
+
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_planted_factors_are_found(variant):
+    dataset = planted_dataset(n_users=200, n_items=120)
+    rows = rating_rows([("ours", model_of(dataset, small_settings(variant, epochs=80)))], dataset, "test")
+    rmse = {row["model"]: row["rmse"] for row in rows}
+    assert rmse["ours"] < 0.85 * rmse["user+item bias"]
+
+
+@pytest.mark.parametrize("center", ["none", "global", "item", "user", "both"])
+@pytest.mark.parametrize("sizes", [(12,), (12, 6, 12)])
+def test_every_centering_and_depth_beats_the_global_mean(center, sizes):
+    dataset = planted_dataset()
+    settings = small_settings(center=center, hidden_sizes=sizes, epochs=40)
+    rows = rating_rows([("ours", model_of(dataset, settings))], dataset, "test")
+    rmse = {row["model"]: row["rmse"] for row in rows}
+    assert rmse["ours"] < rmse["global mean"]
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    dataset = planted_dataset()
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        checkpoint.save(model_of(dataset, small_settings(seed=seed)), tmp_path / name)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_test_ratings_change_nothing():
+    dataset = planted_dataset()
+    _, first = run(dataset, small_settings())
+    dataset.test.data[:] = 0
+    _, second = run(dataset, small_settings())
+    np.testing.assert_array_equal(first.codes, second.codes)
+
+
+def test_valid_ratings_do_not_enter_the_choosing_network():
+    dataset = planted_dataset()
+    results, first = run(dataset, small_settings(refit=False, epochs=3))
+    dataset.valid.data[:] = 6 - dataset.valid.data
+    shifted, _ = run(dataset, small_settings(refit=False, epochs=3))
+    assert [result.train_rmse for result in results] == [result.train_rmse for result in shifted]
+    assert [result.valid_rmse for result in results] != [result.valid_rmse for result in shifted]
+    assert first.fitted_parts == ("train",)
+    assert first.task.ratings.nnz == dataset.train.nnz
+
+
+def test_final_network_is_fitted_on_train_and_valid_for_the_epochs_chosen():
+    dataset = planted_dataset()
+    results, fitted = run(dataset, small_settings())
+    choosing = [result for result in results if result.phase == "choose"]
+    final = [result for result in results if result.phase == "final"]
+    best = min(choosing, key=lambda result: result.valid_rmse)
+    assert fitted.epochs == len(final) == best.epoch
+    assert fitted.valid_rmse == best.valid_rmse
+    assert fitted.fitted_parts == ("train", "valid")
+    assert fitted.task.ratings.nnz == dataset.train.nnz + dataset.valid.nnz
+    assert all(result.valid_rmse is None for result in final)
+
+
+def test_without_refit_the_best_epoch_is_kept():
+    dataset = planted_dataset()
+    settings = small_settings(refit=False, learning_rate=0.05, regularization=0.0, epochs=200)
+    results, fitted = run(dataset, settings)
+    assert fitted.epochs < 200, "the case must overfit for the test to mean something"
+    model = to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": ["train"]})
+    (row, *_) = rating_rows([("kept", model)], dataset, "valid")
+    assert row["rmse"] == pytest.approx(fitted.valid_rmse, rel=1e-4)
+    assert results[-1].valid_rmse > fitted.valid_rmse
+
+
+def test_patience_stops_choosing():
+    dataset = planted_dataset()
+    results, fitted = run(dataset, small_settings(patience=3, learning_rate=0.05, regularization=0.0, epochs=200))
+    choosing = [result for result in results if result.phase == "choose"]
+    assert len(choosing) == fitted.epochs + 3 < 200
+
+
+def test_without_valid_all_epochs_are_run_once():
+    dataset = planted_dataset()
+    empty = dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid
+    results, fitted = run(dataclasses.replace(dataset, valid=empty), small_settings(epochs=4))
+    assert [result.phase for result in results] == ["final"] * 4
+    assert (fitted.epochs, fitted.valid_rmse, fitted.fitted_parts) == (4, None, ("train",))
+
+
+def test_training_without_ratings_is_refused():
+    dataset = planted_dataset()
+    empty = dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid
+    with pytest.raises(UsageError, match="no ratings"):
+        run(dataclasses.replace(dataset, train=empty), small_settings())
+
+
+def test_infinite_loss_is_an_error():
+    with pytest.raises(TrainingDivergedError, match="--learning-rate"):
+        run(planted_dataset(), small_settings(learning_rate=1e20, hidden_activation="identity"))
+
+
+def test_regularization_shrinks_the_weights():
+    norms = []
+    for regularization in (0.0, 50.0):
+        _, fitted = run(planted_dataset(), small_settings(regularization=regularization, refit=False))
+        norms.append(float(fitted.network.decoder_weight.norm()))
+    assert norms[1] < 0.7 * norms[0]
+
+
+def test_ratings_are_measured_in_quarters_of_the_scale():
+    dataset = planted_dataset()
+    times_ten = planted_dataset()
+    for part in (times_ten.train, times_ten.valid, times_ten.test):
+        part.data *= 10
+    times_ten = dataclasses.replace(times_ten, rating_scale=(10.0, 50.0))
+    results, _ = run(dataset, small_settings(epochs=5))
+    wide, _ = run(times_ten, small_settings(epochs=5))
+    assert wide[-1].train_rmse == pytest.approx(10 * results[-1].train_rmse, rel=1e-4)
+
+
+def test_examples_of_the_item_variant_are_the_transpose():
+    dataset = planted_dataset()
+    by_item = make_task(dataset.train, dataset.rating_scale, small_settings("item", center="none")).examples
+    by_user = make_task(dataset.train, dataset.rating_scale, small_settings("user", center="none")).examples
+    np.testing.assert_array_equal(by_item.toarray(), by_user.toarray().T)
+    assert by_item.nnz == dataset.train.nnz
+
+
+def test_cold_validation_pairs_are_predicted_by_the_baseline():
+    cells = {(user, item): float(1 + (user + item) % 5) for user in range(6) for item in range(4)}
+    dataset = dataset_of({"train": cells, "valid": {(6, 0): 2.0}, "test": {}}, (7, 5))
+    settings = small_settings(epochs=1)
+    results, _ = run(dataset, settings)
+    baseline = make_task(dataset.train, dataset.rating_scale, settings).baseline
+    expected = abs(baseline.mean + baseline.item_bias[0] - 2.0)
+    assert results[0].valid_rmse == pytest.approx(expected)
+    assert math.isfinite(results[0].train_rmse)
+
+
+def test_devices():
+    assert resolve_device("cpu") == CPU
+    with pytest.raises(UsageError, match="--device must be"):
+        resolve_device("tpu")
+    with pytest.raises(UsageError, match="--device must be"):
+        resolve_device("cpu:1")
+    with pytest.raises(UsageError, match="CUDA devices here"):
+        resolve_device(f"cuda:{torch.cuda.device_count()}")
+
+
+def test_negative_threads_are_refused():
+    with pytest.raises(UsageError, match="--threads"):
+        use_threads(-1)
