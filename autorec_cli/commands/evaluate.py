@@ -1,0 +1,186 @@
+"""`autorec evaluate`: models and held-out ratings -> a table of metrics, next to baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autorec_cli.console import say, warn
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.output import FORMATS, choose_format, open_output, writer_for
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from autorec_cli.checkpoint import Model
+    from autorec_cli.dataset import Dataset
+    from autorec_cli.evaluation import Row
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec evaluate item.model
+
+autorec evaluate item.model user.model --ranking -k 20
+
+autorec evaluate item.model --on valid --format json | jq '.[0].rmse'
+"""
+
+PARTS = ("test", "valid", "train")
+CLEARLY_WORSE = 1.005
+"""A model whose RMSE is above the bias baseline's by more than this factor is called worse in words."""
+
+
+def evaluate_command(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model files made by `autorec train`.")],
+    on: Annotated[str, typer.Option("--on", help=f"The part of the dataset to predict: {', '.join(PARTS)}.")] = "test",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The prepared dataset.", show_default="where it was when MODEL was trained"),
+    ] = None,
+    ranking: Annotated[
+        bool, typer.Option("--ranking", help="Add nDCG, recall, coverage and popularity of top-k lists.")
+    ] = False,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Length of the lists that --ranking judges.")] = 10,
+    relevant_from: Annotated[
+        float | None,
+        typer.Option(help="Held-out ratings from here on are relevant.", show_default="three quarters up the scale"),
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")] = "-",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help=f"One of {', '.join(FORMATS)}.",
+            show_default="table on a terminal, else by the ending of FILE, else csv",
+        ),
+    ] = None,
+) -> None:
+    """Measure models on ratings they were not fitted on, beside baselines that need no network."""
+    evaluate(
+        models,
+        part=on,
+        data=data,
+        ranking=ranking,
+        k=top_k,
+        relevant_from=relevant_from,
+        output=output,
+        format=format,
+    )
+
+
+def evaluate(
+    paths: Sequence[Path],
+    *,
+    part: str = "test",
+    data: Path | None = None,
+    ranking: bool = False,
+    k: int = 10,
+    relevant_from: float | None = None,
+    output: str = "-",
+    format: str | None = None,
+) -> None:
+    """Write a row of metrics for each model file and each baseline.
+
+    Raises:
+        UsageError: an option has a value that cannot work.
+        ArtifactError: a file cannot be used, models and dataset do not belong together, or the part is empty.
+    """
+    from autorec_cli import checkpoint, dataset
+    from autorec_cli.evaluation import RankingProtocol, default_relevance, ranking_rows, rating_rows
+
+    if part not in PARTS:
+        raise UsageError(f"--on must be one of {', '.join(PARTS)}, not {part!r}")
+    if k < 1:
+        raise UsageError(f"--top-k must be a whole number from 1, not {k}")
+    format = choose_format(format, output)
+    models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
+    prepared = dataset.load(data or _dataset_of(models, paths))
+    _check_match(models, paths, prepared, part)
+    rows = rating_rows(models, prepared, part)
+    if ranking:
+        threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
+        say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
+        rows = _join(rows, ranking_rows(models, prepared, part, RankingProtocol(k, threshold)))
+    with open_output(output) as stream:
+        writer_for(format)([_to_frame(rows, for_reading=format == "table")], stream)
+    _say_what_it_means(rows, len(models), prepared, part)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """A name for each model: its file's, or the whole path where two files have the same."""
+    names = [path.name for path in paths]
+    return [str(path) if names.count(path.name) > 1 else path.name for path in paths]
+
+
+def _dataset_of(models: Sequence[tuple[str, Model]], paths: Sequence[Path]) -> Path:
+    found = Path(models[0][1].provenance["dataset"])
+    if not found.exists():
+        raise ArtifactError(
+            f"the dataset that {paths[0]} was trained on is no longer at {found}; say where it is with --data DIR"
+        )
+    return found
+
+
+def _check_match(models: Sequence[tuple[str, Model]], paths: Sequence[Path], prepared: Dataset, part: str) -> None:
+    fingerprint = prepared.fingerprint()
+    for path, (_, model) in zip(paths, models, strict=True):
+        if model.provenance["fingerprint"] != fingerprint:
+            raise ArtifactError(
+                f"{path} was trained on another dataset than the one given (their fingerprints differ); "
+                "train it again or name its own dataset with --data DIR"
+            )
+        if part in model.provenance["fitted_parts"] and part != "train":
+            warn(f"{path} was fitted on the {part} ratings too: what follows is its training error on them")
+    if prepared.part(part).nnz == 0:
+        raise ArtifactError(f"the {part} part of the dataset has no ratings; prepare it with --{part} above 0")
+
+
+def _join(rating: list[Row], ranking: list[Row]) -> list[Row]:
+    by_name = {row["model"]: row for row in ranking}
+    joined = [{**row, **by_name.pop(row["model"], {})} for row in rating]
+    return joined + list(by_name.values())
+
+
+def _to_frame(rows: Sequence[Row], for_reading: bool) -> pl.DataFrame:
+    import polars as pl
+
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    complete = [{name: row.get(name) for name in columns} for row in rows]
+    if for_reading:
+        complete = [_readable(row) for row in complete]
+    return pl.DataFrame(complete, infer_schema_length=None)
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    """Fewer and shorter cells: an interval beside its value, one cell for pairs and one for the clip range."""
+    cells: dict[str, Any] = {"model": row["model"]}
+    for name, value in row.items():
+        if f"{name}_low" in row and value is not None:
+            low, high = row[f"{name}_low"], row[f"{name}_high"]
+            cells[f"{name.upper()} (95% interval)"] = f"{value:.4f} ({low:.4f} to {high:.4f})"
+        elif "@" in name:
+            cells[name] = value
+    if row["n_pairs"] is not None:
+        cells["pairs"] = f"{row['n_pairs']:,}"
+        cells["cold"] = f"{row['n_cold']:,}"
+        cells["clipped to"] = f"{row['clip_low']:g} to {row['clip_high']:g}"
+    return cells
+
+
+def _say_what_it_means(rows: Sequence[Row], n_models: int, prepared: Dataset, part: str) -> None:
+    bias = next(row for row in rows if row["model"] == "user+item bias")
+    for row in rows[:n_models]:
+        if row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
+            warn(
+                f"{row['model']} predicts worse than user and item averages do ({row['rmse']:.4f} against "
+                f"{bias['rmse']:.4f} RMSE): do not use it; try another --regularization"
+            )
+    say(
+        f"measured on the {part} ratings: {bias['n_pairs']:,} pairs, of which {bias['n_cold']:,} are cold (user or "
+        f"item without training ratings, predicted by user+item bias); predictions are clipped to "
+        f"{prepared.rating_scale[0]:g} to {prepared.rating_scale[1]:g}; intervals count users as the sample"
+    )

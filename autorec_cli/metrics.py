@@ -1,0 +1,96 @@
+"""Formulas: what an error, a list and a set of lists are worth.
+
+A metric of ratings takes the errors of all pairs and the user of each; a metric of lists takes, for each user, which of
+the k ranks are hits and how many relevant items there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+Z_95 = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the half width of its 95% confidence interval (NaN where one user is all there is)."""
+
+    value: float
+    margin: float
+
+
+def rmse(errors: Array, user_index: Array) -> Estimate:
+    """Root of the mean squared error over pairs: sqrt(sum e^2 / n).
+
+    The interval is the one of the mean squared error, carried through the root by the delta method.
+    """
+    mean = mean_over_pairs(np.square(errors), user_index)
+    root = float(np.sqrt(mean.value))
+    return Estimate(root, mean.margin / (2 * root) if root > 0 else 0.0)
+
+
+def mae(errors: Array, user_index: Array) -> Estimate:
+    """Mean absolute error over pairs: sum |e| / n."""
+    return mean_over_pairs(np.abs(errors), user_index)
+
+
+RATING_METRICS: Mapping[str, Callable[[Array, Array], Estimate]] = {"rmse": rmse, "mae": mae}
+
+
+def mean_over_pairs(values: Array, user_index: Array) -> Estimate:
+    """The mean of one value a pair, with users as the units that were sampled.
+
+    Ratings of one user err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
+    of user u, the variance of the ratio m = sum s_u / sum n_u over U users is
+    U/(U-1) * sum (s_u - m n_u)^2 / (sum n_u)^2 (Cochran, Sampling Techniques, 1977, section 2.11).
+    """
+    n_pairs = len(values)
+    mean = float(np.mean(values, dtype=np.float64))
+    _, owner = np.unique(user_index, return_inverse=True)
+    total, count = np.bincount(owner, weights=values), np.bincount(owner)
+    n_users = len(total)
+    if n_users < 2:
+        return Estimate(mean, float("nan"))
+    variance = n_users / (n_users - 1) * float(np.square(total - mean * count).sum()) / n_pairs**2
+    return Estimate(mean, Z_95 * float(np.sqrt(variance)))
+
+
+def ndcg(hits: Array, n_relevant: Array) -> Array:
+    """Normalized discounted cumulative gain of each list, gain 1, discount log2 (Jarvelin and Kekalainen 2002).
+
+    Args:
+        hits: (n_users, k) bool, whether the item at each rank is relevant, best rank first.
+        n_relevant: (n_users,) relevant items of each user, at least 1.
+    """
+    k = hits.shape[1]
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
+    values: Array = hits @ discount / ideal
+    return values
+
+
+def recall(hits: Array, n_relevant: Array) -> Array:
+    """The share of each user's relevant items that is in the list: hits / n_relevant."""
+    values: Array = hits.sum(axis=1) / n_relevant
+    return values
+
+
+RANKING_METRICS: Mapping[str, Callable[[Array, Array], Array]] = {"ndcg": ndcg, "recall": recall}
+
+
+def coverage(ranked: Array, n_items: int) -> float:
+    """The share of all items that is in at least one list; `ranked` holds item_index, -1 where a list is short."""
+    return len(np.unique(ranked[ranked >= 0])) / n_items
+
+
+def mean_popularity(ranked: Array, item_counts: Array) -> float:
+    """The mean number of training ratings of a listed item; `ranked` as in `coverage`."""
+    listed = ranked[ranked >= 0]
+    return float(item_counts[listed].mean()) if len(listed) else float("nan")

@@ -1,0 +1,228 @@
+"""Predictions, fold-in and top-k lists from a model file, with numpy alone.
+
+Every prediction is an inner product of a user vector and an item vector plus what each side adds:
+
+    prediction(u, i) = f(user_vector . item_vector + user_shift + item_shift) * unit + centering(u, i)
+
+In the item variant the item vectors are the codes and the user vectors are rows of the decoder; in the user variant it
+is the other way round. Shapes: B users, k units in the last hidden layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import expit
+
+from autorec_cli.baselines import USER_DAMPING, Array
+from autorec_cli.checkpoint import Model
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "identity": lambda z: z,
+    "sigmoid": expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+}
+"""The hidden activations of `autorec_cli.model`, which needs torch."""
+
+PAIRS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Users:
+    """Users ready to be scored against all items.
+
+    Attributes:
+        vectors: (B, k) float32.
+        shift: (B,) what the user adds inside f.
+        centering_bias: (B,) what the user adds outside f, in rating units.
+        baseline_bias: (B,) the user's bias in the damped-mean baseline.
+        cold: (B,) bool, users without a rating to go by; the baseline predicts for them.
+    """
+
+    vectors: Array
+    shift: Array
+    centering_bias: Array
+    baseline_bias: Array
+    cold: Array
+
+
+def known_users(model: Model, user_index: Array) -> Users:
+    """The users at `user_index` (B,) as they were trained."""
+    item_variant = model.settings.variant == "item"
+    vectors = model.decoder_weight if item_variant else model.codes
+    n = len(user_index)
+    return Users(
+        vectors=vectors[user_index],
+        shift=model.decoder_bias[user_index] if item_variant else np.zeros(n, dtype=np.float32),
+        centering_bias=model.centering.user_bias[user_index],
+        baseline_bias=model.baseline.user_bias[user_index],
+        cold=model.user_counts[user_index] == 0,
+    )
+
+
+def nameless_users(users: Users, unknown: Array) -> Users:
+    """`users` with those at `unknown` (B,) bool made cold and without a bias of their own."""
+    return replace(users, baseline_bias=np.where(unknown, 0.0, users.baseline_bias), cold=users.cold | unknown)
+
+
+def score_all_items(model: Model, users: Users) -> Array:
+    """The prediction of every item for each of `users`, before clipping: (B, n_items) float32, rating units."""
+    item_variant = model.settings.variant == "item"
+    scores: Array = users.vectors @ (model.codes if item_variant else model.decoder_weight).T
+    scores += users.shift[:, None]
+    if not item_variant:
+        scores += model.decoder_bias
+    scores = _output(model, scores)
+    scores *= np.float32(model.unit)
+    scores += (model.centering.mean + users.centering_bias[:, None]).astype(np.float32)
+    scores += model.centering.item_bias.astype(np.float32)
+    cold_items = model.item_counts == 0
+    if users.cold.any() or cold_items.any():
+        baseline = model.baseline.mean + users.baseline_bias[:, None] + model.baseline.item_bias
+        scores = np.where(users.cold[:, None] | cold_items, baseline, scores).astype(np.float32)
+    return scores
+
+
+def predict_pairs(model: Model, user_index: Array, item_index: Array) -> Array:
+    """The prediction of each (user, item) pair, (n_pairs,) float64, clipped to the rating scale.
+
+    A pair whose user or item has no training rating is predicted by the damped-mean baseline.
+    """
+    baseline = model.baseline.predict(user_index, item_index)
+    offset = model.centering.predict(user_index, item_index)
+    encoded, decoded = (item_index, user_index) if model.settings.variant == "item" else (user_index, item_index)
+    z = np.empty(len(user_index), dtype=np.float32)
+    for start in range(0, len(z), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        z[part] = np.einsum("pk,pk->p", model.codes[encoded[part]], model.decoder_weight[decoded[part]])
+    predictions = _output(model, z + model.decoder_bias[decoded]).astype(np.float64) * model.unit + offset
+    values: Array = np.where(cold_pairs(model, user_index, item_index), baseline, predictions)
+    return clip(model, values)
+
+
+def cold_pairs(model: Model, user_index: Array, item_index: Array) -> Array:
+    """Whether the user or the item of each pair has no rating that the model was fitted on, (n_pairs,) bool."""
+    cold: Array = (model.user_counts[user_index] == 0) | (model.item_counts[item_index] == 0)
+    return cold
+
+
+def clip(model: Model, values: Array) -> Array:
+    """`values` moved into the rating scale."""
+    return np.clip(values, *model.rating_scale)
+
+
+def fold_in(model: Model, histories: Sequence[tuple[Array, Array]]) -> Users:
+    """Users that the model was not trained on, from their ratings.
+
+    In the user variant a history goes through the encoder, as in training. In the item variant the user's decoder row
+    is the ridge solution with the codes fixed (see `solve_decoder_row`).
+
+    Args:
+        model: The model to fold into.
+        histories: For each user, item_index (n,) without repetition and the ratings (n,). Items without training
+            ratings tell nothing to the network; a user with only such items is cold.
+    """
+    fold = _fold_in_item_variant if model.settings.variant == "item" else _fold_in_user_variant
+    k = model.codes.shape[1]
+    vectors = np.zeros((len(histories), k), dtype=np.float32)
+    shift = np.zeros(len(histories), dtype=np.float32)
+    centering_bias = np.zeros(len(histories))
+    baseline_bias = np.zeros(len(histories))
+    cold = np.ones(len(histories), dtype=bool)
+    for row, (item_index, ratings) in enumerate(histories):
+        known = model.item_counts[item_index] > 0
+        items, values = item_index[known], ratings[known].astype(np.float64)
+        if len(items) == 0:
+            continue
+        cold[row] = False
+        baseline_bias[row] = _user_bias(model.baseline.mean, model.baseline.item_bias, items, values)
+        if model.settings.center in ("user", "both"):
+            centering_bias[row] = _user_bias(model.centering.mean, model.centering.item_bias, items, values)
+        offset = model.centering.mean + model.centering.item_bias[items] + centering_bias[row]
+        vectors[row], shift[row] = fold(model, items, (values - offset) / model.unit)
+    return Users(vectors, shift, centering_bias, baseline_bias, cold)
+
+
+def solve_decoder_row(codes: Array, targets: Array, regularization: float) -> tuple[Array, float]:
+    """The decoder row and bias of one new column, codes fixed.
+
+    Minimizes |codes w + b - targets|^2 + regularization/2 |w|^2 over w and b; the bias is not penalized, as in
+    training. Solved in whichever is smaller, the number of targets n or of units k.
+
+    Args:
+        codes: (n, k) codes of the observed rows.
+        targets: (n,) values, in the network's unit.
+        regularization: lambda in the paper's units.
+
+    Returns:
+        w (k,) and b.
+    """
+    n, k = codes.shape
+    code_mean, target_mean = codes.mean(0), float(targets.mean())
+    centred, residual = codes - code_mean, targets - target_mean
+    ridge = max(regularization / 2, 1e-6)
+    if n < k:
+        row = centred.T @ np.linalg.solve(centred @ centred.T + ridge * np.eye(n), residual)
+    else:
+        row = np.linalg.solve(centred.T @ centred + ridge * np.eye(k), centred.T @ residual)
+    return row, target_mean - float(code_mean @ row)
+
+
+def top_k(scores: Array, k: int) -> Array:
+    """The columns of the `k` highest scores in each row, best first; equal scores in column order.
+
+    Args:
+        scores: (B, n); -inf marks what may not be listed.
+        k: Length of a list, at least 1.
+
+    Returns:
+        (B, min(k, n)) int64; where a row has fewer finite scores, its tail points at -inf.
+    """
+    n = scores.shape[1]
+    k = min(k, n)
+    if k == n:
+        return np.argsort(-scores, axis=1, kind="stable")
+    best = np.argpartition(scores, n - k, axis=1)[:, n - k :]
+    values = np.take_along_axis(scores, best, axis=1)
+    lowest = values.min(axis=1, keepdims=True)
+    order = np.lexsort((best, -values), axis=1)
+    ranked: Array = np.take_along_axis(best, order, axis=1)
+    # Of several columns that tie for the last place argpartition keeps any; the first ones are wanted.
+    for row in np.flatnonzero((scores >= lowest).sum(axis=1) > k):
+        tied = np.flatnonzero(scores[row] >= lowest[row])
+        ranked[row] = tied[np.argsort(-scores[row, tied], kind="stable")[:k]]
+    return ranked
+
+
+def _output(model: Model, z: Array) -> Array:
+    if model.settings.output_activation == "identity":
+        return z
+    low, high = model.output_range
+    values: Array = low + (high - low) * expit(z)
+    return values
+
+
+def _user_bias(mean: float, item_bias: Array, items: Array, ratings: Array) -> float:
+    """The damped mean of a user's deviations, as in `baselines`."""
+    return float((ratings - mean - item_bias[items]).sum() / (len(items) + USER_DAMPING))
+
+
+def _fold_in_item_variant(model: Model, items: Array, targets: Array) -> tuple[Array, float]:
+    if model.settings.output_activation == "sigmoid":
+        low, high = model.output_range
+        share = np.clip((targets - low) / (high - low), 0.01, 0.99)
+        targets = np.log(share / (1 - share))
+    return solve_decoder_row(model.codes[items].astype(np.float64), targets, model.settings.regularization)
+
+
+def _fold_in_user_variant(model: Model, items: Array, targets: Array) -> tuple[Array, float]:
+    activation = ACTIVATIONS[model.settings.hidden_activation]
+    z = targets.astype(np.float32) @ model.encoder_weights[0][items] + model.encoder_biases[0]
+    hidden = activation(z)
+    for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
+        hidden = activation(hidden @ weight + bias)
+    return hidden, 0.0

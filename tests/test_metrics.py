@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autorec_cli.metrics import Z_95, coverage, mae, mean_over_pairs, mean_popularity, ndcg, recall, rmse
+
+
+def test_rmse_and_mae_of_errors_3_and_4():
+    errors, users = np.array([3.0, -4.0]), np.array([0, 1])
+    assert rmse(errors, users).value == pytest.approx(np.sqrt(12.5))
+    assert mae(errors, users).value == pytest.approx(3.5)
+
+
+def test_no_error_has_no_interval():
+    estimate = rmse(np.zeros(4), np.array([0, 0, 1, 1]))
+    assert (estimate.value, estimate.margin) == (0.0, 0.0)
+
+
+def test_interval_with_one_pair_a_user_is_the_usual_one():
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+    expected = Z_95 * values.std(ddof=1) / np.sqrt(len(values))
+    assert mean_over_pairs(values, np.arange(4)).margin == pytest.approx(expected)
+
+
+def test_interval_does_not_shrink_when_a_users_pairs_repeat_each_other():
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+    once = mean_over_pairs(values, np.arange(4))
+    copied = mean_over_pairs(np.repeat(values, 10), np.repeat(np.arange(4), 10))
+    assert copied.margin == pytest.approx(once.margin)
+
+
+def test_interval_of_a_single_user_is_unknown():
+    assert np.isnan(mean_over_pairs(np.array([1.0, 2.0]), np.array([5, 5])).margin)
+
+
+def test_interval_covers_the_truth_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    n_users, inside = 80, 0
+    for _ in range(400):
+        count = rng.integers(1, 20, n_users)
+        owner = np.repeat(np.arange(n_users), count)
+        values = rng.normal(2, 1, n_users)[owner] + rng.normal(0, 1, len(owner))
+        estimate = mean_over_pairs(values, owner)
+        inside += abs(estimate.value - 2) <= estimate.margin
+    assert 0.91 < inside / 400 < 0.98
+
+
+def test_ndcg_of_hits_at_ranks_1_and_3_with_two_relevant():
+    hits = np.array([[True, False, True]])
+    assert ndcg(hits, np.array([2]))[0] == pytest.approx((1 + 0.5) / (1 + 1 / np.log2(3)))
+
+
+def test_ndcg_ideal_is_no_longer_than_the_list():
+    assert ndcg(np.array([[True, True]]), np.array([50]))[0] == pytest.approx(1.0)
+
+
+def test_recall_counts_relevant_items_beyond_the_list():
+    assert recall(np.array([[True, True, False]]), np.array([8]))[0] == pytest.approx(0.25)
+
+
+def test_coverage_and_popularity_leave_out_short_lists():
+    ranked = np.array([[0, 1], [0, -1]])
+    assert coverage(ranked, 4) == 0.5
+    assert mean_popularity(ranked, np.array([10, 4, 0, 0])) == pytest.approx(8.0)
+    assert np.isnan(mean_popularity(np.array([[-1]]), np.array([3])))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 20))
+def test_ranking_metrics_lie_between_0_and_1(hits, more_relevant):
+    row, n_relevant = np.array([hits]), np.array([max(1, sum(hits) + more_relevant)])
+    for formula in (ndcg, recall):
+        assert 0 <= formula(row, n_relevant)[0] <= 1 + 1e-12

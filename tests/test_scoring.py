@@ -1,0 +1,134 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from autorec_cli.evaluation import predict_pairs
+from autorec_cli.model import ACTIVATIONS
+from autorec_cli.scoring import (
+    clip,
+    fold_in,
+    known_users,
+    nameless_users,
+    score_all_items,
+    solve_decoder_row,
+    top_k,
+)
+from autorec_cli.training import make_task
+from tests.planted import planted_dataset
+from tests.test_training import model_of, small_settings
+
+DATASET = planted_dataset()
+
+
+@pytest.fixture(scope="module", params=["item", "user"])
+def settings(request):
+    return small_settings(request.param, center="both", hidden_sizes=(12, 6), refit=False)
+
+
+@pytest.fixture(scope="module")
+def model(settings):
+    return model_of(DATASET, settings)
+
+
+def plain_definition(model, settings):
+    """Every example through the network as dense vectors: (n_users, n_items) in rating units, unclipped."""
+    task = make_task(DATASET.train, DATASET.rating_scale, settings)
+    hidden = torch.from_numpy(task.examples.toarray())
+    for weight, bias in zip(model.encoder_weights, model.encoder_biases, strict=True):
+        hidden = ACTIVATIONS[settings.hidden_activation][0](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
+    output = hidden.numpy() @ model.decoder_weight.T + model.decoder_bias
+    if settings.variant == "item":
+        output = output.T
+    users, items = np.indices(output.shape)
+    return output * task.unit + task.centering.predict(users, items)
+
+
+def test_scores_are_columns_of_the_plain_definition(model, settings):
+    users = np.array([3, 0, 41])
+    expected = plain_definition(model, settings)[users]
+    np.testing.assert_allclose(score_all_items(model, known_users(model, users)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_predictions_of_pairs_are_clipped_scores(model):
+    users, items = np.array([5, 5, 70]), np.array([0, 49, 20])
+    scores = score_all_items(model, known_users(model, np.arange(80)))
+    np.testing.assert_allclose(predict_pairs(model, users, items), clip(model, scores[users, items]), rtol=1e-5)
+
+
+def test_a_user_variant_user_folds_in_to_the_trained_code():
+    model = model_of(DATASET, small_settings("user", refit=False))
+    cells = slice(DATASET.train.indptr[7], DATASET.train.indptr[8])
+    folded = fold_in(model, [(DATASET.train.indices[cells], DATASET.train.data[cells])])
+    trained = known_users(model, np.array([7]))
+    np.testing.assert_allclose(score_all_items(model, folded), score_all_items(model, trained), rtol=1e-4, atol=1e-4)
+
+
+def test_fold_in_predicts_a_left_out_user_better_than_the_baseline(settings):
+    """Users 60 to 79 are taken out of training; half of what they rated is folded in, the other half predicted."""
+    rest, history, hidden = planted_dataset(200, 60), [], []
+    train = rest.train.copy()
+    for user in range(160, 200):
+        cells = np.arange(train.indptr[user], train.indptr[user + 1])
+        history.append((train.indices[cells[::2]], train.data[cells[::2]]))
+        hidden.append((train.indices[cells[1::2]], train.data[cells[1::2]]))
+    shorter = dataclasses.replace(
+        rest, train=train[:160], valid=rest.valid[:160], test=rest.test[:160], users=rest.users[:160]
+    )
+    model = model_of(shorter, dataclasses.replace(settings, hidden_sizes=(16,), epochs=60))
+    folded = fold_in(model, history)
+    scores = clip(model, score_all_items(model, folded))
+    cold = score_all_items(model, dataclasses.replace(folded, cold=np.ones(40, dtype=bool)))
+    error, baseline_error = [], []
+    for row, (items, ratings) in enumerate(hidden):
+        error.extend(scores[row, items] - ratings)
+        baseline_error.extend(cold[row, items] - ratings)
+    assert np.mean(np.square(error)) < 0.9 * np.mean(np.square(baseline_error))
+
+
+def test_cold_users_and_items_get_the_baseline(model):
+    cold = dataclasses.replace(
+        model, user_counts=np.where(np.arange(80) == 2, 0, model.user_counts), item_counts=model.item_counts.copy()
+    )
+    cold.item_counts[4] = 0
+    scores = score_all_items(cold, known_users(cold, np.array([2, 3])))
+    np.testing.assert_allclose(scores[0], cold.baseline.predict(np.array(2), np.arange(50)), rtol=1e-5)
+    assert scores[1, 4] == pytest.approx(cold.baseline.predict(np.array(3), np.array(4)), rel=1e-5)
+    unknown = nameless_users(known_users(model, np.array([3])), np.array([True]))
+    np.testing.assert_allclose(
+        score_all_items(model, unknown)[0], model.baseline.mean + model.baseline.item_bias, rtol=1e-5
+    )
+
+
+def test_history_of_unknown_items_only_is_cold(model):
+    folded = fold_in(
+        dataclasses.replace(model, item_counts=np.zeros(50, dtype=int)), [(np.array([1]), np.array([5.0]))]
+    )
+    assert folded.cold.tolist() == [True]
+
+
+@pytest.mark.parametrize("n", [3, 30])
+def test_decoder_row_solves_the_normal_equations(n):
+    rng = np.random.default_rng(0)
+    codes, targets, regularization = rng.normal(size=(n, 8)), rng.normal(size=n), 3.0
+    row, bias = solve_decoder_row(codes, targets, regularization)
+    residual = codes @ row + bias - targets
+    np.testing.assert_allclose(2 * codes.T @ residual + regularization * row, 0, atol=1e-9)
+    assert residual.sum() == pytest.approx(0, abs=1e-9)
+
+
+@given(
+    scores=arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 5), st.integers(1, 30)),
+        elements=st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 2.5, 3.0]),
+    ),
+    k=st.integers(1, 35),
+)
+def test_top_k_is_the_head_of_a_stable_sort(scores, k):
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(top_k(scores, k), expected)
