@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
-from autorec_cli.errors import ArtifactError, AutoRecError
+from autorec_cli.errors import ArtifactError, AutoRecError, UsageError
 from autorec_cli.files import replace_file
 
 FORMAT_VERSION = 1
@@ -100,7 +100,11 @@ class Model:
 
 
 def save(model: Model, path: Path) -> None:
-    """Write `model` to `path`, whole or not at all; equal models give equal bytes."""
+    """Write `model` to `path`, whole or not at all; equal models give equal bytes.
+
+    Raises:
+        UsageError: it cannot be written there, for example because the disk is full.
+    """
     tensors: dict[str, Array] = {
         "codes": model.codes,
         "decoder.weight": model.decoder_weight,
@@ -130,8 +134,11 @@ def save(model: Model, path: Path) -> None:
         "provenance": model.provenance,
     }
     metadata = {METADATA_KEY: json.dumps(document, ensure_ascii=False, sort_keys=True)}
-    with replace_file(path) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+    try:
+        with replace_file(path) as temporary:
+            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+    except SafetensorError as error:
+        raise UsageError(f"cannot write {path}: {error}; make room or name another place") from error
 
 
 def load(path: Path) -> Model:

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,7 +15,10 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.commands import evaluate, prepare, recommend, train
 from autorec_cli.console import fail
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AutoRecError, NotEnoughMemoryError
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AutoRecError, NotEnoughMemoryError, UsageError
+from autorec_cli.output import forget_stdout
+
+EXIT_TERMINATED = 143
 
 app = typer.Typer(
     name="autorec",
@@ -54,8 +58,10 @@ def options(
 
 def main() -> None:
     """Run the program; never returns."""
+    _open_closed_streams()
     if hasattr(signal, "SIGPIPE"):  # a reader that closes the pipe, as `| head -1` does, ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run())
 
 
@@ -63,19 +69,54 @@ def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
     try:
         app(standalone_mode=True)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else EXIT_BUG
-    except AutoRecError as error:
+        return os.EX_OK
+    except SystemExit as stop:  # Typer ends this way, and has turned Ctrl-C into 130
+        status = stop.code if isinstance(stop.code, int) else EXIT_BUG
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except Exception as error:
+        return _explain(error)
+    if status in SIGNALLED:
+        fail(f"{SIGNALLED[status]}; what was being written is as it was before")
+    return status
+
+
+SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
+
+
+def _explain(error: Exception) -> int:
+    """Say on stderr what went wrong, in one sentence unless it is a bug; returns the exit status."""
+    if isinstance(error, AutoRecError):
         fail(str(error))
         return error.exit_status
-    except KeyboardInterrupt:
-        fail("interrupted")
-        return EXIT_INTERRUPTED
-    except MemoryError:
+    if isinstance(error, MemoryError) or _is_memory_of_torch(error):
         fail("not enough memory; close other programs or use a smaller --hidden-size or --batch-size")
         return NotEnoughMemoryError.exit_status
-    except Exception:
-        traceback.print_exc()
-        fail("this is a bug in autorec; please report it with the lines above")
-        return EXIT_BUG
-    return os.EX_OK
+    if isinstance(error, OSError) and error.errno is not None:
+        forget_stdout()
+        fail(f"{error.filename or 'standard output'}: {error.strerror}; make room or choose another place")
+        return UsageError.exit_status
+    traceback.print_exc()
+    fail("this is a bug in autorec; please report it with the lines above")
+    return EXIT_BUG
+
+
+def _is_memory_of_torch(error: Exception) -> bool:
+    """Whether it is torch's way of saying that memory ran out, on the CPU or on CUDA."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
+
+
+def _terminate(_signal_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)  # unwinds, so that temporary files go
+
+
+def _open_closed_streams() -> None:
+    """Give the streams that the caller closed (`>&-`) something to be.
+
+    Otherwise the next file we open would take their number. Reading finds nothing, what is said on stderr is lost, and
+    writing results to stdout fails.
+    """
+    for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,41 +20,52 @@ if TYPE_CHECKING:
 Blocks = Iterable["pl.DataFrame"]
 Writer = Callable[[Blocks, IO[bytes]], None]
 
-FLOAT_DIGITS = 6
+NOT_WRITTEN = ("gz", "zst", "bz2", "xz", "zip", "xlsx", "xls", "ods", "arrow", "feather")
+"""Endings that promise a format which is not written here."""
+
+JOINERS = "\u200c\u200d"
+"""Invisible, but part of the spelling in Persian, in Indian scripts and in emoji."""
 
 
 def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> None:
     """A table for reading; off a terminal it is as wide as its rows need, so that nothing is cut."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=None if title is None else Text(title), title_justify="left")
+    table = Table(title=None if title is None else Text(_cell(title)), title_justify="left", box=box.ROUNDED)
     for number, block in enumerate(blocks):
         if number == 0:
             for name, dtype in block.schema.items():
                 table.add_column(Text(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
         for row in block.iter_rows():
             table.add_row(*(Text(_cell(value)) for value in row))
-    if stream is sys.stdout.buffer and sys.stdout.isatty():
-        Console(highlight=False).print(table)
-    else:
-        plain = Console(highlight=False, width=10_000, color_system=None, legacy_windows=False)
-        with plain.capture() as capture:
-            plain.print(table)
-        stream.write(capture.get().encode())
+    on_terminal = stream is sys.stdout.buffer and sys.stdout.isatty()
+    console = Console() if on_terminal else Console(width=10_000, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(table)
+    lines = (line.rstrip(" ") for line in capture.get().splitlines(keepends=False))
+    encoding = sys.stdout.encoding if on_terminal else "utf-8"
+    stream.write("".join(f"{line}\n" for line in lines).encode(encoding, errors="replace"))
+    stream.flush()
 
 
 def _cell(value: object) -> str:
+    """`value` for reading: counts with separators, text without anything that would steer a terminal."""
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in str(value))
 
 
 def write_delimited(blocks: Blocks, stream: IO[bytes], separator: str, header: bool) -> None:
     """CSV or TSV: quoted where needed, one header row unless told otherwise."""
     for number, block in enumerate(blocks):
-        text = block.write_csv(include_header=header and number == 0, separator=separator, float_precision=FLOAT_DIGITS)
+        text = block.write_csv(include_header=header and number == 0, separator=separator)
         stream.write(text.encode())
         stream.flush()
 
@@ -80,7 +93,9 @@ def write_parquet(blocks: Blocks, stream: IO[bytes]) -> None:
     """One Parquet file; the rows of all blocks are held in memory until its end."""
     import polars as pl
 
-    pl.concat(blocks).write_parquet(stream)
+    packed = io.BytesIO()  # polars would wrap what goes wrong with the stream into an error of its own
+    pl.concat(blocks).write_parquet(packed)
+    stream.write(packed.getbuffer())
 
 
 FORMATS: Mapping[str, Writer] = {
@@ -108,6 +123,8 @@ def choose_format(asked: str | None, output: str) -> str:
     if asked is not None and asked not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {asked!r}")
     ending = Path(output).suffix.lstrip(".").lower() if output != "-" else ""
+    if ending in NOT_WRITTEN:
+        raise UsageError(f"a .{ending} file cannot be written ({output}); name one in {', '.join(list(FORMATS)[1:])}")
     by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
     if asked and by_name in FORMATS and by_name != asked:
         raise UsageError(f"--format {asked} contradicts the name {output}; change one of them")
@@ -133,10 +150,37 @@ def writer_for(name: str, header: bool = True) -> Writer:
 
 @contextmanager
 def open_output(output: str) -> Iterator[IO[bytes]]:
-    """The stream to write results to: stdout for "-", else a file that appears whole when the block ends."""
-    if output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+    """The stream to write results to: stdout for "-", else a file that appears whole when the block ends.
+
+    What is there already and is no plain file, such as /dev/null or a named pipe, is written to as it is.
+
+    Raises:
+        UsageError: it cannot be written, for example because the disk is full.
+    """
+    path = Path(output)
+    try:
+        if output == "-":
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif path.is_dir():
+            raise UsageError(f"{output} is a folder; name a file with -o")
+        elif path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+        else:
+            with replace_file(path.resolve()) as temporary, temporary.open("wb") as stream:
+                yield stream
+    except OSError as error:
+        name = "standard output" if output == "-" else output
+        forget_stdout()
+        raise UsageError(f"cannot write {name}: {error.strerror}; make room or name another place with -o") from error
+
+
+def forget_stdout() -> None:
+    """Drop what is still to be written to stdout, or Python would fail once more when it ends."""
+    with suppress(OSError):
+        sys.stdout.flush()
         return
-    with replace_file(Path(output)) as temporary, temporary.open("wb") as stream:
-        yield stream
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

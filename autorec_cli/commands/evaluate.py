@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.output import FORMATS, choose_format, open_output, writer_for
+from autorec_cli.output import FORMATS, choose_format, open_output, write_table, writer_for
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +31,7 @@ autorec evaluate item.model --on valid --format json | jq '.[0].rmse'
 """
 
 PARTS = ("test", "valid", "train")
+BASELINES = ("global mean", "item mean", "user+item bias", "popularity")
 CLEARLY_WORSE = 1.005
 """A model whose RMSE is above the bias baseline's by more than this factor is called worse in words."""
 
@@ -97,6 +99,7 @@ def evaluate(
     if k < 1:
         raise UsageError(f"--top-k must be a whole number from 1, not {k}")
     format = choose_format(format, output)
+    paths = list({path.resolve(): path for path in paths}.values())
     models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
     prepared = dataset.load(data or _dataset_of(models, paths))
     _check_match(models, paths, prepared, part)
@@ -106,14 +109,19 @@ def evaluate(
         say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
         rows = _join(rows, ranking_rows(models, prepared, part, RankingProtocol(k, threshold)))
     with open_output(output) as stream:
-        writer_for(format)([_to_frame(rows, for_reading=format == "table")], stream)
+        if format == "table":
+            write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")
+            if ranking:
+                write_table([_lists_table(rows)], stream, title=f"top-{k} lists against {part} ratings")
+        else:
+            writer_for(format)([_to_frame(rows)], stream)
     _say_what_it_means(rows, len(models), prepared, part)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for each model: its file's, or the whole path where two files have the same."""
-    names = [path.name for path in paths]
-    return [str(path) if names.count(path.name) > 1 else path.name for path in paths]
+    """A name for each model: its file's, or the whole path where two files, or a baseline, have the same."""
+    names = [*(path.name for path in paths), *BASELINES]
+    return [str(path.absolute()) if names.count(path.name) > 1 else path.name for path in paths]
 
 
 def _dataset_of(models: Sequence[tuple[str, Model]], paths: Sequence[Path]) -> Path:
@@ -145,30 +153,60 @@ def _join(rating: list[Row], ranking: list[Row]) -> list[Row]:
     return joined + list(by_name.values())
 
 
-def _to_frame(rows: Sequence[Row], for_reading: bool) -> pl.DataFrame:
+def _to_frame(rows: Sequence[Row]) -> pl.DataFrame:
+    """All columns of all rows; what does not apply to a row is null."""
     import polars as pl
 
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    complete = [{name: row.get(name) for name in columns} for row in rows]
-    if for_reading:
-        complete = [_readable(row) for row in complete]
+    complete = [{name: _rounded(row.get(name)) for name in columns} for row in rows]
     return pl.DataFrame(complete, infer_schema_length=None)
 
 
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """Fewer and shorter cells: an interval beside its value, one cell for pairs and one for the clip range."""
-    cells: dict[str, Any] = {"model": row["model"]}
-    for name, value in row.items():
-        if f"{name}_low" in row and value is not None:
-            low, high = row[f"{name}_low"], row[f"{name}_high"]
-            cells[f"{name.upper()} (95% interval)"] = f"{value:.4f} ({low:.4f} to {high:.4f})"
-        elif "@" in name:
-            cells[name] = value
-    if row["n_pairs"] is not None:
-        cells["pairs"] = f"{row['n_pairs']:,}"
-        cells["cold"] = f"{row['n_cold']:,}"
-        cells["clipped to"] = f"{row['clip_low']:g} to {row['clip_high']:g}"
-    return cells
+def _rounded(value: object) -> object:
+    """Six digits are more than any sample can tell; what is not a number has none."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
+    """For reading: an interval beside its value, one cell for the clip range."""
+    import polars as pl
+
+    rated = [row for row in rows if "n_pairs" in row]
+    metrics = [name for name in rated[0] if f"{name}_low" in rated[0]]
+    cells = [
+        {
+            "model": row["model"],
+            **{name.upper(): _with_margin(row, name) for name in metrics},
+            "pairs": row["n_pairs"],
+            "cold": row["n_cold"],
+            "clip": f"{row['clip_low']:g} to {row['clip_high']:g}",
+        }
+        for row in rated
+    ]
+    return pl.DataFrame(cells)
+
+
+def _with_margin(row: Row, metric: str) -> str:
+    value, high = row[metric], row[f"{metric}_high"]
+    return f"{value:.4f}" if math.isnan(high) else f"{value:.4f} ± {high - value:.4f}"
+
+
+def _lists_table(rows: Sequence[Row]) -> pl.DataFrame:
+    """For reading: what the lists of all rows that have lists are worth; empty if no user could be judged."""
+    import polars as pl
+
+    listed = [row for row in rows if row.get("n_users") is not None]
+    cells = [
+        {
+            "model": row["model"],
+            **{name.partition("@")[0].replace("_", " "): value for name, value in row.items() if "@" in name},
+            "users": row["n_users"],
+        }
+        for row in listed
+    ]
+    return pl.DataFrame(cells)
 
 
 def _say_what_it_means(rows: Sequence[Row], n_models: int, prepared: Dataset, part: str) -> None:

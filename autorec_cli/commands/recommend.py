@@ -30,7 +30,7 @@ autorec recommend item.model -k 10 > top.csv
 
 autorec recommend item.model --user 42 --user 7
 
-cut -f1 active.tsv | autorec recommend item.model --users - --min-item-ratings 20 --format jsonl
+cut -f1 active.tsv | autorec recommend item.model --users - --format jsonl
 
 autorec recommend item.model --history new-users.csv -o lists.parquet
 """
@@ -71,8 +71,6 @@ class Request:
             raise UsageError(f"--on-unknown must be one of {', '.join(ON_UNKNOWN)}, not {self.on_unknown!r}")
         if self.history is not None and self.user_ids is not None:
             raise UsageError("--history lists the users of its file; leave out --user and --users")
-        if [self.history, self.candidates, self.exclude].count("-") > 1:
-            raise UsageError("only one of --history, --candidates and --exclude can be read from stdin")
 
 
 def recommend_command(
@@ -117,6 +115,8 @@ def recommend_command(
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
 ) -> None:
     """Write the items that each user is predicted to like best and has not rated."""
+    if [users, history, candidates, exclude].count("-") > 1:
+        raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
     request = Request(
         user_ids=_wanted_users(user, users),
         history=history,
@@ -150,10 +150,12 @@ def recommend(
 
     format = choose_format(format, output)
     write = writer_for(format, header)
+    if show < 0:
+        raise UsageError(f"--show must be a whole number from 0, not {show}")
     model = checkpoint.load(path)
     audience = _audience(model, request)
-    if format == "table" and show and len(audience.user_ids) > show:
-        say(f"showing the first {show} of {len(audience.user_ids):,} users; --show 0 shows all, a pipe gets all as CSV")
+    n_users = len(audience.user_ids)
+    if format == "table" and show:
         audience = audience.first(show)
     blocks = _frames(model, request, audience)
     with open_output(output) as stream:
@@ -163,6 +165,8 @@ def recommend(
                 write_table([rows.drop("user_id")], stream, title=f"user {rows['user_id'][0]}")
         else:
             write(blocks, stream)
+    if len(audience.user_ids) < n_users:
+        say(f"these are the first {show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ def _cells(items_of_rows: Sequence[Array]) -> tuple[Array, Array]:
 
 def _frames(model: Model, request: Request, audience: Audience) -> Iterator[pl.DataFrame]:
     """The lists as tables of rows, a block of users at a time."""
-    from autorec_cli.lists import ranked_lists
+    from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
     from autorec_cli.scoring import score_all_items
 
     popularity = model.item_counts.astype(np.float32)
@@ -272,8 +276,14 @@ def _frames(model: Model, request: Request, audience: Audience) -> Iterator[pl.D
     seen = None if request.include_seen else audience.seen
     listable = _listable_items(model, request)
     table = _ItemColumns(model)
+    if not len(audience.user_ids):  # the columns still have names
+        yield table.frame(ListBlock(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))), audience)
+    n_without = 0
     for block in ranked_lists(len(audience.user_ids), score, seen, listable, request.k):
+        n_without += int((block.ranked == NO_ITEM).all(axis=1).sum())
         yield table.frame(block, audience)
+    if n_without:
+        warn(f"{n_without:,} of {len(audience.user_ids):,} users have rated every item that may be listed: no list")
 
 
 class _ItemColumns:
@@ -343,10 +353,12 @@ def _read_ids(file: str, flag: str) -> list[str]:
         raise UsageError(f"{flag} - reads ids from stdin, which is a terminal; pipe them in or name a file")
     try:
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        lines = text.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputDataError(f"{flag} {file} cannot be read: {error}") from error
-    ids = [line for line in lines if line]
+        lines = text.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputDataError(f"{flag} {file} is not UTF-8 (byte {error.start}); convert it first") from error
+    except OSError as error:
+        raise InputDataError(f"{flag} {file} cannot be read: {error.strerror}; check the name") from error
+    ids = [line for line in (line.removesuffix("\r") for line in lines) if line]
     if not ids:
         raise InputDataError(f"{flag} {file} has no ids; it needs one on each line")
     return ids

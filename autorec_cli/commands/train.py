@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,7 +97,9 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: one per core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")] = "auto",
-    log: Annotated[Path | None, typer.Option(help="Also write one JSON line per epoch to this file.")] = None,
+    log: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write one JSON line per epoch; - is stdout.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
 ) -> None:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
@@ -123,7 +127,7 @@ def train(
     *,
     threads: int = 0,
     device: str = "auto",
-    log: Path | None = None,
+    log: str | None = None,
     force: bool = False,
 ) -> None:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
@@ -134,16 +138,18 @@ def train(
         TrainingDivergedError: the loss is not finite; `output` is left as it was.
     """
     _check_output(output, force)
-    from autorec_cli import checkpoint, dataset, training  # torch takes seconds to load
+    from autorec_cli import dataset
 
     prepared = dataset.load(data)
+    with _open_log(log) as stream:
+        from autorec_cli import checkpoint, training  # torch takes seconds to load: all that can be refused, is by now
 
-    target = training.resolve_device(device)
-    training.use_threads(threads)
-    start = time.perf_counter()
-    _announce(prepared, settings, str(target))
-    with _reporter(settings, log) as report:
-        fitted = _drain(training.fit(prepared, settings, target), report)
+        target = training.resolve_device(device)
+        training.use_threads(threads)
+        start = time.perf_counter()
+        _announce(prepared, settings, str(target))
+        with _reporter(settings, stream) as report:
+            fitted = _drain(training.fit(prepared, settings, target), report)
     provenance = {
         "dataset": str(data.resolve()),
         "fingerprint": prepared.fingerprint(),
@@ -158,11 +164,19 @@ def train(
 
 
 def _check_output(output: Path, force: bool) -> None:
+    """Refuse before hours of training what could not be written after them."""
     require_parent(output)
     if output.is_dir():
         raise UsageError(f"{output} is a folder; name a file for the model")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is no plain file; name one for the model")
     if output.exists() and not force:
         raise UsageError(f"{output} exists; use --force to replace it or name another file")
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}; choose another folder") from error
 
 
 def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
@@ -186,30 +200,30 @@ def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitt
 
 
 @contextmanager
-def _reporter(settings: TrainSettings, log: Path | None) -> Iterator[Report]:
-    """Show each epoch on stderr and, if asked, append it to the file `log`."""
-    with _open_log(log) as stream, progress("epoch", settings.epochs) as advance:
+def _reporter(settings: TrainSettings, log: TextIO | None) -> Iterator[Report]:
+    """Show each epoch on stderr and, if asked, write it to `log`."""
+    with progress("epoch", settings.epochs) as advance:
 
         def report(result: EpochResult) -> None:
             valid = "" if result.valid_rmse is None else f" valid {result.valid_rmse:.4f}{'*' if result.best else ' '}"
             text = f"{result.phase}: train {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
             advance(result.epoch, result.n_epochs, text)
-            if stream:
+            if log:
                 stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-                stream.write(json.dumps({"time": stamp, **asdict(result)}) + "\n")
-                stream.flush()
+                log.write(json.dumps({"time": stamp, **asdict(result)}) + "\n")
+                log.flush()
 
         yield report
 
 
-@contextmanager
-def _open_log(log: Path | None) -> Iterator[TextIO | None]:
-    if log is None:
-        yield None
-        return
-    require_parent(log)
-    with log.open("w", encoding="utf-8") as stream:
-        yield stream
+def _open_log(log: str | None) -> AbstractContextManager[TextIO | None]:
+    if log is None or log == "-":
+        return nullcontext(None if log is None else sys.stdout)
+    require_parent(Path(log))
+    try:
+        return Path(log).open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write --log {log}: {error.strerror}; name another file") from error
 
 
 def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:
