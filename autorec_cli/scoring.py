@@ -119,14 +119,17 @@ def fold_in(model: Model, histories: Sequence[tuple[Array, Array]]) -> Users:
     """Users that the model was not trained on, from their ratings.
 
     In the user variant a history goes through the encoder, as in training. In the item variant the user's decoder row
-    is the ridge solution with the codes fixed (see `solve_decoder_row`).
+    is the mean row of the trained users plus the ridge solution for what that leaves unexplained, with the codes fixed
+    (see `solve_decoder_row`). Without the mean row a user of few ratings would be predicted the mean of those for every
+    item: on ML-100K, with users left out of training, RMSE from 1 rating is 1.04 with it and 1.55 without, from 50
+    ratings 0.925 and 0.945.
 
     Args:
         model: The model to fold into.
         histories: For each user, item_index (n,) without repetition and the ratings (n,). Items without training
             ratings tell nothing to the network; a user with only such items is cold.
     """
-    fold = _fold_in_item_variant if model.settings.variant == "item" else _fold_in_user_variant
+    fold = (_item_variant_fold if model.settings.variant == "item" else _user_variant_fold)(model)
     k = model.codes.shape[1]
     vectors = np.zeros((len(histories), k), dtype=np.float32)
     shift = np.zeros(len(histories), dtype=np.float32)
@@ -143,33 +146,39 @@ def fold_in(model: Model, histories: Sequence[tuple[Array, Array]]) -> Users:
         if model.settings.center in ("user", "both"):
             centering_bias[row] = _user_bias(model.centering.mean, model.centering.item_bias, items, values)
         offset = model.centering.mean + model.centering.item_bias[items] + centering_bias[row]
-        vectors[row], shift[row] = fold(model, items, (values - offset) / model.unit)
+        vectors[row], shift[row] = fold(items, (values - offset) / model.unit)
     return Users(vectors, shift, centering_bias, baseline_bias, cold)
 
 
-def solve_decoder_row(codes: Array, targets: Array, regularization: float) -> tuple[Array, float]:
+def solve_decoder_row(
+    codes: Array, targets: Array, regularization: float, bias_damping: float = 0.0
+) -> tuple[Array, float]:
     """The decoder row and bias of one new column, codes fixed.
 
-    Minimizes |codes w + b - targets|^2 + regularization/2 |w|^2 over w and b; the bias is not penalized, as in
-    training. Solved in whichever is smaller, the number of targets n or of units k.
+    Minimizes |codes w + b - targets|^2 + regularization/2 |w|^2 + bias_damping b^2 over w and b. Solved in whichever is
+    smaller, the number of targets n or of units k.
 
     Args:
         codes: (n, k) codes of the observed rows.
         targets: (n,) values, in the network's unit.
         regularization: lambda in the paper's units.
+        bias_damping: Pretended targets of 0, as in `baselines`; 0 leaves the bias free, as in training.
 
     Returns:
         w (k,) and b.
     """
     n, k = codes.shape
-    code_mean, target_mean = codes.mean(0), float(targets.mean())
-    centred, residual = codes - code_mean, targets - target_mean
+    code_sum, target_sum = codes.sum(0), float(targets.sum())
+    # b = (target_sum - code_sum w) / (n + damping) leaves a ridge in w with rows less this share of their sum; without
+    # damping the share is 1/n, which is centring.
+    share = (1 - np.sqrt(bias_damping / (n + bias_damping))) / n
+    centred, residual = codes - share * code_sum, targets - share * target_sum
     ridge = max(regularization / 2, 1e-6)
     if n < k:
         row = centred.T @ np.linalg.solve(centred @ centred.T + ridge * np.eye(n), residual)
     else:
         row = np.linalg.solve(centred.T @ centred + ridge * np.eye(k), centred.T @ residual)
-    return row, target_mean - float(code_mean @ row)
+    return row, (target_sum - float(code_sum @ row)) / (n + bias_damping)
 
 
 def top_k(scores: Array, k: int) -> Array:
@@ -211,18 +220,34 @@ def _user_bias(mean: float, item_bias: Array, items: Array, ratings: Array) -> f
     return float((ratings - mean - item_bias[items]).sum() / (len(items) + USER_DAMPING))
 
 
-def _fold_in_item_variant(model: Model, items: Array, targets: Array) -> tuple[Array, float]:
-    if model.settings.output_activation == "sigmoid":
-        low, high = model.output_range
-        share = np.clip((targets - low) / (high - low), 0.01, 0.99)
-        targets = np.log(share / (1 - share))
-    return solve_decoder_row(model.codes[items].astype(np.float64), targets, model.settings.regularization)
+Fold = Callable[[Array, Array], tuple[Array, float]]
+"""item_index (n,) and targets (n,) in the network's unit -> the user's vector (k,) and shift."""
 
 
-def _fold_in_user_variant(model: Model, items: Array, targets: Array) -> tuple[Array, float]:
+def _item_variant_fold(model: Model) -> Fold:
+    trained = model.user_counts > 0
+    mean_row, mean_bias = model.decoder_weight[trained].mean(0), float(model.decoder_bias[trained].mean())
+    low, high = model.output_range
+
+    def fold(items: Array, targets: Array) -> tuple[Array, float]:
+        if model.settings.output_activation == "sigmoid":
+            share = np.clip((targets - low) / (high - low), 0.01, 0.99)
+            targets = np.log(share / (1 - share))
+        codes = model.codes[items].astype(np.float64)
+        unexplained = targets - codes @ mean_row - mean_bias
+        row, bias = solve_decoder_row(codes, unexplained, model.settings.regularization, USER_DAMPING)
+        return mean_row + row, mean_bias + bias
+
+    return fold
+
+
+def _user_variant_fold(model: Model) -> Fold:
     activation = ACTIVATIONS[model.settings.hidden_activation]
-    z = targets.astype(np.float32) @ model.encoder_weights[0][items] + model.encoder_biases[0]
-    hidden = activation(z)
-    for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
-        hidden = activation(hidden @ weight + bias)
-    return hidden, 0.0
+
+    def fold(items: Array, targets: Array) -> tuple[Array, float]:
+        hidden = activation(targets.astype(np.float32) @ model.encoder_weights[0][items] + model.encoder_biases[0])
+        for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
+            hidden = activation(hidden @ weight + bias)
+        return hidden, 0.0
+
+    return fold

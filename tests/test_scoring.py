@@ -111,14 +111,24 @@ def test_history_of_unknown_items_only_is_cold(model):
     assert folded.cold.tolist() == [True]
 
 
-@pytest.mark.parametrize("n", [3, 30])
-def test_decoder_row_solves_the_normal_equations(n):
+@pytest.mark.parametrize("damping", [0.0, 5.0])
+@pytest.mark.parametrize("n", [1, 3, 30])
+def test_decoder_row_solves_the_normal_equations(n, damping):
     rng = np.random.default_rng(0)
     codes, targets, regularization = rng.normal(size=(n, 8)), rng.normal(size=n), 3.0
-    row, bias = solve_decoder_row(codes, targets, regularization)
+    row, bias = solve_decoder_row(codes, targets, regularization, damping)
     residual = codes @ row + bias - targets
     np.testing.assert_allclose(2 * codes.T @ residual + regularization * row, 0, atol=1e-9)
-    assert residual.sum() == pytest.approx(0, abs=1e-9)
+    assert residual.sum() + damping * bias == pytest.approx(0, abs=1e-9)
+
+
+def test_a_user_of_one_rating_is_predicted_much_like_the_mean_user():
+    """The plain ridge would predict that one rating for every item, and list them in the order of the file."""
+    model = model_of(DATASET, small_settings("item", refit=False, regularization=20.0))
+    mean_user = score_all_items(model, known_users(model, np.arange(80))).mean(0)
+    (scores,) = score_all_items(model, fold_in(model, [(np.array([7]), np.array([5.0]))]))
+    assert np.corrcoef(scores, mean_user)[0, 1] > 0.9
+    assert mean_user.mean() < scores.mean() < 4.2
 
 
 @given(
