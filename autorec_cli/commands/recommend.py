@@ -100,7 +100,7 @@ def recommend_command(
     ] = 1,
     on_unknown: Annotated[
         str,
-        typer.Option(help="Users the model does not know: error, skip, or popular (the most rated items)."),
+        typer.Option(help="Users of whom the model knows nothing: error, skip, or popular (the most rated items)."),
     ] = "error",
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")] = "-",
     format: Annotated[
@@ -192,7 +192,7 @@ class Audience:
 
 def _audience(model: Model, request: Request) -> Audience:
     if request.history is not None:
-        return _folded_audience(model, request.history)
+        return _folded_audience(model, request.history, request.on_unknown)
     if request.user_ids is None:
         return _known_audience(model, model.user_ids, np.arange(model.n_users))
     index_of = {identifier: index for index, identifier in enumerate(model.user_ids)}
@@ -203,9 +203,7 @@ def _audience(model: Model, request: Request) -> Audience:
             f"the model does not know user {unknown[0]!r}{_and_more(len(unknown) - 1)}; "
             "use --on-unknown skip or popular, or --history FILE with their ratings"
         )
-    if unknown:
-        what = "skipped" if request.on_unknown == "skip" else "given the most rated items"
-        warn(f"{len(unknown):,} of {len(wanted):,} users are unknown to the model and were {what}")
+    _warn_of_unknown(len(unknown), len(wanted), request.on_unknown)
     if request.on_unknown == "skip":
         wanted = [identifier for identifier in wanted if identifier in index_of]
     return _known_audience(model, wanted, np.array([index_of.get(identifier, -1) for identifier in wanted], dtype=int))
@@ -213,6 +211,12 @@ def _audience(model: Model, request: Request) -> Audience:
 
 def _and_more(n: int) -> str:
     return f" (and {n:,} more)" if n else ""
+
+
+def _warn_of_unknown(n_unknown: int, n_users: int, on_unknown: str) -> None:
+    if n_unknown:
+        what = "left out" if on_unknown == "skip" else "given the most rated items"
+        warn(f"unknown to the model and {what}: {n_unknown:,} of {n_users:,} users")
 
 
 def _known_audience(model: Model, user_ids: Sequence[str], user_index: Array) -> Audience:
@@ -231,8 +235,8 @@ def _known_audience(model: Model, user_ids: Sequence[str], user_index: Array) ->
     return Audience(user_ids, users, seen, unknown)
 
 
-def _folded_audience(model: Model, history: str) -> Audience:
-    """Users of a file of ratings, folded into the model."""
+def _folded_audience(model: Model, history: str, on_unknown: str) -> Audience:
+    """Users of a file of ratings, folded into the model; one without a rating of an item of the model is unknown."""
     from autorec_cli.ingest.matrix import read_user_items
     from autorec_cli.scoring import fold_in
 
@@ -246,8 +250,21 @@ def _folded_audience(model: Model, history: str) -> Audience:
         histories.append((items[items >= 0], ratings[items >= 0]))
     n_unknown = int((item_index < 0).sum())
     if n_unknown:
-        warn(f"{n_unknown:,} of {len(item_ids):,} items of {history} are unknown to the model and tell it nothing")
+        source = "stdin" if history == "-" else history
+        warn(
+            f"unknown to the model, so that they tell it nothing: {n_unknown:,} of {len(item_ids):,} items of {source}"
+        )
     unknown = np.array([len(items) == 0 for items, _ in histories])
+    if unknown.any() and on_unknown == "error":
+        raise InputDataError(
+            f"user {user_ids[int(unknown.argmax())]!r}{_and_more(int(unknown.sum()) - 1)} has rated no item that the "
+            "model knows; use --on-unknown skip or popular"
+        )
+    _warn_of_unknown(int(unknown.sum()), len(user_ids), on_unknown)
+    if on_unknown == "skip":
+        user_ids = [identifier for identifier, skipped in zip(user_ids, unknown, strict=True) if not skipped]
+        histories = [ratings for ratings, skipped in zip(histories, unknown, strict=True) if not skipped]
+        unknown = np.zeros(len(user_ids), dtype=bool)
     return Audience(
         user_ids,
         users=lambda part: fold_in(model, histories[part]),
@@ -337,7 +354,7 @@ def _named_items(model: Model, file: str, flag: str) -> Array:
     named = set(_read_ids(file, flag))
     unknown = named.difference(model.item_ids)
     if unknown:
-        warn(f"{len(unknown):,} of {len(named):,} items of {flag} {file} are unknown to the model")
+        warn(f"unknown to the model: {len(unknown):,} of {len(named):,} items of {flag} {file}")
     return np.array([identifier in named for identifier in model.item_ids])
 
 
