@@ -107,7 +107,10 @@ def evaluate(
     if ranking:
         threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
         say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
-        rows = _join(rows, ranking_rows(models, prepared, part, RankingProtocol(k, threshold)))
+        ranked = ranking_rows(models, prepared, part, RankingProtocol(k, threshold))
+        if "n_users" not in ranked[0]:
+            warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
+        rows = _join(rows, ranked)
     with open_output(output) as stream:
         if format == "table":
             write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")

@@ -1,0 +1,47 @@
+"""One small prepared dataset and two models, made through the real program once a session and only read by tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.planted import PARTS, planted_dataset
+from tests.program import run
+
+SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5, "--threads", 1)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """A folder with ratings.csv, titles.csv, the dataset `data`, `item.model` and `user.model`.
+
+    Each worker of pytest-xdist makes its own: it takes about ten seconds, and nothing has to be locked.
+    """
+    folder = tmp_path_factory.mktemp("workshop")
+    planted = planted_dataset()
+    ratings = [
+        f"{user:03},{item:05},{rating:g},{1_600_000_000 + 7 * user + item}"
+        for part in PARTS
+        for user, item, rating in zip(*np.nonzero(planted.part(part).toarray()), planted.part(part).data, strict=True)
+    ]
+    (folder / "ratings.csv").write_text("user,item,rating,timestamp\n" + "\n".join(ratings) + "\n")
+    titles = [f'{item:05},"Film {item}, the [red]movie[/red]"' for item in range(48)]  # two have no title
+    (folder / "titles.csv").write_text("item,title\n" + "\n".join(titles) + "\n")
+    for arguments in (
+        ("prepare", "ratings.csv", "--titles", "titles.csv", "-o", "data"),
+        ("train", "data", "-o", "item.model", *SMALL),
+        ("train", "data", "-o", "user.model", "--variant", "user", *SMALL),
+    ):
+        result = run(*arguments, cwd=folder)
+        assert result.status == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def item_model(workshop):
+    return workshop / "item.model"
+
+
+@pytest.fixture(scope="session")
+def user_model(workshop):
+    return workshop / "user.model"

@@ -1,0 +1,209 @@
+"""The program as a whole: exit statuses, closed pipes, signals, help."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL
+from tests.program import ROOT, run
+
+PROGRAM = [sys.executable, "-m", "autorec_cli"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+COMMANDS = ("prepare", "train", "evaluate", "recommend")
+
+
+def start(*arguments, **options):
+    return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=ENVIRONMENT, **options)
+
+
+def assert_one_sentence(stderr, message):
+    assert message in stderr
+    assert "Traceback" not in stderr
+    assert len(stderr.splitlines()) == 1
+
+
+# --- exit statuses
+
+
+def test_status_0(item_model):
+    result = run("recommend", item_model, "--user", "007")
+    assert (result.status, result.stderr) == (0, "")
+
+
+def test_status_2_unknown_option_with_a_suggestion(item_model):
+    result = run("recommend", item_model, "--usr", "1")
+    assert (result.status, result.stdout) == (2, "")
+    assert "--user" in result.stderr
+
+
+def test_status_2_unknown_command_with_a_suggestion():
+    result = run("recomend")
+    assert result.status == 2
+    assert "recommend" in result.stderr
+
+
+def test_status_3_input_data(item_model):
+    result = run("recommend", item_model, "--users", "no-such-file")
+    assert (result.status, result.stdout) == (3, "")
+    assert_one_sentence(result.stderr, "error: --users no-such-file cannot be read: No such file or directory")
+
+
+def test_status_4_artifact(tmp_path):
+    (tmp_path / "x.model").write_bytes(b"not a model")
+    for arguments in (("evaluate", "x.model"), ("recommend", "x.model"), ("train", "nowhere", "-o", "y.model")):
+        result = run(*arguments, cwd=tmp_path)
+        assert (result.status, result.stdout) == (4, ""), arguments
+        assert_one_sentence(result.stderr, "error: ")
+
+
+def test_status_5_diverged_leaves_the_old_model_as_it_was(workshop, tmp_path):
+    shutil.copy(workshop / "item.model", tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+    arguments = ("--learning-rate", "1e20", "--output-activation", "identity", "--force")
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, *arguments)
+    assert (result.status, result.stdout) == (5, "")
+    assert "try a --learning-rate below 1e+20" in result.stderr
+    assert (tmp_path / "m").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
+
+
+def test_status_6_not_enough_memory(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", "--hidden-size", 10**12)
+    assert result.status == 6
+    assert "error: not enough memory" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("sent", "status", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_signal_while_training_leaves_the_old_model_as_it_was(workshop, tmp_path, sent, status, word):
+    (tmp_path / "m").write_text("old")
+    log = tmp_path / "epochs.jsonl"
+    process = start("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--epochs", 10**6, "--patience", 0,
+                    "--log", log, "--force", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not (log.exists() and log.read_text().count("\n") > 2):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(getattr(signal, sent))
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, stdout) == (status, "")
+    assert f"error: {word}" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
+    assert (tmp_path / "m").read_text() == "old"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["epochs.jsonl", "m"]
+
+
+def test_status_141_a_closed_pipe_ends_silently(workshop):
+    """Long lists, so that they do not fit into the pipe."""
+    command = f"{sys.executable} -m autorec_cli recommend item.model -k 50 --include-seen --show 0 --format"
+    for name in ("csv", "table"):
+        script = f"set -o pipefail; {command} {name} | head -1"
+        finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
+        assert finished.returncode == 141
+        assert finished.stderr == ""
+        assert finished.stdout.count("\n") == 1
+
+
+# --- standard streams that do not work
+
+
+@pytest.mark.parametrize("arguments", ["recommend item.model", "evaluate item.model --format json", "--help"])
+@pytest.mark.parametrize("stdout", ["> /dev/full", ">&-"])
+def test_stdout_that_cannot_be_written_is_one_sentence(workshop, arguments, stdout):
+    script = f"{sys.executable} -m autorec_cli {arguments} {stdout}"
+    finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert_one_sentence(finished.stderr, "standard output: ")
+
+
+@pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-", "<&-"])
+def test_results_come_without_the_other_streams(workshop, streams):
+    script = (
+        f"{sys.executable} -m autorec_cli recommend item.model --user 007 --user x --on-unknown skip -k 1 {streams}"
+    )
+    finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
+    assert finished.returncode == 0
+    assert finished.stdout.splitlines()[1].startswith("007,1,")
+
+
+def test_a_bare_environment_is_enough(workshop):
+    arguments = ["env", "-i", f"PYTHONPATH={ROOT}", *PROGRAM, "recommend", "item.model", "--user", "007", "-k", "1"]
+    finished = subprocess.run(arguments, cwd=workshop, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_no_ascii_terminal_is_needed_for_a_table(workshop):
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = run("evaluate", "item.model", "--format", "table", cwd=workshop, env=environment)
+    assert result.status == 0, result.stderr
+    assert "±" in result.stdout
+
+
+# --- help and imports
+
+
+def modules_after(workshop, *arguments):
+    script = (
+        "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
+        "from autorec_cli import cli\n"
+        "status = cli.run()\n"
+        "sys.stderr.write(chr(10).join(sys.modules))\n"
+        "sys.exit(status)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", script, *arguments], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True
+    )
+    assert finished.returncode == 0
+    return finished.stdout, set(finished.stderr.split("\n"))
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_imports_nothing_heavy_and_ends_in_examples(workshop, name):
+    stdout, modules = modules_after(workshop, *name.split(), "-h" if name == "train" else "--help")
+    assert "autorec_cli.commands.train" in modules
+    assert not modules & {"torch", "polars", "safetensors"}
+    assert f"autorec {name or 'prepare'} " in stdout.split("\u256f")[-1]
+
+
+@pytest.mark.parametrize("arguments", [("evaluate", "item.model", "--ranking"), ("recommend", "user.model")])
+def test_evaluate_and_recommend_do_not_import_torch(workshop, arguments):
+    _, modules = modules_after(workshop, *arguments)
+    assert "numpy" in modules
+    assert not [name for name in modules if name.partition(".")[0] == "torch"]
+
+
+def test_module_and_console_script_agree(workshop):
+    script = Path(sys.executable).with_name("autorec")
+    for arguments in (["--version"], ["recommend", "item.model", "--user", "007"], ["--nothing"]):
+        here = subprocess.run([script, *arguments], cwd=workshop, env=ENVIRONMENT, capture_output=True, text=True)
+        there = run(*arguments, cwd=workshop)
+        assert (here.returncode, here.stdout) == (there.status, there.stdout)
+
+
+def test_without_arguments_there_is_help_and_status_2():
+    result = run()
+    assert result.status == 2
+    assert "recommend" in result.stdout + result.stderr
+
+
+def test_bugs_show_where_they_are(monkeypatch, capsys):
+    from autorec_cli import cli
+
+    def broken(**kwargs):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(cli, "app", broken)
+    assert cli.run() == 1
+    stderr = capsys.readouterr().err
+    assert "ZeroDivisionError: oops" in stderr
+    assert "this is a bug in autorec" in stderr

@@ -1,0 +1,130 @@
+"""Evaluation against numbers that can be worked out by hand or in another way."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autorec_cli.evaluation import (
+    RankingProtocol,
+    default_relevance,
+    fitted_ratings,
+    ranking_rows,
+    rating_rows,
+)
+from autorec_cli.scoring import predict_pairs
+from tests.planted import dataset_of, planted_dataset
+from tests.test_training import model_of, small_settings
+
+# Items 0 and 1 have training ratings 2, 4 and 5; item 2 and user 2 have none.
+TRAIN = {(0, 0): 2.0, (1, 0): 4.0, (1, 1): 5.0, (0, 1): 5.0, (3, 0): 3.0}
+TINY = dataset_of({"train": TRAIN, "test": {(3, 1): 4.0, (2, 0): 1.0, (0, 2): 5.0}}, (4, 3))
+
+
+@pytest.fixture(scope="module")
+def tiny_model():
+    return model_of(TINY, small_settings(hidden_sizes=(2,), epochs=2))
+
+
+def by_name(rows):
+    return {row["model"]: row for row in rows}
+
+
+def test_baselines_are_the_means_of_the_fitted_ratings(tiny_model):
+    rows = by_name(rating_rows([("m", tiny_model)], TINY, "test"))
+    assert list(rows) == ["m", "global mean", "item mean", "user+item bias"]
+    mean = np.mean(list(TRAIN.values()))
+    errors = np.array([mean - 1, mean - 5, mean - 4])
+    assert rows["global mean"]["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)))
+    assert rows["global mean"]["mae"] == pytest.approx(np.mean(np.abs(errors)))
+    errors = np.array([3 - 1, mean - 5, 5 - 4])  # an item without ratings gets the global mean
+    assert rows["item mean"]["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)))
+
+
+def test_pairs_cold_pairs_and_clip_range_are_in_every_row(tiny_model):
+    for row in rating_rows([("m", tiny_model)], TINY, "test"):
+        assert (row["n_pairs"], row["n_cold"], row["clip_low"], row["clip_high"]) == (3, 2, 2, 5)
+        assert row["rmse_low"] < row["rmse"] < row["rmse_high"]
+        assert row["rmse_high"] - row["rmse"] == pytest.approx(row["rmse"] - row["rmse_low"])
+
+
+def test_cold_pairs_of_a_model_are_predicted_by_the_bias_baseline(tiny_model):
+    only_cold = dataclasses.replace(TINY, test=dataset_of({"train": {(2, 0): 1.0, (0, 2): 5.0}}, (4, 3)).train)
+    rows = by_name(rating_rows([("m", tiny_model)], only_cold, "test"))
+    assert rows["m"]["rmse"] == pytest.approx(rows["user+item bias"]["rmse"])
+
+
+def test_predictions_are_clipped(tiny_model):
+    wild = dataclasses.replace(tiny_model, decoder_bias=tiny_model.decoder_bias + 100)
+    predictions = predict_pairs(wild, np.array([0, 3]), np.array([0, 1]))
+    assert predictions.tolist() == [5, 5]
+
+
+def test_test_ratings_are_predicted_from_training_ratings_alone():
+    """The commonest fault of public AutoRec code is to feed the test ratings to the network."""
+    dataset = planted_dataset()
+    model = model_of(dataset, small_settings(epochs=3))
+    first = rating_rows([("m", model)], dataset, "test")[0]["mae"]
+    users, items = dataset.test.nonzero()
+    before = predict_pairs(model, users, items)
+    dataset.test.data[:] = 1
+    np.testing.assert_array_equal(predict_pairs(model, users, items), before)
+    assert rating_rows([("m", model)], dataset, "test")[0]["mae"] != first
+
+
+def test_baselines_may_use_what_any_model_was_fitted_on():
+    dataset = planted_dataset()
+    refit, kept = (model_of(dataset, small_settings(epochs=1, refit=refit)) for refit in (True, False))
+    assert fitted_ratings([("k", kept)], dataset).nnz == dataset.train.nnz
+    assert fitted_ratings([("k", kept), ("r", refit)], dataset).nnz == dataset.train.nnz + dataset.valid.nnz
+
+
+def test_relevance_is_three_quarters_up_the_scale():
+    assert default_relevance((1, 5)) == 4
+    assert default_relevance((-10, 10)) == 5
+
+
+def naive_ndcg(scores, dataset, k, relevant_from):
+    """nDCG@k, written out user by user."""
+    known = dataset.train.toarray() + dataset.valid.toarray()
+    values = []
+    for user in range(dataset.n_users):
+        test = dataset.test[[user]].toarray()[0]
+        relevant = set(np.flatnonzero(test >= relevant_from))
+        if not relevant:
+            continue
+        order = [item for item in np.argsort(-scores[user], kind="stable") if known[user, item] == 0]
+        gain = sum(1 / np.log2(rank + 2) for rank, item in enumerate(order[:k]) if item in relevant)
+        values.append(gain / sum(1 / np.log2(rank + 2) for rank in range(min(k, len(relevant)))))
+    return np.mean(values), len(values)
+
+
+def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count():
+    from autorec_cli.scoring import known_users, score_all_items
+
+    dataset = planted_dataset()
+    model = model_of(dataset, small_settings(epochs=5))
+    rows = by_name(ranking_rows([("m", model)], dataset, "test", RankingProtocol(5, 4.0)))
+    counts = np.bincount(dataset.train.indices, minlength=50) + np.bincount(dataset.valid.indices, minlength=50)
+    assert counts.min() > 0
+    popularity = np.tile(counts, (80, 1))
+    scores = score_all_items(model, known_users(model, np.arange(80)))
+    for name, expected in (("popularity", popularity), ("m", scores)):
+        ndcg, n_users = naive_ndcg(expected, dataset, 5, 4.0)
+        assert rows[name]["ndcg@5"] == pytest.approx(ndcg)
+        assert rows[name]["n_users"] == n_users
+        assert 0 < rows[name]["coverage@5"] <= 1
+    assert rows["popularity"]["mean_popularity@5"] > rows["m"]["mean_popularity@5"]
+
+
+def test_without_a_relevant_rating_there_is_nothing_to_judge():
+    dataset = planted_dataset()
+    model = model_of(dataset, small_settings(epochs=1))
+    rows = ranking_rows([("m", model)], dataset, "test", RankingProtocol(5, 99.0))
+    assert rows == [{"model": "m"}, {"model": "popularity"}]
+
+
+def test_items_without_a_rating_are_never_listed(tiny_model):
+    (row, _) = ranking_rows([("m", tiny_model)], TINY, "test", RankingProtocol(3, 5.0))
+    assert row["recall@3"] == 0  # the relevant item 2 is cold
+    assert row["n_users"] == 1

@@ -1,0 +1,63 @@
+"""The sample data is what its generator says, and its noise floor is where it says."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from tests.program import ROOT
+
+FOLDER = ROOT / "sample_data"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    import sys
+
+    spec = importlib.util.spec_from_file_location("sample_data_generate", FOLDER / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def sample(generate):
+    return generate.draw_sample(np.random.default_rng(generate.SEED))
+
+
+def test_the_committed_files_are_what_the_generator_writes(generate, tmp_path):
+    generate.write(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ratings.csv.gz", "titles.csv"]
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (FOLDER / file.name).read_bytes(), file.name
+
+
+def test_whoever_knew_the_liking_would_err_by_the_noise_floor(generate, sample):
+    liking = sample.liking[sample.user, sample.item]
+    expected, _ = generate.expected_rating(liking)
+    error = sample.rating - expected
+    assert abs(error.mean()) < 0.01
+    assert np.sqrt(np.square(error).mean()) == pytest.approx(generate.noise_floor(liking), rel=0.01)
+    assert generate.noise_floor(liking) < np.sqrt(np.square(sample.rating - liking).mean())
+
+
+def test_expected_rating_of_certain_likings(generate):
+    mean, variance = generate.expected_rating(np.array([-10.0, 3.0, 20.0]))
+    np.testing.assert_allclose(mean, [0.5, 3.0, 5.0], atol=1e-3)
+    assert variance[0] == pytest.approx(0, abs=1e-6)
+    assert variance[1] == pytest.approx(generate.NOISE**2 + 0.5**2 / 12, rel=0.02)
+
+
+def test_pairs_are_distinct_and_popularity_is_skewed(generate, sample):
+    pairs = sample.user * generate.N_ITEMS + sample.item
+    assert len(np.unique(pairs)) == len(pairs) == generate.N_RATINGS
+    counts = np.sort(np.bincount(sample.item, minlength=generate.N_ITEMS))[::-1]
+    assert counts[: generate.N_ITEMS // 5].sum() > 0.5 * generate.N_RATINGS
+    assert set(np.unique(sample.rating)) <= set(generate.STARS)
+
+
+def test_titles_are_all_different(generate):
+    titles = generate.draw_titles(np.random.default_rng(0))
+    assert len(set(titles)) == generate.N_ITEMS

@@ -1,0 +1,117 @@
+"""`autorec train` through the real program."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from autorec_cli import checkpoint, dataset
+from autorec_cli.commands.train import train
+from autorec_cli.config import settings_for
+from autorec_cli.errors import UsageError
+from tests.conftest import SMALL
+from tests.program import run
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+
+
+def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
+    log = tmp_path / "log.jsonl"
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--log", log)
+    assert (result.status, result.stdout) == (0, "")
+    lines = result.stderr.splitlines()
+    assert all(re.match(STAMP, line) for line in lines)
+    assert "\r" not in result.stderr
+    assert "\x1b" not in result.stderr
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    chosen = checkpoint.load(tmp_path / "m").provenance["epochs"]
+    assert [(entry["phase"], entry["epoch"]) for entry in entries] == [
+        *(("choose", epoch) for epoch in range(1, 16)),
+        *(("final", epoch) for epoch in range(1, chosen + 1)),
+    ]
+    epochs = [line for line in lines if re.match(STAMP + "epoch ", line)]
+    assert len(epochs) == len(entries)
+    for line, entry in zip(epochs, entries, strict=True):
+        assert f"{entry['epoch']}/{entry['n_epochs']} {entry['phase']}: train {entry['train_rmse']:.4f}" in line
+        assert entry["seconds"] > 0
+        assert (entry["valid_rmse"] is None) == (entry["phase"] == "final")
+    best = min(entry["valid_rmse"] for entry in entries if entry["phase"] == "choose")
+    assert f"trained: valid RMSE: {best:.4f}" in result.stderr
+    assert f"next: autorec evaluate {tmp_path / 'm'}" in lines[-1]
+    assert "device cpu" in lines[0] or "device cuda" in lines[0]
+    # The same seed and threads gave the model of the session: the bytes are equal.
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+
+
+def test_another_seed_is_another_model_and_log_can_be_stdout(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--seed", 1, "--log", "-", "--no-refit")
+    assert result.status == 0
+    assert [json.loads(line)["phase"] for line in result.stdout.splitlines()] == ["choose"] * 15
+    assert (tmp_path / "m").read_bytes() != (workshop / "item.model").read_bytes()
+    assert checkpoint.load(tmp_path / "m").provenance["fitted_parts"] == ["train"]
+
+
+def test_the_model_remembers_where_it_comes_from(workshop, user_model):
+    model, prepared = checkpoint.load(user_model), dataset.load(workshop / "data")
+    assert model.provenance["dataset"] == str(workshop / "data")
+    assert model.provenance["fingerprint"] == prepared.fingerprint()
+    assert model.provenance["fitted_parts"] == ["train", "valid"]
+    assert model.settings.variant == "user"
+    assert model.settings.hidden_sizes == (16,)
+    assert model.provenance["metrics"]["valid_rmse"] > 0
+    assert set(model.provenance["versions"]) == {"autorec-cli", "torch"}
+
+
+def test_an_existing_model_is_not_replaced_without_force(workshop, tmp_path):
+    (tmp_path / "m").write_text("old")
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL)
+    assert (result.status, result.stdout) == (2, "")
+    assert f"{tmp_path / 'm'} exists; use --force to replace it" in result.stderr
+    assert (tmp_path / "m").read_text() == "old"
+    train(workshop / "data", tmp_path / "m", settings_for("item", hidden_sizes=(2,), epochs=1), force=True)
+    assert checkpoint.load(tmp_path / "m").settings.hidden_sizes == (2,)
+
+
+def test_cuda_where_there_is_none_is_an_error(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", "--device", "cuda", env={"CUDA_VISIBLE_DEVICES": ""})
+    assert (result.status, result.stdout) == (2, "")
+    assert "error: --device cuda was asked for" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "--device must be auto, cpu, cuda or cuda:N, not 'tpu'"),
+        ({"threads": -1}, "--threads must be 0 or more, not -1"),
+        ({"log": "no/such/folder.jsonl"}, "cannot write no/such/folder.jsonl"),
+        ({"log": "/"}, "cannot write --log /"),
+        ({"output": "."}, "is a folder; name a file for the model"),
+        ({"output": "no/such/m"}, "cannot write no/such/m: the folder no/such does not exist"),
+        ({"output": "/dev/null", "force": True}, "/dev/null is no plain file"),
+        ({"output": "/proc/m"}, "cannot write /proc/m"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_training(workshop, tmp_path, monkeypatch, options, message):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    output = Path(options.pop("output", "m"))
+    with pytest.raises(UsageError, match=message):
+        train(workshop / "data", output, settings_for("item", hidden_sizes=(2,), epochs=1), **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    def full(*arguments):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    shutil.copy(workshop / "item.model", tmp_path / "m")
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UsageError, match=r"cannot write .*No space left on device .*make room"):
+        train(workshop / "data", tmp_path / "m", settings_for("item", hidden_sizes=(2,), epochs=1), force=True)
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
