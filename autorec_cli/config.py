@@ -14,11 +14,36 @@ HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
 OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
 
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "item": {"regularization": 200.0, "center": "none", "learning_rate": 0.01, "batch_size": 512, "epochs": 100},
-    "user": {"regularization": 200.0, "center": "both", "learning_rate": 0.01, "batch_size": 512, "epochs": 100},
+DEFAULTS: Mapping[str, Any] = {
+    "hidden_sizes": (500,),
+    "hidden_activation": "sigmoid",
+    "output_activation": "identity",
+    "regularization": 200.0,
+    "learning_rate": 0.003,
+    "epochs": 50,
+    "patience": 10,
+    "refit": True,
+    "seed": 0,
 }
-"""What is used where the caller says nothing, by variant. How they were chosen: docs/evaluation.md."""
+"""What is used where the caller says nothing. How it was chosen: docs/notes/defaults.md."""
+
+MAX_BATCH_SIZE = 1024
+STEPS_PER_EPOCH = 4
+DENSE_ITEM_RATINGS = 30
+
+
+def default_batch_size(n_examples: int) -> int:
+    """A quarter of the examples, so that few examples still give enough steps; 1,024 at most."""
+    return min(MAX_BATCH_SIZE, -(-n_examples // STEPS_PER_EPOCH))
+
+
+def default_center(variant: str, ratings_per_item: float) -> str:
+    """Nothing for the item variant where items have many ratings, both means elsewhere.
+
+    Uncentred input tells the network who rated an item besides how; with few ratings an item that is lost in the noise
+    of finding its mean.
+    """
+    return "none" if variant == "item" and ratings_per_item >= DENSE_ITEM_RATINGS else "both"
 
 
 @dataclass(frozen=True)
@@ -33,7 +58,7 @@ class TrainSettings:
         regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * squared weights, with ratings
             measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
         center: Which damped means are subtracted from the ratings and added back to the predictions.
-        learning_rate: Adam's step at the start; it falls to 0 along half a cosine over `epochs`.
+        learning_rate: Adam's largest step; it rises from 0, then falls to 0 along half a cosine over `epochs`.
         batch_size: Examples (rows) per step.
         epochs: Passes over the examples at most.
         patience: Epochs without a better validation RMSE after which choosing stops; 0 never stops early.
@@ -86,19 +111,26 @@ class TrainSettings:
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
 
-def settings_for(variant: str, **given: object) -> TrainSettings:
-    """Settings of `variant`: those in `given` that are not None, defaults for the others."""
+def settings_for(variant: str, shape: tuple[int, int], n_ratings: int, given: Mapping[str, object]) -> TrainSettings:
+    """Settings of `variant`: those in `given` that are not None, defaults for the others.
+
+    Args:
+        variant: "item" or "user".
+        shape: (n_users, n_items) of the ratings, which some defaults depend on.
+        n_ratings: Training ratings.
+        given: Values by the names of `TrainSettings`.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
     _require_choice("--variant", variant, VARIANTS)
+    n_users, n_items = shape
     values: dict[str, Any] = {
-        "hidden_sizes": (500,),
-        "hidden_activation": "sigmoid",
-        "output_activation": "identity",
-        "patience": 10,
-        "refit": True,
-        "seed": 0,
-        **DEFAULTS[variant],
+        **DEFAULTS,
+        "batch_size": default_batch_size(n_items if variant == "item" else n_users),
+        "center": default_center(variant, n_ratings / n_items),
+        **{name: value for name, value in given.items() if value is not None},
     }
-    values.update({name: value for name, value in given.items() if value is not None})
     return TrainSettings(variant=variant, **values)
 
 

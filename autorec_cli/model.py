@@ -92,20 +92,27 @@ class Network:
         )
 
 
+ENCODER_SPREAD = 0.3
+DECODER_DEVIATION = 0.001
+
+
 def new_network(
     settings: TrainSettings,
     column_means: np.ndarray[tuple[int], np.dtype[np.float64]],
+    input_norm: float,
     output_range: tuple[float, float],
     generator: torch.Generator,
 ) -> Network:
     """A network before training.
 
-    Weights are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16). The decoder's bias starts where the
-    columns' means are, so that the first steps are not spent on finding them.
+    V is normal and so small that z of a typical example has a standard deviation of ENCODER_SPREAD, well inside the
+    steep part of a sigmoid. Dense layers are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16). The
+    decoder starts near nothing and its bias where the columns' means are: the first predictions are those means.
 
     Args:
         settings: Sizes and activations.
         column_means: (P,) the mean of each column of the examples, in their unit.
+        input_norm: Euclidean norm of a typical example.
         output_range: See `Network`.
         generator: The source of the random weights.
     """
@@ -115,15 +122,21 @@ def new_network(
         low, high = output_range
         share = np.clip((column_means - low) / (high - low), 0.01, 0.99)
         column_means = np.log(share / (1 - share))
+    first = _normal(n_columns, sizes[1], ENCODER_SPREAD / input_norm, generator)
+    deeper = [_glorot(sizes[i], sizes[i + 1], generator) for i in range(1, len(sizes) - 1)]
     return Network(
-        encoder_weights=tuple(_glorot(sizes[i], sizes[i + 1], generator) for i in range(len(sizes) - 1)),
+        encoder_weights=(first, *deeper),
         encoder_biases=tuple(torch.zeros(size) for size in sizes[1:]),
-        decoder_weight=_glorot(n_columns, sizes[-1], generator),
+        decoder_weight=_normal(n_columns, sizes[-1], DECODER_DEVIATION, generator),
         decoder_bias=torch.from_numpy(column_means.astype(np.float32)),
         hidden_activation=settings.hidden_activation,
         output_activation=settings.output_activation,
         output_range=output_range,
     )
+
+
+def _normal(n_in: int, n_out: int, deviation: float, generator: torch.Generator) -> Tensor:
+    return torch.empty(n_in, n_out).normal_(0.0, deviation, generator=generator)
 
 
 def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:

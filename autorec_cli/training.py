@@ -25,6 +25,8 @@ from autorec_cli.model import Network, new_network
 from autorec_cli.sparse import codes, predict_cells, shuffled_batches, step
 
 TORCH_VERSION = str(torch.__version__)
+WARM_UP = 0.1
+"""Share of all steps during which the learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,10 @@ def _run(
 ) -> Generator[EpochResult, None, _Chosen]:
     """Train a network from its seed for `n_epochs` at most; with `valid`, the best epoch is the one returned."""
     generator = torch.Generator().manual_seed(settings.seed)
-    network = new_network(settings, _column_means(task.examples), _target_range(task.examples), generator).to(device)
+    examples = task.examples
+    network = new_network(
+        settings, _column_means(examples), _typical_norm(examples), _target_range(examples), generator
+    ).to(device)
     optimizer = _optimizer(network, settings)
     validation = _Validation(task, valid, settings, device) if valid is not None else None
     best = _Chosen(network, 0, None)
@@ -255,7 +260,7 @@ def _epoch(
         result = step(network, batch)
         for parameter, gradient in zip(network.parameters(), result.gradients, strict=True):
             parameter.grad = gradient
-        weights["lr"] = biases["lr"] = _cosine(settings.learning_rate, index, settings.epochs * steps)
+        weights["lr"] = biases["lr"] = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         weights["weight_decay"] = settings.regularization * batch.n_rows / n_examples
         optimizer.step()
@@ -269,9 +274,14 @@ def _epoch(
     return math.sqrt(total / task.examples.nnz) * task.unit
 
 
-def _cosine(learning_rate: float, step_index: int, n_steps: int) -> float:
-    """Half a cosine from `learning_rate` down to 0 (Loshchilov and Hutter 2017, without restarts)."""
-    return learning_rate * 0.5 * (1 + math.cos(math.pi * step_index / n_steps))
+def _share_of_rate(step_index: int, n_steps: int) -> float:
+    """The learning rate of a step as a share of the largest: a linear rise, times half a cosine down to 0.
+
+    Without the rise Adam's first steps, all of one size and sign, drive every hidden unit of an uncentred input into
+    saturation (docs/notes/defaults.md). The cosine is Loshchilov and Hutter's (2017), without restarts.
+    """
+    rise = min(1.0, (step_index + 1) / max(1, round(WARM_UP * n_steps)))
+    return rise * 0.5 * (1 + math.cos(math.pi * step_index / n_steps))
 
 
 class _Validation:
@@ -309,6 +319,11 @@ def _column_means(examples: sparse.csr_array) -> Array:
     total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
     means: Array = (total + 5 * mean) / (_column_counts(examples) + 5)
     return means
+
+
+def _typical_norm(examples: sparse.csr_array) -> float:
+    """Euclidean norm of an average row: sqrt(sum of squared cells / N)."""
+    return math.sqrt(float(np.square(examples.data, dtype=np.float64).sum()) / examples.shape[0]) or 1.0
 
 
 def _column_counts(matrix: sparse.csr_array) -> Array:

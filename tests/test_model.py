@@ -24,20 +24,20 @@ def test_numpy_activations_are_the_torch_ones(name):
 
 @pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
 def test_new_network_predicts_column_means(output_activation):
-    settings = settings_for("item", hidden_sizes=(4,), output_activation=output_activation)
+    settings = settings_for("item", (9, 9), 9, {"hidden_sizes": (4,), "output_activation": output_activation})
     means = np.array([1.5, 2.0, 3.0])
-    network = new_network(settings, means, (1.0, 5.0), torch.Generator().manual_seed(0))
+    network = new_network(settings, means, 2.0, (1.0, 5.0), torch.Generator().manual_seed(0))
     predictions, _ = network.output(network.decoder_bias)
     np.testing.assert_allclose(predictions.numpy(), means, rtol=1e-5)
 
 
 def test_new_network_depends_on_its_generator_only():
-    settings = settings_for("item", hidden_sizes=(4, 3))
+    settings = settings_for("item", (9, 9), 9, {"hidden_sizes": (4, 3)})
     torch.manual_seed(1)
-    first = new_network(settings, np.ones(5), (1.0, 5.0), torch.Generator().manual_seed(7))
+    first = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7))
     torch.manual_seed(2)
-    second = new_network(settings, np.ones(5), (1.0, 5.0), torch.Generator().manual_seed(7))
-    other = new_network(settings, np.ones(5), (1.0, 5.0), torch.Generator().manual_seed(8))
+    second = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7))
+    other = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(8))
     assert torch.equal(first.encoder_weights[0], second.encoder_weights[0])
     assert not torch.equal(first.encoder_weights[0], other.encoder_weights[0])
     assert [tuple(weight.shape) for weight in first.weights()] == [(5, 4), (4, 3), (5, 3)]

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 import typer
 
 from autorec_cli import __version__, config
-from autorec_cli.config import DEFAULTS, TrainSettings, parse_hidden_sizes, settings_for
+from autorec_cli.config import (
+    DEFAULTS,
+    DENSE_ITEM_RATINGS,
+    MAX_BATCH_SIZE,
+    TrainSettings,
+    parse_hidden_sizes,
+    settings_for,
+)
 from autorec_cli.console import progress, say, show_facts
 from autorec_cli.errors import UsageError
 from autorec_cli.files import require_parent
@@ -38,12 +45,6 @@ autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --
 Report = Callable[["EpochResult"], None]
 
 
-def _by_variant(name: str) -> str:
-    """How help shows a default that depends on the variant."""
-    values = {variant: DEFAULTS[variant][name] for variant in config.VARIANTS}
-    return " / ".join(f"{variant}: {value}" for variant, value in values.items())
-
-
 def train_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
@@ -60,31 +61,23 @@ def train_command(
         str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
     ] = "identity",
     regularization: Annotated[
-        float | None,
-        typer.Option(
-            help="The paper's lambda: sum of squared errors + lambda/2 |weights|^2.",
-            show_default=_by_variant("regularization"),
-        ),
-    ] = None,
+        float, typer.Option(help="The paper's lambda: sum of squared errors + lambda/2 |weights|^2.")
+    ] = DEFAULTS["regularization"],
     center: Annotated[
         str | None,
         typer.Option(
             help=f"Damped means to subtract from the input and add back: {', '.join(config.CENTERS)}.",
-            show_default=_by_variant("center"),
+            show_default=f"none for the item variant with {DENSE_ITEM_RATINGS} ratings an item or more, else both",
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Adam's step at the start; it falls to 0 along a cosine.", show_default=_by_variant("learning_rate")
-        ),
-    ] = None,
+        float, typer.Option(help="Adam's largest step; it rises from 0, then falls to 0 along a cosine.")
+    ] = DEFAULTS["learning_rate"],
     batch_size: Annotated[
-        int | None, typer.Option(help="Examples per step.", show_default=_by_variant("batch_size"))
+        int | None,
+        typer.Option(help="Examples per step.", show_default=f"a quarter of the examples, {MAX_BATCH_SIZE:,} at most"),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data at most.", show_default=_by_variant("epochs"))
-    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data at most.")] = DEFAULTS["epochs"],
     patience: Annotated[
         int, typer.Option(help="Epochs without a better validation RMSE before choosing stops; 0: never.")
     ] = 10,
@@ -103,27 +96,27 @@ def train_command(
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
 ) -> None:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
-    settings = settings_for(
-        variant,
-        hidden_sizes=parse_hidden_sizes(hidden_size),
-        hidden_activation=hidden_activation,
-        output_activation=output_activation,
-        regularization=regularization,
-        center=center,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        epochs=epochs,
-        patience=patience,
-        refit=refit,
-        seed=seed,
-    )
-    train(data, output, settings, threads=threads, device=device, log=log, force=force)
+    given = {
+        "hidden_sizes": parse_hidden_sizes(hidden_size),
+        "hidden_activation": hidden_activation,
+        "output_activation": output_activation,
+        "regularization": regularization,
+        "center": center,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "patience": patience,
+        "refit": refit,
+        "seed": seed,
+    }
+    train(data, output, variant, given, threads=threads, device=device, log=log, force=force)
 
 
 def train(
     data: Path,
     output: Path,
-    settings: TrainSettings,
+    variant: str,
+    given: Mapping[str, object],
     *,
     threads: int = 0,
     device: str = "auto",
@@ -131,6 +124,16 @@ def train(
     force: bool = False,
 ) -> None:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
+
+    Args:
+        data: A prepared dataset.
+        output: The model file.
+        variant: "item" or "user".
+        given: Settings by the names of `TrainSettings`; what is missing or None gets its default.
+        threads: CPU threads, 0 for one per core.
+        device: As in `training.resolve_device`.
+        log: A file for one JSON line an epoch, "-" for stdout.
+        force: Whether an existing `output` is replaced.
 
     Raises:
         UsageError: an output cannot be written, or the device cannot be had.
@@ -141,6 +144,7 @@ def train(
     from autorec_cli import dataset
 
     prepared = dataset.load(data)
+    settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
     with _open_log(log) as stream:
         from autorec_cli import checkpoint, training  # torch takes seconds to load: all that can be refused, is by now
 
