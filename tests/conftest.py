@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the matrices are tiny, and workers of pytest-xdist would fight for cores
+
 import numpy as np
 import pytest
 
 from tests.planted import PARTS, planted_dataset
 from tests.program import run
 
-SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5, "--threads", 1)
+SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
+         "--center", "none", "--threads", 1)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,17 @@ def test_cold_pairs_of_a_model_are_predicted_by_the_bias_baseline(tiny_model):
     assert rows["m"]["rmse"] == pytest.approx(rows["user+item bias"]["rmse"])
 
 
+def test_baselines_are_clipped_too():
+    """User 0 loves everything, everyone loves item 0, nobody else likes anything: the biases add up to 7."""
+    cells = {(user, item): 5.0 if user * item == 0 else 1.0 for user in range(20) for item in range(20)}
+    loved = {(0, 0): cells.pop((0, 0))}
+    dataset = dataset_of({"train": cells, "test": loved}, (20, 20))
+    model = model_of(dataset, small_settings(hidden_sizes=(2,), epochs=1))
+    assert model.baseline.predict(np.array(0), np.array(0)) > 6
+    rows = by_name(rating_rows([("m", model)], dataset, "test"))
+    assert rows["user+item bias"]["rmse"] == 0
+
+
 def test_predictions_are_clipped(tiny_model):
     wild = dataclasses.replace(tiny_model, decoder_bias=tiny_model.decoder_bias + 100)
     predictions = predict_pairs(wild, np.array([0, 3]), np.array([0, 1]))

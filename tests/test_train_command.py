@@ -8,11 +8,11 @@ import pytest
 
 from autorec_cli import checkpoint, dataset
 from autorec_cli.commands.train import train
-from autorec_cli.config import settings_for
 from autorec_cli.errors import UsageError
 from tests.conftest import SMALL
 from tests.program import run
 
+TINY = {"hidden_sizes": (2,), "epochs": 1}
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 
 
@@ -69,7 +69,7 @@ def test_an_existing_model_is_not_replaced_without_force(workshop, tmp_path):
     assert (result.status, result.stdout) == (2, "")
     assert f"{tmp_path / 'm'} exists; use --force to replace it" in result.stderr
     assert (tmp_path / "m").read_text() == "old"
-    train(workshop / "data", tmp_path / "m", settings_for("item", hidden_sizes=(2,), epochs=1), force=True)
+    train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
     assert checkpoint.load(tmp_path / "m").settings.hidden_sizes == (2,)
 
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_done_is_refused_before_training(workshop, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     output = Path(options.pop("output", "m"))
     with pytest.raises(UsageError, match=message):
-        train(workshop / "data", output, settings_for("item", hidden_sizes=(2,), epochs=1), **options)
+        train(workshop / "data", output, "item", TINY, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,6 +112,6 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, 
     shutil.copy(workshop / "item.model", tmp_path / "m")
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(UsageError, match=r"cannot write .*No space left on device .*make room"):
-        train(workshop / "data", tmp_path / "m", settings_for("item", hidden_sizes=(2,), epochs=1), force=True)
+        train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
