@@ -1,11 +1,12 @@
 """The sample data is what its generator says, and its noise floor is where it says."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
 
-from tests.program import ROOT
+from tests.program import ROOT, run
 
 FOLDER = ROOT / "sample_data"
 
@@ -54,10 +55,23 @@ def test_pairs_are_distinct_and_popularity_is_skewed(generate, sample):
     pairs = sample.user * generate.N_ITEMS + sample.item
     assert len(np.unique(pairs)) == len(pairs) == generate.N_RATINGS
     counts = np.sort(np.bincount(sample.item, minlength=generate.N_ITEMS))[::-1]
-    assert counts[: generate.N_ITEMS // 5].sum() > 0.4 * generate.N_RATINGS
+    assert counts[: generate.N_ITEMS // 5].sum() > 0.6 * generate.N_RATINGS
     assert set(np.unique(sample.rating)) <= set(generate.STARS)
 
 
 def test_titles_are_all_different(generate):
     titles = generate.draw_titles(np.random.default_rng(0))
     assert len(set(titles)) == generate.N_ITEMS
+
+
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_a_model_trained_with_the_defaults_comes_close_to_the_noise_floor_and_never_below(
+    variant, generate, sample, tmp_path
+):
+    floor = generate.noise_floor(sample.liking[sample.user, sample.item])
+    assert run("prepare", FOLDER / "ratings.csv.gz", "-o", tmp_path / "data").status == 0
+    assert run("train", tmp_path / "data", "-o", tmp_path / "m", "--variant", variant).status == 0
+    result = run("evaluate", tmp_path / "m", "--format", "json")
+    rmse = {row["model"]: row["rmse"] for row in json.loads(result.stdout)}
+    assert floor < rmse["m"] < 1.14 * floor
+    assert rmse["user+item bias"] - rmse["m"] > 0.6 * (rmse["user+item bias"] - floor)
