@@ -21,12 +21,13 @@ DEFAULTS: Mapping[str, Any] = {
     "regularization": 200.0,
     "learning_rate": 0.003,
     "epochs": 50,
-    "patience": 10,
+    "patience": 0,
     "refit": True,
     "seed": 0,
 }
 """What is used where the caller says nothing. How it was chosen: docs/notes/defaults.md."""
 
+MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
 STEPS_PER_EPOCH = 4
 DENSE_ITEM_RATINGS = 30
@@ -95,6 +96,8 @@ class TrainSettings:
         _require_range("--epochs", self.epochs, minimum=1)
         _require_range("--patience", self.patience, minimum=0)
         _require_range("--seed", self.seed, minimum=0)
+        if self.seed > MAX_SEED:
+            raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
 
     def to_document(self) -> dict[str, Any]:
         """The settings as JSON types."""

@@ -7,6 +7,7 @@ together for that long. Test ratings are never read here.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.model import Network, new_network
 from autorec_cli.sparse import codes, predict_cells, shuffled_batches, step
 
+THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)
 WARM_UP = 0.1
 """Share of all steps during which the learning rate rises."""
@@ -131,10 +133,11 @@ def use_threads(threads: int) -> None:
     """Let torch use so many CPU threads; 0 means one per core.
 
     Raises:
-        UsageError: the number is negative.
+        UsageError: the number is negative or far above the number of cores.
     """
-    if threads < 0:
-        raise UsageError(f"--threads must be 0 or more, not {threads}")
+    most = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if not 0 <= threads <= most:
+        raise UsageError(f"--threads must be a number from 0 to {most} on this machine, not {threads}")
     if threads:
         torch.set_num_threads(threads)
 
@@ -266,7 +269,8 @@ def _epoch(
         optimizer.step()
         squared_error += result.squared_error
     total = float(squared_error)
-    if not math.isfinite(total):
+    # The loss is measured before each step, so what the last step did shows in the parameters only.
+    if not (math.isfinite(total) and all(bool(parameter.isfinite().all()) for parameter in network.parameters())):
         raise TrainingDivergedError(
             f"the loss is not a finite number in epoch {epoch}, so no model was written; "
             f"try a --learning-rate below {settings.learning_rate:g}"

@@ -134,6 +134,13 @@ def test_infinite_loss_is_an_error():
         run(planted_dataset(), small_settings(learning_rate=1e20, hidden_activation="identity"))
 
 
+def test_a_last_step_that_goes_to_infinity_is_an_error():
+    """One epoch of one step: the loss before it is finite, the weights after it are not."""
+    settings = small_settings(learning_rate=1e39, epochs=1, batch_size=1000, hidden_activation="identity")
+    with pytest.raises(TrainingDivergedError):
+        run(planted_dataset(), settings)
+
+
 def test_regularization_shrinks_the_weights():
     norms = []
     for regularization in (0.0, 50.0):
@@ -182,6 +189,7 @@ def test_devices():
         resolve_device(f"cuda:{torch.cuda.device_count()}")
 
 
-def test_negative_threads_are_refused():
+@pytest.mark.parametrize("threads", [-1, 100_000])
+def test_impossible_numbers_of_threads_are_refused(threads):
     with pytest.raises(UsageError, match="--threads"):
-        use_threads(-1)
+        use_threads(threads)

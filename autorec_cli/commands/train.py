@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -80,7 +81,7 @@ def train_command(
     epochs: Annotated[int, typer.Option(help="Passes over the data at most.")] = DEFAULTS["epochs"],
     patience: Annotated[
         int, typer.Option(help="Epochs without a better validation RMSE before choosing stops; 0: never.")
-    ] = 10,
+    ] = DEFAULTS["patience"],
     refit: Annotated[
         bool,
         typer.Option(
@@ -146,6 +147,8 @@ def train(
     prepared = dataset.load(data)
     settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
     with _open_log(log) as stream:
+        # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
         from autorec_cli import checkpoint, training  # torch takes seconds to load: all that can be refused, is by now
 
         target = training.resolve_device(device)

@@ -1,0 +1,62 @@
+import pytest
+
+from autorec_cli.config import TrainSettings, default_center, parse_hidden_sizes, settings_for
+from autorec_cli.errors import UsageError
+
+
+def settings(variant="item", shape=(6040, 3706), n_ratings=1_000_000, **given):
+    return settings_for(variant, shape, n_ratings, given)
+
+
+def test_defaults_follow_the_shape_of_the_ratings():
+    assert (settings().batch_size, settings().center) == (927, "none")
+    assert (settings("user").batch_size, settings("user").center) == (1024, "both")
+    assert settings(shape=(10, 5), n_ratings=20).batch_size == 2
+    assert default_center("item", 29.9) == "both"
+
+
+def test_none_means_default():
+    assert settings(center=None, epochs=None) == settings()
+    assert settings(epochs=7).epochs == 7
+
+
+def test_settings_survive_json_types():
+    deep = settings(hidden_sizes=(500, 250, 500))
+    assert TrainSettings.from_document(deep.to_document()) == deep
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "flag"),
+    [
+        ("hidden_sizes", (0,), "--hidden-size"),
+        ("hidden_sizes", (), "--hidden-size"),
+        ("hidden_activation", "step", "--hidden-activation"),
+        ("output_activation", "relu", "--output-activation"),
+        ("regularization", -1.0, "--regularization"),
+        ("regularization", float("nan"), "--regularization"),
+        ("center", "mean", "--center"),
+        ("learning_rate", 0.0, "--learning-rate"),
+        ("learning_rate", float("inf"), "--learning-rate"),
+        ("batch_size", 0, "--batch-size"),
+        ("epochs", 0, "--epochs"),
+        ("patience", -1, "--patience"),
+        ("seed", -1, "--seed"),
+        ("seed", 2**63, "--seed"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_flag(name, value, flag):
+    with pytest.raises(UsageError, match=flag):
+        settings(**{name: value})
+
+
+def test_unknown_variant():
+    with pytest.raises(UsageError, match="--variant must be one of item, user"):
+        settings("both")
+
+
+def test_hidden_sizes_are_read_from_text():
+    assert parse_hidden_sizes("500") == (500,)
+    assert parse_hidden_sizes("500,250,500") == (500, 250, 500)
+    for text in ("", "big", "5,,5", "1.5"):
+        with pytest.raises(UsageError, match="--hidden-size"):
+            parse_hidden_sizes(text)
