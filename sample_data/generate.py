@@ -74,7 +74,7 @@ def draw_sample(rng: np.random.Generator) -> Sample:
 
 
 def _draw_pairs(liking: NDArray[np.float64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """N_RATINGS distinct pairs in random order: few users rate much, few items are rated by many, as in real sets (a fifth gets two thirds)."""
+    """N_RATINGS distinct pairs in random order: few users rate much, and a fifth of the items gets two thirds."""
     activity = rng.lognormal(0, 0.9, N_USERS)
     popularity = 1 / (rng.permutation(N_ITEMS) + 6.0) ** 1.6
     chance = np.log(activity)[:, None] + np.log(popularity) + 0.5 * liking
