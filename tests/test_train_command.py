@@ -84,7 +84,7 @@ def test_cuda_where_there_is_none_is_an_error(workshop, tmp_path):
     ("options", "message"),
     [
         ({"device": "tpu"}, "--device must be auto, cpu, cuda or cuda:N, not 'tpu'"),
-        ({"threads": -1}, "--threads must be 0 or more, not -1"),
+        ({"threads": -1}, "--threads must be a number from 0 to"),
         ({"log": "no/such/folder.jsonl"}, "cannot write no/such/folder.jsonl"),
         ({"log": "/"}, "cannot write --log /"),
         ({"output": "."}, "is a folder; name a file for the model"),
