@@ -29,6 +29,10 @@ CELLS_AT_ONCE = 1 << 15
 """Cells whose two k-vectors are gathered at once when predictions of single cells are wanted."""
 
 
+TILE_COLUMNS = 64
+"""Columns of the dense factor multiplied at once: so many of a few thousand rows stay in a core's L2 cache."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some rows of the examples, and the same cells in column order.
@@ -87,7 +91,7 @@ def shuffled_batches(
 def encode(network: Network, rows: Tensor) -> list[Tensor]:
     """The outputs of every hidden layer for the CSR rows `rows` (B, P): a list of (B, k_layer)."""
     function, _ = ACTIVATIONS[network.hidden_activation]
-    hidden = [function(torch.sparse.mm(rows, network.encoder_weights[0]) + network.encoder_biases[0])]
+    hidden = [function(_product(rows, network.encoder_weights[0]) + network.encoder_biases[0])]
     for weight, bias in zip(network.encoder_weights[1:], network.encoder_biases[1:], strict=True):
         hidden.append(function(hidden[-1] @ weight + bias))
     return hidden
@@ -108,10 +112,10 @@ def step(network: Network, batch: Batch) -> Step:
     error = 2 * residual * slope
     error_rows = _with_values(batch.rows, error)
     error_columns = _with_values(batch.columns, error[batch.column_order])
-    decoder_weight = torch.sparse.mm(error_columns, hidden[-1])
+    decoder_weight = _product(error_columns, hidden[-1])
     decoder_bias = torch.zeros_like(network.decoder_bias).index_add_(0, column_of_cell, error)
     encoder_weights, encoder_biases = _backward(
-        network, batch, hidden, torch.sparse.mm(error_rows, network.decoder_weight)
+        network, batch, hidden, _product(error_rows, network.decoder_weight)
     )
     gradients = [*encoder_weights, decoder_weight, *encoder_biases, decoder_bias]
     return Step(torch.dot(residual, residual), gradients)
@@ -128,7 +132,7 @@ def _backward(
         upstream = upstream * derivative(hidden[layer])
         biases.insert(0, upstream.sum(0))
         if layer == 0:
-            weights.insert(0, torch.sparse.mm(batch.columns, upstream))
+            weights.insert(0, _product(batch.columns, upstream))
         else:
             weights.insert(0, hidden[layer - 1].T @ upstream)
             upstream = upstream @ network.encoder_weights[layer].T
@@ -168,6 +172,26 @@ def _csr(indptr: Array, indices: Array, values: Tensor, shape: tuple[int, ...], 
         size=shape,
         check_invariants=False,
     )
+
+
+def _product(matrix: Tensor, dense: Tensor) -> Tensor:
+    """The product of a CSR matrix (m, n) and a dense one (n, k), as (m, k).
+
+    `embedding_bag` with a weight a cell is the same sum as `torch.sparse.mm`; in tiles of columns it is two to three
+    times as fast on a CPU.
+    """
+    product = dense.new_empty(matrix.shape[0], dense.shape[1])
+    for start in range(0, dense.shape[1], TILE_COLUMNS):
+        tile = slice(start, start + TILE_COLUMNS)
+        product[:, tile] = torch.nn.functional.embedding_bag(
+            matrix.col_indices(),
+            dense[:, tile].contiguous(),
+            matrix.crow_indices(),
+            mode="sum",
+            per_sample_weights=matrix.values(),
+            include_last_offset=True,
+        )
+    return product
 
 
 def _with_values(pattern: Tensor, values: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What measures speed and memory; run as `python -m benchmarks.NAME`."""
