@@ -147,6 +147,8 @@ def load(path: Path) -> Model:
     Raises:
         ArtifactError: there is none, it is no model, it is damaged, or its format version is unknown.
     """
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder, no model; a model is the file that `autorec train` wrote")
     if not path.is_file():
         raise ArtifactError(f"there is no model {path}; make one with `autorec train DATA -o {path}`")
     try:

@@ -114,9 +114,7 @@ def step(network: Network, batch: Batch) -> Step:
     error_columns = _with_values(batch.columns, error[batch.column_order])
     decoder_weight = _product(error_columns, hidden[-1])
     decoder_bias = torch.zeros_like(network.decoder_bias).index_add_(0, column_of_cell, error)
-    encoder_weights, encoder_biases = _backward(
-        network, batch, hidden, _product(error_rows, network.decoder_weight)
-    )
+    encoder_weights, encoder_biases = _backward(network, batch, hidden, _product(error_rows, network.decoder_weight))
     gradients = [*encoder_weights, decoder_weight, *encoder_biases, decoder_bias]
     return Step(torch.dot(residual, residual), gradients)
 

@@ -87,6 +87,7 @@ class Fitted:
         fitted_parts: The parts of the dataset in `task`.
         epochs: Passes that the network had.
         valid_rmse: At the chosen epoch, before refitting; None without a validation part.
+        baseline_valid_rmse: What user and item averages of the training part reach on the same pairs.
     """
 
     network: Network
@@ -95,6 +96,7 @@ class Fitted:
     fitted_parts: tuple[str, ...]
     epochs: int
     valid_rmse: float | None
+    baseline_valid_rmse: float | None
 
 
 def make_task(ratings: sparse.csr_array, rating_scale: tuple[float, float], settings: TrainSettings) -> Task:
@@ -157,7 +159,7 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
     """
     if dataset.train.nnz == 0:
         raise UsageError("the training part has no ratings; prepare it again with smaller --test and --valid")
-    task = make_task(dataset.train, dataset.rating_scale, settings)
+    task = choosing = make_task(dataset.train, dataset.rating_scale, settings)
     parts: tuple[str, ...] = ("train",)
     valid = dataset.valid if dataset.valid.nnz else None
     chosen = final = yield from _run(task, settings, device, valid, settings.epochs)
@@ -173,6 +175,7 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
         fitted_parts=parts,
         epochs=chosen.epoch,
         valid_rmse=chosen.valid_rmse,
+        baseline_valid_rmse=None if valid is None else _baseline_rmse(choosing, valid),
     )
 
 
@@ -315,6 +318,11 @@ class _Validation:
         error = predictions.clamp(*self.task.rating_scale) - self.ratings
         total = float(error.double().square().sum()) + self.cold_squared_error
         return math.sqrt(total / self.n_pairs)
+
+
+def _baseline_rmse(task: Task, valid: sparse.csr_array) -> float:
+    predictions = np.clip(task.baseline.predict(row_indices(valid), valid.indices), *task.rating_scale)
+    return math.sqrt(float(np.square(predictions - valid.data).mean()))
 
 
 def _column_means(examples: sparse.csr_array) -> Array:

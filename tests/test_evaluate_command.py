@@ -97,7 +97,7 @@ def test_a_dataset_that_is_gone_is_named_with_what_to_do(tmp_path, item_model, w
 
 def test_another_dataset_is_refused(tmp_path, item_model, user_model, workshop):
     shutil.copytree(workshop / "data", tmp_path / "data")
-    with pytest.raises(ArtifactError, match=r"b\.model was trained on another dataset"):
+    with pytest.raises(ArtifactError, match=r"b\.model was not trained on the dataset"):
         evaluate([item_model, moved(user_model, tmp_path / "b.model", fingerprint="0" * 64)])
     prepared = dataset.load(workshop / "data")
     prepared.test.data[0] = 6 - prepared.test.data[0]

@@ -305,18 +305,18 @@ def test_read_user_items_keeps_zeros_and_the_last_of_duplicates(tmp_path):
     [
         (b"", "is empty"),
         (b"\n\n  \n", "is empty"),
-        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         (b"userId,movieId,rating\n", "has a header and no ratings"),
         (b"a,b\nc,d\n", "has 2 columns"),
         (b"a,b,c\nd,e,f\n", "no column holds numbers"),
         (b"alone\nlonely\n", "no delimiter found .*--delimiter"),
         (bz2.compress(b"a,b,1\n"), "is a bzip2 file"),
         (b"PK\x03\x04rest", "is a zip file"),
-        (gzip.compress(b"a,b,1\n" * 100)[:-20], "damaged gzip"),
+        (gzip.compress(b"a,b,1\n" * 100, mtime=0)[:-20], "damaged gzip"),
         (b"\x1f\x8b\x08rest of no gzip file", "damaged gzip"),
         (b"\x28\xb5\x2f\xfdno zstd file", "zstd file that is damaged"),
         (b"PAR1no parquet file", "damaged Parquet"),
-        (b"a,b,1\n\0\0\0", "zero bytes"),
+        (b"a,b,1\n\0\0\0", "NUL bytes"),
     ],
 )
 def test_sources_that_cannot_be_used_are_refused(tmp_path, content, message):

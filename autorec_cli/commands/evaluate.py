@@ -27,7 +27,7 @@ autorec evaluate item.model
 
 autorec evaluate item.model user.model --ranking -k 20
 
-autorec evaluate item.model --on valid --format json | jq '.[0].rmse'
+autorec evaluate item.model --format json | jq '.[0].rmse'
 """
 
 PARTS = ("test", "valid", "train")
@@ -101,8 +101,9 @@ def evaluate(
     format = choose_format(format, output)
     paths = list({path.resolve(): path for path in paths}.values())
     models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
-    prepared = dataset.load(data or _dataset_of(models, paths))
-    _check_match(models, paths, prepared, part)
+    data = data or _dataset_of(models, paths)
+    prepared = dataset.load(data)
+    _check_match(models, paths, prepared, data, part)
     rows = rating_rows(models, prepared, part)
     if ranking:
         threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
@@ -136,13 +137,15 @@ def _dataset_of(models: Sequence[tuple[str, Model]], paths: Sequence[Path]) -> P
     return found
 
 
-def _check_match(models: Sequence[tuple[str, Model]], paths: Sequence[Path], prepared: Dataset, part: str) -> None:
+def _check_match(
+    models: Sequence[tuple[str, Model]], paths: Sequence[Path], prepared: Dataset, data: Path, part: str
+) -> None:
     fingerprint = prepared.fingerprint()
     for path, (_, model) in zip(paths, models, strict=True):
         if model.provenance["fingerprint"] != fingerprint:
             raise ArtifactError(
-                f"{path} was trained on another dataset than the one given (their fingerprints differ); "
-                "train it again or name its own dataset with --data DIR"
+                f"{path} was not trained on the dataset {data} (their fingerprints differ); models of other datasets "
+                "are evaluated on their own, and --data DIR says where a dataset has moved"
             )
         if part in model.provenance["fitted_parts"] and part != "train":
             warn(f"{path} was fitted on the {part} ratings too: what follows is its training error on them")

@@ -285,6 +285,9 @@ def make_dataset(
     items = _side(ratings.item_ids, *item_counts)
     if titles is not None:
         items = items.with_columns(titles_of(ratings.item_ids, titles))
+        n_untitled = items["title"].null_count()
+        if n_untitled:
+            warn(f"{n_untitled:,} of {n_items:,} items have no title in the file given with --titles")
     counts = {
         "n_ratings": int(matrix.nnz),
         "n_train": int(train.nnz),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from autorec_cli.baselines import Array
     from autorec_cli.checkpoint import Model
+    from autorec_cli.ingest.options import ReadOptions
     from autorec_cli.lists import ListBlock
     from autorec_cli.scoring import Users
 
@@ -46,6 +47,7 @@ class Request:
     Attributes:
         user_ids: In the order wanted; None means everyone in the model.
         history: A file of ratings of users to fold in, instead of users of the model.
+        history_format: How to read it; None detects everything.
         k: Length of a list.
         include_seen: Whether rated items may be listed.
         candidates, exclude: Files with an item id a line: only these, none of these.
@@ -55,6 +57,7 @@ class Request:
 
     user_ids: Sequence[str] | None = None
     history: str | None = None
+    history_format: ReadOptions | None = None
     k: int = 10
     include_seen: bool = False
     candidates: str | None = None
@@ -83,8 +86,25 @@ def recommend_command(
     ] = None,
     history: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Ratings of users the model was not trained on; lists are for them."),
+        typer.Option(
+            metavar="FILE",
+            help="Ratings of users the model was not trained on, in any form that `prepare` reads; lists are for them.",
+        ),
     ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Between the fields of --history: , ; | :: tab blanks.", show_default="detected"),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            help="Columns of --history by name or number from 1: user=..,item=..,rating=..",
+            show_default="detected",
+        ),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of --history.")] = "utf-8",
+    on_error: Annotated[str, typer.Option(help="At a bad row of --history: fail, or skip it.")] = "fail",
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="Items in a list.")] = 10,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also list items that the user has rated.")
@@ -96,7 +116,11 @@ def recommend_command(
         str | None, typer.Option(metavar="FILE", help="Never list these items, an id a line; - is stdin.")
     ] = None,
     min_item_ratings: Annotated[
-        int, typer.Option(help="List only items with so many training ratings; 0 lists cold items too.")
+        int,
+        typer.Option(
+            help="List only items with so many training ratings; 0 lists cold items too. Predictions of rarely rated "
+            "items are extreme: 20 or more gives lists that people recognize."
+        ),
     ] = 1,
     on_unknown: Annotated[
         str,
@@ -120,6 +144,7 @@ def recommend_command(
     request = Request(
         user_ids=_wanted_users(user, users),
         history=history,
+        history_format=_read_options(delimiter, columns, encoding, on_error),
         k=top_k,
         include_seen=include_seen,
         candidates=candidates,
@@ -192,7 +217,7 @@ class Audience:
 
 def _audience(model: Model, request: Request) -> Audience:
     if request.history is not None:
-        return _folded_audience(model, request.history, request.on_unknown)
+        return _folded_audience(model, request)
     if request.user_ids is None:
         return _known_audience(model, model.user_ids, np.arange(model.n_users))
     index_of = {identifier: index for index, identifier in enumerate(model.user_ids)}
@@ -235,12 +260,14 @@ def _known_audience(model: Model, user_ids: Sequence[str], user_index: Array) ->
     return Audience(user_ids, users, seen, unknown)
 
 
-def _folded_audience(model: Model, history: str, on_unknown: str) -> Audience:
+def _folded_audience(model: Model, request: Request) -> Audience:
     """Users of a file of ratings, folded into the model; one without a rating of an item of the model is unknown."""
     from autorec_cli.ingest.matrix import read_user_items
     from autorec_cli.scoring import fold_in
 
-    user_ids, item_ids, user_items = read_user_items(history)
+    history, on_unknown = str(request.history), request.on_unknown
+    user_ids, item_ids, user_items = read_user_items(history, request.history_format)
+    _warn_of_other_scale(model, user_items.data, history)
     index_of = {identifier: index for index, identifier in enumerate(model.item_ids)}
     item_index = np.array([index_of.get(identifier, -1) for identifier in item_ids])
     histories = []
@@ -270,6 +297,26 @@ def _folded_audience(model: Model, history: str, on_unknown: str) -> Audience:
         users=lambda part: fold_in(model, histories[part]),
         seen=lambda part: _cells([items for items, _ in histories[part]]),
         unknown=unknown,
+    )
+
+
+def _warn_of_other_scale(model: Model, ratings: Array, history: str) -> None:
+    low, high = model.rating_scale
+    n_outside = int(((ratings < low) | (ratings > high)).sum())
+    if n_outside:
+        warn(f"{n_outside:,} ratings of {history} are outside the model's rating scale, {low:g} to {high:g}")
+
+
+def _read_options(delimiter: str | None, columns: str | None, encoding: str, on_error: str) -> ReadOptions:
+    from autorec_cli.ingest.options import ReadOptions, parse_columns, parse_delimiter
+
+    if on_error not in ("fail", "skip"):
+        raise UsageError(f"--on-error must be fail or skip, not {on_error!r}")
+    return ReadOptions(
+        delimiter=parse_delimiter(delimiter),
+        columns=parse_columns(columns),
+        encoding=encoding,
+        skip_bad_rows=on_error == "skip",
     )
 
 

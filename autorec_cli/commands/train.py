@@ -25,7 +25,7 @@ from autorec_cli.config import (
     parse_hidden_sizes,
     settings_for,
 )
-from autorec_cli.console import progress, say, show_facts
+from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.files import require_parent
 
@@ -236,9 +236,20 @@ def _open_log(log: str | None) -> AbstractContextManager[TextIO | None]:
 def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:
     facts = [
         ("model", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"),
-        ("fitted on", f"{' and '.join(fitted.fitted_parts)}, {fitted.epochs} epochs"),
-        ("valid RMSE", "none: no validation part" if fitted.valid_rmse is None else f"{fitted.valid_rmse:.4f}"),
+        ("fitted on", f"{' and '.join(fitted.fitted_parts)}, epochs: {fitted.epochs}"),
+        ("valid RMSE", _on_valid(fitted)),
         ("time", f"{seconds:.1f} s"),
         ("next", f"autorec evaluate {output}"),
     ]
     show_facts("trained", facts)
+    if fitted.valid_rmse is not None and fitted.valid_rmse > cast("float", fitted.baseline_valid_rmse):
+        warn(
+            "on the validation ratings user and item averages predict better than this model; "
+            "try a larger --regularization, or --center both"
+        )
+
+
+def _on_valid(fitted: Fitted) -> str:
+    if fitted.valid_rmse is None:
+        return "none: no validation part"
+    return f"{fitted.valid_rmse:.4f} before the final fit (user+item averages: {fitted.baseline_valid_rmse:.4f})"

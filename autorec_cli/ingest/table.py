@@ -174,7 +174,7 @@ def sample_text(
     end = head.rfind(newline, 0, SAMPLE_BYTES) + 1 if len(head) > SAMPLE_BYTES else len(head)
     sample = head[: end or len(head)]
     if b"\0" in sample:
-        raise InputDataError(f"{name} is not text: it holds zero bytes; if it is UTF-16, say --encoding utf-16")
+        raise InputDataError(f"{name} is not text: it holds NUL bytes; if it is UTF-16, say --encoding utf-16")
     check_utf_8(sample, 1, TextFormat(",", newline), name)
     if not sample.strip():
         raise InputDataError(f"{name} is empty: it has blank lines only")
