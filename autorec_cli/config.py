@@ -56,7 +56,7 @@ class TrainSettings:
         hidden_sizes: Units of each hidden layer, from input to output.
         hidden_activation: The paper's g.
         output_activation: The paper's f; "sigmoid" is stretched to the range of the training targets.
-        regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * squared weights, with ratings
+        regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * (|V|^2 + |W|^2), with ratings
             measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
         center: Which damped means are subtracted from the ratings and added back to the predictions.
         learning_rate: Adam's largest step; it rises from 0, then falls to 0 along half a cosine over `epochs`.

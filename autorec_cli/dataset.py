@@ -63,8 +63,8 @@ class Dataset:
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of shapes, sparsity patterns, ratings and ids: equal exactly when the data is equal."""
-        digest = hashlib.sha256(repr(self.train.shape).encode())
+        """SHA-256 (hex) of shapes, patterns, ratings, rating scale and ids: equal exactly when the data is equal."""
+        digest = hashlib.sha256(repr((self.train.shape, self.rating_scale)).encode())
         for name in PARTS:
             matrix = self.part(name)
             for array in (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data):

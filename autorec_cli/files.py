@@ -41,8 +41,10 @@ def sync_file(path: Path) -> None:
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on a clean exit it becomes `path` in one rename.
 
-    If the block raises, the temporary file is removed and an existing `path` is left as it was.
+    If the block raises, the temporary file is removed and an existing `path` is left as it was. A symbolic link stays
+    one: what it points at is replaced.
     """
+    path = path.resolve()
     require_parent(path)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(descriptor)
@@ -61,9 +63,10 @@ def replace_file(path: Path) -> Iterator[Path]:
 def replace_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on a clean exit its files are synced and it becomes `path`.
 
-    An existing `path` is moved aside first and removed only when the new one is in place. If the block raises, the
-    temporary folder is removed and an existing `path` is left as it was.
+    An existing `path` is moved aside first and removed only when the new one is in place; between those two renames
+    there is no `path`. If the block raises, or a signal arrives at any point, the old folder stays or is put back.
     """
+    path = path.resolve()
     require_parent(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
@@ -83,14 +86,17 @@ def _swap_folder(new: Path, path: Path) -> None:
         new.replace(path)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    path.replace(aside / "old")
+    old = aside / "old"
     try:
+        path.replace(old)
         new.replace(path)
-    except OSError:
-        (aside / "old").replace(path)
+    except BaseException:  # a signal's SystemExit too: the old folder is all there is
+        if old.exists() and not path.exists():
+            old.replace(path)
+        if not old.exists():
+            aside.rmdir()
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _umask() -> int:

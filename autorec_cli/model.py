@@ -51,17 +51,17 @@ class Network:
     output_activation: str
     output_range: tuple[float, float]
 
-    def weights(self) -> list[Tensor]:
-        """The parameters that the penalty counts, in a fixed order."""
-        return [*self.encoder_weights, self.decoder_weight]
-
-    def biases(self) -> list[Tensor]:
-        """The parameters that the penalty does not count, in a fixed order."""
-        return [*self.encoder_biases, self.decoder_bias]
-
     def parameters(self) -> list[Tensor]:
-        """All parameters: weights, then biases."""
-        return [*self.weights(), *self.biases()]
+        """All parameters in a fixed order: encoder weights, decoder weight, encoder biases, decoder bias."""
+        return [*self.encoder_weights, self.decoder_weight, *self.encoder_biases, self.decoder_bias]
+
+    def penalized(self) -> list[Tensor]:
+        """The parameters that the penalty counts: V and W, as in the paper's objective."""
+        return [self.encoder_weights[0], self.decoder_weight]
+
+    def free(self) -> list[Tensor]:
+        """The other parameters: biases, and the dense layers of the deep form, which V and W penalized hold small."""
+        return [*self.encoder_weights[1:], *self.encoder_biases, self.decoder_bias]
 
     def output(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """f(z) and f'(z)."""
@@ -92,6 +92,7 @@ class Network:
         )
 
 
+GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}
 ENCODER_SPREAD = 0.3
 DECODER_DEVIATION = 0.001
 
@@ -106,7 +107,8 @@ def new_network(
     """A network before training.
 
     V is normal and so small that z of a typical example has a standard deviation of ENCODER_SPREAD, well inside the
-    steep part of a sigmoid. Dense layers are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16). The
+    steep part of a sigmoid. Dense layers are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16) times a
+    gain; without it a sigmoid, of slope 1/4, passes too little on to the next layer for the deep form to learn. The
     decoder starts near nothing and its bias where the columns' means are: the first predictions are those means.
 
     Args:
@@ -123,7 +125,8 @@ def new_network(
         share = np.clip((column_means - low) / (high - low), 0.01, 0.99)
         column_means = np.log(share / (1 - share))
     first = _normal(n_columns, sizes[1], ENCODER_SPREAD / input_norm, generator)
-    deeper = [_glorot(sizes[i], sizes[i + 1], generator) for i in range(1, len(sizes) - 1)]
+    gain = GAINS[settings.hidden_activation]
+    deeper = [_glorot(sizes[i], sizes[i + 1], gain, generator) for i in range(1, len(sizes) - 1)]
     return Network(
         encoder_weights=(first, *deeper),
         encoder_biases=tuple(torch.zeros(size) for size in sizes[1:]),
@@ -139,6 +142,6 @@ def _normal(n_in: int, n_out: int, deviation: float, generator: torch.Generator)
     return torch.empty(n_in, n_out).normal_(0.0, deviation, generator=generator)
 
 
-def _glorot(n_in: int, n_out: int, generator: torch.Generator) -> Tensor:
-    bound = (6.0 / (n_in + n_out)) ** 0.5
+def _glorot(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> Tensor:
+    bound = gain * (6.0 / (n_in + n_out)) ** 0.5
     return torch.empty(n_in, n_out).uniform_(-bound, bound, generator=generator)

@@ -168,7 +168,7 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
             with path.open("wb") as stream:
                 yield stream
         else:
-            with replace_file(path.resolve()) as temporary, temporary.open("wb") as stream:
+            with replace_file(path) as temporary, temporary.open("wb") as stream:
                 yield stream
     except OSError as error:
         name = "standard output" if output == "-" else output

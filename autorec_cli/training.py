@@ -159,23 +159,26 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
     """
     if dataset.train.nnz == 0:
         raise UsageError("the training part has no ratings; prepare it again with smaller --test and --valid")
-    task = choosing = make_task(dataset.train, dataset.rating_scale, settings)
+    task = make_task(dataset.train, dataset.rating_scale, settings)
     parts: tuple[str, ...] = ("train",)
     valid = dataset.valid if dataset.valid.nnz else None
-    chosen = final = yield from _run(task, settings, device, valid, settings.epochs)
+    baseline_valid_rmse = None if valid is None else _baseline_rmse(task, valid)
+    final = yield from _run(task, settings, device, valid, settings.epochs)
+    chosen = (final.epoch, final.valid_rmse)
     if valid is not None and settings.refit:
+        del task, final  # the second fit needs their memory
         task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings)
         parts = ("train", "valid")
-        final = yield from _run(task, settings, device, None, chosen.epoch)
+        final = yield from _run(task, settings, device, None, chosen[0])
     hidden = codes(final.network, task.examples, settings.batch_size)
     return Fitted(
         network=final.network.to(torch.device("cpu")),
         codes=hidden.cpu().numpy(),
         task=task,
         fitted_parts=parts,
-        epochs=chosen.epoch,
-        valid_rmse=chosen.valid_rmse,
-        baseline_valid_rmse=None if valid is None else _baseline_rmse(choosing, valid),
+        epochs=chosen[0],
+        valid_rmse=chosen[1],
+        baseline_valid_rmse=baseline_valid_rmse,
     )
 
 
@@ -242,8 +245,8 @@ def _run(
 
 
 def _optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Adam; its `weight_decay` is the penalty's gradient, which biases do not have."""
-    groups = [{"params": network.weights()}, {"params": network.biases()}]
+    """Adam in two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest."""
+    groups = [{"params": network.penalized()}, {"params": network.free()}]
     return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
 
 

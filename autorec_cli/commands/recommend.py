@@ -180,7 +180,7 @@ def recommend(
     model = checkpoint.load(path)
     audience = _audience(model, request)
     n_users = len(audience.user_ids)
-    if format == "table" and show:
+    if format == "table" and show and output == "-":
         audience = audience.first(show)
     blocks = _frames(model, request, audience)
     with open_output(output) as stream:

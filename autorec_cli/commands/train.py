@@ -62,7 +62,11 @@ def train_command(
         str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
     ] = "identity",
     regularization: Annotated[
-        float, typer.Option(help="The paper's lambda: sum of squared errors + lambda/2 |weights|^2.")
+        float,
+        typer.Option(
+            help="The paper's lambda: sum of squared errors + lambda/2 (|V|^2 + |W|^2), ratings in quarters of their "
+            "scale's width, so that 1 to 5 is taken as it is."
+        ),
     ] = DEFAULTS["regularization"],
     center: Annotated[
         str | None,
@@ -144,6 +148,8 @@ def train(
     _check_output(output, force)
     from autorec_cli import dataset
 
+    if log is not None and Path(log).resolve() == output.resolve():
+        raise UsageError(f"--log and --output are both {output}; name two files")
     prepared = dataset.load(data)
     settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
     with _open_log(log) as stream:
