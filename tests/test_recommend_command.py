@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from autorec_cli import checkpoint, dataset
-from autorec_cli.commands.recommend import Request, recommend
+from autorec_cli.commands.recommend import recommend
 from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.recommendation import Request
 from autorec_cli.training import make_task
 from tests.program import ROOT, run
 

@@ -54,13 +54,13 @@ def train_command(
     ] = "item",
     hidden_size: Annotated[
         str, typer.Option(help="Units of the hidden layer; a comma list such as 500,250,500 is the deep form.")
-    ] = "500",
+    ] = ",".join(map(str, DEFAULTS["hidden_sizes"])),
     hidden_activation: Annotated[
         str, typer.Option(help=f"The paper's g: {', '.join(config.HIDDEN_ACTIVATIONS)}.")
-    ] = "sigmoid",
+    ] = DEFAULTS["hidden_activation"],
     output_activation: Annotated[
         str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
-    ] = "identity",
+    ] = DEFAULTS["output_activation"],
     regularization: Annotated[
         float,
         typer.Option(
@@ -91,8 +91,8 @@ def train_command(
         typer.Option(
             "--refit/--no-refit", help="Fit the final model on train and valid together for the epochs chosen."
         ),
-    ] = True,
-    seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = 0,
+    ] = DEFAULTS["refit"],
+    seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = DEFAULTS["seed"],
     threads: Annotated[int, typer.Option(help="CPU threads; 0: one per core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")] = "auto",
     log: Annotated[

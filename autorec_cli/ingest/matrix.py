@@ -10,8 +10,8 @@ that the peak is 4 bytes above that, and the matrix with its timestamps (8 or 12
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import polars as pl
@@ -70,21 +70,23 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
     needs_positions = duplicates == "error" or bool(table.n_given_test)
     indptr, columns = _group_by_user(table, shape[0], needs_positions)
     _sort_rows(indptr, columns, shape[1])
-    positions = columns.pop("position", None)
-    is_test = None if positions is None or not table.n_given_test else positions >= n_train
-    same = _same_cell_as_before(indptr, columns["item"])
-    n_duplicates = n_leaked = 0
-    if same.any():
-        keep, n_duplicates, n_leaked = _resolve(
-            same, indptr, columns, is_test, positions, table, duplicates, skip_leaks
-        )
-        indptr = _n_before(keep, indptr)
-        columns = {name: column[keep] for name, column in columns.items()}
-        is_test = None if is_test is None else is_test[keep]
-    matrix = sparse.csr_array((columns["rating"], columns["item"], indptr), shape=shape)
+    resolved = _resolve(indptr, columns, n_train, duplicates)
+    if resolved.leaks and not skip_leaks:
+        _refuse_leak(min(resolved.leaks), table)
+    if resolved.repeats and duplicates == "error":
+        _refuse_repeat(min(resolved.repeats), table)
+    matrix = sparse.csr_array((columns["rating"], columns["item"], resolved.indptr), shape=shape)
     matrix.has_canonical_format = True
-    timestamps = columns.get("timestamp")
-    return Ratings(matrix, table.user_ids, table.item_ids, timestamps, is_test, n_duplicates, n_leaked)
+    is_test = columns["position"] >= n_train if table.n_given_test else None
+    return Ratings(
+        matrix,
+        table.user_ids,
+        table.item_ids,
+        timestamps=columns.get("timestamp"),
+        is_test=is_test,
+        n_duplicates=table.n_ratings - matrix.nnz - resolved.n_leaked,
+        n_leaked=resolved.n_leaked,
+    )
 
 
 def _group_by_user(
@@ -172,18 +174,41 @@ def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArr
 
 def _sort_rows(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_items: int) -> None:
     """Sort the cells of every row by item, equal items in the order they have; in place, some rows at a time."""
-    n_users = len(indptr) - 1
-    step = max(SLICE, n_items)
-    row = 0
-    while row < n_users:
-        stop = max(row + 1, int(np.searchsorted(indptr, indptr[row] + step, side="right")) - 1)
-        part = slice(int(indptr[row]), int(indptr[stop]))
-        items = columns["item"][part]
-        pointers = (indptr[row : stop + 1] - indptr[row]).astype(np.int32 if len(items) < 2**31 else np.int64)
-        cells = sparse.csr_array((np.arange(len(items), dtype=pointers.dtype), items, pointers), (stop - row, n_items))
+    for block in _blocks(indptr, columns, n_items):
+        items = block.columns["item"]
+        pointers = block.pointers.astype(np.int32 if len(items) < 2**31 else np.int64)
+        shape = (len(pointers) - 1, n_items)
+        cells = sparse.csr_array((np.arange(len(items), dtype=pointers.dtype), items, pointers), shape)
         order = cells.tocsc().tocsr().data  # two counting sorts, each of them stable
-        for column in columns.values():
-            column[part] = column[part][order]
+        for column in block.columns.values():
+            column[:] = column[order]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some whole rows.
+
+    Attributes:
+        first_row: The number of the first one.
+        pointers: Row pointers that begin with 0, (n_rows + 1,).
+        columns: Views of the cells, (pointers[-1],) each.
+    """
+
+    first_row: int
+    pointers: NDArray[Any]
+    columns: dict[str, NDArray[Any]]
+
+
+def _blocks(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], least: int = 0) -> Iterator[_Block]:
+    """All rows in turn; `SLICE` or `least` cells at once, more only where a single row has more."""
+    n_rows = len(indptr) - 1
+    step = max(SLICE, least)
+    row = 0
+    while row < n_rows:
+        stop = max(row + 1, int(np.searchsorted(indptr, indptr[row] + step, side="right")) - 1)
+        pointers = indptr[row : stop + 1]
+        views = {name: column[pointers[0] : pointers[-1]] for name, column in columns.items()}
+        yield _Block(row, pointers - pointers[0], views)
         row = stop
 
 
@@ -195,85 +220,141 @@ def _same_cell_as_before(indptr: NDArray[Any], items: NDArray[Any]) -> NDArray[n
     return same
 
 
-def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
-    """The row pointers of the cells that are kept."""
-    before = np.zeros(len(keep) + 1, dtype=indptr.dtype)
-    np.cumsum(keep, out=before[1:])
-    pointers: NDArray[Any] = before[indptr]
-    return pointers
+class _Clash(NamedTuple):
+    """Two ratings of one pair; of several clashes the least one is the one that comes first in the sources.
+
+    Attributes:
+        position: Position in the sources of the rating that should not be there.
+        other: Position of the rating that was there before, or that is the one to test on.
+        user_index, item_index: The pair.
+    """
+
+    position: int
+    other: int
+    user_index: int
+    item_index: int
 
 
-def _resolve(
-    same: NDArray[np.bool_],
-    indptr: NDArray[Any],
-    columns: dict[str, NDArray[Any]],
-    is_test: NDArray[np.bool_] | None,
-    positions: NDArray[Any] | None,
-    table: RatingsTable,
-    duplicates: str,
-    skip_leaks: bool,
-) -> tuple[NDArray[np.bool_], int, int]:
-    """Which cells stay, how many were duplicates, and how many would have leaked; "mean" changes ratings in place."""
-    in_group = same.copy()
-    in_group[:-1] |= same[1:]
-    cells = np.flatnonzero(in_group)
-    groups = pl.DataFrame(
-        {
-            "cell": cells,
-            "pair": np.cumsum(~same[cells]),
-            "rating": columns["rating"][cells],
-            "timestamp": columns["timestamp"][cells] if "timestamp" in columns else np.zeros(len(cells), dtype=np.int8),
-            "is_test": is_test[cells] if is_test is not None else np.zeros(len(cells), dtype=bool),
-            "position": positions[cells] if positions is not None else cells,
-        }
-    )
-    leaking = pl.col("is_test").any().over("pair") & ~pl.col("is_test")
-    leaks = groups.filter(leaking)
-    if leaks.height and not skip_leaks:
-        _refuse_leak(groups, leaks, indptr, columns["item"], table)
-    groups = groups.filter(~leaking)
-    repeated = groups.filter(pl.len().over("pair", "is_test") > 1)
-    if duplicates == "error" and repeated.height:
-        _refuse_duplicate(repeated, indptr, columns["item"], table)
-    # Order within a pair is by time, then by order in the sources, which is the order of cells.
-    sides = groups.sort("timestamp", "cell", maintain_order=True).group_by("pair", "is_test", maintain_order=True)
-    chosen = sides.agg(
-        pl.col("cell").first() if duplicates == "first" else pl.col("cell").last(),
-        pl.col("rating").cast(pl.Float64).mean(),
-    )
-    kept = chosen["cell"].to_numpy()
+@dataclass
+class _Resolved:
+    """What became of the duplicates.
+
+    Attributes:
+        indptr: Row pointers of the cells that stay.
+        n_leaked: Training ratings that gave way to a test rating.
+        leaks: The first of these ratings in every block, with the test rating.
+        repeats: The first rating in every block that is the second of its pair, with the first of its pair.
+    """
+
+    indptr: NDArray[Any]
+    n_leaked: int = 0
+    leaks: list[_Clash] = field(default_factory=list)
+    repeats: list[_Clash] = field(default_factory=list)
+
+
+def _resolve(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_train: int, duplicates: str) -> _Resolved:
+    """Leave one rating of every user and item in `columns`, some rows at a time.
+
+    Args:
+        indptr: Row pointers of the columns.
+        columns: Cells sorted by row, item and order in the sources; those that go are taken out of the dictionary's
+            arrays. Clashes are only told if there is a "position".
+        n_train: Positions from this one on are the test part.
+        duplicates: Which rating of a pair stays.
+    """
+    resolved = _Resolved(np.zeros_like(indptr))
+    n_seen = n_kept = 0
+    for block in _blocks(indptr, columns):
+        keep = _resolve_block(block, n_train, duplicates, resolved)
+        before = np.concatenate([[0], np.cumsum(keep)])
+        resolved.indptr[block.first_row :][: len(block.pointers)] = n_kept + before[block.pointers]
+        n_seen, stop = n_seen + len(keep), n_kept + int(before[-1])
+        if stop < n_seen:  # something went, here or earlier: what stays moves up
+            for name, column in block.columns.items():
+                columns[name][n_kept:stop] = column[keep]
+        n_kept = stop
+    if n_kept < n_seen:
+        for name in columns:
+            columns[name] = columns[name][:n_kept].copy()  # one column at a time is there twice
+    return resolved
+
+
+def _resolve_block(block: _Block, n_train: int, duplicates: str, resolved: _Resolved) -> NDArray[np.bool_]:
+    """Which cells of `block` stay; "mean" changes ratings in place. `resolved` is told of leaks and repeats."""
+    same = _same_cell_as_before(block.pointers, block.columns["item"])
+    several = same.copy()
+    several[:-1] |= same[1:]
+    keep = ~several
+    cells = np.flatnonzero(several)
+    if not len(cells):
+        return keep
+    pairs = np.cumsum(~same[cells])  # numbers the pairs, whose cells are neighbours
+    if "position" in block.columns:
+        leaking = _find_leaks(block, cells, pairs, n_train, resolved)
+        cells, pairs = cells[~leaking], pairs[~leaking]
+        _find_repeats(block, cells, pairs, resolved)
+    keep[_choose(block, cells, pairs, duplicates)] = True
+    return keep
+
+
+def _find_leaks(
+    block: _Block, cells: NDArray[Any], pairs: NDArray[Any], n_train: int, resolved: _Resolved
+) -> NDArray[np.bool_]:
+    """Which of `cells` are training ratings of pairs that the test part has as well."""
+    positions = block.columns["position"][cells]
+    is_test = positions >= n_train
+    tested = np.zeros(pairs[-1] + 1, dtype=bool)
+    tested[pairs[is_test]] = True
+    leaking: NDArray[np.bool_] = tested[pairs] & ~is_test
+    if leaking.any():
+        first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
+        test = np.flatnonzero(is_test & (pairs == pairs[first]))[0]
+        resolved.leaks.append(_clash(block, cells[first], cells[test]))
+        resolved.n_leaked += int(leaking.sum())
+    return leaking
+
+
+def _find_repeats(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], resolved: _Resolved) -> None:
+    later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
+    if len(later):
+        second = later[np.argmin(block.columns["position"][cells[later]])]
+        resolved.repeats.append(_clash(block, cells[second], cells[second - 1]))
+
+
+def _clash(block: _Block, cell: int, other: int) -> _Clash:
+    positions = block.columns["position"]
+    row = block.first_row + int(np.searchsorted(block.pointers, cell, side="right")) - 1
+    return _Clash(int(positions[cell]), int(positions[other]), row, int(block.columns["item"][cell]))
+
+
+def _choose(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], duplicates: str) -> NDArray[Any]:
+    """The one of `cells` that stays of every pair; with "mean" the last one, which gets the mean as its rating."""
+    if "timestamp" in block.columns:  # by time; ratings of one moment stay in the order of the sources
+        cells = cells[np.lexsort((block.columns["timestamp"][cells], pairs))]
+    firsts = np.flatnonzero(np.diff(pairs, prepend=0))  # pairs are numbered from 1
+    lasts = np.append(firsts[1:], len(pairs)) - 1
     if duplicates == "mean":
-        columns["rating"][kept] = chosen["rating"].to_numpy()
-    keep = ~in_group
-    keep[kept] = True
-    return keep, groups.height - chosen.height, leaks.height
+        ratings = block.columns["rating"]
+        ratings[cells[lasts]] = np.add.reduceat(ratings[cells], firsts, dtype=np.float64) / (lasts - firsts + 1)
+    return cells[firsts if duplicates == "first" else lasts]
 
 
-def _pair_name(cell: int, indptr: NDArray[Any], items: NDArray[Any], table: RatingsTable) -> str:
-    user = int(np.searchsorted(indptr, cell, side="right")) - 1
-    return f"user {table.user_ids[user]!r} and item {table.item_ids[int(items[cell])]!r}"
+def _pair_name(clash: _Clash, table: RatingsTable) -> str:
+    return f"user {table.user_ids[clash.user_index]!r} and item {table.item_ids[clash.item_index]!r}"
 
 
-def _refuse_duplicate(repeated: pl.DataFrame, indptr: NDArray[Any], items: NDArray[Any], table: RatingsTable) -> None:
-    """Name the pair whose second rating comes first in the sources."""
-    ordered = repeated.sort("position")
-    second = ordered.filter(pl.col("position").cum_count().over("pair", "is_test") == 2).row(0, named=True)
-    first = ordered.filter(pl.col("pair") == second["pair"]).row(0, named=True)
-    pair = _pair_name(second["cell"], indptr, items, table)
-    names = list(dict.fromkeys([table.source_of(first["position"]), table.source_of(second["position"])]))
+def _refuse_repeat(clash: _Clash, table: RatingsTable) -> NoReturn:
+    names = list(dict.fromkeys([table.source_of(clash.other), table.source_of(clash.position)]))
     where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
-    raise InputDataError(f"{pair} come {where}; remove one rating or choose with --duplicates last, first or mean")
-
-
-def _refuse_leak(
-    groups: pl.DataFrame, leaks: pl.DataFrame, indptr: NDArray[Any], items: NDArray[Any], table: RatingsTable
-) -> None:
-    first = leaks.sort("position").row(0, named=True)
-    test = groups.filter((pl.col("pair") == first["pair"]) & pl.col("is_test")).sort("position").row(0, named=True)
-    pair = _pair_name(first["cell"], indptr, items, table)
     raise InputDataError(
-        f"{pair} come in {table.source_of(first['position'])} and in the test file "
-        f"{table.source_of(test['position'])}; remove the training rating or use --on-error skip"
+        f"{_pair_name(clash, table)} come {where}; remove one rating or choose with --duplicates last, first or mean"
+    )
+
+
+def _refuse_leak(clash: _Clash, table: RatingsTable) -> NoReturn:
+    raise InputDataError(
+        f"{_pair_name(clash, table)} come in {table.source_of(clash.position)} and in the test file "
+        f"{table.source_of(clash.other)}; remove the training rating or use --on-error skip"
     )
 
 
@@ -298,6 +379,14 @@ def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings:
         f"no rating is left with --min-user-ratings {min_user_ratings} and --min-item-ratings {min_item_ratings}; "
         "use smaller numbers"
     )
+
+
+def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
+    """The row pointers of the cells that are kept."""
+    before = np.zeros(len(keep) + 1, dtype=indptr.dtype)
+    np.cumsum(keep, out=before[1:])
+    pointers: NDArray[Any] = before[indptr]
+    return pointers
 
 
 def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
