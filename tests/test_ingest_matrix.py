@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest import columns, matrix
 from autorec_cli.ingest.matrix import build_ratings, check_usable, keep_frequent
-from autorec_cli.ingest.options import ReadOptions
+from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import read_ratings
 
 
@@ -119,6 +119,50 @@ def test_the_matrix_is_what_a_dictionary_would_be(tmp_path, rule, rows):
     copy.has_sorted_indices = False
     copy.sort_indices()
     np.testing.assert_array_equal(copy.indices, ratings.matrix.indices)
+
+
+def outcome(tmp_path, train, test, rule, skip_leaks):
+    """All that `build_ratings` tells, or its message."""
+    texts = ["".join(f"u{u},i{i},{v},{t}\n" for (u, i), v, t in rows) for rows in (train, test)]
+    try:
+        ratings = ratings_of(tmp_path, texts[0], texts[1] or None, duplicates=rule, skip_leaks=skip_leaks)
+    except InputDataError as error:
+        return str(error)
+    arrays = ratings.matrix.indptr, ratings.matrix.indices, ratings.matrix.data, ratings.timestamps, ratings.is_test
+    return [None if array is None else array.tolist() for array in arrays], ratings.n_duplicates, ratings.n_leaked
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.tuples(*(st.lists(st.tuples(pairs, values, st.integers(10**9, 10**9 + 3)), min_size=least, max_size=25)
+                      for least in (1, 0))),
+    skip_leaks=st.booleans(),
+)  # fmt: skip
+@pytest.mark.parametrize("rule", DUPLICATES)
+def test_results_and_messages_do_not_depend_on_where_blocks_end(tmp_path, rule, parts, skip_leaks):
+    """The pair that an error names is the first one in the sources, though another one's block may come before."""
+    whole = outcome(tmp_path, *parts, rule, skip_leaks)
+    for length in (1, 3, 10):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(matrix, "SLICE", length)
+            assert outcome(tmp_path, *parts, rule, skip_leaks) == whole
+
+
+@pytest.mark.parametrize("length", [1, 1 << 20])
+def test_errors_name_the_pair_that_comes_first_in_the_sources(tmp_path, monkeypatch, length):
+    """Rows go by first appearance, so that u's block is the first one; the repeat and the leak of v come before."""
+    monkeypatch.setattr(matrix, "SLICE", length)
+    with pytest.raises(InputDataError, match="user 'v' and item 'j' come twice"):
+        ratings_of(tmp_path, "u,i,1\nv,j,2\nv,j,3\nu,i,4\nu,i,5\n", duplicates="error")
+    with pytest.raises(InputDataError, match=r"user 'v' and item 'j' come in .*train\.csv and in the test file"):
+        ratings_of(tmp_path, "u,k,1\nv,j,2\nu,i,3\n", "u,i,4\nv,j,5\nw,k,0\n")
+
+
+def test_what_duplicates_took_up_is_given_back(tmp_path):
+    ratings = ratings_of(tmp_path, "u,i,1,978300760\n" * 50 + "v,j,2,978300760\n")
+    for array in (ratings.matrix.data, ratings.matrix.indices, ratings.timestamps):
+        owner = array if array.base is None else array.base
+        assert (array.size, owner.size) == (2, 2)
 
 
 def test_minimum_counts_are_reached_by_repeating(tmp_path):

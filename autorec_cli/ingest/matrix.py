@@ -75,6 +75,7 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
         _refuse_leak(min(resolved.leaks), table)
     if resolved.repeats and duplicates == "error":
         _refuse_repeat(min(resolved.repeats), table)
+    _cut_off(columns, int(resolved.indptr[-1]))
     matrix = sparse.csr_array((columns["rating"], columns["item"], resolved.indptr), shape=shape)
     matrix.has_canonical_format = True
     is_test = columns["position"] >= n_train if table.n_given_test else None
@@ -257,8 +258,8 @@ def _resolve(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_train: in
 
     Args:
         indptr: Row pointers of the columns.
-        columns: Cells sorted by row, item and order in the sources; those that go are taken out of the dictionary's
-            arrays. Clashes are only told if there is a "position".
+        columns: Cells sorted by row, item and order in the sources; those that stay move to the front, in place.
+            Clashes are told only if there is a "position".
         n_train: Positions from this one on are the test part.
         duplicates: Which rating of a pair stays.
     """
@@ -273,10 +274,14 @@ def _resolve(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_train: in
             for name, column in block.columns.items():
                 columns[name][n_kept:stop] = column[keep]
         n_kept = stop
-    if n_kept < n_seen:
-        for name in columns:
-            columns[name] = columns[name][:n_kept].copy()  # one column at a time is there twice
     return resolved
+
+
+def _cut_off(columns: dict[str, NDArray[Any]], length: int) -> None:
+    """Give back the memory behind the first `length` cells; one column at a time is there twice."""
+    for name in columns:
+        if length < len(columns[name]):
+            columns[name] = columns[name][:length].copy()
 
 
 def _resolve_block(block: _Block, n_train: int, duplicates: str, resolved: _Resolved) -> NDArray[np.bool_]:
