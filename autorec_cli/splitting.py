@@ -2,7 +2,7 @@
 
 A splitter labels every stored cell of the ratings matrix TRAIN, VALID or TEST, given the shares of test (of all
 ratings) and of valid (of what test leaves); a share that rounds to zero holds out nothing. To add one, write the
-function and add its line to `SPLITS`.
+function and add its line to `SPLITS`, and one to `SHARELESS` if it has no use for shares.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strat
     from scipy import sparse
 
 TRAIN, VALID, TEST = 0, 1, 2
+DEFAULT_SHARE = 0.1  # of test and of valid
 SLICE = 1 << 20  # cells handled at once where a step needs scratch memory
 Labels = NDArray[np.uint8]
 
@@ -36,8 +37,8 @@ class SplitSettings:
     """
 
     strategy: str = "random"
-    test: float = 0.1
-    valid: float = 0.1
+    test: float = DEFAULT_SHARE
+    valid: float = DEFAULT_SHARE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +49,27 @@ class SplitSettings:
                 raise UsageError(f"{flag} {share:g} is not a share from 0 to below 1")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed} is negative; give a number from 0")
+
+
+def choose_split(
+    strategy: str = "random", test: float | None = None, valid: float | None = None, seed: int = 0
+) -> SplitSettings:
+    """The settings from what was asked for; a share of None was not.
+
+    Raises:
+        UsageError: a value makes no sense, or a share was asked for that the strategy cannot honour.
+    """
+    shares = {"test": test, "valid": valid}
+    given = {part: share for part, share in shares.items() if share is not None}
+    settings = SplitSettings(strategy, seed=seed, **given)
+    if strategy in SHARELESS and any(given.values()):
+        flags = " and ".join(f"--{part} {share:g}" for part, share in given.items() if share)
+        others = ", ".join(name for name in SPLITS if name not in SHARELESS)
+        raise UsageError(
+            f"{flags} cannot be honoured by --split {strategy}, which {SHARELESS[strategy]}; "
+            f"leave out the share or use one of --split {others}"
+        )
+    return settings
 
 
 @dataclass(frozen=True)
@@ -221,3 +243,8 @@ SPLITS: dict[str, Splitter] = {
     "temporal": temporal,
     "none": none,
 }
+SHARELESS = {
+    "leave-last": "holds out one rating of each user for each part",
+    "none": "holds out nothing",
+}
+"""Strategies that cannot honour a share other than 0, and what they do instead."""

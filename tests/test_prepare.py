@@ -68,6 +68,14 @@ def test_json_is_one_object_with_the_same_facts(tmp_path, source):
     assert (facts["n_skipped"], facts["n_duplicates"]) == (0, 0)
 
 
+def test_shares_left_at_their_defaults_go_with_every_split(tmp_path, source):
+    for split, sizes in (("none", (188, 0, 0)), ("leave-last", (148, 20, 20))):
+        result = run("prepare", source, "-o", tmp_path / split, "--split", split)
+        assert (result.status, "warning" in result.stderr) == (0, False)
+        prepared = dataset.load(tmp_path / split)
+        assert tuple(prepared.part(part).nnz for part in dataset.PARTS) == sizes
+
+
 def test_stdin_is_a_source(tmp_path):
     result = run("prepare", "-", "-o", tmp_path / "data", stdin=ratings_text())
     assert result.status == 0, result.stderr
@@ -112,6 +120,12 @@ def test_every_option_is_explained_in_help():
         (["ratings.csv", "--split", "no-such"], 2, "--split no-such is not one of random, per-user"),
         (["ratings.csv", "--test", "1"], 2, "--test 1 is not a share"),
         (["ratings.csv", "--test", "0.2", "--test-file", "ratings.csv"], 2, "--test and --test-file contradict"),
+        (["ratings.csv", "--split", "none", "--test", "0.3"], 2, "--test 0.3 cannot be honoured by --split none"),
+        (
+            ["ratings.csv", "--split", "leave-last", "--valid", "0.1", "--test-file", "ratings.csv"],
+            2,
+            "--valid 0.1 cannot be honoured by --split leave-last",
+        ),
         (["ratings.csv", "--on-error", "ignore"], 2, "--on-error ignore is not one of fail, skip"),
         (["ratings.csv", "--format", "xml"], 2, "--format xml is not one of table, json"),
         (["ratings.csv", "--duplicates", "best"], 2, "--duplicates best is not one of"),

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from autorec_cli import splitting
 from autorec_cli.errors import UsageError
-from autorec_cli.splitting import SPLITS, TEST, TRAIN, VALID, SplitSettings, split, take_cells
+from autorec_cli.splitting import SHARELESS, SPLITS, TEST, TRAIN, VALID, SplitSettings, choose_split, split, take_cells
 
 
 def matrix_of(counts, n_items=None):
@@ -175,3 +175,41 @@ def test_splits_by_time_need_timestamps(strategy):
 def test_settings_that_make_no_sense_are_refused(arguments, flag):
     with pytest.raises(UsageError, match=flag):
         SplitSettings(*arguments)
+
+
+@pytest.mark.parametrize("strategy", SPLITS)
+@pytest.mark.parametrize(
+    ("shares", "flags"),
+    [
+        ({"test": 0.3}, "--test 0.3"),
+        ({"test": 0.1}, "--test 0.1"),  # asked for, although it is the default
+        ({"valid": 0.2}, "--valid 0.2"),
+        ({"test": 0, "valid": 0.2}, "--valid 0.2"),
+        ({"test": 0.3, "valid": 0.2}, "--test 0.3 and --valid 0.2"),
+    ],
+)
+def test_a_share_that_was_asked_for_is_honoured_or_refused(strategy, shares, flags):
+    if strategy in SHARELESS:
+        with pytest.raises(UsageError, match=f"^{flags} cannot be honoured by --split {strategy}, which holds out"):
+            choose_split(strategy, **shares)
+    else:
+        assert choose_split(strategy, **shares) == SplitSettings(strategy, **shares)
+
+
+@pytest.mark.parametrize("strategy", SPLITS)
+def test_shares_that_were_not_asked_for_or_are_zero_are_never_refused(strategy):
+    assert choose_split(strategy) == SplitSettings(strategy, 0.1, 0.1)
+    assert choose_split(strategy, 0, 0, seed=7) == SplitSettings(strategy, 0, 0, 7)
+
+
+def test_a_strategy_takes_a_share_exactly_if_its_result_depends_on_it():
+    matrix, times = matrix_of([20, 20]), np.arange(40)
+    for strategy in SPLITS:
+        small, large = (split(matrix, SplitSettings(strategy, share, share), times) for share in (0.1, 0.4))
+        assert np.array_equal(small, large) == (strategy in SHARELESS)
+
+
+def test_a_share_out_of_range_is_refused_as_such_whatever_the_strategy():
+    for strategy in SPLITS:
+        with pytest.raises(UsageError, match="--test 1 is not a share"):
+            choose_split(strategy, test=1.0)

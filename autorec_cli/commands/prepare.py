@@ -14,7 +14,7 @@ from autorec_cli.console import say, show_facts, warn
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.files import require_parent
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.splitting import SPLITS, TEST, TRAIN, VALID, SplitSettings
+from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, TEST, TRAIN, VALID, SplitSettings, choose_split
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +42,6 @@ autorec prepare u1.base --test-file u1.test -o data --format json
 ON_ERROR = ("fail", "skip")
 FORMATS = ("table", "json")
 DATASET_FILES = {"train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", "dataset.json"}
-DEFAULT_TEST = 0.1
 
 
 def prepare_command(
@@ -87,13 +86,26 @@ def prepare_command(
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help=f"What is held out: {', '.join(SPLITS)}.", autocompletion=lambda: list(SPLITS)),
+        typer.Option(
+            help=f"What is held out: {', '.join(SPLITS)}. leave-last (one rating of each user for each part) "
+            "and none refuse --test and --valid other than 0.",
+            autocompletion=lambda: list(SPLITS),
+        ),
     ] = "random",
     test: Annotated[
         float | None,
-        typer.Option(help="Share of the ratings to test on.", show_default=f"{DEFAULT_TEST}; with --test-file none"),
+        typer.Option(
+            help="Share of the ratings to test on; not with --split leave-last or none.",
+            show_default=f"{DEFAULT_SHARE}; with --test-file none",
+        ),
     ] = None,
-    valid: Annotated[float, typer.Option(help="Share of what test leaves, to choose settings on.")] = 0.1,
+    valid: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of what test leaves, to choose settings on; not with --split leave-last or none.",
+            show_default=str(DEFAULT_SHARE),
+        ),
+    ] = None,
     test_file: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Ratings that are the test part; may be repeated.", show_default="none"),
@@ -121,7 +133,7 @@ def prepare_command(
             encoding=encoding,
             skip_bad_rows=on_error == "skip",
         ),
-        split=SplitSettings(split, 0.0 if test_file else DEFAULT_TEST if test is None else test, valid, seed),
+        split=choose_split(split, 0.0 if test_file else test, valid, seed),
         duplicates=duplicates,
         min_user_ratings=min_user_ratings,
         min_item_ratings=min_item_ratings,
