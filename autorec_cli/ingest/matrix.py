@@ -4,7 +4,8 @@ Nothing here adds, multiplies or compares ratings of different cells, so zeros a
 other. scipy's own conversion from coordinates would sum duplicates; it is only used to count and order.
 
 Memory: the table holds 12 bytes a rating, 16 with timestamps. Its columns are moved one by one and freed on the way, so
-that the peak is 4 bytes above that, and the matrix with its timestamps (8 or 12) is what stays.
+that the peak is 4 bytes above that, and the matrix with its timestamps (8 or 12) is what stays. Sorting rows and
+resolving duplicates work in place, on blocks of whole rows, and add what one block needs.
 """
 
 from __future__ import annotations
@@ -99,12 +100,11 @@ def _group_by_user(
     if len(table.timestamps):
         columns["timestamp"] = _moved(table.timestamps, target)
     if needs_positions:
-        positions = np.arange(len(columns["item"]), dtype=indptr.dtype)
+        n_ratings = len(columns["item"])
+        columns["position"] = np.arange(n_ratings, dtype=indptr.dtype)
         if target is not None:
-            columns["position"] = np.empty_like(positions)
-            columns["position"][target] = positions
-        else:
-            columns["position"] = positions
+            for part in _slices(n_ratings, 0):
+                columns["position"][target[part]] = np.arange(part.start, part.stop, dtype=indptr.dtype)
     return indptr, columns
 
 
