@@ -12,7 +12,7 @@ from autorec_cli.evaluation import (
     ranking_rows,
     rating_rows,
 )
-from autorec_cli.scoring import predict_pairs
+from autorec_cli.scoring import known_users, predict_pairs, score_all_items
 from tests.planted import dataset_of, planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -71,16 +71,29 @@ def test_predictions_are_clipped(tiny_model):
     assert predictions.tolist() == [5, 5]
 
 
-def test_test_ratings_are_predicted_from_training_ratings_alone():
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_test_ratings_are_predicted_from_training_ratings_alone(variant):
     """The commonest fault of public AutoRec code is to feed the test ratings to the network."""
     dataset = planted_dataset()
-    model = model_of(dataset, small_settings(epochs=3))
-    first = rating_rows([("m", model)], dataset, "test")[0]["mae"]
-    users, items = dataset.test.nonzero()
-    before = predict_pairs(model, users, items)
-    dataset.test.data[:] = 1
-    np.testing.assert_array_equal(predict_pairs(model, users, items), before)
-    assert rating_rows([("m", model)], dataset, "test")[0]["mae"] != first
+    rated = dataset.train.toarray() + dataset.valid.toarray() > 0
+    other_test = {(int(user), int(item)): 1.0 for user, item in np.argwhere(~rated)[::3]}
+    other = dataclasses.replace(dataset, test=dataset_of({"train": other_test}, (80, 50)).train)
+    assert other.fingerprint() != dataset.fingerprint()
+    settings = small_settings(variant, epochs=3, center="both")
+    ours, theirs = model_of(dataset, settings), model_of(other, settings)
+    for name in ("codes", "decoder_weight", "decoder_bias", "user_counts", "item_counts"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+    for first, second in zip(ours.encoder_weights, theirs.encoder_weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+    users, items = np.indices((80, 50)).reshape(2, -1)
+    np.testing.assert_array_equal(predict_pairs(ours, users, items), predict_pairs(theirs, users, items))
+    # So the numbers of both on one test part are the same; those on the other part are not.
+    first, second, elsewhere = (
+        rating_rows([("m", model)], held_out, "test")
+        for model, held_out in ((ours, dataset), (theirs, dataset), (ours, other))
+    )
+    assert first == second
+    assert first[0]["rmse"] != elsewhere[0]["rmse"]
 
 
 def test_baselines_may_use_what_any_model_was_fitted_on():
@@ -95,13 +108,13 @@ def test_relevance_is_three_quarters_up_the_scale():
     assert default_relevance((-10, 10)) == 5
 
 
-def naive_ndcg(scores, dataset, k, relevant_from):
+def naive_ndcg(scores, dataset, known_parts, part, k, relevant_from):
     """nDCG@k, written out user by user."""
-    known = dataset.train.toarray() + dataset.valid.toarray()
+    known = sum(dataset.part(name).toarray() for name in known_parts)
     values = []
     for user in range(dataset.n_users):
-        test = dataset.test[[user]].toarray()[0]
-        relevant = set(np.flatnonzero(test >= relevant_from))
+        held_out = dataset.part(part)[[user]].toarray()[0]
+        relevant = set(np.flatnonzero(held_out >= relevant_from))
         if not relevant:
             continue
         order = [item for item in np.argsort(-scores[user], kind="stable") if known[user, item] == 0]
@@ -110,18 +123,17 @@ def naive_ndcg(scores, dataset, k, relevant_from):
     return np.mean(values), len(values)
 
 
-def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count():
-    from autorec_cli.scoring import known_users, score_all_items
-
+@pytest.mark.parametrize(("part", "known"), [("test", ["train", "valid"]), ("valid", ["train"])])
+def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
     dataset = planted_dataset()
     model = model_of(dataset, small_settings(epochs=5))
-    rows = by_name(ranking_rows([("m", model)], dataset, "test", RankingProtocol(5, 4.0)))
-    counts = np.bincount(dataset.train.indices, minlength=50) + np.bincount(dataset.valid.indices, minlength=50)
+    rows = by_name(ranking_rows([("m", model)], dataset, part, RankingProtocol(5, 4.0)))
+    counts = sum(np.bincount(dataset.part(name).indices, minlength=50) for name in known)
     assert counts.min() > 0
     popularity = np.tile(counts, (80, 1))
     scores = score_all_items(model, known_users(model, np.arange(80)))
     for name, expected in (("popularity", popularity), ("m", scores)):
-        ndcg, n_users = naive_ndcg(expected, dataset, 5, 4.0)
+        ndcg, n_users = naive_ndcg(expected, dataset, known, part, 5, 4.0)
         assert rows[name]["ndcg@5"] == pytest.approx(ndcg)
         assert rows[name]["n_users"] == n_users
         assert 0 < rows[name]["coverage@5"] <= 1

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from autorec_cli.baselines import USER_DAMPING
 from autorec_cli.evaluation import predict_pairs
 from autorec_cli.model import ACTIVATIONS
 from autorec_cli.scoring import (
@@ -25,9 +26,15 @@ from tests.test_training import model_of, small_settings
 DATASET = planted_dataset()
 
 
-@pytest.fixture(scope="module", params=["item", "user"])
+CASES = [(variant, output) for variant in ("item", "user") for output in ("identity", "sigmoid")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def settings(request):
-    return small_settings(request.param, center="both", hidden_sizes=(12, 6), refit=False)
+    variant, output_activation = request.param
+    return small_settings(
+        variant, center="both", hidden_sizes=(12, 6), refit=False, output_activation=output_activation
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +49,9 @@ def plain_definition(model, settings):
     for weight, bias in zip(model.encoder_weights, model.encoder_biases, strict=True):
         hidden = ACTIVATIONS[settings.hidden_activation][0](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
     output = hidden.numpy() @ model.decoder_weight.T + model.decoder_bias
+    if settings.output_activation == "sigmoid":  # the paper's f, stretched from the lowest to the highest target
+        low, high = task.examples.data.min(), task.examples.data.max()
+        output = low + (high - low) / (1 + np.exp(-output))
     if settings.variant == "item":
         output = output.T
     users, items = np.indices(output.shape)
@@ -60,8 +70,9 @@ def test_predictions_of_pairs_are_clipped_scores(model):
     np.testing.assert_allclose(predict_pairs(model, users, items), clip(model, scores[users, items]), rtol=1e-5)
 
 
-def test_a_user_variant_user_folds_in_to_the_trained_code():
-    model = model_of(DATASET, small_settings("user", refit=False))
+@pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
+def test_a_user_variant_user_folds_in_to_the_trained_code(output_activation):
+    model = model_of(DATASET, small_settings("user", refit=False, output_activation=output_activation))
     cells = slice(DATASET.train.indptr[7], DATASET.train.indptr[8])
     folded = fold_in(model, [(DATASET.train.indices[cells], DATASET.train.data[cells])])
     trained = known_users(model, np.array([7]))
@@ -120,6 +131,38 @@ def test_decoder_row_solves_the_normal_equations(n, damping):
     residual = codes @ row + bias - targets
     np.testing.assert_allclose(2 * codes.T @ residual + regularization * row, 0, atol=1e-9)
     assert residual.sum() + damping * bias == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("center", ["none", "both"])
+@pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
+def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activation, center):
+    """Penalty and damping as rows of their own in one least-squares problem, by another method than the program's."""
+    settings = small_settings("item", refit=False, center=center, output_activation=output_activation)
+    model = model_of(DATASET, settings)
+    items, ratings = np.array([3, 8, 20, 21, 30, 44, 49]), np.array([5.0, 1, 4, 4, 2, 5, 3])
+    means = model.centering.mean + model.centering.item_bias[items]
+    bias = (ratings - means).sum() / (len(items) + USER_DAMPING) if center == "both" else 0.0
+    targets = (ratings - means - bias) / model.unit
+    if output_activation == "sigmoid":
+        low, high = model.output_range
+        share = np.clip((targets - low) / (high - low), 0.01, 0.99)
+        targets = np.log(share) - np.log1p(-share)
+    codes, k = model.codes[items].astype(np.float64), model.codes.shape[1]
+    mean_row, mean_shift = model.decoder_weight.mean(0), model.decoder_bias.mean()
+    equations = np.block(
+        [
+            [codes, np.ones((len(items), 1))],
+            [np.sqrt(settings.regularization / 2) * np.eye(k), np.zeros((k, 1))],
+            [np.zeros((1, k)), np.full((1, 1), np.sqrt(USER_DAMPING))],
+        ]
+    )
+    right = np.concatenate([targets - codes @ mean_row - mean_shift, np.zeros(k + 1)])
+    solution = np.linalg.lstsq(equations, right)[0]
+    assert np.abs(solution[:-1]).max() > 0.01, "the row must say something for the test to mean something"
+    folded = fold_in(model, [(items, ratings)])
+    np.testing.assert_allclose(folded.vectors[0], mean_row + solution[:-1], rtol=1e-4, atol=1e-5)
+    assert folded.shift[0] == pytest.approx(mean_shift + solution[-1], rel=1e-4)
+    assert folded.centering_bias[0] == pytest.approx(bias)
 
 
 def test_a_user_of_one_rating_is_predicted_much_like_the_mean_user():

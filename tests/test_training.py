@@ -4,11 +4,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
-from autorec_cli import checkpoint
+from autorec_cli import checkpoint, training
 from autorec_cli.config import settings_for
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation import rating_rows
+from autorec_cli.model import new_network
 from autorec_cli.training import fit, make_task, resolve_device, to_model, use_threads
 from tests.planted import dataset_of, planted_dataset
 
@@ -149,6 +151,63 @@ def test_regularization_shrinks_the_weights():
     assert norms[1] < 0.7 * norms[0]
 
 
+def papers_objective(network, examples, regularization):
+    """Gradients of the sum of squared errors over the observed cells + lambda/2 (|V|^2 + |W|^2) by autograd."""
+    copy = network.copy()
+    parameters = [parameter.requires_grad_() for parameter in copy.parameters()]
+    dense, observed = torch.from_numpy(examples.toarray()), torch.from_numpy(pattern_of(examples))
+    hidden = dense
+    for weight, bias in zip(copy.encoder_weights, copy.encoder_biases, strict=True):
+        hidden = torch.sigmoid(hidden @ weight + bias)
+    errors = (hidden @ copy.decoder_weight.T + copy.decoder_bias - dense)[observed]
+    penalty = regularization / 2 * (copy.encoder_weights[0].square().sum() + copy.decoder_weight.square().sum())
+    return torch.autograd.grad(errors.square().sum() + penalty, parameters)
+
+
+def pattern_of(examples):
+    return sparse.csr_array(
+        (np.ones(examples.nnz, dtype=bool), examples.indices, examples.indptr), examples.shape
+    ).toarray()
+
+
+def one_epoch(settings, watch=None):
+    """Train one epoch on the planted dataset; returns the task, the network before it and the optimizer after it."""
+    task = make_task(planted_dataset().train, (1.0, 5.0), settings)
+    generator = torch.Generator().manual_seed(0)
+    # Large weights and biases, so that the penalty and its absence both show.
+    network = new_network(settings, np.full(task.examples.shape[1], 3.0), 1.0, (1.0, 5.0), generator)
+    for parameter in network.parameters():
+        parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
+    before, optimizer = network.copy(), training._optimizer(network, settings)
+    if watch is not None:
+        optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: watch(optimizer))
+    training._epoch(network, optimizer, task, settings, 1, generator)
+    return task, network, before, optimizer
+
+
+@pytest.mark.parametrize("sizes", [(16,), (12, 6)])
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_a_step_over_all_examples_follows_the_gradient_of_the_papers_objective(variant, sizes):
+    settings = small_settings(variant, hidden_sizes=sizes, regularization=70.0, center="none", batch_size=80, epochs=1)
+    task, network, before, optimizer = one_epoch(settings)
+    expected = papers_objective(before, task.examples, 70.0)
+    free = papers_objective(before, task.examples, 0.0)
+    assert (expected[0] - free[0]).norm() > 0.1 * expected[0].norm(), "the penalty must show"
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        seen = optimizer.state[parameter]["exp_avg"] / (1 - 0.9)  # Adam's first average is a tenth of the gradient
+        assert (seen - gradient).norm() <= 1e-4 * gradient.norm()
+
+
+def test_the_penalties_of_an_epochs_unequal_batches_sum_to_lambda():
+    settings = small_settings("item", regularization=70.0, batch_size=16, epochs=1)
+    penalties = []
+    one_epoch(settings, lambda optimizer: penalties.append([group["weight_decay"] for group in optimizer.param_groups]))
+    weights, biases = zip(*penalties, strict=True)
+    assert weights == pytest.approx([70 * 16 / 50, 70 * 16 / 50, 70 * 16 / 50, 70 * 2 / 50])
+    assert sum(weights) == pytest.approx(70)
+    assert biases == (0, 0, 0, 0)
+
+
 def test_ratings_are_measured_in_quarters_of_the_scale():
     dataset = planted_dataset()
     times_ten = planted_dataset()
@@ -179,6 +238,18 @@ def test_cold_validation_pairs_are_predicted_by_the_baseline():
     assert math.isfinite(results[0].train_rmse)
 
 
+def test_cold_validation_pairs_are_clipped():
+    """User 0 gives 5 to all that everybody else gives 1: mean and bias add up to more than 5 for a new item."""
+    cells = {(user, item): 5.0 if item < 20 else 1.0 for user in range(1, 20) for item in range(40)}
+    cells |= {(0, item): 5.0 for item in range(20, 40)}
+    dataset = dataset_of({"train": cells, "valid": {(0, 40): 5.0}}, (20, 41))
+    settings = small_settings(epochs=1)
+    baseline = make_task(dataset.train, dataset.rating_scale, settings).baseline
+    assert baseline.predict(np.array(0), np.array(40)) > 5.5
+    results, _ = run(dataset, settings)
+    assert results[0].valid_rmse == 0
+
+
 def test_devices():
     assert resolve_device("cpu") == CPU
     with pytest.raises(UsageError, match="--device must be"):
@@ -187,6 +258,18 @@ def test_devices():
         resolve_device("cpu:1")
     with pytest.raises(UsageError, match="CUDA devices here"):
         resolve_device(f"cuda:{torch.cuda.device_count()}")
+
+
+def test_threads_are_those_asked_for():
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1, 3):
+            use_threads(threads)
+            assert torch.get_num_threads() == threads
+        use_threads(0)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("threads", [-1, 100_000])
