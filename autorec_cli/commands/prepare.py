@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autorec_cli.console import say, show_facts, warn
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import UsageError
 from autorec_cli.files import require_parent
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, TEST, TRAIN, VALID, SplitSettings, choose_split
+from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, choose_split
 
 if TYPE_CHECKING:
     import polars as pl
-    from numpy.typing import NDArray
-    from scipy import sparse
 
     from autorec_cli.dataset import Dataset
     from autorec_cli.ingest.detection import Layout
-    from autorec_cli.ingest.matrix import Ratings
-    from autorec_cli.ingest.table import RatingsTable, SourceFacts
-    from autorec_cli.splitting import Labels
+    from autorec_cli.preparation import PrepareSettings
+    from autorec_cli.splitting import SplitSettings
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -125,6 +121,8 @@ def prepare_command(
     _check_choice("--format", format, FORMATS)
     if test_file and test:
         raise UsageError("--test and --test-file contradict each other: the file is the test part; give one of them")
+    from autorec_cli.preparation import PrepareSettings  # polars and scipy are not needed to show help
+
     settings = PrepareSettings(
         read=ReadOptions(
             delimiter=parse_delimiter(delimiter),
@@ -144,29 +142,6 @@ def prepare_command(
     say(f"next: autorec train {output} -o item.model")
     if format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """What decides how ratings become a dataset, apart from the files.
-
-    Attributes:
-        read: How sources are read.
-        split: What is held out.
-        duplicates: Which of several ratings of one pair stays.
-        min_user_ratings, min_item_ratings: Users and items with fewer are dropped.
-        rating_scale: Lowest and highest rating possible; None for those of the training part.
-    """
-
-    read: ReadOptions = field(default_factory=ReadOptions)
-    split: SplitSettings = field(default_factory=SplitSettings)
-    duplicates: str = "last"
-    min_user_ratings: int = 1
-    min_item_ratings: int = 1
-    rating_scale: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        _check_choice("--duplicates", self.duplicates, DUPLICATES)
 
 
 def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:
@@ -210,30 +185,15 @@ def prepare(
         InputDataError: a source cannot be used.
     """
     from autorec_cli import dataset
+    from autorec_cli.preparation import build_dataset
 
     check_output(output, force)
     item_titles = _read_titles(titles, settings.read.encoding)
-    prepared = _build(sources, test_files, settings, item_titles)
+    prepared = build_dataset(sources, settings, titles=item_titles, test_files=test_files, announce=_announce)
     dataset.save(prepared, output)
+    _warn_about_titles(prepared)
     _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
     return _facts(prepared, output)
-
-
-def _build(
-    sources: Sequence[str], test_files: Sequence[str], settings: PrepareSettings, titles: pl.DataFrame | None
-) -> Dataset:
-    """Everything between the sources and the dataset; what it needs on the way is freed when it returns."""
-    from autorec_cli.ingest.matrix import build_ratings, check_usable, keep_frequent
-    from autorec_cli.ingest.table import read_ratings
-    from autorec_cli.splitting import split
-
-    table = read_ratings(sources, settings.read, test_files, announce=_announce)
-    ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
-    ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
-    check_usable(ratings)
-    labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test)
-    ratings = replace(ratings, timestamps=None)
-    return make_dataset(ratings, labels, table, settings, titles)
 
 
 def check_output(output: Path, force: bool) -> None:
@@ -270,107 +230,10 @@ def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
     return titles
 
 
-def make_dataset(
-    ratings: Ratings,
-    labels: Labels,
-    table: RatingsTable,
-    settings: PrepareSettings,
-    titles: pl.DataFrame | None = None,
-) -> Dataset:
-    """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
-
-    Raises:
-        InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
-    """
-    import numpy as np
-
-    from autorec_cli.dataset import Dataset
-    from autorec_cli.ingest.matrix import count_values
-    from autorec_cli.ingest.titles import titles_of
-    from autorec_cli.splitting import take_cells
-
-    matrix = ratings.matrix
-    train, valid, test = (take_cells(matrix, labels == part) for part in (TRAIN, VALID, TEST))
-    n_users, n_items = matrix.shape
-    users = _side(ratings.user_ids, np.diff(matrix.indptr), np.diff(train.indptr))
-    item_counts = (count_values(part.indices, n_items) for part in (matrix, train))
-    items = _side(ratings.item_ids, *item_counts)
-    if titles is not None:
-        items = items.with_columns(titles_of(ratings.item_ids, titles))
-        n_untitled = items["title"].null_count()
-        if n_untitled:
-            warn(f"{n_untitled:,} of {n_items:,} items have no title in the file given with --titles")
-    counts = {
-        "n_ratings": int(matrix.nnz),
-        "n_train": int(train.nnz),
-        "n_valid": int(valid.nnz),
-        "n_test": int(test.nnz),
-        "n_rows": table.n_ratings + table.n_skipped,
-        "n_skipped": table.n_skipped,
-        "n_duplicates": ratings.n_duplicates,
-        "n_leaked": ratings.n_leaked,
-        "n_dropped": ratings.n_dropped,
-    }
-    info = {
-        "density": matrix.nnz / (n_users * n_items),
-        "counts": counts,
-        "split": {**asdict(settings.split), "test_given": ratings.is_test is not None},
-        "duplicates": settings.duplicates,
-        "min_user_ratings": settings.min_user_ratings,
-        "min_item_ratings": settings.min_item_ratings,
-        "sources": [_source_info(source) for source in table.sources],
-    }
-    return Dataset(train, valid, test, users, items, _rating_scale(train, matrix, settings.rating_scale), info)
-
-
-def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.DataFrame(
-        {
-            "index": pl.Series(range(len(ids)), dtype=pl.UInt32),
-            "id": ids,
-            "n_ratings": pl.Series(n_ratings).cast(pl.UInt32),
-            "n_train_ratings": pl.Series(n_train_ratings).cast(pl.UInt32),
-        }
-    )
-
-
-def _source_info(source: SourceFacts) -> dict[str, Any]:
-    return {
-        "path": source.name,
-        "bytes": source.n_bytes,
-        "sha256": source.sha256,
-        "delimiter": source.layout.delimiter_name(),
-        "header": source.layout.header is not None,
-        "columns": source.layout.column_choices(),
-        "n_ratings": source.n_ratings,
-        "n_skipped": source.n_skipped,
-        "part": "test" if source.is_test else None,
-    }
-
-
-def _rating_scale(
-    train: sparse.csr_array, matrix: sparse.csr_array, given: tuple[float, float] | None
-) -> tuple[float, float]:
-    if not train.nnz:
-        raise InputDataError(
-            f"no training rating is left of {matrix.nnz}; use smaller --test and --valid or more ratings"
-        )
-    if given is None:
-        low, high = float(train.data.min()), float(train.data.max())
-        if low == high:
-            raise InputDataError(
-                f"all {train.nnz} training ratings are {low:g} after the split; "
-                "use smaller --test and --valid or another --seed"
-            )
-        return low, high
-    low, high = float(matrix.data.min()), float(matrix.data.max())
-    if low < given[0] or high > given[1]:
-        raise InputDataError(
-            f"ratings go from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"
-        )
-    return given
+def _warn_about_titles(prepared: Dataset) -> None:
+    n_untitled = prepared.items["title"].null_count() if "title" in prepared.items.columns else 0
+    if n_untitled:
+        warn(f"{n_untitled:,} of {prepared.n_items:,} items have no title in the file given with --titles")
 
 
 def _warn_about_empty_parts(prepared: Dataset, split: SplitSettings, given_test: bool) -> None:

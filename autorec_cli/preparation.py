@@ -1,0 +1,164 @@
+"""From raw sources to a prepared dataset: read, resolve, filter, split, and account for what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from autorec_cli.dataset import Dataset
+from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.ingest.matrix import Ratings, build_ratings, check_usable, count_values, keep_frequent
+from autorec_cli.ingest.options import DUPLICATES, ReadOptions
+from autorec_cli.ingest.table import Announce, RatingsTable, SourceFacts, read_ratings
+from autorec_cli.ingest.titles import titles_of
+from autorec_cli.splitting import TEST, TRAIN, VALID, Labels, SplitSettings, split, take_cells
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What decides how ratings become a dataset, apart from the files.
+
+    Attributes:
+        read: How sources are read.
+        split: What is held out.
+        duplicates: Which of several ratings of one pair stays.
+        min_user_ratings, min_item_ratings: Users and items with fewer are dropped.
+        rating_scale: Lowest and highest rating possible; None for those of the training part.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    duplicates: str = "last"
+    min_user_ratings: int = 1
+    min_item_ratings: int = 1
+    rating_scale: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.duplicates not in DUPLICATES:
+            raise UsageError(f"--duplicates {self.duplicates} is not one of {', '.join(DUPLICATES)}")
+
+
+def build_dataset(
+    sources: Sequence[str],
+    settings: PrepareSettings,
+    *,
+    titles: pl.DataFrame | None = None,
+    test_files: Sequence[str] = (),
+    announce: Announce | None = None,
+) -> Dataset:
+    """Read `sources` and split their ratings; what that needs on the way is freed when it returns.
+
+    Args:
+        sources: Files, globs, or "-" for stdin.
+        settings: How ratings become a dataset.
+        titles: Columns `id` and `title`, as `read_titles` gives them.
+        test_files: Sources whose ratings are the test part.
+        announce: Called with the name and layout of every source before its rows are read.
+
+    Raises:
+        InputDataError: a source cannot be used, or too little is left to train on.
+    """
+    table = read_ratings(sources, settings.read, test_files, announce=announce)
+    ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
+    ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
+    check_usable(ratings)
+    labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test)
+    ratings = replace(ratings, timestamps=None)
+    return _split_dataset(ratings, labels, table, settings, titles)
+
+
+def _split_dataset(
+    ratings: Ratings,
+    labels: Labels,
+    table: RatingsTable,
+    settings: PrepareSettings,
+    titles: pl.DataFrame | None = None,
+) -> Dataset:
+    """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
+
+    Raises:
+        InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
+    """
+    matrix = ratings.matrix
+    train, valid, test = (take_cells(matrix, labels == part) for part in (TRAIN, VALID, TEST))
+    n_users, n_items = matrix.shape
+    users = _side(ratings.user_ids, np.diff(matrix.indptr), np.diff(train.indptr))
+    item_counts = (count_values(part.indices, n_items) for part in (matrix, train))
+    items = _side(ratings.item_ids, *item_counts)
+    if titles is not None:
+        items = items.with_columns(titles_of(ratings.item_ids, titles))
+    counts = {
+        "n_ratings": int(matrix.nnz),
+        "n_train": int(train.nnz),
+        "n_valid": int(valid.nnz),
+        "n_test": int(test.nnz),
+        "n_rows": table.n_ratings + table.n_skipped,
+        "n_skipped": table.n_skipped,
+        "n_duplicates": ratings.n_duplicates,
+        "n_leaked": ratings.n_leaked,
+        "n_dropped": ratings.n_dropped,
+    }
+    info = {
+        "density": matrix.nnz / (n_users * n_items),
+        "counts": counts,
+        "split": {**asdict(settings.split), "test_given": ratings.is_test is not None},
+        "duplicates": settings.duplicates,
+        "min_user_ratings": settings.min_user_ratings,
+        "min_item_ratings": settings.min_item_ratings,
+        "sources": [_source_info(source) for source in table.sources],
+    }
+    return Dataset(train, valid, test, users, items, _rating_scale(train, matrix, settings.rating_scale), info)
+
+
+def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "index": pl.Series(range(len(ids)), dtype=pl.UInt32),
+            "id": ids,
+            "n_ratings": pl.Series(n_ratings).cast(pl.UInt32),
+            "n_train_ratings": pl.Series(n_train_ratings).cast(pl.UInt32),
+        }
+    )
+
+
+def _source_info(source: SourceFacts) -> dict[str, Any]:
+    return {
+        "path": source.name,
+        "bytes": source.n_bytes,
+        "sha256": source.sha256,
+        "delimiter": source.layout.delimiter_name(),
+        "header": source.layout.header is not None,
+        "columns": source.layout.column_choices(),
+        "n_ratings": source.n_ratings,
+        "n_skipped": source.n_skipped,
+        "part": "test" if source.is_test else None,
+    }
+
+
+def _rating_scale(
+    train: sparse.csr_array, matrix: sparse.csr_array, given: tuple[float, float] | None
+) -> tuple[float, float]:
+    if not train.nnz:
+        raise InputDataError(
+            f"no training rating is left of {matrix.nnz}; use smaller --test and --valid or more ratings"
+        )
+    if given is None:
+        low, high = float(train.data.min()), float(train.data.max())
+        if low == high:
+            raise InputDataError(
+                f"all {train.nnz} training ratings are {low:g} after the split; "
+                "use smaller --test and --valid or another --seed"
+            )
+        return low, high
+    low, high = float(matrix.data.min()), float(matrix.data.max())
+    if low < given[0] or high > given[1]:
+        raise InputDataError(
+            f"ratings go from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"
+        )
+    return given
