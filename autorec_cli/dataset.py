@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 PARTS = ("train", "valid", "test")
+HASHED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,16 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of shapes, patterns, ratings, rating scale and ids: equal exactly when the data is equal."""
-        digest = hashlib.sha256(repr((self.train.shape, self.rating_scale)).encode())
+        digest = hashlib.sha256(repr((self.train.shape, tuple(map(float, self.rating_scale)))).encode())
         for name in PARTS:
             matrix = self.part(name)
-            for array in (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data):
-                digest.update(array.tobytes())
+            for array, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int64), (matrix.data, np.float32)):
+                for start in range(0, len(array), HASHED_AT_ONCE):
+                    digest.update(array[start : start + HASHED_AT_ONCE].astype(dtype).tobytes())
         for table in (self.users, self.items):
             for identifier in table["id"]:
-                digest.update(identifier.encode() + b"\0")
+                encoded = identifier.encode()
+                digest.update(b"%d:" % len(encoded) + encoded)
         return digest.hexdigest()
 
 
@@ -112,6 +115,10 @@ def save(dataset: Dataset, path: Path) -> None:
         (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
 
 
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
+"""What reading files that were cut off, or are not what their names say, raises."""
+
+
 def load(path: Path) -> Dataset:
     """Read the directory `path` as written by `save`.
 
@@ -121,22 +128,23 @@ def load(path: Path) -> Dataset:
     import polars as pl
 
     document = read_document(path)
-    try:
-        matrices = {name: sparse.csr_array(sparse.load_npz(path / f"{name}.npz")) for name in PARTS}
-        users = pl.read_parquet(path / "users.parquet")
-        items = pl.read_parquet(path / "items.parquet")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`") from error
     own = ("format_version", "fingerprint", "n_users", "n_items", "rating_scale")
-    low, high = document["rating_scale"]
-    dataset = Dataset(
-        **matrices,
-        users=users,
-        items=items,
-        rating_scale=(float(low), float(high)),
-        info={key: value for key, value in document.items() if key not in own},
-    )
-    _check_consistent(dataset, document, path)
+    try:
+        low, high = document["rating_scale"]
+        dataset = Dataset(
+            **{name: _load_matrix(path / f"{name}.npz") for name in PARTS},
+            users=pl.read_parquet(path / "users.parquet"),
+            items=pl.read_parquet(path / "items.parquet"),
+            rating_scale=(float(low), float(high)),
+            info={key: value for key, value in document.items() if key not in own},
+        )
+        consistent = _is_consistent(dataset, document["fingerprint"])
+    except (*UNREADABLE, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`") from error
+    if not consistent:
+        raise ArtifactError(
+            f"the dataset {path} is damaged: its files do not belong together; make it again with `autorec prepare`"
+        )
     return dataset
 
 
@@ -168,9 +176,11 @@ def read_document(path: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def _check_consistent(dataset: Dataset, document: dict[str, Any], path: Path) -> None:
+def _load_matrix(file: Path) -> sparse.csr_array:
+    with file.open("rb") as handle:  # scipy would leave a damaged file open
+        return sparse.csr_array(sparse.load_npz(handle))
+
+
+def _is_consistent(dataset: Dataset, fingerprint: str) -> bool:
     shape = (len(dataset.users), len(dataset.items))
-    if any(dataset.part(name).shape != shape for name in PARTS) or dataset.fingerprint() != document["fingerprint"]:
-        raise ArtifactError(
-            f"the dataset {path} is damaged: its files do not belong together; make it again with `autorec prepare`"
-        )
+    return all(dataset.part(name).shape == shape for name in PARTS) and dataset.fingerprint() == fingerprint

@@ -93,8 +93,8 @@ def _swap_folder(new: Path, path: Path) -> None:
     except BaseException:  # a signal's SystemExit too: the old folder is all there is
         if old.exists() and not path.exists():
             old.replace(path)
-        if not old.exists():
-            aside.rmdir()
+        if not (old.exists() and new.exists()):  # empty, or the new folder is in place
+            shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 
