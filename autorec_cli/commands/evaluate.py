@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autorec_cli.commands.options import Format, Output
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.output import FORMATS, choose_format, open_output, write_table, writer_for
+from autorec_cli.output import choose_format, open_output, write_table, writer_for
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,15 +52,8 @@ def evaluate_command(
         float | None,
         typer.Option(help="Held-out ratings from here on are relevant.", show_default="three quarters up the scale"),
     ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")] = "-",
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help=f"One of {', '.join(FORMATS)}.",
-            show_default="table on a terminal, else by the ending of FILE, else csv",
-        ),
-    ] = None,
+    output: Output = "-",
+    format: Format = None,
 ) -> None:
     """Measure models on ratings they were not fitted on, beside baselines that need no network."""
     evaluate(

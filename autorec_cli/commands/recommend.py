@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autorec_cli.commands.options import Format, Output
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
-from autorec_cli.output import FORMATS, choose_format, open_output, write_table, writer_for
+from autorec_cli.output import choose_format, open_output, write_table, writer_for
 
 if TYPE_CHECKING:
     from autorec_cli.ingest.options import ReadOptions
@@ -81,15 +82,8 @@ def recommend_command(
         str,
         typer.Option(help="Users of whom the model knows nothing: error, skip, or popular (the most rated items)."),
     ] = "error",
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")] = "-",
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help=f"One of {', '.join(FORMATS)}.",
-            show_default="table on a terminal, else by the ending of FILE, else csv",
-        ),
-    ] = None,
+    output: Output = "-",
+    format: Format = None,
     no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header row of csv and tsv.")] = False,
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
 ) -> None:

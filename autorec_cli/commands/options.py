@@ -1,0 +1,19 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autorec_cli.output import FORMATS
+
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help=f"One of {', '.join(FORMATS)}.",
+        show_default="table on a terminal, else by the ending of FILE, else csv",
+    ),
+]
