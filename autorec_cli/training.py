@@ -262,16 +262,16 @@ def _epoch(
     device = network.decoder_weight.device
     n_examples = task.examples.shape[0]
     steps = math.ceil(n_examples / settings.batch_size)
-    weights, biases = optimizer.param_groups
+    penalized, free = optimizer.param_groups
     squared_error = torch.zeros((), dtype=torch.float64, device=device)
     batches = shuffled_batches(task.examples, settings.batch_size, generator, device)
     for index, batch in enumerate(batches, start=(epoch - 1) * steps):
         result = step(network, batch)
         for parameter, gradient in zip(network.parameters(), result.gradients, strict=True):
             parameter.grad = gradient
-        weights["lr"] = biases["lr"] = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
+        penalized["lr"] = free["lr"] = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
-        weights["weight_decay"] = settings.regularization * batch.n_rows / n_examples
+        penalized["weight_decay"] = settings.regularization * batch.n_rows / n_examples
         optimizer.step()
         squared_error += result.squared_error
     total = float(squared_error)
