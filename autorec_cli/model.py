@@ -71,6 +71,35 @@ class Network:
         s = torch.sigmoid(z)
         return low + (high - low) * s, (high - low) * s * (1 - s)
 
+    def deeper(self, first: Tensor) -> list[Tensor]:
+        """The outputs of every hidden layer, (B, k_layer) each, from that of the first."""
+        function, _ = ACTIVATIONS[self.hidden_activation]
+        hidden = [first]
+        for weight, bias in zip(self.encoder_weights[1:], self.encoder_biases[1:], strict=True):
+            hidden.append(function(hidden[-1] @ weight + bias))
+        return hidden
+
+    def back_to_first(self, hidden: list[Tensor], upstream: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Back-propagate through the hidden layers.
+
+        Args:
+            hidden: What `deeper` returned.
+            upstream: d loss / d hidden[-1], (B, k).
+
+        Returns:
+            The gradients of `encoder_weights[1:]`, those of all `encoder_biases`, and d loss / d z of the first
+            layer, (B, k1).
+        """
+        _, derivative = ACTIVATIONS[self.hidden_activation]
+        weights: list[Tensor] = []
+        slope = upstream * derivative(hidden[-1])
+        biases = [slope.sum(0)]
+        for layer in range(len(hidden) - 1, 0, -1):
+            weights.insert(0, hidden[layer - 1].T @ slope)
+            slope = (slope @ self.encoder_weights[layer].T) * derivative(hidden[layer - 1])
+            biases.insert(0, slope.sum(0))
+        return weights, biases, slope
+
     def to(self, device: torch.device) -> Network:
         """The network with its parameters on `device`."""
         return replace(
@@ -90,6 +119,22 @@ class Network:
             decoder_weight=self.decoder_weight.clone(),
             decoder_bias=self.decoder_bias.clone(),
         )
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """All that training by Adam (Kingma and Ba 2015) goes on from; lists in the order of `Network.parameters`.
+
+    Attributes:
+        n_steps: Steps taken.
+        parameters: The parameters.
+        means, squares: Running averages of their gradients and of the squares of these.
+    """
+
+    n_steps: int
+    parameters: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
 
 
 GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}

@@ -1,4 +1,4 @@
-"""One training step that touches observed cells only: nothing of size batch x P is ever made.
+"""One training step that touches observed cells only, in PyTorch's operations: for CUDA, and wherever numba is missing.
 
 With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
 
@@ -6,13 +6,13 @@ With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
     E = 2 (f(z) - X) f'(z)   on the pattern of X only   sampled dense-dense product
     dW = E' h   db = column sums of E   dh = E W   dZ = dh * g'   dV = X' dZ   dmu = column sums of dZ
 
-Work is 10 nnz k multiply-adds a pass, memory O(nnz + P k), where a dense step needs 10 N P k and B P.
+Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a dense step needs 10 N P k and B P.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +21,9 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
-from autorec_cli.model import ACTIVATIONS, Network
+from autorec_cli.model import ACTIVATIONS, AdamState, Network
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-
-CELLS_AT_ONCE = 1 << 15
-"""Cells whose two k-vectors are gathered at once when predictions of single cells are wanted."""
-
 
 TILE_COLUMNS = 64
 """Columns of the dense factor multiplied at once: so many of a few thousand rows stay in a core's L2 cache."""
@@ -47,11 +43,6 @@ class Batch:
     columns: Tensor
     column_order: Tensor
 
-    @property
-    def n_rows(self) -> int:
-        """B, the examples in the batch."""
-        return int(self.rows.shape[0])
-
 
 @dataclass(frozen=True)
 class Step:
@@ -66,35 +57,111 @@ class Step:
     gradients: list[Tensor]
 
 
+class TorchEngine:
+    """Trains a network by `step` and torch's Adam, on any device; see `engine.Engine`."""
+
+    name = "torch"
+
+    def __init__(self, network: Network, device: torch.device, rows_at_once: int) -> None:
+        self._network = network.to(device)
+        self._device = device
+        self._rows_at_once = rows_at_once
+        # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
+        groups = [{"params": self._network.penalized()}, {"params": self._network.free()}]
+        self._optimizer = torch.optim.Adam(groups, fused=True)
+
+    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+        """See `engine.Engine`."""
+        result = step(self._network, make_batch(examples, self._device))
+        for parameter, gradient in zip(self._network.parameters(), result.gradients, strict=True):
+            parameter.grad = gradient
+        penalized, free = self._optimizer.param_groups
+        penalized["lr"] = free["lr"] = rate
+        penalized["weight_decay"] = decay
+        self._optimizer.step()
+        return result.squared_error.double()
+
+    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
+        """See `engine.Engine`."""
+        parts = [np.empty(0, dtype=np.float32)]
+        for start in range(0, examples.shape[0], self._rows_at_once):
+            rows = slice(start, start + self._rows_at_once)
+            hidden = encode(self._network, to_rows(examples[rows], self._device))[-1]
+            z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden)
+            parts.append(self._network.output(z)[0].cpu().numpy())
+        return np.concatenate(parts)
+
+    def network(self) -> Network:
+        """See `engine.Engine`."""
+        return self._network.copy().to(torch.device("cpu"))
+
+    def state(self) -> AdamState:
+        """See `engine.Engine`."""
+        parameters = self._network.parameters()
+        n_steps, means, squares = read_adam(self._optimizer, parameters)
+        copies = ([part.cpu().clone() for part in group] for group in (parameters, means, squares))
+        return AdamState(n_steps, *copies)
+
+    def restore(self, state: AdamState) -> None:
+        """See `engine.Engine`."""
+        parameters = self._network.parameters()
+        for parameter, value in zip(parameters, state.parameters, strict=True):
+            parameter.copy_(value)
+        write_adam(self._optimizer, parameters, state.n_steps, state.means, state.squares)
+
+    def is_finite(self) -> bool:
+        """See `engine.Engine`."""
+        return all(bool(parameter.isfinite().all()) for parameter in self._network.parameters())
+
+
+def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
+    """The number of steps that `optimizer` has taken, and its averages for each of `parameters`."""
+    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
+    means, squares = (
+        [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+    return int(states[-1].get("step", 0)), means, squares
+
+
+def write_adam(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[Tensor],
+    n_steps: int,
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+) -> None:
+    """Put back what `read_adam` gave."""
+    for parameter, mean, square in zip(parameters, means, squares, strict=True):
+        step = torch.tensor(float(n_steps), device=parameter.device)
+        copies = {"exp_avg": mean, "exp_avg_sq": square}
+        optimizer.state[parameter] = {"step": step} | {
+            name: value.to(parameter.device, copy=True) for name, value in copies.items()
+        }
+
+
 def make_batch(examples: sparse.csr_array, device: torch.device) -> Batch:
     """Lay the rows of `examples` out for a step on `device`."""
     n_rows, n_columns = examples.shape
+    columns, positions = transposed(examples)
+    order = torch.from_numpy(positions.astype(np.int64)).to(device)
+    rows = to_rows(examples, device)
+    values = rows.values()[order]
+    return Batch(rows, _csr(columns.indptr, columns.indices, values, (n_columns, n_rows), device), order)
+
+
+def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
+    """The pattern of the transpose as a CSR matrix, and the position in `examples` of each of its cells, (nnz,)."""
     # The transpose of a matrix that holds 0, 1, 2, ... says where each cell of the transpose comes from.
-    positions = sparse.csr_array(
-        (np.arange(examples.nnz, dtype=np.int32), examples.indices, examples.indptr), shape=examples.shape
-    ).T.tocsr()
-    order = torch.from_numpy(positions.data.astype(np.int64)).to(device)
-    rows = _csr(examples.indptr, examples.indices, torch.from_numpy(examples.data), examples.shape, device)
-    columns = _csr(positions.indptr, positions.indices, rows.values()[order], (n_columns, n_rows), device)
-    return Batch(rows, columns, order)
-
-
-def shuffled_batches(
-    examples: sparse.csr_array, batch_size: int, generator: torch.Generator, device: torch.device
-) -> Iterator[Batch]:
-    """All rows of `examples` once, in random order, `batch_size` at a time."""
-    order = torch.randperm(examples.shape[0], generator=generator).numpy()
-    for start in range(0, len(order), batch_size):
-        yield make_batch(examples[order[start : start + batch_size]], device)
+    positions = np.arange(examples.nnz, dtype=np.int32)
+    columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
+    return columns, columns.data
 
 
 def encode(network: Network, rows: Tensor) -> list[Tensor]:
     """The outputs of every hidden layer for the CSR rows `rows` (B, P): a list of (B, k_layer)."""
     function, _ = ACTIVATIONS[network.hidden_activation]
-    hidden = [function(_product(rows, network.encoder_weights[0]) + network.encoder_biases[0])]
-    for weight, bias in zip(network.encoder_weights[1:], network.encoder_biases[1:], strict=True):
-        hidden.append(function(hidden[-1] @ weight + bias))
-    return hidden
+    return network.deeper(function(_product(rows, network.encoder_weights[0]) + network.encoder_biases[0]))
 
 
 def step(network: Network, batch: Batch) -> Step:
@@ -104,57 +171,32 @@ def step(network: Network, batch: Batch) -> Step:
         Gradients in the order of `Network.parameters`: encoder weights, decoder weight, encoder biases, decoder bias.
     """
     hidden = encode(network, batch.rows)
-    targets = batch.rows.values()
-    column_of_cell = batch.rows.col_indices()
-    z = torch.sparse.sampled_addmm(batch.rows, hidden[-1], network.decoder_weight.T, beta=0.0).values()
-    predictions, slope = network.output(z + network.decoder_bias[column_of_cell])
-    residual = predictions - targets
+    predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1]))
+    residual = predictions - batch.rows.values()
     error = 2 * residual * slope
-    error_rows = _with_values(batch.rows, error)
     error_columns = _with_values(batch.columns, error[batch.column_order])
     decoder_weight = _product(error_columns, hidden[-1])
-    decoder_bias = torch.zeros_like(network.decoder_bias).index_add_(0, column_of_cell, error)
-    encoder_weights, encoder_biases = _backward(network, batch, hidden, _product(error_rows, network.decoder_weight))
-    gradients = [*encoder_weights, decoder_weight, *encoder_biases, decoder_bias]
+    decoder_bias = torch.zeros_like(network.decoder_bias).index_add_(0, batch.rows.col_indices(), error)
+    upstream = _product(_with_values(batch.rows, error), network.decoder_weight)
+    weights, biases, slope_of_first = network.back_to_first(hidden, upstream)
+    gradients = [_product(batch.columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), gradients)
 
 
-def _backward(
-    network: Network, batch: Batch, hidden: list[Tensor], upstream: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of the encoder's weights and biases from `upstream` = d loss / d hidden[-1] (B, k)."""
-    _, derivative = ACTIVATIONS[network.hidden_activation]
-    weights: list[Tensor] = []
-    biases: list[Tensor] = []
-    for layer in reversed(range(len(hidden))):
-        upstream = upstream * derivative(hidden[layer])
-        biases.insert(0, upstream.sum(0))
-        if layer == 0:
-            weights.insert(0, _product(batch.columns, upstream))
-        else:
-            weights.insert(0, hidden[layer - 1].T @ upstream)
-            upstream = upstream @ network.encoder_weights[layer].T
-    return weights, biases
-
-
-def codes(network: Network, examples: sparse.csr_array, batch_size: int) -> Tensor:
-    """The last hidden layer of every example, (N, k), computed `batch_size` rows at a time."""
+def codes(network: Network, examples: sparse.csr_array, rows_at_once: int) -> Tensor:
+    """The last hidden layer of every example, (N, k), on the network's device."""
     device = network.decoder_weight.device
     blocks = [
-        encode(network, to_rows(examples[start : start + batch_size], device))[-1]
-        for start in range(0, examples.shape[0], batch_size)
+        encode(network, to_rows(examples[start : start + rows_at_once], device))[-1]
+        for start in range(0, examples.shape[0], rows_at_once)
     ]
     return torch.cat(blocks)
 
 
-def predict_cells(network: Network, hidden: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
-    """f(h W' + b) at single cells, (n_cells,), from the codes `hidden` (N, k)."""
-    parts = []
-    for start in range(0, len(row_index), CELLS_AT_ONCE):
-        rows, columns = row_index[start : start + CELLS_AT_ONCE], column_index[start : start + CELLS_AT_ONCE]
-        z = (hidden[rows] * network.decoder_weight[columns]).sum(1) + network.decoder_bias[columns]
-        parts.append(network.output(z)[0])
-    return torch.cat(parts) if parts else hidden.new_empty(0)
+def _sampled_product(network: Network, rows: Tensor, hidden: Tensor) -> Tensor:
+    """H W' + b at the cells of the CSR matrix `rows` (B, P) only, (nnz,), from the codes `hidden` (B, k)."""
+    z: Tensor = torch.sparse.sampled_addmm(rows, hidden, network.decoder_weight.T, beta=0.0).values()
+    return z + network.decoder_bias[rows.col_indices()]
 
 
 def to_rows(examples: sparse.csr_array, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,10 @@ from autorec_cli.baselines import Array, DampedMeans, centering_means, damped_me
 from autorec_cli.checkpoint import Model, SeenItems
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts, row_indices
+from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.model import Network, new_network
-from autorec_cli.sparse import codes, predict_cells, shuffled_batches, step
+from autorec_cli.sparse import codes
 
 THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)
@@ -163,21 +164,20 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
     parts: tuple[str, ...] = ("train",)
     valid = dataset.valid if dataset.valid.nnz else None
     baseline_valid_rmse = None if valid is None else _baseline_rmse(task, valid)
-    final = yield from _run(task, settings, device, valid, settings.epochs)
-    chosen = (final.epoch, final.valid_rmse)
+    chosen = final = yield from _run(task, settings, device, valid, settings.epochs)
     if valid is not None and settings.refit:
-        del task, final  # the second fit needs their memory
+        del task  # the second fit needs its memory
         task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings)
         parts = ("train", "valid")
-        final = yield from _run(task, settings, device, None, chosen[0])
-    hidden = codes(final.network, task.examples, settings.batch_size)
+        final = yield from _run(task, settings, device, None, chosen.epoch)
+    assert final.network is not None
     return Fitted(
-        network=final.network.to(torch.device("cpu")),
-        codes=hidden.cpu().numpy(),
+        network=final.network,
+        codes=codes(final.network, task.examples, settings.batch_size).numpy(),
         task=task,
         fitted_parts=parts,
-        epochs=chosen[0],
-        valid_rmse=chosen[1],
+        epochs=chosen.epoch,
+        valid_rmse=chosen.valid_rmse,
         baseline_valid_rmse=baseline_valid_rmse,
     )
 
@@ -211,7 +211,9 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
 
 @dataclass(frozen=True)
 class _Chosen:
-    network: Network
+    """The best epoch of a run; `network` is None where a second fit on train and valid will make it."""
+
+    network: Network | None
     epoch: int
     valid_rmse: float | None
 
@@ -221,20 +223,17 @@ def _run(
 ) -> Generator[EpochResult, None, _Chosen]:
     """Train a network from its seed for `n_epochs` at most; with `valid`, the best epoch is the one returned."""
     generator = torch.Generator().manual_seed(settings.seed)
-    examples = task.examples
-    network = new_network(
-        settings, _column_means(examples), _typical_norm(examples), _target_range(examples), generator
-    ).to(device)
-    optimizer = _optimizer(network, settings)
-    validation = _Validation(task, valid, settings, device) if valid is not None else None
-    best = _Chosen(network, 0, None)
+    engine = make_engine(initial_network(task.examples, settings, generator), device, settings.batch_size)
+    validation = _Validation(task, valid, settings) if valid is not None else None
+    best = _Chosen(None, 0, None)
     for epoch in range(1, n_epochs + 1):
         start = time.perf_counter()
-        train_rmse = _epoch(network, optimizer, task, settings, epoch, generator)
-        valid_rmse = validation.rmse(network) if validation else None
+        train_rmse = _epoch(engine, task, settings, epoch, generator)
+        valid_rmse = validation.rmse(engine) if validation else None
         improved = valid_rmse is None or best.valid_rmse is None or valid_rmse < best.valid_rmse
         if improved:
-            best = _Chosen(network.copy() if validation and not settings.refit else network, epoch, valid_rmse)
+            wanted = epoch == n_epochs if validation is None else not settings.refit
+            best = _Chosen(engine.network() if wanted else None, epoch, valid_rmse)
         seconds = time.perf_counter() - start
         yield EpochResult(
             "choose" if validation else "final", epoch, n_epochs, train_rmse, valid_rmse, seconds, improved
@@ -244,39 +243,35 @@ def _run(
     return best
 
 
-def _optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Adam in two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest."""
-    groups = [{"params": network.penalized()}, {"params": network.free()}]
-    return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+def initial_network(examples: sparse.csr_array, settings: TrainSettings, generator: torch.Generator) -> Network:
+    """The network that training on `examples` (N, P) starts from."""
+    means, norm = _column_means(examples), _typical_norm(examples)
+    return new_network(settings, means, norm, _target_range(examples), generator)
 
 
-def _epoch(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    task: Task,
-    settings: TrainSettings,
-    epoch: int,
-    generator: torch.Generator,
-) -> float:
+def shuffled_batches(
+    examples: sparse.csr_array, batch_size: int, generator: torch.Generator
+) -> Iterator[sparse.csr_array]:
+    """All rows of `examples` once, in random order, `batch_size` at a time."""
+    order = torch.randperm(examples.shape[0], generator=generator).numpy()
+    for start in range(0, len(order), batch_size):
+        yield examples[order[start : start + batch_size]]
+
+
+def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, generator: torch.Generator) -> float:
     """One pass over the examples; returns the training RMSE in rating units."""
-    device = network.decoder_weight.device
     n_examples = task.examples.shape[0]
     steps = math.ceil(n_examples / settings.batch_size)
-    penalized, free = optimizer.param_groups
-    squared_error = torch.zeros((), dtype=torch.float64, device=device)
-    batches = shuffled_batches(task.examples, settings.batch_size, generator, device)
+    squared_errors = []
+    batches = shuffled_batches(task.examples, settings.batch_size, generator)
     for index, batch in enumerate(batches, start=(epoch - 1) * steps):
-        result = step(network, batch)
-        for parameter, gradient in zip(network.parameters(), result.gradients, strict=True):
-            parameter.grad = gradient
-        penalized["lr"] = free["lr"] = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
+        rate = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
-        penalized["weight_decay"] = settings.regularization * batch.n_rows / n_examples
-        optimizer.step()
-        squared_error += result.squared_error
-    total = float(squared_error)
+        decay = settings.regularization * batch.shape[0] / n_examples
+        squared_errors.append(engine.step(batch, rate, decay))
+    total = float(sum(squared_errors))
     # The loss is measured before each step, so what the last step did shows in the parameters only.
-    if not (math.isfinite(total) and all(bool(parameter.isfinite().all()) for parameter in network.parameters())):
+    if not (math.isfinite(total) and engine.is_finite()):
         raise TrainingDivergedError(
             f"the loss is not a finite number in epoch {epoch}, so no model was written; "
             f"try a --learning-rate below {settings.learning_rate:g}"
@@ -297,29 +292,26 @@ def _share_of_rate(step_index: int, n_steps: int) -> float:
 class _Validation:
     """Measures RMSE on held-out pairs as `evaluate` does: clipped, cold pairs predicted by the baseline."""
 
-    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings, device: torch.device) -> None:
+    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
         self.task = task
-        self.settings = settings
+        self.n_pairs = valid.nnz
         users, items = row_indices(valid), valid.indices
         known = (np.diff(task.ratings.indptr)[users] > 0) & (_column_counts(task.ratings)[items] > 0)
         low, high = task.rating_scale
         cold_error = np.clip(task.baseline.predict(users, items)[~known], low, high) - valid.data[~known]
         self.cold_squared_error = float(np.square(cold_error).sum())
-        self.n_pairs = valid.nnz
-        users, items = users[known], items[known]
-        rows, columns = (items, users) if settings.variant == "item" else (users, items)
-        self.rows = torch.from_numpy(rows.astype(np.int64)).to(device)
-        self.columns = torch.from_numpy(columns.astype(np.int64)).to(device)
-        offset = task.centering.predict(users, items)
-        self.offset = torch.from_numpy(offset.astype(np.float32)).to(device)
-        self.ratings = torch.from_numpy(valid.data[known]).to(device)
+        pairs = (users[known], items[known])
+        warm = sparse.coo_array((valid.data[known], pairs), shape=valid.shape)
+        self.cells = (warm.T if settings.variant == "item" else warm).tocsr()
+        self.cells.sort_indices()
+        rows, columns = row_indices(self.cells), self.cells.indices
+        self.offset = task.centering.predict(*((columns, rows) if settings.variant == "item" else (rows, columns)))
 
-    def rmse(self, network: Network) -> float:
+    def rmse(self, engine: Engine) -> float:
         """RMSE in rating units over all pairs, cold ones included."""
-        hidden = codes(network, self.task.examples, self.settings.batch_size)
-        predictions = predict_cells(network, hidden, self.rows, self.columns) * self.task.unit + self.offset
-        error = predictions.clamp(*self.task.rating_scale) - self.ratings
-        total = float(error.double().square().sum()) + self.cold_squared_error
+        predictions = engine.predict(self.task.examples, self.cells) * self.task.unit + self.offset
+        error = np.clip(predictions, *self.task.rating_scale) - self.cells.data
+        total = float(np.square(error, dtype=np.float64).sum()) + self.cold_squared_error
         return math.sqrt(total / self.n_pairs)
 
 

@@ -1,8 +1,10 @@
-"""Seconds of one training epoch: the sparse step against the dense one, strictly alternating in one process.
+"""Seconds of one training epoch: our engines against the dense step, strictly alternating in one process.
 
-    python benchmarks/epoch.py DATASET [--variant user] [--sparse-batch 1024] [--dense-batch 512] [--runs 5]
+    python -m benchmarks.epoch DATASET [--variant user] [--batches 512,1024,2048,4096] [--runs 5]
 
-DATASET is a directory made by `autorec prepare`. Both sides include making batches, gradients and the optimizer's step.
+DATASET is a directory made by `autorec prepare`. An epoch is making batches, gradients and the optimizer's steps. Every
+engine runs with each of the batch sizes once; the best one of each is then timed `--runs` times, in alternation. The
+valid RMSE is that of the best batch size after `--passes` epochs, trained as `autorec train` does.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -21,51 +24,32 @@ import torch
 
 from autorec_cli import dataset, training
 from autorec_cli.config import TrainSettings, settings_for
-from autorec_cli.model import Network, new_network
-from autorec_cli.sparse import Step, shuffled_batches, step
-from benchmarks.dense import dense_batches, dense_step
+from autorec_cli.engine import Engine, make_engine
+from autorec_cli.model import Network
+from autorec_cli.sparse import TorchEngine
+from benchmarks.dense import DenseEngine
 
 CPU = torch.device("cpu")
+MakeEngine = Callable[[Network, torch.device, int], Engine]
+ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine, "dense": DenseEngine}
 
 
-def sparse_epoch(
-    task: training.Task, batch_size: int, generator: torch.Generator, learn: Callable[[Step], None], network: Network
-) -> None:
-    """One pass with the sparse step."""
-    for batch in shuffled_batches(task.examples, batch_size, generator, CPU):
-        learn(step(network, batch))
+class Contender:
+    """One engine with one batch size."""
 
+    def __init__(self, make: MakeEngine, task: training.Task, settings: TrainSettings) -> None:
+        self.task, self.settings = task, settings
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        network = training.initial_network(task.examples, settings, self.generator)
+        self.engine = make(network, CPU, settings.batch_size)
+        self.epoch = 0
 
-def dense_epoch(
-    task: training.Task, batch_size: int, generator: torch.Generator, learn: Callable[[Step], None], network: Network
-) -> None:
-    """One pass with the dense step."""
-    for values, mask in dense_batches(task.examples, batch_size, generator):
-        learn(dense_step(network, values, mask))
-
-
-def contender(
-    epoch: Callable[..., None], task: training.Task, settings: TrainSettings, batch_size: int
-) -> Callable[[], float]:
-    """A function that runs one epoch of a network of its own and returns the seconds it took."""
-    generator = torch.Generator().manual_seed(0)
-    examples = task.examples
-    network = new_network(
-        settings, training._column_means(examples), training._typical_norm(examples), (1.0, 5.0), generator
-    )
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
-
-    def learn(result: Step) -> None:
-        for parameter, gradient in zip(network.parameters(), result.gradients, strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-
-    def run() -> float:
+    def run(self) -> float:
+        """One more epoch; the seconds it took."""
+        self.epoch += 1
         start = time.perf_counter()
-        epoch(task, batch_size, generator, learn, network)
+        training._epoch(self.engine, self.task, self.settings, self.epoch, self.generator)
         return time.perf_counter() - start
-
-    return run
 
 
 def main() -> None:
@@ -74,30 +58,50 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--variant", default="item")
     parser.add_argument("--hidden-size", type=int, default=500)
-    parser.add_argument("--sparse-batch", type=int, default=1024)
-    parser.add_argument("--dense-batch", type=int, default=512)
+    parser.add_argument("--batches", default="512,1024,2048,4096")
+    parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--passes", type=int, default=0, help="epochs trained for the valid RMSE; 0: none")
     arguments = parser.parse_args()
     data = dataset.load(arguments.dataset)
-    given = {"hidden_sizes": (arguments.hidden_size,), "center": "none"}
-    settings = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
-    task = training.make_task(data.train, data.rating_scale, settings)
-    runs = {
-        "sparse": contender(sparse_epoch, task, settings, arguments.sparse_batch),
-        "dense": contender(dense_epoch, task, settings, arguments.dense_batch),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(arguments.runs + 1):
-        for name, run in runs.items():
-            seconds[name].append(run())
-    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}  # the first one warms up
     shape = f"{data.n_users:,} x {data.n_items:,}, {data.train.nnz:,} training ratings"
     print(
         f"{shape}, {arguments.variant} variant, hidden size {arguments.hidden_size}, {torch.get_num_threads()} threads"
     )
-    print(f"sparse (batch {arguments.sparse_batch}): {medians['sparse']:.3f} s an epoch")
-    print(f"dense  (batch {arguments.dense_batch}): {medians['dense']:.3f} s an epoch")
-    print(f"ratio: {medians['dense'] / medians['sparse']:.2f}")
+    given = {"hidden_sizes": (arguments.hidden_size,), "center": "none", "epochs": arguments.passes or 50}
+    defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
+    task = training.make_task(data.train, data.rating_scale, defaults)
+    batches = [int(size) for size in arguments.batches.split(",")]
+    chosen = {}
+    for name in arguments.engines.split(","):
+        seconds = {}
+        for batch_size in batches:
+            if batch_size >= 2 * task.examples.shape[0]:
+                continue
+            contender = Contender(ENGINES[name], task, dataclasses.replace(defaults, batch_size=batch_size))
+            seconds[batch_size] = min(contender.run() for _ in range(2))  # the first one warms up
+        print(f"{name}: " + ", ".join(f"batch {size} {value:.3f} s" for size, value in seconds.items()))
+        chosen[name] = dataclasses.replace(defaults, batch_size=min(seconds, key=seconds.__getitem__))
+    contenders = {name: Contender(ENGINES[name], task, settings) for name, settings in chosen.items()}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(arguments.runs + 1):
+        for name, contender in contenders.items():
+            times[name].append(contender.run())
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    for name, contender in contenders.items():
+        line = f"{name} (batch {contender.settings.batch_size}): {medians[name]:.3f} s an epoch"
+        if "dense" in medians:
+            line += f", {medians['dense'] / medians[name]:.2f} times as fast as dense"
+        if arguments.passes:
+            line += f", valid RMSE {valid_rmse(contender, data, arguments.passes):.4f} after {arguments.passes} epochs"
+        print(line)
+
+
+def valid_rmse(contender: Contender, data: dataset.Dataset, passes: int) -> float:
+    """Train to the end of the schedule and measure."""
+    while contender.epoch < passes:
+        contender.run()
+    return training._Validation(contender.task, data.valid, contender.settings).rmse(contender.engine)
 
 
 if __name__ == "__main__":

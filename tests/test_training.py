@@ -8,6 +8,7 @@ from scipy import sparse
 
 from autorec_cli import checkpoint, training
 from autorec_cli.config import settings_for
+from autorec_cli.engine import make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation import rating_rows
 from autorec_cli.model import new_network
@@ -170,42 +171,63 @@ def pattern_of(examples):
     ).toarray()
 
 
-def one_epoch(settings, watch=None):
-    """Train one epoch on the planted dataset; returns the task, the network before it and the optimizer after it."""
+class Watched:
+    """An engine that notes what its steps are told."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.decays = []
+
+    def step(self, examples, rate, decay):
+        self.decays.append(decay)
+        return self.engine.step(examples, rate, decay)
+
+    def is_finite(self):
+        return self.engine.is_finite()
+
+
+def one_epoch(settings):
+    """Train one epoch on the planted dataset; returns the task, the network before it and the engine after it."""
     task = make_task(planted_dataset().train, (1.0, 5.0), settings)
     generator = torch.Generator().manual_seed(0)
     # Large weights and biases, so that the penalty and its absence both show.
     network = new_network(settings, np.full(task.examples.shape[1], 3.0), 1.0, (1.0, 5.0), generator)
     for parameter in network.parameters():
         parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
-    before, optimizer = network.copy(), training._optimizer(network, settings)
-    if watch is not None:
-        optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: watch(optimizer))
-    training._epoch(network, optimizer, task, settings, 1, generator)
-    return task, network, before, optimizer
+    watched = Watched(make_engine(network.copy(), torch.device("cpu"), settings.batch_size))
+    training._epoch(watched, task, settings, 1, generator)
+    return task, network, watched
 
 
 @pytest.mark.parametrize("sizes", [(16,), (12, 6)])
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_a_step_over_all_examples_follows_the_gradient_of_the_papers_objective(variant, sizes):
     settings = small_settings(variant, hidden_sizes=sizes, regularization=70.0, center="none", batch_size=80, epochs=1)
-    task, network, before, optimizer = one_epoch(settings)
+    task, before, watched = one_epoch(settings)
     expected = papers_objective(before, task.examples, 70.0)
     free = papers_objective(before, task.examples, 0.0)
     assert (expected[0] - free[0]).norm() > 0.1 * expected[0].norm(), "the penalty must show"
-    for parameter, gradient in zip(network.parameters(), expected, strict=True):
-        seen = optimizer.state[parameter]["exp_avg"] / (1 - 0.9)  # Adam's first average is a tenth of the gradient
+    for mean, gradient in zip(watched.engine.state().means, expected, strict=True):
+        seen = mean / (1 - 0.9)  # Adam's first average is a tenth of the gradient
         assert (seen - gradient).norm() <= 1e-4 * gradient.norm()
 
 
 def test_the_penalties_of_an_epochs_unequal_batches_sum_to_lambda():
     settings = small_settings("item", regularization=70.0, batch_size=16, epochs=1)
-    penalties = []
-    one_epoch(settings, lambda optimizer: penalties.append([group["weight_decay"] for group in optimizer.param_groups]))
-    weights, biases = zip(*penalties, strict=True)
-    assert weights == pytest.approx([70 * 16 / 50, 70 * 16 / 50, 70 * 16 / 50, 70 * 2 / 50])
-    assert sum(weights) == pytest.approx(70)
-    assert biases == (0, 0, 0, 0)
+    _, _, watched = one_epoch(settings)
+    assert watched.decays == pytest.approx([70 * 16 / 50, 70 * 16 / 50, 70 * 16 / 50, 70 * 2 / 50])
+    assert sum(watched.decays) == pytest.approx(70)
+
+
+def test_shuffled_batches_visit_every_row_once_and_differ_between_epochs():
+    examples = sparse.csr_array(np.diag(np.arange(1.0, 11.0)))
+    generator = torch.Generator().manual_seed(0)
+    epochs = [
+        [value for batch in training.shuffled_batches(examples, 3, generator) for value in batch.data.tolist()]
+        for _ in range(2)
+    ]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(1, 11))
+    assert epochs[0] != epochs[1]
 
 
 def test_ratings_are_measured_in_quarters_of_the_scale():

@@ -1,0 +1,62 @@
+"""What trains a network, one batch at a time, and the one place that decides which implementation does."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Protocol
+
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from autorec_cli.baselines import Array
+from autorec_cli.model import AdamState, Network
+from autorec_cli.sparse import TorchEngine
+
+
+class Engine(Protocol):
+    """Holds the parameters and the optimizer's state; never makes anything of the size of examples x columns."""
+
+    name: str
+
+    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+        """One step of Adam on the squared error over the cells of `examples` (B, P), indices sorted.
+
+        Args:
+            examples: CSR float32.
+            rate: The learning rate.
+            decay: What the gradients of V and W gain for each unit of a weight: the penalty's share of this batch.
+
+        Returns:
+            The squared error before the step, a 0-d float64 tensor.
+        """
+
+    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
+        """The outputs for rows of `examples` (N, P) in the pattern of `cells` (N, P), in its order, (nnz,) float32."""
+
+    def network(self) -> Network:
+        """A copy of the network as it is now, on the CPU."""
+
+    def state(self) -> AdamState:
+        """A copy of the parameters and of the optimizer's state, on the CPU."""
+
+    def restore(self, state: AdamState) -> None:
+        """Go on from `state`, from whatever engine it is."""
+
+    def is_finite(self) -> bool:
+        """Whether all parameters are finite numbers."""
+
+
+def make_engine(network: Network, device: torch.device, rows_at_once: int) -> Engine:
+    """The fastest engine that this installation has for `device`, ready to train `network`.
+
+    Args:
+        network: The parameters to start from; they are copied.
+        device: "cpu" or "cuda".
+        rows_at_once: Examples that `Engine.predict` encodes at a time.
+    """
+    if device.type == "cpu" and find_spec("numba") is not None:
+        from autorec_cli.tiled import TiledEngine  # compiles: only where it is used
+
+        return TiledEngine(network, torch.get_num_threads(), rows_at_once)
+    return TorchEngine(network, device, rows_at_once)

@@ -1,0 +1,200 @@
+"""Loops over observed cells for a CPU, compiled by numba where it is installed.
+
+A dense factor (n, k) is kept in tiles, (ceil(k / TILE), n, TILE) with zeros behind the last column: what a loop touches
+of it at once stays in a core's cache, and TILE floats fit a few vector registers, which hold a whole row of sums. The
+innermost loops are written in LLVM's vector types (`row_sum`, `row_dots`), because compilers do not keep such sums in
+registers by themselves; they run on any processor LLVM knows.
+
+Every row of a result is computed by one thread, in the order of its cells: results do not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+TILE = 64
+LANES = 16
+
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_INDEX = ir.IntType(64)
+
+
+def _data(context, builder, signature, arguments, position):
+    return context.make_array(signature.args[position])(context, builder, arguments[position]).data
+
+
+def _vectors(builder, data, row):
+    """Pointers to the vectors of row `row` of a tile."""
+    start = builder.mul(row, _INDEX(TILE))
+    places = (builder.add(start, _INDEX(offset)) for offset in range(0, TILE, LANES))
+    return [builder.bitcast(builder.gep(data, [place]), _VECTOR.as_pointer()) for place in places]
+
+
+def _load(builder, pointer):
+    vector = builder.load(pointer)
+    vector.align = 4
+    return vector
+
+
+def _store(builder, vector, pointer):
+    builder.store(vector, pointer).align = 4
+
+
+def _splat(builder, scalar):
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def _multiply_add(builder, left, right, addend):
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
+    )
+    return builder.call(function, [left, right, addend])
+
+
+def _total(builder, vector):
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR]), f"llvm.vector.reduce.fadd.v{LANES}f32"
+    )
+    return builder.call(function, [ir.Constant(_FLOAT, 0.0), vector], fastmath=("reassoc", "nsz"))
+
+
+def _element(builder, data, position):
+    return builder.load(builder.gep(data, [position]))
+
+
+@intrinsic
+def row_sum(typing, indices, values, tile, start, stop, sums, row, go_on):
+    """sums[row] = (sums[row] if go_on else 0) + the sum over cells in start:stop of values[cell] * tile[indices[cell]].
+
+    `tile` (n, TILE) and `sums` (m, TILE) are float32 and C-contiguous, `indices` int32, `values` float32.
+    """
+    signature = types.void(indices, values, tile, types.int64, types.int64, sums, types.int64, types.boolean)
+
+    def generate(context, builder, signature, arguments):
+        indices, values, tile, sums = (_data(context, builder, signature, arguments, i) for i in (0, 1, 2, 5))
+        start, stop, row, go_on = (arguments[i] for i in (3, 4, 6, 7))
+        targets = _vectors(builder, sums, row)
+        registers = [cgutils.alloca_once(builder, _VECTOR) for _ in targets]
+        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        for register, target in zip(registers, targets, strict=True):
+            builder.store(builder.select(go_on, _load(builder, target), zero), register)
+        with cgutils.for_range_slice(builder, start, stop, _INDEX(1)) as (cell, _):
+            value = _splat(builder, _element(builder, values, cell))
+            column = builder.sext(_element(builder, indices, cell), _INDEX)
+            for register, source in zip(registers, _vectors(builder, tile, column), strict=True):
+                added = _multiply_add(builder, value, _load(builder, source), builder.load(register))
+                builder.store(added, register)
+        for register, target in zip(registers, targets, strict=True):
+            _store(builder, builder.load(register), target)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def row_dots(typing, indices, left, row, right, start, stop, dots):
+    """dots[cell] += left[row] . right[indices[cell]] for the cells in start:stop.
+
+    `left` (m, TILE), `right` (n, TILE) and `dots` (nnz,) are float32 and C-contiguous, `indices` int32.
+    """
+    signature = types.void(indices, left, types.int64, right, types.int64, types.int64, dots)
+
+    def generate(context, builder, signature, arguments):
+        indices, left, right, dots = (_data(context, builder, signature, arguments, i) for i in (0, 1, 3, 6))
+        row, start, stop = (arguments[i] for i in (2, 4, 5))
+        registers = [_load(builder, pointer) for pointer in _vectors(builder, left, row)]
+        with cgutils.for_range_slice(builder, start, stop, _INDEX(1)) as (cell, _):
+            column = builder.sext(_element(builder, indices, cell), _INDEX)
+            products = ir.Constant(_VECTOR, [0.0] * LANES)
+            for register, source in zip(registers, _vectors(builder, right, column), strict=True):
+                products = _multiply_add(builder, register, _load(builder, source), products)
+            place = builder.gep(dots, [cell])
+            builder.store(builder.fadd(builder.load(place), _total(builder, products)), place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _compiled(function):
+    """`function` compiled on its first call, without the interpreter's lock; kept on disk where there is a place."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+@_compiled
+def products(pointers, indices, values, factor, sums, first, last):
+    """Rows `first` to `last` of the product of a sparse matrix and `factor`, into `sums`, both in tiles.
+
+    `pointers` (n_blocks + 1, m): the cells of row r in block b are pointers[b, r] to pointers[b + 1, r].
+    """
+    for t in range(factor.shape[0]):
+        for block in range(pointers.shape[0] - 1):
+            for row in range(first, last):
+                row_sum(
+                    indices,
+                    values,
+                    factor[t],
+                    pointers[block, row],
+                    pointers[block + 1, row],
+                    sums[t],
+                    row,
+                    block > 0,
+                )
+
+
+@_compiled
+def sampled_products(pointers, indices, left, right, bias, dots, first, last):
+    """For the cells (r, c) of rows `first` to `last`: dots[cell] = left_r . right_c + bias_c."""
+    for cell in range(pointers[0, first], pointers[-1, last - 1]):
+        dots[cell] = bias[indices[cell]]
+    for t in range(left.shape[0]):
+        for block in range(pointers.shape[0] - 1):
+            for row in range(first, last):
+                row_dots(indices, left[t], row, right[t], pointers[block, row], pointers[block + 1, row], dots)
+
+
+@_compiled
+def adam_products(indptr, indices, values, factor, weights, means, squares, rate, decay, correction, first, last):
+    """One step of Adam (Kingma and Ba 2015) on rows `first` to `last` of `weights`, gradients never stored.
+
+    The gradient is the product of the sparse matrix and `factor`, plus `decay` times the weights. `rate` is divided by
+    1 - beta1^t already, `correction` is 1 / sqrt(1 - beta2^t).
+    """
+    beta1, beta2, one, tiny = np.float32(0.9), np.float32(0.999), np.float32(1), np.float32(1e-8)
+    gradients = np.empty((1, TILE), dtype=np.float32)
+    gradient = gradients[0]
+    for t in range(weights.shape[0]):
+        for row in range(first, last):
+            row_sum(indices, values, factor[t], indptr[row], indptr[row + 1], gradients, 0, False)
+            weight, mean, square = weights[t, row], means[t, row], squares[t, row]
+            for k in range(TILE):
+                slope = gradient[k] + decay * weight[k]
+                mean[k] = beta1 * mean[k] + (one - beta1) * slope
+                square[k] = beta2 * square[k] + (one - beta2) * slope * slope
+                weight[k] -= rate * mean[k] / (np.sqrt(square[k]) * correction + tiny)
+
+
+@_compiled
+def count_blocks(indptr, indices, columns_at_once, pointers):
+    """Fill `pointers` (n_blocks + 1, m) of `products` for sorted `indices`."""
+    last = pointers.shape[0] - 1
+    for row in range(pointers.shape[1]):
+        cell = indptr[row]
+        pointers[0, row] = cell
+        for block in range(1, last):
+            while cell < indptr[row + 1] and indices[cell] < block * columns_at_once:
+                cell += 1
+            pointers[block, row] = cell
+        pointers[last, row] = indptr[row + 1]

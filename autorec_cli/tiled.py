@@ -1,0 +1,200 @@
+"""The same step as `sparse`, on a CPU with compiled loops.
+
+What differs is where time and memory go: V and W are updated row by row while their gradient is in registers, so that
+no gradient of their size is ever stored; every product visits one tile, and of it a block of rows, at a time.
+Activations and the deep form's dense layers are PyTorch's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from autorec_cli.baselines import Array
+from autorec_cli.kernels import TILE, adam_products, products, sampled_products
+from autorec_cli.model import ACTIVATIONS, AdamState, Network
+from autorec_cli.sparse import read_adam, transposed, write_adam
+from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles
+
+BETA1, BETA2 = 0.9, 0.999
+
+
+class TiledEngine:
+    """Trains a network on the CPU; see `engine.Engine`."""
+
+    name = "compiled"
+
+    def __init__(self, network: Network, threads: int, rows_at_once: int) -> None:
+        self._encoder = _Weights(network.encoder_weights[0])
+        self._decoder = _Weights(network.decoder_weight)
+        nothing = torch.empty(0)
+        self._rest = replace(
+            network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
+        ).copy()
+        self._optimizer = torch.optim.Adam(self._rest.free(), betas=(BETA1, BETA2), fused=True)
+        self._workers = Workers(threads)
+        self._rows_at_once = rows_at_once
+        self._n_steps = 0
+
+    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+        """See `engine.Engine`."""
+        cells = _Cells(examples)
+        first = self._encode(cells)
+        hidden, last = self._deeper(first)
+        predictions, slope = self._rest.output(self._decode(cells, last))
+        residual = predictions - torch.from_numpy(examples.data)
+        error = (2 * residual * slope).numpy()
+        upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
+        weights, biases, slope_of_first = self._back_to_first(hidden, first, upstream)
+        self._n_steps += 1
+        self._update(self._decoder, cells, error, last.numpy(), rate, decay)
+        self._update(self._encoder, cells, examples.data, slope_of_first, rate, decay)
+        bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
+        for parameter, gradient in zip(self._rest.free(), [*weights, *biases, torch.from_numpy(bias)], strict=True):
+            parameter.grad = gradient
+        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.step()
+        return torch.dot(residual, residual).double()
+
+    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
+        """See `engine.Engine`."""
+        parts = [np.empty(0, dtype=np.float32)]
+        for start in range(0, examples.shape[0], self._rows_at_once):
+            rows = slice(start, start + self._rows_at_once)
+            first = self._encode(_Cells(examples[rows]))
+            _, last = self._deeper(first)
+            parts.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())
+        return np.concatenate(parts)
+
+    def network(self) -> Network:
+        """See `engine.Engine`."""
+        rest = self._rest.copy()
+        parameters = self._in_order("tiles", rest.free())
+        depth = len(rest.encoder_weights)
+        return replace(rest, encoder_weights=tuple(parameters[:depth]), decoder_weight=parameters[depth])
+
+    def state(self) -> AdamState:
+        """See `engine.Engine`."""
+        free = self._rest.free()
+        _, means, squares = read_adam(self._optimizer, free)
+        tiled = ("tiles", "means", "squares")
+        return AdamState(self._n_steps, *map(self._in_order, tiled, (free, means, squares)))
+
+    def restore(self, state: AdamState) -> None:
+        """See `engine.Engine`."""
+        depth = len(self._rest.encoder_weights)
+        for name, tensors in (("tiles", state.parameters), ("means", state.means), ("squares", state.squares)):
+            setattr(self._encoder, name, to_tiles(tensors[0].numpy()))
+            setattr(self._decoder, name, to_tiles(tensors[depth].numpy()))
+        free = [
+            [*tensors[1:depth], *tensors[depth + 1 :]] for tensors in (state.parameters, state.means, state.squares)
+        ]
+        for parameter, value in zip(self._rest.free(), free[0], strict=True):
+            parameter.copy_(value)
+        write_adam(self._optimizer, self._rest.free(), state.n_steps, free[1], free[2])
+        self._n_steps = state.n_steps
+
+    def _in_order(self, name: str, free: list[Tensor]) -> list[Tensor]:
+        """`name` of V and W as plain matrices, and copies of `free`, in the order of `Network.parameters`."""
+        sizes = [len(bias) for bias in self._rest.encoder_biases]
+        first = torch.from_numpy(from_tiles(getattr(self._encoder, name), sizes[0]))
+        last = torch.from_numpy(from_tiles(getattr(self._decoder, name), sizes[-1]))
+        n_deeper = len(sizes) - 1
+        copies = [part.clone() for part in free]
+        return [first, *copies[:n_deeper], last, *copies[n_deeper:]]
+
+    def is_finite(self) -> bool:
+        """See `engine.Engine`."""
+        tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))
+        return all(map(np.isfinite, tiled)) and all(bool(part.isfinite().all()) for part in self._rest.free())
+
+    def _encode(self, cells: _Cells) -> Tensor:
+        """The output of the first hidden layer in tiles."""
+        z = torch.from_numpy(self._product(cells, cells.rows.data, self._encoder.tiles))
+        bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
+        function, _ = ACTIVATIONS[self._rest.hidden_activation]
+        first = function(z.add_(bias))
+        first[-1, :, self._n_hidden_in_last_tile :] = 0  # a sigmoid makes 1/2 of the zeros there
+        return first
+
+    @cached_property
+    def _n_hidden_in_last_tile(self) -> int:
+        return (len(self._rest.encoder_biases[0]) - 1) % TILE + 1
+
+    def _deeper(self, first: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The plain outputs (B, k_layer) of all hidden layers, none if there is one only; the last one in tiles."""
+        if len(self._rest.encoder_biases) == 1:
+            return [], first
+        hidden = self._rest.deeper(torch.from_numpy(from_tiles(first.numpy(), len(self._rest.encoder_biases[0]))))
+        return hidden, torch.from_numpy(to_tiles(hidden[-1].numpy()))
+
+    def _back_to_first(
+        self, hidden: list[Tensor], first: Tensor, upstream: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], Floats]:
+        """As `Network.back_to_first`, from and to tiles."""
+        if not hidden:
+            _, derivative = ACTIVATIONS[self._rest.hidden_activation]
+            slope = upstream.mul_(derivative(first))
+            return [], [slope.sum(1).view(-1)[: len(self._rest.encoder_biases[0])]], slope.numpy()
+        plain = torch.from_numpy(from_tiles(upstream.numpy(), hidden[-1].shape[1]))
+        weights, biases, slope = self._rest.back_to_first(hidden, plain)
+        return weights, biases, to_tiles(slope.numpy())
+
+    def _product(self, cells: _Cells, values: Floats, factor: Floats) -> Floats:
+        """`factor` multiplied by the matrix that has `values` in `cells`, in tiles."""
+        sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
+        self._workers.run(products, cells.rows.indptr, cells.pointers, cells.rows.indices, values, factor, sums)
+        return sums
+
+    def _decode(self, cells: _Cells, last: Tensor) -> Tensor:
+        """H W' + b in `cells`, (nnz,)."""
+        dots = np.empty(cells.rows.nnz, dtype=np.float32)
+        bias = self._rest.decoder_bias.numpy()
+        arguments = (cells.pointers, cells.rows.indices, last.numpy(), self._decoder.tiles, bias, dots)
+        self._workers.run(sampled_products, cells.rows.indptr, *arguments)
+        return torch.from_numpy(dots)
+
+    def _update(
+        self, weights: _Weights, cells: _Cells, values: Floats, factor: Floats, rate: float, decay: float
+    ) -> None:
+        """A step of Adam along the transposed matrix of `values` in `cells`, times `factor`."""
+        columns, order = cells.transposed
+        with np.errstate(over="ignore"):  # an infinite rate shows in `is_finite`
+            share = np.float32(rate / (1 - BETA1**self._n_steps))
+        correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
+        arguments = (columns.indptr, columns.indices, values[order], factor)
+        state = (weights.tiles, weights.means, weights.squares)
+        self._workers.run(adam_products, columns.indptr, *arguments, *state, share, np.float32(decay), correction)
+
+
+class _Weights:
+    """A weight matrix in tiles with Adam's moments."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.tiles: Floats = to_tiles(matrix.numpy())
+        self.means: Floats = np.zeros_like(self.tiles)
+        self.squares: Floats = np.zeros_like(self.tiles)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The observed cells of some examples, CSR with sorted indices."""
+
+    rows: sparse.csr_array
+
+    @cached_property
+    def pointers(self) -> NDArray[np.int64]:
+        """Where the cells of each row begin in each block of columns."""
+        return block_pointers(self.rows.indptr, self.rows.indices, self.rows.shape[1])
+
+    @cached_property
+    def transposed(self) -> tuple[sparse.csr_array, NDArray[Any]]:
+        """The cells in column order, and where each one is in row order."""
+        return transposed(self.rows)

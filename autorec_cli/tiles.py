@@ -1,0 +1,67 @@
+"""Matrices in tiles (see `kernels`), sparse rows in blocks, and threads that share the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autorec_cli.kernels import TILE, count_blocks
+
+COLUMNS_AT_ONCE = 2048
+"""Rows of a factor visited at once: of one tile they take half a MiB, less than the L2 cache of a core."""
+
+Floats = NDArray[np.float32]
+Indexes = NDArray[np.int32]
+
+
+def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> NDArray[np.int64]:
+    """Where the cells of every row begin in every block of COLUMNS_AT_ONCE columns: (n_blocks + 1, m)."""
+    n_blocks = max(1, -(-n_columns // COLUMNS_AT_ONCE))
+    pointers = np.empty((n_blocks + 1, len(indptr) - 1), dtype=np.int64)
+    count_blocks(indptr, indices, COLUMNS_AT_ONCE, pointers)
+    return pointers
+
+
+def to_tiles(matrix: Floats) -> Floats:
+    """(n, k) -> (ceil(k / TILE), n, TILE)."""
+    n_rows, n_columns = matrix.shape
+    tiles = np.zeros((-(-n_columns // TILE), n_rows, TILE), dtype=np.float32)
+    for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
+        part = matrix[:, start : start + TILE]
+        tile[:, : part.shape[1]] = part
+    return tiles
+
+
+def from_tiles(tiles: Floats, n_columns: int) -> Floats:
+    """(ceil(k / TILE), n, TILE) -> (n, k)."""
+    matrix = np.empty((tiles.shape[1], n_columns), dtype=np.float32)
+    for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
+        part = matrix[:, start : start + TILE]
+        part[:] = tile[:, : part.shape[1]]
+    return matrix
+
+
+class Workers:
+    """Threads that share the rows of a matrix, as many cells for each."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+
+    def run(self, kernel: Callable[..., None], indptr: NDArray[Any], *arguments: object) -> None:
+        """Call `kernel(*arguments, first, last)` for ranges of rows that cover all of `indptr`."""
+        calls = [self._pool.submit(kernel, *arguments, first, last) for first, last in self._shares(indptr)]
+        for call in calls:
+            call.result()
+
+    def _shares(self, indptr: NDArray[Any]) -> Iterator[tuple[int, int]]:
+        n_rows = len(indptr) - 1
+        goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # a row costs something even if it is empty
+        bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
+        bounds[0], bounds[-1] = 0, n_rows
+        return ((first, last) for first, last in pairwise(bounds) if first < last)

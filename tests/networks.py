@@ -1,0 +1,58 @@
+"""Random networks and examples, and the plain dense step in float64 that every engine must agree with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from autorec_cli.model import ACTIVATIONS, Network
+
+
+def random_network(sizes, hidden_activation, output_activation, rng):
+    def tensor(*shape):
+        return torch.from_numpy(rng.normal(0, 0.5, shape))
+
+    return Network(
+        encoder_weights=tuple(tensor(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1)),
+        encoder_biases=tuple(tensor(size) for size in sizes[1:]),
+        decoder_weight=tensor(sizes[0], sizes[-1]),
+        decoder_bias=tensor(sizes[0]),
+        hidden_activation=hidden_activation,
+        output_activation=output_activation,
+        output_range=(-1.0, 4.0),
+    )
+
+
+def random_examples(n_rows, n_columns, density, rng):
+    observed = rng.random((n_rows, n_columns)) < density
+    rows, columns = np.nonzero(observed)
+    values = rng.integers(-2, 5, len(rows)).astype(np.float64)  # zeros are ratings too
+    examples = sparse.csr_array((values, (rows, columns)), shape=observed.shape)
+    return examples, observed
+
+
+def dense_step(network, dense, observed):
+    """Squared error over observed cells, and its gradients by autograd."""
+    parameters = [parameter.clone().requires_grad_() for parameter in network.parameters()]
+    depth = len(network.encoder_weights)
+    weights, decoder_weight = parameters[:depth], parameters[depth]
+    biases, decoder_bias = parameters[depth + 1 : -1], parameters[-1]
+    hidden = dense
+    for weight, bias in zip(weights, biases, strict=True):
+        hidden = ACTIVATIONS[network.hidden_activation][0](hidden @ weight + bias)
+    output, _ = network.output(hidden @ decoder_weight.T + decoder_bias)
+    loss = ((output - dense)[observed] ** 2).sum()
+    return loss.detach(), torch.autograd.grad(loss, parameters)
+
+
+def in_float32(network):
+    return dataclasses.replace(
+        network,
+        encoder_weights=tuple(weight.float() for weight in network.encoder_weights),
+        encoder_biases=tuple(bias.float() for bias in network.encoder_biases),
+        decoder_weight=network.decoder_weight.float(),
+        decoder_bias=network.decoder_bias.float(),
+    )

@@ -1,0 +1,171 @@
+"""Every engine against the plain dense step in float64, and against each other."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from autorec_cli import engine as engines
+from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
+from autorec_cli.engine import make_engine
+from autorec_cli.sparse import TorchEngine
+from tests.networks import dense_step, in_float32, random_examples, random_network
+
+CPU = torch.device("cpu")
+COMPILED = "compiled"
+numba_is_here = pytest.mark.skipif(engines.find_spec("numba") is None, reason="needs the extra 'fast' (numba)")
+NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
+
+
+def engine_called(name, network, rows_at_once=5, threads=2):
+    if name == COMPILED:
+        from autorec_cli.tiled import TiledEngine
+
+        return TiledEngine(in_float32(network), threads, rows_at_once)
+    return TorchEngine(in_float32(network).copy(), CPU, rows_at_once)
+
+
+def assert_near(ours, reference, tolerance=1e-5):
+    """Within `tolerance` of the reference, in the norm of the whole tensor."""
+    assert (ours.double() - reference).norm() <= tolerance * reference.norm() + 1e-12
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(
+    n_rows=st.integers(1, 40),
+    n_columns=st.integers(1, 40),
+    hidden_sizes=st.lists(st.sampled_from([1, 3, 63, 64, 65, 130]), min_size=1, max_size=3),
+    density=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    hidden_activation=st.sampled_from(HIDDEN_ACTIVATIONS),
+    output_activation=st.sampled_from(OUTPUT_ACTIVATIONS),
+    decay=st.sampled_from([0.0, 3.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
+    name, n_rows, n_columns, hidden_sizes, density, hidden_activation, output_activation, decay, seed
+):
+    rng = np.random.default_rng(seed)
+    network = random_network([n_columns, *hidden_sizes], hidden_activation, output_activation, rng)
+    exact = in_float32(network)  # the same numbers for both, so that only the arithmetic differs
+    exact = type(exact)(*(as_float64(value) for value in vars(exact).values()))
+    examples, observed = random_examples(n_rows, n_columns, density, rng)
+    loss, gradients = dense_step(exact, torch.from_numpy(examples.toarray()), torch.from_numpy(observed))
+    engine = engine_called(name, exact)
+    squared_error = engine.step(examples.astype(np.float32), rate=0.01, decay=decay)
+    assert_near(squared_error, loss)
+    means = engine.state().means  # Adam's first average is a tenth of the gradient
+    penalized = {0, len(hidden_sizes)}
+    for index, (mean, gradient, parameter) in enumerate(zip(means, gradients, exact.parameters(), strict=True)):
+        penalty = decay * parameter if index in penalized else 0
+        assert_near(mean / (1 - 0.9), gradient + penalty, 2e-5 if len(hidden_sizes) > 1 else 1e-5)
+
+
+def as_float64(value):
+    if isinstance(value, tuple) and isinstance(value[0], torch.Tensor):
+        return tuple(part.double() for part in value)
+    return value.double() if isinstance(value, torch.Tensor) else value
+
+
+@numba_is_here
+@pytest.mark.parametrize("hidden_sizes", [(70,), (70, 20)])
+def test_engines_take_the_same_steps(hidden_sizes):
+    """Large gradients everywhere, so that Adam does not blow rounding up; 2,500 columns are two blocks."""
+    rng = np.random.default_rng(0)
+    network = random_network([2500, *hidden_sizes], "tanh", "identity", rng)
+    examples, _ = random_examples(60, 2500, 0.3, rng)
+    examples = examples.astype(np.float32)
+    both = [engine_called(name, network) for name in (COMPILED, "torch")]
+    for _ in range(4):
+        losses = [float(engine.step(examples, 0.001, 2.0)) for engine in both]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for ours, reference in zip(both[0].state().parameters, both[1].state().parameters, strict=True):
+        assert_near(ours, reference.double(), 1e-4)
+
+
+@numba_is_here
+def test_the_number_of_threads_does_not_change_a_bit():
+    rng = np.random.default_rng(0)
+    network = random_network([300, 70], "sigmoid", "identity", rng)
+    examples, _ = random_examples(200, 300, 0.2, rng)
+    states = []
+    for threads in (1, 2, 5):
+        engine = engine_called(COMPILED, network, threads=threads)
+        for _ in range(3):
+            engine.step(examples.astype(np.float32), 0.01, 1.0)
+        states.append(engine.state())
+    for state in states[1:]:
+        assert all(map(torch.equal, states[0].parameters, state.parameters))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
+    rng = np.random.default_rng(1)
+    network = random_network([40, 70, 9], "sigmoid", "identity", rng)
+    examples, _ = random_examples(30, 40, 0.3, rng)
+    examples = examples.astype(np.float32)
+    engine, other = (
+        engine_called(name, network),
+        engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng)),
+    )
+    for _ in range(3):
+        engine.step(examples, 0.01, 1.0)
+    other.restore(engine.state())
+    for _ in range(3):
+        engine.step(examples, 0.01, 1.0)
+        other.step(examples, 0.01, 1.0)
+    ours, theirs = other.state(), engine.state()
+    assert ours.n_steps == theirs.n_steps == 6
+    for name in ("parameters", "means", "squares"):
+        assert all(map(torch.equal, getattr(ours, name), getattr(theirs, name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_are_entries_of_the_dense_output(name):
+    rng = np.random.default_rng(2)
+    network = random_network([26, 70, 5], "sigmoid", "sigmoid", rng)
+    examples, _ = random_examples(12, 26, 0.4, rng)
+    cells, wanted = random_examples(12, 26, 0.2, rng)
+    hidden = torch.from_numpy(examples.toarray())
+    for weight, bias in zip(network.encoder_weights, network.encoder_biases, strict=True):
+        hidden = torch.sigmoid(hidden @ weight + bias)
+    dense, _ = network.output(hidden @ network.decoder_weight.T + network.decoder_bias)
+    predictions = engine_called(name, network).predict(examples.astype(np.float32), cells.astype(np.float32))
+    np.testing.assert_allclose(predictions, dense.numpy()[wanted], rtol=1e-4)
+    nothing = sparse.csr_array((12, 26), dtype=np.float32)
+    assert engine_called(name, network).predict(examples.astype(np.float32), nothing).shape == (0,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_network_of_an_engine_is_a_copy_of_what_it_was_given(name):
+    network = random_network([26, 70, 5], "sigmoid", "identity", np.random.default_rng(2))
+    engine = engine_called(name, network)
+    copy = engine.network()
+    assert all(map(torch.equal, copy.parameters(), in_float32(network).parameters()))
+    for parameter in copy.parameters():
+        parameter.zero_()
+    assert all(map(torch.equal, engine.network().parameters(), in_float32(network).parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_that_are_not_finite_are_told(name):
+    network = random_network([26, 70], "identity", "identity", np.random.default_rng(2))
+    examples, _ = random_examples(12, 26, 0.4, np.random.default_rng(3))
+    engine = engine_called(name, network)
+    assert engine.is_finite()
+    engine.step(examples.astype(np.float32), float("inf"), 0.0)
+    assert not engine.is_finite()
+
+
+def test_without_numba_torch_trains(monkeypatch):
+    network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    assert make_engine(network, CPU, 4).name == "torch"
+
+
+@numba_is_here
+def test_with_numba_compiled_loops_train_on_a_cpu():
+    network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
+    assert make_engine(network, CPU, 4).name == COMPILED
