@@ -20,7 +20,7 @@ DEFAULTS: Mapping[str, Any] = {
     "output_activation": "identity",
     "regularization": 200.0,
     "learning_rate": 0.003,
-    "epochs": 50,
+    "epochs": 30,
     "patience": 0,
     "refit": True,
     "seed": 0,
@@ -29,12 +29,12 @@ DEFAULTS: Mapping[str, Any] = {
 
 MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
-STEPS_PER_EPOCH = 4
+STEPS_PER_EPOCH = 8
 DENSE_ITEM_RATINGS = 30
 
 
 def default_batch_size(n_examples: int) -> int:
-    """A quarter of the examples, so that few examples still give enough steps; 1,024 at most."""
+    """An eighth of the examples, so that few examples still give enough steps; 1,024 at most."""
     return min(MAX_BATCH_SIZE, -(-n_examples // STEPS_PER_EPOCH))
 
 

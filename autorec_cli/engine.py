@@ -47,6 +47,11 @@ class Engine(Protocol):
         """Whether all parameters are finite numbers."""
 
 
+def engine_name(device: torch.device) -> str:
+    """The name of the engine that `make_engine` makes for `device`: "compiled" or "torch"."""
+    return "compiled" if device.type == "cpu" and find_spec("numba") is not None else "torch"
+
+
 def make_engine(network: Network, device: torch.device, rows_at_once: int) -> Engine:
     """The fastest engine that this installation has for `device`, ready to train `network`.
 
@@ -55,7 +60,7 @@ def make_engine(network: Network, device: torch.device, rows_at_once: int) -> En
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
     """
-    if device.type == "cpu" and find_spec("numba") is not None:
+    if engine_name(device) == "compiled":
         from autorec_cli.tiled import TiledEngine  # compiles: only where it is used
 
         return TiledEngine(network, torch.get_num_threads(), rows_at_once)

@@ -11,9 +11,9 @@ from scipy import sparse
 from autorec_cli.model import ACTIVATIONS, Network
 
 
-def random_network(sizes, hidden_activation, output_activation, rng):
+def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5):
     def tensor(*shape):
-        return torch.from_numpy(rng.normal(0, 0.5, shape))
+        return torch.from_numpy(rng.normal(0, deviation, shape))
 
     return Network(
         encoder_weights=tuple(tensor(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1)),
@@ -26,10 +26,10 @@ def random_network(sizes, hidden_activation, output_activation, rng):
     )
 
 
-def random_examples(n_rows, n_columns, density, rng):
+def random_examples(n_rows, n_columns, density, rng, ratings=range(-2, 5)):
     observed = rng.random((n_rows, n_columns)) < density
     rows, columns = np.nonzero(observed)
-    values = rng.integers(-2, 5, len(rows)).astype(np.float64)  # zeros are ratings too
+    values = rng.choice(ratings, len(rows)).astype(np.float64)  # zeros are ratings too
     examples = sparse.csr_array((values, (rows, columns)), shape=observed.shape)
     return examples, observed
 

@@ -9,9 +9,9 @@ def settings(variant="item", shape=(6040, 3706), n_ratings=1_000_000, **given):
 
 
 def test_defaults_follow_the_shape_of_the_ratings():
-    assert (settings().batch_size, settings().center) == (927, "none")
-    assert (settings("user").batch_size, settings("user").center) == (1024, "both")
-    assert settings(shape=(10, 5), n_ratings=20).batch_size == 2
+    assert (settings().batch_size, settings().center) == (464, "none")
+    assert (settings("user").batch_size, settings("user").center) == (755, "both")
+    assert settings(shape=(10, 5), n_ratings=20).batch_size == 1
     assert default_center("item", 29.9) == "both"
 
 

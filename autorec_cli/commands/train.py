@@ -80,7 +80,7 @@ def train_command(
     ] = DEFAULTS["learning_rate"],
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Examples per step.", show_default=f"a quarter of the examples, {MAX_BATCH_SIZE:,} at most"),
+        typer.Option(help="Examples per step.", show_default=f"an eighth of the examples, {MAX_BATCH_SIZE:,} at most"),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data at most.")] = DEFAULTS["epochs"],
     patience: Annotated[
@@ -155,12 +155,16 @@ def train(
     with _open_log(log) as stream:
         # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
-        from autorec_cli import checkpoint, training  # torch takes seconds to load: all that can be refused, is by now
+        from autorec_cli import (  # torch takes seconds to load: all that can be refused, is by now
+            checkpoint,
+            engine,
+            training,
+        )
 
         target = training.resolve_device(device)
         training.use_threads(threads)
         start = time.perf_counter()
-        _announce(prepared, settings, str(target))
+        _announce(prepared, settings, str(target), engine.engine_name(target))
         with _reporter(settings, stream) as report:
             fitted = _drain(training.fit(prepared, settings, target), report)
     provenance = {
@@ -192,14 +196,14 @@ def _check_output(output: Path, force: bool) -> None:
         raise UsageError(f"cannot write {output}: {error.strerror}; choose another folder") from error
 
 
-def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
+def _announce(prepared: Dataset, settings: TrainSettings, device: str, engine: str) -> None:
     n_examples, n_columns = prepared.n_items, prepared.n_users
     if settings.variant == "user":
         n_examples, n_columns = n_columns, n_examples
     layers = "-".join(str(size) for size in (n_columns, *settings.hidden_sizes, n_columns))
     say(
         f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
-        f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device}"
+        f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device} ({engine})"
     )
 
 
