@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Protocol
 
 import torch
@@ -13,11 +12,14 @@ from autorec_cli.baselines import Array
 from autorec_cli.model import AdamState, Network
 from autorec_cli.sparse import TorchEngine
 
+try:
+    from autorec_cli.tiled import TiledEngine
+except ImportError:  # numba is an extra
+    TiledEngine = None  # type: ignore[assignment, misc]
+
 
 class Engine(Protocol):
     """Holds the parameters and the optimizer's state; never makes anything of the size of examples x columns."""
-
-    name: str
 
     def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """One step of Adam on the squared error over the cells of `examples` (B, P), indices sorted.
@@ -48,8 +50,10 @@ class Engine(Protocol):
 
 
 def engine_name(device: torch.device) -> str:
-    """The name of the engine that `make_engine` makes for `device`: "compiled" or "torch"."""
-    return "compiled" if device.type == "cpu" and find_spec("numba") is not None else "torch"
+    """What trains on `device`: "compiled" or "torch" on a CPU, or "cuda"."""
+    if device.type != "cpu":
+        return device.type
+    return "torch" if TiledEngine is None else "compiled"
 
 
 def make_engine(network: Network, device: torch.device, rows_at_once: int) -> Engine:
@@ -61,7 +65,5 @@ def make_engine(network: Network, device: torch.device, rows_at_once: int) -> En
         rows_at_once: Examples that `Engine.predict` encodes at a time.
     """
     if engine_name(device) == "compiled":
-        from autorec_cli.tiled import TiledEngine  # compiles: only where it is used
-
         return TiledEngine(network, torch.get_num_threads(), rows_at_once)
     return TorchEngine(network, device, rows_at_once)

@@ -60,8 +60,6 @@ class Step:
 class TorchEngine:
     """Trains a network by `step` and torch's Adam, on any device; see `engine.Engine`."""
 
-    name = "torch"
-
     def __init__(self, network: Network, device: torch.device, rows_at_once: int) -> None:
         self._network = network.to(device)
         self._device = device

@@ -29,8 +29,6 @@ BETA1, BETA2 = 0.9, 0.999
 class TiledEngine:
     """Trains a network on the CPU; see `engine.Engine`."""
 
-    name = "compiled"
-
     def __init__(self, network: Network, threads: int, rows_at_once: int) -> None:
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight)

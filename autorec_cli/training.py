@@ -132,6 +132,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def free_on_device(device: torch.device) -> int:
+    """Free bytes of a GPU; 0 for the CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
 def use_threads(threads: int) -> None:
     """Let torch use so many CPU threads; 0 means one per core.
 

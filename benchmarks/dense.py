@@ -19,8 +19,6 @@ from autorec_cli.model import ACTIVATIONS, Network
 class DenseEngine:
     """One hidden layer and identity output, behind the methods of `autorec_cli.engine.Engine` that an epoch needs."""
 
-    name = "dense"
-
     def __init__(self, network: Network, device: torch.device, rows_at_once: int) -> None:
         self._parameters = network.copy().to(device)
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0])

@@ -9,21 +9,19 @@ from scipy import sparse
 
 from autorec_cli import engine as engines
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
-from autorec_cli.engine import make_engine
+from autorec_cli.engine import engine_name, make_engine
 from autorec_cli.sparse import TorchEngine
 from tests.networks import dense_step, in_float32, random_examples, random_network
 
 CPU = torch.device("cpu")
 COMPILED = "compiled"
-numba_is_here = pytest.mark.skipif(engines.find_spec("numba") is None, reason="needs the extra 'fast' (numba)")
+numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")
 NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 
 
 def engine_called(name, network, rows_at_once=5, threads=2):
     if name == COMPILED:
-        from autorec_cli.tiled import TiledEngine
-
-        return TiledEngine(in_float32(network), threads, rows_at_once)
+        return engines.TiledEngine(in_float32(network), threads, rows_at_once)
     return TorchEngine(in_float32(network).copy(), CPU, rows_at_once)
 
 
@@ -164,11 +162,13 @@ def test_parameters_that_are_not_finite_are_told(name):
 
 def test_without_numba_torch_trains(monkeypatch):
     network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    assert make_engine(network, CPU, 4).name == "torch"
+    monkeypatch.setattr(engines, "TiledEngine", None)
+    assert isinstance(make_engine(network, CPU, 4), TorchEngine)
+    assert engine_name(CPU) == "torch"
 
 
 @numba_is_here
 def test_with_numba_compiled_loops_train_on_a_cpu():
     network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
-    assert make_engine(network, CPU, 4).name == COMPILED
+    assert isinstance(make_engine(network, CPU, 4), engines.TiledEngine)
+    assert engine_name(CPU) == COMPILED

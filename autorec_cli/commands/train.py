@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
-from autorec_cli import __version__, config
+from autorec_cli import __version__, config, memory
 from autorec_cli.config import (
     DEFAULTS,
     DENSE_ITEM_RATINGS,
@@ -26,7 +26,7 @@ from autorec_cli.config import (
     settings_for,
 )
 from autorec_cli.console import progress, say, show_facts, warn
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import NotEnoughMemoryError, UsageError
 from autorec_cli.files import require_parent
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ def train_command(
     seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = DEFAULTS["seed"],
     threads: Annotated[int, typer.Option(help="CPU threads; 0: one per core.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained and how much memory it takes, and stop.")
+    ] = False,
     log: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write one JSON line per epoch; - is stdout.")
     ] = None,
@@ -114,7 +117,7 @@ def train_command(
         "refit": refit,
         "seed": seed,
     }
-    train(data, output, variant, given, threads=threads, device=device, log=log, force=force)
+    train(data, output, variant, given, threads=threads, device=device, log=log, force=force, dry_run=dry_run)
 
 
 def train(
@@ -127,6 +130,7 @@ def train(
     device: str = "auto",
     log: str | None = None,
     force: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
 
@@ -139,9 +143,11 @@ def train(
         device: As in `training.resolve_device`.
         log: A file for one JSON line an epoch, "-" for stdout.
         force: Whether an existing `output` is replaced.
+        dry_run: Whether to stop before training, after telling what would happen.
 
     Raises:
         UsageError: an output cannot be written, or the device cannot be had.
+        NotEnoughMemoryError: the run would not fit into memory; nothing was trained.
         ArtifactError: `data` is not a prepared dataset.
         TrainingDivergedError: the loss is not finite; `output` is left as it was.
     """
@@ -164,7 +170,15 @@ def train(
         target = training.resolve_device(device)
         training.use_threads(threads)
         start = time.perf_counter()
-        _announce(prepared, settings, str(target), engine.engine_name(target))
+        name = engine.engine_name(target)
+        need = memory.training_need(_shape(prepared), settings, name)
+        free = memory.Need(memory.available_bytes(), training.free_on_device(target))
+        if dry_run:
+            _show_plan(prepared, settings, f"{target} ({name})", need, free)
+        _require_memory(need, free)
+        if dry_run:
+            return
+        _announce(prepared, settings, f"{target} ({name})")
         with _reporter(settings, stream) as report:
             fitted = _drain(training.fit(prepared, settings, target), report)
     provenance = {
@@ -196,15 +210,53 @@ def _check_output(output: Path, force: bool) -> None:
         raise UsageError(f"cannot write {output}: {error.strerror}; choose another folder") from error
 
 
-def _announce(prepared: Dataset, settings: TrainSettings, device: str, engine: str) -> None:
+def _shape(prepared: Dataset) -> memory.Shape:
+    n_ratings = (prepared.train.nnz, prepared.valid.nnz, prepared.test.nnz)
+    return memory.Shape(prepared.n_users, prepared.n_items, *n_ratings)
+
+
+def _examples_and_layers(prepared: Dataset, settings: TrainSettings) -> tuple[int, str]:
     n_examples, n_columns = prepared.n_items, prepared.n_users
     if settings.variant == "user":
         n_examples, n_columns = n_columns, n_examples
-    layers = "-".join(str(size) for size in (n_columns, *settings.hidden_sizes, n_columns))
+    return n_examples, "-".join(str(size) for size in (n_columns, *settings.hidden_sizes, n_columns))
+
+
+def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
+    n_examples, layers = _examples_and_layers(prepared, settings)
     say(
         f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
-        f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device} ({engine})"
+        f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device}"
     )
+
+
+def _show_plan(prepared: Dataset, settings: TrainSettings, device: str, need: memory.Need, free: memory.Need) -> None:
+    n_examples, layers = _examples_and_layers(prepared, settings)
+    used = memory.used_bytes()
+    facts = [
+        ("examples", f"{n_examples:,} ({settings.variant} variant), {prepared.train.nnz:,} training ratings"),
+        ("layers", layers),
+        ("parameters", f"{memory.n_parameters(_shape(prepared), settings):,}"),
+        ("steps", f"{-(-n_examples // settings.batch_size)} an epoch, {settings.epochs} epochs at most"),
+        ("device", device),
+        ("memory", f"about {_mib(used + need.host)} at the peak; {_mib(used + free.host)} can be had"),
+    ]
+    if need.device:
+        facts.append(("device memory", f"about {_mib(need.device)} at the peak; {_mib(free.device)} free"))
+    show_facts("dry run", facts)
+
+
+def _require_memory(need: memory.Need, free: memory.Need) -> None:
+    for wanted, had, where in ((need.host, free.host, ""), (need.device, free.device, " on the device")):
+        if wanted > had:
+            raise NotEnoughMemoryError(
+                f"training needs about {_mib(wanted)} more memory{where} and {_mib(had)} can be had, so it was not "
+                "started; try a smaller --hidden-size or --batch-size, or the other --variant"
+            )
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:,.0f} MiB"
 
 
 def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitted:

@@ -1,0 +1,145 @@
+"""How much memory a training run will need, and how much this process can have."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from autorec_cli.config import TrainSettings
+
+TILE = 64
+CELL = 8
+"""Bytes of a stored cell: a float32 value and an int32 index."""
+MAKE_TASK = 48
+"""Bytes a rating while it is centred and turned: float64 values, offsets, and the examples themselves."""
+JOIN_PARTS = 40
+"""Bytes a rating while two parts become one matrix: coordinates, their sorted copy, the result."""
+STEP = 40
+"""Bytes a cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
+RUNTIME = 160 * 2**20
+"""What libraries take on their first use: thread stacks, code compiled or loaded, work space; measured."""
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a training run's memory depends on besides its settings.
+
+    Attributes:
+        n_users, n_items: Of the dataset.
+        n_train, n_valid, n_test: Ratings of each part.
+    """
+
+    n_users: int
+    n_items: int
+    n_train: int
+    n_valid: int
+    n_test: int
+
+
+def n_parameters(shape: Shape, settings: TrainSettings) -> int:
+    """Weights and biases of the network."""
+    n_columns = shape.n_users if settings.variant == "item" else shape.n_items
+    sizes = (n_columns, *settings.hidden_sizes, n_columns)
+    return sum(above * below + below for above, below in pairwise(sizes))
+
+
+@dataclass(frozen=True)
+class Need:
+    """The most bytes that training will allocate beyond the loaded dataset, an estimate.
+
+    Attributes:
+        host: In the process.
+        device: On a GPU; 0 if training is on the CPU.
+    """
+
+    host: int
+    device: int = 0
+
+
+def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
+    """Estimate what a run needs.
+
+    Args:
+        shape: Of the dataset.
+        settings: Of the run.
+        engine: "compiled", which needs no gradients of the size of V and W; "torch"; or "cuda", torch on a GPU.
+    """
+    n_examples, n_columns = shape.n_items, shape.n_users
+    if settings.variant == "user":
+        n_examples, n_columns = n_columns, n_examples
+    edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
+    plain = 4 * n_columns * sum(edges)
+    tiled = 4 * n_columns * sum(-(-size // TILE) * TILE for size in edges)
+    # Parameters and two moments; gradients as well, and the tile that a product copies, with torch's operations.
+    weights = 3 * tiled if engine == "compiled" else 4 * plain + 4 * n_columns * TILE
+    refit = settings.refit and shape.n_valid > 0
+    n_fitted = shape.n_train + (shape.n_valid if refit else 0)
+    batch_share = min(1.0, settings.batch_size / n_examples)
+    step = int(n_fitted * batch_share) * STEP + 4 * settings.batch_size * 4 * sum(edges)
+    joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
+    data = joined + CELL * n_fitted
+    preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_TASK) * n_fitted
+    codes = 4 * n_examples * settings.hidden_sizes[-1]
+    n_all = shape.n_train + shape.n_valid + shape.n_test
+    ids = 150 * (shape.n_users + shape.n_items)
+    saving = data + plain + codes + JOIN_PARTS * n_all + ids
+    if engine == "cuda":
+        return Need(RUNTIME + max(preparing, saving), weights + step + codes)
+    training = data + weights + max(step, plain)  # at the end of the last epoch the network is copied out
+    return Need(RUNTIME + max(preparing, training, saving))
+
+
+def used_bytes() -> int:
+    """The most that this process has used so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def available_bytes() -> int:
+    """What this process can still take: free memory of the machine, within the limits of its control group."""
+    limits = [_free_of_machine()]
+    group = CONTROL_GROUP
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        most, now = _number(group / limit), _number(group / used)
+        if most is not None and now is not None:
+            limits.append(most - now + (_reclaimable(group) or 0))
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(soft - used_bytes())
+    return max(0, min(limits))
+
+
+def _free_of_machine() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - used_bytes()
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None  # "max" is no limit
+
+
+def _reclaimable(group: Path) -> int | None:
+    """File cache that the control group counts as used and gives back on demand."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), None)

@@ -1,0 +1,105 @@
+"""What a run needs, what there is, and the refusal where it is too little."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from autorec_cli import memory
+from autorec_cli.commands.train import train
+from autorec_cli.config import settings_for
+from autorec_cli.errors import NotEnoughMemoryError
+from tests.conftest import SMALL
+from tests.program import ROOT, run
+
+SHAPE = memory.Shape(n_users=6040, n_items=3706, n_train=810_000, n_valid=90_000, n_test=100_000)
+
+
+def settings(variant="item", **given):
+    return settings_for(variant, (SHAPE.n_users, SHAPE.n_items), SHAPE.n_train, given)
+
+
+def test_parameters_are_counted_with_biases():
+    assert memory.n_parameters(SHAPE, settings(hidden_sizes=(500,))) == 2 * 6040 * 500 + 500 + 6040
+    deep = settings("user", hidden_sizes=(500, 250, 500))
+    assert memory.n_parameters(SHAPE, deep) == 2 * 3706 * 500 + 2 * 500 * 250 + 500 + 250 + 500 + 3706
+
+
+def test_need_grows_with_hidden_size_and_ratings():
+    small, large = (memory.training_need(SHAPE, settings(hidden_sizes=(k,)), "compiled").host for k in (100, 2000))
+    assert large - small > 6040 * 1900 * 4 * 6  # V and W, each with two moments
+    many = dataclasses.replace(SHAPE, n_train=100_000_000)
+    assert memory.training_need(many, settings(), "compiled").host > 100_000_000 * memory.CELL * 2
+
+
+def test_on_a_gpu_the_weights_are_on_the_device():
+    need = memory.training_need(SHAPE, settings(), "cuda")
+    assert need.device > 6040 * 500 * 4 * 8
+    assert memory.training_need(SHAPE, settings(), "torch").device == 0
+
+
+def test_available_memory_is_no_more_than_the_machine_has():
+    assert 0 < memory.available_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch):
+    for name, text in (
+        ("memory.max", "3000000"),
+        ("memory.current", "1000000"),
+        ("memory.stat", "inactive_file 500\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    assert memory.available_bytes() == 2_000_500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes() > 2_000_500
+
+
+def test_a_run_that_cannot_fit_is_refused_before_it_starts(workshop, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    output = tmp_path / "m.model"
+    output.write_text("the old model")
+    with pytest.raises(NotEnoughMemoryError, match="try a smaller --hidden-size") as error:
+        train(workshop / "data", output, "item", {}, force=True)
+    assert error.value.exit_status == 6
+    assert output.read_text() == "the old model"
+
+
+def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
+    """Through the real program, whose data segment is limited as `ulimit -d` does."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30)); "
+        "sys.argv[0] = 'autorec'; from autorec_cli.cli import main; main()"
+    )
+    arguments = ["train", workshop / "data", "-o", tmp_path / "m", "--hidden-size", "5000000"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (result.returncode, result.stdout) == (6, "")
+    assert "training needs about" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "m").exists()
+
+
+def test_dry_run_tells_and_writes_nothing(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--dry-run")
+    assert (result.status, result.stdout) == (0, "")
+    for fact in ("examples: ", "layers: ", "parameters: ", "steps: ", "device: cpu", "memory: about "):
+        assert fact in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path):
+    """A process of its own, where nothing else has been loaded; a hidden size whose weights outweigh the libraries."""
+    command = [sys.executable, "-m", "autorec_cli", "train", str(workshop / "data"), "-o", str(tmp_path / "m")]
+    command += ["--hidden-size", "100000", "--epochs", "1", "--batch-size", "16"]
+    told = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, cwd=ROOT, check=True).stderr
+    estimated = float(re.search(r"about ([\d,]+) MiB", told)[1].replace(",", ""))
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    measured = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    assert process.returncode == 0
+    assert 0.75 * measured <= estimated <= 1.25 * measured
