@@ -15,7 +15,7 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.commands import evaluate, prepare, recommend, train
 from autorec_cli.console import fail
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AutoRecError, NotEnoughMemoryError, UsageError
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, describe
 from autorec_cli.output import forget_stdout
 
 EXIT_TERMINATED = 143
@@ -86,25 +86,13 @@ SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
 
 def _explain(error: Exception) -> int:
     """Say on stderr what went wrong, in one sentence unless it is a bug; returns the exit status."""
-    if isinstance(error, AutoRecError):
-        fail(str(error))
-        return error.exit_status
-    if isinstance(error, MemoryError) or _is_memory_of_torch(error):
-        fail("not enough memory; close other programs or use a smaller --hidden-size or --batch-size")
-        return NotEnoughMemoryError.exit_status
-    if isinstance(error, OSError) and error.errno is not None:
+    failure = describe(error)
+    if failure.exit_status == EXIT_BUG:
+        traceback.print_exc()
+    if isinstance(error, OSError):
         forget_stdout()
-        fail(f"{error.filename or 'standard output'}: {error.strerror}; make room or choose another place")
-        return UsageError.exit_status
-    traceback.print_exc()
-    fail("this is a bug in autorec; please report it with the lines above")
-    return EXIT_BUG
-
-
-def _is_memory_of_torch(error: Exception) -> bool:
-    """Whether it is torch's way of saying that memory ran out, on the CPU or on CUDA."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
+    fail(failure.message)
+    return failure.exit_status
 
 
 def _terminate(_signal_number: int, _frame: FrameType | None) -> None:

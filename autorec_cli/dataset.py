@@ -8,6 +8,7 @@ dataset.json                   format version, sources, columns found, rating sc
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 PARTS = ("train", "valid", "test")
+TABLES = ("users", "items")
 HASHED_AT_ONCE = 1 << 20
 
 
@@ -97,12 +99,18 @@ def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]
 
 
 def save(dataset: Dataset, path: Path) -> None:
-    """Write `dataset` as the directory `path`, whole or not at all; an older one there is replaced."""
+    """Write `dataset` as the directory `path`, whole or not at all; an older one there is replaced.
+
+    Raises:
+        UsageError: it cannot be written there, for example because the disk is full.
+    """
     with replace_folder(path) as folder:
         for name in PARTS:
             sparse.save_npz(folder / f"{name}.npz", dataset.part(name), compressed=False)
-        dataset.users.write_parquet(folder / "users.parquet")
-        dataset.items.write_parquet(folder / "items.parquet")
+        for name in TABLES:
+            packed = io.BytesIO()  # polars would wrap a full disk into an error of its own
+            getattr(dataset, name).write_parquet(packed)
+            (folder / f"{name}.parquet").write_bytes(packed.getbuffer())
         document = {
             "format_version": FORMAT_VERSION,
             "fingerprint": dataset.fingerprint(),
@@ -120,11 +128,30 @@ UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError
 
 
 def load(path: Path) -> Dataset:
-    """Read the directory `path` as written by `save`.
+    """Read the directory `path` as written by `save`; if it is replaced meanwhile, the new one.
 
     Raises:
         ArtifactError: it is not a prepared dataset, is damaged, or has a format this version does not know.
     """
+    while True:
+        before = _identity(path)
+        try:
+            return _load(path)
+        except ArtifactError:
+            if _identity(path) == before:
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells the folder `path` from another one that takes its name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _load(path: Path) -> Dataset:
     import polars as pl
 
     document = read_document(path)

@@ -16,6 +16,8 @@ The message of every error is one sentence that says what is wrong, where, and w
 
 from __future__ import annotations
 
+import errno
+from dataclasses import dataclass
 from typing import ClassVar
 
 EXIT_BUG = 1
@@ -68,3 +70,32 @@ class QualityGateError(AutoRecError):
     """A metric is on the wrong side of the limit that the caller set."""
 
     exit_status = 8
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the shell and the reader get to know of an exception."""
+
+    exit_status: int
+    message: str
+
+
+def describe(error: Exception) -> Failure:
+    """The exit status and the one sentence for `error`; what nobody foresaw is a bug."""
+    if isinstance(error, AutoRecError):
+        return Failure(error.exit_status, str(error))
+    if isinstance(error, MemoryError) or _is_memory_of_torch(error):
+        advice = "not enough memory; close other programs or use a smaller --hidden-size or --batch-size"
+        return Failure(NotEnoughMemoryError.exit_status, advice)
+    if isinstance(error, OSError) and error.errno is not None:
+        # A stream has no file name; but nothing can be missing about it.
+        place = error.filename or ("" if error.errno == errno.ENOENT else "standard output")
+        message = f"{place}: {error.strerror}" if place else str(error.strerror)
+        return Failure(UsageError.exit_status, f"{message}; make room or choose another place")
+    return Failure(EXIT_BUG, "this is a bug in autorec; please report it with the lines above")
+
+
+def _is_memory_of_torch(error: Exception) -> bool:
+    """Whether it is torch's way of saying that memory ran out, on the CPU or on CUDA."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)

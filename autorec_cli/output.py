@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from autorec_cli.errors import UsageError
 from autorec_cli.files import replace_file
+from autorec_cli.locks import hold
 
 if TYPE_CHECKING:
     import polars as pl
@@ -146,6 +147,23 @@ def writer_for(name: str, header: bool = True) -> Writer:
     if name not in WITHOUT_HEADER:
         raise UsageError(f"--no-header means nothing for the format {name}; leave it out")
     return WITHOUT_HEADER[name]
+
+
+@contextmanager
+def reserve_output(output: str, wait_lock: float, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of the file `output` from before the work until after it is written.
+
+    Standard output, and what is no plain file, has no lock.
+
+    Raises:
+        LockedError: another run still writes `output` after `wait_lock` seconds.
+    """
+    path = Path(output)
+    if output == "-" or (path.exists() and not path.is_file()):
+        yield
+    else:
+        with hold(path, wait_lock, tell):
+            yield
 
 
 @contextmanager

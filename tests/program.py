@@ -1,7 +1,9 @@
-"""Running the real program, `python -m autorec_cli`, the way a shell does."""
+"""Running the program: `run` in a process of its own, the way a shell does, and `call` in this one."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -19,6 +21,21 @@ class Result:
     stdout: str
     stderr: str
     status: int
+
+
+def call(*args: object) -> Result:
+    """Run `autorec` with `args` in this process: quicker than `run`, for what needs no signals, streams or limits."""
+    from autorec_cli import cli
+
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    before = sys.argv
+    sys.argv = ["autorec", *map(str, args)]
+    try:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            status = cli.run()
+    finally:
+        sys.argv = before
+    return Result(stdout.buffer.getvalue().decode(), stderr.buffer.getvalue().decode(), status)
 
 
 def run(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.commands.options import Format, Output
+from autorec_cli.commands.options import Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.output import choose_format, open_output, write_table, writer_for
+from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,6 +54,7 @@ def evaluate_command(
     ] = None,
     output: Output = "-",
     format: Format = None,
+    wait_lock: WaitLock = 0.0,
 ) -> None:
     """Measure models on ratings they were not fitted on, beside baselines that need no network."""
     evaluate(
@@ -65,6 +66,7 @@ def evaluate_command(
         relevant_from=relevant_from,
         output=output,
         format=format,
+        wait_lock=wait_lock,
     )
 
 
@@ -78,11 +80,13 @@ def evaluate(
     relevant_from: float | None = None,
     output: str = "-",
     format: str | None = None,
+    wait_lock: float = 0.0,
 ) -> None:
     """Write a row of metrics for each model file and each baseline.
 
     Raises:
         UsageError: an option has a value that cannot work.
+        LockedError: another run is writing `output`.
         ArtifactError: a file cannot be used, models and dataset do not belong together, or the part is empty.
     """
     from autorec_cli import checkpoint, dataset
@@ -94,26 +98,31 @@ def evaluate(
         raise UsageError(f"--top-k must be a whole number from 1, not {k}")
     format = choose_format(format, output)
     paths = list({path.resolve(): path for path in paths}.values())
-    models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
-    data = data or _dataset_of(models, paths)
-    prepared = dataset.load(data)
-    _check_match(models, paths, prepared, data, part)
-    rows = rating_rows(models, prepared, part)
-    if ranking:
-        threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
-        say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
-        ranked = ranking_rows(models, prepared, part, RankingProtocol(k, threshold))
-        if "n_users" not in ranked[0]:
-            warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
-        rows = _join(rows, ranked)
-    with open_output(output) as stream:
-        if format == "table":
-            write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")
-            if ranking:
-                write_table([_lists_table(rows)], stream, title=f"top-{k} lists against {part} ratings")
-        else:
-            writer_for(format)([_to_frame(rows)], stream)
+    with reserve_output(output, wait_lock, say):
+        models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
+        data = data or _dataset_of(models, paths)
+        prepared = dataset.load(data)
+        _check_match(models, paths, prepared, data, part)
+        rows = rating_rows(models, prepared, part)
+        if ranking:
+            threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
+            say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
+            ranked = ranking_rows(models, prepared, part, RankingProtocol(k, threshold))
+            if "n_users" not in ranked[0]:
+                warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
+            rows = _join(rows, ranked)
+        _write(rows, part, k if ranking else None, output, format)
     _say_what_it_means(rows, len(models), prepared, part)
+
+
+def _write(rows: Sequence[Row], part: str, k: int | None, output: str, format: str) -> None:
+    with open_output(output) as stream:
+        if format != "table":
+            writer_for(format)([_to_frame(rows)], stream)
+            return
+        write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")
+        if k is not None:
+            write_table([_lists_table(rows)], stream, title=f"top-{k} lists against {part} ratings")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

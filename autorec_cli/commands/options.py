@@ -8,6 +8,10 @@ import typer
 
 from autorec_cli.output import FORMATS
 
+WaitLock = Annotated[
+    float,
+    typer.Option("--wait-lock", metavar="SECONDS", help="How long to wait while another run writes the same output."),
+]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")]
 Format = Annotated[
     str | None,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autorec_cli.commands.options import WaitLock
 from autorec_cli.console import say, show_facts, warn
 from autorec_cli.errors import UsageError
-from autorec_cli.files import require_parent
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.locks import hold
 from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, choose_split
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def prepare_command(
         str, typer.Option("--format", help="Summary: table on stderr, or json on stdout as well.")
     ] = "table",
     force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False,
+    wait_lock: WaitLock = 0.0,
 ) -> None:
     """Turn files of ratings into a dataset: ids, sparse matrices, and a split into train, valid and test."""
     _check_choice("--on-error", on_error, ON_ERROR)
@@ -137,7 +139,8 @@ def prepare_command(
         min_item_ratings=min_item_ratings,
         rating_scale=parse_rating_scale(rating_scale),
     )
-    facts = prepare(sources, output, settings, titles=titles, test_files=test_file or (), force=force)
+    test_files = test_file or ()
+    facts = prepare(sources, output, settings, titles=titles, test_files=test_files, force=force, wait_lock=wait_lock)
     show_facts("dataset", _readable(facts))
     say(f"next: autorec train {output} -o item.model")
     if format == "json":
@@ -174,6 +177,7 @@ def prepare(
     titles: str | None = None,
     test_files: Sequence[str] = (),
     force: bool = False,
+    wait_lock: float = 0.0,
 ) -> dict[str, Any]:
     """Read `sources` and write the dataset `output`, telling on stderr how they were understood.
 
@@ -182,15 +186,17 @@ def prepare(
 
     Raises:
         UsageError: `output` cannot be written, or options contradict each other.
+        LockedError: another run is writing `output`, and still is after `wait_lock` seconds.
         InputDataError: a source cannot be used.
     """
     from autorec_cli import dataset
     from autorec_cli.preparation import build_dataset
 
-    check_output(output, force)
-    item_titles = _read_titles(titles, settings.read.encoding)
-    prepared = build_dataset(sources, settings, titles=item_titles, test_files=test_files, announce=_announce)
-    dataset.save(prepared, output)
+    with hold(output, wait_lock, say):
+        check_output(output, force)
+        item_titles = _read_titles(titles, settings.read.encoding)
+        prepared = build_dataset(sources, settings, titles=item_titles, test_files=test_files, announce=_announce)
+        dataset.save(prepared, output)
     _warn_about_titles(prepared)
     _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
     return _facts(prepared, output)
@@ -202,7 +208,6 @@ def check_output(output: Path, force: bool) -> None:
     Raises:
         UsageError: it may not.
     """
-    require_parent(output)
     if not output.exists():
         return
     if not output.is_dir():

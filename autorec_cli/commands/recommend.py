@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.commands.options import Format, Output
+from autorec_cli.commands.options import Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
-from autorec_cli.output import choose_format, open_output, write_table, writer_for
+from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 
 if TYPE_CHECKING:
     from autorec_cli.ingest.options import ReadOptions
@@ -86,6 +86,7 @@ def recommend_command(
     format: Format = None,
     no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header row of csv and tsv.")] = False,
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
+    wait_lock: WaitLock = 0.0,
 ) -> None:
     """Write the items that each user is predicted to like best and has not rated."""
     if [users, history, candidates, exclude].count("-") > 1:
@@ -103,7 +104,7 @@ def recommend_command(
         min_item_ratings=min_item_ratings,
         on_unknown=on_unknown,
     )
-    recommend(model, request, output=output, format=format, header=not no_header, show=show)
+    recommend(model, request, output=output, format=format, header=not no_header, show=show, wait_lock=wait_lock)
 
 
 def recommend(
@@ -114,11 +115,13 @@ def recommend(
     format: str | None = None,
     header: bool = True,
     show: int = USERS_SHOWN,
+    wait_lock: float = 0.0,
 ) -> None:
     """Write the lists that `request` asks for, rows of user_id, rank, item_id, prediction and title if known.
 
     Raises:
         UsageError: an option has a value that cannot work.
+        LockedError: another run is writing `output`.
         InputDataError: a file of ids or ratings cannot be used, or a user is unknown.
         ArtifactError: the model cannot be used.
     """
@@ -129,19 +132,20 @@ def recommend(
     write = writer_for(format, header)
     if show < 0:
         raise UsageError(f"--show must be a whole number from 0, not {show}")
-    model = checkpoint.load(path)
-    audience = audience_of(model, request, warn)
-    n_users = len(audience.user_ids)
-    if format == "table" and show and output == "-":
-        audience = audience.first(show)
-    blocks = list_frames(model, request, audience, warn)
-    with open_output(output) as stream:
-        if format == "table":
-            blocks = (rows for frame in blocks for rows in frame.partition_by("user_id", maintain_order=True))
-            for rows in blocks:
-                write_table([rows.drop("user_id")], stream, title=f"user {rows['user_id'][0]}")
-        else:
-            write(blocks, stream)
+    with reserve_output(output, wait_lock, say):
+        model = checkpoint.load(path)
+        audience = audience_of(model, request, warn)
+        n_users = len(audience.user_ids)
+        if format == "table" and show and output == "-":
+            audience = audience.first(show)
+        blocks = list_frames(model, request, audience, warn)
+        with open_output(output) as stream:
+            if format == "table":
+                blocks = (rows for frame in blocks for rows in frame.partition_by("user_id", maintain_order=True))
+                for rows in blocks:
+                    write_table([rows.drop("user_id")], stream, title=f"user {rows['user_id'][0]}")
+            else:
+                write(blocks, stream)
     if len(audience.user_ids) < n_users:
         say(f"these are the first {show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
 

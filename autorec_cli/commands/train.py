@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
 from autorec_cli import __version__, config, memory
+from autorec_cli.commands.options import WaitLock
 from autorec_cli.config import (
     DEFAULTS,
     DENSE_ITEM_RATINGS,
@@ -27,7 +28,9 @@ from autorec_cli.config import (
 )
 from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import NotEnoughMemoryError, UsageError
-from autorec_cli.files import require_parent
+from autorec_cli.files import cannot_write, replace_file
+from autorec_cli.locks import hold
+from autorec_cli.output import forget_stdout
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset
@@ -102,6 +105,7 @@ def train_command(
         str | None, typer.Option(metavar="FILE", help="Also write one JSON line per epoch; - is stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
+    wait_lock: WaitLock = 0.0,
 ) -> None:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
     given = {
@@ -117,7 +121,18 @@ def train_command(
         "refit": refit,
         "seed": seed,
     }
-    train(data, output, variant, given, threads=threads, device=device, log=log, force=force, dry_run=dry_run)
+    train(
+        data,
+        output,
+        variant,
+        given,
+        threads=threads,
+        device=device,
+        log=log,
+        force=force,
+        dry_run=dry_run,
+        wait_lock=wait_lock,
+    )
 
 
 def train(
@@ -131,6 +146,7 @@ def train(
     log: str | None = None,
     force: bool = False,
     dry_run: bool = False,
+    wait_lock: float = 0.0,
 ) -> None:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
 
@@ -144,28 +160,26 @@ def train(
         log: A file for one JSON line an epoch, "-" for stdout.
         force: Whether an existing `output` is replaced.
         dry_run: Whether to stop before training, after telling what would happen.
+        wait_lock: Seconds to wait while another run writes `output` or `log`.
 
     Raises:
         UsageError: an output cannot be written, or the device cannot be had.
+        LockedError: another run is writing an output.
         NotEnoughMemoryError: the run would not fit into memory; nothing was trained.
         ArtifactError: `data` is not a prepared dataset.
         TrainingDivergedError: the loss is not finite; `output` is left as it was.
     """
-    _check_output(output, force)
     from autorec_cli import dataset
 
     if log is not None and Path(log).resolve() == output.resolve():
         raise UsageError(f"--log and --output are both {output}; name two files")
-    prepared = dataset.load(data)
-    settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
-    with _open_log(log) as stream:
+    with hold(output, wait_lock, say):
+        _check_output(output, force)
+        prepared = dataset.load(data)
+        settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
         # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
-        from autorec_cli import (  # torch takes seconds to load: all that can be refused, is by now
-            checkpoint,
-            engine,
-            training,
-        )
+        from autorec_cli import checkpoint, engine, training  # takes seconds to load: what can be refused, is by now
 
         target = training.resolve_device(device)
         training.use_threads(threads)
@@ -178,36 +192,31 @@ def train(
         _require_memory(need, free)
         if dry_run:
             return
-        _announce(prepared, settings, f"{target} ({name})")
-        with _reporter(settings, stream) as report:
-            fitted = _drain(training.fit(prepared, settings, target), report)
-    provenance = {
-        "dataset": str(data.resolve()),
-        "fingerprint": prepared.fingerprint(),
-        "split": prepared.info.get("split"),
-        "fitted_parts": list(fitted.fitted_parts),
-        "epochs": fitted.epochs,
-        "metrics": {"valid_rmse": fitted.valid_rmse},
-        "versions": {"autorec-cli": __version__, "torch": training.TORCH_VERSION},
-    }
-    checkpoint.save(training.to_model(fitted, prepared, settings, provenance), output)
-    _summarize(fitted, output, time.perf_counter() - start)
+        with _open_log(log, wait_lock) as stream:
+            _announce(prepared, settings, f"{target} ({name})")
+            with _reporter(settings, stream) as report:
+                fitted = _drain(training.fit(prepared, settings, target), report)
+        provenance = {
+            "dataset": str(data.resolve()),
+            "fingerprint": prepared.fingerprint(),
+            "split": prepared.info.get("split"),
+            "fitted_parts": list(fitted.fitted_parts),
+            "epochs": fitted.epochs,
+            "metrics": {"valid_rmse": fitted.valid_rmse},
+            "versions": {"autorec-cli": __version__, "torch": training.TORCH_VERSION},
+        }
+        checkpoint.save(training.to_model(fitted, prepared, settings, provenance), output)
+        _summarize(fitted, output, time.perf_counter() - start)
 
 
 def _check_output(output: Path, force: bool) -> None:
     """Refuse before hours of training what could not be written after them."""
-    require_parent(output)
     if output.is_dir():
         raise UsageError(f"{output} is a folder; name a file for the model")
     if output.exists() and not output.is_file():
         raise UsageError(f"{output} is no plain file; name one for the model")
     if output.exists() and not force:
         raise UsageError(f"{output} exists; use --force to replace it or name another file")
-    try:
-        with tempfile.NamedTemporaryFile(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}; choose another folder") from error
 
 
 def _shape(prepared: Dataset) -> memory.Shape:
@@ -269,7 +278,7 @@ def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitt
 
 
 @contextmanager
-def _reporter(settings: TrainSettings, log: TextIO | None) -> Iterator[Report]:
+def _reporter(settings: TrainSettings, log: Callable[[str], None] | None) -> Iterator[Report]:
     """Show each epoch on stderr and, if asked, write it to `log`."""
     with progress("epoch", settings.epochs) as advance:
 
@@ -279,20 +288,46 @@ def _reporter(settings: TrainSettings, log: TextIO | None) -> Iterator[Report]:
             advance(result.epoch, result.n_epochs, text)
             if log:
                 stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-                log.write(json.dumps({"time": stamp, **asdict(result)}) + "\n")
-                log.flush()
+                log(json.dumps({"time": stamp, **asdict(result)}) + "\n")
 
         yield report
 
 
-def _open_log(log: str | None) -> AbstractContextManager[TextIO | None]:
+@contextmanager
+def _open_log(log: str | None, wait_lock: float) -> Iterator[Callable[[str], None] | None]:
+    """What writes to --log; a file appears whole when training ends, and however it ends: that may be what it tells.
+
+    What is there already and is no plain file, such as /dev/stderr or a named pipe, is written to as it is.
+    """
     if log is None or log == "-":
-        return nullcontext(None if log is None else sys.stdout)
-    require_parent(Path(log))
+        yield None if log is None else partial(_write_line, sys.stdout, "standard output")
+        return
+    path = Path(log)
+    special = path.exists() and not path.is_file()
+    failure: BaseException | None = None
+    with ExitStack() as stack:
+        if not special:
+            stack.enter_context(hold(path, wait_lock, say))
+            path = stack.enter_context(replace_file(path))
+        try:
+            with path.open("w", encoding="utf-8") as stream:
+                try:
+                    yield partial(_write_line, stream, log)
+                except BaseException as error:
+                    failure = error
+        except OSError as error:
+            raise cannot_write(log, error) from error
+    if failure is not None:
+        raise failure
+
+
+def _write_line(stream: TextIO, name: str, line: str) -> None:
     try:
-        return Path(log).open("w", encoding="utf-8")
+        stream.write(line)
+        stream.flush()
     except OSError as error:
-        raise UsageError(f"cannot write --log {log}: {error.strerror}; name another file") from error
+        forget_stdout()
+        raise cannot_write(name, error) from error
 
 
 def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:
