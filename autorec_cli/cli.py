@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from types import FrameType
 from typing import Annotated
 
@@ -14,9 +13,11 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.commands import evaluate, prepare, recommend, train
-from autorec_cli.console import fail
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, describe
+from autorec_cli.commands.conversation import Command, conversing
+from autorec_cli.console import Voice, fail, talk
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, UsageError, describe
 from autorec_cli.output import forget_stdout
+from autorec_cli.preferences import PREFIX
 
 EXIT_TERMINATED = 143
 
@@ -28,17 +29,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": PREFIX},
 )
 
-COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+COMMANDS: dict[str, tuple[Command, str]] = {
     "prepare": (prepare.prepare_command, prepare.EXAMPLES),
     "train": (train.train_command, train.EXAMPLES),
     "evaluate": (evaluate.evaluate_command, evaluate.EXAMPLES),
     "recommend": (recommend.recommend_command, recommend.EXAMPLES),
 }
 for _name, (_command, _examples) in COMMANDS.items():
-    app.command(_name, epilog=_examples)(_command)
+    app.command(_name, epilog=_examples)(conversing(_command))
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,13 +68,15 @@ def main() -> None:
 
 def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
+    talk(Voice())
     try:
-        app(standalone_mode=True)
-        return os.EX_OK
-    except SystemExit as stop:  # Typer ends this way, and has turned Ctrl-C into 130
+        status = app(standalone_mode=False) or os.EX_OK  # Typer has turned Ctrl-C into 130
+    except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
+    except typer.TyperException as error:
+        return _explain_usage(error)
     except Exception as error:
         return _explain(error)
     if status in SIGNALLED:
@@ -82,6 +85,15 @@ def run() -> int:
 
 
 SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
+
+
+def _explain_usage(error: typer.TyperException) -> int:
+    """Say what Typer found wrong with the command line; where it showed the help instead, there is no message."""
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split())
+    if message:
+        fail(f"{message}; try `{context.command_path if context else app.info.name} --help`")
+    return UsageError.exit_status
 
 
 def _explain(error: Exception) -> int:

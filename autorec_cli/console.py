@@ -5,10 +5,12 @@ On a terminal this is Rich; elsewhere it is plain lines that begin with a UTC ti
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
@@ -31,30 +33,75 @@ def is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
+@dataclass
+class Voice:
+    """How the program talks, and what it had to warn of so far.
+
+    Attributes:
+        quiet: Nothing but warnings and errors is said.
+        verbose: Details are said too.
+        as_json: Every message is a JSON object on a line of its own.
+        warnings: What `warn` was given.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    as_json: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+_voice = Voice()
+
+
+def talk(voice: Voice) -> None:
+    """Talk as `voice` says from now on."""
+    global _voice
+    _voice = voice
+
+
 def say(message: str) -> None:
     """Print one message on stderr; `message` is plain text, never markup."""
-    _print(Text(message))
+    if not _voice.quiet:
+        _print("info", Text(message))
+
+
+def detail(message: str) -> None:
+    """Print what only --verbose shows."""
+    if _voice.verbose:
+        _print("debug", Text(message))
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr."""
-    _print(Text.assemble(("warning:", "yellow"), " ", message))
+    _voice.warnings.append(message)
+    _print("warning", Text.assemble(("warning:", "yellow"), " ", message), message)
 
 
 def fail(message: str) -> None:
     """Print the one line that explains why the program stops."""
-    _print(Text.assemble(("error:", "bold red"), " ", message))
+    _print("error", Text.assemble(("error:", "bold red"), " ", message), message)
 
 
-def _print(message: Text) -> None:
-    """One line, whatever is in it; that stderr cannot be written is no reason to stop."""
+def _print(level: str, shown: Text, message: str | None = None, facts: Mapping[str, str] | None = None) -> None:
+    """One line, whatever is in it; that stderr cannot be written is no reason to stop.
+
+    Args:
+        level: What JSON lines call it.
+        shown: The line as it is for reading.
+        message: What JSON lines hold, if it is not `shown`.
+        facts: What else JSON lines hold.
+    """
+    now = datetime.now(UTC)
     with suppress(OSError):
-        if is_terminal():
-            message.plain = _one_line(message.plain)
-            stderr_console().print(message)
+        if _voice.as_json:
+            entry = {"time": now.isoformat(timespec="milliseconds"), "level": level, "message": message or shown.plain}
+            sys.stderr.write(json.dumps({**entry, **({"facts": dict(facts)} if facts else {})}) + "\n")
+            sys.stderr.flush()
+        elif is_terminal():
+            shown.plain = _one_line(shown.plain)
+            stderr_console().print(shown)
         else:
-            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            sys.stderr.write(f"{stamp} {_one_line(message.plain)}\n")
+            sys.stderr.write(f"{now:%Y-%m-%dT%H:%M:%SZ} {_one_line(shown.plain)}\n")
             sys.stderr.flush()
 
 
@@ -65,6 +112,11 @@ def _one_line(text: str) -> str:
 
 def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
     """Print a two-column summary on stderr: a Rich table on a terminal, one line a fact elsewhere."""
+    if _voice.quiet:
+        return
+    if _voice.as_json:
+        _print("info", Text(title), facts=dict(facts))
+        return
     if not is_terminal():
         for name, value in facts:
             say(f"{title}: {name}: {value}")
@@ -87,7 +139,7 @@ class Advance(Protocol):
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
     """Show a bar on a terminal; elsewhere each call of the yielded function prints its text as one line."""
-    if not is_terminal():
+    if _voice.quiet or _voice.as_json or not is_terminal():
 
         def log(completed: int, total: int, text: str) -> None:
             say(f"{title} {completed}/{total} {text}")

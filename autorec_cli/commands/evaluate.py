@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +14,13 @@ from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 
+Row = dict[str, Any]
+
 if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.checkpoint import Model
     from autorec_cli.dataset import Dataset
-    from autorec_cli.evaluation import Row
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -55,9 +56,9 @@ def evaluate_command(
     output: Output = "-",
     format: Format = None,
     wait_lock: WaitLock = 0.0,
-) -> None:
+) -> list[Row]:
     """Measure models on ratings they were not fitted on, beside baselines that need no network."""
-    evaluate(
+    return evaluate(
         models,
         part=on,
         data=data,
@@ -81,8 +82,8 @@ def evaluate(
     output: str = "-",
     format: str | None = None,
     wait_lock: float = 0.0,
-) -> None:
-    """Write a row of metrics for each model file and each baseline.
+) -> list[Row]:
+    """Write a row of metrics for each model file and each baseline; returns the rows as they are written.
 
     Raises:
         UsageError: an option has a value that cannot work.
@@ -113,6 +114,7 @@ def evaluate(
             rows = _join(rows, ranked)
         _write(rows, part, k if ranking else None, output, format)
     _say_what_it_means(rows, len(models), prepared, part)
+    return _complete(rows)
 
 
 def _write(rows: Sequence[Row], part: str, k: int | None, output: str, format: str) -> None:
@@ -163,12 +165,15 @@ def _join(rating: list[Row], ranking: list[Row]) -> list[Row]:
 
 
 def _to_frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """All columns of all rows; what does not apply to a row is null."""
     import polars as pl
 
+    return pl.DataFrame(_complete(rows), infer_schema_length=None)
+
+
+def _complete(rows: Sequence[Row]) -> list[Row]:
+    """Rows that all have all columns; what does not apply to a row is None."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    complete = [{name: _rounded(row.get(name)) for name in columns} for row in rows]
-    return pl.DataFrame(complete, infer_schema_length=None)
+    return [{name: _rounded(row.get(name)) for name in columns} for row in rows]
 
 
 def _rounded(value: object) -> object:

@@ -8,9 +8,17 @@ import typer
 
 from autorec_cli.output import FORMATS
 
+UNATTENDED = "Running unattended"
+"""The part of the help where options for cron and scripts stand."""
+
 WaitLock = Annotated[
     float,
-    typer.Option("--wait-lock", metavar="SECONDS", help="How long to wait while another run writes the same output."),
+    typer.Option(
+        "--wait-lock",
+        metavar="SECONDS",
+        help="How long to wait while another run writes the same output.",
+        rich_help_panel=UNATTENDED,
+    ),
 ]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")]
 Format = Annotated[

@@ -117,7 +117,7 @@ def prepare_command(
     ] = "table",
     force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False,
     wait_lock: WaitLock = 0.0,
-) -> None:
+) -> dict[str, Any]:
     """Turn files of ratings into a dataset: ids, sparse matrices, and a split into train, valid and test."""
     _check_choice("--on-error", on_error, ON_ERROR)
     _check_choice("--format", format, FORMATS)
@@ -145,6 +145,7 @@ def prepare_command(
     say(f"next: autorec train {output} -o item.model")
     if format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
+    return facts
 
 
 def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,8 @@ from autorec_cli.errors import UsageError
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from autorec_cli.ingest.options import ReadOptions
     from autorec_cli.recommendation import Request
 
@@ -87,7 +89,7 @@ def recommend_command(
     no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header row of csv and tsv.")] = False,
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
     wait_lock: WaitLock = 0.0,
-) -> None:
+) -> dict[str, int]:
     """Write the items that each user is predicted to like best and has not rated."""
     if [users, history, candidates, exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
@@ -104,7 +106,7 @@ def recommend_command(
         min_item_ratings=min_item_ratings,
         on_unknown=on_unknown,
     )
-    recommend(model, request, output=output, format=format, header=not no_header, show=show, wait_lock=wait_lock)
+    return recommend(model, request, output=output, format=format, header=not no_header, show=show, wait_lock=wait_lock)
 
 
 def recommend(
@@ -116,8 +118,11 @@ def recommend(
     header: bool = True,
     show: int = USERS_SHOWN,
     wait_lock: float = 0.0,
-) -> None:
+) -> dict[str, int]:
     """Write the lists that `request` asks for, rows of user_id, rank, item_id, prediction and title if known.
+
+    Returns:
+        How many users were asked for and how many rows were written for them.
 
     Raises:
         UsageError: an option has a value that cannot work.
@@ -138,7 +143,8 @@ def recommend(
         n_users = len(audience.user_ids)
         if format == "table" and show and output == "-":
             audience = audience.first(show)
-        blocks = list_frames(model, request, audience, warn)
+        written: list[int] = []
+        blocks = _counted(list_frames(model, request, audience, warn), written)
         with open_output(output) as stream:
             if format == "table":
                 blocks = (rows for frame in blocks for rows in frame.partition_by("user_id", maintain_order=True))
@@ -148,6 +154,14 @@ def recommend(
                 write(blocks, stream)
     if len(audience.user_ids) < n_users:
         say(f"these are the first {show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
+    return {"n_users": n_users, "n_rows": sum(written)}
+
+
+def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.DataFrame]:
+    """`blocks`, noting the rows of each in `written` as it passes."""
+    for block in blocks:
+        written.append(block.height)
+        yield block
 
 
 def _read_options(delimiter: str | None, columns: str | None, encoding: str, on_error: str) -> ReadOptions:

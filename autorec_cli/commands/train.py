@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -106,7 +106,7 @@ def train_command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
     wait_lock: WaitLock = 0.0,
-) -> None:
+) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
     given = {
         "hidden_sizes": parse_hidden_sizes(hidden_size),
@@ -121,7 +121,7 @@ def train_command(
         "refit": refit,
         "seed": seed,
     }
-    train(
+    return train(
         data,
         output,
         variant,
@@ -147,7 +147,7 @@ def train(
     force: bool = False,
     dry_run: bool = False,
     wait_lock: float = 0.0,
-) -> None:
+) -> dict[str, Any]:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
 
     Args:
@@ -161,6 +161,9 @@ def train(
         force: Whether an existing `output` is replaced.
         dry_run: Whether to stop before training, after telling what would happen.
         wait_lock: Seconds to wait while another run writes `output` or `log`.
+
+    Returns:
+        What the model is and how good it was, for a summary of the run.
 
     Raises:
         UsageError: an output cannot be written, or the device cannot be had.
@@ -191,7 +194,7 @@ def train(
             _show_plan(prepared, settings, f"{target} ({name})", need, free)
         _require_memory(need, free)
         if dry_run:
-            return
+            return {"output": str(output), "trained": False, "settings": settings.to_document()}
         with _open_log(log, wait_lock) as stream:
             _announce(prepared, settings, f"{target} ({name})")
             with _reporter(settings, stream) as report:
@@ -207,6 +210,21 @@ def train(
         }
         checkpoint.save(training.to_model(fitted, prepared, settings, provenance), output)
         _summarize(fitted, output, time.perf_counter() - start)
+    return _facts(fitted, prepared, settings, output)
+
+
+def _facts(fitted: Fitted, prepared: Dataset, settings: TrainSettings, output: Path) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        "bytes": output.stat().st_size,
+        "n_users": prepared.n_users,
+        "n_items": prepared.n_items,
+        "fitted_parts": list(fitted.fitted_parts),
+        "epochs": fitted.epochs,
+        "valid_rmse": fitted.valid_rmse,
+        "baseline_valid_rmse": fitted.baseline_valid_rmse,
+        "settings": settings.to_document(),
+    }
 
 
 def _check_output(output: Path, force: bool) -> None:

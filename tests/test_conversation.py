@@ -1,0 +1,231 @@
+"""How the program talks, and the summary of a run."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from autorec_cli import __version__
+from tests.conftest import SMALL
+from tests.program import ROOT, call, run
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+TINY = ("--epochs", 2, "--hidden-size", 2)
+
+
+def entries(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# --- quiet, verbose, JSON
+
+
+def test_quiet_says_warnings_and_errors_only(workshop, tmp_path):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "-q")
+    assert (result.status, result.stdout, result.stderr) == (0, "", "")
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "-q", "--regularization", 1e6, "--force")
+    assert result.status == 0
+    assert [line.split(" ", 2)[1] for line in result.stderr.splitlines()] == ["warning:"]
+    result = call("train", workshop / "data", "-o", tmp_path / "m", "-q")
+    assert result.status == 2
+    assert "use --force" in result.stderr
+
+
+def test_verbose_says_all_options_time_and_memory(item_model):
+    result = call("recommend", item_model, "--user", "007", "-v", "-k", 3)
+    assert result.status == 0
+    assert "option top-k=3 (typed)" in result.stderr
+    assert "option min-item-ratings=1 (default)" in result.stderr
+    assert re.search(r"recommend: \d+\.\d s, [\d,]+ MB of memory at most$", result.stderr)
+
+
+def test_quiet_and_verbose_contradict_each_other(item_model):
+    result = call("recommend", item_model, "-q", "-v")
+    assert (result.status, result.stdout) == (2, "")
+    assert "contradict" in result.stderr
+
+
+def test_json_lines_say_the_same(workshop, tmp_path):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--log-format", "json")
+    assert result.status == 0
+    said = entries(result.stderr)
+    assert all(re.match(STAMP, entry["time"]) and entry["time"].endswith("+00:00") for entry in said)
+    assert {entry["level"] for entry in said} == {"info"}
+    assert sum(entry["message"].startswith("epoch ") for entry in said) > 15
+    assert said[-1]["message"] == "trained"
+    assert said[-1]["facts"]["model"].startswith(str(tmp_path / "m"))
+    result = call("train", workshop / "data", "-o", tmp_path / "m", "--log-format", "json")
+    assert [(entry["level"], entry["message"]) for entry in entries(result.stderr)] == [
+        ("error", f"{tmp_path / 'm'} exists; use --force to replace it or name another file")
+    ]
+
+
+def test_json_lines_hold_any_text(tmp_path):
+    name = "naïve\n\x1b[31m 日本.model"
+    result = call("recommend", tmp_path / name, "--log-format", "json")
+    assert result.status == 4
+    assert name in entries(result.stderr)[0]["message"]
+
+
+def test_an_unknown_log_format_is_refused(item_model):
+    result = call("recommend", item_model, "--log-format", "xml")
+    assert result.status == 2
+    assert "--log-format must be one of text, json, not 'xml'" in result.stderr
+
+
+# --- usage errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recommend", "m", "--usr", "1"], "No such option: --usr (Possible options: --user, --users); try `autorec "),
+        (["recomend"], "No such command 'recomend'. Did you mean 'recommend'?; try `autorec "),
+        (["train"], "Missing argument 'DATA'.; try `autorec "),
+        (["train", "data", "-o", "m", "--epochs", "abc"], "Invalid value for '--epochs': "),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(arguments, message):
+    result = call(*arguments)
+    assert (result.status, result.stdout) == (2, "")
+    assert f"error: {message}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# --- summaries
+
+
+def test_a_summary_of_each_command(workshop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = {
+        "prepare": [workshop / "ratings.csv", "-o", "data"],
+        "train": ["data", "-o", "m", *TINY],
+        "evaluate": ["m", "--ranking", "-o", "rows.json"],
+        "recommend": ["m", "-k", 3, "-o", "lists.csv"],
+    }
+    results = {}
+    for command, arguments in runs.items():
+        assert call(command, *arguments, "--summary", "run.json").status == 0
+        (summary,) = entries((tmp_path / "run.json").read_text())
+        assert (summary["command"], summary["version"], summary["process"]) == (command, __version__, os.getpid())
+        assert (summary["exit_status"], summary["error"]) == (0, None)
+        assert re.match(STAMP, summary["started"])
+        assert summary["started"] < summary["finished"]
+        assert summary["seconds"] > 0
+        assert summary["peak_memory_bytes"] > 1e7
+        assert summary["options"]["output"] == str(arguments[arguments.index("-o") + 1])
+        results[command] = summary["result"]
+    assert results["prepare"]["n_users"] == 80
+    assert results["train"]["valid_rmse"] > 0
+    assert results["train"]["epochs"] in (1, 2)
+    assert results["evaluate"] == json.loads((tmp_path / "rows.json").read_text())
+    assert results["recommend"] == {"n_users": 80, "n_rows": (tmp_path / "lists.csv").read_text().count("\n") - 1}
+
+
+def test_a_failed_run_is_summed_up_too(workshop, tmp_path):
+    summary = tmp_path / "run.json"
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *TINY, "--device", "tpu", "--summary", summary)
+    assert result.status == 2
+    (told,) = entries(summary.read_text())
+    assert (told["exit_status"], told["result"]) == (2, None)
+    assert told["error"].startswith("--device must be auto")
+
+
+def test_warnings_are_in_the_summary(item_model):
+    arguments = ("--user", "nobody", "--user", "007", "--on-unknown", "skip", "-o", "/dev/null", "--summary", "-")
+    result = call("recommend", item_model, *arguments)
+    assert result.status == 0
+    (told,) = entries(result.stdout)
+    assert len(told["warnings"]) == 1
+    assert "1 of 2 users" in told["warnings"][0]
+
+
+def test_a_terminated_run_is_summed_up(workshop, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autorec_cli", "train", workshop / "data", "-o", tmp_path / "m", *map(str, SMALL),
+         "--epochs", "1000000", "--summary", tmp_path / "run.json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        for _ in range(3):
+            process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    (told,) = entries((tmp_path / "run.json").read_text())
+    assert (process.returncode, told["exit_status"], told["error"]) == (143, 143, "terminated")
+
+
+def test_a_summary_that_cannot_be_written_is_status_2_and_a_warning_after_another_failure(item_model, tmp_path):
+    nowhere = tmp_path / "no" / "run.json"
+    result = call("recommend", item_model, "--user", "007", "--summary", nowhere)
+    assert result.status == 2
+    assert "error: cannot write" in result.stderr
+    result = call("recommend", item_model, "--user", "nobody", "--summary", nowhere)
+    assert result.status == 3
+    assert "warning: cannot write" in result.stderr
+
+
+def test_two_outputs_cannot_share_stdout(item_model):
+    result = call("recommend", item_model, "--summary", "-")
+    assert (result.status, result.stdout) == (2, "")
+    assert "only one of --summary, --output and --log" in result.stderr
+
+
+# --- surroundings
+
+
+def on_terminal(arguments, cwd, **environment):
+    """What the program writes on a terminal, stdout and stderr together, and its status."""
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autorec_cli", *map(str, arguments)], cwd=cwd, stdin=side, stdout=side, stderr=side,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm-256color", **environment},
+    )  # fmt: skip
+    os.close(side)
+    text = b""
+    try:
+        while block := os.read(main, 1 << 16):
+            text += block
+    except OSError:  # how Linux says that the other side has closed
+        pass
+    os.close(main)
+    return text.decode(), process.wait()
+
+
+@pytest.mark.parametrize(
+    ("environment", "colour", "bar"),
+    [({}, True, True), ({"NO_COLOR": "1"}, False, True), ({"TERM": "dumb"}, False, False)],
+)
+def test_colours_and_bars_only_where_they_are_wanted(workshop, tmp_path, environment, colour, bar):
+    text, status = on_terminal(["train", "data", *SMALL, "-o", tmp_path / "m"], workshop, **environment)
+    assert status == 0
+    assert bool(re.search(r"\x1b\[[\d;]*3\dm", text)) == colour  # a foreground colour
+    assert ("━" in text) == bar
+    assert ("\x1b" in text) == bar
+    text, _ = on_terminal(["recommend", "none.model"], workshop, **environment)
+    assert ("\x1b[1;31m" in text) == colour
+    assert "there is no model none.model" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("arguments", ["--help", "recommend item.model --user 007", "evaluate item.model"])
+def test_a_dumb_terminal_gets_no_escapes(workshop, arguments):
+    text, status = on_terminal(arguments.split(), workshop, TERM="dumb")
+    assert status == 0
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    "environment", [{"HOME": ""}, {"HOME": "/nonexistent"}, {"LANG": "C", "LC_ALL": "C"}, {"LC_ALL": "xx_YY.UTF-8"}]
+)
+def test_home_and_locale_do_not_matter(workshop, environment):
+    """Titles and ids are UTF-8 in files and pipes, whatever the locale."""
+    plain = {**environment, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    usual = run("recommend", "item.model", "--user", "007", cwd=workshop)
+    result = run("recommend", "item.model", "--user", "007", cwd=workshop, env=plain)
+    assert (result.status, result.stdout, result.stderr) == (0, usual.stdout, "")
