@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from autorec_cli import __version__
-from autorec_cli.commands import evaluate, prepare, recommend, train
+from autorec_cli.commands import doctor, evaluate, info, prepare, recommend, settings, train
 from autorec_cli.commands.conversation import Command, conversing
 from autorec_cli.console import Voice, fail, talk
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, UsageError, describe
@@ -37,9 +37,15 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train.train_command, train.EXAMPLES),
     "evaluate": (evaluate.evaluate_command, evaluate.EXAMPLES),
     "recommend": (recommend.recommend_command, recommend.EXAMPLES),
+    "info": (info.info_command, info.EXAMPLES),
+    "doctor": (doctor.doctor_command, doctor.EXAMPLES),
 }
 for _name, (_command, _examples) in COMMANDS.items():
     app.command(_name, epilog=_examples)(conversing(_command))
+
+config = typer.Typer(help="Options from settings files and the environment.", no_args_is_help=True)
+config.command("show", epilog=settings.EXAMPLES)(settings.show_command)
+app.add_typer(config, name="config")
 
 
 def _print_version(wanted: bool) -> None:

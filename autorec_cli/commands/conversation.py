@@ -23,32 +23,15 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.commands.options import UNATTENDED
+from autorec_cli.commands.settings import known_settings, set_defaults, settings_of
 from autorec_cli.console import Voice, detail, say, talk, warn
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
 from autorec_cli.output import open_output
-from autorec_cli.preferences import Known, check_environment, find_file, read_file, variable_of
+from autorec_cli.preferences import find_file, read_file
 
 Command = Callable[..., Any]
 
 LOG_FORMATS = ("text", "json")
-NOT_SETTABLE = ("config", "help")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One option of a command.
-
-    Attributes:
-        option: Its name without dashes, as settings files have it.
-        name: What the command calls it.
-        variable: The variable of the environment that sets it.
-        repeated: Whether it can be given several times.
-    """
-
-    option: str
-    name: str
-    variable: str
-    repeated: bool
 
 
 @dataclass(frozen=True)
@@ -62,44 +45,12 @@ class Run:
     started: datetime
 
 
-def settings_of(context: typer.Context) -> list[Setting]:
-    """What can be set of the command of `context`."""
-    return _settings(context.info_name or "", context.command)
-
-
-def _settings(command_name: str, command: Any) -> list[Setting]:  # noqa: ANN401 - Typer names no type for it
-    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
-    return [
-        Setting(
-            max(option.opts, key=len).lstrip("-"), option.name, variable_of(command_name, option.name), option.multiple
-        )
-        for option in options
-        if option.name not in NOT_SETTABLE
-    ]
-
-
-def known_settings(context: typer.Context) -> Known:
-    """The settings of all commands of the program, for reading a settings file."""
-    program = cast("Any", context.find_root().command)
-    return {
-        name: {setting.option: setting.repeated for setting in _settings(name, command)}
-        for name, command in program.commands.items()
-        if not hasattr(command, "commands")
-    }
-
-
 def _use_config(context: typer.Context, asked: Path | None) -> Path | None:
     """Make the settings file the source of defaults; this option is parsed before all others."""
     if context.resilient_parsing:  # completing a word in the shell
         return asked
-    settings = settings_of(context)
-    variables = {setting.variable for setting in settings} | {variable_of(context.info_name or "", "config")}
-    check_environment(context.info_name or "", variables, os.environ)
     file = find_file(asked)
-    if file is not None:
-        given = read_file(file, known_settings(context)).get(context.info_name or "", {})
-        names = {setting.option: setting.name for setting in settings}
-        context.default_map = {names[option]: value for option, value in given.items()}
+    set_defaults(context, {} if file is None else read_file(file, known_settings(context)))
     return file
 
 

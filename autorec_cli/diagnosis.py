@@ -1,0 +1,145 @@
+"""What this machine and this installation can do: one row a check, for `autorec doctor`.
+
+Torch is looked at from a process of its own: an installation that crashes while it is loaded is what is looked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from autorec_cli import __version__
+from autorec_cli.errors import AutoRecError
+from autorec_cli.files import replace_file
+from autorec_cli.locks import hold
+
+PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
+LITTLE_MEMORY = 1 << 30
+LITTLE_DISK = 1 << 30
+TORCH_SECONDS = 120
+
+LOOK_AT_TORCH = """
+import json, torch
+matrix = torch.eye(8).to_sparse_csr()
+assert torch.equal(matrix @ torch.ones(8, 2), torch.ones(8, 2)), "a sparse product is wrong"
+devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+for number in range(len(devices)):
+    torch.ones(8, device=f"cuda:{number}").sum().item()
+print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": devices}))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at, "ok", "warning" or "failed", and what was found."""
+
+    name: str
+    result: str
+    found: str
+
+
+def checks(folder: Path) -> list[Check]:
+    """Look at everything; `folder` is where outputs would be written."""
+    return [check for look in CHECKS for check in look(folder)]
+
+
+def _programs(_folder: Path) -> list[Check]:
+    python = f"Python {platform.python_version()} at {sys.executable}, {platform.platform()}"
+    found = {name: _version(name) for name in PACKAGES}
+    missing = [name for name, number in found.items() if number is None]
+    listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    return [
+        Check("autorec", "ok", f"{__version__} at {Path(__file__).parent}"),
+        Check("python", "ok", python),
+        Check("packages", "failed" if missing else "ok", f"missing: {', '.join(missing)}" if missing else listed),
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch(_folder: Path) -> list[Check]:
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-c", LOOK_AT_TORCH], capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return [Check("torch", "failed", f"was not loaded within {TORCH_SECONDS} s")]
+    if finished.returncode:
+        lines = finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"]
+        return [Check("torch", "failed", lines[-1])]
+    found = json.loads(finished.stdout.splitlines()[-1])
+    return [
+        Check("torch", "ok", f"{found['version']}, {found['threads']} threads"),
+        Check("cuda", "ok", ", ".join(found["cuda"]) or "none: training runs on the CPU"),
+    ]
+
+
+def _machine(folder: Path) -> list[Check]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    free, temporary = shutil.disk_usage(folder).free, Path(tempfile.gettempdir())
+    return [
+        Check("processors", "ok", f"{usable} of {os.cpu_count()} usable"),
+        _amount("memory", free_memory(), LITTLE_MEMORY, "available"),
+        _amount("disk", free, LITTLE_DISK, f"free in {folder.resolve()}"),
+        _amount("temporary files", shutil.disk_usage(temporary).free, LITTLE_DISK, f"free in {temporary}"),
+    ]
+
+
+def _amount(name: str, n_bytes: int | None, little: int, what: str) -> Check:
+    if n_bytes is None:
+        return Check(name, "warning", "this system does not say")
+    return Check(name, "warning" if n_bytes < little else "ok", f"{n_bytes / 1e9:,.1f} GB {what}")
+
+
+def free_memory() -> int | None:
+    """Bytes that a new program could have, within the limits of its control group; None if the system does not say."""
+    found = [_available(), _left_in_group()]
+    return min((n_bytes for n_bytes in found if n_bytes is not None), default=None)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    kibibytes: Mapping[str, str] = {line.partition(":")[0]: line.split()[1] for line in lines}
+    return int(kibibytes["MemAvailable"]) * 1024 if "MemAvailable" in kibibytes else None
+
+
+def _left_in_group(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    try:
+        limit, used = ((group / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
+    except OSError:
+        return None
+    return None if limit == "max" else max(0, int(limit) - int(used))
+
+
+def _writing(folder: Path) -> list[Check]:
+    told: list[str] = []
+    target = folder / ".autorec-doctor"
+    try:
+        with hold(target, 0, told.append), replace_file(target) as temporary:
+            temporary.write_bytes(b"x")
+        target.unlink()
+    except (AutoRecError, OSError) as error:
+        return [Check("writing", "failed", str(error))]
+    if told:
+        return [Check("writing", "warning", told[0].removeprefix("warning: "))]
+    return [Check("writing", "ok", f"files are written, replaced and locked in {folder.resolve()}")]
+
+
+CHECKS: tuple[Callable[[Path], list[Check]], ...] = (_programs, _torch, _machine, _writing)
