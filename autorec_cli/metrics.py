@@ -85,6 +85,10 @@ def recall(hits: Array, n_relevant: Array) -> Array:
 RANKING_METRICS: Mapping[str, Callable[[Array, Array], Array]] = {"ndcg": ndcg, "recall": recall}
 
 
+LIST_METRICS = (*RANKING_METRICS, "coverage", "mean_popularity")
+"""All that is measured of lists; `@k` is added to their names."""
+
+
 def coverage(ranked: Array, n_items: int) -> float:
     """The share of all items that is in at least one list; `ranked` holds item_index, -1 where a list is short."""
     return len(np.unique(ranked[ranked >= 0])) / n_items

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.commands.options import Format, Output, WaitLock
+from autorec_cli.commands.options import UNATTENDED, Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 
 Row = dict[str, Any]
@@ -53,6 +54,22 @@ def evaluate_command(
         float | None,
         typer.Option(help="Held-out ratings from here on are relevant.", show_default="three quarters up the scale"),
     ] = None,
+    fail_above: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=NUMBER",
+            help="End with status 8 if the metric of a model is above this, such as rmse=0.85; may be repeated.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = None,
+    fail_below: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=NUMBER",
+            help="End with status 8 if the metric of a model is below this, such as ndcg@10=0.3; may be repeated.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = None,
     output: Output = "-",
     format: Format = None,
     wait_lock: WaitLock = 0.0,
@@ -65,6 +82,10 @@ def evaluate_command(
         ranking=ranking,
         k=top_k,
         relevant_from=relevant_from,
+        gates=[
+            *(parse_gate(text, above=True) for text in fail_above or ()),
+            *(parse_gate(text, above=False) for text in fail_below or ()),
+        ],
         output=output,
         format=format,
         wait_lock=wait_lock,
@@ -79,6 +100,7 @@ def evaluate(
     ranking: bool = False,
     k: int = 10,
     relevant_from: float | None = None,
+    gates: Sequence[Gate] = (),
     output: str = "-",
     format: str | None = None,
     wait_lock: float = 0.0,
@@ -89,6 +111,7 @@ def evaluate(
         UsageError: an option has a value that cannot work.
         LockedError: another run is writing `output`.
         ArtifactError: a file cannot be used, models and dataset do not belong together, or the part is empty.
+        QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
     from autorec_cli import checkpoint, dataset
     from autorec_cli.evaluation import RankingProtocol, default_relevance, ranking_rows, rating_rows
@@ -97,6 +120,8 @@ def evaluate(
         raise UsageError(f"--on must be one of {', '.join(PARTS)}, not {part!r}")
     if k < 1:
         raise UsageError(f"--top-k must be a whole number from 1, not {k}")
+    # Every gate is checked, and one that is about lists asks for them.
+    ranking = any([ranking, *(check_metric(gate.metric, k, gate.flag) for gate in gates)])
     format = choose_format(format, output)
     paths = list({path.resolve(): path for path in paths}.values())
     with reserve_output(output, wait_lock, say):
@@ -114,6 +139,7 @@ def evaluate(
             rows = _join(rows, ranked)
         _write(rows, part, k if ranking else None, output, format)
     _say_what_it_means(rows, len(models), prepared, part)
+    enforce(rows[: len(models)], gates)
     return _complete(rows)
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from autorec_cli import __version__, config, memory
-from autorec_cli.commands.options import WaitLock
+from autorec_cli.commands.epoch_log import open_log
+from autorec_cli.commands.options import UNATTENDED, WaitLock
+from autorec_cli.commands.rival import compete, load_rival
 from autorec_cli.config import (
     DEFAULTS,
     DENSE_ITEM_RATINGS,
@@ -28,9 +28,7 @@ from autorec_cli.config import (
 )
 from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import NotEnoughMemoryError, UsageError
-from autorec_cli.files import cannot_write, replace_file
 from autorec_cli.locks import hold
-from autorec_cli.output import forget_stdout
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset
@@ -105,6 +103,15 @@ def train_command(
         str | None, typer.Option(metavar="FILE", help="Also write one JSON line per epoch; - is stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
+    keep_if_better: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Replace MODEL only if the new one is no worse on the test ratings of DATA, by rmse, mae, ndcg@10 and "
+            "so on; otherwise end with status 8.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = None,
     wait_lock: WaitLock = 0.0,
 ) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
@@ -131,6 +138,7 @@ def train_command(
         log=log,
         force=force,
         dry_run=dry_run,
+        keep_if_better=keep_if_better,
         wait_lock=wait_lock,
     )
 
@@ -146,6 +154,7 @@ def train(
     log: str | None = None,
     force: bool = False,
     dry_run: bool = False,
+    keep_if_better: str | None = None,
     wait_lock: float = 0.0,
 ) -> dict[str, Any]:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
@@ -160,6 +169,7 @@ def train(
         log: A file for one JSON line an epoch, "-" for stdout.
         force: Whether an existing `output` is replaced.
         dry_run: Whether to stop before training, after telling what would happen.
+        keep_if_better: A metric by which it is replaced only by a model that is no worse on the test ratings.
         wait_lock: Seconds to wait while another run writes `output` or `log`.
 
     Returns:
@@ -171,14 +181,16 @@ def train(
         NotEnoughMemoryError: the run would not fit into memory; nothing was trained.
         ArtifactError: `data` is not a prepared dataset.
         TrainingDivergedError: the loss is not finite; `output` is left as it was.
+        QualityGateError: the new model is worse by `keep_if_better`; `output` is left as it was.
     """
     from autorec_cli import dataset
 
     if log is not None and Path(log).resolve() == output.resolve():
         raise UsageError(f"--log and --output are both {output}; name two files")
     with hold(output, wait_lock, say):
-        _check_output(output, force)
+        _check_output(output, force or keep_if_better is not None)
         prepared = dataset.load(data)
+        rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better)
         settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
         # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
@@ -195,7 +207,7 @@ def train(
         _require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
-        with _open_log(log, wait_lock) as stream:
+        with open_log(log, wait_lock) as stream:
             _announce(prepared, settings, f"{target} ({name})")
             with _reporter(settings, stream) as report:
                 fitted = _drain(training.fit(prepared, settings, target), report)
@@ -208,7 +220,10 @@ def train(
             "metrics": {"valid_rmse": fitted.valid_rmse},
             "versions": {"autorec-cli": __version__, "torch": training.TORCH_VERSION},
         }
-        checkpoint.save(training.to_model(fitted, prepared, settings, provenance), output)
+        model = training.to_model(fitted, prepared, settings, provenance)
+        if rival is not None and keep_if_better is not None:
+            compete(model, rival, prepared, keep_if_better, output)
+        checkpoint.save(model, output)
         _summarize(fitted, output, time.perf_counter() - start)
     return _facts(fitted, prepared, settings, output)
 
@@ -309,43 +324,6 @@ def _reporter(settings: TrainSettings, log: Callable[[str], None] | None) -> Ite
                 log(json.dumps({"time": stamp, **asdict(result)}) + "\n")
 
         yield report
-
-
-@contextmanager
-def _open_log(log: str | None, wait_lock: float) -> Iterator[Callable[[str], None] | None]:
-    """What writes to --log; a file appears whole when training ends, and however it ends: that may be what it tells.
-
-    What is there already and is no plain file, such as /dev/stderr or a named pipe, is written to as it is.
-    """
-    if log is None or log == "-":
-        yield None if log is None else partial(_write_line, sys.stdout, "standard output")
-        return
-    path = Path(log)
-    special = path.exists() and not path.is_file()
-    failure: BaseException | None = None
-    with ExitStack() as stack:
-        if not special:
-            stack.enter_context(hold(path, wait_lock, say))
-            path = stack.enter_context(replace_file(path))
-        try:
-            with path.open("w", encoding="utf-8") as stream:
-                try:
-                    yield partial(_write_line, stream, log)
-                except BaseException as error:
-                    failure = error
-        except OSError as error:
-            raise cannot_write(log, error) from error
-    if failure is not None:
-        raise failure
-
-
-def _write_line(stream: TextIO, name: str, line: str) -> None:
-    try:
-        stream.write(line)
-        stream.flush()
-    except OSError as error:
-        forget_stdout()
-        raise cannot_write(name, error) from error
 
 
 def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:

@@ -1,0 +1,70 @@
+"""A model of one dataset, seen from another one: the same users and items by id, in another order.
+
+Ratings come and go every night, and with them the positions of users and items. An aligned model predicts the same for
+the same ids; who is new to it is cold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from autorec_cli.baselines import Array, DampedMeans
+from autorec_cli.checkpoint import Model, SeenItems
+
+UNKNOWN = -1
+
+
+def align(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
+    """`model` with the users and items of the ids given, in their order.
+
+    What the model does not know has zeros everywhere and no training rating, so that the baseline predicts for it; what
+    it knows besides is left out.
+    """
+    users, items = positions(model.user_ids, user_ids), positions(model.item_ids, item_ids)
+    encoded, decoded = (items, users) if model.settings.variant == "item" else (users, items)
+
+    def means(of: DampedMeans) -> DampedMeans:
+        return DampedMeans(of.mean, _take(of.user_bias, users), _take(of.item_bias, items))
+
+    titles = None if model.titles is None else [*model.titles, ""]
+    return replace(
+        model,
+        encoder_weights=(_take(model.encoder_weights[0], decoded), *model.encoder_weights[1:]),
+        codes=_take(model.codes, encoded),
+        decoder_weight=_take(model.decoder_weight, decoded),
+        decoder_bias=_take(model.decoder_bias, decoded),
+        centering=means(model.centering),
+        baseline=means(model.baseline),
+        user_ids=list(user_ids),
+        item_ids=list(item_ids),
+        titles=None if titles is None else [titles[index] for index in items],
+        user_counts=_take(model.user_counts, users),
+        item_counts=_take(model.item_counts, items),
+        seen=_align_seen(model, users, items),
+    )
+
+
+def positions(known: Sequence[str], wanted: Sequence[str]) -> Array:
+    """Where each of `wanted` is in `known`, (n_wanted,) int64; UNKNOWN where it is not."""
+    index = {identifier: position for position, identifier in enumerate(known)}
+    return np.array([index.get(identifier, UNKNOWN) for identifier in wanted], dtype=np.int64)
+
+
+def _take(array: Array, index: Array) -> Array:
+    """The rows of `array` at `index`, zeros where it is UNKNOWN."""
+    taken = np.zeros((len(index), *array.shape[1:]), dtype=array.dtype)
+    known = index != UNKNOWN
+    taken[known] = array[index[known]]
+    return taken
+
+
+def _align_seen(model: Model, users: Array, items: Array) -> SeenItems:
+    new_index = np.full(model.n_items, UNKNOWN, dtype=np.int64)
+    new_index[items[items != UNKNOWN]] = np.flatnonzero(items != UNKNOWN)
+    rows = [np.sort(new_index[model.seen.of(user)]) if user != UNKNOWN else new_index[:0] for user in users]
+    kept = [row[row != UNKNOWN] for row in rows]
+    indptr = np.cumsum([0, *(len(row) for row in kept)], dtype=np.int64)
+    return SeenItems(indptr, np.concatenate([new_index[:0], *kept]).astype(np.int32))

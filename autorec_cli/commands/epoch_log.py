@@ -1,0 +1,52 @@
+"""The file of `train --log`: one line an epoch, seen by others when it is whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from autorec_cli.console import say
+from autorec_cli.files import cannot_write, replace_file
+from autorec_cli.locks import hold
+from autorec_cli.output import forget_stdout
+
+
+@contextmanager
+def open_log(log: str | None, wait_lock: float) -> Iterator[Callable[[str], None] | None]:
+    """What writes to --log; a file appears whole when training ends, and however it ends: that may be what it tells.
+
+    What is there already and is no plain file, such as /dev/stderr or a named pipe, is written to as it is.
+    """
+    if log is None or log == "-":
+        yield None if log is None else partial(_write_line, sys.stdout, "standard output")
+        return
+    path = Path(log)
+    special = path.exists() and not path.is_file()
+    failure: BaseException | None = None
+    with ExitStack() as stack:
+        if not special:
+            stack.enter_context(hold(path, wait_lock, say))
+            path = stack.enter_context(replace_file(path))
+        try:
+            with path.open("w", encoding="utf-8") as stream:
+                try:
+                    yield partial(_write_line, stream, log)
+                except BaseException as error:
+                    failure = error
+        except OSError as error:
+            raise cannot_write(log, error) from error
+    if failure is not None:
+        raise failure
+
+
+def _write_line(stream: TextIO, name: str, line: str) -> None:
+    try:
+        stream.write(line)
+        stream.flush()
+    except OSError as error:
+        forget_stdout()
+        raise cannot_write(name, error) from error
