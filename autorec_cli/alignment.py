@@ -64,7 +64,9 @@ def _take(array: Array, index: Array) -> Array:
 def _align_seen(model: Model, users: Array, items: Array) -> SeenItems:
     new_index = np.full(model.n_items, UNKNOWN, dtype=np.int64)
     new_index[items[items != UNKNOWN]] = np.flatnonzero(items != UNKNOWN)
-    rows = [np.sort(new_index[model.seen.of(user)]) if user != UNKNOWN else new_index[:0] for user in users]
+    indptr, indices = model.seen.indptr, model.seen.indices
+    seen = (indices[indptr[user] : indptr[user + 1]] if user != UNKNOWN else indices[:0] for user in users)
+    rows = [np.sort(new_index[row]) for row in seen]
     kept = [row[row != UNKNOWN] for row in rows]
     indptr = np.cumsum([0, *(len(row) for row in kept)], dtype=np.int64)
     return SeenItems(indptr, np.concatenate([new_index[:0], *kept]).astype(np.int32))

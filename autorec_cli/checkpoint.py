@@ -1,7 +1,8 @@
 """The model file: one `.safetensors` holding all that `recommend` and `evaluate` need, and no code.
 
 Tensors are the parameters, the codes of all examples, the means, the ids and the pattern of seen items; everything
-else is one JSON document in the file's metadata. Loading it needs numpy only.
+else is one JSON document in the file's metadata. Loading it needs numpy only. A CRC-32 of every tensor and one of the
+document tell a damaged file from a whole one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from autorec_cli import checksums
 from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError, AutoRecError, UsageError
 from autorec_cli.files import replace_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
 
 
@@ -133,10 +135,11 @@ def save(model: Model, path: Path) -> None:
         "rating_scale": list(model.rating_scale),
         "provenance": model.provenance,
     }
-    metadata = {METADATA_KEY: json.dumps(document, ensure_ascii=False, sort_keys=True)}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    document["checksums"] = {name: _checksum(array) for name, array in tensors.items()}
     try:
         with replace_file(path) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+            save_file(tensors, temporary, {METADATA_KEY: checksums.seal(document)})
     except SafetensorError as error:
         raise UsageError(f"cannot write {path}: {error}; make room or name another place") from error
 
@@ -155,6 +158,7 @@ def load(path: Path) -> Model:
         with safe_open(path, framework="numpy") as file:
             document = _read_document(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        _check_tensors(path, document, tensors)
         return _from_parts(document, tensors)
     except AutoRecError:
         raise
@@ -167,14 +171,34 @@ def load(path: Path) -> Model:
 def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if METADATA_KEY not in metadata:
         raise ArtifactError(f"{path} is a safetensors file, but no autorec model; make one with `autorec train`")
-    document: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    version = document["format_version"]
+    text = metadata[METADATA_KEY]
+    version = json.loads(text)["format_version"]
+    if version == 1:
+        return _read_version_1(text)
     if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"the model {path} has format version {version}, this program knows {FORMAT_VERSION}; "
+            f"the model {path} has format version {version}, this program knows up to {FORMAT_VERSION}; "
             "upgrade autorec-cli or train the model again"
         )
+    return checksums.unseal(text)
+
+
+def _read_version_1(text: str) -> dict[str, Any]:
+    """The document of a model that has no checksums; training it again gives it some."""
+    document: dict[str, Any] = json.loads(text)
     return document
+
+
+def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> None:
+    if document["format_version"] == 1:
+        return
+    if document["checksums"] != {name: _checksum(array) for name, array in tensors.items()}:
+        raise ArtifactError(f"the model {path} is damaged; copy it again or train it again with `autorec train`")
+
+
+def _checksum(array: Array) -> int:
+    kind = repr((array.dtype.str, array.shape)).encode()
+    return checksums.of_bytes(kind, array.reshape(-1).view(np.uint8).data)
 
 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:

@@ -2,7 +2,8 @@
 
 train.npz valid.npz test.npz   scipy.sparse CSR, n_users x n_items, float32; a stored 0 is a rating of 0
 users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, title (items, if known)
-dataset.json                   format version, sources, columns found, rating scale, split, seed, counts, fingerprint
+dataset.json                   format version, sources, columns found, rating scale, split, seed, counts, fingerprint,
+                               size and CRC-32 of every other file
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from autorec_cli import checksums
 from autorec_cli.errors import ArtifactError
 from autorec_cli.files import replace_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PARTS = ("train", "valid", "test")
 TABLES = ("users", "items")
+FILES = (*(f"{part}.npz" for part in PARTS), *(f"{table}.parquet" for table in TABLES))
 HASHED_AT_ONCE = 1 << 20
 
 
@@ -118,9 +121,9 @@ def save(dataset: Dataset, path: Path) -> None:
             "n_items": dataset.n_items,
             "rating_scale": list(dataset.rating_scale),
             **dataset.info,
+            "checksums": {name: checksums.of_file(folder / name) for name in FILES},
         }
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "dataset.json").write_text(checksums.seal(document, indent=2) + "\n", encoding="utf-8")
 
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
@@ -155,8 +158,9 @@ def _load(path: Path) -> Dataset:
     import polars as pl
 
     document = read_document(path)
-    own = ("format_version", "fingerprint", "n_users", "n_items", "rating_scale")
+    own = ("format_version", "fingerprint", "n_users", "n_items", "rating_scale", "checksums")
     try:
+        _check_files(path, document)
         low, high = document["rating_scale"]
         dataset = Dataset(
             **{name: _load_matrix(path / f"{name}.npz") for name in PARTS},
@@ -165,7 +169,7 @@ def _load(path: Path) -> Dataset:
             rating_scale=(float(low), float(high)),
             info={key: value for key, value in document.items() if key not in own},
         )
-        consistent = _is_consistent(dataset, document["fingerprint"])
+        consistent = document["format_version"] > 1 or _is_consistent(dataset, document["fingerprint"])
     except (*UNREADABLE, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`") from error
     if not consistent:
@@ -189,18 +193,28 @@ def read_document(path: Path) -> dict[str, Any]:
             f"{path} is not a prepared dataset: it has no dataset.json; make one with `autorec prepare`"
         )
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        version = document["format_version"]
+        text = file.read_text(encoding="utf-8")
+        version = json.loads(text)["format_version"]
+        document = checksums.unseal(text) if version == FORMAT_VERSION else json.loads(text)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{file} cannot be read ({error}); make the dataset again with `autorec prepare`"
+            f"the dataset {path} is damaged (dataset.json: {error}); make it again with `autorec prepare`"
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise ArtifactError(
-            f"the dataset {path} has format version {version}, this program knows {FORMAT_VERSION}; "
+            f"the dataset {path} has format version {version}, this program knows up to {FORMAT_VERSION}; "
             "upgrade autorec-cli or make the dataset again with `autorec prepare`"
         )
     return dict(document)
+
+
+def _check_files(path: Path, document: dict[str, Any]) -> None:
+    """Compare every file with its checksum; datasets of version 1 have only their fingerprint."""
+    if document["format_version"] == 1:
+        return
+    for name, checksum in document["checksums"].items():
+        if checksums.of_file(path / name) != checksum:
+            raise ValueError(f"{name} is not what was written")
 
 
 def _load_matrix(file: Path) -> sparse.csr_array:

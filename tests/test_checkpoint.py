@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from autorec_cli import checkpoint
@@ -73,6 +74,31 @@ def test_model_without_a_tensor(model, tmp_path):
 def test_unknown_format_version(model, tmp_path):
     save_file({"x": np.zeros(1)}, tmp_path / "m", {checkpoint.METADATA_KEY: json.dumps({"format_version": 99})})
     with pytest.raises(ArtifactError, match=r"format version 99.*upgrade"):
+        load(tmp_path / "m")
+
+
+def test_a_model_of_format_version_1_is_read(model, tmp_path):
+    """It had the same tensors and no checksums."""
+    save(model, tmp_path / "m")
+    with safe_open(tmp_path / "m", framework="numpy") as file:
+        document = json.loads(file.metadata()[checkpoint.METADATA_KEY])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del document["checksum"], document["checksums"]
+    document["format_version"] = 1
+    save_file(tensors, tmp_path / "old", {checkpoint.METADATA_KEY: json.dumps(document)})
+    old = load(tmp_path / "old")
+    np.testing.assert_array_equal(old.codes, model.codes)
+    assert old.provenance == model.provenance
+
+
+def test_a_tensor_that_was_changed_is_damage(model, tmp_path):
+    save(model, tmp_path / "m")
+    with safe_open(tmp_path / "m", framework="numpy") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["codes"][0, 0] += 1
+    save_file(tensors, tmp_path / "m", metadata)
+    with pytest.raises(ArtifactError, match=r"the model .* is damaged; copy it again or train it again"):
         load(tmp_path / "m")
 
 

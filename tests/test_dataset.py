@@ -128,9 +128,24 @@ def saved(tmp_path):
 
 
 def rewrite(saved, **changes):
+    """Make it a dataset of format version 1, which had no checksums but the fingerprint, with changes."""
     file = saved / "dataset.json"
+    changes = {"format_version": 1, "checksum": None, "checksums": None, **changes}
     document = {**json.loads(file.read_text()), **changes}
     file.write_text(json.dumps({name: value for name, value in document.items() if value is not None}))
+
+
+def test_a_dataset_of_format_version_1_is_read(saved):
+    before = load(saved)
+    rewrite(saved)
+    assert load(saved).fingerprint() == before.fingerprint()
+
+
+def test_an_edited_document_is_damage(saved):
+    file = saved / "dataset.json"
+    file.write_text(file.read_text().replace('"strategy": "random"', '"strategy": "Random"'))
+    with pytest.raises(ArtifactError, match=r"is damaged \(dataset\.json: its checksum is not that of its contents"):
+        load(saved)
 
 
 FILES = ("train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", "dataset.json")
@@ -156,17 +171,23 @@ def test_tables_without_ids_are_damaged(saved, name, table):
         load(saved)
 
 
-def test_files_of_two_datasets_do_not_belong_together(saved, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_two_datasets_do_not_belong_together(saved, tmp_path, version):
+    if version == 1:
+        rewrite(saved)
     save(with_cells("test", {(2, 2): 5.0}), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "test.npz", saved / "test.npz")
-    with pytest.raises(ArtifactError, match="do not belong together"):
+    with pytest.raises(ArtifactError, match="do not belong together" if version == 1 else "test.npz is not what was"):
         load(saved)
 
 
-def test_parts_of_another_shape_do_not_belong_together(saved, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_parts_of_another_shape_do_not_belong_together(saved, tmp_path, version):
+    if version == 1:
+        rewrite(saved)
     save(dataset_of(BASE, (3, 4)), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "valid.npz", saved / "valid.npz")
-    with pytest.raises(ArtifactError, match="do not belong together"):
+    with pytest.raises(ArtifactError, match="do not belong together" if version == 1 else "valid.npz is not what was"):
         load(saved)
 
 

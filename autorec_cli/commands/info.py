@@ -61,7 +61,6 @@ def _model(path: Path) -> dict[str, Any]:
         "kind": "model",
         "path": str(path),
         "bytes": path.stat().st_size,
-        "format_version": checkpoint.FORMAT_VERSION,
         "variant": model.settings.variant,
         "layers": [n_decoded, *model.settings.hidden_sizes, n_decoded],
         "n_users": model.n_users,

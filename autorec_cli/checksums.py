@@ -1,0 +1,60 @@
+"""Telling a damaged file from a whole one: CRC-32, which no error within four bytes escapes.
+
+A CRC is no signature: it guards against disks and cables, not against people.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KEY = "checksum"
+READ_AT_ONCE = 1 << 20
+
+
+def of_bytes(*parts: bytes | memoryview) -> int:
+    """The CRC-32 of all `parts`, one after the other."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return value
+
+
+def of_file(path: Path) -> int:
+    """The CRC-32 of what is in the file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(READ_AT_ONCE):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def seal(document: Mapping[str, Any], indent: int | None = None) -> str:
+    """`document` as JSON, with a checksum of itself; sorted, so that equal documents are equal texts, or indented."""
+    sealed = {**document, KEY: _of_document(document)}
+    return json.dumps(sealed, ensure_ascii=False, sort_keys=indent is None, indent=indent)
+
+
+def unseal(text: str) -> dict[str, Any]:
+    """The document of `seal`, without its checksum.
+
+    Raises:
+        ValueError: it is no JSON object, or is not what was sealed.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("it holds no JSON object")
+    if document.pop(KEY, None) != _of_document(document):
+        raise ValueError("its checksum is not that of its contents")
+    return document
+
+
+def _of_document(document: Mapping[str, Any]) -> int:
+    return of_bytes(json.dumps(document, ensure_ascii=False, sort_keys=True).encode())
