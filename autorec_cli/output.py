@@ -136,17 +136,41 @@ def choose_format(asked: str | None, output: str) -> str:
     return chosen
 
 
-def writer_for(name: str, header: bool = True) -> Writer:
+def writer_for(name: str, header: bool = True, csv_safe: bool = False) -> Writer:
     """The writer called `name`.
 
+    Args:
+        name: One of FORMATS.
+        header: False leaves out the header row of csv and tsv.
+        csv_safe: Whether cells of csv and tsv are kept from being formulas.
+
     Raises:
-        UsageError: `header` is False and the format has no header to leave out.
+        UsageError: `header` is False or `csv_safe` is True, and the format is not csv or tsv.
     """
-    if header:
-        return FORMATS[name]
-    if name not in WITHOUT_HEADER:
-        raise UsageError(f"--no-header means nothing for the format {name}; leave it out")
-    return WITHOUT_HEADER[name]
+    for flag, given in (("--no-header", not header), ("--csv-safe", csv_safe)):
+        if given and name not in WITHOUT_HEADER:
+            raise UsageError(f"{flag} means nothing for the format {name}; leave it out")
+    write = FORMATS[name] if header else WITHOUT_HEADER[name]
+    return partial(_write_guarded, write) if csv_safe else write
+
+
+FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection), full-width forms included."""
+
+
+def _write_guarded(write: Writer, blocks: Blocks, stream: IO[bytes]) -> None:
+    write((_without_formulas(block) for block in blocks), stream)
+
+
+def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
+    """`block` with an apostrophe before every text that a spreadsheet would calculate."""
+    import polars as pl
+    import polars.selectors as cs
+
+    texts = cs.string()
+    return block.with_columns(
+        pl.when(texts.str.slice(0, 1).is_in(list(FORMULA_STARTS))).then("'" + texts).otherwise(texts).name.keep()
+    )
 
 
 @contextmanager

@@ -5,9 +5,11 @@ import sys
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autorec_cli.errors import UsageError
-from autorec_cli.output import FORMATS, choose_format, open_output, write_table, writer_for
+from autorec_cli.output import FORMATS, FORMULA_STARTS, choose_format, open_output, write_table, writer_for
 
 ROWS = [
     {"user_id": "007", "rank": 1, "prediction": 4.1234, "title": "[red]"},
@@ -183,3 +185,44 @@ def test_places_that_cannot_be_written_are_named(tmp_path):
         pass
     with pytest.raises(UsageError, match="cannot write /dev/full: No space left"), open_output("/dev/full") as stream:
         stream.write(b"x")
+
+
+# --- hostile text
+
+HOSTILE = st.text(max_size=8) | st.sampled_from(
+    ["=cmd()|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "[red]x[/red]", "[/]", "\\[x]", ":smile:", "\x1b[31m",
+     "a\x00b", "\u202eevil", "\ufeff=1", "\uff1d1", "\U0001f469\u200d\U0001f680", "\r\n=1", "'", '"', "", " =1"]
+)  # fmt: skip
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=5))
+def test_no_cell_of_a_safe_csv_is_a_formula_and_nothing_else_changes(texts):
+    block = pl.DataFrame({"user_id": texts, "rank": list(range(len(texts)))}, schema_overrides={"user_id": pl.String})
+    for name, delimiter in (("csv", ","), ("tsv", "\t")):
+        stream = io.BytesIO()
+        writer_for(name, csv_safe=True)([block], stream)
+        read = list(csv.reader(io.StringIO(stream.getvalue().decode(), newline=""), delimiter=delimiter))[1:]
+        for (cell, _), text in zip(read, texts, strict=True):
+            assert not cell.startswith(tuple(FORMULA_STARTS))
+            assert cell == (f"'{text}" if text.startswith(tuple(FORMULA_STARTS)) else text)
+
+
+def test_csv_safe_means_nothing_elsewhere():
+    for name in ("json", "parquet", "table", "jsonl"):
+        with pytest.raises(UsageError, match=f"--csv-safe means nothing for the format {name}"):
+            writer_for(name, csv_safe=True)
+    stream = io.BytesIO()
+    writer_for("csv", header=False, csv_safe=True)([pl.DataFrame({"x": ["=1", None], "y": [-1, 2]})], stream)
+    assert stream.getvalue() == b"'=1,-1\n,2\n"
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=5))
+def test_a_table_shows_any_text_as_it_is_on_one_line_without_steering_the_terminal(texts):
+    stream = io.BytesIO()
+    write_table([pl.DataFrame({"x": texts}, schema={"x": pl.String})], stream, title=f"t{texts[0]}")
+    lines = stream.getvalue().decode().split("\n")
+    assert not any(letter in line for line in lines for letter in "\x1b\x00\r\t\u202e\ufeff")
+    assert len(lines) == len(texts) + 6, "a title, five lines of frame and header, and one at the end"
+    for text, line in zip(texts, lines[4:], strict=False):
+        shown = "".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in text)
+        assert shown.strip() in line

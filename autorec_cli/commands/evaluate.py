@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.commands.options import UNATTENDED, Format, Output, WaitLock
+from autorec_cli.commands.options import UNATTENDED, CsvSafe, Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
@@ -72,6 +72,7 @@ def evaluate_command(
     ] = None,
     output: Output = "-",
     format: Format = None,
+    csv_safe: CsvSafe = False,
     wait_lock: WaitLock = 0.0,
 ) -> list[Row]:
     """Measure models on ratings they were not fitted on, beside baselines that need no network."""
@@ -88,6 +89,7 @@ def evaluate_command(
         ],
         output=output,
         format=format,
+        csv_safe=csv_safe,
         wait_lock=wait_lock,
     )
 
@@ -103,6 +105,7 @@ def evaluate(
     gates: Sequence[Gate] = (),
     output: str = "-",
     format: str | None = None,
+    csv_safe: bool = False,
     wait_lock: float = 0.0,
 ) -> list[Row]:
     """Write a row of metrics for each model file and each baseline; returns the rows as they are written.
@@ -123,6 +126,7 @@ def evaluate(
     # Every gate is checked, and one that is about lists asks for them.
     ranking = any([ranking, *(check_metric(gate.metric, k, gate.flag) for gate in gates)])
     format = choose_format(format, output)
+    write = writer_for(format, csv_safe=csv_safe)
     paths = list({path.resolve(): path for path in paths}.values())
     with reserve_output(output, wait_lock, say):
         models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
@@ -137,20 +141,20 @@ def evaluate(
             if "n_users" not in ranked[0]:
                 warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
             rows = _join(rows, ranked)
-        _write(rows, part, k if ranking else None, output, format)
+        with open_output(output) as stream:
+            if format == "table":
+                _write_tables(rows, part, k if ranking else None, stream)
+            else:
+                write([_to_frame(rows)], stream)
     _say_what_it_means(rows, len(models), prepared, part)
     enforce(rows[: len(models)], gates)
     return _complete(rows)
 
 
-def _write(rows: Sequence[Row], part: str, k: int | None, output: str, format: str) -> None:
-    with open_output(output) as stream:
-        if format != "table":
-            writer_for(format)([_to_frame(rows)], stream)
-            return
-        write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")
-        if k is not None:
-            write_table([_lists_table(rows)], stream, title=f"top-{k} lists against {part} ratings")
+def _write_tables(rows: Sequence[Row], part: str, k: int | None, stream: IO[bytes]) -> None:
+    write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")
+    if k is not None:
+        write_table([_lists_table(rows)], stream, title=f"top-{k} lists against {part} ratings")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

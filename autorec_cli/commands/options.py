@@ -11,6 +11,10 @@ from autorec_cli.output import FORMATS
 UNATTENDED = "Running unattended"
 """The part of the help where options for cron and scripts stand."""
 
+CsvSafe = Annotated[
+    bool,
+    typer.Option("--csv-safe", help="In csv and tsv, put ' before cells that a spreadsheet would take for formulas."),
+]
 WaitLock = Annotated[
     float,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.commands.options import Format, Output, WaitLock
+from autorec_cli.commands.options import CsvSafe, Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
@@ -86,6 +86,7 @@ def recommend_command(
     ] = "error",
     output: Output = "-",
     format: Format = None,
+    csv_safe: CsvSafe = False,
     no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header row of csv and tsv.")] = False,
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
     wait_lock: WaitLock = 0.0,
@@ -106,7 +107,16 @@ def recommend_command(
         min_item_ratings=min_item_ratings,
         on_unknown=on_unknown,
     )
-    return recommend(model, request, output=output, format=format, header=not no_header, show=show, wait_lock=wait_lock)
+    return recommend(
+        model,
+        request,
+        output=output,
+        format=format,
+        header=not no_header,
+        csv_safe=csv_safe,
+        show=show,
+        wait_lock=wait_lock,
+    )
 
 
 def recommend(
@@ -116,6 +126,7 @@ def recommend(
     output: str = "-",
     format: str | None = None,
     header: bool = True,
+    csv_safe: bool = False,
     show: int = USERS_SHOWN,
     wait_lock: float = 0.0,
 ) -> dict[str, int]:
@@ -134,7 +145,7 @@ def recommend(
     from autorec_cli.recommendation import audience_of, list_frames
 
     format = choose_format(format, output)
-    write = writer_for(format, header)
+    write = writer_for(format, header, csv_safe)
     if show < 0:
         raise UsageError(f"--show must be a whole number from 0, not {show}")
     with reserve_output(output, wait_lock, say):
