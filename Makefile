@@ -36,5 +36,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Broken and hostile input for prepare: about seven minutes. With atheris installed, `--atheris` chooses the inputs.
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.fuzz --inputs 100000
+
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -72,6 +72,15 @@ class QualityGateError(AutoRecError):
     exit_status = 8
 
 
+LONGEST_QUOTE = 60
+
+
+def quoted(value: object) -> str:
+    """`value` as an error message quotes it: in quotes, and not all of it if it is endless."""
+    text = str(value)
+    return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}... ({len(text):,} characters)"
+
+
 @dataclass(frozen=True)
 class Failure:
     """What the shell and the reader get to know of an exception."""

@@ -12,6 +12,7 @@ from autorec_cli.ingest.options import BLANKS, ReadOptions
 from autorec_cli.ingest.records import QUOTE, TextFormat
 from autorec_cli.ingest.sources import CHUNK_BYTES
 
+MAX_ROW_BYTES = 16 << 20
 SEPARATOR = "\x1f"  # stands for "::" in what polars parses, which knows delimiters of one byte only
 
 
@@ -47,8 +48,12 @@ def to_utf_8(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Iterat
         ) from error
 
 
-def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat) -> Iterator[bytes]:
-    """`first` and `chunks` joined and cut again at the ends of rows; a newline inside quotes ends no row."""
+def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, name: str) -> Iterator[bytes]:
+    """`first` and `chunks` joined and cut again at the ends of rows; a newline inside quotes ends no row.
+
+    Raises:
+        InputDataError: a row is longer than any row of ratings can be, as the zeros of a zip bomb are.
+    """
     rest = first
     for chunk in chunks:
         rest += chunk
@@ -58,6 +63,10 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat) -
         if cut:
             yield rest[:cut]
             rest = rest[cut:]
+        elif len(rest) > MAX_ROW_BYTES:
+            raise InputDataError(
+                f"{name} has a row of more than {MAX_ROW_BYTES >> 20} MiB; this is no file of ratings, or it is damaged"
+            )
     if rest:
         yield rest
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autorec_cli.errors import InputDataError
+from autorec_cli.errors import InputDataError, quoted
 from autorec_cli.ingest.options import BLANKS, NO_COLUMN, ROLES, ReadOptions
 from autorec_cli.ingest.records import Record, TextFormat, records
 
@@ -160,14 +160,15 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             best = score, delimiter
     if best is None:
         raise InputDataError(
-            f"{name}: no delimiter found in {_shortened(sample)!r}; give it with --delimiter, "
+            f"{name}: no delimiter found in {_first_line(sample)}; give it with --delimiter, "
             "and the columns with --columns"
         )
     return best[1]
 
 
-def _shortened(sample: bytes) -> str:
-    return sample[:200].decode("utf-8", "replace").strip().splitlines()[0][:60]
+def _first_line(sample: bytes) -> str:
+    lines = sample.decode("utf-8", "replace").split("\n")
+    return quoted(next((line.strip() for line in lines if line.strip()), ""))
 
 
 def role_of(name: str) -> str | None:
@@ -269,7 +270,7 @@ def _named(header: Sequence[str], taken: set[int | None], name: str, wanted: set
         rank, index = min(matches)
         if sum(other == rank for other, _ in matches) > 1:
             raise InputDataError(
-                f"{name} has two columns {header[index]!r}; say which one to use with --columns {role}="
+                f"{name} has two columns {quoted(header[index])}; say which one to use with --columns {role}="
             )
         found[role] = index
     return found

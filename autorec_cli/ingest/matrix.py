@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import InputDataError, UsageError, quoted
 from autorec_cli.ingest.columns import GrowingColumn
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import RatingsTable, read_ratings
@@ -345,7 +345,7 @@ def _choose(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], duplicates:
 
 
 def _pair_name(clash: _Clash, table: RatingsTable) -> str:
-    return f"user {table.user_ids[clash.user_index]!r} and item {table.item_ids[clash.item_index]!r}"
+    return f"user {quoted(table.user_ids[clash.user_index])} and item {quoted(table.item_ids[clash.item_index])}"
 
 
 def _refuse_repeat(clash: _Clash, table: RatingsTable) -> NoReturn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,12 @@ SAMPLE_ROWS = 2000
 BATCH_ROWS = 1 << 20
 
 
+DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises at a damaged file; a panic is no `Exception`."""
+
+STDERR = 2
+
+
 def detect_parquet(path: Path, options: ReadOptions, name: str) -> Layout:
     """The layout of a Parquet file, by the names of its columns, else by their contents.
 
@@ -25,8 +33,9 @@ def detect_parquet(path: Path, options: ReadOptions, name: str) -> Layout:
         InputDataError: the file is damaged, has no rows, or which column is which cannot be told.
     """
     try:
-        sample = pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+        with _silent_panics():
+            sample = pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
+    except (*DAMAGE, OSError) as error:
         raise InputDataError(f"{name} is a damaged Parquet file: {error}") from error
     if not sample.height:
         raise InputDataError(f"{name} has no rows")
@@ -50,14 +59,38 @@ def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool) -> 
     chosen = pl.scan_parquet(path, glob=False).select(**{role: pl.col(column) for role, column in names.items()})
     first_row = 1
     try:
-        for batch in chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        batches = chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+        while (batch := _next(batches)) is not None:
             if batch.height:
                 numbers = np.arange(first_row, first_row + batch.height)
                 frame, n_skipped = check_rows(_as_text(batch), numbers, layout, f"{name}, row", skip_bad_rows)
                 yield Rows(frame, batch.height, n_skipped)
                 first_row += batch.height
-    except pl.exceptions.PolarsError as error:
+    except DAMAGE as error:
         raise InputDataError(f"{name} is a damaged Parquet file or has unusable columns: {error}") from error
+
+
+def _next(batches: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
+    with _silent_panics():
+        return next(batches, None)
+
+
+@contextmanager
+def _silent_panics() -> Iterator[None]:
+    """Keep stderr from what Rust prints when polars gives up on a damaged file: the exception says it in a sentence."""
+    try:
+        saved = os.dup(STDERR)
+    except OSError:  # stderr is closed
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, STDERR)
+        yield
+    finally:
+        os.dup2(saved, STDERR)
+        os.close(saved)
+        os.close(null)
 
 
 def _as_text(batch: pl.DataFrame) -> pl.DataFrame:

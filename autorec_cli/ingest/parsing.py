@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from autorec_cli.errors import InputDataError
+from autorec_cli.errors import InputDataError, quoted
 from autorec_cli.ingest.blocks import check_utf_8, single_byte_delimiter, well_quoted
 from autorec_cli.ingest.detection import Layout
 from autorec_cli.ingest.numbers import parse_numbers, parse_timestamps
@@ -203,7 +203,7 @@ def _explain(row: dict[str, object], layout: Layout) -> str:
         complaint = _complaint(role, None if value is None else str(value))
         if complaint:
             return f"column {layout.column_name(role)}: {complaint}"
-    return f"the row has more than {layout.n_fields} fields, the next is {row.get(REST)!r}"
+    return f"the row has more than {layout.n_fields} fields, the next is {quoted(row.get(REST))}"
 
 
 def _complaint(role: str, value: str | None) -> str | None:
@@ -216,7 +216,8 @@ def _complaint(role: str, value: str | None) -> str | None:
     if role == "timestamp":
         moment = parse_timestamps(pl.Series([value]))[0]
         fine = moment is not None and np.isfinite(moment)
-        return None if fine else f"{value!r} is neither a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z"
+        known = "a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z"
+        return None if fine else f"{quoted(value)} is neither {known}"
     if number is None:
-        return f"{value!r} is not a number"
-    return None if abs(number) <= FLOAT32_MAX else f"{value!r} is not a finite number"
+        return f"{quoted(value)} is not a number"
+    return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"

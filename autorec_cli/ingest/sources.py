@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 CHUNK_BYTES = 2 << 20  # measured from 1 to 64 MiB: larger ones parse no faster and cost memory
+MAX_WHOLE_BYTES = 1 << 30
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PARQUET_MAGIC = b"PAR1"
@@ -195,5 +196,16 @@ def _guarded(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
 
 
 def read_whole(source: OpenSource) -> bytes:
-    """All bytes of a text source."""
-    return b"".join(source.chunks or ())
+    """All bytes of a text source.
+
+    Raises:
+        InputDataError: they are more than a small table can have.
+    """
+    read: list[bytes] = []
+    n_bytes = 0
+    for chunk in source.chunks or ():
+        n_bytes += len(chunk)
+        if n_bytes > MAX_WHOLE_BYTES:
+            raise InputDataError(f"{source.name} has more than {MAX_WHOLE_BYTES >> 20} MiB; it is no table of titles")
+        read.append(chunk)
+    return b"".join(read)

@@ -189,7 +189,7 @@ def _parse_blocks(
 ) -> Iterator[Rows]:
     assert layout.text_format is not None
     line = first_line
-    for block in cut_blocks(head, chunks, layout.text_format):
+    for block in cut_blocks(head, chunks, layout.text_format, name):
         rows = parse_block(block, line, layout, name, skip_bad_rows)
         line += rows.n_lines
         yield rows
