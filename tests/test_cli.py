@@ -36,6 +36,21 @@ def test_status_0(item_model):
     assert (result.status, result.stderr) == (0, "")
 
 
+def test_status_1_a_bug_shows_where_it_is(item_model):
+    script = (
+        "from autorec_cli import checkpoint, cli\n"
+        "def load(path):\n    raise ZeroDivisionError('oops')\n"
+        "checkpoint.load = load\n"
+        "cli.main()"
+    )
+    arguments = [sys.executable, "-c", script, "recommend", item_model]
+    finished = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert "Traceback" in finished.stderr
+    assert "ZeroDivisionError: oops" in finished.stderr
+    assert "error: this is a bug in autorec; please report it" in finished.stderr.splitlines()[-1]
+
+
 def test_status_2_unknown_option_with_a_suggestion(item_model):
     result = run("recommend", item_model, "--usr", "1")
     assert (result.status, result.stdout) == (2, "")
@@ -206,16 +221,3 @@ def test_without_arguments_there_is_help_and_status_2():
     result = run()
     assert result.status == 2
     assert "recommend" in result.stdout + result.stderr
-
-
-def test_bugs_show_where_they_are(monkeypatch, capsys):
-    from autorec_cli import cli
-
-    def broken(**kwargs):
-        raise ZeroDivisionError("oops")
-
-    monkeypatch.setattr(cli, "app", broken)
-    assert cli.run() == 1
-    stderr = capsys.readouterr().err
-    assert "ZeroDivisionError: oops" in stderr
-    assert "this is a bug in autorec" in stderr

@@ -15,10 +15,8 @@ from autorec_cli.ingest.records import TextFormat
 from tests.fuzz import SEEDS, SETTINGS, TOKENS, mutated, prepare_input
 from tests.program import run
 
-NAUGHTY = ("1", "5", "=cmd()", "[red]", "a,b", "\"", "\n", "\x00", "nan", "1e400", "")
+NAUGHTY = ("1", "5", "=cmd()", "[red]", "a,b", '"', "\n", "\x00", "nan", "1e400", "")
 CELLS = st.text(max_size=6) | st.sampled_from(NAUGHTY)
-    ["1", "5", "=cmd()", "[red]", "a,b", '"', "\n", "\x00", "nan", "1e400", ""]
-)
 in_a_new_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 
 

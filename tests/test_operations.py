@@ -1,0 +1,81 @@
+"""docs/operations.md says only what is so: its blocks run in order, its statuses are the program's, its units parse."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from autorec_cli import errors
+from tests.program import ROOT
+
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").glob("test_*.py")))
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def server(workshop, tmp_path):
+    """A folder with ratings.csv, and an environment in which `autorec` is the program under test."""
+    shutil.copy(workshop / "ratings.csv", tmp_path)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "autorec"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m autorec_cli "$@"\n')
+    program.chmod(0o755)
+    paths = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    return tmp_path, {"PATH": paths, "OMP_NUM_THREADS": "1"}
+
+
+def test_every_block_runs_in_the_order_of_the_page(server):
+    folder, environment = server
+    scripts = blocks("bash")
+    assert len(scripts) >= 7
+    for script in scripts:
+        finished = subprocess.run(
+            ["bash", "-e", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+        assert finished.returncode == 0, f"{script}\n{finished.stdout}{finished.stderr}"
+    names = {path.name for path in folder.iterdir()}
+    assert {"item.model", "metrics.json", "top.csv", "train.json", "run.json", "five.jsonl", "deep.json"} <= names
+    assert not [name for name in names if name.startswith(".")], "no lock, no temporary file"
+    assert "slow.model" not in names
+
+
+def test_the_crontab_has_five_times_and_a_command():
+    (crontab,) = blocks("crontab")
+    *settings, entry = crontab.splitlines()
+    assert all(re.fullmatch(r"[A-Z]+=\S+", line) for line in settings)
+    *times, command = entry.split()
+    assert [bool(re.fullmatch(r"\*|\d+", time)) for time in times] == [True] * 5
+    assert command.endswith("nightly.sh")
+
+
+def test_the_units_are_units():
+    for text, section, key in zip(blocks("ini"), ("Service", "Timer"), ("ExecStart", "OnCalendar"), strict=True):
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.read_string(text)
+        assert unit[section][key]
+    if shutil.which("systemd-analyze"):
+        finished = subprocess.run(["systemd-analyze", "calendar", "*-*-* 02:30"], capture_output=True, check=False)
+        assert finished.returncode == 0
+
+
+def test_every_exit_status_is_explained_and_produced_by_a_test_of_the_program():
+    statuses = {0, errors.EXIT_BUG, errors.EXIT_INTERRUPTED, 141, 143}
+    statuses |= {kind.exit_status for kind in errors.AutoRecError.__subclasses__()}
+    assert statuses == {0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 141, 143}
+    table = PAGE.partition("## Exit statuses")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    explained = {int(number) for row in rows for number in re.findall(r"\d+", row)}
+    assert explained == statuses
+    produced = set(map(int, re.findall(r"def test_status_(\d+)", TESTS)))
+    assert statuses - {130, 143} <= produced
+    assert '("SIGINT", 130' in TESTS
+    assert '("SIGTERM", 143' in TESTS
