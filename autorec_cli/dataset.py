@@ -139,10 +139,13 @@ def load(path: Path) -> Dataset:
     while True:
         before = _identity(path)
         try:
-            return _load(path)
+            dataset = _load(path)
         except ArtifactError:
             if _identity(path) == before:
                 raise
+        else:
+            if _identity(path) == before:  # or its files might be of two datasets
+                return dataset
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,7 @@ from autorec_cli import __version__
 from autorec_cli.errors import AutoRecError
 from autorec_cli.files import replace_file
 from autorec_cli.locks import hold
+from autorec_cli.memory import available_bytes
 
 PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
 LITTLE_MEMORY = 1 << 30
@@ -93,39 +94,14 @@ def _machine(folder: Path) -> list[Check]:
     free, temporary = shutil.disk_usage(folder).free, Path(tempfile.gettempdir())
     return [
         Check("processors", "ok", f"{usable} of {os.cpu_count()} usable"),
-        _amount("memory", free_memory(), LITTLE_MEMORY, "available"),
+        _amount("memory", available_bytes(), LITTLE_MEMORY, "available"),
         _amount("disk", free, LITTLE_DISK, f"free in {folder.resolve()}"),
         _amount("temporary files", shutil.disk_usage(temporary).free, LITTLE_DISK, f"free in {temporary}"),
     ]
 
 
-def _amount(name: str, n_bytes: int | None, little: int, what: str) -> Check:
-    if n_bytes is None:
-        return Check(name, "warning", "this system does not say")
+def _amount(name: str, n_bytes: int, little: int, what: str) -> Check:
     return Check(name, "warning" if n_bytes < little else "ok", f"{n_bytes / 1e9:,.1f} GB {what}")
-
-
-def free_memory() -> int | None:
-    """Bytes that a new program could have, within the limits of its control group; None if the system does not say."""
-    found = [_available(), _left_in_group()]
-    return min((n_bytes for n_bytes in found if n_bytes is not None), default=None)
-
-
-def _available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kibibytes: Mapping[str, str] = {line.partition(":")[0]: line.split()[1] for line in lines}
-    return int(kibibytes["MemAvailable"]) * 1024 if "MemAvailable" in kibibytes else None
-
-
-def _left_in_group(group: Path = Path("/sys/fs/cgroup")) -> int | None:
-    try:
-        limit, used = ((group / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
-    except OSError:
-        return None
-    return None if limit == "max" else max(0, int(limit) - int(used))
 
 
 def _writing(folder: Path) -> list[Check]:

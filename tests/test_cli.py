@@ -91,8 +91,7 @@ def test_status_5_diverged_leaves_the_old_model_as_it_was(workshop, tmp_path):
 def test_status_6_not_enough_memory(workshop, tmp_path):
     result = run("train", workshop / "data", "-o", tmp_path / "m", "--hidden-size", 10**12)
     assert result.status == 6
-    assert "error: not enough memory" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert_one_sentence(result.stderr, "error: training needs about ")
 
 
 @pytest.mark.parametrize(("sent", "status", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])

@@ -83,6 +83,17 @@ def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+def test_what_is_used_does_not_count_the_process_that_started_us():
+    """A child of a process of 300 MB is small all the same."""
+    child = "from autorec_cli.memory import used_bytes; print(used_bytes())"
+    parent = (
+        "import subprocess, sys; big = b'x' * 300_000_000; "
+        f"print(subprocess.run([sys.executable, '-c', {child!r}], capture_output=True, text=True, check=True).stdout)"
+    )
+    finished = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert 1e6 < int(finished.stdout) < 150e6
+
+
 def test_dry_run_tells_and_writes_nothing(workshop, tmp_path):
     result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--dry-run")
     assert (result.status, result.stdout) == (0, "")

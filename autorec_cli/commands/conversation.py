@@ -11,8 +11,6 @@ import inspect
 import json
 import os
 import platform
-import resource
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from autorec_cli.commands.options import UNATTENDED
 from autorec_cli.commands.settings import known_settings, set_defaults, settings_of
 from autorec_cli.console import Voice, detail, say, talk, warn
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
+from autorec_cli.memory import used_bytes
 from autorec_cli.output import open_output
 from autorec_cli.preferences import find_file, read_file
 
@@ -170,7 +169,7 @@ def _sum_up(run: Run, failure: Failure, result: object) -> None:
     """Write the summary of a run that ended this way, with what the command returned."""
     ended = datetime.now(UTC)
     seconds = (ended - run.started).total_seconds()
-    detail(f"{run.command}: {seconds:.1f} s, {_peak_memory() / 1e6:,.0f} MB of memory at most")
+    detail(f"{run.command}: {seconds:.1f} s, {used_bytes() / 1e6:,.0f} MB of memory at most")
     if run.summary is None:
         return
     document = {
@@ -181,7 +180,7 @@ def _sum_up(run: Run, failure: Failure, result: object) -> None:
         "started": run.started.isoformat(timespec="milliseconds"),
         "finished": ended.isoformat(timespec="milliseconds"),
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": used_bytes(),
         "exit_status": failure.exit_status,
         "error": failure.message or None,
         "warnings": run.voice.warnings,
@@ -198,9 +197,3 @@ def _failure(error: BaseException) -> Failure:
     if isinstance(error, Exception):
         return describe(error)
     return Failure(EXIT_INTERRUPTED, "interrupted")
-
-
-def _peak_memory() -> int:
-    """The most memory that this process had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
