@@ -163,6 +163,7 @@ def _run_atheris(file: Path, n_inputs: int) -> int:
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(SEEDS):
             (Path(corpus) / str(number)).write_bytes(b"\x00" + seed)
+        atheris.instrument_all()
         atheris.Setup([sys.argv[0], f"-runs={n_inputs}", "-max_len=20000", corpus], one)
         atheris.Fuzz()
     return 0
