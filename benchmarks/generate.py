@@ -1,23 +1,55 @@
 """Writes ratings of any shape as CSV: popularity-skewed, planted factors, no duplicates, in bounded memory.
 
-    python benchmarks/generate.py ratings.csv --users 69878 --items 10677 --ratings 10000000
+    python -m benchmarks.generate ratings.csv --users 69878 --items 10677 --ratings 10000000
 
 Users' activity is lognormal and items' popularity a shifted Zipf law; a rating is a mean, two biases, eight factors and
-noise of 0.8, rounded to 1 ... 5. Rows are grouped by user.
+noise of 0.8, rounded to 1 ... 5. Rows are grouped by user, items ascending. The same arguments give the same file,
+however many cores work on it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-RATINGS_AT_ONCE = 1 << 22
-DRAWS_AT_ONCE = 1 << 22
+RATINGS_AT_ONCE = 1 << 20
 N_FACTORS = 8
+
+
+@dataclass(frozen=True)
+class Items:
+    """What is planted in the items.
+
+    Attributes:
+        by_popularity: (n_items,) item_index, most popular first.
+        bias: (n_items,) float32.
+        traits: (n_items, N_FACTORS) float32.
+    """
+
+    by_popularity: NDArray[np.int32]
+    bias: NDArray[np.float32]
+    traits: NDArray[np.float32]
+
+    def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.int32]:
+        """(n,) item_index, with replacement: rank r in proportion to log((r + 1 + s) / (r + s)), about 1 / (r + s)."""
+        shift = len(self.by_popularity) / 100
+        rank = shift * ((len(self.by_popularity) + shift) / shift) ** rng.random(n) - shift
+        return self.by_popularity[np.minimum(rank.astype(np.int32), len(self.by_popularity) - 1)]
+
+
+def planted_items(n_items: int, rng: np.random.Generator) -> Items:
+    """Random items."""
+    traits = rng.normal(0, 0.25, (n_items, N_FACTORS)).astype(np.float32)
+    return Items(rng.permutation(n_items).astype(np.int32), rng.normal(0, 0.4, n_items).astype(np.float32), traits)
 
 
 def ratings_per_user(n_users: int, n_items: int, n_ratings: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -32,44 +64,69 @@ def ratings_per_user(n_users: int, n_items: int, n_ratings: int, rng: np.random.
 
 
 def choose_items(
-    counts: NDArray[np.int64], popularity: NDArray[np.float32], rng: np.random.Generator
+    counts: NDArray[np.int64], items: Items, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The user (position in `counts`) and item of distinct pairs; user u has counts[u] of them.
+    """The user (position in `counts`) and item of distinct pairs, ascending; user u has counts[u] of them.
 
-    The counts[u] smallest of exponential draws divided by popularity are a draw without replacement in proportion to
-    popularity (Efraimidis and Spirakis 2006).
+    Each round draws as many as are still missing and drops repetitions: a user gets the first counts[u] distinct
+    items of one long series of draws: a draw without replacement in proportion to popularity.
     """
-    items = []
-    users_at_once = max(1, DRAWS_AT_ONCE // len(popularity))
-    buffer = np.empty((users_at_once, len(popularity)), dtype=np.float32)
-    for start in range(0, len(counts), users_at_once):
-        part = counts[start : start + users_at_once]
-        draws = buffer[: len(part)]
-        rng.standard_exponential(dtype=np.float32, out=draws)
-        draws /= popularity
-        items.extend(np.argpartition(row, count)[:count] for row, count in zip(draws, part, strict=True))
-    return np.repeat(np.arange(len(counts)), counts), np.concatenate(items)
+    n_items = len(items.by_popularity)
+    chosen, missing = np.empty(0, dtype=np.int64), counts
+    while missing.any():
+        owner = np.repeat(np.arange(len(counts)), missing)
+        drawn = owner * n_items + items.draw(len(owner), rng)
+        chosen = np.sort(np.concatenate([chosen, np.sort(drawn)]), kind="stable")  # merges two sorted runs
+        chosen = chosen[np.diff(chosen, prepend=-1) > 0]
+        missing = counts - np.bincount(chosen // n_items, minlength=len(counts))
+    return np.divmod(chosen, n_items)
+
+
+def rate(users: range, counts: NDArray[np.int64], items: Items, rng: np.random.Generator) -> pl.DataFrame:
+    """All ratings of `users`, who give `counts` ratings: columns user, item (from 1) and rating."""
+    owner, item = choose_items(counts, items, rng)
+    tastes = rng.standard_normal((len(users), N_FACTORS), dtype=np.float32)
+    leniency = 3.6 + np.float32(0.4) * rng.standard_normal(len(users), dtype=np.float32)
+    liking = np.float32(0.8) * rng.standard_normal(len(owner), dtype=np.float32)
+    liking += leniency[owner] + items.bias[item]
+    liking += np.einsum("nf,nf->n", tastes[owner], items.traits[item])
+    rating = np.clip(np.rint(liking), 1, 5).astype(np.int8)
+    return pl.DataFrame(
+        {"user": (owner + users.start + 1).astype(np.int32), "item": (item + 1).astype(np.int32), "rating": rating}
+    )
+
+
+def in_order(jobs: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
+    """What each job returns, in their order; as many as there are cores run at once, and few wait."""
+    n_threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(n_threads) as pool:
+        running: deque[Future[bytes]] = deque()
+        for job in jobs:
+            running.append(pool.submit(job))
+            if len(running) > n_threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def write(path: Path, n_users: int, n_items: int, n_ratings: int, seed: int) -> int:
     """Write about `n_ratings` ratings to `path` and return how many there are."""
     rng = np.random.default_rng(seed)
     counts = ratings_per_user(n_users, n_items, n_ratings, rng)
-    popularity = (1 / (rng.permutation(n_items) + n_items / 100)).astype(np.float32)
-    item_bias, traits = rng.normal(0, 0.4, n_items), rng.normal(0, 0.25, (n_items, N_FACTORS)).astype(np.float32)
-    chunk_of = np.cumsum(counts) // RATINGS_AT_ONCE
+    items = planted_items(n_items, rng)
+    ends = np.cumsum(counts)
+    cuts = np.searchsorted(ends, np.arange(RATINGS_AT_ONCE, ends[-1] + RATINGS_AT_ONCE, RATINGS_AT_ONCE))
+    bounds = np.unique([0, *np.minimum(cuts + 1, n_users)]).tolist()
+
+    def job(start: int, stop: int, rng: np.random.Generator) -> Callable[[], bytes]:
+        users = range(start, stop)
+        return lambda: rate(users, counts[start:stop], items, rng).write_csv(include_header=start == 0).encode()
+
+    parts = zip(bounds[:-1], bounds[1:], rng.spawn(len(bounds) - 1), strict=True)
     with path.open("wb") as stream:
-        for chunk in np.unique(chunk_of):
-            users = np.flatnonzero(chunk_of == chunk)
-            owner, item = choose_items(counts[users], popularity, rng)
-            tastes = rng.normal(0, 1, (len(users), N_FACTORS)).astype(np.float32)
-            liking = 3.6 + rng.normal(0, 0.4, len(users))[owner] + item_bias[item]
-            for factor in range(N_FACTORS):
-                liking += tastes[owner, factor] * traits[item, factor]
-            rating = np.clip(np.rint(liking + rng.normal(0, 0.8, len(owner))), 1, 5).astype(np.int8)
-            frame = pl.DataFrame({"user": users[owner] + 1, "item": item + 1, "rating": rating})
-            frame.write_csv(stream, include_header=bool(chunk == chunk_of[0]))
-    return int(counts.sum())
+        for text in in_order(job(*part) for part in parts):
+            stream.write(text)
+    return int(ends[-1])
 
 
 def main() -> None:
