@@ -39,10 +39,13 @@ class SeenItems:
     indptr: Array
     indices: Array
 
-    def of(self, user_index: int) -> Array:
-        """The item_index of everything that the user has rated."""
-        seen: Array = self.indices[self.indptr[user_index] : self.indptr[user_index + 1]]
-        return seen
+    def of(self, user_index: Array) -> tuple[Array, Array]:
+        """Everything that the users at `user_index` (B,) have rated: position in `user_index`, and item_index."""
+        starts = self.indptr[user_index]
+        counts = self.indptr[user_index + 1] - starts
+        rows = np.repeat(np.arange(len(counts)), counts)
+        before = np.cumsum(counts) - counts
+        return rows, self.indices[np.arange(len(rows)) + (starts - before)[rows]]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from autorec_cli.checkpoint import Model
 from autorec_cli.dataset import Dataset, add_parts, row_indices
 from autorec_cli.lists import ranked_lists
 from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS, coverage, mean_popularity
-from autorec_cli.scoring import cold_pairs, known_users, predict_pairs, score_all_items
+from autorec_cli.scoring import cold_pairs, item_scorer, known_users, predict_pairs
 
 Row = dict[str, Any]
 Predictor = Callable[[Array, Array], Array]
@@ -86,7 +86,8 @@ def ranking_rows(
         return np.tile(item_counts.astype(np.float32), (len(user_index), 1))
 
     def by_model(model: Model) -> BlockScorer:
-        return lambda user_index: score_all_items(model, known_users(model, user_index))
+        predict = item_scorer(model)
+        return lambda user_index: predict(known_users(model, user_index))
 
     scorers = {name: by_model(model) for name, model in models} | {"popularity": by_popularity}
     return [

@@ -16,7 +16,7 @@ from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest.matrix import read_user_items
 from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
-from autorec_cli.scoring import Users, clip, fold_in, known_users, nameless_users, score_all_items
+from autorec_cli.scoring import Users, clip, fold_in, item_scorer, known_users, nameless_users
 
 ON_UNKNOWN = ("error", "skip", "popular")
 
@@ -127,8 +127,9 @@ def _known_audience(model: Model, user_ids: Sequence[str], user_index: Array) ->
         return nameless_users(known_users(model, np.maximum(user_index[part], 0)), unknown[part])
 
     def seen(part: slice) -> tuple[Array, Array]:
-        rated = [model.seen.of(index) if index >= 0 else model.seen.indices[:0] for index in user_index[part]]
-        return _cells(rated)
+        known = np.flatnonzero(~unknown[part])
+        rows, items = model.seen.of(user_index[part][known])
+        return known[rows], items
 
     return Audience(user_ids, users, seen, unknown)
 
@@ -199,9 +200,10 @@ def list_frames(model: Model, request: Request, audience: Audience, tell: Tell) 
         InputDataError: a file of ids cannot be used, or no item may be listed.
     """
     popularity = model.item_counts.astype(np.float32)
+    predict = item_scorer(model)
 
     def score(part: slice) -> Array:
-        scores = score_all_items(model, audience.users(part))
+        scores = predict(audience.users(part))
         scores[audience.unknown[part]] = popularity
         return scores
 

@@ -1,4 +1,4 @@
-"""Predictions, fold-in and top-k lists from a model file, with numpy alone.
+"""Predictions and fold-in from a model file, with numpy alone.
 
 Every prediction is an inner product of a user vector and an item vector plus what each side adds:
 
@@ -69,22 +69,48 @@ def nameless_users(users: Users, unknown: Array) -> Users:
     return replace(users, baseline_bias=np.where(unknown, 0.0, users.baseline_bias), cold=users.cold | unknown)
 
 
-def score_all_items(model: Model, users: Users) -> Array:
-    """The prediction of every item for each of `users`, before clipping: (B, n_items) float32, rating units."""
-    item_variant = model.settings.variant == "item"
-    scores: Array = users.vectors @ (model.codes if item_variant else model.decoder_weight).T
-    scores += users.shift[:, None]
-    if not item_variant:
-        scores += model.decoder_bias
-    scores = _output(model, scores)
-    scores *= np.float32(model.unit)
-    scores += (model.centering.mean + users.centering_bias[:, None]).astype(np.float32)
-    scores += model.centering.item_bias.astype(np.float32)
-    cold_items = model.item_counts == 0
-    if users.cold.any() or cold_items.any():
-        baseline = model.baseline.mean + users.baseline_bias[:, None] + model.baseline.item_bias
-        scores = np.where(users.cold[:, None] | cold_items, baseline, scores).astype(np.float32)
-    return scores
+ItemScorer = Callable[[Users], Array]
+"""B users -> the prediction of every item for each of them, before clipping: (B, n_items) float32, rating units."""
+
+
+def item_scorer(model: Model) -> ItemScorer:
+    """What scores all items of `model` for any users.
+
+    The shifts and biases are two more units of the vectors, so that a block of users costs one matrix product. The item
+    vectors are copied for it once.
+    """
+    k = model.codes.shape[1]
+    linear = model.settings.output_activation == "identity"
+    scale = np.float32(model.unit if linear else 1.0)
+    centering_bias = model.centering.item_bias.astype(np.float32)
+    items = np.empty((k + 2, model.n_items), dtype=np.float32)
+    if model.settings.variant == "item":
+        items[:k], items[k + 1] = model.codes.T, 0
+    else:
+        items[:k], items[k + 1] = model.decoder_weight.T, scale * model.decoder_bias
+    items[k] = 1
+    if linear:
+        items[k + 1] += centering_bias
+    cold_items = np.flatnonzero(model.item_counts == 0)
+
+    def score(users: Users) -> Array:
+        offset = (model.centering.mean + users.centering_bias).astype(np.float32)
+        sides = np.empty((len(offset), k + 2), dtype=np.float32)
+        sides[:, :k], sides[:, k], sides[:, k + 1] = scale * users.vectors, scale * users.shift, 1
+        if linear:
+            sides[:, k] += offset
+        scores: Array = sides @ items
+        if not linear:
+            scores = _output(model, scores)
+            scores *= np.float32(model.unit)
+            scores += offset[:, None]
+            scores += centering_bias
+        by_baseline = model.baseline.mean + users.baseline_bias[:, None]
+        scores[users.cold] = by_baseline[users.cold] + model.baseline.item_bias
+        scores[:, cold_items] = by_baseline + model.baseline.item_bias[cold_items]
+        return scores
+
+    return score
 
 
 def predict_pairs(model: Model, user_index: Array, item_index: Array) -> Array:
@@ -181,38 +207,14 @@ def solve_decoder_row(
     return row, (target_sum - float(code_sum @ row)) / (n + bias_damping)
 
 
-def top_k(scores: Array, k: int) -> Array:
-    """The columns of the `k` highest scores in each row, best first; equal scores in column order.
-
-    Args:
-        scores: (B, n); -inf marks what may not be listed.
-        k: Length of a list, at least 1.
-
-    Returns:
-        (B, min(k, n)) int64; where a row has fewer finite scores, its tail points at -inf.
-    """
-    n = scores.shape[1]
-    k = min(k, n)
-    if k == n:
-        return np.argsort(-scores, axis=1, kind="stable")
-    best = np.argpartition(scores, n - k, axis=1)[:, n - k :]
-    values = np.take_along_axis(scores, best, axis=1)
-    lowest = values.min(axis=1, keepdims=True)
-    order = np.lexsort((best, -values), axis=1)
-    ranked: Array = np.take_along_axis(best, order, axis=1)
-    # Of several columns that tie for the last place argpartition keeps any; the first ones are wanted.
-    for row in np.flatnonzero((scores >= lowest).sum(axis=1) > k):
-        tied = np.flatnonzero(scores[row] >= lowest[row])
-        ranked[row] = tied[np.argsort(-scores[row, tied], kind="stable")[:k]]
-    return ranked
-
-
 def _output(model: Model, z: Array) -> Array:
-    if model.settings.output_activation == "identity":
-        return z
-    low, high = model.output_range
-    values: Array = low + (high - low) * expit(z)
-    return values
+    """f(z); overwrites z."""
+    if model.settings.output_activation == "sigmoid":
+        low, high = model.output_range
+        expit(z, out=z)
+        z *= high - low
+        z += low
+    return z
 
 
 def _user_bias(mean: float, item_bias: Array, items: Array, ratings: Array) -> float:

@@ -6,9 +6,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from autorec_cli import checkpoint
-from autorec_cli.checkpoint import load, save
+from autorec_cli.checkpoint import SeenItems, load, save
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.scoring import known_users, score_all_items
+from autorec_cli.scoring import item_scorer, known_users
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -23,12 +23,21 @@ def test_a_model_survives_the_file(model, tmp_path):
     loaded = load(tmp_path / "m")
     users = np.arange(10)
     np.testing.assert_array_equal(
-        score_all_items(loaded, known_users(loaded, users)), score_all_items(model, known_users(model, users))
+        item_scorer(loaded)(known_users(loaded, users)), item_scorer(model)(known_users(model, users))
     )
     assert loaded.settings == model.settings
     assert loaded.provenance == model.provenance
     assert list(loaded.titles) == list(model.titles)
-    np.testing.assert_array_equal(loaded.seen.of(3), model.seen.of(3))
+    np.testing.assert_array_equal(loaded.seen.of(np.array([3, 0, 3])), model.seen.of(np.array([3, 0, 3])))
+
+
+def test_what_several_users_have_seen_comes_with_their_positions():
+    seen = SeenItems(np.array([0, 2, 2, 5]), np.array([4, 7, 1, 4, 9], dtype=np.int32))
+    rows, items = seen.of(np.array([2, 1, 0, 2]))
+    assert list(zip(rows.tolist(), items.tolist(), strict=True)) == [
+        (0, 1), (0, 4), (0, 9), (2, 4), (2, 7), (3, 1), (3, 4), (3, 9)
+    ]  # fmt: skip
+    assert [len(part) for part in seen.of(np.array([], dtype=int))] == [0, 0]
 
 
 def test_ids_survive_as_they_are(model, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from autorec_cli.dataset import PARTS, add_parts, load, row_indices, save
 from autorec_cli.errors import ArtifactError
 from autorec_cli.lists import ranked_lists
-from autorec_cli.scoring import known_users, score_all_items
+from autorec_cli.scoring import item_scorer, known_users
 from tests.planted import dataset_of, matrix_of, planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -51,12 +51,12 @@ def test_ratings_of_zero_are_fitted_and_count_as_seen(variant):
     assert model.user_counts.sum() == model.item_counts.sum() == n_fitted
     assert len(model.seen.indices) == n_fitted + dataset.test.nnz
     rated = [set().union(*(dataset.part(name)[[user]].indices for name in PARTS)) for user in range(80)]
-    assert [set(model.seen.of(user)) for user in range(80)] == rated
+    assert [set(model.seen.of(np.array([user]))[1]) for user in range(80)] == rated
 
     def seen_of(users):
         return np.repeat(np.arange(80), np.diff(model.seen.indptr)), model.seen.indices
 
-    scores = score_all_items(model, known_users(model, np.arange(80)))
+    scores = item_scorer(model)(known_users(model, np.arange(80)))
     (block,) = ranked_lists(80, lambda users: scores, seen_of, model.item_counts > 0, 50)
     for user in range(80):
         listed = set(block.ranked[user][block.ranked[user] >= 0])

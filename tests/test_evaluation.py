@@ -12,7 +12,7 @@ from autorec_cli.evaluation import (
     ranking_rows,
     rating_rows,
 )
-from autorec_cli.scoring import known_users, predict_pairs, score_all_items
+from autorec_cli.scoring import item_scorer, known_users, predict_pairs
 from tests.planted import dataset_of, planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -131,7 +131,7 @@ def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
     counts = sum(np.bincount(dataset.part(name).indices, minlength=50) for name in known)
     assert counts.min() > 0
     popularity = np.tile(counts, (80, 1))
-    scores = score_all_items(model, known_users(model, np.arange(80)))
+    scores = item_scorer(model)(known_users(model, np.arange(80)))
     for name, expected in (("popularity", popularity), ("m", scores)):
         ndcg, n_users = naive_ndcg(expected, dataset, known, part, 5, 4.0)
         assert rows[name]["ndcg@5"] == pytest.approx(ndcg)

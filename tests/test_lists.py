@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from autorec_cli import lists
-from autorec_cli.lists import NO_ITEM, ranked_lists
+from autorec_cli.lists import NO_ITEM, ranked_lists, top_k
 
 SCORES = np.array([[1.0, 3.0, 2.0, 0.0], [5.0, 4.0, 5.0, 1.0], [0.0, 0.0, 0.0, 9.0]], dtype=np.float32)
 EVERYTHING = np.ones(4, dtype=bool)
@@ -68,3 +69,43 @@ def test_the_first_block_is_ranked_before_the_second_is_scored():
         patch.setattr(lists, "SCORES_AT_ONCE", 4)
         next(ranked_lists(3, watched, None, EVERYTHING, 2))
     assert asked == [0]
+
+
+def check_top_k(scores, k):
+    """The head of a stable sort, without what is -inf."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    expected = np.take_along_axis(scores, order, axis=1)
+    ranked, best = top_k(scores, k)
+    np.testing.assert_array_equal(ranked, np.where(np.isneginf(expected), NO_ITEM, order))
+    np.testing.assert_array_equal(best, expected)
+    assert best.dtype == scores.dtype
+
+
+@given(
+    scores=arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 5), st.integers(1, 30)),
+        elements=st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 2.5, 3.0]),
+    ),
+    k=st.integers(1, 35),
+    min_groups=st.sampled_from([1, 2, 3, 7, 512]),
+)
+def test_top_k_is_the_head_of_a_stable_sort(scores, k, min_groups):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "MIN_GROUPS", min_groups)
+        check_top_k(scores, k)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 700, 2900, 3000])
+@pytest.mark.parametrize("distinct", [2, 40, 1_000_000])
+def test_top_k_of_long_rows(k, distinct):
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, distinct, (7, 3000)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    scores[0, 5:] = -np.inf
+    check_top_k(scores, k)
+
+
+def test_top_k_reads_part_of_a_wider_matrix():
+    scores = np.arange(12, dtype=np.float32).reshape(3, 4)[:, 1:]
+    assert top_k(scores, 2)[0].tolist() == [[2, 1]] * 3

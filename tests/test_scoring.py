@@ -3,9 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from autorec_cli.baselines import USER_DAMPING
 from autorec_cli.evaluation import predict_pairs
@@ -13,11 +10,10 @@ from autorec_cli.model import ACTIVATIONS
 from autorec_cli.scoring import (
     clip,
     fold_in,
+    item_scorer,
     known_users,
     nameless_users,
-    score_all_items,
     solve_decoder_row,
-    top_k,
 )
 from autorec_cli.training import make_task
 from tests.planted import planted_dataset
@@ -61,12 +57,12 @@ def plain_definition(model, settings):
 def test_scores_are_columns_of_the_plain_definition(model, settings):
     users = np.array([3, 0, 41])
     expected = plain_definition(model, settings)[users]
-    np.testing.assert_allclose(score_all_items(model, known_users(model, users)), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(item_scorer(model)(known_users(model, users)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_predictions_of_pairs_are_clipped_scores(model):
     users, items = np.array([5, 5, 70]), np.array([0, 49, 20])
-    scores = score_all_items(model, known_users(model, np.arange(80)))
+    scores = item_scorer(model)(known_users(model, np.arange(80)))
     np.testing.assert_allclose(predict_pairs(model, users, items), clip(model, scores[users, items]), rtol=1e-5)
 
 
@@ -76,7 +72,7 @@ def test_a_user_variant_user_folds_in_to_the_trained_code(output_activation):
     cells = slice(DATASET.train.indptr[7], DATASET.train.indptr[8])
     folded = fold_in(model, [(DATASET.train.indices[cells], DATASET.train.data[cells])])
     trained = known_users(model, np.array([7]))
-    np.testing.assert_allclose(score_all_items(model, folded), score_all_items(model, trained), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(item_scorer(model)(folded), item_scorer(model)(trained), rtol=1e-4, atol=1e-4)
 
 
 def test_fold_in_predicts_a_left_out_user_better_than_the_baseline(settings):
@@ -92,8 +88,8 @@ def test_fold_in_predicts_a_left_out_user_better_than_the_baseline(settings):
     )
     model = model_of(shorter, dataclasses.replace(settings, hidden_sizes=(16,), epochs=60))
     folded = fold_in(model, history)
-    scores = clip(model, score_all_items(model, folded))
-    cold = score_all_items(model, dataclasses.replace(folded, cold=np.ones(40, dtype=bool)))
+    scores = clip(model, item_scorer(model)(folded))
+    cold = item_scorer(model)(dataclasses.replace(folded, cold=np.ones(40, dtype=bool)))
     error, baseline_error = [], []
     for row, (items, ratings) in enumerate(hidden):
         error.extend(scores[row, items] - ratings)
@@ -106,12 +102,12 @@ def test_cold_users_and_items_get_the_baseline(model):
         model, user_counts=np.where(np.arange(80) == 2, 0, model.user_counts), item_counts=model.item_counts.copy()
     )
     cold.item_counts[4] = 0
-    scores = score_all_items(cold, known_users(cold, np.array([2, 3])))
+    scores = item_scorer(cold)(known_users(cold, np.array([2, 3])))
     np.testing.assert_allclose(scores[0], cold.baseline.predict(np.array(2), np.arange(50)), rtol=1e-5)
     assert scores[1, 4] == pytest.approx(cold.baseline.predict(np.array(3), np.array(4)), rel=1e-5)
     unknown = nameless_users(known_users(model, np.array([3])), np.array([True]))
     np.testing.assert_allclose(
-        score_all_items(model, unknown)[0], model.baseline.mean + model.baseline.item_bias, rtol=1e-5
+        item_scorer(model)(unknown)[0], model.baseline.mean + model.baseline.item_bias, rtol=1e-5
     )
 
 
@@ -168,20 +164,7 @@ def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activat
 def test_a_user_of_one_rating_is_predicted_much_like_the_mean_user():
     """The plain ridge would predict that one rating for every item, and list them in the order of the file."""
     model = model_of(DATASET, small_settings("item", refit=False, regularization=20.0))
-    mean_user = score_all_items(model, known_users(model, np.arange(80))).mean(0)
-    (scores,) = score_all_items(model, fold_in(model, [(np.array([7]), np.array([5.0]))]))
+    mean_user = item_scorer(model)(known_users(model, np.arange(80))).mean(0)
+    (scores,) = item_scorer(model)(fold_in(model, [(np.array([7]), np.array([5.0]))]))
     assert np.corrcoef(scores, mean_user)[0, 1] > 0.9
     assert mean_user.mean() < scores.mean() < 4.2
-
-
-@given(
-    scores=arrays.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 5), st.integers(1, 30)),
-        elements=st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 2.5, 3.0]),
-    ),
-    k=st.integers(1, 35),
-)
-def test_top_k_is_the_head_of_a_stable_sort(scores, k):
-    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(top_k(scores, k), expected)
