@@ -1,0 +1,61 @@
+"""Wall seconds and peak memory of a whole command, start-up included, as the operating system accounts for them.
+
+    python -m benchmarks.measure COMMAND [ARG ...]
+
+prints both as JSON on stdout; what the command writes on its stdout is thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+AUTOREC = (sys.executable, "-m", "autorec_cli")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a command took.
+
+    Attributes:
+        seconds: From its start to its end.
+        peak_mib: The most memory that it had at once, in MiB.
+    """
+
+    seconds: float
+    peak_mib: float
+
+
+def measure(command: Sequence[str | Path]) -> Measured:
+    """Run `command` and measure it; what it says on stderr is shown if it fails.
+
+    A peak is never below the memory of the process that started it (Linux counts the moment before `exec`), so a
+    small one of its own starts each command.
+
+    Raises:
+        RuntimeError: its exit status is not 0.
+    """
+    starter = [sys.executable, "-S", str(Path(__file__)), *map(str, command)]
+    result = subprocess.run(starter, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit status {result.returncode}\n{result.stderr}")
+    return Measured(**json.loads(result.stdout))
+
+
+def main() -> int:
+    """The command line."""
+    start = time.perf_counter()
+    process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak_mib": usage.ru_maxrss / 1024}))
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

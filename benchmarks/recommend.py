@@ -1,0 +1,174 @@
+"""Top-10 lists of all users: ours against the `implicit` library on the same factors, and the whole command.
+
+    python -m benchmarks.recommend DATASET [--hidden-size 128 --hidden-size 500] [--users 20000] [--runs 5]
+
+DATASET is a directory made by `autorec prepare`; its ratings are what a user has seen. The factors are random, which
+changes no time: a product and a selection take the same steps whatever the numbers are. Lists as arrays are made in one
+process, ours and implicit's in turn; implicit in both ways of using the cores, its own threads or those of the matrix
+product, and its better median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli import checkpoint, dataset
+from autorec_cli.baselines import Array, DampedMeans
+from autorec_cli.checkpoint import Model, SeenItems
+from autorec_cli.config import settings_for
+from autorec_cli.dataset import Dataset
+from autorec_cli.lists import ranked_lists
+from autorec_cli.recommendation import Request, audience_of
+from autorec_cli.scoring import item_scorer
+from benchmarks.measure import AUTOREC, measure
+
+K = 10
+
+
+def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.Generator) -> Model:
+    """A model of the shape of `data` with random parameters."""
+    seen = dataset.add_parts(dataset.add_parts(data.train, data.valid), data.test)
+    sizes = (data.n_items, data.n_users) if variant == "item" else (data.n_users, data.n_items)
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(hidden_size))
+
+    means = DampedMeans(3.5, rng.normal(0, 0.3, data.n_users), rng.normal(0, 0.3, data.n_items))
+    return Model(
+        settings=settings_for(variant, seen.shape, data.train.nnz, {"hidden_sizes": (hidden_size,)}),
+        encoder_weights=(normal(sizes[1], hidden_size),),
+        encoder_biases=(normal(hidden_size),),
+        codes=1 / (1 + np.exp(-normal(sizes[0], hidden_size))),
+        decoder_weight=normal(sizes[1], hidden_size),
+        decoder_bias=normal(sizes[1]),
+        output_range=(-2.0, 2.0),
+        unit=1.0,
+        centering=means,
+        baseline=means,
+        rating_scale=data.rating_scale,
+        user_ids=data.users["id"].to_list(),
+        item_ids=data.items["id"].to_list(),
+        titles=None,
+        user_counts=np.diff(data.train.indptr),
+        item_counts=np.bincount(data.train.indices, minlength=data.n_items),
+        seen=SeenItems(seen.indptr, seen.indices),
+        provenance={},
+    )
+
+
+def our_lists(model: Model, n_users: int) -> Callable[[], Array]:
+    """What makes the lists of the first `n_users` users as one array of item_index."""
+    audience = audience_of(model, Request(k=K), print).first(n_users)
+    listable = model.item_counts > 0
+
+    def run() -> Array:
+        predict = item_scorer(model)
+        blocks = ranked_lists(n_users, lambda part: predict(audience.users(part)), audience.seen, listable, K)
+        return np.concatenate([block.ranked for block in blocks])
+
+    return run
+
+
+def implicit_lists(model: Model, n_users: int, own_threads: bool) -> Callable[[], Array]:
+    """The same by `implicit`: biases are factors of their own, and unlisted items are filtered."""
+    from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
+    from threadpoolctl import threadpool_limits
+
+    class Factors(MatrixFactorizationBase):  # type: ignore[misc]
+        fit = save = None
+
+    item_variant = model.settings.variant == "item"
+    items, users = (model.codes, model.decoder_weight)[:: 1 if item_variant else -1]
+    inner = model.decoder_bias[:, None] * np.float32(model.unit)
+    by_item = model.centering.item_bias.astype(np.float32)[:, None] + (0 if item_variant else inner)
+    by_user = (model.centering.mean + model.centering.user_bias).astype(np.float32)[:, None]
+    by_user = by_user + (inner if item_variant else 0)
+    recommender = Factors(num_threads=0 if own_threads else 1)
+    recommender.item_factors = np.hstack([items, by_item, np.ones_like(by_item)])
+    recommender.user_factors = np.hstack([users * np.float32(model.unit), np.ones_like(by_user), by_user])
+    ratings = np.ones(len(model.seen.indices), dtype=np.float32)
+    seen = sparse.csr_matrix((ratings, model.seen.indices, model.seen.indptr), shape=(model.n_users, model.n_items))
+    seen = seen[:n_users]
+    unlisted = np.flatnonzero(model.item_counts == 0)
+
+    def run() -> Array:
+        with threadpool_limits(1 if own_threads else None, "blas"):
+            return recommender.recommend(np.arange(n_users), seen, N=K, filter_items=unlisted)[0]
+
+    return run
+
+
+def alternate(runs: Mapping[str, Callable[[], Array]], n_runs: int) -> tuple[dict[str, float], dict[str, Array]]:
+    """Median seconds and the last result of each of `runs`, taken in turn after one warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    results = {}
+    for _ in range(n_runs + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            results[name] = run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}, results
+
+
+def compare(model: Model, n_users: int, n_runs: int) -> None:
+    """Print users per second of each side, and how alike their lists are."""
+    runs = {
+        "autorec": our_lists(model, n_users),
+        "implicit, own threads": implicit_lists(model, n_users, own_threads=True),
+        "implicit, threads of the product": implicit_lists(model, n_users, own_threads=False),
+    }
+    medians, lists = alternate(runs, n_runs)
+    warm = (model.user_counts > 0)[:n_users]  # users without a rating are predicted by means, which implicit has not
+    best = min(list(runs)[1:], key=medians.__getitem__)
+    for name, seconds in medians.items():
+        same = (lists[name] == lists["autorec"])[warm].mean()
+        print(f"  {name:34}{n_users / seconds:8,.0f} users/s   {same:8.3%} of the places as ours")
+    print(f"  ratio to the better one of implicit: {medians[best] / medians['autorec']:.2f}")
+
+
+def run_commands(model: Model, path: Path, folder: Path, n_runs: int) -> None:
+    """Print seconds and peak memory of whole commands that write CSV, for growing numbers of users."""
+    print("  whole command: users, seconds, peak MiB, size of the CSV in MB")
+    for n_users in sorted({min(n, model.n_users) for n in (1, 10_000, 50_000, model.n_users)}):
+        ids, output = folder / "users", folder / "top.csv"
+        ids.write_text("".join(f"{identifier}\n" for identifier in model.user_ids[:n_users]))
+        command = [*AUTOREC, "recommend", path, "--users", ids, "-k", str(K), "-o", output]
+        measured = [measure(command) for _ in range(n_runs)]
+        seconds = statistics.median(one.seconds for one in measured)
+        peak = max(one.peak_mib for one in measured)
+        print(f"  {n_users:10,} {seconds:8.2f} s {peak:8,.0f} MiB {output.stat().st_size / 1e6:8.1f} MB")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--variant", default="item")
+    parser.add_argument("--hidden-size", type=int, action="append")
+    parser.add_argument("--users", type=int, default=20_000, help="how many the comparison makes lists for")
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", message=".*BLAS", category=RuntimeWarning)  # implicit's advice, which is followed
+    data = dataset.load(arguments.dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        for hidden_size in arguments.hidden_size or [128, 500]:
+            model = random_model(data, arguments.variant, hidden_size, np.random.default_rng(0))
+            path = Path(folder) / "random.model"
+            checkpoint.save(model, path)
+            shape = f"{data.n_users:,} users x {data.n_items:,} items, {len(model.seen.indices):,} ratings seen"
+            print(f"{shape}, hidden size {hidden_size}, model file {path.stat().st_size / 2**20:,.0f} MiB")
+            compare(model, min(arguments.users, data.n_users), arguments.runs)
+            run_commands(model, path, Path(folder), arguments.runs)
+
+
+if __name__ == "__main__":
+    main()
