@@ -1,3 +1,7 @@
+import sys
+import time
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,17 +62,76 @@ def test_blocks_do_not_show(per_block):
     assert np.concatenate([block.scores for block in blocks]).tolist() == [[3, 2], [5, 5], [9, 0]]
 
 
-def test_the_first_block_is_ranked_before_the_second_is_scored():
+@pytest.fixture(params=[True, False], ids=["workers", "one by one"])
+def per_user(request, monkeypatch):
+    """Blocks of one user, with and without threadpoolctl."""
+    monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
+    monkeypatch.setattr(lists, "WORKERS", 2)
+    monkeypatch.setattr(lists, "_one_thread_a_product", nullcontext if request.param else lambda: None)
+    return request.param
+
+
+def test_few_blocks_are_scored_before_the_first_is_taken(per_user):
     asked = []
 
     def watched(users):
         asked.append(users.start)
-        return score(users)
+        return np.zeros((1, 4), dtype=np.float32)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lists, "SCORES_AT_ONCE", 4)
-        next(ranked_lists(3, watched, None, EVERYTHING, 2))
-    assert asked == [0]
+    blocks = ranked_lists(100, watched, None, EVERYTHING, 2)
+    next(blocks)
+    blocks.close()
+    assert sorted(asked) == [0, 1, 2][: len(asked)]
+    assert len(asked) <= (3 if per_user else 1)
+
+
+def test_blocks_leave_in_the_order_of_users_whatever_finishes_first(per_user):
+    def slow_first(users):
+        time.sleep(0.05 if users.start == 0 else 0)
+        return SCORES[users].copy()
+
+    blocks = list(ranked_lists(3, slow_first, None, EVERYTHING, 2))
+    assert [block.users.start for block in blocks] == [0, 1, 2]
+    assert np.concatenate([block.ranked for block in blocks]).tolist() == ranked()
+
+
+def test_an_error_in_a_block_reaches_whoever_takes_it(per_user):
+    def broken(users):
+        if users.start == 2:
+            raise ValueError("no scores")
+        return np.zeros((1, 4), dtype=np.float32)
+
+    blocks = ranked_lists(100, broken, None, EVERYTHING, 2)
+    assert [next(blocks).users.start, next(blocks).users.start] == [0, 1]
+    with pytest.raises(ValueError, match="no scores"):
+        next(blocks)
+
+
+def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+    during = []
+
+    def watched(users):
+        during.append(set(threads()))
+        return np.zeros((1, 4), dtype=np.float32)
+
+    monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
+    monkeypatch.setattr(lists, "WORKERS", 2)
+    before = threads()
+    assert len(list(ranked_lists(3, watched, None, EVERYTHING, 2))) == 3
+    assert during == [{1}] * 3
+    assert threads() == before
+
+
+def test_without_threadpoolctl_blocks_come_one_by_one(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
+    assert lists._one_thread_a_product() is None
+    assert ranked() == [[1, 2], [0, 2], [3, 0]]
 
 
 def check_top_k(scores, k):
