@@ -1,11 +1,14 @@
-# Two commands for a stranger: `make demo` and `make test`. Both make .venv and install what they need first.
+# Commands for a stranger: `make demo`, `make test` and `make bench`. All make .venv and install what they need first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AUTOREC := $(BIN)/autorec
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
+DATA := bench/data
 
+.PHONY: demo test check bench clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -19,6 +22,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable '.[fast,dev]'
 	touch $@
 
+# Installed for benchmarks: what they compare with and draw with.
+$(VENV)/installed-bench: $(VENV)/installed
+	$(PIP) --editable '.[fast,bench]'
+	touch $@
+
 demo: $(VENV)/installed
 	mkdir -p demo
 	$(AUTOREC) prepare sample_data/ratings.csv.gz --titles sample_data/titles.csv -o demo/data --force
@@ -29,6 +37,19 @@ demo: $(VENV)/installed
 
 test: check
 	$(BIN)/pytest -n auto
+
+# Each prints its table; docs/benchmarks.md says what they mean, and how to run one alone or at full size.
+bench: $(VENV)/installed-bench $(DATA)
+	$(BIN)/python -m benchmarks.epoch $(DATA) --variant item
+	$(BIN)/python -m benchmarks.epoch $(DATA) --variant user
+	$(BIN)/python -m benchmarks.memory $(DATA)
+	$(BIN)/python -m benchmarks.recommend $(DATA)
+	$(BIN)/python -m benchmarks.scale bench/scale --ratings 1000000 --ratings 3000000 --ratings 10000000
+
+bench/data: | $(VENV)/installed-bench
+	mkdir -p bench
+	$(BIN)/python -m benchmarks.generate bench/ratings.csv --users 6040 --items 3706 --ratings 1000000
+	$(AUTOREC) prepare bench/ratings.csv -o $@ --force
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -41,4 +62,4 @@ fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m tests.fuzz --inputs 100000
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
