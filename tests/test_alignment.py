@@ -5,7 +5,7 @@ import pytest
 
 from autorec_cli import checkpoint
 from autorec_cli.alignment import align, positions
-from autorec_cli.scoring import cold_pairs, known_users, predict_pairs, score_all_items
+from autorec_cli.scoring import cold_pairs, item_scorer, known_users, predict_pairs
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -21,7 +21,7 @@ def model(request):
 def test_the_same_ids_are_the_same_model(model):
     same = align(model, model.user_ids, model.item_ids)
     np.testing.assert_array_equal(
-        score_all_items(same, known_users(same, SIDE)), score_all_items(model, known_users(model, SIDE))
+        item_scorer(same)(known_users(same, SIDE)), item_scorer(model)(known_users(model, SIDE))
     )
     np.testing.assert_array_equal(same.seen.indices, model.seen.indices)
     np.testing.assert_array_equal(same.seen.indptr, model.seen.indptr)
@@ -43,10 +43,10 @@ def test_predictions_follow_ids_and_newcomers_are_cold(model, tmp_path):
     by_items = np.clip(model.baseline.mean + aligned.baseline.item_bias, *model.rating_scale)
     np.testing.assert_allclose(predict_pairs(aligned, newcomer, np.arange(41)), by_items)
     for index, user_id in enumerate(user_ids[:60]):
-        seen = {aligned.item_ids[item] for item in aligned.seen.of(index)}
-        old = {model.item_ids[item] for item in model.seen.of(list(model.user_ids).index(user_id))}
+        seen = {aligned.item_ids[item] for item in aligned.seen.of(np.array([index]))[1]}
+        old = {model.item_ids[item] for item in model.seen.of(np.array([list(model.user_ids).index(user_id)]))[1]}
         assert seen == old.intersection(item_ids)
-        assert (np.diff(aligned.seen.of(index)) > 0).all()
+        assert (np.diff(aligned.seen.of(np.array([index]))[1]) > 0).all()
     assert aligned.titles[0] == ""
     checkpoint.save(aligned, tmp_path / "m")
     assert list(checkpoint.load(tmp_path / "m").user_ids) == user_ids
