@@ -126,8 +126,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="autorec,dense," + ",".join(LIBRARIES))
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has the other libraries")
-    parser.add_argument("options", nargs="*", help="of autorec train, after --")
-    arguments = parser.parse_args()
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments, options = parser.parse_args(sys.argv[1:end]), sys.argv[end + 1 :]
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.only.split(",")}
     for _ in range(arguments.runs):
         for name in list(results):
@@ -141,7 +141,7 @@ def main() -> None:
                     continue
                 seconds, rmse = map(float, output.split()[-2:])
             else:
-                seconds, rmse = run_ours(arguments.dataset, arguments.options, name == "dense")
+                seconds, rmse = run_ours(arguments.dataset, options, name == "dense")
             results[name].append((seconds, rmse))
     for name, values in results.items():
         seconds, rmses = zip(*values, strict=True)
