@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ def options(
 
 def main() -> None:
     """Run the program; never returns."""
+    gc.set_threshold(50_000, 20, 20)  # importing makes many objects and little garbage: a tenth of the time to start
     _open_closed_streams()
     if hasattr(signal, "SIGPIPE"):  # a reader that closes the pipe, as `| head -1` does, ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -12,7 +12,9 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,8 @@ from scipy import sparse
 
 from autorec_cli import checksums
 from autorec_cli.errors import ArtifactError
-from autorec_cli.files import replace_folder
+from autorec_cli.files import replace_folder, sync_file
+from autorec_cli.parallel import in_order
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,16 +73,20 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of shapes, patterns, ratings, rating scale and ids: equal exactly when the data is equal."""
+        import polars as pl
+
         digest = hashlib.sha256(repr((self.train.shape, tuple(map(float, self.rating_scale)))).encode())
         for name in PARTS:
             matrix = self.part(name)
             for array, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int64), (matrix.data, np.float32)):
                 for start in range(0, len(array), HASHED_AT_ONCE):
-                    digest.update(array[start : start + HASHED_AT_ONCE].astype(dtype).tobytes())
+                    digest.update(array[start : start + HASHED_AT_ONCE].astype(dtype, copy=False).data)
         for table in (self.users, self.items):
-            for identifier in table["id"]:
-                encoded = identifier.encode()
-                digest.update(b"%d:" % len(encoded) + encoded)
+            ids = table["id"]
+            for start in range(0, len(ids), HASHED_AT_ONCE):
+                part = ids.slice(start, HASHED_AT_ONCE)
+                lengths = part.str.len_bytes().cast(pl.String)
+                digest.update(str((lengths + ":" + part).str.join("").item()).encode())
         return digest.hexdigest()
 
 
@@ -108,15 +115,14 @@ def save(dataset: Dataset, path: Path) -> None:
         UsageError: it cannot be written there, for example because the disk is full.
     """
     with replace_folder(path) as folder:
-        for name in PARTS:
-            sparse.save_npz(folder / f"{name}.npz", dataset.part(name), compressed=False)
-        for name in TABLES:
-            packed = io.BytesIO()  # polars would wrap a full disk into an error of its own
-            getattr(dataset, name).write_parquet(packed)
-            (folder / f"{name}.parquet").write_bytes(packed.getbuffer())
+        # Hashing, writing and waiting for the disk side by side; the fingerprint takes longest and starts first.
+        tasks: list[Callable[[], Any]] = [dataset.fingerprint]
+        tasks += [partial(_save_matrix, dataset.part(name), folder / f"{name}.npz") for name in PARTS]
+        tasks += [partial(_save_table, getattr(dataset, name), folder / f"{name}.parquet") for name in TABLES]
+        fingerprint, *_ = in_order(lambda task: task(), tasks)
         document = {
             "format_version": FORMAT_VERSION,
-            "fingerprint": dataset.fingerprint(),
+            "fingerprint": fingerprint,
             "n_users": dataset.n_users,
             "n_items": dataset.n_items,
             "rating_scale": list(dataset.rating_scale),
@@ -124,6 +130,32 @@ def save(dataset: Dataset, path: Path) -> None:
             "checksums": {name: checksums.of_file(folder / name) for name in FILES},
         }
         (folder / "dataset.json").write_text(checksums.seal(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_table(table: pl.DataFrame, file: Path) -> None:
+    packed = io.BytesIO()  # polars would wrap a full disk into an error of its own
+    table.write_parquet(packed)
+    file.write_bytes(packed.getbuffer())
+
+
+def _save_matrix(matrix: sparse.csr_array, file: Path) -> None:
+    """What `scipy.sparse.save_npz` writes, without copies of the arrays."""
+    arrays = {
+        "indices": matrix.indices,
+        "indptr": matrix.indptr,
+        "format": np.array(b"csr"),
+        "shape": np.array(matrix.shape),
+        "data": matrix.data,
+        "_is_array": np.array(True),
+    }
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(array))
+                view = array.reshape(-1).view(np.uint8)
+                for start in range(0, len(view), HASHED_AT_ONCE):
+                    entry.write(view[start : start + HASHED_AT_ONCE].data)
+    sync_file(file)
 
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)

@@ -13,11 +13,12 @@ from scipy import sparse
 
 from autorec_cli.dataset import Dataset
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.ingest.matrix import Ratings, build_ratings, check_usable, count_values, keep_frequent
+from autorec_cli.ingest.columns import count_values
+from autorec_cli.ingest.matrix import Ratings, build_ratings, check_usable, keep_frequent
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
-from autorec_cli.ingest.table import Announce, RatingsTable, SourceFacts, read_ratings
+from autorec_cli.ingest.table import Announce, RatingsTable, Report, SourceFacts, read_ratings
 from autorec_cli.ingest.titles import titles_of
-from autorec_cli.splitting import TEST, TRAIN, VALID, Labels, SplitSettings, split, take_cells
+from autorec_cli.splitting import Labels, SplitSettings, split, take_parts
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def build_dataset(
     titles: pl.DataFrame | None = None,
     test_files: Sequence[str] = (),
     announce: Announce | None = None,
+    report: Report | None = None,
 ) -> Dataset:
     """Read `sources` and split their ratings; what that needs on the way is freed when it returns.
 
@@ -60,16 +62,17 @@ def build_dataset(
         titles: Columns `id` and `title`, as `read_titles` gives them.
         test_files: Sources whose ratings are the test part.
         announce: Called with the name and layout of every source before its rows are read.
+        report: Called with what was read of every source when that is done.
 
     Raises:
         InputDataError: a source cannot be used, or too little is left to train on.
     """
-    table = read_ratings(sources, settings.read, test_files, announce=announce)
+    table = read_ratings(sources, settings.read, test_files, announce, report)
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
     check_usable(ratings)
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test)
-    ratings = replace(ratings, timestamps=None)
+    ratings = replace(ratings, timestamps=None)  # not needed any more
     return _split_dataset(ratings, labels, table, settings, titles)
 
 
@@ -82,19 +85,21 @@ def _split_dataset(
 ) -> Dataset:
     """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
 
+    The arrays of `ratings.matrix` become those of the training part.
+
     Raises:
         InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
     """
-    matrix = ratings.matrix
-    train, valid, test = (take_cells(matrix, labels == part) for part in (TRAIN, VALID, TEST))
-    n_users, n_items = matrix.shape
-    users = _side(ratings.user_ids, np.diff(matrix.indptr), np.diff(train.indptr))
-    item_counts = (count_values(part.indices, n_items) for part in (matrix, train))
-    items = _side(ratings.item_ids, *item_counts)
+    n_ratings, (n_users, n_items) = int(ratings.matrix.nnz), ratings.matrix.shape
+    train, valid, test = parts = take_parts(ratings.matrix, labels)
+    of_users = [np.diff(part.indptr) for part in parts]
+    of_items = [count_values(part.indices, n_items) for part in parts]
+    users = _side(ratings.user_ids, np.sum(of_users, axis=0), of_users[0])
+    items = _side(ratings.item_ids, np.sum(of_items, axis=0), of_items[0])
     if titles is not None:
         items = items.with_columns(titles_of(ratings.item_ids, titles))
     counts = {
-        "n_ratings": int(matrix.nnz),
+        "n_ratings": n_ratings,
         "n_train": int(train.nnz),
         "n_valid": int(valid.nnz),
         "n_test": int(test.nnz),
@@ -105,7 +110,7 @@ def _split_dataset(
         "n_dropped": ratings.n_dropped,
     }
     info = {
-        "density": matrix.nnz / (n_users * n_items),
+        "density": n_ratings / (n_users * n_items),
         "counts": counts,
         "split": {**asdict(settings.split), "test_given": ratings.is_test is not None},
         "duplicates": settings.duplicates,
@@ -113,7 +118,7 @@ def _split_dataset(
         "min_item_ratings": settings.min_item_ratings,
         "sources": [_source_info(source) for source in table.sources],
     }
-    return Dataset(train, valid, test, users, items, _rating_scale(train, matrix, settings.rating_scale), info)
+    return Dataset(train, valid, test, users, items, _rating_scale(parts, settings.rating_scale), info)
 
 
 def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]) -> pl.DataFrame:
@@ -141,12 +146,12 @@ def _source_info(source: SourceFacts) -> dict[str, Any]:
     }
 
 
-def _rating_scale(
-    train: sparse.csr_array, matrix: sparse.csr_array, given: tuple[float, float] | None
-) -> tuple[float, float]:
+def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] | None) -> tuple[float, float]:
+    train = parts[0]
     if not train.nnz:
         raise InputDataError(
-            f"no training rating is left of {matrix.nnz}; use smaller --test and --valid or more ratings"
+            f"no training rating is left of {sum(part.nnz for part in parts)}; "
+            "use smaller --test and --valid or more ratings"
         )
     if given is None:
         low, high = float(train.data.min()), float(train.data.max())
@@ -156,7 +161,8 @@ def _rating_scale(
                 "use smaller --test and --valid or another --seed"
             )
         return low, high
-    low, high = float(matrix.data.min()), float(matrix.data.max())
+    low = min(float(part.data.min()) for part in parts if part.nnz)
+    high = max(float(part.data.max()) for part in parts if part.nnz)
     if low < given[0] or high > given[1]:
         raise InputDataError(
             f"ratings go from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli.errors import UsageError
+from autorec_cli.parallel import in_order
 
 if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strategies
     from scipy import sparse
 
 TRAIN, VALID, TEST = 0, 1, 2
 DEFAULT_SHARE = 0.1  # of test and of valid
-SLICE = 1 << 20  # cells handled at once where a step needs scratch memory
+SLICE = 1 << 17  # cells handled at once where a step needs scratch memory
+# What a seed draws depends on these two.
+SHUFFLED_AT_ONCE = 1 << 20  # cells; with more of them, shuffling would leave the processor's cache
+DRAWN_AT_ONCE = 1 << 16
+MOST_TO_DRAW_FROM = 10**9  # the end of numpy's hypergeometric draws
 Labels = NDArray[np.uint8]
 
 
@@ -125,18 +130,55 @@ def split(
 
 def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
     """The stored cells of `matrix` where `keep` is true, zeros among them too; shape and order stay."""
+    return take_parts(matrix.copy(), (~keep).view(np.uint8), n_parts=1)[0]
+
+
+class _Cells(NamedTuple):
+    """Some cells, and how many of them are before the end of each row that ends among them."""
+
+    n_before: NDArray[Any]
+    indices: NDArray[Any]
+    data: NDArray[Any]
+
+
+def take_parts(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> list[sparse.csr_array]:
+    """The stored cells of `matrix` with label 0, 1, ... `n_parts` - 1, zeros among them too; shape and order stay.
+
+    The first part takes over the arrays of `matrix`, which must not be used any more: memory is needed for the others
+    only.
+    """
     from scipy import sparse
 
-    indptr = np.zeros_like(matrix.indptr)
-    n_kept = 0
-    for start in range(0, matrix.nnz, SLICE):  # the sums of one slice at a time, to save four bytes a rating
-        before = np.concatenate([[0], np.cumsum(keep[start : start + SLICE])])
-        inside = slice(*np.searchsorted(matrix.indptr, [start, start + SLICE], side="right"))
-        indptr[inside] = n_kept + before[np.minimum(matrix.indptr[inside] - start, len(before) - 1)]
-        n_kept += int(before[-1])
-    taken = sparse.csr_array((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
-    taken.has_canonical_format = True
-    return taken
+    columns = [(matrix.indices, matrix.data)]
+    for part in range(1, n_parts):
+        size = int(np.count_nonzero(labels == part))
+        columns.append((np.empty(size, dtype=matrix.indices.dtype), np.empty(size, dtype=matrix.data.dtype)))
+    pointers = [np.zeros_like(matrix.indptr) for _ in range(n_parts)]
+    n_taken = [0] * n_parts
+
+    def sorted_out(start: int) -> tuple[slice, list[_Cells]]:
+        cells = slice(start, start + SLICE)
+        rows = slice(*np.searchsorted(matrix.indptr, [start, start + SLICE], side="right"))
+        found = []
+        for part in range(n_parts):
+            places = np.flatnonzero(labels[cells] == part)
+            before = np.searchsorted(places, matrix.indptr[rows] - start)
+            found.append(_Cells(before, matrix.indices[cells].take(places), matrix.data[cells].take(places)))
+        return rows, found
+
+    # The first part moves to the front, where everything has been read when its cells come.
+    for rows, found in in_order(sorted_out, range(0, matrix.nnz, SLICE)):
+        for part, cells in enumerate(found):
+            start, end = n_taken[part], n_taken[part] + len(cells.data)
+            pointers[part][rows] = start + cells.n_before
+            columns[part][0][start:end] = cells.indices
+            columns[part][1][start:end] = cells.data
+            n_taken[part] = end
+    parts = []
+    for (indices, data), indptr, end in zip(columns, pointers, n_taken, strict=True):
+        parts.append(sparse.csr_array((data[:end], indices[:end], indptr), shape=matrix.shape))
+        parts[-1].has_canonical_format = True
+    return parts
 
 
 def none(ratings: Ratings) -> Labels:
@@ -145,13 +187,29 @@ def none(ratings: Ratings) -> Labels:
 
 
 def random(ratings: Ratings) -> Labels:
-    """Ratings drawn from all, whoever's they are; exactly round(share * n) of them."""
-    n_test = round(ratings.test * ratings.matrix.nnz)
-    n_valid = round(ratings.valid * (ratings.matrix.nnz - n_test))
-    labels = np.zeros(ratings.matrix.nnz, dtype=np.uint8)
-    labels[:n_test] = TEST
-    labels[n_test : n_test + n_valid] = VALID
-    ratings.rng.shuffle(labels)
+    """Ratings drawn from all, whoever's they are; exactly round(share * n) of them, every choice equally likely.
+
+    Many cells are drawn stretch by stretch: how many of those wanted are in a stretch is a hypergeometric draw, and
+    which cells of the stretch they are is drawn without replacement.
+    """
+    n_cells = ratings.matrix.nnz
+    n_test = round(ratings.test * n_cells)
+    n_valid = round(ratings.valid * (n_cells - n_test))
+    labels = np.zeros(n_cells, dtype=np.uint8)
+    if not SHUFFLED_AT_ONCE < n_cells < MOST_TO_DRAW_FROM:
+        labels[:n_test] = TEST
+        labels[n_test : n_test + n_valid] = VALID
+        ratings.rng.shuffle(labels)
+        return labels
+    for start in range(0, n_cells, DRAWN_AT_ONCE):
+        stretch, n_left = labels[start : start + DRAWN_AT_ONCE], n_cells - start
+        here_test = int(ratings.rng.hypergeometric(n_test, n_left - n_test, len(stretch)))
+        n_others = n_left - n_test - n_valid
+        here_valid = int(ratings.rng.hypergeometric(n_valid, n_others, len(stretch) - here_test))
+        drawn = ratings.rng.choice(len(stretch), here_test + here_valid, replace=False)
+        stretch[drawn[:here_test]] = TEST
+        stretch[drawn[here_test:]] = VALID
+        n_test, n_valid = n_test - here_test, n_valid - here_valid
     return labels
 
 
@@ -161,7 +219,9 @@ def per_user(ratings: Ratings) -> Labels:
     n_test = np.minimum(np.rint(ratings.test * n_ratings), np.maximum(n_ratings - 1, 0)).astype(np.int64)
     n_rest = n_ratings - n_test
     n_valid = np.minimum(np.rint(ratings.valid * n_rest), np.maximum(n_rest - 1, 0)).astype(np.int64)
-    return _label_first(ratings.matrix, ratings.rng.permutation(ratings.matrix.nnz), n_test, n_valid)
+    return _label_first(
+        ratings.matrix, lambda cells: ratings.rng.permutation(cells.stop - cells.start), n_test, n_valid
+    )
 
 
 def leave_last(ratings: Ratings) -> Labels:
@@ -174,8 +234,7 @@ def leave_last(ratings: Ratings) -> Labels:
     n_ratings = np.diff(ratings.matrix.indptr)
     n_test = np.where((ratings.test > 0) & (n_ratings >= 2), 1, 0)
     n_valid = np.where((ratings.valid > 0) & (n_ratings - n_test >= 2), 1, 0)
-    latest_first = np.argsort(times, kind="stable")[::-1]
-    return _label_first(ratings.matrix, latest_first, n_test, n_valid)
+    return _label_first(ratings.matrix, lambda cells: np.argsort(times[cells], kind="stable")[::-1], n_test, n_valid)
 
 
 def temporal(ratings: Ratings) -> Labels:
@@ -186,20 +245,17 @@ def temporal(ratings: Ratings) -> Labels:
     """
     times = _times(ratings, "temporal")
     labels = np.zeros(len(times), dtype=np.uint8)
-    labels[_latest(times, ratings.test)] = TEST
-    rest = np.flatnonzero(labels == TRAIN)
-    labels[rest[_latest(times[rest], ratings.valid)]] = VALID
+    earlier = times.copy()
+    for part, share in ((TEST, ratings.test), (VALID, ratings.valid)):
+        n_later = round(share * len(earlier))
+        if not n_later:
+            continue
+        place = max(len(earlier) - n_later - 1, 0)
+        earlier.partition(place)
+        cut = earlier[place]
+        labels[(labels == TRAIN) & (times > cut)] = part
+        earlier = earlier[earlier <= cut]
     return labels
-
-
-def _latest(times: NDArray[Any], share: float) -> NDArray[np.bool_]:
-    """Which of `times` are the latest `share` of them, (n,); fewer if there are ties."""
-    n_later = round(share * len(times))
-    if not n_later:
-        return np.zeros(len(times), dtype=bool)
-    place = max(len(times) - n_later - 1, 0)
-    later: NDArray[np.bool_] = times > np.partition(times, place)[place]
-    return later
 
 
 def _times(ratings: Ratings, strategy: str) -> NDArray[Any]:
@@ -211,28 +267,41 @@ def _times(ratings: Ratings, strategy: str) -> NDArray[Any]:
     return ratings.timestamps
 
 
-def _label_first(matrix: sparse.csr_array, order: NDArray[Any], n_test: NDArray[Any], n_valid: NDArray[Any]) -> Labels:
-    """In each row, the first `n_test` cells in `order` become TEST and the next `n_valid` ones VALID.
+def _label_first(
+    matrix: sparse.csr_array,
+    order: Callable[[slice], NDArray[Any]],
+    n_test: NDArray[Any],
+    n_valid: NDArray[Any],
+) -> Labels:
+    """In each row, the first `n_test` cells in some order become TEST and the next `n_valid` ones VALID.
 
     Args:
         matrix: The ratings.
-        order: A permutation of the stored cells.
+        order: Gives the order of some whole rows' cells, as a permutation of them, counted from the slice's start.
         n_test: How many of each row, (n_users,).
         n_valid: How many after those, (n_users,).
     """
     from scipy import sparse
 
-    n_users, n_cells = matrix.shape[0], matrix.nnz
-    row_of_cell = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(matrix.indptr))
-    # Cells grouped by row, in `order` within a row: a counting sort, done by a matrix with one cell a column.
-    order = order.astype(np.int32 if n_cells < np.iinfo(np.int32).max else np.int64)
-    grouped = sparse.coo_array((order, (row_of_cell[order], np.arange(n_cells))), shape=(n_users, n_cells))
-    grouped.has_canonical_format = True
-    cells = grouped.tocsr().data
-    rank = np.arange(n_cells) - np.repeat(matrix.indptr[:-1], np.diff(matrix.indptr))
-    labels = np.zeros(n_cells, dtype=np.uint8)
-    labels[cells[rank < (n_test + n_valid)[row_of_cell]]] = VALID
-    labels[cells[rank < n_test[row_of_cell]]] = TEST
+    labels = np.zeros(matrix.nnz, dtype=np.uint8)
+    row = 0
+    while row < matrix.shape[0]:
+        fit = int(np.searchsorted(matrix.indptr, matrix.indptr[row] + SHUFFLED_AT_ONCE, side="right")) - 1
+        rows = slice(row, max(row + 1, fit))
+        cells = slice(int(matrix.indptr[rows.start]), int(matrix.indptr[rows.stop]))
+        n_ratings = np.diff(matrix.indptr[rows.start : rows.stop + 1])
+        row_of_cell = np.repeat(np.arange(len(n_ratings)), n_ratings)
+        # Cells grouped by row, in `order` within a row: a counting sort, done by a matrix with one cell a column.
+        ordered = order(cells)
+        place = np.arange(len(ordered))
+        grouped = sparse.coo_array((ordered, (row_of_cell[ordered], place)), shape=(len(n_ratings), len(ordered)))
+        grouped.has_canonical_format = True
+        by_row = grouped.tocsr().data
+        rank = place - np.repeat(matrix.indptr[rows] - cells.start, n_ratings)
+        part = labels[cells]
+        part[by_row[rank < (n_test + n_valid)[rows][row_of_cell]]] = VALID
+        part[by_row[rank < n_test[rows][row_of_cell]]] = TEST
+        row = rows.stop
     return labels
 
 

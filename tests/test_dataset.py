@@ -1,10 +1,12 @@
 import dataclasses
+import hashlib
 import json
 import shutil
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
 from autorec_cli.dataset import PARTS, add_parts, load, row_indices, save
 from autorec_cli.errors import ArtifactError
@@ -218,3 +220,25 @@ def test_not_a_dataset(tmp_path):
         load(tmp_path / "none")
     with pytest.raises(ArtifactError, match=r"no dataset\.json"):
         load(tmp_path)
+
+
+def test_matrices_are_written_as_scipy_writes_them(tmp_path):
+    dataset = planted_dataset()
+    save(dataset, tmp_path / "data")
+    for name in PARTS:
+        sparse.save_npz(tmp_path / "scipy.npz", dataset.part(name), compressed=False)
+        assert (tmp_path / "data" / f"{name}.npz").read_bytes() == (tmp_path / "scipy.npz").read_bytes()
+
+
+def test_the_fingerprint_is_the_hash_that_it_has_always_been():
+    """Models hold it: another way to compute it must not change it."""
+    dataset = dataset_of({"train": {(0, 0): 1.0, (1, 2): 0.0}, "valid": {}, "test": {(1, 0): 2.0}}, (2, 3))
+    users, items = pl.DataFrame({"id": ["é,", "b"]}), pl.DataFrame({"id": ["1", "2", "3:"]})
+    dataset = dataclasses.replace(dataset, users=users, items=items)
+    digest = hashlib.sha256(b"((2, 3), (0.0, 1.0))")
+    for name in PARTS:
+        matrix = dataset.part(name)
+        digest.update(matrix.indptr.astype(np.int64).tobytes() + matrix.indices.astype(np.int64).tobytes())
+        digest.update(matrix.data.tobytes())
+    digest.update("3:é,1:b1:11:22:3:".encode())
+    assert dataset.fingerprint() == digest.hexdigest()

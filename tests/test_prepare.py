@@ -204,6 +204,26 @@ def test_info_tells_where_everything_came_from(tmp_path):
     assert prepared.info["counts"]["n_skipped"] == 1
 
 
+def test_skipped_rows_are_named_the_first_ones_of_every_source(tmp_path, capsys):
+    lines = ratings_text().splitlines(keepends=True)
+    lines[3:3] = ["x,y,z,978300760\n"]
+    for number in range(6):
+        lines[9 + number : 9 + number] = [f"x,y,{'b' * number},978300760\n"]
+    make(tmp_path, "".join(lines), test_text="q,r,1,978300760\nq,r\n", read=ReadOptions(skip_bad_rows=True),
+         split=SplitSettings(test=0.0))  # fmt: skip
+    skipped = [line.split("warning: ")[1] for line in capsys.readouterr().err.splitlines() if "skipped: " in line]
+    made = tmp_path / "made.csv"
+    assert skipped == [
+        f"skipped: {made}, line 4, column rating: 'z' is not a number",
+        f"skipped: {made}, line 10, column rating: the field is missing or empty",
+        f"skipped: {made}, line 11, column rating: 'b' is not a number",
+        f"skipped: {made}, line 12, column rating: 'bb' is not a number",
+        f"skipped: {made}, line 13, column rating: 'bbb' is not a number",
+        f"skipped: 2 more rows of {made}",
+        f"skipped: {tmp_path / 'made_test.csv'}, line 2, column 3 (rating): the field is missing or empty",
+    ]
+
+
 def test_the_scale_is_that_of_training_unless_given(tmp_path):
     train, test = "u,i,2\nu,j,3\nv,i,3\nv,j,2\n", "w,i,5\nw,j,1\n"
     none = SplitSettings("none")

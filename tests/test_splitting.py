@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,18 @@ from scipy import sparse
 
 from autorec_cli import splitting
 from autorec_cli.errors import UsageError
-from autorec_cli.splitting import SHARELESS, SPLITS, TEST, TRAIN, VALID, SplitSettings, choose_split, split, take_cells
+from autorec_cli.splitting import (
+    SHARELESS,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALID,
+    SplitSettings,
+    choose_split,
+    split,
+    take_cells,
+    take_parts,
+)
 
 
 def matrix_of(counts, n_items=None):
@@ -50,6 +63,47 @@ def test_the_seed_decides_and_nothing_else_does():
         first, again = (split(matrix, SplitSettings(strategy, seed=3)) for _ in range(2))
         np.testing.assert_array_equal(first, again)
         assert (first != split(matrix, SplitSettings(strategy, seed=4))).any()
+
+
+@pytest.mark.parametrize("counts", [[100, 100], [37], [8, 0, 1]])
+def test_random_of_many_ratings_holds_out_exact_shares_too(monkeypatch, counts):
+    matrix = matrix_of(counts)
+    few = [sizes(split(matrix, SplitSettings("random", test, 0.2))) for test in (0, 0.1, 0.5, 0.99)]
+    monkeypatch.setattr(splitting, "SHUFFLED_AT_ONCE", 4)
+    monkeypatch.setattr(splitting, "DRAWN_AT_ONCE", 5)
+    assert [sizes(split(matrix, SplitSettings("random", test, 0.2))) for test in (0, 0.1, 0.5, 0.99)] == few
+    monkeypatch.setattr(splitting, "MOST_TO_DRAW_FROM", 3)
+    assert [sizes(split(matrix, SplitSettings("random", test, 0.2))) for test in (0, 0.1, 0.5, 0.99)] == few
+
+
+def test_random_of_many_ratings_makes_every_choice_equally_likely(monkeypatch):
+    """5 cells in stretches of 2, 2 and 1; one of them to test and two to valid: 30 choices, 6,000 seeds."""
+    monkeypatch.setattr(splitting, "SHUFFLED_AT_ONCE", 4)
+    monkeypatch.setattr(splitting, "DRAWN_AT_ONCE", 2)
+    matrix = matrix_of([5])
+    drawn = Counter(tuple(split(matrix, SplitSettings("random", 0.2, 0.5, seed)).tolist()) for seed in range(6000))
+    assert len(drawn) == 30
+    assert sum((count - 200) ** 2 / 200 for count in drawn.values()) < 58.3  # chi-squared, 29 degrees, p = 0.001
+
+
+def test_a_million_ratings_are_drawn_like_ten(monkeypatch):
+    """What seeds draw from few ratings is fixed: published figures depend on it."""
+    labels = np.array([TEST] * 4 + [VALID] * 6 + [TRAIN] * 30, dtype=np.uint8)
+    np.random.default_rng(3).shuffle(labels)
+    np.testing.assert_array_equal(split(matrix_of([20, 20]), SplitSettings("random", 0.1, 0.16, 3)), labels)
+
+
+@pytest.mark.parametrize("strategy", ["per-user", "leave-last"])
+def test_splits_of_users_do_not_depend_on_how_many_are_handled_at_once(monkeypatch, strategy):
+    counts, times = [1, 0, 7, 2, 30, 0, 4, 9], np.arange(53) * 17 % 53
+    whole = split(matrix_of(counts), SplitSettings(strategy), times)
+    monkeypatch.setattr(splitting, "SHUFFLED_AT_ONCE", 6)
+    parts = split(matrix_of(counts), SplitSettings(strategy), times)
+    rows = rows_of(matrix_of(counts))
+    for user in range(len(counts)):
+        assert sizes(parts[rows == user]) == sizes(whole[rows == user])
+    if strategy == "leave-last":
+        np.testing.assert_array_equal(parts, whole)
 
 
 def test_per_user_rounds_each_user_and_leaves_everyone_a_rating():
@@ -143,6 +197,19 @@ def test_taking_cells_slice_by_slice_makes_no_difference(monkeypatch):
     for length in (1, 2, 3, 7, 20):
         monkeypatch.setattr(splitting, "SLICE", length)
         np.testing.assert_array_equal(take_cells(matrix, keep).indptr, whole.indptr)
+
+
+def test_the_first_part_takes_over_the_memory(monkeypatch):
+    monkeypatch.setattr(splitting, "SLICE", 4)
+    matrix = matrix_of([3, 0, 5, 1, 0, 9, 2])
+    before = matrix.copy()
+    labels = np.array([TRAIN, TEST, TRAIN, TRAIN, VALID] * 4, dtype=np.uint8)
+    data = matrix.data
+    for label, part in enumerate(take_parts(matrix, labels)):
+        part.check_format(full_check=True)
+        np.testing.assert_array_equal(part.toarray(), take_cells(before, labels == label).toarray())
+        np.testing.assert_array_equal(part.indices, before.indices[labels == label])
+        assert np.shares_memory(part.data, data) == (label == 0)
 
 
 def test_none_holds_out_nothing():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from autorec_cli.dataset import Dataset
     from autorec_cli.ingest.detection import Layout
+    from autorec_cli.ingest.table import SourceFacts
     from autorec_cli.preparation import PrepareSettings
     from autorec_cli.splitting import SplitSettings
 
@@ -196,7 +197,9 @@ def prepare(
     with hold(output, wait_lock, say):
         check_output(output, force)
         item_titles = _read_titles(titles, settings.read.encoding)
-        prepared = build_dataset(sources, settings, titles=item_titles, test_files=test_files, announce=_announce)
+        prepared = build_dataset(
+            sources, settings, titles=item_titles, test_files=test_files, announce=_announce, report=_report_skipped
+        )
         dataset.save(prepared, output)
     _warn_about_titles(prepared)
     _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
@@ -224,6 +227,13 @@ def check_output(output: Path, force: bool) -> None:
 
 def _announce(name: str, layout: Layout) -> None:
     say(f"{name}: {layout.describe()}")
+
+
+def _report_skipped(source: SourceFacts) -> None:
+    for problem in source.skipped:
+        warn(f"skipped: {problem}")
+    if source.n_skipped > len(source.skipped):
+        warn(f"skipped: {source.n_skipped - len(source.skipped):,} more rows of {source.name}")
 
 
 def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:

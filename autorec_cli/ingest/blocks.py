@@ -56,6 +56,12 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
     """
     rest = first
     for chunk in chunks:
+        if len(rest) + len(chunk) >= CHUNK_BYTES and not (text_format.quoted and (QUOTE in chunk or QUOTE in rest)):
+            cut = chunk.rfind(text_format.newline) + 1
+            if cut:
+                yield b"".join((rest, memoryview(chunk)[:cut]))
+                rest = chunk[cut:]
+                continue
         rest += chunk
         if len(rest) < CHUNK_BYTES:
             continue
@@ -83,6 +89,17 @@ def _last_row_end(data: bytes, text_format: TextFormat) -> int:
         cut = earlier
     # What stays open for a whole block is no field, it is a stray quote, which the exact reader will find.
     return cut if cut or len(data) < 2 * CHUNK_BYTES else last
+
+
+def is_utf_8(block: bytes) -> bool:
+    """Whether `block` is UTF-8."""
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def check_utf_8(block: bytes, first_line: int, text_format: TextFormat, name: str) -> None:

@@ -1,55 +1,152 @@
-"""A column that grows block by block and gives its memory back as it is consumed."""
+"""Columns that grow block by block, and give their memory back from the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Segments of 32 MiB and more. An allocator keeps the memory of many small arrays that were freed between others that
-# live on (measured: it doubled the peak); arrays of this size it returns to the system at once. Pages of a segment that
-# were never written do not exist.
-SEGMENT = 8 << 20
+SEGMENT = 1 << 20  # room is made for this many values at a time, and given back
+# Segments of the first room: 256 MiB for 4-byte values. Pages that were never written do not exist, and what does not
+# grow is never moved. glibc gives an array of that size pages of its own, so that making more room moves pages instead
+# of copying values, and giving room back returns them to the system at once.
+FIRST_ROOM = 64
+
+
+def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:
+    """How often each of 0 to n_values - 1 is in `values`, (n_values,); by slices, as bincount copies to int64."""
+    counts = np.zeros(n_values, dtype=np.int64)
+    at_once = max(SEGMENT, n_values)
+    for start in range(0, len(values), at_once):
+        counts += np.bincount(values[start : start + at_once], minlength=n_values)
+    return counts
 
 
 class GrowingColumn:
-    """Values appended in order, kept in large segments; all of one type unless a wider one is appended."""
+    """Values appended in order, in one array; all of one type, which becomes wider when values of a wider one come."""
 
     def __init__(self) -> None:
-        self._segments: list[NDArray[Any]] = []
-        self._used: list[int] = []
+        self._room: NDArray[Any] = np.empty(0, dtype=np.int32)
+        self._length = 0
 
     def __len__(self) -> int:
-        return sum(self._used)
+        return self._length
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type that holds every value."""
-        return np.result_type(*{segment.dtype for segment in self._segments})
+        """The type of all values."""
+        return self._room.dtype
 
     def append(self, values: NDArray[Any]) -> None:
         """Copy `values` to the end."""
-        while len(values):
-            if not self._segments or self._segments[-1].dtype != values.dtype or self._used[-1] == SEGMENT:
-                self._segments.append(np.empty(SEGMENT, dtype=values.dtype))
-                self._used.append(0)
-            start = self._used[-1]
-            count = min(len(values), SEGMENT - start)
-            self._segments[-1][start : start + count] = values[:count]
-            self._used[-1] += count
-            values = values[count:]
+        if not self._length:
+            self._room = np.empty(FIRST_ROOM * SEGMENT, dtype=values.dtype)
+        wider = np.result_type(self._room, values)
+        if wider != self._room.dtype:
+            self._room = self._room[: self._length].astype(wider)
+        end = self._length + len(values)
+        if end > len(self._room):
+            self._resize(end)
+        self._room[self._length : end] = values
+        self._length = end
+
+    def counts(self, n_values: int) -> NDArray[np.int64]:
+        """How often each of 0 to `n_values` - 1 is among the values, which are integers, (n_values,)."""
+        return count_values(self._room[: self._length], n_values)
+
+    def pop(self, length: int) -> NDArray[Any]:
+        """The last `length` values, which the column has no longer."""
+        self._length -= length
+        popped = self._room[self._length : self._length + length].copy()
+        if len(self._room) >= self._length + SEGMENT:
+            self._resize(self._length)
+        return popped
+
+    def _resize(self, length: int) -> None:
+        # Nobody else has a reference to the array, which is what numpy would check.
+        self._room.resize(-(-length // SEGMENT) * SEGMENT, refcheck=False)
 
     def tolist(self) -> list[Any]:
         """All values as Python numbers."""
-        return [value for segment, used in self._filled() for value in segment[:used].tolist()]
+        values: list[Any] = self._room[: self._length].tolist()
+        return values
 
-    def take(self) -> Iterator[NDArray[Any]]:
-        """The values segment by segment; each one is freed when the next is asked for, and the column ends up empty."""
-        while self._segments:
-            yield self._segments[0][: self._used[0]]
-            del self._segments[0], self._used[0]
+    def take(self) -> NDArray[Any]:
+        """All values as an array that owns its memory; the column ends up empty."""
+        taken = self._room
+        taken.resize(self._length, refcheck=False)
+        self._room, self._length = np.empty(0, dtype=np.int32), 0
+        return taken
 
-    def _filled(self) -> Iterator[tuple[NDArray[Any], int]]:
-        return zip(self._segments, self._used, strict=True)
+
+class CountedColumn:
+    """Indexes appended in order; as long as they never fall, only how often each of them comes is kept.
+
+    Attributes:
+        column: All indexes, once one was smaller than the one before it; None until then.
+    """
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(1024, dtype=np.int64)
+        self._length = self._last = 0
+        self.column: GrowingColumn | None = None
+
+    def __len__(self) -> int:
+        return self._length if self.column is None else len(self.column)
+
+    def append(self, indexes: NDArray[np.int32]) -> None:
+        """Add `indexes` to the end."""
+        if self.column is None and len(indexes):
+            if indexes[0] >= self._last and np.all(indexes[1:] >= indexes[:-1]):
+                self._count(indexes)
+                return
+            self.column = _written_out(self._counts)
+        if self.column is not None:
+            self.column.append(indexes)
+
+    def _count(self, indexes: NDArray[np.int32]) -> None:
+        first, last = int(indexes[0]), int(indexes[-1])
+        if last >= len(self._counts):
+            self._counts = np.concatenate([self._counts, np.zeros(max(last, len(self._counts)), dtype=np.int64)])
+        self._counts[first : last + 1] += np.bincount(indexes - first)
+        self._last = last
+        self._length += len(indexes)
+
+    def counts(self, n_indexes: int) -> NDArray[np.int64]:
+        """How often each index from 0 to `n_indexes` - 1 comes, (n_indexes,)."""
+        if self.column is not None:
+            return self.column.counts(n_indexes)
+        counts = np.zeros(n_indexes, dtype=np.int64)
+        n_known = min(n_indexes, self._last + 1)
+        counts[:n_known] = self._counts[:n_known]
+        return counts
+
+    def tolist(self) -> list[Any]:
+        """All indexes as Python numbers."""
+        return (self.column or _written_out(self._counts)).tolist()
+
+
+def _written_out(counts: NDArray[np.int64]) -> GrowingColumn:
+    """Each index as often as it comes."""
+    column = GrowingColumn()
+    ends = np.cumsum(counts)
+    first = 0
+    while first < len(counts) and ends[-1]:
+        done = int(ends[first - 1]) if first else 0
+        stop = max(first + 1, int(np.searchsorted(ends, done + SEGMENT, side="right")))
+        column.append(np.repeat(np.arange(first, stop, dtype=np.int32), counts[first:stop]))
+        first = stop
+    return column
+
+
+def sparse_pages(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of `length` values whose memory comes into being page by page (4 KiB) as it is written.
+
+    numpy asks for pages of 2 MiB, of which an array that is filled in many places at once soon has all.
+    """
+    if not length:
+        return np.empty(0, dtype=dtype)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, length * dtype.itemsize, flags=flags), dtype=dtype)

@@ -147,6 +147,11 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
     """
     best: tuple[tuple[bool, bool, bool, int], str] | None = None
     for rank, delimiter in enumerate(candidates):
+        if (
+            not any(piece in sample for piece in (b" ", b"\t") if delimiter == BLANKS)
+            and delimiter.encode() not in sample
+        ):
+            continue
         rows = [row.fields for row in records(sample, TextFormat(delimiter, newline))]
         if not rows:
             continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from autorec_cli.errors import InputDataError, UsageError, quoted
-from autorec_cli.ingest.columns import GrowingColumn
+from autorec_cli.ingest.columns import GrowingColumn, count_values, sparse_pages
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import RatingsTable, read_ratings
+from autorec_cli.parallel import in_order
 
-SLICE = 1 << 20  # ratings handled at once where a step needs scratch memory
+SLICE = 1 << 17  # ratings handled at once: few enough for the processor's cache
+MOST_BLOCKS = 512  # of ratings in any order; a slice of them is cut into as many runs
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
     n_train = table.n_ratings - table.n_given_test
     shape = (len(table.user_ids), len(table.item_ids))
     needs_positions = duplicates == "error" or bool(table.n_given_test)
-    indptr, columns = _group_by_user(table, shape[0], needs_positions)
-    _sort_rows(indptr, columns, shape[1])
-    resolved = _resolve(indptr, columns, n_train, duplicates)
+    indptr = _pointers(table.user_indexes.counts(shape[0]))
+    columns, rows = _take_columns(table, indptr, needs_positions)
+    resolved = _settle(indptr, rows, columns, shape[1], n_train, duplicates)
+    columns.pop("user", None)
     if resolved.leaks and not skip_leaks:
         _refuse_leak(min(resolved.leaks), table)
     if resolved.repeats and duplicates == "error":
@@ -91,98 +95,79 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
     )
 
 
-def _group_by_user(
-    table: RatingsTable, n_users: int, needs_positions: bool
-) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    """Row pointers, and the columns "item", "rating", ... in row order, within a row in the order of the sources."""
-    indptr, target = _places(_joined(table.user_indexes), n_users)
-    columns = {"item": _moved(table.item_indexes, target), "rating": _moved(table.ratings, target)}
-    if len(table.timestamps):
-        columns["timestamp"] = _moved(table.timestamps, target)
-    if needs_positions:
-        n_ratings = len(columns["item"])
-        columns["position"] = np.arange(n_ratings, dtype=indptr.dtype)
-        if target is not None:
-            for part in _slices(n_ratings, 0):
-                columns["position"][target[part]] = np.arange(part.start, part.stop, dtype=indptr.dtype)
-    return indptr, columns
+def _pointers(counts: NDArray[np.int64]) -> NDArray[Any]:
+    """Row pointers for rows of `counts` cells, in the smallest type that scipy indexes with."""
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return indptr.astype(np.int32 if indptr[-1] < np.iinfo(np.int32).max else np.int64)
 
 
-def _places(users: NDArray[np.int32], n_users: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Row pointers, and the place of every rating in row order; None if they are in row order already.
+def _take_columns(
+    table: RatingsTable, indptr: NDArray[Any], needs_positions: bool
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """The columns "item", "rating", ... with the ratings of a block side by side, and where blocks begin and end.
 
-    A stable counting sort, slice by slice; the places are written over `users`.
+    A block is some whole rows: those from `rows[i]` to `rows[i + 1]`, if `rows` is what comes second. Ratings of
+    one user stay in the order of the sources. If a block's rows are not in order yet, there is a column "user".
     """
-    counts = count_values(users, n_users)
-    pointer_type = np.int32 if len(users) < np.iinfo(np.int32).max else np.int64
-    indptr: NDArray[Any] = np.concatenate([[0], np.cumsum(counts)]).astype(pointer_type)
-    if all(np.all(users[part][1:] >= users[part][:-1]) for part in _slices(len(users), 0, overlap=1)):
-        return indptr, None  # most published sets are in order of user
-    target = users.astype(pointer_type, copy=False)
-    free = indptr[:-1].copy()
-    for part in _slices(len(target), n_users):
-        order, in_part = _by_user(target[part], n_users)
-        starts = np.concatenate([[0], np.cumsum(in_part)[:-1]])
-        target[part][order] = np.arange(len(order)) + np.repeat(free - starts, in_part)
-        free += in_part.astype(pointer_type)
-    return indptr, target
+    sources = {"item": table.item_indexes, "rating": table.ratings}
+    if len(table.timestamps):
+        sources["timestamp"] = table.timestamps
+    least = max(SLICE, len(table.item_ids))  # sorting a block has steps for every item
+    if table.user_indexes.column is not None:
+        return _gathered({"user": table.user_indexes.column, **sources}, indptr, least, needs_positions)
+    columns = {name: column.take() for name, column in sources.items()}
+    if needs_positions:
+        columns["position"] = np.arange(indptr[-1], dtype=indptr.dtype)
+    return columns, _blocks_of(indptr, least)
 
 
-def _joined(column: GrowingColumn) -> NDArray[Any]:
-    """The column as one array; it is emptied on the way."""
-    joined = np.empty(len(column), dtype=column.dtype)
-    start = 0
-    for segment in column.take():
-        joined[start : start + len(segment)] = segment
-        start += len(segment)
-    return joined
+def _blocks_of(indptr: NDArray[Any], length: int) -> NDArray[Any]:
+    """Row numbers that cut all rows into blocks of `length` ratings, more only where a single row has more."""
+    rows = [0]
+    while rows[-1] < len(indptr) - 1:
+        fit = int(np.searchsorted(indptr, indptr[rows[-1]] + length, side="right")) - 1
+        rows.append(max(rows[-1] + 1, fit))
+    return np.array(rows)
 
 
-def _moved(column: GrowingColumn, target: NDArray[Any] | None) -> NDArray[Any]:
-    """The column as one array, element i of it at `target[i]`; it is emptied on the way."""
-    if target is None:
-        return _joined(column)
-    moved = np.empty(len(target), dtype=column.dtype)
-    start = 0
-    for segment in column.take():
-        moved[target[start : start + len(segment)]] = segment
-        start += len(segment)
-    return moved
+def _gathered(
+    sources: dict[str, GrowingColumn], indptr: NDArray[Any], least: int, needs_positions: bool
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """What `_take_columns` returns for ratings in any order, in blocks of at least `least`; `sources` are emptied.
 
+    The ratings are taken from the end, slice by slice. Each slice is sorted by block, and what it has of a block goes
+    in front of what later slices had of it. So a column is nowhere twice, and memory is written in runs.
+    """
+    n_ratings = int(indptr[-1])
+    rows = _blocks_of(indptr, max(least, -(-n_ratings // MOST_BLOCKS)))
+    block_of_user = np.repeat(np.arange(len(rows) - 1), np.diff(rows)).astype(np.uint16)
+    free = indptr[rows[1:]].astype(np.int64)  # (n_blocks,) where the free places of each block end
+    columns = {name: sparse_pages(n_ratings, column.dtype) for name, column in sources.items()}
+    if needs_positions:
+        columns["position"] = sparse_pages(n_ratings, indptr.dtype)
 
-def _slices(length: int, least: int, overlap: int = 0) -> Iterator[slice]:
-    """Slices long enough that work in proportion to `least`, done once a slice, does not weigh."""
-    step = max(SLICE, least)
-    for start in range(0, length, step):
-        yield slice(start, min(start + step + overlap, length))
+    def popped() -> Iterator[dict[str, NDArray[Any]]]:
+        for start in reversed(range(0, n_ratings, SLICE)):
+            length = min(SLICE, n_ratings - start)
+            part = {name: column.pop(length) for name, column in sources.items()}
+            if needs_positions:
+                part["position"] = np.arange(start, start + length, dtype=indptr.dtype)
+            yield part
 
+    def in_block_order(part: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        blocks = block_of_user.take(part["user"])
+        order = blocks.argsort(kind="stable")  # a radix sort, as these are 16 bits
+        return np.bincount(blocks), {name: column.take(order) for name, column in part.items()}
 
-def _by_user(users: NDArray[Any], n_users: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Positions in order of user, ties in order of position; and the number of ratings of every user."""
-    positions = np.arange(len(users), dtype=np.int32)
-    cells = sparse.coo_array((positions, (users, positions)), shape=(n_users, len(users)))
-    cells.has_canonical_format = True  # a position comes once: there is nothing to sum
-    return cells.tocsr().indices, np.bincount(users, minlength=n_users)
-
-
-def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:
-    """How often each of 0 to n_values - 1 is in `values`, (n_values,); by slices, as bincount copies to int64."""
-    counts = np.zeros(n_values, dtype=np.int64)
-    for part in _slices(len(values), n_values):
-        counts += np.bincount(values[part], minlength=n_values)
-    return counts
-
-
-def _sort_rows(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_items: int) -> None:
-    """Sort the cells of every row by item, equal items in the order they have; in place, some rows at a time."""
-    for block in _blocks(indptr, columns, n_items):
-        items = block.columns["item"]
-        pointers = block.pointers.astype(np.int32 if len(items) < 2**31 else np.int64)
-        shape = (len(pointers) - 1, n_items)
-        cells = sparse.csr_array((np.arange(len(items), dtype=pointers.dtype), items, pointers), shape)
-        order = cells.tocsc().tocsr().data  # two counting sorts, each of them stable
-        for column in block.columns.values():
-            column[:] = column[order]
+    for counts, part in in_order(in_block_order, popped()):
+        start = 0
+        for block in np.flatnonzero(counts):
+            count = counts[block]
+            for name, column in part.items():
+                columns[name][free[block] - count : free[block]] = column[start : start + count]
+            free[block] -= count
+            start += count
+    return columns, rows
 
 
 @dataclass(frozen=True)
@@ -200,17 +185,33 @@ class _Block:
     columns: dict[str, NDArray[Any]]
 
 
-def _blocks(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], least: int = 0) -> Iterator[_Block]:
-    """All rows in turn; `SLICE` or `least` cells at once, more only where a single row has more."""
-    n_rows = len(indptr) - 1
-    step = max(SLICE, least)
-    row = 0
-    while row < n_rows:
-        stop = max(row + 1, int(np.searchsorted(indptr, indptr[row] + step, side="right")) - 1)
+def _blocks(indptr: NDArray[Any], rows: NDArray[Any], columns: dict[str, NDArray[Any]]) -> Iterator[_Block]:
+    """The blocks in turn; `rows` says where they begin and end."""
+    for row, stop in pairwise(rows.tolist()):
         pointers = indptr[row : stop + 1]
         views = {name: column[pointers[0] : pointers[-1]] for name, column in columns.items()}
         yield _Block(row, pointers - pointers[0], views)
-        row = stop
+
+
+def _sort_block(block: _Block, n_items: int) -> None:
+    """Sort the cells of a block by row and item, equal ones in the order they have; in place."""
+    items = block.columns["item"]
+    n_rows, n_cells = len(block.pointers) - 1, len(items)
+    if "user" in block.columns:
+        rows = block.columns["user"] - np.int32(block.first_row)
+    else:
+        rising = items[1:] >= items[:-1]
+        rising[block.pointers[1:-1] - 1] = True  # whatever row comes next
+        if rising.all():
+            return
+        rows = np.repeat(np.arange(n_rows, dtype=np.int32), np.diff(block.pointers))
+    places = np.arange(n_cells, dtype=np.int32 if n_cells < 2**31 else np.int64)
+    cells = sparse.coo_array((places, (rows, items)), shape=(n_rows, n_items))
+    cells.has_canonical_format = True  # or scipy would sum the places of a pair that comes twice
+    order = cells.tocsc().tocsr().data  # two counting sorts, each of them stable
+    for name, column in block.columns.items():
+        if name != "user":
+            column[:] = column.take(order)
 
 
 def _same_cell_as_before(indptr: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
@@ -237,14 +238,30 @@ class _Clash(NamedTuple):
 
 
 @dataclass
+class _Found:
+    """What was found in a block.
+
+    Attributes:
+        keep: Positions of the cells that stay, in order; None for all of them.
+        n_leaked: Training ratings that gave way to a test rating.
+        leak: The first of these ratings, with the test rating.
+        repeat: The first rating that is the second of its pair, with the first of its pair.
+    """
+
+    keep: NDArray[Any] | None
+    n_leaked: int = 0
+    leak: _Clash | None = None
+    repeat: _Clash | None = None
+
+
+@dataclass
 class _Resolved:
     """What became of the duplicates.
 
     Attributes:
         indptr: Row pointers of the cells that stay.
         n_leaked: Training ratings that gave way to a test rating.
-        leaks: The first of these ratings in every block, with the test rating.
-        repeats: The first rating in every block that is the second of its pair, with the first of its pair.
+        leaks, repeats: Those of all blocks.
     """
 
     indptr: NDArray[Any]
@@ -252,58 +269,84 @@ class _Resolved:
     leaks: list[_Clash] = field(default_factory=list)
     repeats: list[_Clash] = field(default_factory=list)
 
+    def add(self, found: _Found) -> None:
+        """Add what was found in a block."""
+        self.n_leaked += found.n_leaked
+        self.leaks += [found.leak] if found.leak else []
+        self.repeats += [found.repeat] if found.repeat else []
 
-def _resolve(indptr: NDArray[Any], columns: dict[str, NDArray[Any]], n_train: int, duplicates: str) -> _Resolved:
-    """Leave one rating of every user and item in `columns`, some rows at a time.
+
+def _settle(
+    indptr: NDArray[Any],
+    rows: NDArray[Any],
+    columns: dict[str, NDArray[Any]],
+    n_items: int,
+    n_train: int,
+    duplicates: str,
+) -> _Resolved:
+    """Sort the cells in `columns` and leave one of every user and item, block by block.
 
     Args:
         indptr: Row pointers of the columns.
-        columns: Cells sorted by row, item and order in the sources; those that stay move to the front, in place.
-            Clashes are told only if there is a "position".
+        rows: Where blocks begin and end, see `_take_columns`.
+        columns: Those that stay move to the front, in place. Clashes are told only if there is a "position".
+        n_items: Columns of the matrix.
         n_train: Positions from this one on are the test part.
         duplicates: Which rating of a pair stays.
     """
+
+    def settle(block: _Block) -> tuple[_Block, _Found]:
+        _sort_block(block, n_items)
+        return block, _resolve_block(block, n_train, duplicates)
+
     resolved = _Resolved(np.zeros_like(indptr))
     n_seen = n_kept = 0
-    for block in _blocks(indptr, columns):
-        keep = _resolve_block(block, n_train, duplicates, resolved)
-        before = np.concatenate([[0], np.cumsum(keep)])
-        resolved.indptr[block.first_row :][: len(block.pointers)] = n_kept + before[block.pointers]
-        n_seen, stop = n_seen + len(keep), n_kept + int(before[-1])
-        if stop < n_seen:  # something went, here or earlier: what stays moves up
+    for block, found in in_order(settle, _blocks(indptr, rows, columns)):
+        resolved.add(found)
+        n_cells = int(block.pointers[-1])
+        kept = n_cells if found.keep is None else len(found.keep)
+        before = block.pointers if found.keep is None else np.searchsorted(found.keep, block.pointers)
+        resolved.indptr[block.first_row :][: len(before)] = n_kept + before
+        if n_kept + kept < n_seen + n_cells:  # something went, here or earlier: what stays moves up
             for name, column in block.columns.items():
-                columns[name][n_kept:stop] = column[keep]
-        n_kept = stop
+                if name == "user":
+                    continue
+                columns[name][n_kept : n_kept + kept] = column if found.keep is None else column.take(found.keep)
+        n_seen, n_kept = n_seen + n_cells, n_kept + kept
     return resolved
 
 
 def _cut_off(columns: dict[str, NDArray[Any]], length: int) -> None:
-    """Give back the memory behind the first `length` cells; one column at a time is there twice."""
-    for name in columns:
-        if length < len(columns[name]):
-            columns[name] = columns[name][:length].copy()
+    """Give back the memory behind the first `length` cells."""
+    for name, column in columns.items():
+        if column.base is None:
+            column.resize(length, refcheck=False)  # in place: the only views were those of blocks
+        else:
+            columns[name] = column[:length]
 
 
-def _resolve_block(block: _Block, n_train: int, duplicates: str, resolved: _Resolved) -> NDArray[np.bool_]:
-    """Which cells of `block` stay; "mean" changes ratings in place. `resolved` is told of leaks and repeats."""
+def _resolve_block(block: _Block, n_train: int, duplicates: str) -> _Found:
+    """Which cells of a sorted block stay; "mean" changes ratings in place."""
     same = _same_cell_as_before(block.pointers, block.columns["item"])
+    if not same.any():
+        return _Found(None)
     several = same.copy()
     several[:-1] |= same[1:]
     keep = ~several
     cells = np.flatnonzero(several)
-    if not len(cells):
-        return keep
     pairs = np.cumsum(~same[cells])  # numbers the pairs, whose cells are neighbours
+    found = _Found(None)
     if "position" in block.columns:
-        leaking = _find_leaks(block, cells, pairs, n_train, resolved)
+        leaking = _find_leaks(block, cells, pairs, n_train, found)
         cells, pairs = cells[~leaking], pairs[~leaking]
-        _find_repeats(block, cells, pairs, resolved)
+        _find_repeats(block, cells, pairs, found)
     keep[_choose(block, cells, pairs, duplicates)] = True
-    return keep
+    found.keep = np.flatnonzero(keep)
+    return found
 
 
 def _find_leaks(
-    block: _Block, cells: NDArray[Any], pairs: NDArray[Any], n_train: int, resolved: _Resolved
+    block: _Block, cells: NDArray[Any], pairs: NDArray[Any], n_train: int, found: _Found
 ) -> NDArray[np.bool_]:
     """Which of `cells` are training ratings of pairs that the test part has as well."""
     positions = block.columns["position"][cells]
@@ -314,16 +357,16 @@ def _find_leaks(
     if leaking.any():
         first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
         test = np.flatnonzero(is_test & (pairs == pairs[first]))[0]
-        resolved.leaks.append(_clash(block, cells[first], cells[test]))
-        resolved.n_leaked += int(leaking.sum())
+        found.leak = _clash(block, cells[first], cells[test])
+        found.n_leaked = int(leaking.sum())
     return leaking
 
 
-def _find_repeats(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], resolved: _Resolved) -> None:
+def _find_repeats(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], found: _Found) -> None:
     later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
     if len(later):
         second = later[np.argmin(block.columns["position"][cells[later]])]
-        resolved.repeats.append(_clash(block, cells[second], cells[second - 1]))
+        found.repeat = _clash(block, cells[second], cells[second - 1])
 
 
 def _clash(block: _Block, cell: int, other: int) -> _Clash:

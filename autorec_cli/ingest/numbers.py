@@ -11,6 +11,7 @@ ISO_PARTS = (
     r"\s*(?P<offset>Z|[+-]\d\d:?\d\d)?$"
 )
 INT32 = np.iinfo(np.int32)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def parse_numbers(texts: pl.Series) -> pl.Series:

@@ -63,8 +63,7 @@ def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool) -> 
         while (batch := _next(batches)) is not None:
             if batch.height:
                 numbers = np.arange(first_row, first_row + batch.height)
-                frame, n_skipped = check_rows(_as_text(batch), numbers, layout, f"{name}, row", skip_bad_rows)
-                yield Rows(frame, batch.height, n_skipped)
+                yield check_rows(_as_text(batch), numbers, layout, f"{name}, row", skip_bad_rows)
                 first_row += batch.height
     except DAMAGE as error:
         raise InputDataError(f"{name} is a damaged Parquet file or has unusable columns: {error}") from error

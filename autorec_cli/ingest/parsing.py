@@ -1,27 +1,29 @@
 """A block of text becomes checked columns; every bad row is found here.
 
-The good path parses a block once, typed, in polars. Only where that shows something wrong is the block read again as
-text, to tell bad rows from blank lines and from numbers in other dress, and to name the line of a bad one.
+The good path reads a block once: by `plain` where ids are plain numbers, else typed, in polars. Only where that shows
+something wrong is the block read again as text, to tell bad rows from blank lines and from numbers in other dress, and
+to name the line of a bad one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.errors import InputDataError, quoted
-from autorec_cli.ingest.blocks import check_utf_8, single_byte_delimiter, well_quoted
+from autorec_cli.ingest.blocks import check_utf_8, is_utf_8, single_byte_delimiter, well_quoted
 from autorec_cli.ingest.detection import Layout
-from autorec_cli.ingest.numbers import parse_numbers, parse_timestamps
+from autorec_cli.ingest.numbers import FLOAT32_MAX, narrow, parse_numbers, parse_timestamps
 from autorec_cli.ingest.options import ROLES
+from autorec_cli.ingest.plain import PlainReader
 from autorec_cli.ingest.records import QUOTE, TextFormat, records
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 REST = "rest"  # the field after the last one a row may have
 PROBLEM = "problem"  # what is wrong with the quotes of a row
+MOST_EXPLAINED = 5  # bad rows that are named
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,72 @@ class Rows:
     """The good rows of a block, in order.
 
     Attributes:
-        frame: user and item (String), rating (Float64), and timestamp (Int64 or Float64) if the source has one.
+        users, items: Ids, String; or int64 numbers that print as the ids do, where all ids of the block are such.
+        ratings: float32.
+        timestamps: int32 or float64; None if the source has none.
         n_lines: Lines of the block, blank and bad ones included.
         n_skipped: Bad rows left out.
+        skipped: What was wrong with the first ones of them, each with its place.
     """
 
-    frame: pl.DataFrame
+    users: pl.Series | NDArray[np.int64]
+    items: pl.Series | NDArray[np.int64]
+    ratings: NDArray[np.float32]
+    timestamps: NDArray[np.generic] | None
     n_lines: int
-    n_skipped: int
+    n_skipped: int = 0
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ratings)
 
 
-def parse_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:
-    """The rows of `block`.
+def _rows(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> Rows:
+    """The rows of a frame of good ones: user, item (String), rating and, if the source has one, timestamp."""
+    ratings = frame["rating"].to_numpy().astype(np.float32)
+    timestamps = narrow(frame["timestamp"].to_numpy()) if "timestamp" in frame.columns else None
+    return Rows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
+
+
+def parse_block(block: bytes, layout: Layout, name: str, plain: PlainReader) -> Rows | None:
+    """The rows of `block` if it has nothing but good ones that a fast reader reads rightly, else None.
 
     Args:
         block: Whole rows, UTF-8, without the header.
+        layout: How it is laid out.
+        name: The source, for messages.
+        plain: Reads the plain blocks of this source.
+
+    Raises:
+        InputDataError: see `single_byte_delimiter`.
+    """
+    text_format = layout.text_format
+    assert text_format is not None
+    if not is_utf_8(block):
+        return None
+    rows = plain.read(block, name)
+    if rows is not None:
+        timestamps = None if rows.timestamps is None else narrow(rows.timestamps)
+        return Rows(rows.users, rows.items, rows.ratings, timestamps, len(rows.users))
+    has_quotes = text_format.quoted and QUOTE in block
+    n_rows = well_quoted(block, text_format) if has_quotes else None
+    if (has_quotes and n_rows is None) or _has_stray_returns(block, text_format):
+        return None
+    frame = _read(block, layout, name, as_text=False)
+    if n_rows not in (None, frame.height) or not _is_good(frame):
+        return None
+    return _rows(frame, block.count(text_format.newline) if has_quotes else frame.height)
+
+
+def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:
+    """The rows of a block in which something may be wrong.
+
+    Args:
+        block: Whole rows, without the header.
         first_line: Number of its first line in the source.
         layout: How it is laid out.
         name: The source, for messages.
-        skip_bad_rows: Whether to count bad rows instead of raising.
+        skip_bad_rows: Whether to leave out bad rows instead of raising.
 
     Raises:
         InputDataError: a row is bad; the message names line, column and value.
@@ -55,23 +104,15 @@ def parse_block(block: bytes, first_line: int, layout: Layout, name: str, skip_b
     text_format = layout.text_format
     assert text_format is not None
     check_utf_8(block, first_line, text_format, name)
-    has_quotes = text_format.quoted and QUOTE in block
-    n_rows = well_quoted(block, text_format) if has_quotes else None
-    is_odd = (has_quotes and n_rows is None) or _has_stray_returns(block, text_format)
-    if not is_odd:
-        frame = _read(block, layout, name, as_text=False)
-        if n_rows in (None, frame.height) and _is_good(frame):
-            n_lines = block.count(text_format.newline) if has_quotes else frame.height
-            return Rows(frame.drop(REST), n_lines, 0)
-    if has_quotes or is_odd:
+    if (text_format.quoted and QUOTE in block) or _has_stray_returns(block, text_format):
         texts, lines = _read_exactly(block, first_line, layout, text_format)
     else:
         texts = _read(block, layout, name, as_text=True)
         lines = np.arange(first_line, first_line + texts.height)
         blank = _blank_rows(texts, block, text_format)
         texts, lines = texts.filter(~blank), lines[~blank.to_numpy()]
-    frame, n_skipped = check_rows(texts, lines, layout, f"{name}, line", skip_bad_rows)
-    return Rows(frame, max(block.count(text_format.newline), 1), n_skipped)
+    rows = check_rows(texts, lines, layout, f"{name}, line", skip_bad_rows)
+    return replace(rows, n_lines=max(block.count(text_format.newline), 1))
 
 
 def _has_stray_returns(block: bytes, text_format: TextFormat) -> bool:
@@ -160,16 +201,16 @@ def _read_exactly(
 
 
 def check_rows(
-    texts: pl.DataFrame, rows: NDArray[np.int64], layout: Layout, where: str, skip_bad_rows: bool
-) -> tuple[pl.DataFrame, int]:
-    """The good rows of a frame of text with numbers parsed, and how many bad ones were left out.
+    texts: pl.DataFrame, numbers: NDArray[np.int64], layout: Layout, where: str, skip_bad_rows: bool
+) -> Rows:
+    """The good rows of a frame of text, with ratings and timestamps parsed.
 
     Args:
         texts: The roles as String, and `REST` and `PROBLEM` where they apply.
-        rows: Number of every row in the source.
+        numbers: Number of every row in the source.
         layout: Names the columns in messages.
         where: Begins a message, before the row's number.
-        skip_bad_rows: Whether to count bad rows instead of raising.
+        skip_bad_rows: Whether to leave out bad rows instead of raising.
 
     Raises:
         InputDataError: a row is bad and bad rows are not skipped.
@@ -185,13 +226,14 @@ def check_rows(
     for extra in {REST, PROBLEM} & set(texts.columns):
         good &= pl.col(extra).is_null()
     is_good = parsed.select(good.fill_null(False).alias("good"))["good"]
-    n_bad = len(is_good) - int(is_good.sum())
-    if n_bad and not skip_bad_rows:
-        first = is_good.arg_min()
-        assert first is not None
-        problem = _explain(texts.row(first, named=True), layout)
-        raise InputDataError(f"{where} {rows[first]}, {problem}; fix it or use --on-error skip")
-    return parsed.filter(is_good).select([role for role in ROLES if role in texts.columns]), n_bad
+    bad = np.flatnonzero(~is_good.to_numpy())
+    explained = tuple(
+        f"{where} {numbers[row]}, {_explain(texts.row(row, named=True), layout)}"
+        for row in bad[:MOST_EXPLAINED].tolist()
+    )
+    if explained and not skip_bad_rows:
+        raise InputDataError(f"{explained[0]}; fix it or use --on-error skip")
+    return _rows(parsed.filter(is_good), texts.height, len(bad), explained)
 
 
 def _explain(row: dict[str, object], layout: Layout) -> str:

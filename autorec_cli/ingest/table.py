@@ -10,15 +10,16 @@ import polars as pl
 
 from autorec_cli.errors import InputDataError
 from autorec_cli.ingest.blocks import check_utf_8, cut_blocks, to_utf_8
-from autorec_cli.ingest.columns import GrowingColumn
+from autorec_cli.ingest.columns import CountedColumn, GrowingColumn
 from autorec_cli.ingest.detection import SAMPLE_BYTES, Layout, detect_delimiter, detect_text
 from autorec_cli.ingest.ids import IdTable
-from autorec_cli.ingest.numbers import narrow
 from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.ingest.parquet import detect_parquet, parquet_rows
-from autorec_cli.ingest.parsing import Rows, parse_block
+from autorec_cli.ingest.parsing import MOST_EXPLAINED, Rows, examine_block, parse_block
+from autorec_cli.ingest.plain import PlainReader
 from autorec_cli.ingest.records import TextFormat
 from autorec_cli.ingest.sources import OpenSource, check_distinct, expand_sources, open_source
+from autorec_cli.parallel import in_order
 
 Announce = Callable[[str, Layout], None]
 
@@ -34,6 +35,7 @@ class SourceFacts:
         n_ratings: Good rows.
         n_skipped: Bad rows left out.
         is_test: Whether its ratings are the test part.
+        skipped: What was wrong with the first of the bad rows, each with its place.
     """
 
     name: str
@@ -43,6 +45,10 @@ class SourceFacts:
     n_ratings: int
     n_skipped: int
     is_test: bool
+    skipped: tuple[str, ...] = ()
+
+
+Report = Callable[[SourceFacts], None]
 
 
 @dataclass
@@ -50,14 +56,14 @@ class RatingsTable:
     """Ratings in the order of the sources.
 
     Attributes:
-        user_indexes, item_indexes: int32.
+        user_indexes, item_indexes: int32; of users in order only counts.
         ratings: float32.
         timestamps: int32, or float64 where needed; empty without timestamps.
         user_ids, item_ids: The ids, String, in index order, which is the order of first appearance.
         sources: What was read, in order; the test sources come last.
     """
 
-    user_indexes: GrowingColumn = field(default_factory=GrowingColumn)
+    user_indexes: CountedColumn = field(default_factory=CountedColumn)
     item_indexes: GrowingColumn = field(default_factory=GrowingColumn)
     ratings: GrowingColumn = field(default_factory=GrowingColumn)
     timestamps: GrowingColumn = field(default_factory=GrowingColumn)
@@ -91,6 +97,7 @@ def read_ratings(
     options: ReadOptions,
     test_names: Sequence[str] = (),
     announce: Announce | None = None,
+    report: Report | None = None,
 ) -> RatingsTable:
     """Read all sources, those of the test part last.
 
@@ -99,6 +106,7 @@ def read_ratings(
         options: How to read them.
         test_names: Sources whose ratings are the test part.
         announce: Called with the name and layout of every source before its rows are read.
+        report: Called with what was read of every source when that is done.
 
     Raises:
         InputDataError: a source is missing, empty or not understood, or a row is bad.
@@ -115,24 +123,33 @@ def read_ratings(
                 announce(source.name, layout)
             _check_timestamps(table, layout, source.name)
             n_ratings = n_skipped = 0
+            skipped: tuple[str, ...] = ()
             for rows in blocks:
-                _append(table, rows.frame, users, items)
-                n_ratings += rows.frame.height
+                table.user_indexes.append(users.indexes(rows.users))
+                table.item_indexes.append(items.indexes(rows.items))
+                table.ratings.append(rows.ratings)
+                if rows.timestamps is not None:
+                    table.timestamps.append(rows.timestamps)
+                n_ratings += len(rows)
                 n_skipped += rows.n_skipped
-            digest = source.tally.digest.hexdigest()
-            table.sources.append(SourceFacts(name, source.tally.n_bytes, digest, layout, n_ratings, n_skipped, is_test))
+                skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
+            facts = SourceFacts(
+                name,
+                source.tally.n_bytes,
+                source.tally.digest.hexdigest(),
+                layout,
+                n_ratings,
+                n_skipped,
+                is_test,
+                skipped,
+            )
+            table.sources.append(facts)
+            if report is not None:
+                report(facts)
         if not n_ratings:
             raise InputDataError(f"{source.name} has no usable row: all {n_skipped} were skipped")
     table.user_ids, table.item_ids = users.ids(), items.ids()
     return table
-
-
-def _append(table: RatingsTable, frame: pl.DataFrame, users: IdTable, items: IdTable) -> None:
-    table.user_indexes.append(users.indexes(frame["user"]))
-    table.item_indexes.append(items.indexes(frame["item"]))
-    table.ratings.append(frame["rating"].to_numpy().astype(np.float32))
-    if "timestamp" in frame.columns:
-        table.timestamps.append(narrow(frame["timestamp"].to_numpy()))
 
 
 def _check_timestamps(table: RatingsTable, layout: Layout, name: str) -> None:
@@ -187,9 +204,15 @@ def sample_text(
 def _parse_blocks(
     head: bytes, chunks: Iterator[bytes], first_line: int, layout: Layout, name: str, skip_bad_rows: bool
 ) -> Iterator[Rows]:
+    """The rows of all blocks; several blocks are parsed at a time, but only one is examined more closely."""
     assert layout.text_format is not None
+    plain = PlainReader(layout)
+
+    def parse(block: bytes) -> tuple[bytes, Rows | None]:
+        return block, parse_block(block, layout, name, plain)
+
     line = first_line
-    for block in cut_blocks(head, chunks, layout.text_format, name):
-        rows = parse_block(block, line, layout, name, skip_bad_rows)
+    for block, parsed in in_order(parse, cut_blocks(head, chunks, layout.text_format, name)):
+        rows = examine_block(block, line, layout, name, skip_bad_rows) if parsed is None else parsed
         line += rows.n_lines
         yield rows

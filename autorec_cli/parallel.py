@@ -1,0 +1,56 @@
+"""Work on several threads whose results come in order.
+
+The threads are worth having where the work is done by libraries that let go of Python's lock: numpy, scipy, polars,
+hashing, reading and writing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+MOST_THREADS = 4  # what is in flight takes memory
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def n_threads() -> int:
+    """How many threads to use: one for every processor this process may run on, at most `MOST_THREADS`."""
+    n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(n_processors, MOST_THREADS)
+
+
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    """`work(task)` for every task, in the order of the tasks.
+
+    At most one task more than there are threads has been taken from `tasks` and not yet been yielded. An exception,
+    of `work` or of `tasks`, is raised where its result would come, after all results before it.
+    """
+    threads = n_threads()
+    if threads == 1:
+        yield from map(work, tasks)
+        return
+    remaining = iter(tasks)
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="autorec") as executor:
+        try:
+            while True:
+                try:
+                    pending.append(executor.submit(work, next(remaining)))
+                except StopIteration:
+                    break
+                except Exception:
+                    while pending:
+                        yield pending.popleft().result()
+                    raise
+                if len(pending) > threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,74 @@
+"""Work on several threads comes back in order, and so do its errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from autorec_cli import parallel
+from autorec_cli.parallel import in_order
+
+
+@pytest.fixture(params=[1, 2, 4], autouse=True)
+def threads(request, monkeypatch):
+    monkeypatch.setattr(parallel, "n_threads", lambda: request.param)
+    return request.param
+
+
+def test_results_come_in_the_order_of_the_tasks():
+    def work(number):
+        time.sleep(0.01 if number % 3 == 0 else 0)
+        return number * number
+
+    assert list(in_order(work, range(20))) == [number * number for number in range(20)]
+    assert list(in_order(work, [])) == []
+
+
+def test_few_tasks_are_in_flight(threads):
+    taken = yielded = 0
+
+    def tasks():
+        nonlocal taken
+        for number in range(50):
+            assert taken - yielded <= threads + 1
+            taken += 1
+            yield number
+
+    for _ in in_order(lambda number: number, tasks()):
+        yielded += 1
+    assert yielded == 50
+
+
+def test_work_is_done_on_as_many_threads(threads):
+    if threads > 1:
+        together = threading.Barrier(threads, timeout=10)
+        assert len(list(in_order(lambda _: together.wait(), range(threads)))) == threads
+
+
+@pytest.mark.parametrize("where", ["work", "tasks"])
+def test_an_error_comes_after_the_results_before_it(where):
+    def fails(number):
+        if number == 3:
+            raise ValueError(where)
+        return number
+
+    tasks = map(fails, range(9)) if where == "tasks" else range(9)
+    results = []
+    with pytest.raises(ValueError, match=where):
+        results.extend(in_order(fails if where == "work" else lambda number: number, tasks))
+    first = list(in_order(lambda number: number, range(3)))
+    assert first == [0, 1, 2]
+
+
+def test_results_before_an_error_are_all_yielded():
+    def tasks():
+        yield from range(3)
+        raise OSError
+
+    results = []
+    with pytest.raises(OSError):  # noqa: PT011, PT012
+        for result in in_order(lambda number: number, tasks()):
+            results.append(result)
+    assert results == [0, 1, 2]
