@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy import sparse
 
 from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.checkpoint import Model, SeenItems
+from autorec_cli.dataset import row_indices
 
 UNKNOWN = -1
 
@@ -45,6 +47,15 @@ def align(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Mod
         item_counts=_take(model.item_counts, items),
         seen=_align_seen(model, users, items),
     )
+
+
+def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:
+    """The cells of `ratings`, n_users x n_items, that are not in `seen`."""
+    n_users, n_items = ratings.shape
+    rows, columns = row_indices(ratings), ratings.indices
+    seen_rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(seen.indptr))
+    new = ~np.isin(rows.astype(np.int64) * n_items + columns, seen_rows * n_items + seen.indices)
+    return sparse.csr_array((ratings.data[new], (rows[new], columns[new])), shape=ratings.shape)
 
 
 def positions(known: Sequence[str], wanted: Sequence[str]) -> Array:

@@ -39,7 +39,8 @@ def of_file(path: Path) -> int:
 def seal(document: Mapping[str, Any], indent: int | None = None) -> str:
     """`document` as JSON, with a checksum of itself; sorted, so that equal documents are equal texts, or indented."""
     sealed = {**document, KEY: _of_document(document)}
-    return json.dumps(sealed, ensure_ascii=False, sort_keys=indent is None, indent=indent)
+    # ASCII only: paths may hold bytes that are no UTF-8, which JSON escapes.
+    return json.dumps(sealed, sort_keys=indent is None, indent=indent)
 
 
 def unseal(text: str) -> dict[str, Any]:
@@ -57,4 +58,4 @@ def unseal(text: str) -> dict[str, Any]:
 
 
 def _of_document(document: Mapping[str, Any]) -> int:
-    return of_bytes(json.dumps(document, ensure_ascii=False, sort_keys=True).encode())
+    return of_bytes(json.dumps(document, sort_keys=True).encode())

@@ -10,6 +10,9 @@ Every row of a result is computed by one thread, in the order of its cells: resu
 
 from __future__ import annotations
 
+import functools
+import pickle
+
 import numba
 import numpy as np
 from llvmlite import ir
@@ -123,14 +126,27 @@ def row_dots(typing, indices, left, row, right, start, stop, dots):
     return signature, generate
 
 
+UNUSABLE_CACHE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
+"""What numba raises where its cache is on a full disk, or was cut off by a power cut."""
+
+
 def _compiled(function):
-    """`function` compiled on its first call, without the interpreter's lock; kept on disk where there is a place."""
+    """`function` compiled on its first call, without the interpreter's lock; kept on disk where that is possible."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
+    uncached = numba.njit(**options)(function)
     try:
-        compiled = numba.njit(cache=True, **options)(function)
+        cached = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to
-        compiled = numba.njit(**options)(function)
-    return compiled
+        return uncached
+
+    @functools.wraps(function)
+    def call(*arguments):
+        try:
+            cached(*arguments)
+        except UNUSABLE_CACHE:  # raised before the function runs: compiled code raises nothing
+            uncached(*arguments)
+
+    return call
 
 
 @_compiled

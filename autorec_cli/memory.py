@@ -81,7 +81,9 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     refit = settings.refit and shape.n_valid > 0
     n_fitted = shape.n_train + (shape.n_valid if refit else 0)
     batch_share = min(1.0, settings.batch_size / n_examples)
-    step = int(n_fitted * batch_share) * STEP + 4 * settings.batch_size * 4 * sum(edges)
+    step = int(n_fitted * batch_share) * STEP + 4 * settings.batch_size * 4 * (sum(edges) + sum(settings.hidden_sizes))
+    # The deep form's dense layers: parameters, gradients, two moments.
+    weights += 4 * 4 * sum(above * below for above, below in pairwise(settings.hidden_sizes))
     joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
     data = joined + CELL * n_fitted
     preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_TASK) * n_fitted

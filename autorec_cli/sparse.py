@@ -61,7 +61,7 @@ class TorchEngine:
     """Trains a network by `step` and torch's Adam, on any device; see `engine.Engine`."""
 
     def __init__(self, network: Network, device: torch.device, rows_at_once: int) -> None:
-        self._network = network.to(device)
+        self._network = network.copy().to(device)
         self._device = device
         self._rows_at_once = rows_at_once
         # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.

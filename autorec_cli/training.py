@@ -279,7 +279,8 @@ def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, gene
     if not (math.isfinite(total) and engine.is_finite()):
         raise TrainingDivergedError(
             f"the loss is not a finite number in epoch {epoch}, so no model was written; "
-            f"try a --learning-rate below {settings.learning_rate:g}"
+            f"try a --learning-rate below {settings.learning_rate:g} or a --regularization below "
+            f"{settings.regularization:g}"
         )
     return math.sqrt(total / task.examples.nnz) * task.unit
 

@@ -1,5 +1,9 @@
 """Every engine against the plain dense step in float64, and against each other."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.engine import engine_name, make_engine
 from autorec_cli.sparse import TorchEngine
 from tests.networks import dense_step, in_float32, random_examples, random_network
+from tests.program import ROOT
 
 CPU = torch.device("cpu")
 COMPILED = "compiled"
@@ -22,7 +27,7 @@ NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 def engine_called(name, network, rows_at_once=5, threads=2):
     if name == COMPILED:
         return engines.TiledEngine(in_float32(network), threads, rows_at_once)
-    return TorchEngine(in_float32(network).copy(), CPU, rows_at_once)
+    return TorchEngine(in_float32(network), CPU, rows_at_once)
 
 
 def assert_near(ours, reference, tolerance=1e-5):
@@ -172,3 +177,24 @@ def test_with_numba_compiled_loops_train_on_a_cpu():
     network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
     assert isinstance(make_engine(network, CPU, 4), engines.TiledEngine)
     assert engine_name(CPU) == COMPILED
+
+
+@numba_is_here
+def test_a_cache_that_cannot_be_used_does_not_stop_training(tmp_path):
+    """numba raises from the first call if its cache is on a full disk or was cut off; training compiles without it."""
+    code = """
+import errno, sys
+import numpy as np
+from numba.core import caching
+def fail(*arguments):
+    raise {error}
+caching.FunctionCache.{method} = fail
+from autorec_cli.tiles import block_pointers
+print(block_pointers(np.array([0, 2], dtype=np.int32), np.array([0, 1], dtype=np.int32), 5).tolist())
+"""
+    full = "OSError(errno.ENOSPC, 'No space left on device')"
+    for method, error in (("save_overload", full), ("load_overload", "EOFError('Ran out of input')")):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", code.format(method=method, error=error)]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+        assert result.stdout.strip() == "[[0], [2]]", result.stderr

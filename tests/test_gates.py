@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -135,7 +136,7 @@ def test_an_equal_or_better_model_replaces_the_old_one(shop):
     assert call("train", "data", "-o", "m", *POOR, "--force").status == 0
     result = call(*arguments)
     assert result.status == 0
-    assert "test ratings rmse is " in result.stderr
+    assert "test ratings new to both rmse is " in result.stderr
     assert checkpoint.load(shop / "m").provenance["epochs"] > 1
 
 
@@ -144,17 +145,27 @@ def test_without_an_old_model_the_new_one_is_written(shop):
     assert (shop / "new").exists()
 
 
-def test_the_old_model_is_measured_by_ids_on_a_grown_and_reordered_dataset(shop, workshop):
-    """The night's data has every rating in another order and one more user; the old model is as good as before."""
+def test_on_another_dataset_only_ratings_new_to_the_old_model_count(shop, workshop):
+    """Every rating is in another order, so that the split deals them anew; most of the new test part was learned."""
     header, *rows = (workshop / "ratings.csv").read_text().splitlines()
-    more = [f"new,{item:05},{1 + item % 5},1" for item in range(20)]
+    more = [f"new{user},{item:05},{1 + item % 5},1" for user in range(20) for item in range(20)]
     (shop / "r.csv").write_text("\n".join([header, *more, *reversed(rows)]) + "\n")
     assert call("prepare", "r.csv", "-o", "data2", "--titles", workshop / "titles.csv").status == 0
-    result = call("train", "data2", "-o", "m", *POOR, "--keep-if-better", "rmse")
+    result = call("train", "data2", "-o", "m", *SMALL, "--keep-if-better", "rmse")
+    assert result.status in (0, 8)
+    counted = int(re.search(r"on (\d+) test ratings new to both|only (\d+) test", result.stderr)[1])
+    assert 30 <= counted <= len(more) * 0.2, "a tenth of the new ratings, and no old one"
+
+
+def test_with_too_few_new_ratings_the_old_model_stays(shop, workshop):
+    before = (shop / "m").read_bytes()
+    header, *rows = (workshop / "ratings.csv").read_text().splitlines()
+    (shop / "r.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert call("prepare", "r.csv", "-o", "data3", "--titles", workshop / "titles.csv").status == 0
+    result = call("train", "data3", "-o", "m", *SMALL, "--keep-if-better", "rmse")
     assert result.status == 8
-    old = float(result.stderr.split(" of the old model")[0].rsplit(" ", 1)[1])
-    known = json.loads(call("evaluate", "m", "--data", "data", "--on", "train", "--format", "json").stdout)[0]["rmse"]
-    assert old == pytest.approx(known, abs=0.1)
+    assert "only 0 test ratings are new to it, and 30 are needed" in result.stderr
+    assert (shop / "m").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ def test_parameters_are_counted_with_biases():
     assert memory.n_parameters(SHAPE, deep) == 2 * 3706 * 500 + 2 * 500 * 250 + 500 + 250 + 500 + 3706
 
 
+def test_the_dense_layers_of_the_deep_form_count():
+    need = memory.training_need(SHAPE, settings(hidden_sizes=(20_000, 20_000)), "compiled").host
+    assert need > 20_000 * 20_000 * 4 * 4
+
+
 def test_need_grows_with_hidden_size_and_ratings():
     small, large = (memory.training_need(SHAPE, settings(hidden_sizes=(k,)), "compiled").host for k in (100, 2000))
     assert large - small > 6040 * 1900 * 4 * 6  # V and W, each with two moments

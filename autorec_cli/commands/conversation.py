@@ -122,6 +122,11 @@ def _converse(
         raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
     if [summary, values.get("output"), values.get("log")].count("-") > 1:
         raise UsageError("only one of --summary, --output and --log can be standard output; name a file for the others")
+    named = [
+        Path(name).resolve() for name in (summary, values.get("output"), values.get("log")) if name not in (None, "-")
+    ]
+    if len(set(named)) < len(named):
+        raise UsageError("--summary, --output and --log name the same file; name different ones")
     voice = Voice(quiet=quiet, verbose=verbose, as_json=log_format == "json")
     talk(voice)
     _tell_settings(context, values, config)
@@ -188,7 +193,7 @@ def _sum_up(run: Run, failure: Failure, result: object) -> None:
         "result": result,
     }
     with open_output(run.summary) as stream:
-        stream.write(json.dumps(document, ensure_ascii=False, default=str).encode() + b"\n")
+        stream.write(json.dumps(document, default=str).encode() + b"\n")
 
 
 def _failure(error: BaseException) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 FLAG = "--keep-if-better"
 LIST_LENGTH = 10
+LEAST_PAIRS = 30
+"""Ratings below which a comparison says nothing."""
 
 
 def load_rival(path: Path, prepared: Dataset, metric: str) -> Model | None:
@@ -33,16 +36,28 @@ def load_rival(path: Path, prepared: Dataset, metric: str) -> Model | None:
 
 
 def compete(model: Model, rival: Model, prepared: Dataset, metric: str, path: Path) -> None:
-    """Measure both models on the test ratings, the older one by the ids that it knows.
+    """Measure both models on test ratings that neither was fitted on, the older one by the ids that it knows.
+
+    Of another dataset than its own, the older model may know any rating that it has seen: only pairs that are new to
+    it count.
 
     Raises:
-        QualityGateError: the new one is worse.
+        QualityGateError: the new one is worse, or there are too few such ratings to tell.
     """
-    from autorec_cli.alignment import align
+    from autorec_cli.alignment import align, unseen
     from autorec_cli.evaluation import RankingProtocol, default_relevance, ranking_rows, rating_rows
 
     user_ids, item_ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
-    models = [("new", model), ("old", align(rival, user_ids, item_ids))]
+    aligned = align(rival, user_ids, item_ids)
+    models = [("new", model), ("old", aligned)]
+    if rival.provenance["fingerprint"] != model.provenance["fingerprint"]:
+        prepared = replace(prepared, test=unseen(prepared.test, aligned.seen))
+    n_pairs = int(prepared.test.nnz)
+    if n_pairs < LEAST_PAIRS:
+        raise QualityGateError(
+            f"{path} stays as it was: only {n_pairs} test ratings are new to it, and {LEAST_PAIRS} are needed to "
+            f"compare; gather more ratings, or use --force instead of {FLAG}"
+        )
     if check_metric(metric, LIST_LENGTH, FLAG):
         protocol = RankingProtocol(LIST_LENGTH, default_relevance(prepared.rating_scale))
         new, old, *_ = ranking_rows(models, prepared, "test", protocol)
@@ -54,4 +69,4 @@ def compete(model: Model, rival: Model, prepared: Dataset, metric: str, path: Pa
             f"{path} stays as it was: the new model is worse on the test ratings ({metric}: {told or 'not measured'}); "
             f"train with other settings, or use --force instead of {FLAG}"
         )
-    say(f"on {prepared.test.nnz:,} test ratings {metric} is {told}: {path} is replaced")
+    say(f"on {n_pairs:,} test ratings new to both {metric} is {told}: {path} is replaced")

@@ -188,7 +188,7 @@ def train(
     if log is not None and Path(log).resolve() == output.resolve():
         raise UsageError(f"--log and --output are both {output}; name two files")
     with hold(output, wait_lock, say):
-        _check_output(output, force or keep_if_better is not None)
+        _check_output(output, force or dry_run or keep_if_better is not None)
         prepared = dataset.load(data)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better)
         settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
