@@ -12,6 +12,10 @@ from autorec_cli.ingest.options import BLANKS, ReadOptions
 from autorec_cli.ingest.records import QUOTE, TextFormat
 from autorec_cli.ingest.sources import CHUNK_BYTES
 
+BLOCK_CHUNKS = 4
+"""Chunks of a block: what parsing one needs stays in the cache of a processor; larger ones cost memory."""
+SMALL_BLOCKS = 128
+"""Blocks of one chunk with which a source begins: of a small file larger ones would outweigh the ratings."""
 MAX_ROW_BYTES = 16 << 20
 SEPARATOR = "\x1f"  # stands for "::" in what polars parses, which knows delimiters of one byte only
 
@@ -55,15 +59,16 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
         InputDataError: a row is longer than any row of ratings can be, as the zeros of a zip bomb are.
     """
     rest = first
-    for chunk in chunks:
-        if len(rest) + len(chunk) >= CHUNK_BYTES and not (text_format.quoted and (QUOTE in chunk or QUOTE in rest)):
+    for n_chunks, chunk in enumerate(chunks):
+        least = CHUNK_BYTES if n_chunks < SMALL_BLOCKS else BLOCK_CHUNKS * CHUNK_BYTES
+        if len(rest) + len(chunk) >= least and not (text_format.quoted and (QUOTE in chunk or QUOTE in rest)):
             cut = chunk.rfind(text_format.newline) + 1
             if cut:
                 yield b"".join((rest, memoryview(chunk)[:cut]))
                 rest = chunk[cut:]
                 continue
         rest += chunk
-        if len(rest) < CHUNK_BYTES:
+        if len(rest) < least:
             continue
         cut = _last_row_end(rest, text_format)
         if cut:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN = "-"
-CHUNK_BYTES = 512 << 10  # what parsing a block needs stays in the cache of a processor; larger ones cost memory
+CHUNK_BYTES = 128 << 10  # read at once
 MAX_WHOLE_BYTES = 1 << 30
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
