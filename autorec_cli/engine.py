@@ -40,10 +40,7 @@ class Engine(Protocol):
         """A copy of the network as it is now, on the CPU."""
 
     def state(self) -> AdamState:
-        """A copy of the parameters and of the optimizer's state, on the CPU."""
-
-    def restore(self, state: AdamState) -> None:
-        """Go on from `state`, from whatever engine it is."""
+        """A copy of the parameters and of the optimizer's state, on the CPU; how tests see gradients."""
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers."""

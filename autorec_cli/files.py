@@ -25,6 +25,18 @@ def require_parent(path: Path) -> None:
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
 
 
+def followed(path: Path) -> Path:
+    """What `path` points at, absolute.
+
+    Raises:
+        UsageError: its symbolic links go round in a circle.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # a RuntimeError up to Python 3.12
+        raise UsageError(f"{path} is a symbolic link that leads back to itself; name another place") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable (a rename is not until its folder is synced)."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -72,7 +84,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
     """
-    target = path.resolve()
+    target = followed(path)
     require_parent(path)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
@@ -101,7 +113,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
     """
-    target = path.resolve()
+    target = followed(path)
     require_parent(path)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))

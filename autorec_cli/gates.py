@@ -92,6 +92,8 @@ def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
 
 
 def is_worse(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether the row `new` is worse than the row `old`; what was not measured is worse than anything."""
+    """Whether the row `new` is worse than the row `old`; what was not measured is worse than what was."""
     ours, theirs = (float(row.get(metric, math.nan)) for row in (new, old))
+    if math.isnan(theirs):
+        return math.isnan(ours)
     return not (ours <= theirs if metric in SMALLER_IS_BETTER else ours >= theirs)

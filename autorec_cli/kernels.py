@@ -20,7 +20,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TILE = 64
+from autorec_cli.memory import TILE
+
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("numba is told not to compile (NUMBA_DISABLE_JIT)")
+
+BETA1, BETA2 = 0.9, 0.999
 LANES = 16
 
 _FLOAT = ir.FloatType()
@@ -57,7 +62,7 @@ def _splat(builder, scalar):
 
 def _multiply_add(builder, left, right, addend):
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
+        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
     )
     return builder.call(function, [left, right, addend])
 
@@ -188,7 +193,7 @@ def adam_products(indptr, indices, values, factor, weights, means, squares, rate
     The gradient is the product of the sparse matrix and `factor`, plus `decay` times the weights. `rate` is divided by
     1 - beta1^t already, `correction` is 1 / sqrt(1 - beta2^t).
     """
-    beta1, beta2, one, tiny = np.float32(0.9), np.float32(0.999), np.float32(1), np.float32(1e-8)
+    beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(1e-8)
     gradients = np.empty((1, TILE), dtype=np.float32)
     gradient = gradients[0]
     for t in range(weights.shape[0]):

@@ -1,27 +1,22 @@
 """Top-k lists, block by block: which items may be listed for whom, and in which order.
 
-Memory is bounded by a block of scores for each worker, whatever the number of users, and the first lists can leave
-before the last block is scored.
+Memory is bounded by a block of scores for each thread and one more, whatever the number of users, and the first lists
+can leave before the last block is scored.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 
 from autorec_cli.baselines import Array
+from autorec_cli.parallel import in_order, n_threads
 
 SCORES_AT_ONCE = 1 << 22
 """Users x items of a block: 16 MiB of float32 scores."""
-
-WORKERS = min(8, os.cpu_count() or 1)
-"""Blocks that are scored and ranked at the same time."""
 
 MIN_GROUPS = 512
 """Groups of columns whose maxima narrow a row down; more of them cost more, fewer narrow it down less."""
@@ -74,27 +69,12 @@ def ranked_lists(
 
     users_at_once = max(1, SCORES_AT_ONCE // len(listable))
     blocks = [slice(start, min(start + users_at_once, n_users)) for start in range(0, n_users, users_at_once)]
-    return _in_order(rank, blocks)
-
-
-def _in_order(rank: Callable[[slice], ListBlock], blocks: list[slice]) -> Iterator[ListBlock]:
-    """The lists of each block. Workers are never further ahead of who takes them than a block each."""
-    products = _one_thread_a_product() if min(len(blocks), WORKERS) > 1 else None
+    products = _one_thread_a_product() if len(blocks) > 1 and n_threads() > 1 else None
     if products is None:
         yield from map(rank, blocks)
-        return
-    with products, ThreadPoolExecutor(WORKERS) as pool:
-        ahead: deque[Future[ListBlock]] = deque()
-        try:
-            for block in blocks:
-                ahead.append(pool.submit(rank, block))
-                if len(ahead) > WORKERS:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    else:
+        with products:
+            yield from in_order(rank, blocks)
 
 
 def _one_thread_a_product() -> AbstractContextManager[object] | None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autorec_cli.errors import LockedError, UsageError
-from autorec_cli.files import cannot_write, require_parent, sweep
+from autorec_cli.files import cannot_write, followed, require_parent, sweep
 
 POLL_SECONDS = 0.1
 WITHOUT_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
@@ -39,7 +39,7 @@ def hold(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None]
     if not 0 <= wait < float("inf"):
         raise UsageError(f"--wait-lock must be a number of seconds from 0, not {wait}")
     require_parent(path)
-    target = path.resolve()
+    target = followed(path)
     file = target.with_name(f".{target.name}.lock")
     descriptor = _acquire(file, path, wait, tell)
     try:

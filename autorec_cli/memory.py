@@ -12,6 +12,7 @@ from pathlib import Path
 from autorec_cli.config import TrainSettings
 
 TILE = 64
+"""Columns that the compiled engine keeps together; the last ones are filled up with zeros."""
 CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
 MAKE_TASK = 48

@@ -123,7 +123,7 @@ class Network:
 
 @dataclass(frozen=True)
 class AdamState:
-    """All that training by Adam (Kingma and Ba 2015) goes on from; lists in the order of `Network.parameters`.
+    """Where training by Adam (Kingma and Ba 2015) stands; lists in the order of `Network.parameters`.
 
     Attributes:
         n_steps: Steps taken.

@@ -100,13 +100,6 @@ class TorchEngine:
         copies = ([part.cpu().clone() for part in group] for group in (parameters, means, squares))
         return AdamState(n_steps, *copies)
 
-    def restore(self, state: AdamState) -> None:
-        """See `engine.Engine`."""
-        parameters = self._network.parameters()
-        for parameter, value in zip(parameters, state.parameters, strict=True):
-            parameter.copy_(value)
-        write_adam(self._optimizer, parameters, state.n_steps, state.means, state.squares)
-
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         return all(bool(parameter.isfinite().all()) for parameter in self._network.parameters())
@@ -120,22 +113,6 @@ def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) ->
         for name in ("exp_avg", "exp_avg_sq")
     )
     return int(states[-1].get("step", 0)), means, squares
-
-
-def write_adam(
-    optimizer: torch.optim.Optimizer,
-    parameters: Sequence[Tensor],
-    n_steps: int,
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
-) -> None:
-    """Put back what `read_adam` gave."""
-    for parameter, mean, square in zip(parameters, means, squares, strict=True):
-        step = torch.tensor(float(n_steps), device=parameter.device)
-        copies = {"exp_avg": mean, "exp_avg_sq": square}
-        optimizer.state[parameter] = {"step": step} | {
-            name: value.to(parameter.device, copy=True) for name, value in copies.items()
-        }
 
 
 def make_batch(examples: sparse.csr_array, device: torch.device) -> Batch:

@@ -18,12 +18,11 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
-from autorec_cli.kernels import TILE, adam_products, products, sampled_products
+from autorec_cli.kernels import BETA1, BETA2, adam_products, products, sampled_products
+from autorec_cli.memory import TILE
 from autorec_cli.model import ACTIVATIONS, AdamState, Network
-from autorec_cli.sparse import read_adam, transposed, write_adam
+from autorec_cli.sparse import read_adam, transposed
 from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles
-
-BETA1, BETA2 = 0.9, 0.999
 
 
 class TiledEngine:
@@ -84,20 +83,6 @@ class TiledEngine:
         _, means, squares = read_adam(self._optimizer, free)
         tiled = ("tiles", "means", "squares")
         return AdamState(self._n_steps, *map(self._in_order, tiled, (free, means, squares)))
-
-    def restore(self, state: AdamState) -> None:
-        """See `engine.Engine`."""
-        depth = len(self._rest.encoder_weights)
-        for name, tensors in (("tiles", state.parameters), ("means", state.means), ("squares", state.squares)):
-            setattr(self._encoder, name, to_tiles(tensors[0].numpy()))
-            setattr(self._decoder, name, to_tiles(tensors[depth].numpy()))
-        free = [
-            [*tensors[1:depth], *tensors[depth + 1 :]] for tensors in (state.parameters, state.means, state.squares)
-        ]
-        for parameter, value in zip(self._rest.free(), free[0], strict=True):
-            parameter.copy_(value)
-        write_adam(self._optimizer, self._rest.free(), state.n_steps, free[1], free[2])
-        self._n_steps = state.n_steps
 
     def _in_order(self, name: str, free: list[Tensor]) -> list[Tensor]:
         """`name` of V and W as plain matrices, and copies of `free`, in the order of `Network.parameters`."""

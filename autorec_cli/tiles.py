@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autorec_cli.kernels import TILE, count_blocks
+from autorec_cli.kernels import count_blocks
+from autorec_cli.memory import TILE
 
 COLUMNS_AT_ONCE = 2048
 """Rows of a factor visited at once: of one tile they take half a MiB, less than the L2 cache of a core."""

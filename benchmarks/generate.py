@@ -10,16 +10,15 @@ however many cores work on it.
 from __future__ import annotations
 
 import argparse
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from autorec_cli.parallel import in_order
 
 RATINGS_AT_ONCE = 1 << 20
 N_FACTORS = 8
@@ -96,19 +95,6 @@ def rate(users: range, counts: NDArray[np.int64], items: Items, rng: np.random.G
     )
 
 
-def in_order(jobs: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
-    """What each job returns, in their order; as many as there are cores run at once, and few wait."""
-    n_threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(n_threads) as pool:
-        running: deque[Future[bytes]] = deque()
-        for job in jobs:
-            running.append(pool.submit(job))
-            if len(running) > n_threads:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-
 def write(path: Path, n_users: int, n_items: int, n_ratings: int, seed: int) -> int:
     """Write about `n_ratings` ratings to `path` and return how many there are."""
     rng = np.random.default_rng(seed)
@@ -124,7 +110,7 @@ def write(path: Path, n_users: int, n_items: int, n_ratings: int, seed: int) -> 
 
     parts = zip(bounds[:-1], bounds[1:], rng.spawn(len(bounds) - 1), strict=True)
     with path.open("wb") as stream:
-        for text in in_order(job(*part) for part in parts):
+        for text in in_order(lambda make: make(), (job(*part) for part in parts)):
             stream.write(text)
     return int(ends[-1])
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in a MiB
 AUTOREC = (sys.executable, "-m", "autorec_cli")
 
 
@@ -53,7 +54,7 @@ def main() -> int:
     start = time.perf_counter()
     process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    print(json.dumps({"seconds": time.perf_counter() - start, "peak_mib": usage.ru_maxrss / 1024}))
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak_mib": usage.ru_maxrss / UNIT}))
     return os.waitstatus_to_exitcode(status)
 
 

@@ -9,24 +9,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-PROGRAM = (sys.executable, "-m", "autorec_cli")
-
-
-def peak_mib(command: list[str]) -> float:
-    """Run `command` and return the most memory it had, in MiB."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+from benchmarks.measure import AUTOREC, measure
 
 
 def estimated_mib(command: list[str]) -> float:
@@ -51,8 +39,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for dataset, variant, size, refit in runs:
             options = ["--variant", variant, "--hidden-size", size, "--epochs", "1", refit, "--force"]
-            command = [*PROGRAM, "train", str(dataset), "-o", str(Path(folder) / "model"), *options]
-            estimated, measured = estimated_mib(command), peak_mib(command)
+            command = [*AUTOREC, "train", str(dataset), "-o", str(Path(folder) / "model"), *options]
+            estimated, measured = estimated_mib(command), measure(command).peak_mib
             error = f"{estimated / measured - 1:+.0%}"
             print(f"{dataset.name} {variant} {size} {refit} | {estimated:,.0f} | {measured:,.0f} | {error}", flush=True)
 

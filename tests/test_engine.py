@@ -107,28 +107,6 @@ def test_the_number_of_threads_does_not_change_a_bit():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
-    rng = np.random.default_rng(1)
-    network = random_network([40, 70, 9], "sigmoid", "identity", rng)
-    examples, _ = random_examples(30, 40, 0.3, rng)
-    examples = examples.astype(np.float32)
-    engine, other = (
-        engine_called(name, network),
-        engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng)),
-    )
-    for _ in range(3):
-        engine.step(examples, 0.01, 1.0)
-    other.restore(engine.state())
-    for _ in range(3):
-        engine.step(examples, 0.01, 1.0)
-        other.step(examples, 0.01, 1.0)
-    ours, theirs = other.state(), engine.state()
-    assert ours.n_steps == theirs.n_steps == 6
-    for name in ("parameters", "means", "squares"):
-        assert all(map(torch.equal, getattr(ours, name), getattr(theirs, name)))
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_predictions_are_entries_of_the_dense_output(name):
     rng = np.random.default_rng(2)
     network = random_network([26, 70, 5], "sigmoid", "sigmoid", rng)

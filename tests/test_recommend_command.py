@@ -314,3 +314,13 @@ def test_options_that_cannot_work_are_refused(item_model, tmp_path, monkeypatch,
 def test_request_is_checked_where_it_is_made():
     with pytest.raises(UsageError, match="--top-k"):
         Request(k=0)
+
+
+def test_a_model_is_not_replaced_by_its_lists(workshop, tmp_path):
+    model = shutil.copy(workshop / "item.model", tmp_path / "m")
+    before = model.read_bytes()
+    for option in ("-o", "--summary"):
+        result = run("recommend", model, option, model)
+        assert result.status == 2
+        assert "would replace" in result.stderr
+        assert model.read_bytes() == before

@@ -115,3 +115,24 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, 
         train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_model_is_not_written_to_stdout(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", "-", *SMALL, cwd=tmp_path)
+    assert (result.status, result.stdout) == (2, "")
+    assert "cannot be written to standard output; name a file" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_circle_of_links_is_refused_in_a_sentence(workshop, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    result = run("train", workshop / "data", "-o", tmp_path / "loop", *SMALL)
+    assert result.status == 2
+    assert "leads back to itself" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_where_numba_may_not_compile_torch_trains(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, env={"NUMBA_DISABLE_JIT": "1"})
+    assert result.status == 0
+    assert "device cpu (torch)" in result.stderr

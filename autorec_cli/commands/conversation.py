@@ -11,7 +11,7 @@ import inspect
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from autorec_cli.commands.options import UNATTENDED
 from autorec_cli.commands.settings import known_settings, set_defaults, settings_of
 from autorec_cli.console import Voice, detail, say, talk, warn
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
+from autorec_cli.files import followed
 from autorec_cli.memory import used_bytes
 from autorec_cli.output import open_output
 from autorec_cli.preferences import find_file, read_file
@@ -122,11 +123,9 @@ def _converse(
         raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
     if [summary, values.get("output"), values.get("log")].count("-") > 1:
         raise UsageError("only one of --summary, --output and --log can be standard output; name a file for the others")
-    named = [
-        Path(name).resolve() for name in (summary, values.get("output"), values.get("log")) if name not in (None, "-")
-    ]
-    if len(set(named)) < len(named):
-        raise UsageError("--summary, --output and --log name the same file; name different ones")
+    named = {"summary": summary, "output": values.get("output"), "log": values.get("log")}
+    outputs = {option: name for option, name in named.items() if name is not None}
+    _check_places(outputs, [values.get("data"), values.get("model"), *(values.get("models") or ())])
     voice = Voice(quiet=quiet, verbose=verbose, as_json=log_format == "json")
     talk(voice)
     _tell_settings(context, values, config)
@@ -137,6 +136,18 @@ def _converse(
         _sum_up_failure(run, error)
         raise
     _sum_up(run, Failure(os.EX_OK, ""), result)
+
+
+def _check_places(outputs: Mapping[str, str | Path], inputs: Sequence[Path | None]) -> None:
+    """Check that no file that a command writes is another one, or one that it reads."""
+    taken = {followed(Path(path)): str(path) for path in inputs if path is not None}
+    for name, output in outputs.items():
+        if str(output) == "-":
+            continue
+        place = followed(Path(output))
+        if place in taken:
+            raise UsageError(f"--{name} {output} would replace {taken[place]}; name another file")
+        taken[place] = f"--{name} of this command"
 
 
 OWN = {

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import typer
 from autorec_cli import __version__, config, memory
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.options import UNATTENDED, WaitLock
+from autorec_cli.commands.plan import examples_and_layers, require_memory, shape_of, show_plan
 from autorec_cli.commands.rival import compete, load_rival
 from autorec_cli.config import (
     DEFAULTS,
@@ -27,7 +28,7 @@ from autorec_cli.config import (
     settings_for,
 )
 from autorec_cli.console import progress, say, show_facts, warn
-from autorec_cli.errors import NotEnoughMemoryError, UsageError
+from autorec_cli.errors import UsageError
 from autorec_cli.locks import hold
 
 if TYPE_CHECKING:
@@ -185,9 +186,7 @@ def train(
     """
     from autorec_cli import dataset
 
-    if log is not None and Path(log).resolve() == output.resolve():
-        raise UsageError(f"--log and --output are both {output}; name two files")
-    with hold(output, wait_lock, say):
+    with nullcontext() if dry_run else hold(output, wait_lock, say):
         _check_output(output, force or dry_run or keep_if_better is not None)
         prepared = dataset.load(data)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better)
@@ -200,11 +199,11 @@ def train(
         training.use_threads(threads)
         start = time.perf_counter()
         name = engine.engine_name(target)
-        need = memory.training_need(_shape(prepared), settings, name)
+        need = memory.training_need(shape_of(prepared), settings, name)
         free = memory.Need(memory.available_bytes(), training.free_on_device(target))
         if dry_run:
-            _show_plan(prepared, settings, f"{target} ({name})", need, free)
-        _require_memory(need, free)
+            show_plan(prepared, settings, f"{target} ({name})", need, free)
+        require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         with open_log(log, wait_lock) as stream:
@@ -244,6 +243,8 @@ def _facts(fitted: Fitted, prepared: Dataset, settings: TrainSettings, output: P
 
 def _check_output(output: Path, force: bool) -> None:
     """Refuse before hours of training what could not be written after them."""
+    if str(output) == "-":
+        raise UsageError("a model cannot be written to standard output; name a file with --output")
     if output.is_dir():
         raise UsageError(f"{output} is a folder; name a file for the model")
     if output.exists() and not output.is_file():
@@ -252,53 +253,12 @@ def _check_output(output: Path, force: bool) -> None:
         raise UsageError(f"{output} exists; use --force to replace it or name another file")
 
 
-def _shape(prepared: Dataset) -> memory.Shape:
-    n_ratings = (prepared.train.nnz, prepared.valid.nnz, prepared.test.nnz)
-    return memory.Shape(prepared.n_users, prepared.n_items, *n_ratings)
-
-
-def _examples_and_layers(prepared: Dataset, settings: TrainSettings) -> tuple[int, str]:
-    n_examples, n_columns = prepared.n_items, prepared.n_users
-    if settings.variant == "user":
-        n_examples, n_columns = n_columns, n_examples
-    return n_examples, "-".join(str(size) for size in (n_columns, *settings.hidden_sizes, n_columns))
-
-
 def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
-    n_examples, layers = _examples_and_layers(prepared, settings)
+    n_examples, layers = examples_and_layers(prepared, settings)
     say(
         f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
         f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device}"
     )
-
-
-def _show_plan(prepared: Dataset, settings: TrainSettings, device: str, need: memory.Need, free: memory.Need) -> None:
-    n_examples, layers = _examples_and_layers(prepared, settings)
-    used = memory.used_bytes()
-    facts = [
-        ("examples", f"{n_examples:,} ({settings.variant} variant), {prepared.train.nnz:,} training ratings"),
-        ("layers", layers),
-        ("parameters", f"{memory.n_parameters(_shape(prepared), settings):,}"),
-        ("steps", f"{-(-n_examples // settings.batch_size)} an epoch, {settings.epochs} epochs at most"),
-        ("device", device),
-        ("memory", f"about {_mib(used + need.host)} at the peak; {_mib(used + free.host)} can be had"),
-    ]
-    if need.device:
-        facts.append(("device memory", f"about {_mib(need.device)} at the peak; {_mib(free.device)} free"))
-    show_facts("dry run", facts)
-
-
-def _require_memory(need: memory.Need, free: memory.Need) -> None:
-    for wanted, had, where in ((need.host, free.host, ""), (need.device, free.device, " on the device")):
-        if wanted > had:
-            raise NotEnoughMemoryError(
-                f"training needs about {_mib(wanted)} more memory{where} and {_mib(had)} can be had, so it was not "
-                "started; try a smaller --hidden-size or --batch-size, or the other --variant"
-            )
-
-
-def _mib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**20:,.0f} MiB"
 
 
 def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitted:
