@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench fuzz clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -39,16 +39,20 @@ test: check
 	$(BIN)/pytest -n auto
 
 # Each prints its table; docs/benchmarks.md says what they mean, and how to run one alone or at full size.
-bench: $(VENV)/installed-bench $(DATA)
+bench: $(VENV)/installed-bench $(DATA) bench/ratings.csv
 	$(BIN)/python -m benchmarks.epoch $(DATA) --variant item
 	$(BIN)/python -m benchmarks.epoch $(DATA) --variant user
+	$(BIN)/python -m benchmarks.quality $(DATA) --only autorec,dense --runs 1
 	$(BIN)/python -m benchmarks.memory $(DATA)
 	$(BIN)/python -m benchmarks.recommend $(DATA)
+	$(BIN)/python -m benchmarks.prepare bench/ratings.csv
 	$(BIN)/python -m benchmarks.scale bench/scale --ratings 1000000 --ratings 3000000 --ratings 10000000
 
-bench/data: | $(VENV)/installed-bench
+bench/ratings.csv: | $(VENV)/installed-bench
 	mkdir -p bench
-	$(BIN)/python -m benchmarks.generate bench/ratings.csv --users 6040 --items 3706 --ratings 1000000
+	$(BIN)/python -m benchmarks.generate $@ --users 6040 --items 3706 --ratings 1000000
+
+bench/data: bench/ratings.csv
 	$(AUTOREC) prepare bench/ratings.csv -o $@ --force
 
 check: $(VENV)/installed-dev
