@@ -21,11 +21,12 @@ except ImportError:  # numba is an extra
 class Engine(Protocol):
     """Holds the parameters and the optimizer's state; never makes anything of the size of examples x columns."""
 
-    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
         """One step of Adam on the squared error over the cells of `examples` (B, P), indices sorted.
 
         Args:
-            examples: CSR float32.
+            examples: CSR float32, what the network shall put out.
+            inputs: (nnz,) float32, what it is shown in these cells.
             rate: The learning rate.
             decay: What the gradients of V and W gain for each unit of a weight: the penalty's share of this batch.
 
@@ -42,6 +43,9 @@ class Engine(Protocol):
     def state(self) -> AdamState:
         """A copy of the parameters and of the optimizer's state, on the CPU; how tests see gradients."""
 
+    def restore(self, state: AdamState) -> None:
+        """Go on from `state`, from whatever engine it is."""
+
     def is_finite(self) -> bool:
         """Whether all parameters are finite numbers."""
 
@@ -53,14 +57,15 @@ def engine_name(device: torch.device) -> str:
     return "torch" if TiledEngine is None else "compiled"
 
 
-def make_engine(network: Network, device: torch.device, rows_at_once: int) -> Engine:
+def make_engine(network: Network, device: torch.device, rows_at_once: int, missing_weight: float = 0.0) -> Engine:
     """The fastest engine that this installation has for `device`, ready to train `network`.
 
     Args:
         network: The parameters to start from; they are copied.
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
+        missing_weight: What the squared output of a cell without a rating counts, beside 1 for the error of a rating.
     """
     if engine_name(device) == "compiled":
-        return TiledEngine(network, torch.get_num_threads(), rows_at_once)
-    return TorchEngine(network, device, rows_at_once)
+        return TiledEngine(network, torch.get_num_threads(), rows_at_once, missing_weight)
+    return TorchEngine(network, device, rows_at_once, missing_weight)

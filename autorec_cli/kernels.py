@@ -187,10 +187,13 @@ def sampled_products(pointers, indices, left, right, bias, dots, first, last):
 
 
 @_compiled
-def adam_products(indptr, indices, values, factor, weights, means, squares, rate, decay, correction, first, last):
+def adam_products(
+    indptr, indices, values, factor, extra, weights, means, squares, rate, decay, correction, first, last
+):
     """One step of Adam (Kingma and Ba 2015) on rows `first` to `last` of `weights`, gradients never stored.
 
-    The gradient is the product of the sparse matrix and `factor`, plus `decay` times the weights. `rate` is divided by
+    The gradient is the product of the sparse matrix and `factor`, plus `extra` if that has tiles, plus `decay` times
+    the weights. `rate` is divided by
     1 - beta1^t already, `correction` is 1 / sqrt(1 - beta2^t).
     """
     beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(1e-8)
@@ -200,6 +203,9 @@ def adam_products(indptr, indices, values, factor, weights, means, squares, rate
         for row in range(first, last):
             row_sum(indices, values, factor[t], indptr[row], indptr[row + 1], gradients, 0, False)
             weight, mean, square = weights[t, row], means[t, row], squares[t, row]
+            if len(extra):
+                for k in range(TILE):
+                    gradient[k] += extra[t, row, k]
             for k in range(TILE):
                 slope = gradient[k] + decay * weight[k]
                 mean[k] = beta1 * mean[k] + (one - beta1) * slope

@@ -122,6 +122,43 @@ class Network:
 
 
 @dataclass(frozen=True)
+class MissingGradients:
+    """Gradients of w times the sum over all cells of a batch of (h W' + b)^2.
+
+    Attributes:
+        hidden: (B, k).
+        decoder_weight: (P, k).
+        decoder_bias: (P,).
+    """
+
+    hidden: Tensor
+    decoder_weight: Tensor
+    decoder_bias: Tensor
+
+
+def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weight: float) -> MissingGradients:
+    """What cells without a rating add when each is a weak observation of 0, as if they were all of the batch.
+
+    The sum over all B x P cells is a quadratic form in k x k matrices, as in implicit ALS (Hu, Koren and Volinsky,
+    ICDM 2008): with a column of ones on h and b beside W it is the trace of (h'h)(W'W), so nothing of size B x P is
+    made. The caller takes the observed cells' share off again.
+
+    Args:
+        hidden: h, the codes (B, k).
+        weight: W (P, k).
+        bias: b (P,).
+        missing_weight: w.
+    """
+    ones = hidden.sum(0)
+    twice = 2 * missing_weight
+    return MissingGradients(
+        hidden=torch.addmm(weight.T @ bias, hidden, weight.T @ weight).mul_(twice),
+        decoder_weight=torch.addmm(torch.outer(bias, ones), weight, hidden.T @ hidden).mul_(twice),
+        decoder_bias=(weight @ ones + bias * hidden.shape[0]).mul_(twice),
+    )
+
+
+@dataclass(frozen=True)
 class AdamState:
     """Where training by Adam (Kingma and Ba 2015) stands; lists in the order of `Network.parameters`.
 

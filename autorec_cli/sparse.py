@@ -21,7 +21,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
-from autorec_cli.model import ACTIVATIONS, AdamState, Network
+from autorec_cli.model import ACTIVATIONS, AdamState, Network, missing_gradients
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -34,12 +34,14 @@ class Batch:
     """Some rows of the examples, and the same cells in column order.
 
     Attributes:
-        rows: CSR, B x P.
-        columns: CSR of the transpose, P x B.
+        rows: CSR of the inputs, B x P.
+        targets: (nnz,) what the network shall put out in these cells.
+        columns: CSR of the transpose of `rows`, P x B.
         column_order: (nnz,) position in `rows` of each cell of `columns`.
     """
 
     rows: Tensor
+    targets: Tensor
     columns: Tensor
     column_order: Tensor
 
@@ -50,7 +52,7 @@ class Step:
 
     Attributes:
         squared_error: Sum over the observed cells of (f - x)^2, before the update, a 0-d tensor.
-        gradients: Of the squared error alone, in the order of `Network.parameters`.
+        gradients: Of the loss without its penalty, in the order of `Network.parameters`.
     """
 
     squared_error: Tensor
@@ -60,17 +62,18 @@ class Step:
 class TorchEngine:
     """Trains a network by `step` and torch's Adam, on any device; see `engine.Engine`."""
 
-    def __init__(self, network: Network, device: torch.device, rows_at_once: int) -> None:
+    def __init__(self, network: Network, device: torch.device, rows_at_once: int, missing_weight: float = 0.0) -> None:
         self._network = network.copy().to(device)
         self._device = device
         self._rows_at_once = rows_at_once
+        self._missing_weight = missing_weight
         # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
         groups = [{"params": self._network.penalized()}, {"params": self._network.free()}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
-    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
-        result = step(self._network, make_batch(examples, self._device))
+        result = step(self._network, make_batch(examples, self._device, inputs), self._missing_weight)
         for parameter, gradient in zip(self._network.parameters(), result.gradients, strict=True):
             parameter.grad = gradient
         penalized, free = self._optimizer.param_groups
@@ -100,6 +103,13 @@ class TorchEngine:
         copies = ([part.cpu().clone() for part in group] for group in (parameters, means, squares))
         return AdamState(n_steps, *copies)
 
+    def restore(self, state: AdamState) -> None:
+        """See `engine.Engine`."""
+        parameters = self._network.parameters()
+        for parameter, value in zip(parameters, state.parameters, strict=True):
+            parameter.copy_(value)
+        write_adam(self._optimizer, parameters, state.n_steps, state.means, state.squares)
+
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         return all(bool(parameter.isfinite().all()) for parameter in self._network.parameters())
@@ -115,14 +125,32 @@ def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) ->
     return int(states[-1].get("step", 0)), means, squares
 
 
-def make_batch(examples: sparse.csr_array, device: torch.device) -> Batch:
-    """Lay the rows of `examples` out for a step on `device`."""
+def write_adam(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[Tensor],
+    n_steps: int,
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+) -> None:
+    """Put back what `read_adam` gave."""
+    for parameter, mean, square in zip(parameters, means, squares, strict=True):
+        step = torch.tensor(float(n_steps), device=parameter.device)
+        copies = {"exp_avg": mean, "exp_avg_sq": square}
+        optimizer.state[parameter] = {"step": step} | {
+            name: value.to(parameter.device, copy=True) for name, value in copies.items()
+        }
+
+
+def make_batch(examples: sparse.csr_array, device: torch.device, inputs: Array | None = None) -> Batch:
+    """Lay the rows of `examples` out for a step on `device`; without `inputs` (nnz,) they are the examples' values."""
     n_rows, n_columns = examples.shape
     columns, positions = transposed(examples)
     order = torch.from_numpy(positions.astype(np.int64)).to(device)
-    rows = to_rows(examples, device)
-    values = rows.values()[order]
-    return Batch(rows, _csr(columns.indptr, columns.indices, values, (n_columns, n_rows), device), order)
+    targets = torch.from_numpy(examples.data).to(device)
+    shown = targets if inputs is None else torch.from_numpy(inputs).to(device)
+    rows = _csr(examples.indptr, examples.indices, shown, examples.shape, device)
+    values = shown[order]
+    return Batch(rows, targets, _csr(columns.indptr, columns.indices, values, (n_columns, n_rows), device), order)
 
 
 def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
@@ -139,20 +167,27 @@ def encode(network: Network, rows: Tensor) -> list[Tensor]:
     return network.deeper(function(_product(rows, network.encoder_weights[0]) + network.encoder_biases[0]))
 
 
-def step(network: Network, batch: Batch) -> Step:
-    """The squared error over the observed cells of `batch` and its gradients.
+def step(network: Network, batch: Batch, missing_weight: float = 0.0) -> Step:
+    """The squared error over the observed cells of `batch`, and the gradients of the loss.
+
+    The loss is that error plus `missing_weight` times the sum of squared outputs of all other cells (identity output).
 
     Returns:
         Gradients in the order of `Network.parameters`: encoder weights, decoder weight, encoder biases, decoder bias.
     """
     hidden = encode(network, batch.rows)
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1]))
-    residual = predictions - batch.rows.values()
-    error = 2 * residual * slope
+    residual = predictions - batch.targets
+    error = 2 * (residual - missing_weight * predictions) * slope
     error_columns = _with_values(batch.columns, error[batch.column_order])
     decoder_weight = _product(error_columns, hidden[-1])
     decoder_bias = torch.zeros_like(network.decoder_bias).index_add_(0, batch.rows.col_indices(), error)
     upstream = _product(_with_values(batch.rows, error), network.decoder_weight)
+    if missing_weight:
+        missing = missing_gradients(hidden[-1], network.decoder_weight, network.decoder_bias, missing_weight)
+        upstream += missing.hidden
+        decoder_weight += missing.decoder_weight
+        decoder_bias += missing.decoder_bias
     weights, biases, slope_of_first = network.back_to_first(hidden, upstream)
     gradients = [_product(batch.columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), gradients)

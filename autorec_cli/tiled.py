@@ -20,15 +20,17 @@ from torch import Tensor
 from autorec_cli.baselines import Array
 from autorec_cli.kernels import BETA1, BETA2, adam_products, products, sampled_products
 from autorec_cli.memory import TILE
-from autorec_cli.model import ACTIVATIONS, AdamState, Network
-from autorec_cli.sparse import read_adam, transposed
+from autorec_cli.model import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
+from autorec_cli.sparse import read_adam, transposed, write_adam
 from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles
+
+_NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
 
 
 class TiledEngine:
     """Trains a network on the CPU; see `engine.Engine`."""
 
-    def __init__(self, network: Network, threads: int, rows_at_once: int) -> None:
+    def __init__(self, network: Network, threads: int, rows_at_once: int, missing_weight: float = 0.0) -> None:
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight)
         nothing = torch.empty(0)
@@ -38,22 +40,29 @@ class TiledEngine:
         self._optimizer = torch.optim.Adam(self._rest.free(), betas=(BETA1, BETA2), fused=True)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
+        self._missing_weight = missing_weight
         self._n_steps = 0
 
-    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
         cells = _Cells(examples)
-        first = self._encode(cells)
+        first = self._encode(cells, inputs)
         hidden, last = self._deeper(first)
         predictions, slope = self._rest.output(self._decode(cells, last))
         residual = predictions - torch.from_numpy(examples.data)
-        error = (2 * residual * slope).numpy()
+        error = (2 * (residual - self._missing_weight * predictions) * slope).numpy()
         upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
+        bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
+        extra = _NOTHING
+        if self._missing_weight:
+            missing = self._missing(last)
+            upstream += torch.from_numpy(to_tiles(missing.hidden.numpy()))
+            extra = to_tiles(missing.decoder_weight.numpy())
+            bias += missing.decoder_bias.numpy()
         weights, biases, slope_of_first = self._back_to_first(hidden, first, upstream)
         self._n_steps += 1
-        self._update(self._decoder, cells, error, last.numpy(), rate, decay)
-        self._update(self._encoder, cells, examples.data, slope_of_first, rate, decay)
-        bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
+        self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
+        self._update(self._encoder, cells, inputs, slope_of_first, _NOTHING, rate, decay)
         for parameter, gradient in zip(self._rest.free(), [*weights, *biases, torch.from_numpy(bias)], strict=True):
             parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = rate
@@ -65,7 +74,8 @@ class TiledEngine:
         parts = [np.empty(0, dtype=np.float32)]
         for start in range(0, examples.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            first = self._encode(_Cells(examples[rows]))
+            part = examples[rows]
+            first = self._encode(_Cells(part), part.data)
             _, last = self._deeper(first)
             parts.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())
         return np.concatenate(parts)
@@ -84,6 +94,20 @@ class TiledEngine:
         tiled = ("tiles", "means", "squares")
         return AdamState(self._n_steps, *map(self._in_order, tiled, (free, means, squares)))
 
+    def restore(self, state: AdamState) -> None:
+        """See `engine.Engine`."""
+        depth = len(self._rest.encoder_weights)
+        for name, tensors in (("tiles", state.parameters), ("means", state.means), ("squares", state.squares)):
+            setattr(self._encoder, name, to_tiles(tensors[0].numpy()))
+            setattr(self._decoder, name, to_tiles(tensors[depth].numpy()))
+        free = [
+            [*tensors[1:depth], *tensors[depth + 1 :]] for tensors in (state.parameters, state.means, state.squares)
+        ]
+        for parameter, value in zip(self._rest.free(), free[0], strict=True):
+            parameter.copy_(value)
+        write_adam(self._optimizer, self._rest.free(), state.n_steps, free[1], free[2])
+        self._n_steps = state.n_steps
+
     def _in_order(self, name: str, free: list[Tensor]) -> list[Tensor]:
         """`name` of V and W as plain matrices, and copies of `free`, in the order of `Network.parameters`."""
         sizes = [len(bias) for bias in self._rest.encoder_biases]
@@ -98,9 +122,9 @@ class TiledEngine:
         tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))
         return all(map(np.isfinite, tiled)) and all(bool(part.isfinite().all()) for part in self._rest.free())
 
-    def _encode(self, cells: _Cells) -> Tensor:
+    def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
         """The output of the first hidden layer in tiles."""
-        z = torch.from_numpy(self._product(cells, cells.rows.data, self._encoder.tiles))
+        z = torch.from_numpy(self._product(cells, inputs, self._encoder.tiles))
         bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
         function, _ = ACTIVATIONS[self._rest.hidden_activation]
         first = function(z.add_(bias))
@@ -144,16 +168,29 @@ class TiledEngine:
         self._workers.run(sampled_products, cells.rows.indptr, *arguments)
         return torch.from_numpy(dots)
 
+    def _missing(self, last: Tensor) -> MissingGradients:
+        """See `missing_gradients`; `last` in tiles."""
+        n_hidden = len(self._rest.encoder_biases[-1])
+        hidden, weight = (torch.from_numpy(from_tiles(part, n_hidden)) for part in (last.numpy(), self._decoder.tiles))
+        return missing_gradients(hidden, weight, self._rest.decoder_bias, self._missing_weight)
+
     def _update(
-        self, weights: _Weights, cells: _Cells, values: Floats, factor: Floats, rate: float, decay: float
+        self,
+        weights: _Weights,
+        cells: _Cells,
+        values: Floats,
+        factor: Floats,
+        extra: Floats,
+        rate: float,
+        decay: float,
     ) -> None:
-        """A step of Adam along the transposed matrix of `values` in `cells`, times `factor`."""
+        """A step of Adam along the transposed matrix of `values` in `cells`, times `factor`, plus `extra`."""
         columns, order = cells.transposed
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
             share = np.float32(rate / (1 - BETA1**self._n_steps))
             penalty = np.float32(decay)
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
-        arguments = (columns.indptr, columns.indices, values[order], factor)
+        arguments = (columns.indptr, columns.indices, values[order], factor, extra)
         state = (weights.tiles, weights.means, weights.squares)
         self._workers.run(adam_products, columns.indptr, *arguments, *state, share, penalty, correction)
 

@@ -273,7 +273,7 @@ def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, gene
         rate = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.shape[0] / n_examples
-        squared_errors.append(engine.step(batch, rate, decay))
+        squared_errors.append(engine.step(batch, batch.data, rate, decay))
     total = float(sum(squared_errors))
     # The loss is measured before each step, so what the last step did shows in the parameters only.
     if not (math.isfinite(total) and engine.is_finite()):

@@ -26,8 +26,10 @@ class DenseEngine:
         groups = [{"params": self._parameters.penalized()}, {"params": self._parameters.free()}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
-    def step(self, examples: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
         """One step of Adam; returns the squared error over the observed cells before it."""
+        if inputs is not examples.data:
+            raise ValueError("the dense step has no inputs of their own")
         squared_error, gradients = self._gradients(*self._densified(examples))
         for parameter, gradient in zip(self._parameters.parameters(), gradients, strict=True):
             parameter.grad = gradient

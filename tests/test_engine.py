@@ -58,7 +58,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     examples, observed = random_examples(n_rows, n_columns, density, rng, ratings=range(5, 9))
     loss, gradients = dense_step(exact, torch.from_numpy(examples.toarray()), torch.from_numpy(observed))
     engine = engine_called(name, exact)
-    squared_error = engine.step(examples.astype(np.float32), rate=0.01, decay=decay)
+    squared_error = engine.step(examples.astype(np.float32), examples.astype(np.float32).data, rate=0.01, decay=decay)
     assert_near(squared_error, loss)
     means = engine.state().means  # Adam's first average is a tenth of the gradient
     ours = [mean / (1 - 0.9) for mean in means]
@@ -85,7 +85,7 @@ def test_engines_take_the_same_steps(hidden_sizes):
     examples = examples.astype(np.float32)
     both = [engine_called(name, network) for name in (COMPILED, "torch")]
     for _ in range(4):
-        losses = [float(engine.step(examples, 0.001, 2.0)) for engine in both]
+        losses = [float(engine.step(examples, examples.data, 0.001, 2.0)) for engine in both]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for ours, reference in zip(both[0].state().parameters, both[1].state().parameters, strict=True):
         assert_near(ours, reference.double(), 1e-4)
@@ -100,10 +100,32 @@ def test_the_number_of_threads_does_not_change_a_bit():
     for threads in (1, 2, 5):
         engine = engine_called(COMPILED, network, threads=threads)
         for _ in range(3):
-            engine.step(examples.astype(np.float32), 0.01, 1.0)
+            engine.step(examples.astype(np.float32), examples.astype(np.float32).data, 0.01, 1.0)
         states.append(engine.state())
     for state in states[1:]:
         assert all(map(torch.equal, states[0].parameters, state.parameters))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
+    rng = np.random.default_rng(1)
+    network = random_network([40, 70, 9], "sigmoid", "identity", rng)
+    examples, _ = random_examples(30, 40, 0.3, rng)
+    examples = examples.astype(np.float32)
+    engine, other = (
+        engine_called(name, network),
+        engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng)),
+    )
+    for _ in range(3):
+        engine.step(examples, examples.data, 0.01, 1.0)
+    other.restore(engine.state())
+    for _ in range(3):
+        engine.step(examples, examples.data, 0.01, 1.0)
+        other.step(examples, examples.data, 0.01, 1.0)
+    ours, theirs = other.state(), engine.state()
+    assert ours.n_steps == theirs.n_steps == 6
+    for name in ("parameters", "means", "squares"):
+        assert all(map(torch.equal, getattr(ours, name), getattr(theirs, name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +161,7 @@ def test_parameters_that_are_not_finite_are_told(name):
     examples, _ = random_examples(12, 26, 0.4, np.random.default_rng(3))
     engine = engine_called(name, network)
     assert engine.is_finite()
-    engine.step(examples.astype(np.float32), float("inf"), 0.0)
+    engine.step(examples.astype(np.float32), examples.astype(np.float32).data, float("inf"), 0.0)
     assert not engine.is_finite()
 
 

@@ -178,9 +178,9 @@ class Watched:
         self.engine = engine
         self.decays = []
 
-    def step(self, examples, rate, decay):
+    def step(self, examples, inputs, rate, decay):
         self.decays.append(decay)
-        return self.engine.step(examples, rate, decay)
+        return self.engine.step(examples, inputs, rate, decay)
 
     def is_finite(self):
         return self.engine.is_finite()
