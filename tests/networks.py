@@ -34,18 +34,19 @@ def random_examples(n_rows, n_columns, density, rng, ratings=range(-2, 5)):
     return examples, observed
 
 
-def dense_step(network, dense, observed):
-    """Squared error over observed cells, and its gradients by autograd."""
+def dense_step(network, dense, observed, missing_weight=0.0, inputs=None):
+    """Squared error over observed cells; gradients, by autograd, of it and of the weighted squares of other outputs."""
     parameters = [parameter.clone().requires_grad_() for parameter in network.parameters()]
     depth = len(network.encoder_weights)
     weights, decoder_weight = parameters[:depth], parameters[depth]
     biases, decoder_bias = parameters[depth + 1 : -1], parameters[-1]
-    hidden = dense
+    hidden = dense if inputs is None else inputs
     for weight, bias in zip(weights, biases, strict=True):
         hidden = ACTIVATIONS[network.hidden_activation][0](hidden @ weight + bias)
     output, _ = network.output(hidden @ decoder_weight.T + decoder_bias)
     loss = ((output - dense)[observed] ** 2).sum()
-    return loss.detach(), torch.autograd.grad(loss, parameters)
+    missing = missing_weight * (output[~observed] ** 2).sum()
+    return loss.detach(), torch.autograd.grad(loss + missing, parameters)
 
 
 def in_float32(network):

@@ -24,10 +24,10 @@ numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs th
 NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 
 
-def engine_called(name, network, rows_at_once=5, threads=2):
+def engine_called(name, network, rows_at_once=5, threads=2, missing_weight=0.0):
     if name == COMPILED:
-        return engines.TiledEngine(in_float32(network), threads, rows_at_once)
-    return TorchEngine(in_float32(network), CPU, rows_at_once)
+        return engines.TiledEngine(in_float32(network), threads, rows_at_once, missing_weight)
+    return TorchEngine(in_float32(network), CPU, rows_at_once, missing_weight)
 
 
 def assert_near(ours, reference, tolerance=1e-5):
@@ -45,10 +45,22 @@ def assert_near(ours, reference, tolerance=1e-5):
     hidden_activation=st.sampled_from(HIDDEN_ACTIVATIONS),
     output_activation=st.sampled_from(OUTPUT_ACTIVATIONS),
     decay=st.sampled_from([0.0, 3.0]),
+    missing_weight=st.sampled_from([0.0, 0.3]),
+    dropout=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
-    name, n_rows, n_columns, hidden_sizes, density, hidden_activation, output_activation, decay, seed
+    name,
+    n_rows,
+    n_columns,
+    hidden_sizes,
+    density,
+    hidden_activation,
+    output_activation,
+    decay,
+    missing_weight,
+    dropout,
+    seed,
 ):
     rng = np.random.default_rng(seed)
     # Far from where float32 loses digits whatever the engine: saturated units, predictions that meet their targets.
@@ -56,9 +68,21 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     exact = in_float32(network)  # the same numbers for both, so that only the arithmetic differs
     exact = type(exact)(*(as_float64(value) for value in vars(exact).values()))
     examples, observed = random_examples(n_rows, n_columns, density, rng, ratings=range(5, 9))
-    loss, gradients = dense_step(exact, torch.from_numpy(examples.toarray()), torch.from_numpy(observed))
-    engine = engine_called(name, exact)
-    squared_error = engine.step(examples.astype(np.float32), examples.astype(np.float32).data, rate=0.01, decay=decay)
+    if output_activation != "identity":
+        missing_weight = 0.0
+    inputs = examples.copy()
+    if dropout:
+        inputs.data *= rng.random(inputs.nnz) < 0.5
+    loss, gradients = dense_step(
+        exact,
+        torch.from_numpy(examples.toarray()),
+        torch.from_numpy(observed),
+        missing_weight,
+        torch.from_numpy(inputs.toarray()),
+    )
+    engine = engine_called(name, exact, missing_weight=missing_weight)
+    examples, shown = examples.astype(np.float32), inputs.data.astype(np.float32)
+    squared_error = engine.step(examples, shown, rate=0.01, decay=decay)
     assert_near(squared_error, loss)
     means = engine.state().means  # Adam's first average is a tenth of the gradient
     ours = [mean / (1 - 0.9) for mean in means]
