@@ -13,12 +13,17 @@ VARIANTS = ("item", "user")
 HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
 OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
+OBJECTIVES = ("rating", "ranking")
 
 DEFAULTS: Mapping[str, Any] = {
+    "objective": "rating",
     "hidden_sizes": (500,),
     "hidden_activation": "sigmoid",
     "output_activation": "identity",
     "regularization": 200.0,
+    "dropout": 0.0,
+    "missing_weight": 0.0,
+    "missing_value": None,
     "learning_rate": 0.003,
     "epochs": 30,
     "patience": 0,
@@ -26,6 +31,14 @@ DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
 }
 """What is used where the caller says nothing. How it was chosen: docs/notes/defaults.md."""
+
+RANKING_DEFAULTS: Mapping[str, Any] = {
+    "regularization": 150.0,
+    "dropout": 0.5,
+    "missing_weight": 0.3,
+    "epochs": 60,
+}
+"""What the ranking objective uses instead."""
 
 MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
@@ -53,11 +66,16 @@ class TrainSettings:
 
     Attributes:
         variant: "item" (one example per item, the paper's I-AutoRec) or "user".
+        objective: "rating": the paper's loss, over rated cells only; "ranking": every other cell counts too, as a weak
+            observation of `missing_value`, so that outputs are scores to rank by and no ratings.
         hidden_sizes: Units of each hidden layer, from input to output.
         hidden_activation: The paper's g.
         output_activation: The paper's f; "sigmoid" is stretched to the range of the training targets.
         regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * (|V|^2 + |W|^2), with ratings
             measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
+        dropout: Share of an example's ratings hidden from the network's input, drawn anew at each step.
+        missing_weight: What a cell without a rating counts beside 1 for a rating; above 0 for "ranking" only.
+        missing_value: The rating that such a cell is taken for; None for "rating".
         center: Which damped means are subtracted from the ratings and added back to the predictions.
         learning_rate: Adam's largest step; it rises from 0, then falls to 0 along half a cosine over `epochs`.
         batch_size: Examples (rows) per step.
@@ -71,10 +89,14 @@ class TrainSettings:
     """
 
     variant: str
+    objective: str
     hidden_sizes: tuple[int, ...]
     hidden_activation: str
     output_activation: str
     regularization: float
+    dropout: float
+    missing_weight: float
+    missing_value: float | None
     center: str
     learning_rate: float
     batch_size: int
@@ -85,12 +107,16 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _require_choice("--variant", self.variant, VARIANTS)
+        _require_choice("--objective", self.objective, OBJECTIVES)
         _require_choice("--hidden-activation", self.hidden_activation, HIDDEN_ACTIVATIONS)
         _require_choice("--output-activation", self.output_activation, OUTPUT_ACTIVATIONS)
         _require_choice("--center", self.center, CENTERS)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(f"--hidden-size must be one or more whole numbers from 1, not {self.hidden_sizes}")
         _require_range("--regularization", self.regularization, minimum=0)
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"--dropout must be a share from 0 to less than 1, not {self.dropout}")
+        self._check_objective()
         _require_range("--learning-rate", self.learning_rate, minimum=0, exclusive=True)
         _require_range("--batch-size", self.batch_size, minimum=1)
         _require_range("--epochs", self.epochs, minimum=1)
@@ -98,6 +124,19 @@ class TrainSettings:
         _require_range("--seed", self.seed, minimum=0)
         if self.seed > MAX_SEED:
             raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
+
+    def _check_objective(self) -> None:
+        if self.objective == "rating":
+            if self.missing_weight or self.missing_value is not None:
+                raise UsageError("--missing-weight and --missing-value need --objective ranking")
+            return
+        _require_range("--missing-weight", self.missing_weight, minimum=0, exclusive=True)
+        if self.missing_value is None or not math.isfinite(self.missing_value):
+            raise UsageError(f"--missing-value must be a number, not {self.missing_value}")
+        if self.output_activation != "identity":
+            raise UsageError("--objective ranking needs --output-activation identity")
+        if self.center != "none":
+            raise UsageError("--objective ranking measures ratings from --missing-value, so --center must be none")
 
     def to_document(self) -> dict[str, Any]:
         """The settings as JSON types."""
@@ -114,7 +153,13 @@ class TrainSettings:
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
 
-def settings_for(variant: str, shape: tuple[int, int], n_ratings: int, given: Mapping[str, object]) -> TrainSettings:
+def settings_for(
+    variant: str,
+    shape: tuple[int, int],
+    n_ratings: int,
+    given: Mapping[str, object],
+    rating_scale: tuple[float, float] = (1.0, 5.0),
+) -> TrainSettings:
     """Settings of `variant`: those in `given` that are not None, defaults for the others.
 
     Args:
@@ -122,6 +167,8 @@ def settings_for(variant: str, shape: tuple[int, int], n_ratings: int, given: Ma
         shape: (n_users, n_items) of the ratings, which some defaults depend on.
         n_ratings: Training ratings.
         given: Values by the names of `TrainSettings`.
+        rating_scale: Of the dataset; by default a cell without a rating counts as one step, a quarter of the scale's
+            width, below its lower end.
 
     Raises:
         UsageError: a value is outside its range.
@@ -132,8 +179,11 @@ def settings_for(variant: str, shape: tuple[int, int], n_ratings: int, given: Ma
         **DEFAULTS,
         "batch_size": default_batch_size(n_items if variant == "item" else n_users),
         "center": default_center(variant, n_ratings / n_items),
-        **{name: value for name, value in given.items() if value is not None},
     }
+    if given.get("objective") == "ranking":
+        low, high = rating_scale
+        values |= {**RANKING_DEFAULTS, "center": "none", "missing_value": low - (high - low) / 4}
+    values |= {name: value for name, value in given.items() if value is not None}
     return TrainSettings(variant=variant, **values)
 
 

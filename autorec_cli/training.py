@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,8 @@ def make_task(ratings: sparse.csr_array, rating_scale: tuple[float, float], sett
     low, high = rating_scale
     unit = (high - low) / 4 if high > low else 1.0
     centering = centering_means(ratings, settings.center)
+    if settings.missing_value is not None:  # the cells without a rating then have the value 0
+        centering = replace(centering, mean=settings.missing_value)
     offset = centering.predict(row_indices(ratings), ratings.indices)
     values = ((ratings.data - offset) / unit).astype(np.float32)
     examples = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
