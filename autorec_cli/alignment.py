@@ -46,6 +46,7 @@ def align(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Mod
         user_counts=_take(model.user_counts, users),
         item_counts=_take(model.item_counts, items),
         seen=_align_seen(model, users, items),
+        valid_predictions=np.empty(0, dtype=np.float32),  # of another dataset's pairs
     )
 
 

@@ -44,9 +44,20 @@ class DampedMeans:
         return values
 
 
-def no_means(n_users: int, n_items: int) -> DampedMeans:
-    """Means of 0, which change nothing."""
-    return DampedMeans(0.0, np.zeros(n_users), np.zeros(n_items))
+def no_means(n_users: int, n_items: int, mean: float = 0.0) -> DampedMeans:
+    """`mean` for everyone; 0 changes nothing."""
+    return DampedMeans(mean, np.zeros(n_users), np.zeros(n_items))
+
+
+def mean_scores(user_items: sparse.csr_array, missing_value: float) -> DampedMeans:
+    """The mean rating of each item over all users, those without a rating counted as `missing_value`.
+
+    It ranks items by popularity and liking together, for users of whom nothing is known; an item without ratings has
+    `missing_value`.
+    """
+    n_users, n_items = user_items.shape
+    total = np.bincount(user_items.indices, weights=user_items.data - missing_value, minlength=n_items)
+    return DampedMeans(missing_value, np.zeros(n_users), total / n_users)
 
 
 def damped_means(

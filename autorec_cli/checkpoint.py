@@ -23,7 +23,7 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError, AutoRecError, UsageError
 from autorec_cli.files import replace_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
 
 
@@ -65,12 +65,14 @@ class Model:
         output_range: Ends of a sigmoid output, in units.
         unit: Rating units per unit of the network.
         centering: What is added to a prediction, in rating units.
-        baseline: Damped means that predict cold pairs.
+        baseline: What predicts cold pairs; see `task.Task`.
         rating_scale: Where predictions are clipped.
         user_ids, item_ids: As in the source, by index.
         titles: By item_index, "" where there is none; None if no titles were given.
         user_counts, item_counts: Ratings of each that the model was fitted on; 0 means cold.
         seen: All ratings of the dataset, held-out ones too: what `recommend` leaves out.
+        valid_predictions: (n_valid,) float32, what the network predicted for each validation rating before it was
+            fitted to them too: what weights of a blend can be fitted on. Empty where there is none.
         provenance: The dataset's path and fingerprint, fitted parts, epochs, metrics at training time, versions.
     """
 
@@ -91,7 +93,13 @@ class Model:
     user_counts: Array
     item_counts: Array
     seen: SeenItems
+    valid_predictions: Array
     provenance: dict[str, Any]
+
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether outputs are ratings; if not they are scores, which only order items."""
+        return self.settings.objective == "rating"
 
     @property
     def n_users(self) -> int:
@@ -118,6 +126,7 @@ def save(model: Model, path: Path) -> None:
         "item_counts": model.item_counts.astype(np.int64),
         "seen.indptr": model.seen.indptr.astype(np.int64),
         "seen.indices": model.seen.indices.astype(np.int32),
+        "valid_predictions": model.valid_predictions.astype(np.float32),
     }
     for layer, (weight, bias) in enumerate(zip(model.encoder_weights, model.encoder_biases, strict=True)):
         tensors[f"encoder.{layer}.weight"] = weight
@@ -177,7 +186,9 @@ def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     text = metadata[METADATA_KEY]
     version = json.loads(text)["format_version"]
     if version == 1:
-        return _read_version_1(text)
+        return _from_version_2(json.loads(text))  # without checksums; training it again gives it some
+    if version == 2:
+        return _from_version_2(checksums.unseal(text))
     if version != FORMAT_VERSION:
         raise ArtifactError(
             f"the model {path} has format version {version}, this program knows up to {FORMAT_VERSION}; "
@@ -186,10 +197,10 @@ def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     return checksums.unseal(text)
 
 
-def _read_version_1(text: str) -> dict[str, Any]:
-    """The document of a model that has no checksums; training it again gives it some."""
-    document: dict[str, Any] = json.loads(text)
-    return document
+def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
+    """A document from before there was more than one objective."""
+    added = {"objective": "rating", "dropout": 0.0, "missing_weight": 0.0, "missing_value": None}
+    return {**document, "settings": {**document["settings"], **added}}
 
 
 def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> None:
@@ -234,6 +245,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         user_counts=tensors["user_counts"],
         item_counts=tensors["item_counts"],
         seen=SeenItems(tensors["seen.indptr"], tensors["seen.indices"]),
+        valid_predictions=tensors.get("valid_predictions", np.empty(0, dtype=np.float32)),
         provenance=document["provenance"],
     )
 

@@ -154,7 +154,7 @@ class TrainSettings:
 
 
 def settings_for(
-    variant: str,
+    variant: str | None,
     shape: tuple[int, int],
     n_ratings: int,
     given: Mapping[str, object],
@@ -163,7 +163,7 @@ def settings_for(
     """Settings of `variant`: those in `given` that are not None, defaults for the others.
 
     Args:
-        variant: "item" or "user".
+        variant: "item", "user", or None for the one that suits the objective.
         shape: (n_users, n_items) of the ratings, which some defaults depend on.
         n_ratings: Training ratings.
         given: Values by the names of `TrainSettings`.
@@ -173,6 +173,9 @@ def settings_for(
     Raises:
         UsageError: a value is outside its range.
     """
+    ranking = given.get("objective") == "ranking"
+    if variant is None:
+        variant = "user" if ranking else "item"
     _require_choice("--variant", variant, VARIANTS)
     n_users, n_items = shape
     values: dict[str, Any] = {
@@ -180,7 +183,7 @@ def settings_for(
         "batch_size": default_batch_size(n_items if variant == "item" else n_users),
         "center": default_center(variant, n_ratings / n_items),
     }
-    if given.get("objective") == "ranking":
+    if ranking:
         low, high = rating_scale
         values |= {**RANKING_DEFAULTS, "center": "none", "missing_value": low - (high - low) / 4}
     values |= {name: value for name, value in given.items() if value is not None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,32 +11,12 @@ from scipy import sparse
 from autorec_cli.baselines import Array, DampedMeans, damped_means
 from autorec_cli.checkpoint import Model
 from autorec_cli.dataset import Dataset, add_parts, row_indices
-from autorec_cli.lists import ranked_lists
-from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS, coverage, mean_popularity
+from autorec_cli.judging import RankingProtocol, UserScorer, judge
+from autorec_cli.metrics import RATING_METRICS
 from autorec_cli.scoring import cold_pairs, item_scorer, known_users, predict_pairs
 
 Row = dict[str, Any]
 Predictor = Callable[[Array, Array], Array]
-BlockScorer = Callable[[Array], Array]
-
-
-@dataclass(frozen=True)
-class RankingProtocol:
-    """How lists are judged.
-
-    Attributes:
-        k: Length of a list.
-        relevant_from: Held-out ratings from here on are relevant.
-    """
-
-    k: int
-    relevant_from: float
-
-
-def default_relevance(rating_scale: tuple[float, float]) -> float:
-    """Three quarters up the rating scale: 4 on a scale from 1 to 5."""
-    low, high = rating_scale
-    return low + 0.75 * (high - low)
 
 
 def rating_rows(models: Sequence[tuple[str, Model]], dataset: Dataset, part: str) -> list[Row]:
@@ -85,14 +64,13 @@ def ranking_rows(
     def by_popularity(user_index: Array) -> Array:
         return np.tile(item_counts.astype(np.float32), (len(user_index), 1))
 
-    def by_model(model: Model) -> BlockScorer:
+    def by_model(model: Model) -> UserScorer:
         predict = item_scorer(model)
         return lambda user_index: predict(known_users(model, user_index))
 
     scorers = {name: by_model(model) for name, model in models} | {"popularity": by_popularity}
-    return [
-        _ranking_row(name, scorer, dataset.part(part), seen, item_counts, protocol) for name, scorer in scorers.items()
-    ]
+    held_out = dataset.part(part)
+    return [{"model": name, **judge(score, held_out, seen, item_counts, protocol)} for name, score in scorers.items()]
 
 
 def fitted_ratings(models: Sequence[tuple[str, Model]], dataset: Dataset) -> sparse.csr_array:
@@ -132,54 +110,3 @@ def _rating_row(name: str, predictions: Array, held_out: sparse.csr_array, cold:
     row["n_pairs"], row["n_cold"] = held_out.nnz, int(cold.sum())
     row["clip_low"], row["clip_high"] = dataset.rating_scale
     return row
-
-
-def _ranking_row(
-    name: str,
-    scorer: BlockScorer,
-    held_out: sparse.csr_array,
-    seen: sparse.csr_array,
-    item_counts: Array,
-    protocol: RankingProtocol,
-) -> Row:
-    relevant = _relevant(held_out, protocol.relevant_from)
-    n_relevant = np.diff(relevant.indptr)
-    judged = np.flatnonzero(n_relevant)
-    row: Row = {"model": name}
-    if len(judged) == 0:
-        return row
-    ranked = _ranked(scorer, judged, seen, item_counts > 0, protocol.k)
-    hits = _hits(ranked, relevant[judged])
-    for metric, formula in RANKING_METRICS.items():
-        row[f"{metric}@{protocol.k}"] = float(formula(hits, n_relevant[judged]).mean())
-    row[f"coverage@{protocol.k}"] = coverage(ranked, len(item_counts))
-    row[f"mean_popularity@{protocol.k}"] = mean_popularity(ranked, item_counts)
-    row["n_users"] = len(judged)
-    return row
-
-
-def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_array:
-    """The pattern of the relevant cells, all of value True."""
-    keep = held_out.data >= relevant_from
-    rows, columns = row_indices(held_out)[keep], held_out.indices[keep]
-    return sparse.csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=held_out.shape)
-
-
-def _ranked(scorer: BlockScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int) -> Array:
-    """(len(user_index), k) item_index of the lists of `user_index`, best first, NO_ITEM where a list is short."""
-    seen = seen[user_index]
-
-    def seen_of(users: slice) -> tuple[Array, Array]:
-        block = seen[users]
-        return row_indices(block), block.indices
-
-    blocks = ranked_lists(len(user_index), lambda users: scorer(user_index[users]), seen_of, listable, k)
-    return np.concatenate([block.ranked for block in blocks])
-
-
-def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:
-    """(n_users, k) bool: whether each listed item is relevant to its user."""
-    n_items = relevant.shape[1]
-    relevant_keys = row_indices(relevant).astype(np.int64) * n_items + relevant.indices
-    listed_keys = np.arange(len(ranked), dtype=np.int64)[:, None] * n_items + ranked
-    return np.isin(np.where(ranked >= 0, listed_keys, -1), relevant_keys)

@@ -10,48 +10,28 @@ import math
 import os
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.baselines import Array, DampedMeans, centering_means, damped_means
+from autorec_cli.baselines import Array
 from autorec_cli.checkpoint import Model, SeenItems
 from autorec_cli.config import TrainSettings
-from autorec_cli.dataset import Dataset, add_parts, row_indices
+from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.model import Network, new_network
 from autorec_cli.sparse import codes
+from autorec_cli.task import Task, make_task
+from autorec_cli.validation import Validated, make_validation, metric_of
 
 THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)
 WARM_UP = 0.1
 """Share of all steps during which the learning rate rises."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """Ratings as the network sees them.
-
-    Attributes:
-        examples: CSR (N, P) float32: items x users for the item variant, users x items for the user variant; each
-            cell is (rating - centering) / unit.
-        ratings: The same ratings as given, CSR n_users x n_items.
-        centering: What was subtracted, in rating units.
-        baseline: User and item damped means of `ratings`, for cold pairs.
-        unit: A quarter of the rating scale's width: 1 for ratings from 1 to 5.
-        rating_scale: Where predictions are clipped.
-    """
-
-    examples: sparse.csr_array
-    ratings: sparse.csr_array
-    centering: DampedMeans
-    baseline: DampedMeans
-    unit: float
-    rating_scale: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -63,16 +43,18 @@ class EpochResult:
         epoch: From 1.
         n_epochs: The most that this phase can run.
         train_rmse: Over the cells of the examples, each measured just before its step, in rating units.
-        valid_rmse: Over the validation pairs as `evaluate` measures it, None where there is none.
+        metric: What is measured on the validation part: "rmse" or, for the ranking objective, "ndcg@10".
+        valid: Its value, as `evaluate` measures it, None where there is no such part.
         seconds: The time of the pass and of its validation.
-        best: Whether this is the best validation RMSE so far.
+        best: Whether this is the best value so far.
     """
 
     phase: str
     epoch: int
     n_epochs: int
     train_rmse: float
-    valid_rmse: float | None
+    metric: str
+    valid: float | None
     seconds: float
     best: bool
 
@@ -87,8 +69,7 @@ class Fitted:
         task: What the network was fitted on.
         fitted_parts: The parts of the dataset in `task`.
         epochs: Passes that the network had.
-        valid_rmse: At the chosen epoch, before refitting; None without a validation part.
-        baseline_valid_rmse: What user and item averages of the training part reach on the same pairs.
+        validation: How the epochs were chosen; None without a validation part.
     """
 
     network: Network
@@ -96,23 +77,7 @@ class Fitted:
     task: Task
     fitted_parts: tuple[str, ...]
     epochs: int
-    valid_rmse: float | None
-    baseline_valid_rmse: float | None
-
-
-def make_task(ratings: sparse.csr_array, rating_scale: tuple[float, float], settings: TrainSettings) -> Task:
-    """Centre and scale `ratings` (n_users x n_items) and turn them the way the variant wants."""
-    low, high = rating_scale
-    unit = (high - low) / 4 if high > low else 1.0
-    centering = centering_means(ratings, settings.center)
-    if settings.missing_value is not None:  # the cells without a rating then have the value 0
-        centering = replace(centering, mean=settings.missing_value)
-    offset = centering.predict(row_indices(ratings), ratings.indices)
-    values = ((ratings.data - offset) / unit).astype(np.float32)
-    examples = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
-    if settings.variant == "item":
-        examples = examples.T.tocsr()
-    return Task(examples, ratings, centering, damped_means(ratings), unit, rating_scale)
+    validation: Validated | None
 
 
 def resolve_device(name: str) -> torch.device:
@@ -170,7 +135,6 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
     task = make_task(dataset.train, dataset.rating_scale, settings)
     parts: tuple[str, ...] = ("train",)
     valid = dataset.valid if dataset.valid.nnz else None
-    baseline_valid_rmse = None if valid is None else _baseline_rmse(task, valid)
     chosen = final = yield from _run(task, settings, device, valid, settings.epochs)
     if valid is not None and settings.refit:
         del task  # the second fit needs its memory
@@ -184,8 +148,7 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
         task=task,
         fitted_parts=parts,
         epochs=chosen.epoch,
-        valid_rmse=chosen.valid_rmse,
-        baseline_valid_rmse=baseline_valid_rmse,
+        validation=chosen.validation,
     )
 
 
@@ -212,8 +175,14 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
         user_counts=np.diff(task.ratings.indptr),
         item_counts=_column_counts(task.ratings),
         seen=SeenItems(rated.indptr, rated.indices),
+        valid_predictions=_valid_predictions(fitted),
         provenance=provenance,
     )
+
+
+def _valid_predictions(fitted: Fitted) -> Array:
+    predictions = fitted.validation.predictions if fitted.validation else None
+    return np.empty(0, dtype=np.float32) if predictions is None else predictions
 
 
 @dataclass(frozen=True)
@@ -222,7 +191,7 @@ class _Chosen:
 
     network: Network | None
     epoch: int
-    valid_rmse: float | None
+    validation: Validated | None
 
 
 def _run(
@@ -230,21 +199,21 @@ def _run(
 ) -> Generator[EpochResult, None, _Chosen]:
     """Train a network from its seed for `n_epochs` at most; with `valid`, the best epoch is the one returned."""
     generator = torch.Generator().manual_seed(settings.seed)
-    engine = make_engine(initial_network(task.examples, settings, generator), device, settings.batch_size)
-    validation = _Validation(task, valid, settings) if valid is not None else None
+    network = initial_network(task.examples, settings, generator)
+    engine = make_engine(network, device, settings.batch_size, settings.missing_weight)
+    validation = make_validation(task, valid, settings) if valid is not None else None
     best = _Chosen(None, 0, None)
     for epoch in range(1, n_epochs + 1):
         start = time.perf_counter()
         train_rmse = _epoch(engine, task, settings, epoch, generator)
-        valid_rmse = validation.rmse(engine) if validation else None
-        improved = valid_rmse is None or best.valid_rmse is None or valid_rmse < best.valid_rmse
+        measured = validation.measure(engine) if validation else None
+        improved = measured is None or best.validation is None or measured.is_better_than(best.validation)
         if improved:
             wanted = epoch == n_epochs if validation is None else not settings.refit
-            best = _Chosen(engine.network() if wanted else None, epoch, valid_rmse)
+            best = _Chosen(engine.network() if wanted else None, epoch, measured)
+        phase, value = ("choose", measured.value) if measured else ("final", None)
         seconds = time.perf_counter() - start
-        yield EpochResult(
-            "choose" if validation else "final", epoch, n_epochs, train_rmse, valid_rmse, seconds, improved
-        )
+        yield EpochResult(phase, epoch, n_epochs, train_rmse, metric_of(settings), value, seconds, improved)
         if settings.patience and epoch - best.epoch >= settings.patience:
             break
     return best
@@ -275,7 +244,7 @@ def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, gene
         rate = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.shape[0] / n_examples
-        squared_errors.append(engine.step(batch, batch.data, rate, decay))
+        squared_errors.append(engine.step(batch, _shown(batch.data, settings.dropout, generator), rate, decay))
     total = float(sum(squared_errors))
     # The loss is measured before each step, so what the last step did shows in the parameters only.
     if not (math.isfinite(total) and engine.is_finite()):
@@ -287,6 +256,18 @@ def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, gene
     return math.sqrt(total / task.examples.nnz) * task.unit
 
 
+def _shown(values: Array, dropout: float, generator: torch.Generator) -> Array:
+    """`values` as the network's input: a share of `dropout` hidden, the others enlarged to make up for it.
+
+    Srivastava et al. (JMLR 2014), in the form that needs nothing at prediction time.
+    """
+    if not dropout:
+        return values
+    kept = torch.rand(len(values), generator=generator).numpy() >= dropout
+    shown: Array = values * kept / np.float32(1 - dropout)
+    return shown
+
+
 def _share_of_rate(step_index: int, n_steps: int) -> float:
     """The learning rate of a step as a share of the largest: a linear rise, times half a cosine down to 0.
 
@@ -295,37 +276,6 @@ def _share_of_rate(step_index: int, n_steps: int) -> float:
     """
     rise = min(1.0, (step_index + 1) / max(1, round(WARM_UP * n_steps)))
     return rise * 0.5 * (1 + math.cos(math.pi * step_index / n_steps))
-
-
-class _Validation:
-    """Measures RMSE on held-out pairs as `evaluate` does: clipped, cold pairs predicted by the baseline."""
-
-    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
-        self.task = task
-        self.n_pairs = valid.nnz
-        users, items = row_indices(valid), valid.indices
-        known = (np.diff(task.ratings.indptr)[users] > 0) & (_column_counts(task.ratings)[items] > 0)
-        low, high = task.rating_scale
-        cold_error = np.clip(task.baseline.predict(users, items)[~known], low, high) - valid.data[~known]
-        self.cold_squared_error = float(np.square(cold_error).sum())
-        pairs = (users[known], items[known])
-        warm = sparse.coo_array((valid.data[known], pairs), shape=valid.shape)
-        self.cells = (warm.T if settings.variant == "item" else warm).tocsr()
-        self.cells.sort_indices()
-        rows, columns = row_indices(self.cells), self.cells.indices
-        self.offset = task.centering.predict(*((columns, rows) if settings.variant == "item" else (rows, columns)))
-
-    def rmse(self, engine: Engine) -> float:
-        """RMSE in rating units over all pairs, cold ones included."""
-        predictions = engine.predict(self.task.examples, self.cells) * self.task.unit + self.offset
-        error = np.clip(predictions, *self.task.rating_scale) - self.cells.data
-        total = float(np.square(error, dtype=np.float64).sum()) + self.cold_squared_error
-        return math.sqrt(total / self.n_pairs)
-
-
-def _baseline_rmse(task: Task, valid: sparse.csr_array) -> float:
-    predictions = np.clip(task.baseline.predict(row_indices(valid), valid.indices), *task.rating_scale)
-    return math.sqrt(float(np.square(predictions - valid.data).mean()))
 
 
 def _column_means(examples: sparse.csr_array) -> Array:

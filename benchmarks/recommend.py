@@ -61,6 +61,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         user_counts=np.diff(data.train.indptr),
         item_counts=np.bincount(data.train.indices, minlength=data.n_items),
         seen=SeenItems(seen.indptr, seen.indices),
+        valid_predictions=np.empty(0, dtype=np.float32),
         provenance={},
     )
 

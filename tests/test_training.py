@@ -81,7 +81,7 @@ def test_valid_ratings_do_not_enter_the_choosing_network():
     dataset.valid.data[:] = 6 - dataset.valid.data
     shifted, _ = run(dataset, small_settings(refit=False, epochs=3))
     assert [result.train_rmse for result in results] == [result.train_rmse for result in shifted]
-    assert [result.valid_rmse for result in results] != [result.valid_rmse for result in shifted]
+    assert [result.valid for result in results] != [result.valid for result in shifted]
     assert first.fitted_parts == ("train",)
     assert first.task.ratings.nnz == dataset.train.nnz
 
@@ -91,12 +91,12 @@ def test_final_network_is_fitted_on_train_and_valid_for_the_epochs_chosen():
     results, fitted = run(dataset, small_settings())
     choosing = [result for result in results if result.phase == "choose"]
     final = [result for result in results if result.phase == "final"]
-    best = min(choosing, key=lambda result: result.valid_rmse)
+    best = min(choosing, key=lambda result: result.valid)
     assert fitted.epochs == len(final) == best.epoch
-    assert fitted.valid_rmse == best.valid_rmse
+    assert fitted.validation.value == best.valid
     assert fitted.fitted_parts == ("train", "valid")
     assert fitted.task.ratings.nnz == dataset.train.nnz + dataset.valid.nnz
-    assert all(result.valid_rmse is None for result in final)
+    assert all(result.valid is None for result in final)
 
 
 def test_without_refit_the_best_epoch_is_kept():
@@ -106,8 +106,8 @@ def test_without_refit_the_best_epoch_is_kept():
     assert fitted.epochs < 200, "the case must overfit for the test to mean something"
     model = to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": ["train"]})
     (row, *_) = rating_rows([("kept", model)], dataset, "valid")
-    assert row["rmse"] == pytest.approx(fitted.valid_rmse, rel=1e-4)
-    assert results[-1].valid_rmse > fitted.valid_rmse
+    assert row["rmse"] == pytest.approx(fitted.validation.value, rel=1e-4)
+    assert results[-1].valid > fitted.validation.value
 
 
 def test_patience_stops_choosing():
@@ -122,7 +122,7 @@ def test_without_valid_all_epochs_are_run_once():
     empty = dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid
     results, fitted = run(dataclasses.replace(dataset, valid=empty), small_settings(epochs=4))
     assert [result.phase for result in results] == ["final"] * 4
-    assert (fitted.epochs, fitted.valid_rmse, fitted.fitted_parts) == (4, None, ("train",))
+    assert (fitted.epochs, fitted.validation, fitted.fitted_parts) == (4, None, ("train",))
 
 
 def test_training_without_ratings_is_refused():
@@ -256,7 +256,7 @@ def test_cold_validation_pairs_are_predicted_by_the_baseline():
     results, _ = run(dataset, settings)
     baseline = make_task(dataset.train, dataset.rating_scale, settings).baseline
     expected = abs(baseline.mean + baseline.item_bias[0] - 2.0)
-    assert results[0].valid_rmse == pytest.approx(expected)
+    assert results[0].valid == pytest.approx(expected)
     assert math.isfinite(results[0].train_rmse)
 
 
@@ -269,7 +269,7 @@ def test_cold_validation_pairs_are_clipped():
     baseline = make_task(dataset.train, dataset.rating_scale, settings).baseline
     assert baseline.predict(np.array(0), np.array(40)) > 5.5
     results, _ = run(dataset, settings)
-    assert results[0].valid_rmse == 0
+    assert results[0].valid == 0
 
 
 def test_devices():

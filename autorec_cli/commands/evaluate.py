@@ -117,7 +117,8 @@ def evaluate(
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
     from autorec_cli import checkpoint, dataset
-    from autorec_cli.evaluation import RankingProtocol, default_relevance, ranking_rows, rating_rows
+    from autorec_cli.evaluation import ranking_rows, rating_rows
+    from autorec_cli.judging import RankingProtocol, default_relevance
 
     if part not in PARTS:
         raise UsageError(f"--on must be one of {', '.join(PARTS)}, not {part!r}")
@@ -133,28 +134,32 @@ def evaluate(
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)
-        rows = rating_rows(models, prepared, part)
-        if ranking:
+        raters = [(name, model) for name, model in models if model.predicts_ratings]
+        rows = rating_rows(raters, prepared, part) if raters else []
+        if ranking or len(raters) < len(models):
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
             ranked = ranking_rows(models, prepared, part, RankingProtocol(k, threshold))
             if "n_users" not in ranked[0]:
                 warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
-            rows = _join(rows, ranked)
+            rows = _join([name for name, _ in models], rows, ranked)
         with open_output(output) as stream:
             if format == "table":
-                _write_tables(rows, part, k if ranking else None, stream)
+                _write_tables(rows, part, k, stream)
             else:
                 write([_to_frame(rows)], stream)
-    _say_what_it_means(rows, len(models), prepared, part)
+    _say_what_it_means(rows, len(models), prepared, part, k)
     enforce(rows[: len(models)], gates)
     return _complete(rows)
 
 
-def _write_tables(rows: Sequence[Row], part: str, k: int | None, stream: IO[bytes]) -> None:
-    write_table([_ratings_table(rows)], stream, title=f"{part} ratings, ± half of the 95% interval")
-    if k is not None:
-        write_table([_lists_table(rows)], stream, title=f"top-{k} lists against {part} ratings")
+def _write_tables(rows: Sequence[Row], part: str, k: int, stream: IO[bytes]) -> None:
+    rated = [row for row in rows if "n_pairs" in row]
+    listed = [row for row in rows if "n_users" in row]
+    if rated:
+        write_table([_ratings_table(rated)], stream, title=f"{part} ratings, ± half of the 95% interval")
+    if listed:
+        write_table([_lists_table(listed)], stream, title=f"top-{k} lists against {part} ratings")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -188,10 +193,12 @@ def _check_match(
         raise ArtifactError(f"the {part} part of the dataset has no ratings; prepare it with --{part} above 0")
 
 
-def _join(rating: list[Row], ranking: list[Row]) -> list[Row]:
-    by_name = {row["model"]: row for row in ranking}
-    joined = [{**row, **by_name.pop(row["model"], {})} for row in rating]
-    return joined + list(by_name.values())
+def _join(names: Sequence[str], rating: Sequence[Row], ranking: Sequence[Row]) -> list[Row]:
+    """One row a name, those of `names` first."""
+    joined: dict[str, Row] = {name: {} for name in names}
+    for row in (*rating, *ranking):
+        joined.setdefault(row["model"], {}).update(row)
+    return list(joined.values())
 
 
 def _to_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -217,8 +224,7 @@ def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
     """For reading: an interval beside its value, one cell for the clip range."""
     import polars as pl
 
-    rated = [row for row in rows if "n_pairs" in row]
-    metrics = [name for name in rated[0] if f"{name}_low" in rated[0]]
+    metrics = [name for name in rows[0] if f"{name}_low" in rows[0]]
     cells = [
         {
             "model": row["model"],
@@ -227,7 +233,7 @@ def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
             "cold": row["n_cold"],
             "clip": f"{row['clip_low']:g} to {row['clip_high']:g}",
         }
-        for row in rated
+        for row in rows
     ]
     return pl.DataFrame(cells)
 
@@ -238,31 +244,37 @@ def _with_margin(row: Row, metric: str) -> str:
 
 
 def _lists_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """For reading: what the lists of all rows that have lists are worth; empty if no user could be judged."""
+    """For reading: what the lists are worth."""
     import polars as pl
 
-    listed = [row for row in rows if row.get("n_users") is not None]
     cells = [
         {
             "model": row["model"],
             **{name.partition("@")[0].replace("_", " "): value for name, value in row.items() if "@" in name},
             "users": row["n_users"],
         }
-        for row in listed
+        for row in rows
     ]
     return pl.DataFrame(cells)
 
 
-def _say_what_it_means(rows: Sequence[Row], n_models: int, prepared: Dataset, part: str) -> None:
-    bias = next(row for row in rows if row["model"] == "user+item bias")
+def _say_what_it_means(rows: Sequence[Row], n_models: int, prepared: Dataset, part: str, k: int) -> None:
+    by_name = {row["model"]: row for row in rows}
+    bias, popularity = by_name.get("user+item bias"), by_name.get("popularity")
     for row in rows[:n_models]:
-        if row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
+        if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
             warn(
                 f"{row['model']} predicts worse than user and item averages do ({row['rmse']:.4f} against "
                 f"{bias['rmse']:.4f} RMSE): do not use it; try another --regularization"
             )
-    say(
-        f"measured on the {part} ratings: {bias['n_pairs']:,} pairs, of which {bias['n_cold']:,} are cold (user or "
-        f"item without training ratings, predicted by user+item bias); predictions are clipped to "
-        f"{prepared.rating_scale[0]:g} to {prepared.rating_scale[1]:g}; intervals count users as the sample"
-    )
+        if popularity and "n_users" in row and row[f"ndcg@{k}"] < popularity[f"ndcg@{k}"]:
+            warn(
+                f"{row['model']} makes worse lists than the most rated items do ({row[f'ndcg@{k}']:.4f} against "
+                f"{popularity[f'ndcg@{k}']:.4f} nDCG@{k}); for lists train with --objective ranking"
+            )
+    if bias:
+        say(
+            f"measured on the {part} ratings: {bias['n_pairs']:,} pairs, of which {bias['n_cold']:,} are cold (user or "
+            f"item without training ratings, predicted by user+item bias); predictions are clipped to "
+            f"{prepared.rating_scale[0]:g} to {prepared.rating_scale[1]:g}; intervals count users as the sample"
+        )

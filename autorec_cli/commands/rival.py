@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autorec_cli.console import say
-from autorec_cli.errors import QualityGateError, UsageError
+from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.gates import check_metric, is_worse
 
 if TYPE_CHECKING:
@@ -20,19 +20,26 @@ LEAST_PAIRS = 30
 """Ratings below which a comparison says nothing."""
 
 
-def load_rival(path: Path, prepared: Dataset, metric: str) -> Model | None:
+def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Model | None:
     """The model that the new one must not fall behind, None if there is none yet; what cannot be compared is refused.
 
     Raises:
-        UsageError: there is no such metric, or no test part to measure it on.
-        ArtifactError: the old model cannot be read.
+        UsageError: there is no such metric, it says nothing of models of `objective`, or there is no test part.
+        ArtifactError: the old model cannot be read, or was trained for another objective where that matters.
     """
     from autorec_cli import checkpoint
 
-    check_metric(metric, LIST_LENGTH, FLAG)
+    of_lists = check_metric(metric, LIST_LENGTH, FLAG)
+    if objective != "rating" and not of_lists:
+        raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{LIST_LENGTH}")
     if not prepared.test.nnz:
         raise UsageError(f"{FLAG} compares models on test ratings, and the dataset has none; prepare it with --test")
-    return checkpoint.load(path) if path.exists() else None
+    rival = checkpoint.load(path) if path.exists() else None
+    if rival is not None and not (rival.predicts_ratings or of_lists):
+        raise ArtifactError(
+            f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{LIST_LENGTH}, or --force"
+        )
+    return rival
 
 
 def compete(model: Model, rival: Model, prepared: Dataset, metric: str, path: Path) -> None:
@@ -45,7 +52,8 @@ def compete(model: Model, rival: Model, prepared: Dataset, metric: str, path: Pa
         QualityGateError: the new one is worse, or there are too few such ratings to tell.
     """
     from autorec_cli.alignment import align, unseen
-    from autorec_cli.evaluation import RankingProtocol, default_relevance, ranking_rows, rating_rows
+    from autorec_cli.evaluation import ranking_rows, rating_rows
+    from autorec_cli.judging import RankingProtocol, default_relevance
 
     user_ids, item_ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
     aligned = align(rival, user_ids, item_ids)

@@ -23,6 +23,7 @@ from autorec_cli.config import (
     DEFAULTS,
     DENSE_ITEM_RATINGS,
     MAX_BATCH_SIZE,
+    RANKING_DEFAULTS,
     TrainSettings,
     parse_hidden_sizes,
     settings_for,
@@ -45,15 +46,32 @@ autorec train data -o user.model --variant user --seed 1
 autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --force
 """
 
+
+def _default(name: str) -> str:
+    """A default that depends on the objective, for the help."""
+    return f"{DEFAULTS[name]:g}; {RANKING_DEFAULTS[name]:g} for ranking"
+
+
 Report = Callable[["EpochResult"], None]
 
 
 def train_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="rating: predict ratings, the paper's loss; ranking: make lists, cells without a rating count as weak "
+            "observations and outputs are scores."
+        ),
+    ] = DEFAULTS["objective"],
     variant: Annotated[
-        str, typer.Option(help="item: one example per item (the paper's I-AutoRec); user: one per user.")
-    ] = "item",
+        str | None,
+        typer.Option(
+            help="item: one example per item (the paper's I-AutoRec); user: one per user.",
+            show_default="item; user for the ranking objective",
+        ),
+    ] = None,
     hidden_size: Annotated[
         str, typer.Option(help="Units of the hidden layer; a comma list such as 500,250,500 is the deep form.")
     ] = ",".join(map(str, DEFAULTS["hidden_sizes"])),
@@ -64,12 +82,34 @@ def train_command(
         str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
     ] = DEFAULTS["output_activation"],
     regularization: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="The paper's lambda: sum of squared errors + lambda/2 (|V|^2 + |W|^2), ratings in quarters of their "
-            "scale's width, so that 1 to 5 is taken as it is."
+            "scale's width, so that 1 to 5 is taken as it is.",
+            show_default=_default("regularization"),
         ),
-    ] = DEFAULTS["regularization"],
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of an example's ratings hidden from the network's input, drawn anew in each step.",
+            show_default=_default("dropout"),
+        ),
+    ] = None,
+    missing_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Ranking: what a cell without a rating counts, beside 1 for a rating.",
+            show_default=f"{RANKING_DEFAULTS['missing_weight']:g} for ranking",
+        ),
+    ] = None,
+    missing_value: Annotated[
+        float | None,
+        typer.Option(
+            help="Ranking: the rating that such a cell is taken for.",
+            show_default="a quarter of the scale's width below its lower end: 0 for 1 to 5",
+        ),
+    ] = None,
     center: Annotated[
         str | None,
         typer.Option(
@@ -84,9 +124,11 @@ def train_command(
         int | None,
         typer.Option(help="Examples per step.", show_default=f"an eighth of the examples, {MAX_BATCH_SIZE:,} at most"),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the data at most.")] = DEFAULTS["epochs"],
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data at most.", show_default=_default("epochs"))
+    ] = None,
     patience: Annotated[
-        int, typer.Option(help="Epochs without a better validation RMSE before choosing stops; 0: never.")
+        int, typer.Option(help="Epochs without a better validation result before choosing stops; 0: never.")
     ] = DEFAULTS["patience"],
     refit: Annotated[
         bool,
@@ -117,10 +159,14 @@ def train_command(
 ) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
     given = {
+        "objective": objective,
         "hidden_sizes": parse_hidden_sizes(hidden_size),
         "hidden_activation": hidden_activation,
         "output_activation": output_activation,
         "regularization": regularization,
+        "dropout": dropout,
+        "missing_weight": missing_weight,
+        "missing_value": missing_value,
         "center": center,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
@@ -147,7 +193,7 @@ def train_command(
 def train(
     data: Path,
     output: Path,
-    variant: str,
+    variant: str | None,
     given: Mapping[str, object],
     *,
     threads: int = 0,
@@ -163,7 +209,7 @@ def train(
     Args:
         data: A prepared dataset.
         output: The model file.
-        variant: "item" or "user".
+        variant: "item", "user", or None for the objective's.
         given: Settings by the names of `TrainSettings`; what is missing or None gets its default.
         threads: CPU threads, 0 for one per core.
         device: As in `training.resolve_device`.
@@ -189,8 +235,9 @@ def train(
     with nullcontext() if dry_run else hold(output, wait_lock, say):
         _check_output(output, force or dry_run or keep_if_better is not None)
         prepared = dataset.load(data)
-        rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better)
-        settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
+        shape = (prepared.n_users, prepared.n_items)
+        settings = settings_for(variant, shape, prepared.train.nnz, given, prepared.rating_scale)
+        rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
         # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
         from autorec_cli import checkpoint, engine, training  # takes seconds to load: what can be refused, is by now
@@ -216,7 +263,7 @@ def train(
             "split": prepared.info.get("split"),
             "fitted_parts": list(fitted.fitted_parts),
             "epochs": fitted.epochs,
-            "metrics": {"valid_rmse": fitted.valid_rmse},
+            "metrics": _metrics(fitted),
             "versions": {"autorec-cli": __version__, "torch": training.TORCH_VERSION},
         }
         model = training.to_model(fitted, prepared, settings, provenance)
@@ -227,6 +274,11 @@ def train(
     return _facts(fitted, prepared, settings, output)
 
 
+def _metrics(fitted: Fitted) -> dict[str, float]:
+    validation = fitted.validation
+    return {} if validation is None else {f"valid_{validation.metric}": validation.value}
+
+
 def _facts(fitted: Fitted, prepared: Dataset, settings: TrainSettings, output: Path) -> dict[str, Any]:
     return {
         "output": str(output),
@@ -235,8 +287,8 @@ def _facts(fitted: Fitted, prepared: Dataset, settings: TrainSettings, output: P
         "n_items": prepared.n_items,
         "fitted_parts": list(fitted.fitted_parts),
         "epochs": fitted.epochs,
-        "valid_rmse": fitted.valid_rmse,
-        "baseline_valid_rmse": fitted.baseline_valid_rmse,
+        **_metrics(fitted),
+        **({f"baseline_valid_{fitted.validation.metric}": fitted.validation.baseline} if fitted.validation else {}),
         "settings": settings.to_document(),
     }
 
@@ -276,12 +328,14 @@ def _reporter(settings: TrainSettings, log: Callable[[str], None] | None) -> Ite
     with progress("epoch", settings.epochs) as advance:
 
         def report(result: EpochResult) -> None:
-            valid = "" if result.valid_rmse is None else f" valid {result.valid_rmse:.4f}{'*' if result.best else ' '}"
+            valid = "" if result.valid is None else f" valid {result.valid:.4f}{'*' if result.best else ' '}"
             text = f"{result.phase}: train {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
             advance(result.epoch, result.n_epochs, text)
             if log:
                 stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-                log(json.dumps({"time": stamp, **asdict(result)}) + "\n")
+                facts = asdict(result)
+                facts[f"valid_{facts.pop('metric')}"] = facts.pop("valid")
+                log(json.dumps({"time": stamp, **facts}) + "\n")
 
         yield report
 
@@ -290,19 +344,27 @@ def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:
     facts = [
         ("model", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"),
         ("fitted on", f"{' and '.join(fitted.fitted_parts)}, epochs: {fitted.epochs}"),
-        ("valid RMSE", _on_valid(fitted)),
+        _on_valid(fitted),
         ("time", f"{seconds:.1f} s"),
         ("next", f"autorec evaluate {output}"),
     ]
     show_facts("trained", facts)
-    if fitted.valid_rmse is not None and fitted.valid_rmse > cast("float", fitted.baseline_valid_rmse):
+    measured = fitted.validation
+    if measured and measured.metric == "rmse" and measured.value > measured.baseline:
         warn(
             "on the validation ratings user and item averages predict better than this model; "
             "try a larger --regularization, or --center both"
         )
+    if measured and measured.metric != "rmse" and measured.value < measured.baseline:
+        warn(
+            "for the validation ratings the most rated items make better lists than this model; "
+            "try another --missing-weight or --regularization"
+        )
 
 
-def _on_valid(fitted: Fitted) -> str:
-    if fitted.valid_rmse is None:
-        return "none: no validation part"
-    return f"{fitted.valid_rmse:.4f} before the final fit (user+item averages: {fitted.baseline_valid_rmse:.4f})"
+def _on_valid(fitted: Fitted) -> tuple[str, str]:
+    measured = fitted.validation
+    if measured is None:
+        return "valid", "no validation part"
+    metric, other = ("RMSE", "user+item averages") if measured.metric == "rmse" else ("nDCG@10", "most rated items")
+    return f"valid {metric}", f"{measured.value:.4f} before the final fit ({other}: {measured.baseline:.4f})"

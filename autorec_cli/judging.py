@@ -1,0 +1,96 @@
+"""How good top-k lists are: the list of each user against those held-out ratings that are relevant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli.baselines import Array
+from autorec_cli.dataset import row_indices
+from autorec_cli.lists import ranked_lists
+from autorec_cli.metrics import RANKING_METRICS, coverage, mean_popularity
+
+UserScorer = Callable[[Array], Array]
+"""user_index (B,) -> (B, n_items) scores, which may be overwritten."""
+
+
+@dataclass(frozen=True)
+class RankingProtocol:
+    """How lists are judged.
+
+    Attributes:
+        k: Length of a list.
+        relevant_from: Held-out ratings from here on are relevant.
+    """
+
+    k: int
+    relevant_from: float
+
+
+def default_relevance(rating_scale: tuple[float, float]) -> float:
+    """Three quarters up the rating scale: 4 on a scale from 1 to 5."""
+    low, high = rating_scale
+    return low + 0.75 * (high - low)
+
+
+def judge(
+    score: UserScorer,
+    held_out: sparse.csr_array,
+    seen: sparse.csr_array,
+    item_counts: Array,
+    protocol: RankingProtocol,
+) -> dict[str, Any]:
+    """Give each user with a relevant held-out rating a list, and measure the lists.
+
+    Args:
+        score: What orders the items.
+        held_out: Ratings, CSR n_users x n_items.
+        seen: In the same shape, what is never listed.
+        item_counts: (n_items,) earlier ratings of each item; those without are never listed.
+        protocol: How long the lists are and which ratings are relevant.
+
+    Returns:
+        Each metric `@k`, the mean over users; `coverage@k`, `mean_popularity@k` and `n_users` (how many lists were
+        judged). Empty if no user has a relevant rating.
+    """
+    relevant = _relevant(held_out, protocol.relevant_from)
+    n_relevant = np.diff(relevant.indptr)
+    judged = np.flatnonzero(n_relevant)
+    if len(judged) == 0:
+        return {}
+    ranked = _ranked(score, judged, seen, item_counts > 0, protocol.k)
+    hits = _hits(ranked, relevant[judged])
+    means = {name: float(formula(hits, n_relevant[judged]).mean()) for name, formula in RANKING_METRICS.items()}
+    means |= {"coverage": coverage(ranked, len(item_counts)), "mean_popularity": mean_popularity(ranked, item_counts)}
+    return {**{f"{name}@{protocol.k}": value for name, value in means.items()}, "n_users": len(judged)}
+
+
+def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_array:
+    """The pattern of the relevant cells, all of value True."""
+    keep = held_out.data >= relevant_from
+    rows, columns = row_indices(held_out)[keep], held_out.indices[keep]
+    return sparse.csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=held_out.shape)
+
+
+def _ranked(score: UserScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int) -> Array:
+    """(len(user_index), k) item_index of the lists of `user_index`, best first, NO_ITEM where a list is short."""
+    seen = seen[user_index]
+
+    def seen_of(users: slice) -> tuple[Array, Array]:
+        block = seen[users]
+        return row_indices(block), block.indices
+
+    blocks = ranked_lists(len(user_index), lambda users: score(user_index[users]), seen_of, listable, k)
+    return np.concatenate([block.ranked for block in blocks])
+
+
+def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:
+    """(n_users, k) bool: whether each listed item is relevant to its user."""
+    n_items = relevant.shape[1]
+    relevant_keys = row_indices(relevant).astype(np.int64) * n_items + relevant.indices
+    listed_keys = np.arange(len(ranked), dtype=np.int64)[:, None] * n_items + ranked
+    return np.isin(np.where(ranked >= 0, listed_keys, -1), relevant_keys)
