@@ -221,7 +221,7 @@ def _run(
 
 def initial_network(examples: sparse.csr_array, settings: TrainSettings, generator: torch.Generator) -> Network:
     """The network that training on `examples` (N, P) starts from."""
-    means, norm = _column_means(examples), _typical_norm(examples)
+    means, norm = _column_means(examples, settings.missing_weight), _typical_norm(examples)
     return new_network(settings, means, norm, _target_range(examples), generator)
 
 
@@ -278,11 +278,13 @@ def _share_of_rate(step_index: int, n_steps: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step_index / n_steps))
 
 
-def _column_means(examples: sparse.csr_array) -> Array:
-    """(P,) mean of each column's cells, damped towards the mean of all cells by five of those."""
-    mean = float(np.mean(examples.data, dtype=np.float64))
+def _column_means(examples: sparse.csr_array, missing_weight: float) -> Array:
+    """(P,) mean of each column's cells, other cells counted as 0 with this weight, damped by five cells of mean value."""
     total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
-    means: Array = (total + 5 * mean) / (_column_counts(examples) + 5)
+    counts = _column_counts(examples)
+    counts = counts + missing_weight * (examples.shape[0] - counts)
+    mean = total.sum() / counts.sum()
+    means: Array = (total + 5 * mean) / (counts + 5)
     return means
 
 
