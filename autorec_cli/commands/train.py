@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from autorec_cli import __version__, config, memory
+from autorec_cli import __version__, memory
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import examples_and_layers, require_memory, shape_of, show_plan
 from autorec_cli.commands.rival import compete, load_rival
-from autorec_cli.config import (
-    DEFAULTS,
-    DENSE_ITEM_RATINGS,
-    MAX_BATCH_SIZE,
-    TrainSettings,
-    parse_hidden_sizes,
-    settings_for,
-)
+from autorec_cli.commands.training_options import TrainingOptions, with_training_options
+from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.locks import hold
@@ -48,55 +42,11 @@ autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --
 Report = Callable[["EpochResult"], None]
 
 
+@with_training_options
 def train_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
-    variant: Annotated[
-        str, typer.Option(help="item: one example per item (the paper's I-AutoRec); user: one per user.")
-    ] = "item",
-    hidden_size: Annotated[
-        str, typer.Option(help="Units of the hidden layer; a comma list such as 500,250,500 is the deep form.")
-    ] = ",".join(map(str, DEFAULTS["hidden_sizes"])),
-    hidden_activation: Annotated[
-        str, typer.Option(help=f"The paper's g: {', '.join(config.HIDDEN_ACTIVATIONS)}.")
-    ] = DEFAULTS["hidden_activation"],
-    output_activation: Annotated[
-        str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
-    ] = DEFAULTS["output_activation"],
-    regularization: Annotated[
-        float,
-        typer.Option(
-            help="The paper's lambda: sum of squared errors + lambda/2 (|V|^2 + |W|^2), ratings in quarters of their "
-            "scale's width, so that 1 to 5 is taken as it is."
-        ),
-    ] = DEFAULTS["regularization"],
-    center: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Damped means to subtract from the input and add back: {', '.join(config.CENTERS)}.",
-            show_default=f"none for the item variant with {DENSE_ITEM_RATINGS} ratings an item or more, else both",
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float, typer.Option(help="Adam's largest step; it rises from 0, then falls to 0 along a cosine.")
-    ] = DEFAULTS["learning_rate"],
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Examples per step.", show_default=f"an eighth of the examples, {MAX_BATCH_SIZE:,} at most"),
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the data at most.")] = DEFAULTS["epochs"],
-    patience: Annotated[
-        int, typer.Option(help="Epochs without a better validation RMSE before choosing stops; 0: never.")
-    ] = DEFAULTS["patience"],
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit/--no-refit", help="Fit the final model on train and valid together for the epochs chosen."
-        ),
-    ] = DEFAULTS["refit"],
-    seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = DEFAULTS["seed"],
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: one per core.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")] = "auto",
+    training: TrainingOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained and how much memory it takes, and stop.")
     ] = False,
@@ -116,26 +66,13 @@ def train_command(
     wait_lock: WaitLock = 0.0,
 ) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
-    given = {
-        "hidden_sizes": parse_hidden_sizes(hidden_size),
-        "hidden_activation": hidden_activation,
-        "output_activation": output_activation,
-        "regularization": regularization,
-        "center": center,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "patience": patience,
-        "refit": refit,
-        "seed": seed,
-    }
     return train(
         data,
         output,
-        variant,
-        given,
-        threads=threads,
-        device=device,
+        training.variant,
+        training.given(),
+        threads=training.threads,
+        device=training.device,
         log=log,
         force=force,
         dry_run=dry_run,
