@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from autorec_cli import __version__, memory
+from autorec_cli import __version__
 from autorec_cli.commands.epoch_log import open_log
+from autorec_cli.commands.fitting import drain, find_place, memory_of
 from autorec_cli.commands.options import UNATTENDED, WaitLock
-from autorec_cli.commands.plan import examples_and_layers, require_memory, shape_of, show_plan
+from autorec_cli.commands.plan import examples_and_layers, require_memory, show_plan
 from autorec_cli.commands.rival import compete, load_rival
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
 from autorec_cli.config import TrainSettings, settings_for
@@ -128,25 +128,20 @@ def train(
         prepared = dataset.load(data)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better)
         settings = settings_for(variant, (prepared.n_users, prepared.n_items), prepared.train.nnz, given)
-        # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
-        from autorec_cli import checkpoint, engine, training  # takes seconds to load: what can be refused, is by now
+        place = find_place(device, threads)  # takes seconds: what can be refused, is by now
+        from autorec_cli import checkpoint, training
 
-        target = training.resolve_device(device)
-        training.use_threads(threads)
         start = time.perf_counter()
-        name = engine.engine_name(target)
-        need = memory.training_need(shape_of(prepared), settings, name)
-        free = memory.Need(memory.available_bytes(), training.free_on_device(target))
+        need, free = memory_of(prepared, settings, place)
         if dry_run:
-            show_plan(prepared, settings, f"{target} ({name})", need, free)
+            show_plan(prepared, settings, str(place), need, free)
         require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         with open_log(log, wait_lock) as stream:
-            _announce(prepared, settings, f"{target} ({name})")
+            _announce(prepared, settings, str(place))
             with _reporter(settings, stream) as report:
-                fitted = _drain(training.fit(prepared, settings, target), report)
+                fitted = drain(training.fit(prepared, settings, place.device), report)
         provenance = {
             "dataset": str(data.resolve()),
             "fingerprint": prepared.fingerprint(),
@@ -196,15 +191,6 @@ def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
         f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
         f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device}"
     )
-
-
-def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitted:
-    """Run the generator to its end, reporting what it yields; returns what it returns."""
-    while True:
-        try:
-            report(next(epochs))
-        except StopIteration as end:
-            return cast("Fitted", end.value)
 
 
 @contextmanager
