@@ -279,7 +279,7 @@ def _share_of_rate(step_index: int, n_steps: int) -> float:
 
 
 def _column_means(examples: sparse.csr_array, missing_weight: float) -> Array:
-    """(P,) mean of each column's cells, other cells counted as 0 with this weight, damped by five cells of mean value."""
+    """(P,) mean of each column, cells without a rating 0 with this weight, damped by five cells of mean value."""
     total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
     counts = _column_counts(examples)
     counts = counts + missing_weight * (examples.shape[0] - counts)

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli import __version__, config, memory
+from autorec_cli import __version__
 from autorec_cli.commands.epoch_log import open_log
+from autorec_cli.commands.fitting import drain, find_place, memory_of
 from autorec_cli.commands.options import UNATTENDED, WaitLock
-from autorec_cli.commands.plan import examples_and_layers, require_memory, shape_of, show_plan
+from autorec_cli.commands.plan import examples_and_layers, require_memory, show_plan
 from autorec_cli.commands.rival import compete, load_rival
-from autorec_cli.config import (
-    DEFAULTS,
-    DENSE_ITEM_RATINGS,
-    MAX_BATCH_SIZE,
-    RANKING_DEFAULTS,
-    TrainSettings,
-    parse_hidden_sizes,
-    settings_for,
-)
+from autorec_cli.commands.training_options import TrainingOptions, with_training_options
+from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.locks import hold
@@ -46,99 +39,14 @@ autorec train data -o user.model --variant user --seed 1
 autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --force
 """
 
-
-def _default(name: str) -> str:
-    """A default that depends on the objective, for the help."""
-    return f"{DEFAULTS[name]:g}; {RANKING_DEFAULTS[name]:g} for ranking"
-
-
 Report = Callable[["EpochResult"], None]
 
 
+@with_training_options
 def train_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
-    objective: Annotated[
-        str,
-        typer.Option(
-            help="rating: predict ratings, the paper's loss; ranking: make lists, cells without a rating count as weak "
-            "observations and outputs are scores."
-        ),
-    ] = DEFAULTS["objective"],
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            help="item: one example per item (the paper's I-AutoRec); user: one per user.",
-            show_default="item; user for the ranking objective",
-        ),
-    ] = None,
-    hidden_size: Annotated[
-        str, typer.Option(help="Units of the hidden layer; a comma list such as 500,250,500 is the deep form.")
-    ] = ",".join(map(str, DEFAULTS["hidden_sizes"])),
-    hidden_activation: Annotated[
-        str, typer.Option(help=f"The paper's g: {', '.join(config.HIDDEN_ACTIVATIONS)}.")
-    ] = DEFAULTS["hidden_activation"],
-    output_activation: Annotated[
-        str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
-    ] = DEFAULTS["output_activation"],
-    regularization: Annotated[
-        float | None,
-        typer.Option(
-            help="The paper's lambda: sum of squared errors + lambda/2 (|V|^2 + |W|^2), ratings in quarters of their "
-            "scale's width, so that 1 to 5 is taken as it is.",
-            show_default=_default("regularization"),
-        ),
-    ] = None,
-    dropout: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of an example's ratings hidden from the network's input, drawn anew in each step.",
-            show_default=_default("dropout"),
-        ),
-    ] = None,
-    missing_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Ranking: what a cell without a rating counts, beside 1 for a rating.",
-            show_default=f"{RANKING_DEFAULTS['missing_weight']:g} for ranking",
-        ),
-    ] = None,
-    missing_value: Annotated[
-        float | None,
-        typer.Option(
-            help="Ranking: the rating that such a cell is taken for.",
-            show_default="a quarter of the scale's width below its lower end: 0 for 1 to 5",
-        ),
-    ] = None,
-    center: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Damped means to subtract from the input and add back: {', '.join(config.CENTERS)}.",
-            show_default=f"none for the item variant with {DENSE_ITEM_RATINGS} ratings an item or more, else both",
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float, typer.Option(help="Adam's largest step; it rises from 0, then falls to 0 along a cosine.")
-    ] = DEFAULTS["learning_rate"],
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Examples per step.", show_default=f"an eighth of the examples, {MAX_BATCH_SIZE:,} at most"),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data at most.", show_default=_default("epochs"))
-    ] = None,
-    patience: Annotated[
-        int, typer.Option(help="Epochs without a better validation result before choosing stops; 0: never.")
-    ] = DEFAULTS["patience"],
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit/--no-refit", help="Fit the final model on train and valid together for the epochs chosen."
-        ),
-    ] = DEFAULTS["refit"],
-    seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = DEFAULTS["seed"],
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: one per core.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")] = "auto",
+    training: TrainingOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained and how much memory it takes, and stop.")
     ] = False,
@@ -158,30 +66,13 @@ def train_command(
     wait_lock: WaitLock = 0.0,
 ) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
-    given = {
-        "objective": objective,
-        "hidden_sizes": parse_hidden_sizes(hidden_size),
-        "hidden_activation": hidden_activation,
-        "output_activation": output_activation,
-        "regularization": regularization,
-        "dropout": dropout,
-        "missing_weight": missing_weight,
-        "missing_value": missing_value,
-        "center": center,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "patience": patience,
-        "refit": refit,
-        "seed": seed,
-    }
     return train(
         data,
         output,
-        variant,
-        given,
-        threads=threads,
-        device=device,
+        training.variant,
+        training.given(),
+        threads=training.threads,
+        device=training.device,
         log=log,
         force=force,
         dry_run=dry_run,
@@ -238,25 +129,20 @@ def train(
         shape = (prepared.n_users, prepared.n_items)
         settings = settings_for(variant, shape, prepared.train.nnz, given, prepared.rating_scale)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
-        # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
-        from autorec_cli import checkpoint, engine, training  # takes seconds to load: what can be refused, is by now
+        place = find_place(device, threads)  # takes seconds: what can be refused, is by now
+        from autorec_cli import checkpoint, training
 
-        target = training.resolve_device(device)
-        training.use_threads(threads)
         start = time.perf_counter()
-        name = engine.engine_name(target)
-        need = memory.training_need(shape_of(prepared), settings, name)
-        free = memory.Need(memory.available_bytes(), training.free_on_device(target))
+        need, free = memory_of(prepared, settings, place)
         if dry_run:
-            show_plan(prepared, settings, f"{target} ({name})", need, free)
+            show_plan(prepared, settings, str(place), need, free)
         require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         with open_log(log, wait_lock) as stream:
-            _announce(prepared, settings, f"{target} ({name})")
+            _announce(prepared, settings, str(place))
             with _reporter(settings, stream) as report:
-                fitted = _drain(training.fit(prepared, settings, target), report)
+                fitted = drain(training.fit(prepared, settings, place.device), report)
         provenance = {
             "dataset": str(data.resolve()),
             "fingerprint": prepared.fingerprint(),
@@ -311,15 +197,6 @@ def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
         f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
         f"{prepared.train.nnz:,} training and {prepared.valid.nnz:,} validation ratings, device {device}"
     )
-
-
-def _drain(epochs: Generator[EpochResult, None, Fitted], report: Report) -> Fitted:
-    """Run the generator to its end, reporting what it yields; returns what it returns."""
-    while True:
-        try:
-            report(next(epochs))
-        except StopIteration as end:
-            return cast("Fitted", end.value)
 
 
 @contextmanager
