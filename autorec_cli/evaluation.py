@@ -95,6 +95,13 @@ def ranking_rows(
     ]
 
 
+def join_rows(rating: Sequence[Row], ranking: Sequence[Row]) -> list[Row]:
+    """Rows of both kinds as one row a model; who has no rating metrics comes last."""
+    by_name = {row["model"]: row for row in ranking}
+    joined = [{**row, **by_name.pop(row["model"], {})} for row in rating]
+    return joined + list(by_name.values())
+
+
 def fitted_ratings(models: Sequence[tuple[str, Model]], dataset: Dataset) -> sparse.csr_array:
     """The ratings that at least one of `models` was fitted on: what baselines may use too."""
     parts = {part for _, model in models for part in model.provenance["fitted_parts"]}

@@ -117,7 +117,7 @@ def evaluate(
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
     from autorec_cli import checkpoint, dataset
-    from autorec_cli.evaluation import RankingProtocol, default_relevance, ranking_rows, rating_rows
+    from autorec_cli.evaluation import RankingProtocol, default_relevance, join_rows, ranking_rows, rating_rows
 
     if part not in PARTS:
         raise UsageError(f"--on must be one of {', '.join(PARTS)}, not {part!r}")
@@ -140,15 +140,15 @@ def evaluate(
             ranked = ranking_rows(models, prepared, part, RankingProtocol(k, threshold))
             if "n_users" not in ranked[0]:
                 warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
-            rows = _join(rows, ranked)
+            rows = join_rows(rows, ranked)
         with open_output(output) as stream:
             if format == "table":
                 _write_tables(rows, part, k if ranking else None, stream)
             else:
-                write([_to_frame(rows)], stream)
+                write([to_frame(rows)], stream)
     _say_what_it_means(rows, len(models), prepared, part)
     enforce(rows[: len(models)], gates)
-    return _complete(rows)
+    return complete_rows(rows)
 
 
 def _write_tables(rows: Sequence[Row], part: str, k: int | None, stream: IO[bytes]) -> None:
@@ -188,19 +188,14 @@ def _check_match(
         raise ArtifactError(f"the {part} part of the dataset has no ratings; prepare it with --{part} above 0")
 
 
-def _join(rating: list[Row], ranking: list[Row]) -> list[Row]:
-    by_name = {row["model"]: row for row in ranking}
-    joined = [{**row, **by_name.pop(row["model"], {})} for row in rating]
-    return joined + list(by_name.values())
-
-
-def _to_frame(rows: Sequence[Row]) -> pl.DataFrame:
+def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
+    """The rows as one block for a writer."""
     import polars as pl
 
-    return pl.DataFrame(_complete(rows), infer_schema_length=None)
+    return pl.DataFrame(complete_rows(rows), infer_schema_length=None)
 
 
-def _complete(rows: Sequence[Row]) -> list[Row]:
+def complete_rows(rows: Sequence[Row]) -> list[Row]:
     """Rows that all have all columns; what does not apply to a row is None."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: _rounded(row.get(name)) for name in columns} for row in rows]
