@@ -73,6 +73,22 @@ def ranking_rows(
     return [{"model": name, **judge(score, held_out, seen, item_counts, protocol)} for name, score in scorers.items()]
 
 
+def metric_rows(
+    models: Sequence[tuple[str, Model]], dataset: Dataset, part: str, lists: RankingProtocol | None
+) -> list[Row]:
+    """`rating_rows` of the models that predict ratings and, if `lists`, `ranking_rows` of all, joined by name.
+
+    Returns:
+        A row for each model, in their order, then one for each baseline.
+    """
+    raters = [(name, model) for name, model in models if model.predicts_ratings]
+    joined: dict[str, Row] = {name: {} for name, _ in models}
+    rated = rating_rows(raters, dataset, part) if raters else []
+    for row in [*rated, *(ranking_rows(models, dataset, part, lists) if lists else [])]:
+        joined.setdefault(row["model"], {}).update(row)
+    return list(joined.values())
+
+
 def fitted_ratings(models: Sequence[tuple[str, Model]], dataset: Dataset) -> sparse.csr_array:
     """The ratings that at least one of `models` was fitted on: what baselines may use too."""
     parts = {part for _, model in models for part in model.provenance["fitted_parts"]}

@@ -6,7 +6,7 @@ the k ranks are hits and how many relevant items there were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -20,7 +20,7 @@ Z_95 = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the half width of its 95% confidence interval (NaN where one user is all there is)."""
+    """A value and the half width of its 95% confidence interval (NaN where one user, or split, is all there is)."""
 
     value: float
     margin: float
@@ -60,6 +60,20 @@ def mean_over_pairs(values: Array, user_index: Array) -> Estimate:
         return Estimate(mean, float("nan"))
     variance = n_users / (n_users - 1) * float(np.square(total - mean * count).sum()) / n_pairs**2
     return Estimate(mean, Z_95 * float(np.sqrt(variance)))
+
+
+def mean_over_splits(values: Sequence[float]) -> Estimate:
+    """The mean of one value a split, with splits as the units that were sampled.
+
+    With s the standard deviation of the n values, the margin is t s / sqrt(n), t the 97.5% point of Student's
+    distribution with n - 1 degrees of freedom.
+    """
+    from scipy.special import stdtrit
+
+    n_splits, mean = len(values), float(np.mean(values))
+    if n_splits < 2:
+        return Estimate(mean, float("nan"))
+    return Estimate(mean, float(stdtrit(n_splits - 1, 0.975)) * float(np.std(values, ddof=1)) / n_splits**0.5)
 
 
 def ndcg(hits: Array, n_relevant: Array) -> Array:

@@ -181,8 +181,11 @@ def reserve_output(output: str, wait_lock: float, tell: Callable[[str], None]) -
 
     Raises:
         LockedError: another run still writes `output` after `wait_lock` seconds.
+        UsageError: it is a folder, or in one that does not exist or cannot be written.
     """
     path = Path(output)
+    if output != "-" and path.is_dir():
+        raise UsageError(f"{output} is a folder; name a file for the output")
     if output == "-" or (path.exists() and not path.is_file()):
         yield
     else:
@@ -205,7 +208,7 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
         elif path.is_dir():
-            raise UsageError(f"{output} is a folder; name a file with -o")
+            raise UsageError(f"{output} is a folder; name a file for the output")
         elif path.exists() and not path.is_file():
             with path.open("wb") as stream:
                 yield stream

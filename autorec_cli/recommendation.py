@@ -193,8 +193,8 @@ def list_frames(model: Model, request: Request, audience: Audience, tell: Tell) 
         tell: Called with each thing that is worth a warning.
 
     Yields:
-        Tables of user_id, rank (from 1), item_id, prediction (clipped to the rating scale) and, where titles are known,
-        title; the first is empty if there are no users.
+        Tables of user_id, rank (from 1), item_id, prediction (clipped to the rating scale; `score` of a ranking model)
+        and, where titles are known, title; the first is empty if there are no users.
 
     Raises:
         InputDataError: a file of ids cannot be used, or no item may be listed.
@@ -225,6 +225,7 @@ class _ItemColumns:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.value = "prediction" if model.predicts_ratings else "score"
         self.ids = pl.Series("item_id", model.item_ids, dtype=pl.String)
         self.titles = None if model.titles is None else pl.Series("title", model.titles, dtype=pl.String)
 
@@ -240,7 +241,7 @@ class _ItemColumns:
                 "user_id": user_ids.gather(rows),
                 "rank": (ranks + 1).astype(np.int32),
                 "item_id": self.ids.gather(items),
-                "prediction": clip(self.model, predictions).round(4),
+                self.value: clip(self.model, predictions).round(4),
             }
         )
         return frame if self.titles is None else frame.with_columns(self.titles.gather(items).alias("title"))

@@ -112,6 +112,8 @@ class RankingValidation:
 
     def measure(self, engine: Engine) -> Validated:
         """nDCG@10, the mean over the judged users."""
+        if len(self._users) == 0:
+            return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
         examples = self._task.examples if self._item_variant else self._task.examples[self._users]
         hidden = codes(network, examples, self._rows_at_once).numpy()

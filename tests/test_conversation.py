@@ -174,7 +174,7 @@ def test_a_summary_that_cannot_be_written_is_status_2_and_a_warning_after_anothe
 def test_two_outputs_cannot_share_stdout(item_model):
     result = call("recommend", item_model, "--summary", "-")
     assert (result.status, result.stdout) == (2, "")
-    assert "only one of --summary, --output and --log" in result.stderr
+    assert "only one of --summary and --output can be standard output" in result.stderr
 
 
 # --- surroundings

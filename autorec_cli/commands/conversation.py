@@ -32,6 +32,8 @@ from autorec_cli.preferences import find_file, read_file
 Command = Callable[..., Any]
 
 LOG_FORMATS = ("text", "json")
+OUTPUTS = ("output", "log", "per-split")
+"""Options that name files to write, besides those of this module."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,11 @@ def _converse(
         raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}, not {log_format!r}")
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
-    if [summary, values.get("output"), values.get("log")].count("-") > 1:
-        raise UsageError("only one of --summary, --output and --log can be standard output; name a file for the others")
-    named = {"summary": summary, "output": values.get("output"), "log": values.get("log")}
+    named = {"summary": summary, **{option: values.get(option.replace("-", "_")) for option in OUTPUTS}}
     outputs = {option: name for option, name in named.items() if name is not None}
+    if list(outputs.values()).count("-") > 1:
+        both = " and ".join(f"--{option}" for option, name in outputs.items() if name == "-")
+        raise UsageError(f"only one of {both} can be standard output; name a file for the others")
     _check_places(outputs, [values.get("data"), values.get("model"), *(values.get("models") or ())])
     voice = Voice(quiet=quiet, verbose=verbose, as_json=log_format == "json")
     talk(voice)

@@ -117,7 +117,7 @@ def evaluate(
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
     from autorec_cli import checkpoint, dataset
-    from autorec_cli.evaluation import ranking_rows, rating_rows
+    from autorec_cli.evaluation import metric_rows
     from autorec_cli.judging import RankingProtocol, default_relevance
 
     if part not in PARTS:
@@ -134,23 +134,22 @@ def evaluate(
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)
-        raters = [(name, model) for name, model in models if model.predicts_ratings]
-        rows = rating_rows(raters, prepared, part) if raters else []
-        if ranking or len(raters) < len(models):
+        lists = None
+        if ranking or not all(model.predicts_ratings for _, model in models):
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
-            ranked = ranking_rows(models, prepared, part, RankingProtocol(k, threshold))
-            if "n_users" not in ranked[0]:
-                warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
-            rows = _join([name for name, _ in models], rows, ranked)
+            lists = RankingProtocol(k, threshold)
+        rows = metric_rows(models, prepared, part, lists)
+        if lists and not any("n_users" in row for row in rows):
+            warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
         with open_output(output) as stream:
             if format == "table":
                 _write_tables(rows, part, k, stream)
             else:
-                write([_to_frame(rows)], stream)
+                write([to_frame(rows)], stream)
     _say_what_it_means(rows, len(models), prepared, part, k)
     enforce(rows[: len(models)], gates)
-    return _complete(rows)
+    return complete_rows(rows)
 
 
 def _write_tables(rows: Sequence[Row], part: str, k: int, stream: IO[bytes]) -> None:
@@ -193,21 +192,14 @@ def _check_match(
         raise ArtifactError(f"the {part} part of the dataset has no ratings; prepare it with --{part} above 0")
 
 
-def _join(names: Sequence[str], rating: Sequence[Row], ranking: Sequence[Row]) -> list[Row]:
-    """One row a name, those of `names` first."""
-    joined: dict[str, Row] = {name: {} for name in names}
-    for row in (*rating, *ranking):
-        joined.setdefault(row["model"], {}).update(row)
-    return list(joined.values())
-
-
-def _to_frame(rows: Sequence[Row]) -> pl.DataFrame:
+def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
+    """The rows as one block for a writer."""
     import polars as pl
 
-    return pl.DataFrame(_complete(rows), infer_schema_length=None)
+    return pl.DataFrame(complete_rows(rows), infer_schema_length=None)
 
 
-def _complete(rows: Sequence[Row]) -> list[Row]:
+def complete_rows(rows: Sequence[Row]) -> list[Row]:
     """Rows that all have all columns; what does not apply to a row is None."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: _rounded(row.get(name)) for name in columns} for row in rows]

@@ -29,6 +29,8 @@ autorec recommend item.model --user 42 --user 7
 cut -f1 active.tsv | autorec recommend item.model --users - --format jsonl
 
 autorec recommend item.model --history new-users.csv -o lists.parquet
+
+autorec recommend lists.model --rating-model item.model -k 20 -o lists.csv
 """
 
 USERS_SHOWN = 20
@@ -80,6 +82,12 @@ def recommend_command(
             "items are extreme: 20 or more gives lists that people recognize."
         ),
     ] = 1,
+    rating_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="Add the column predicted_rating: what this model, trained to predict ratings, says."
+        ),
+    ] = None,
     on_unknown: Annotated[
         str,
         typer.Option(help="Users of whom the model knows nothing: error, skip, or popular (the most rated items)."),
@@ -91,7 +99,10 @@ def recommend_command(
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
     wait_lock: WaitLock = 0.0,
 ) -> dict[str, int]:
-    """Write the items that each user is predicted to like best and has not rated."""
+    """Write the items that each user is predicted to like best and has not rated.
+
+    Lists of models trained with --objective ranking are far better than those of models that predict ratings.
+    """
     if [users, history, candidates, exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
     from autorec_cli.recommendation import Request
@@ -110,6 +121,7 @@ def recommend_command(
     return recommend(
         model,
         request,
+        rating_model=rating_model,
         output=output,
         format=format,
         header=not no_header,
@@ -123,6 +135,7 @@ def recommend(
     path: Path,
     request: Request,
     *,
+    rating_model: Path | None = None,
     output: str = "-",
     format: str | None = None,
     header: bool = True,
@@ -130,7 +143,9 @@ def recommend(
     show: int = USERS_SHOWN,
     wait_lock: float = 0.0,
 ) -> dict[str, int]:
-    """Write the lists that `request` asks for, rows of user_id, rank, item_id, prediction and title if known.
+    """Write the lists that `request` asks for, rows of user_id, rank, item_id, prediction or score, title if known.
+
+    With `rating_model` rows also have what that model predicts.
 
     Returns:
         How many users were asked for and how many rows were written for them.
@@ -142,6 +157,7 @@ def recommend(
         ArtifactError: the model cannot be used.
     """
     from autorec_cli import checkpoint
+    from autorec_cli.predicted_ratings import with_predicted_ratings
     from autorec_cli.recommendation import audience_of, list_frames
 
     format = choose_format(format, output)
@@ -150,12 +166,18 @@ def recommend(
         raise UsageError(f"--show must be a whole number from 0, not {show}")
     with reserve_output(output, wait_lock, say):
         model = checkpoint.load(path)
+        raters = None if rating_model is None else checkpoint.load(rating_model)
+        if model.predicts_ratings:
+            warn(f"{path} was trained to predict ratings; models trained with --objective ranking make better lists")
         audience = audience_of(model, request, warn)
         n_users = len(audience.user_ids)
         if format == "table" and show and output == "-":
             audience = audience.first(show)
         written: list[int] = []
-        blocks = _counted(list_frames(model, request, audience, warn), written)
+        blocks = list_frames(model, request, audience, warn)
+        if raters is not None:
+            blocks = with_predicted_ratings(blocks, raters, request, audience.user_ids, warn)
+        blocks = _counted(blocks, written)
         with open_output(output) as stream:
             if format == "table":
                 blocks = (rows for frame in blocks for rows in frame.partition_by("user_id", maintain_order=True))

@@ -1,0 +1,211 @@
+"""The ranking objective: what is trained, how it is validated, and what becomes of its scores."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from autorec_cli import checkpoint, checksums
+from autorec_cli.baselines import mean_scores
+from autorec_cli.config import settings_for
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.evaluation import metric_rows, ranking_rows
+from autorec_cli.judging import RankingProtocol, default_relevance
+from autorec_cli.scoring import fold_in, item_scorer, known_users, solve_scoring_row
+from autorec_cli.training import initial_network, make_task
+from tests.planted import dataset_of, matrix_of
+from tests.test_training import model_of, run
+
+VARIANTS = ["item", "user"]
+GROUPS = 4
+
+
+def groups_dataset(n_users=120, n_items=40, seed=0):
+    """Users of four groups; each rates items of their own group only, and only a third of them: all with 4 or 5."""
+    rng = np.random.default_rng(seed)
+    parts = {"train": {}, "valid": {}, "test": {}}
+    for user in range(n_users):
+        own = [item for item in range(n_items) if item % GROUPS == user % GROUPS]
+        for place, item in enumerate(rng.permutation(own)[:6]):
+            part = ("valid", "test")[place] if place < 2 else "train"
+            parts[part][user, int(item)] = float(rng.integers(4, 6))
+    parts["train"][0, 1] = 1.0  # so that the scale is 1 to 5
+    return dataset_of(parts, (n_users, n_items))
+
+
+def ranking_settings(variant="user", **given):
+    values = {"objective": "ranking", "hidden_sizes": (16,), "epochs": 40, "batch_size": 16, "regularization": 2.0}
+    values |= {"learning_rate": 0.01}
+    return settings_for(variant, (120, 40), 480, {**values, **given})
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return groups_dataset()
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def model(request, dataset):
+    return model_of(dataset, ranking_settings(request.param))
+
+
+def test_lists_stay_within_the_group_where_ratings_alone_say_nothing(dataset, model):
+    """All ratings are alike: which cells have one is all that there is to learn."""
+    protocol = RankingProtocol(4, 4.0)
+    ours, popularity = ranking_rows([("ours", model)], dataset, "test", protocol)
+    assert ours["recall@4"] > 0.9
+    assert popularity["recall@4"] < 0.4
+
+
+def test_validation_measures_what_evaluate_does(dataset):
+    settings = ranking_settings(refit=False, epochs=7)
+    results, fitted = run(dataset, settings)
+    measured = fitted.validation
+    protocol = RankingProtocol(10, default_relevance(dataset.rating_scale))
+    ours, popularity = ranking_rows([("m", model_of(dataset, settings))], dataset, "valid", protocol)
+    assert measured.metric == "ndcg@10"
+    assert measured.value == max(result.valid for result in results) == pytest.approx(ours["ndcg@10"])
+    assert measured.baseline == pytest.approx(popularity["ndcg@10"])
+    assert measured.predictions is None
+
+
+def test_without_a_relevant_rating_the_last_epoch_is_kept(dataset):
+    low = dataclasses.replace(dataset, valid=matrix_of({(0, 0): 1.0}, (120, 40)))
+    results, fitted = run(low, ranking_settings(epochs=3))
+    assert fitted.epochs == 3
+    assert np.isnan(results[0].valid)
+
+
+def test_cells_without_a_rating_enter_the_first_predictions(dataset):
+    settings = ranking_settings()
+    task = make_task(dataset.train, dataset.rating_scale, settings)
+    assert task.centering.mean == settings.missing_value == 0
+    bias = initial_network(task.examples, settings, _generator()).decoder_bias.numpy()
+    dense = task.examples.toarray()
+    weight = np.where(dense != 0, 1, settings.missing_weight)
+    expected = (dense * weight).sum(0) / weight.sum(0)
+    np.testing.assert_allclose(bias, expected, rtol=0.1)
+
+
+def _generator():
+    import torch
+
+    return torch.Generator().manual_seed(0)
+
+
+def test_rmse_is_left_out_where_outputs_are_scores(dataset, model):
+    rater = model_of(dataset, ranking_settings(objective="rating", missing_value=None, epochs=2))
+    protocol = RankingProtocol(5, 4.0)
+    rows = {row["model"]: row for row in metric_rows([("s", model), ("r", rater)], dataset, "test", protocol)}
+    assert list(rows)[:2] == ["s", "r"]
+    assert "rmse" not in rows["s"] and "ndcg@5" in rows["s"]
+    assert "rmse" in rows["r"] and "ndcg@5" in rows["r"]
+    assert all("rmse" not in row for row in metric_rows([("s", model)], dataset, "test", protocol))
+
+
+def test_a_user_without_ratings_gets_what_most_people_like(dataset):
+    cells = {(user, item): rating for (user, item), rating in _cells(dataset.train).items() if user != 5}
+    without = dataclasses.replace(dataset, train=matrix_of(cells, (120, 40)), valid=matrix_of({}, (120, 40)))
+    cold = model_of(without, ranking_settings(epochs=2))
+    scores = item_scorer(cold)(known_users(cold, np.array([5])))[0]
+    np.testing.assert_allclose(scores, mean_scores(without.train, 0.0).item_bias, rtol=1e-5)
+
+
+def test_an_item_without_ratings_scores_as_a_missing_cell(dataset):
+    cells = {(user, item): rating for (user, item), rating in _cells(dataset.train).items() if item != 7}
+    without = dataclasses.replace(dataset, train=matrix_of(cells, (120, 40)), valid=matrix_of({}, (120, 40)))
+    for variant in VARIANTS:
+        cold = model_of(without, ranking_settings(variant, epochs=2, missing_value=-1.0))
+        scores = item_scorer(cold)(known_users(cold, np.arange(9)))
+        np.testing.assert_allclose(scores[:, 7], -1, atol=1e-6)
+
+
+def _cells(matrix):
+    coo = matrix.tocoo()
+    return {(int(u), int(i)): float(r) for u, i, r in zip(*coo.coords, coo.data, strict=True)}
+
+
+def test_a_folded_user_gets_the_lists_of_a_known_one(dataset, model):
+    """Rated as a known user has: the user variant scores alike, the item variant nearly so."""
+    both = dataset.train + dataset.valid
+    users = np.arange(12)
+    histories = [(both[[user]].indices, both[[user]].data) for user in users]
+    known = item_scorer(model)(known_users(model, users))
+    folded = item_scorer(model)(fold_in(model, histories))
+    if model.settings.variant == "user":
+        np.testing.assert_allclose(folded, known, rtol=1e-3, atol=1e-3)
+    for user in users:
+        best = np.argsort(-folded[user])[:8]
+        assert np.mean(best % GROUPS == user % GROUPS) > 0.8
+
+
+def test_the_scoring_row_minimizes_the_weighted_squares():
+    rng = np.random.default_rng(0)
+    codes, rated = rng.normal(size=(30, 5)), np.array([3, 8, 21])
+    targets, weight, regularization = np.array([4.0, 1.0, 5.0]), 0.3, 2.0
+    ones = np.hstack([codes, np.ones((30, 1))])
+    row, bias = solve_scoring_row(codes[rated], targets, ones.T @ ones, weight, regularization)
+
+    def gradient(solution):
+        outputs = ones @ solution
+        weights, wanted = np.full(30, weight), np.zeros(30)
+        weights[rated], wanted[rated] = 1, targets
+        return 2 * ones.T @ (weights * (outputs - wanted)) + regularization * np.append(solution[:-1], 0)
+
+    np.testing.assert_allclose(gradient(np.append(row, bias)), 0, atol=1e-4)
+
+
+def test_dropout_changes_training_and_not_the_codes(dataset):
+    without, with_dropout = (run(dataset, ranking_settings(dropout=share, epochs=3))[1] for share in (0.0, 0.5))
+    assert not np.array_equal(without.codes, with_dropout.codes)
+    again = run(dataset, ranking_settings(dropout=0.5, epochs=3))[1]
+    np.testing.assert_array_equal(again.codes, with_dropout.codes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"objective": "lists"}, "--objective must be one of"),
+        ({"objective": "ranking", "missing_weight": 0.0}, "--missing-weight"),
+        ({"objective": "ranking", "missing_value": float("nan")}, "--missing-value"),
+        ({"objective": "ranking", "output_activation": "sigmoid"}, "--output-activation identity"),
+        ({"objective": "ranking", "center": "both"}, "--center must be none"),
+        ({"missing_weight": 0.3}, "need --objective ranking"),
+        ({"missing_value": 0.0}, "need --objective ranking"),
+        ({"dropout": 1.0}, "--dropout"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        settings_for(None, (10, 10), 50, given)
+
+
+def test_the_objective_chooses_the_variant_and_the_missing_value():
+    assert settings_for(None, (10, 10), 50, {}).variant == "item"
+    settings = settings_for(None, (10, 10), 50, {"objective": "ranking"}, (0.0, 100.0))
+    assert (settings.variant, settings.missing_value) == ("user", -25.0)
+
+
+def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
+    model = model_of(dataset, ranking_settings(objective="rating", missing_value=None, missing_weight=0.0, epochs=1))
+    path = tmp_path / "m"
+    checkpoint.save(model, path)
+    _rewrite(path, 2, ["objective", "dropout", "missing_weight", "missing_value"])
+    assert checkpoint.load(path).settings == model.settings
+    _rewrite(path, 9, [])
+    with pytest.raises(ArtifactError, match="format version 9"):
+        checkpoint.load(path)
+
+
+def _rewrite(path, version, left_out):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    with safe_open(path, framework="numpy") as file:
+        document = checksums.unseal(file.metadata()[checkpoint.METADATA_KEY])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    document["format_version"] = version
+    for name in left_out:
+        document["settings"].pop(name, None)
+    save_file(tensors, path, {checkpoint.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})
