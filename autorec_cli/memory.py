@@ -23,6 +23,8 @@ STEP = 40
 """Bytes a cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
 RUNTIME = 160 * 2**20
 """What libraries take on their first use: thread stacks, code compiled or loaded, work space; measured."""
+LISTS = 100 * 2**20
+"""Blocks of scores while lists are judged after each epoch, and what ranks them; measured."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -94,7 +96,10 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     saving = data + plain + codes + JOIN_PARTS * n_all + ids
     if engine == "cuda":
         return Need(RUNTIME + max(preparing, saving), weights + step + codes)
-    training = data + weights + max(step, plain)  # at the end of the last epoch the network is copied out
+    missing = 0
+    if settings.objective == "ranking":  # the decoder untiled, the gradient of its missing cells, and that in tiles
+        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
+    training = data + weights + max(step + missing, plain + missing)  # the network is copied out to be judged
     return Need(RUNTIME + max(preparing, training, saving))
 
 

@@ -1,0 +1,144 @@
+"""Top-k lists of AutoRec in both objectives and variants, of EASE and of popularity, on the same random splits.
+
+    python -m benchmarks.lists DATA [--repeats 5] [--only popularity,ease,ranking-user,...] [-- TRAIN OPTIONS]
+
+Each split is the one of `autorec cross-validate DATA --seed 0`; test ratings from three quarters up the scale are
+relevant, all items not rated in train or valid are ranked. EASE (Steck, WWW 2019) is fitted in closed form; its lambda,
+and whether it sees ratings or only what was rated, are chosen by nDCG@10 on valid, then it is fitted on train and valid
+together. Means over splits, half widths of 95% intervals by Student's t. Options after -- go to the ranking networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from autorec_cli import dataset
+from autorec_cli.baselines import Array
+from autorec_cli.commands.fitting import drain
+from autorec_cli.config import settings_for
+from autorec_cli.cross_validation import average, measure
+from autorec_cli.dataset import Dataset, add_parts
+from autorec_cli.judging import RankingProtocol, default_relevance, judge
+from autorec_cli.resampling import Split, choose_plan, make_split, pool
+from autorec_cli.training import fit
+
+K = 10
+LAMBDAS = (100.0, 200.0, 400.0, 800.0, 1600.0)
+NETWORKS = {
+    "ranking-user": ("ranking", "user"),
+    "ranking-item": ("ranking", "item"),
+    "rating-user": ("rating", "user"),
+    "rating-item": ("rating", "item"),
+}
+Row = dict[str, Any]
+
+
+def ease(ratings: sparse.csr_array, regularization: float) -> Array:
+    """B (n_items, n_items) of EASE: P = (X'X + lambda I)^-1, B = I - P / diag(P), so that its diagonal is 0."""
+    gram = (ratings.T @ ratings).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += regularization
+    inverse = np.linalg.inv(gram)
+    weights = inverse / -np.diag(inverse)
+    weights[np.diag_indices_from(weights)] = 0
+    return weights.astype(np.float32)
+
+
+def ease_row(data: Dataset, protocol: RankingProtocol) -> Row:
+    """Metrics of EASE on the test part, its settings chosen on valid."""
+
+    def lists(seen: sparse.csr_array, held_out: sparse.csr_array, binary: bool, regularization: float) -> Row:
+        inputs = seen.copy()
+        if binary:
+            inputs.data = np.ones_like(inputs.data)
+        weights = ease(inputs, regularization)
+        counts = np.bincount(seen.indices, minlength=data.n_items)
+        return judge(lambda users: inputs[users] @ weights, held_out, seen, counts, protocol)
+
+    settings = [(binary, regularization) for binary in (True, False) for regularization in LAMBDAS]
+    scale = {True: 1.0, False: float(np.square(data.train.data).mean())}  # of X'X, so that lambda means the same
+    on_valid = [lists(data.train, data.valid, binary, value * scale[binary])[f"ndcg@{K}"] for binary, value in settings]
+    binary, regularization = settings[int(np.argmax(on_valid))]
+    print(
+        f"  EASE: lambda {regularization:g}, {'binary' if binary else 'ratings'}, valid {max(on_valid):.4f}", flush=True
+    )
+    fitted = add_parts(data.train, data.valid)
+    return {"model": "EASE", **lists(fitted, data.test, binary, regularization * scale[binary])}
+
+
+def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, given: Row) -> Row:
+    """Metrics of a network on the test part, its epochs chosen on valid."""
+    objective, variant = NETWORKS[name]
+    chosen = {"objective": objective, "seed": seed, **(given if objective == "ranking" else {})}
+    settings = settings_for(variant, data.train.shape, data.train.nnz, chosen, data.rating_scale)
+    fitted = drain(fit(data, settings, torch.device("cpu")), lambda _: None)
+    return {**measure(fitted, data, settings, protocol)[0], "model": name}
+
+
+def popularity_row(data: Dataset, protocol: RankingProtocol) -> Row:
+    """Metrics of the most rated items."""
+    fitted = add_parts(data.train, data.valid)
+    counts = np.bincount(fitted.indices, minlength=data.n_items)
+    scores = counts.astype(np.float32)
+    lists = judge(lambda users: np.tile(scores, (len(users), 1)), data.test, fitted, counts, protocol)
+    return {"model": "popularity", **lists}
+
+
+def row_of(name: str, split: Split, protocol: RankingProtocol, given: Row) -> Row:
+    """Metrics of the contender called `name`."""
+    if name == "popularity":
+        return popularity_row(split.dataset, protocol)
+    if name == "ease":
+        return ease_row(split.dataset, protocol)
+    return network_row(split.dataset, protocol, name, split.seed, given)
+
+
+def parse_given(options: Sequence[str]) -> Row:
+    """`--missing-weight 0.5 --hidden-size 1000` as settings."""
+    given: Row = {}
+    for flag, value in zip(options[::2], options[1::2], strict=True):
+        name = flag.removeprefix("--").replace("-", "_")
+        if name == "hidden_size":
+            given["hidden_sizes"] = tuple(map(int, value.split(",")))
+        else:
+            given[name] = int(value) if value.isdigit() else float(value)
+    return given
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default=",".join(["popularity", "ease", *NETWORKS]))
+    parser.add_argument("options", nargs="*")
+    arguments = parser.parse_args()
+    prepared = dataset.load(arguments.data)
+    protocol = RankingProtocol(K, default_relevance(prepared.rating_scale))
+    plan, pooled = choose_plan(arguments.repeats), pool(prepared)
+    given = parse_given(arguments.options)
+    measured = []
+    for number in range(1, plan.n_splits + 1):
+        split = make_split(pooled, plan, number)
+        rows = []
+        for name in arguments.only.split(","):
+            start = time.perf_counter()
+            rows.append(row_of(name, split, protocol, given))
+            seconds = time.perf_counter() - start
+            print(f"split {number} {name}: nDCG {rows[-1][f'ndcg@{K}']:.4f}, {seconds:.0f} s", flush=True)
+        measured.append(rows)
+    print(f"{arguments.data.name}, {plan.n_splits} splits | nDCG@10 | recall@10 | coverage | mean popularity")
+    for row in average(measured):
+        values = (f"{row[name]:.4f} ± {row[f'{name}_margin']:.4f}" for name in row if name.endswith(f"@{K}"))
+        print(f"{row['model']} | " + " | ".join(values))
+
+
+if __name__ == "__main__":
+    main()
