@@ -13,18 +13,25 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.baselines import Array, DampedMeans
-from autorec_cli.checkpoint import Model, SeenItems
 from autorec_cli.dataset import row_indices
+from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
 
 UNKNOWN = -1
 
 
-def align(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
-    """`model` with the users and items of the ids given, in their order.
+def align(predictor: Predictor, user_ids: Sequence[str], item_ids: Sequence[str]) -> Predictor:
+    """`predictor` with the users and items of the ids given, in their order.
 
     What the model does not know has zeros everywhere and no training rating, so that the baseline predicts for it; what
     it knows besides is left out.
     """
+    if isinstance(predictor, Blend):
+        return replace(predictor, models=tuple(align_model(model, user_ids, item_ids) for model in predictor.models))
+    return align_model(predictor, user_ids, item_ids)
+
+
+def align_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
+    """See `align`."""
     users, items = positions(model.user_ids, user_ids), positions(model.item_ids, item_ids)
     encoded, decoded = (items, users) if model.settings.variant == "item" else (users, items)
 

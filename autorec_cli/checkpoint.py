@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,131 +21,20 @@ from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError, AutoRecError, UsageError
 from autorec_cli.files import replace_file
+from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
 
 FORMAT_VERSION = 3
 METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
 
 
-@dataclass(frozen=True)
-class SeenItems:
-    """Which items each user has rated, in any part of the dataset.
-
-    Attributes:
-        indptr: (n_users + 1,) int64.
-        indices: (n_ratings,) int32 item_index, ascending within a user.
-    """
-
-    indptr: Array
-    indices: Array
-
-    def of(self, user_index: Array) -> tuple[Array, Array]:
-        """Everything that the users at `user_index` (B,) have rated: position in `user_index`, and item_index."""
-        starts = self.indptr[user_index]
-        counts = self.indptr[user_index + 1] - starts
-        rows = np.repeat(np.arange(len(counts)), counts)
-        before = np.cumsum(counts) - counts
-        return rows, self.indices[np.arange(len(rows)) + (starts - before)[rows]]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained model as numpy arrays.
-
-    The encoded side is items in the item variant and users in the user variant; the decoded side is the other one.
-    prediction(e, d) = f(codes[e] . decoder_weight[d] + decoder_bias[d]) * unit + centering, clipped to rating_scale.
-
-    Attributes:
-        settings: What it was trained with.
-        encoder_weights: (n_decoded, k1), (k1, k2), ...
-        encoder_biases: (k1,), (k2,), ...
-        codes: (n_encoded, k).
-        decoder_weight: (n_decoded, k).
-        decoder_bias: (n_decoded,).
-        output_range: Ends of a sigmoid output, in units.
-        unit: Rating units per unit of the network.
-        centering: What is added to a prediction, in rating units.
-        baseline: What predicts cold pairs; see `task.Task`.
-        rating_scale: Where predictions are clipped.
-        user_ids, item_ids: As in the source, by index.
-        titles: By item_index, "" where there is none; None if no titles were given.
-        user_counts, item_counts: Ratings of each that the model was fitted on; 0 means cold.
-        seen: All ratings of the dataset, held-out ones too: what `recommend` leaves out.
-        valid_predictions: (n_valid,) float32, what the network predicted for each validation rating before it was
-            fitted to them too: what weights of a blend can be fitted on. Empty where there is none.
-        provenance: The dataset's path and fingerprint, fitted parts, epochs, metrics at training time, versions.
-    """
-
-    settings: TrainSettings
-    encoder_weights: tuple[Array, ...]
-    encoder_biases: tuple[Array, ...]
-    codes: Array
-    decoder_weight: Array
-    decoder_bias: Array
-    output_range: tuple[float, float]
-    unit: float
-    centering: DampedMeans
-    baseline: DampedMeans
-    rating_scale: tuple[float, float]
-    user_ids: Sequence[str]
-    item_ids: Sequence[str]
-    titles: Sequence[str] | None
-    user_counts: Array
-    item_counts: Array
-    seen: SeenItems
-    valid_predictions: Array
-    provenance: dict[str, Any]
-
-    @property
-    def predicts_ratings(self) -> bool:
-        """Whether outputs are ratings; if not they are scores, which only order items."""
-        return self.settings.objective == "rating"
-
-    @property
-    def n_users(self) -> int:
-        """Users with an id, cold ones included."""
-        return len(self.user_ids)
-
-    @property
-    def n_items(self) -> int:
-        """Items with an id, cold ones included."""
-        return len(self.item_ids)
-
-
-def save(model: Model, path: Path) -> None:
-    """Write `model` to `path`, whole or not at all; equal models give equal bytes.
+def save(predictor: Predictor, path: Path) -> None:
+    """Write a model or a blend to `path`, whole or not at all; equal ones give equal bytes.
 
     Raises:
         UsageError: it cannot be written there, for example because the disk is full.
     """
-    tensors: dict[str, Array] = {
-        "codes": model.codes,
-        "decoder.weight": model.decoder_weight,
-        "decoder.bias": model.decoder_bias,
-        "user_counts": model.user_counts.astype(np.int64),
-        "item_counts": model.item_counts.astype(np.int64),
-        "seen.indptr": model.seen.indptr.astype(np.int64),
-        "seen.indices": model.seen.indices.astype(np.int32),
-        "valid_predictions": model.valid_predictions.astype(np.float32),
-    }
-    for layer, (weight, bias) in enumerate(zip(model.encoder_weights, model.encoder_biases, strict=True)):
-        tensors[f"encoder.{layer}.weight"] = weight
-        tensors[f"encoder.{layer}.bias"] = bias
-    for name, means in (("centering", model.centering), ("baseline", model.baseline)):
-        tensors[f"{name}.user_bias"] = means.user_bias
-        tensors[f"{name}.item_bias"] = means.item_bias
-    for name, strings in (("user_ids", model.user_ids), ("item_ids", model.item_ids), ("titles", model.titles)):
-        if strings is not None:
-            tensors[f"{name}.bytes"], tensors[f"{name}.ends"] = _pack(strings)
-    document = {
-        "format_version": FORMAT_VERSION,
-        "settings": model.settings.to_document(),
-        "output_range": list(model.output_range),
-        "unit": model.unit,
-        "centering_mean": model.centering.mean,
-        "baseline_mean": model.baseline.mean,
-        "rating_scale": list(model.rating_scale),
-        "provenance": model.provenance,
-    }
+    document, tensors = _blend_to_parts(predictor) if isinstance(predictor, Blend) else _to_parts(predictor)
+    document = {"format_version": FORMAT_VERSION, **document}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     document["checksums"] = {name: _checksum(array) for name, array in tensors.items()}
     try:
@@ -156,8 +44,8 @@ def save(model: Model, path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error}; make room or name another place") from error
 
 
-def load(path: Path) -> Model:
-    """Read a model file.
+def load(path: Path) -> Predictor:
+    """Read a model file: a model, or a blend of several.
 
     Raises:
         ArtifactError: there is none, it is no model, it is damaged, or its format version is unknown.
@@ -171,7 +59,7 @@ def load(path: Path) -> Model:
             document = _read_document(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         _check_tensors(path, document, tensors)
-        return _from_parts(document, tensors)
+        return _blend_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
     except AutoRecError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
@@ -213,6 +101,82 @@ def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Arra
 def _checksum(array: Array) -> int:
     kind = repr((array.dtype.str, array.shape)).encode()
     return checksums.of_bytes(kind, array.reshape(-1).view(np.uint8).data)
+
+
+def load_model(path: Path) -> Model:
+    """Read the file of a model.
+
+    Raises:
+        ArtifactError: as `load`, or it is a blend.
+    """
+    predictor = load(path)
+    if isinstance(predictor, Blend):
+        raise ArtifactError(f"{path} is a blend of {len(predictor.models)} models; name one of those")
+    return predictor
+
+
+def _to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The document and the tensors of a model."""
+    tensors: dict[str, Array] = {
+        "codes": model.codes,
+        "decoder.weight": model.decoder_weight,
+        "decoder.bias": model.decoder_bias,
+        "user_counts": model.user_counts.astype(np.int64),
+        "item_counts": model.item_counts.astype(np.int64),
+        "seen.indptr": model.seen.indptr.astype(np.int64),
+        "seen.indices": model.seen.indices.astype(np.int32),
+        "valid_predictions": model.valid_predictions.astype(np.float32),
+    }
+    for layer, (weight, bias) in enumerate(zip(model.encoder_weights, model.encoder_biases, strict=True)):
+        tensors[f"encoder.{layer}.weight"] = weight
+        tensors[f"encoder.{layer}.bias"] = bias
+    for name, means in (("centering", model.centering), ("baseline", model.baseline)):
+        tensors[f"{name}.user_bias"] = means.user_bias
+        tensors[f"{name}.item_bias"] = means.item_bias
+    for name, strings in (("user_ids", model.user_ids), ("item_ids", model.item_ids), ("titles", model.titles)):
+        if strings is not None:
+            tensors[f"{name}.bytes"], tensors[f"{name}.ends"] = _pack(strings)
+    document = {
+        "settings": model.settings.to_document(),
+        "output_range": list(model.output_range),
+        "unit": model.unit,
+        "centering_mean": model.centering.mean,
+        "baseline_mean": model.baseline.mean,
+        "rating_scale": list(model.rating_scale),
+        "provenance": model.provenance,
+    }
+    return document, tensors
+
+
+def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The document and the tensors of a blend; a later model's tensor that the first one has too is written once."""
+    documents: list[dict[str, Any]] = []
+    tensors: dict[str, Array] = {}
+    first: dict[str, Array] = {}
+    for number, model in enumerate(blend.models):
+        document, own = _to_parts(model)
+        shared = [name for name in own if name in first and np.array_equal(own[name], first[name])]
+        first = first or own
+        documents.append({**document, "shared": shared})
+        tensors |= {f"{number}.{name}": array for name, array in own.items() if name not in shared}
+    described = {
+        "models": documents,
+        "weights": list(blend.weights),
+        "intercept": blend.intercept,
+        "provenance": blend.provenance,
+    }
+    return described, tensors
+
+
+def _blend_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Blend:
+    models = []
+    for number, described in enumerate(document["models"]):
+        own = {
+            name.removeprefix(f"{number}."): array for name, array in tensors.items() if name.startswith(f"{number}.")
+        }
+        own |= {name: tensors[f"0.{name}"] for name in described["shared"]}
+        models.append(_from_parts(described, own))
+    return Blend(tuple(models), tuple(document["weights"]), document["intercept"], document["provenance"])
 
 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:

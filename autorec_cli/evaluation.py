@@ -9,17 +9,17 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.baselines import Array, DampedMeans, damped_means
-from autorec_cli.checkpoint import Model
+from autorec_cli.blending import cold_pairs, item_scorer, known_users, predict_pairs
 from autorec_cli.dataset import Dataset, add_parts, row_indices
 from autorec_cli.judging import RankingProtocol, UserScorer, judge
 from autorec_cli.metrics import RATING_METRICS
-from autorec_cli.scoring import cold_pairs, item_scorer, known_users, predict_pairs
+from autorec_cli.predictor import Predictor
 
 Row = dict[str, Any]
-Predictor = Callable[[Array, Array], Array]
+PairPredictor = Callable[[Array, Array], Array]
 
 
-def rating_rows(models: Sequence[tuple[str, Model]], dataset: Dataset, part: str) -> list[Row]:
+def rating_rows(models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str) -> list[Row]:
     """RMSE and MAE of models and baselines on one part of the dataset.
 
     Args:
@@ -46,7 +46,7 @@ def rating_rows(models: Sequence[tuple[str, Model]], dataset: Dataset, part: str
 
 
 def ranking_rows(
-    models: Sequence[tuple[str, Model]], dataset: Dataset, part: str, protocol: RankingProtocol
+    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, protocol: RankingProtocol
 ) -> list[Row]:
     """Metrics of top-k lists on one part of the dataset, for models and for the popularity ranking.
 
@@ -64,7 +64,7 @@ def ranking_rows(
     def by_popularity(user_index: Array) -> Array:
         return np.tile(item_counts.astype(np.float32), (len(user_index), 1))
 
-    def by_model(model: Model) -> UserScorer:
+    def by_model(model: Predictor) -> UserScorer:
         predict = item_scorer(model)
         return lambda user_index: predict(known_users(model, user_index))
 
@@ -74,7 +74,7 @@ def ranking_rows(
 
 
 def metric_rows(
-    models: Sequence[tuple[str, Model]], dataset: Dataset, part: str, lists: RankingProtocol | None
+    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, lists: RankingProtocol | None
 ) -> list[Row]:
     """`rating_rows` of the models that predict ratings and, if `lists`, `ranking_rows` of all, joined by name.
 
@@ -89,7 +89,7 @@ def metric_rows(
     return list(joined.values())
 
 
-def fitted_ratings(models: Sequence[tuple[str, Model]], dataset: Dataset) -> sparse.csr_array:
+def fitted_ratings(models: Sequence[tuple[str, Predictor]], dataset: Dataset) -> sparse.csr_array:
     """The ratings that at least one of `models` was fitted on: what baselines may use too."""
     parts = {part for _, model in models for part in model.provenance["fitted_parts"]}
     return _union(dataset, [name for name in ("train", "valid") if name in parts])
@@ -102,7 +102,7 @@ def _union(dataset: Dataset, parts: Sequence[str]) -> sparse.csr_array:
     return union
 
 
-def _rating_baselines(fitted: sparse.csr_array) -> dict[str, Predictor]:
+def _rating_baselines(fitted: sparse.csr_array) -> dict[str, PairPredictor]:
     constant = damped_means(fitted, users=False, items=False)
     item = damped_means(fitted, users=False, item_damping=0)
     both: DampedMeans = damped_means(fitted)

@@ -9,16 +9,20 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.alignment import UNKNOWN, positions
-from autorec_cli.checkpoint import Model
+from autorec_cli.blending import clip, item_scorer
 from autorec_cli.errors import UsageError
+from autorec_cli.predictor import Predictor
 from autorec_cli.recommendation import Request, audience_of
-from autorec_cli.scoring import clip, item_scorer
 
 COLUMN = "predicted_rating"
 
 
 def with_predicted_ratings(
-    frames: Iterable[pl.DataFrame], model: Model, request: Request, user_ids: Sequence[str], tell: Callable[[str], None]
+    frames: Iterable[pl.DataFrame],
+    model: Predictor,
+    request: Request,
+    user_ids: Sequence[str],
+    tell: Callable[[str], None],
 ) -> Iterator[pl.DataFrame]:
     """`frames` with one more column, `predicted_rating`.
 

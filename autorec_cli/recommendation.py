@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.baselines import Array
-from autorec_cli.checkpoint import Model
+from autorec_cli.blending import Users, clip, fold_in, item_scorer, known_users, nameless_users
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest.matrix import read_user_items
 from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
-from autorec_cli.scoring import Users, clip, fold_in, item_scorer, known_users, nameless_users
+from autorec_cli.predictor import Predictor
 
 ON_UNKNOWN = ("error", "skip", "popular")
 
@@ -80,7 +80,7 @@ class Audience:
         return Audience(self.user_ids[:n], self.users, self.seen, self.unknown[:n])
 
 
-def audience_of(model: Model, request: Request, tell: Tell) -> Audience:
+def audience_of(model: Predictor, request: Request, tell: Tell) -> Audience:
     """The users that `request` asks for, in its order, each once.
 
     Args:
@@ -119,7 +119,7 @@ def _tell_of_unknown(n_unknown: int, n_users: int, on_unknown: str, tell: Tell) 
         tell(f"unknown to the model and {what}: {n_unknown:,} of {n_users:,} users")
 
 
-def _known_audience(model: Model, user_ids: Sequence[str], user_index: Array) -> Audience:
+def _known_audience(model: Predictor, user_ids: Sequence[str], user_index: Array) -> Audience:
     """Users of the model; an index of -1 stands for a user that it does not know."""
     unknown = user_index < 0
 
@@ -134,7 +134,7 @@ def _known_audience(model: Model, user_ids: Sequence[str], user_index: Array) ->
     return Audience(user_ids, users, seen, unknown)
 
 
-def _folded_audience(model: Model, request: Request, tell: Tell) -> Audience:
+def _folded_audience(model: Predictor, request: Request, tell: Tell) -> Audience:
     """Users of a file of ratings, folded into the model; one without a rating of an item of the model is unknown."""
     history, on_unknown = str(request.history), request.on_unknown
     user_ids, item_ids, user_items = read_user_items(history, request.history_format)
@@ -171,7 +171,7 @@ def _folded_audience(model: Model, request: Request, tell: Tell) -> Audience:
     )
 
 
-def _tell_of_other_scale(model: Model, ratings: Array, history: str, tell: Tell) -> None:
+def _tell_of_other_scale(model: Predictor, ratings: Array, history: str, tell: Tell) -> None:
     low, high = model.rating_scale
     n_outside = int(((ratings < low) | (ratings > high)).sum())
     if n_outside:
@@ -183,7 +183,7 @@ def _cells(items_of_rows: Sequence[Array]) -> tuple[Array, Array]:
     return np.repeat(np.arange(len(lengths)), lengths), np.concatenate([*items_of_rows, np.empty(0, dtype=np.int32)])
 
 
-def list_frames(model: Model, request: Request, audience: Audience, tell: Tell) -> Iterator[pl.DataFrame]:
+def list_frames(model: Predictor, request: Request, audience: Audience, tell: Tell) -> Iterator[pl.DataFrame]:
     """The lists of `audience`, a block of users at a time.
 
     Args:
@@ -223,7 +223,7 @@ def list_frames(model: Model, request: Request, audience: Audience, tell: Tell) 
 class _ItemColumns:
     """Turns blocks of lists into rows; holds the ids and titles of items as polars columns."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Predictor) -> None:
         self.model = model
         self.value = "prediction" if model.predicts_ratings else "score"
         self.ids = pl.Series("item_id", model.item_ids, dtype=pl.String)
@@ -247,7 +247,7 @@ class _ItemColumns:
         return frame if self.titles is None else frame.with_columns(self.titles.gather(items).alias("title"))
 
 
-def _listable_items(model: Model, request: Request, tell: Tell) -> Array:
+def _listable_items(model: Predictor, request: Request, tell: Tell) -> Array:
     """(n_items,) bool: what the request allows in a list."""
     listable = model.item_counts >= request.min_item_ratings
     if request.candidates is not None:
@@ -261,7 +261,7 @@ def _listable_items(model: Model, request: Request, tell: Tell) -> Array:
     return listable
 
 
-def _named_items(model: Model, file: str, flag: str, tell: Tell) -> Array:
+def _named_items(model: Predictor, file: str, flag: str, tell: Tell) -> Array:
     named = set(read_ids(file, flag))
     unknown = named.difference(model.item_ids)
     if unknown:

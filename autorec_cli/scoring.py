@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from autorec_cli.baselines import USER_DAMPING, Array
-from autorec_cli.checkpoint import Model
+from autorec_cli.predictor import Model
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,

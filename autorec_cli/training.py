@@ -18,12 +18,12 @@ import torch
 from scipy import sparse
 
 from autorec_cli.baselines import Array
-from autorec_cli.checkpoint import Model, SeenItems
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.model import Network, new_network
+from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.sparse import codes
 from autorec_cli.task import Task, make_task
 from autorec_cli.validation import Validated, make_validation, metric_of

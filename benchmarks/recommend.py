@@ -23,12 +23,12 @@ from scipy import sparse
 
 from autorec_cli import checkpoint, dataset
 from autorec_cli.baselines import Array, DampedMeans
-from autorec_cli.checkpoint import Model, SeenItems
+from autorec_cli.blending import item_scorer
 from autorec_cli.config import settings_for
 from autorec_cli.dataset import Dataset
 from autorec_cli.lists import ranked_lists
+from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.recommendation import Request, audience_of
-from autorec_cli.scoring import item_scorer
 from benchmarks.measure import AUTOREC, measure
 
 K = 10

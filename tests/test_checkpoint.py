@@ -6,8 +6,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from autorec_cli import checkpoint
-from autorec_cli.checkpoint import SeenItems, load, save
+from autorec_cli.checkpoint import load, save
 from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.predictor import SeenItems
 from autorec_cli.scoring import item_scorer, known_users
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings

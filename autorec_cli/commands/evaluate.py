@@ -20,13 +20,15 @@ Row = dict[str, Any]
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.checkpoint import Model
     from autorec_cli.dataset import Dataset
+    from autorec_cli.predictor import Blend, Predictor
 
 EXAMPLES = """
 [bold]Examples[/bold]
 
 autorec evaluate item.model
+
+autorec evaluate item.model user.model --blend -o blend.model
 
 autorec evaluate item.model user.model --ranking -k 20
 
@@ -35,6 +37,8 @@ autorec evaluate item.model --format json | jq '.[0].rmse'
 
 PARTS = ("test", "valid", "train")
 BASELINES = ("global mean", "item mean", "user+item bias", "popularity")
+MODEL_ENDING = ".model"
+BLEND = "blend"
 CLEARLY_WORSE = 1.005
 """A model whose RMSE is above the bias baseline's by more than this factor is called worse in words."""
 
@@ -54,6 +58,14 @@ def evaluate_command(
         float | None,
         typer.Option(help="Held-out ratings from here on are relevant.", show_default="three quarters up the scale"),
     ] = None,
+    blend: Annotated[
+        bool,
+        typer.Option(
+            "--blend",
+            help="Also evaluate the weighted mean of the models, weights fitted on valid; with -o NAME.model it is "
+            "stored there, for `recommend` like any model.",
+        ),
+    ] = False,
     fail_above: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,6 +95,7 @@ def evaluate_command(
         ranking=ranking,
         k=top_k,
         relevant_from=relevant_from,
+        blend=blend,
         gates=[
             *(parse_gate(text, above=True) for text in fail_above or ()),
             *(parse_gate(text, above=False) for text in fail_below or ()),
@@ -102,6 +115,7 @@ def evaluate(
     ranking: bool = False,
     k: int = 10,
     relevant_from: float | None = None,
+    blend: bool = False,
     gates: Sequence[Gate] = (),
     output: str = "-",
     format: str | None = None,
@@ -126,14 +140,21 @@ def evaluate(
         raise UsageError(f"--top-k must be a whole number from 1, not {k}")
     # Every gate is checked, and one that is about lists asks for them.
     ranking = any([ranking, *(check_metric(gate.metric, k, gate.flag) for gate in gates)])
+    stored = Path(output) if blend and output.endswith(MODEL_ENDING) else None
+    if stored is not None:
+        output = "-"
     format = choose_format(format, output)
     write = writer_for(format, csv_safe=csv_safe)
     paths = list({path.resolve(): path for path in paths}.values())
-    with reserve_output(output, wait_lock, say):
-        models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
+    with reserve_output(output, wait_lock, say), reserve_output(str(stored or "-"), wait_lock, say):
+        models: list[tuple[str, Predictor]] = [
+            (name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)
+        ]
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)
+        if blend:
+            models.append((BLEND if stored is None else stored.name, _blend(models, prepared)))
         lists = None
         if ranking or not all(model.predicts_ratings for _, model in models):
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
@@ -142,6 +163,9 @@ def evaluate(
         rows = metric_rows(models, prepared, part, lists)
         if lists and not any("n_users" in row for row in rows):
             warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
+        if stored is not None:
+            checkpoint.save(models[-1][1], stored)
+            say(f"the blend is stored in {stored}; lists of it: autorec recommend {stored}")
         with open_output(output) as stream:
             if format == "table":
                 _write_tables(rows, part, k, stream)
@@ -167,7 +191,29 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path.absolute()) if names.count(path.name) > 1 else path.name for path in paths]
 
 
-def _dataset_of(models: Sequence[tuple[str, Model]], paths: Sequence[Path]) -> Path:
+def _blend(models: Sequence[tuple[str, Predictor]], prepared: Dataset) -> Blend:
+    """The blend of `models`, telling its weights.
+
+    Raises:
+        UsageError: there are not two of them.
+        ArtifactError: they cannot be blended.
+    """
+    from autorec_cli.blending import blend
+    from autorec_cli.predictor import Model
+
+    single = [(name, model) for name, model in models if isinstance(model, Model)]
+    if len(single) < len(models):
+        raise UsageError("--blend takes single models; one of those given is a blend already")
+    if len(single) < 2:
+        raise UsageError("--blend needs two models or more; name another one")
+    blended = blend(single, prepared.valid.data)
+    weights = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(single, blended.weights, strict=True))
+    rmse = blended.provenance["metrics"]["valid_rmse"]
+    say(f"blend: {weights}, intercept {blended.intercept:+.3f}; valid RMSE {rmse:.4f}")
+    return blended
+
+
+def _dataset_of(models: Sequence[tuple[str, Predictor]], paths: Sequence[Path]) -> Path:
     found = Path(models[0][1].provenance["dataset"])
     if not found.exists():
         raise ArtifactError(
@@ -177,7 +223,7 @@ def _dataset_of(models: Sequence[tuple[str, Model]], paths: Sequence[Path]) -> P
 
 
 def _check_match(
-    models: Sequence[tuple[str, Model]], paths: Sequence[Path], prepared: Dataset, data: Path, part: str
+    models: Sequence[tuple[str, Predictor]], paths: Sequence[Path], prepared: Dataset, data: Path, part: str
 ) -> None:
     fingerprint = prepared.fingerprint()
     for path, (_, model) in zip(paths, models, strict=True):

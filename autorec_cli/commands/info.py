@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autorec_cli.commands.options import Format, Output
 from autorec_cli.output import choose_format, open_output, writer_for
+
+if TYPE_CHECKING:
+    from autorec_cli.predictor import Model
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -53,24 +56,35 @@ def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[st
 
 def _model(path: Path) -> dict[str, Any]:
     from autorec_cli import checkpoint
+    from autorec_cli.predictor import Blend
 
-    model = checkpoint.load(path)
-    n_decoded = len(model.decoder_bias)
-    provenance = model.provenance
-    return {
-        "kind": "model",
+    predictor = checkpoint.load(path)
+    about = {
         "path": str(path),
         "bytes": path.stat().st_size,
+        "n_users": predictor.n_users,
+        "n_items": predictor.n_items,
+        "n_cold_users": int((predictor.user_counts == 0).sum()),
+        "n_cold_items": int((predictor.item_counts == 0).sum()),
+        "has_titles": predictor.titles is not None,
+        "rating_scale": list(predictor.rating_scale),
+    }
+    if isinstance(predictor, Blend):
+        models = [
+            {"weight": weight, **_network(model), **model.provenance}
+            for weight, model in zip(predictor.weights, predictor.models, strict=True)
+        ]
+        return {"kind": "blend", **about, "intercept": predictor.intercept, **predictor.provenance, "models": models}
+    return {"kind": "model", **_network(predictor), **about, **predictor.provenance}
+
+
+def _network(model: Model) -> dict[str, Any]:
+    n_decoded = len(model.decoder_bias)
+    return {
+        "objective": model.settings.objective,
         "variant": model.settings.variant,
         "layers": [n_decoded, *model.settings.hidden_sizes, n_decoded],
-        "n_users": model.n_users,
-        "n_items": model.n_items,
-        "n_cold_users": int((model.user_counts == 0).sum()),
-        "n_cold_items": int((model.item_counts == 0).sum()),
-        "has_titles": model.titles is not None,
-        "rating_scale": list(model.rating_scale),
         "settings": model.settings.to_document(),
-        **provenance,
     }
 
 

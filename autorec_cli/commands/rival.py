@@ -11,8 +11,8 @@ from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.gates import check_metric, is_worse
 
 if TYPE_CHECKING:
-    from autorec_cli.checkpoint import Model
     from autorec_cli.dataset import Dataset
+    from autorec_cli.predictor import Model, Predictor
 
 FLAG = "--keep-if-better"
 LIST_LENGTH = 10
@@ -20,7 +20,7 @@ LEAST_PAIRS = 30
 """Ratings below which a comparison says nothing."""
 
 
-def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Model | None:
+def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Predictor | None:
     """The model that the new one must not fall behind, None if there is none yet; what cannot be compared is refused.
 
     Raises:
@@ -42,7 +42,7 @@ def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Mo
     return rival
 
 
-def compete(model: Model, rival: Model, prepared: Dataset, metric: str, path: Path) -> None:
+def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path: Path) -> None:
     """Measure both models on test ratings that neither was fitted on, the older one by the ids that it knows.
 
     Of another dataset than its own, the older model may know any rating that it has seen: only pairs that are new to
