@@ -17,6 +17,18 @@ from autorec_cli.recommendation import Request, audience_of
 COLUMN = "predicted_rating"
 
 
+def check_rating_model(model: Predictor, request: Request) -> None:
+    """Check that `model` can say what it thinks of the lists of `request`.
+
+    Raises:
+        UsageError: it does not predict ratings, or the history can be read only once.
+    """
+    if not model.predicts_ratings:
+        raise UsageError("--rating-model must be a model trained with --objective rating; the one given has scores")
+    if request.history == "-":
+        raise UsageError("--rating-model reads the ratings of --history a second time, which stdin does not allow")
+
+
 def with_predicted_ratings(
     frames: Iterable[pl.DataFrame],
     model: Predictor,
@@ -33,14 +45,7 @@ def with_predicted_ratings(
         request: Whose lists they are; a history is folded into `model` too.
         user_ids: The users of all frames.
         tell: Called with each thing that is worth a warning.
-
-    Raises:
-        UsageError: `model` does not predict ratings, or the history can be read only once.
     """
-    if not model.predicts_ratings:
-        raise UsageError("--rating-model must be a model trained with --objective rating; the one given has scores")
-    if request.history == "-":
-        raise UsageError("--rating-model reads the ratings of --history a second time, which stdin does not allow")
     wanted = replace(request, user_ids=None if request.history else user_ids, on_unknown="popular")
     audience = audience_of(model, wanted, lambda _: None)
     n_unknown = int(audience.unknown.sum())

@@ -11,6 +11,7 @@ together. Means over splits, half widths of 95% intervals by Student's t. Option
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,12 +119,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default=",".join(["popularity", "ease", *NETWORKS]))
-    parser.add_argument("options", nargs="*")
-    arguments = parser.parse_args()
+    own, _, options = " ".join(sys.argv[1:]).partition(" -- ")
+    arguments = parser.parse_args(own.split())
     prepared = dataset.load(arguments.data)
     protocol = RankingProtocol(K, default_relevance(prepared.rating_scale))
     plan, pooled = choose_plan(arguments.repeats), pool(prepared)
-    given = parse_given(arguments.options)
+    given = parse_given(options.split())
     measured = []
     for number in range(1, plan.n_splits + 1):
         split = make_split(pooled, plan, number)

@@ -1,4 +1,4 @@
-"""One small prepared dataset and two models, made through the real program once a session and only read by tests."""
+"""One small prepared dataset and three models, made through the real program once a session and only read by tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularizat
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory):
-    """A folder with ratings.csv, titles.csv, the dataset `data`, `item.model` and `user.model`.
+    """A folder with ratings.csv, titles.csv, the dataset `data`, `item.model`, `user.model` and `lists.model`.
 
     Each worker of pytest-xdist makes its own: it takes about ten seconds, and nothing has to be locked.
     """
@@ -38,6 +38,7 @@ def workshop(tmp_path_factory):
         ("prepare", "ratings.csv", "--titles", "titles.csv", "-o", "data"),
         ("train", "data", "-o", "item.model", *SMALL),
         ("train", "data", "-o", "user.model", "--variant", "user", *SMALL),
+        ("train", "data", "-o", "lists.model", "--objective", "ranking", *SMALL),
     ):
         result = run(*arguments, cwd=folder)
         assert result.status == 0, result.stderr
@@ -52,3 +53,9 @@ def item_model(workshop):
 @pytest.fixture(scope="session")
 def user_model(workshop):
     return workshop / "user.model"
+
+
+@pytest.fixture(scope="session")
+def lists_model(workshop):
+    """Trained to rank, of which `recommend` says nothing on stderr."""
+    return workshop / "lists.model"

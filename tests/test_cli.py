@@ -31,8 +31,8 @@ def assert_one_sentence(stderr, message):
 # --- exit statuses
 
 
-def test_status_0(item_model):
-    result = run("recommend", item_model, "--user", "007")
+def test_status_0(lists_model):
+    result = run("recommend", lists_model, "--user", "007")
     assert (result.status, result.stderr) == (0, "")
 
 
@@ -132,7 +132,7 @@ def test_status_141_a_closed_pipe_ends_silently(workshop):
 # --- standard streams that do not work
 
 
-@pytest.mark.parametrize("arguments", ["recommend item.model", "evaluate item.model --format json", "--help"])
+@pytest.mark.parametrize("arguments", ["recommend lists.model", "evaluate item.model --format json", "--help"])
 @pytest.mark.parametrize("stdout", ["> /dev/full", ">&-"])
 def test_stdout_that_cannot_be_written_is_one_sentence(workshop, arguments, stdout):
     script = f"{sys.executable} -m autorec_cli {arguments} {stdout}"
@@ -152,7 +152,7 @@ def test_results_come_without_the_other_streams(workshop, streams):
 
 
 def test_a_bare_environment_is_enough(workshop):
-    arguments = ["env", "-i", f"PYTHONPATH={ROOT}", *PROGRAM, "recommend", "item.model", "--user", "007", "-k", "1"]
+    arguments = ["env", "-i", f"PYTHONPATH={ROOT}", *PROGRAM, "recommend", "lists.model", "--user", "007", "-k", "1"]
     finished = subprocess.run(arguments, cwd=workshop, capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")
 

@@ -135,9 +135,9 @@ def test_a_failed_run_is_summed_up_too(workshop, tmp_path):
     assert told["error"].startswith("--device must be auto")
 
 
-def test_warnings_are_in_the_summary(item_model):
+def test_warnings_are_in_the_summary(lists_model):
     arguments = ("--user", "nobody", "--user", "007", "--on-unknown", "skip", "-o", "/dev/null", "--summary", "-")
-    result = call("recommend", item_model, *arguments)
+    result = call("recommend", lists_model, *arguments)
     assert result.status == 0
     (told,) = entries(result.stdout)
     assert len(told["warnings"]) == 1
@@ -227,6 +227,6 @@ def test_a_dumb_terminal_gets_no_escapes(workshop, arguments):
 def test_home_and_locale_do_not_matter(workshop, environment):
     """Titles and ids are UTF-8 in files and pipes, whatever the locale."""
     plain = {**environment, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    usual = run("recommend", "item.model", "--user", "007", cwd=workshop)
-    result = run("recommend", "item.model", "--user", "007", cwd=workshop, env=plain)
+    usual = run("recommend", "lists.model", "--user", "007", cwd=workshop)
+    result = run("recommend", "lists.model", "--user", "007", cwd=workshop, env=plain)
     assert (result.status, result.stdout, result.stderr) == (0, usual.stdout, "")

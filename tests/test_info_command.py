@@ -72,22 +72,25 @@ def shown(tmp_path, monkeypatch):
     return show
 
 
+COMMANDS = {"prepare", "train", "evaluate", "recommend", "info", "doctor", "cross-validate", "tune"}
+
+
 def test_every_value_and_where_it_comes_from(shown, tmp_path, monkeypatch):
     (tmp_path / "autorec.toml").write_text("[train]\nepochs = 30\nseed = 1\nrefit = false\nhidden-size = [9, 8]\n")
     (tmp_path / "other.toml").write_text("[recommend]\nuser = ['1', '2']\n")
     monkeypatch.setenv("AUTOREC_TRAIN_SEED", "2")
     rows = shown()
-    assert {command for command, _ in rows} == {"prepare", "train", "evaluate", "recommend", "info", "doctor"}
+    assert {command for command, _ in rows} == COMMANDS
     assert rows["train", "epochs"] == ("30", "autorec.toml")
     assert rows["train", "refit"] == ("false", "autorec.toml")
     assert rows["train", "hidden-size"] == ("9,8", "autorec.toml")
     assert rows["train", "seed"] == ("2", "AUTOREC_TRAIN_SEED")
-    assert rows["train", "variant"] == ("item", "default")
+    assert rows["train", "hidden-activation"] == ("sigmoid", "default")
     assert re.fullmatch(r"\(an? .* of the examples, .* at most\)", rows["train", "batch-size"][0])
     assert rows["train", "output"] == ("", "default")
     assert rows["prepare", "quiet"] == ("false", "default")
     rows = shown("recommend", "--config", "other.toml")
-    assert {command for command, _ in rows} == {"recommend"}
+    assert {command for command, _ in rows} == COMMANDS
     assert rows["recommend", "user"] == ("1,2", "other.toml")
 
 

@@ -95,18 +95,18 @@ def n_rows(*arguments):
     return result.stdout.count("\n") - 1, result.stderr
 
 
-def test_typed_over_environment_over_file_over_default(item_model, shop, monkeypatch):
-    assert n_rows(item_model) == (10, "")
+def test_typed_over_environment_over_file_over_default(lists_model, shop, monkeypatch):
+    assert n_rows(lists_model) == (10, "")
     (shop / "autorec.toml").write_text("[recommend]\ntop-k = 2\n[train]\nepochs = 1\n")
-    rows, stderr = n_rows(item_model)
+    rows, stderr = n_rows(lists_model)
     assert (rows, stderr.split(" ", 1)[1]) == (2, "settings: top-k=2 (autorec.toml)\n")
     (shop / "other.toml").write_text("recommend.top-k = 3\n")
-    rows, stderr = n_rows(item_model, "--config", "other.toml")
+    rows, stderr = n_rows(lists_model, "--config", "other.toml")
     assert (rows, stderr.split(" ", 1)[1]) == (3, "settings: top-k=3 (other.toml)\n")
     monkeypatch.setenv("AUTOREC_RECOMMEND_TOP_K", "4")
-    rows, stderr = n_rows(item_model)
+    rows, stderr = n_rows(lists_model)
     assert (rows, stderr.split(" ", 1)[1]) == (4, "settings: top-k=4 (AUTOREC_RECOMMEND_TOP_K)\n")
-    assert n_rows(item_model, "-k", 5) == (5, "")
+    assert n_rows(lists_model, "-k", 5) == (5, "")
 
 
 def test_flags_and_required_options_can_be_set(workshop, shop, monkeypatch):

@@ -1,5 +1,6 @@
 """The ranking objective: what is trained, how it is validated, and what becomes of its scores."""
 
+import csv
 import dataclasses
 import json
 
@@ -12,9 +13,10 @@ from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation import metric_rows, ranking_rows
 from autorec_cli.judging import RankingProtocol, default_relevance
-from autorec_cli.scoring import fold_in, item_scorer, known_users, solve_scoring_row
+from autorec_cli.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
 from autorec_cli.training import initial_network, make_task
 from tests.planted import dataset_of, matrix_of
+from tests.program import call
 from tests.test_training import model_of, run
 
 VARIANTS = ["item", "user"]
@@ -209,3 +211,71 @@ def _rewrite(path, version, left_out):
     for name in left_out:
         document["settings"].pop(name, None)
     save_file(tensors, path, {checkpoint.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})
+
+
+# --- through the program
+
+
+def test_lists_of_scores_with_the_ratings_of_a_second_model(workshop):
+    result = call("recommend", workshop / "lists.model", "--rating-model", workshop / "item.model", "-k", 2)
+    assert (result.status, result.stderr) == (0, "")
+    header, *rows = result.stdout.splitlines()
+    assert header == "user_id,rank,item_id,score,title,predicted_rating"
+    model = checkpoint.load(workshop / "item.model")
+    item_index = {identifier: index for index, identifier in enumerate(model.item_ids)}
+    user_index = {identifier: index for index, identifier in enumerate(model.user_ids)}
+    for row in rows[:20]:
+        fields = next(csv.reader([row]))
+        expected = predict_pairs(model, np.array([user_index[fields[0]]]), np.array([item_index[fields[2]]]))
+        assert float(fields[-1]) == pytest.approx(expected[0], abs=1e-3)
+
+
+def test_ratings_of_folded_users_and_unknown_items(workshop, tmp_path):
+    (tmp_path / "few.csv").write_text("user,item,rating\na,00001,5\na,00002,1\nb,00003,4\na,00009,4\nc,zzz,3\n")
+    arguments = ("--history", tmp_path / "few.csv", "--on-unknown", "skip", "-k", 3)
+    result = call("recommend", workshop / "lists.model", *arguments, "--rating-model", workshop / "user.model")
+    assert result.status == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 1 + 2 * 3
+    piped = call("recommend", workshop / "lists.model", "--history", "-", "--rating-model", workshop / "user.model")
+    assert (piped.status, "a second time" in piped.stderr) == (2, True)
+
+
+def test_a_ranking_model_cannot_be_the_rating_model(workshop):
+    result = call("recommend", workshop / "item.model", "--rating-model", workshop / "lists.model")
+    assert (result.status, "--objective rating" in result.stderr) == (2, True)
+
+
+def test_recommend_warns_of_lists_of_a_rating_model(workshop):
+    result = call("recommend", workshop / "item.model", "--user", "007")
+    assert result.status == 0
+    assert "--objective ranking make better lists" in result.stderr
+
+
+def test_evaluate_judges_lists_of_a_ranking_model_unasked(workshop):
+    result = call("evaluate", workshop / "lists.model", "--format", "json")
+    assert result.status == 0, result.stderr
+    network, *baselines = json.loads(result.stdout)
+    assert "ndcg@10" in network
+    assert "rmse" not in network
+    assert [row["model"] for row in baselines] == ["popularity"]
+
+
+def test_the_quality_gate_of_lists(workshop, tmp_path):
+    (tmp_path / "m").write_bytes((workshop / "lists.model").read_bytes())
+    train = (
+        "train",
+        workshop / "data",
+        "-o",
+        tmp_path / "m",
+        "--objective",
+        "ranking",
+        "--epochs",
+        1,
+        "--hidden-size",
+        2,
+    )
+    refused = call(*train, "--keep-if-better", "rmse")
+    assert (refused.status, "use ndcg@10" in refused.stderr) == (2, True)
+    worse = call(*train, "--keep-if-better", "ndcg@10")
+    assert worse.status in (0, 8), worse.stderr
+    assert "ndcg@10" in worse.stderr

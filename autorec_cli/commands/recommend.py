@@ -157,7 +157,7 @@ def recommend(
         ArtifactError: the model cannot be used.
     """
     from autorec_cli import checkpoint
-    from autorec_cli.predicted_ratings import with_predicted_ratings
+    from autorec_cli.predicted_ratings import check_rating_model, with_predicted_ratings
     from autorec_cli.recommendation import audience_of, list_frames
 
     format = choose_format(format, output)
@@ -167,6 +167,8 @@ def recommend(
     with reserve_output(output, wait_lock, say):
         model = checkpoint.load(path)
         raters = None if rating_model is None else checkpoint.load(rating_model)
+        if raters is not None:
+            check_rating_model(raters, request)
         if model.predicts_ratings:
             warn(f"{path} was trained to predict ratings; models trained with --objective ranking make better lists")
         audience = audience_of(model, request, warn)

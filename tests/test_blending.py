@@ -1,0 +1,155 @@
+"""Blends: how weights are fitted, that files hold them, and that they predict what they say."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autorec_cli import blending, checkpoint, scoring
+from autorec_cli.errors import ArtifactError
+from autorec_cli.evaluation import rating_rows
+from autorec_cli.predictor import Blend, Model
+from tests.planted import planted_dataset
+from tests.program import call
+from tests.test_training import model_of, small_settings
+
+DATASET = planted_dataset(titles=True)
+PAIRS = (np.arange(50) % 80, np.arange(50) % 50)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return [(variant, model_of(DATASET, small_settings(variant, epochs=15))) for variant in ("item", "user")]
+
+
+@pytest.fixture(scope="module")
+def blended(models):
+    return blending.blend(models, DATASET.valid.data)
+
+
+def with_predictions(model, predictions):
+    return dataclasses.replace(model, valid_predictions=np.asarray(predictions, dtype=np.float32))
+
+
+def test_validation_predictions_are_those_before_the_final_fit(models):
+    """They are what `blend` can trust: nearer to the valid ratings once the network has been fitted to them."""
+    for variant, model in models:
+        unfitted = model_of(DATASET, small_settings(variant, epochs=15, refit=False))
+        np.testing.assert_allclose(
+            model.valid_predictions, scoring.predict_pairs(unfitted, *_pairs(DATASET.valid)), atol=1e-4
+        )
+
+
+def _pairs(ratings):
+    coo = ratings.tocoo()
+    return coo.coords
+
+
+def test_weights_are_those_that_made_the_ratings(models):
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(1, 5, (2, 400))
+    known = [
+        (name, with_predictions(model, predictions))
+        for (name, model), predictions in zip(models, (first, second), strict=True)
+    ]
+    made = blending.blend(known, (0.3 * first + 0.6 * second + 0.2).astype(np.float32))
+    assert made.weights == pytest.approx((0.3, 0.6), abs=1e-4)
+    assert made.intercept == pytest.approx(0.2, abs=1e-3)
+    against = blending.blend(known, (5 - 0.3 * first + 0.6 * second).astype(np.float32))
+    assert against.weights[0] == 0  # not below
+
+
+def test_a_blend_is_no_worse_on_valid_than_its_models(models, blended):
+    valid = DATASET.valid.data
+
+    def rmse(predictions):
+        return np.sqrt(np.mean(np.square(predictions - valid)))
+
+    of_blend = blended.provenance["metrics"]["valid_rmse"]
+    assert of_blend <= min(rmse(model.valid_predictions) for _, model in models)
+
+
+def test_predictions_are_the_weighted_sum_of_clipped_ones(models, blended):
+    expected = blended.intercept + sum(
+        weight * scoring.predict_pairs(model, *PAIRS)
+        for weight, (_, model) in zip(blended.weights, models, strict=True)
+    )
+    expected = np.clip(expected, *blended.rating_scale)
+    np.testing.assert_allclose(blending.predict_pairs(blended, *PAIRS), expected)
+    users, items = PAIRS
+    scores = blending.item_scorer(blended)(blending.known_users(blended, users))[np.arange(50), items]
+    np.testing.assert_allclose(np.clip(scores, *blended.rating_scale), expected, atol=1e-4)
+
+
+def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
+    checkpoint.save(blended, tmp_path / "blend.model")
+    loaded = checkpoint.load(tmp_path / "blend.model")
+    assert isinstance(loaded, Blend)
+    assert (loaded.weights, loaded.intercept, loaded.provenance) == (
+        blended.weights,
+        blended.intercept,
+        blended.provenance,
+    )
+    np.testing.assert_array_equal(blending.predict_pairs(loaded, *PAIRS), blending.predict_pairs(blended, *PAIRS))
+    assert list(loaded.titles) == list(models[0][1].titles)
+    for number, (_, model) in enumerate(models):
+        checkpoint.save(model, tmp_path / str(number))
+    sizes = [(tmp_path / name).stat().st_size for name in ("0", "1", "blend.model")]
+    assert sizes[2] < sizes[0] + sizes[1]
+    with pytest.raises(ArtifactError, match="is a blend of 2 models"):
+        checkpoint.load_model(tmp_path / "blend.model")
+    assert isinstance(checkpoint.load_model(tmp_path / "0"), Model)
+
+
+def test_folded_users_are_blended_too(models, blended):
+    histories = [(np.array([1, 4, 9]), np.array([5.0, 2.0, 4.0]))]
+    scores = blending.item_scorer(blended)(blending.fold_in(blended, histories))
+    expected = blended.intercept + sum(
+        weight * np.clip(scoring.item_scorer(model)(scoring.fold_in(model, histories)), *model.rating_scale)
+        for weight, (_, model) in zip(blended.weights, models, strict=True)
+    )
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_what_cannot_be_blended_is_refused(models):
+    (name, model), other = models
+    with pytest.raises(ArtifactError, match="no predictions of this dataset's validation ratings"):
+        blending.blend([(name, with_predictions(model, [])), other], DATASET.valid.data)
+    settings = dataclasses.replace(model.settings, objective="ranking", missing_value=0.0, missing_weight=0.1)
+    ranks = dataclasses.replace(model, settings=settings)
+    with pytest.raises(ArtifactError, match="trained to rank"):
+        blending.blend([("ranks", ranks), other], DATASET.valid.data)
+
+
+def test_a_row_of_a_blend_is_like_any_other(models, blended):
+    rows = {row["model"]: row for row in rating_rows([*models, ("blend", blended)], DATASET, "test")}
+    assert rows["blend"]["rmse"] < max(rows["item"]["rmse"], rows["user"]["rmse"])
+    assert rows["blend"]["n_cold"] == rows["item"]["n_cold"]
+
+
+def test_evaluate_stores_a_blend_that_recommend_takes(workshop, tmp_path):
+    models = [workshop / "item.model", workshop / "user.model"]
+    stored = tmp_path / "blend.model"
+    result = call("evaluate", *models, "--blend", "-o", stored, "--format", "json")
+    assert result.status == 0, result.stderr
+    assert '"model":"blend.model"' in result.stdout
+    assert "blend: " in result.stderr
+    lists = call("recommend", stored, "--user", "007", "-k", 3, "--format", "csv")
+    assert lists.status == 0, lists.stderr
+    assert len(lists.stdout.splitlines()) == 4
+    shown = call("info", stored, "--format", "csv")
+    assert "kind,blend" in shown.stdout
+    again = call("evaluate", stored, "--format", "json")
+    assert again.stdout.split("blend.model")[1] == result.stdout.split("blend.model")[1]
+
+
+def test_evaluate_refuses_to_blend_one_model_or_a_blend(workshop, tmp_path):
+    model = workshop / "item.model"
+    result = call("evaluate", model, "--blend")
+    assert (result.status, "two models or more" in result.stderr) == (2, True)
+    stored = tmp_path / "blend.model"
+    assert call("evaluate", model, workshop / "user.model", "--blend", "-o", stored, "-q").status == 0
+    result = call("evaluate", stored, model, "--blend")
+    assert (result.status, "is a blend already" in result.stderr) == (2, True)
+    result = call("evaluate", workshop / "lists.model", model, "--blend")
+    assert (result.status, "trained to rank" in result.stderr) == (4, True)
