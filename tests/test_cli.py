@@ -15,7 +15,7 @@ from tests.program import ROOT, run
 
 PROGRAM = [sys.executable, "-m", "autorec_cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-COMMANDS = ("prepare", "train", "evaluate", "cross-validate", "recommend", "info", "doctor", "config show")
+COMMANDS = ("prepare", "train", "evaluate", "cross-validate", "tune", "recommend", "info", "doctor", "config show")
 
 
 def start(*arguments, **options):
