@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from autorec_cli import __version__
-from autorec_cli.commands import cross_validate, doctor, evaluate, info, prepare, recommend, settings, train
+from autorec_cli.commands import cross_validate, doctor, evaluate, info, prepare, recommend, settings, train, tune
 from autorec_cli.commands.conversation import Command, conversing
 from autorec_cli.console import Voice, fail, talk
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, UsageError, describe
@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train.train_command, train.EXAMPLES),
     "evaluate": (evaluate.evaluate_command, evaluate.EXAMPLES),
     "cross-validate": (cross_validate.cross_validate_command, cross_validate.EXAMPLES),
+    "tune": (tune.tune_command, tune.EXAMPLES),
     "recommend": (recommend.recommend_command, recommend.EXAMPLES),
     "info": (info.info_command, info.EXAMPLES),
     "doctor": (doctor.doctor_command, doctor.EXAMPLES),

@@ -14,6 +14,8 @@ HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
 OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
+OBJECTIVE_VARIANTS = {"rating": "item", "ranking": "user"}
+"""Which variant suits an objective best."""
 
 DEFAULTS: Mapping[str, Any] = {
     "objective": "rating",
@@ -175,7 +177,7 @@ def settings_for(
     """
     ranking = given.get("objective") == "ranking"
     if variant is None:
-        variant = "user" if ranking else "item"
+        variant = OBJECTIVE_VARIANTS.get(str(given.get("objective", DEFAULTS["objective"])), VARIANTS[0])
     _require_choice("--variant", variant, VARIANTS)
     n_users, n_items = shape
     values: dict[str, Any] = {

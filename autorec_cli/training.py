@@ -213,7 +213,7 @@ def _run(
             best = _Chosen(engine.network() if wanted else None, epoch, measured)
         phase, value = ("choose", measured.value) if measured else ("final", None)
         seconds = time.perf_counter() - start
-        yield EpochResult(phase, epoch, n_epochs, train_rmse, metric_of(settings), value, seconds, improved)
+        yield EpochResult(phase, epoch, n_epochs, train_rmse, metric_of(settings.objective), value, seconds, improved)
         if settings.patience and epoch - best.epoch >= settings.patience:
             break
     return best

@@ -55,9 +55,9 @@ class Validation(Protocol):
         """What they say of the network as it is now."""
 
 
-def metric_of(settings: TrainSettings) -> str:
+def metric_of(objective: str) -> str:
     """What epochs are chosen by."""
-    return "rmse" if settings.objective == "rating" else METRIC
+    return "rmse" if objective == "rating" else METRIC
 
 
 def make_validation(task: Task, valid: sparse.csr_array, settings: TrainSettings) -> Validation:

@@ -15,7 +15,7 @@ from tests.program import ROOT, run
 
 PROGRAM = [sys.executable, "-m", "autorec_cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-COMMANDS = ("prepare", "train", "evaluate", "cross-validate", "recommend", "info", "doctor", "config show")
+COMMANDS = ("prepare", "train", "evaluate", "cross-validate", "tune", "recommend", "info", "doctor", "config show")
 
 
 def start(*arguments, **options):
@@ -120,7 +120,7 @@ def test_a_signal_while_training_leaves_the_old_model_and_a_whole_log(workshop, 
 
 def test_status_141_a_closed_pipe_ends_silently(workshop):
     """Long lists, so that they do not fit into the pipe."""
-    command = f"{sys.executable} -m autorec_cli recommend item.model -k 50 --include-seen --show 0 --format"
+    command = f"{sys.executable} -m autorec_cli recommend lists.model -k 50 --include-seen --show 0 --format"
     for name in ("csv", "table"):
         script = f"set -o pipefail; {command} {name} | head -1"
         finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)

@@ -32,7 +32,7 @@ from autorec_cli.preferences import find_file, read_file
 Command = Callable[..., Any]
 
 LOG_FORMATS = ("text", "json")
-OUTPUTS = ("output", "log", "per-split")
+OUTPUTS = ("output", "log", "per-split", "storage")
 """Options that name files to write, besides those of this module."""
 
 
