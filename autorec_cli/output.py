@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from autorec_cli.errors import UsageError
-from autorec_cli.files import replace_file
+from autorec_cli.files import replace_file, require_parent
 from autorec_cli.locks import hold
 
 if TYPE_CHECKING:
@@ -171,6 +171,18 @@ def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
     return block.with_columns(
         pl.when(texts.str.slice(0, 1).is_in(list(FORMULA_STARTS))).then("'" + texts).otherwise(texts).name.keep()
     )
+
+
+def check_place(output: str) -> None:
+    """Check, before the work that leads to it, that a file `output` could be written as far as can be told.
+
+    Raises:
+        UsageError: it is a folder, or its folder does not exist.
+    """
+    if Path(output).is_dir():
+        raise UsageError(f"{output} is a folder; name a file")
+    if output != "-":
+        require_parent(Path(output))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from autorec_cli.console import Voice, detail, say, talk, warn
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
 from autorec_cli.files import followed
 from autorec_cli.memory import used_bytes
-from autorec_cli.output import open_output
+from autorec_cli.output import check_place, open_output
 from autorec_cli.preferences import find_file, read_file
 
 Command = Callable[..., Any]
@@ -126,6 +126,8 @@ def _converse(
     named = {"summary": summary, "output": values.get("output"), "log": values.get("log")}
     outputs = {option: name for option, name in named.items() if name is not None}
     _check_places(outputs, [values.get("data"), values.get("model"), *(values.get("models") or ())])
+    if summary is not None:
+        check_place(summary)
     voice = Voice(quiet=quiet, verbose=verbose, as_json=log_format == "json")
     talk(voice)
     _tell_settings(context, values, config)
