@@ -25,7 +25,7 @@ from autorec_cli.commands.settings import known_settings, set_defaults, settings
 from autorec_cli.console import Voice, detail, say, talk, warn
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
 from autorec_cli.files import followed
-from autorec_cli.memory import used_bytes
+from autorec_cli.memory import check_addresses, used_bytes
 from autorec_cli.output import check_place, open_output
 from autorec_cli.preferences import find_file, read_file
 
@@ -133,6 +133,7 @@ def _converse(
     _tell_settings(context, values, config)
     run = Run(context.info_name or "", values, voice, summary, datetime.now(UTC))
     try:
+        check_addresses()
         result = command(**values)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         _sum_up_failure(run, error)
