@@ -27,7 +27,7 @@ STEP = 40
 RUNTIME = 160 * 2**20
 """What libraries take on their first use: thread stacks, code compiled or loaded, work space; measured."""
 
-LEAST_ADDRESSES = 2 << 30
+LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
