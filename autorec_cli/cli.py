@@ -78,7 +78,7 @@ def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
     talk(Voice())
     try:
-        status = app(standalone_mode=False) or os.EX_OK  # Typer has turned Ctrl-C into 130
+        status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer has turned Ctrl-C into 130
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
     except KeyboardInterrupt:

@@ -108,13 +108,13 @@ def _writing(folder: Path) -> list[Check]:
     told: list[str] = []
     target = folder / ".autorec-doctor"
     try:
-        with hold(target, 0, told.append), replace_file(target) as temporary:
+        with hold(target, 0, told.append, told.append), replace_file(target) as temporary:
             temporary.write_bytes(b"x")
         target.unlink()
     except (AutoRecError, OSError) as error:
         return [Check("writing", "failed", str(error))]
     if told:
-        return [Check("writing", "warning", told[0].removeprefix("warning: "))]
+        return [Check("writing", "warning", told[0])]
     return [Check("writing", "ok", f"files are written, replaced and locked in {folder}")]
 
 

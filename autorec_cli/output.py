@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from autorec_cli.errors import UsageError
 from autorec_cli.files import replace_file, require_parent
-from autorec_cli.locks import hold
+from autorec_cli.locks import Tell, hold
 
 if TYPE_CHECKING:
     import polars as pl
@@ -186,7 +186,7 @@ def check_place(output: str) -> None:
 
 
 @contextmanager
-def reserve_output(output: str, wait_lock: float, tell: Callable[[str], None]) -> Iterator[None]:
+def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Iterator[None]:
     """Hold the lock of the file `output` from before the work until after it is written.
 
     Standard output, and what is no plain file, has no lock.
@@ -198,7 +198,7 @@ def reserve_output(output: str, wait_lock: float, tell: Callable[[str], None]) -
     if output == "-" or (path.exists() and not path.is_file()):
         yield
     else:
-        with hold(path, wait_lock, tell):
+        with hold(path, wait_lock, tell, warn):
             yield
 
 

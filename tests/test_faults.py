@@ -269,7 +269,7 @@ def held(shop):
 
     with ExitStack() as stack:
         for name in ("item.model", "data", "out", "log"):
-            stack.enter_context(hold(Path(name), 0, print))
+            stack.enter_context(hold(Path(name), 0, print, print))
         yield shop
 
 

@@ -128,7 +128,7 @@ def evaluate(
     format = choose_format(format, output)
     write = writer_for(format, csv_safe=csv_safe)
     paths = list({path.resolve(): path for path in paths}.values())
-    with reserve_output(output, wait_lock, say):
+    with reserve_output(output, wait_lock, say, warn):
         models = [(name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)]
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)

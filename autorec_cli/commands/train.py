@@ -186,7 +186,7 @@ def train(
     """
     from autorec_cli import dataset
 
-    with nullcontext() if dry_run else hold(output, wait_lock, say):
+    with nullcontext() if dry_run else hold(output, wait_lock, say, warn):
         _check_output(output, force or dry_run or keep_if_better is not None)
         prepared = dataset.load(data)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better)
