@@ -71,9 +71,32 @@ def test_a_missing_or_unreadable_file_is_one_sentence(tmp_path):
 def test_variables():
     known = [variable_of("train", "epochs"), variable_of("train", "hidden-size")]
     assert known == ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_TRAIN_HIDDEN_SIZE"]
-    check_environment("train", known, ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_PREPARE_SPLIT", "AUTOREC_HOME", "PATH"])
-    with pytest.raises(UsageError, match="AUTOREC_TRAIN_EPOCH, which is no setting; did you mean AUTOREC_TRAIN_EP"):
-        check_environment("train", known, ["AUTOREC_TRAIN_EPOCH"])
+    fine = [
+        "AUTOREC_TRAIN_EPOCHS",
+        "AUTOREC_PREPARE_SPLIT",
+        "AUTOREC_HOME",
+        "AUTOREC_DATA",
+        "AUTORECTRAINEPOCHS",
+        "PATH",
+    ]
+    check_environment("train", known, ["AUTOREC_PREPARE_SPLIT", "AUTOREC_PREPARE_SEED"], fine)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("AUTOREC_TRAIN_EPOCH", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_TRIAN_EPOCHS", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_TRAINEPOCHS", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_EPOCHS", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_SEED", "AUTOREC_TRAIN_SEED"),
+        ("AUTOREC_PREPARE_SPLTI", "AUTOREC_PREPARE_SPLIT"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_known(variable, meant):
+    own = ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_TRAIN_SEED"]
+    with pytest.raises(UsageError, match=f"has {variable}, which is no setting; did you mean {meant}.$"):
+        check_environment("train", own, ["AUTOREC_PREPARE_SEED", "AUTOREC_PREPARE_SPLIT"], [variable])
 
 
 # --- through the program
@@ -125,6 +148,8 @@ def test_flags_and_required_options_can_be_set(workshop, shop, monkeypatch):
     ("variable", "text", "message"),
     [
         ("AUTOREC_RECOMMEND_TOPK=1", "", "TOPK, which is no setting; did you mean AUTOREC_RECOMMEND_TOP_K?"),
+        ("AUTOREC_RECOMEND_TOP_K=1", "", "did you mean AUTOREC_RECOMMEND_TOP_K?"),
+        ("AUTOREC_TRIAN_EPOCHS=1", "", "AUTOREC_TRIAN_EPOCHS, which is no setting; did you mean AUTOREC_TRAIN_EPOCHS?"),
         ("AUTOREC_RECOMMEND_TOP_K=x", "", "Invalid value for '--top-k'"),
         ("", "[recommend]\ntopk = 1", "autorec.toml has topk in [recommend], which is no setting; did you mean top-k?"),
         ("", "[recommend]\ntop-k = 2.5", "Invalid value for '--top-k'"),
