@@ -113,6 +113,17 @@ WITHOUT_HEADER: Mapping[str, Writer] = {
 }
 
 
+def format_by_ending(output: str) -> str | None:
+    """The format that the name `output` ends in; None if it ends in none."""
+    ending = _ending(output)
+    by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
+    return by_name if by_name in FORMATS else None
+
+
+def _ending(output: str) -> str:
+    return "" if output == "-" else Path(output).suffix.lstrip(".").lower()
+
+
 def choose_format(asked: str | None, output: str) -> str:
     """The output format: what was asked for, else what the name `output` ends in, else table or CSV.
 
@@ -123,14 +134,14 @@ def choose_format(asked: str | None, output: str) -> str:
     """
     if asked is not None and asked not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {asked!r}")
-    ending = Path(output).suffix.lstrip(".").lower() if output != "-" else ""
+    ending = _ending(output)
     if ending in NOT_WRITTEN:
         raise UsageError(f"a .{ending} file cannot be written ({output}); name one in {', '.join(list(FORMATS)[1:])}")
-    by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
-    if asked and by_name in FORMATS and by_name != asked:
+    by_name = format_by_ending(output)
+    if asked and by_name and by_name != asked:
         raise UsageError(f"--format {asked} contradicts the name {output}; change one of them")
     on_terminal = output == "-" and sys.stdout.isatty()
-    chosen = asked or (by_name if by_name in FORMATS else "table" if on_terminal else "csv")
+    chosen = asked or by_name or ("table" if on_terminal else "csv")
     if chosen == "parquet" and on_terminal:
         raise UsageError("Parquet is not for terminals; name a file with -o or use a pipe")
     return chosen
