@@ -15,6 +15,7 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.commands import cross_validate, doctor, evaluate, info, prepare, recommend, settings, train, tune
 from autorec_cli.commands.conversation import Command, conversing
+from autorec_cli.commands.summary import sum_up_refusal
 from autorec_cli.console import Voice, fail, talk
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, UsageError, describe
 from autorec_cli.output import forget_stdout
@@ -80,7 +81,7 @@ def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
     talk(Voice())
     try:
-        status = app(standalone_mode=False) or os.EX_OK  # Typer has turned Ctrl-C into 130
+        status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer has turned Ctrl-C into 130
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
     except KeyboardInterrupt:
@@ -102,7 +103,10 @@ def _explain_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())
     if message:
-        fail(f"{message}; try `{context.command_path if context else app.info.name} --help`")
+        message = f"{message}; try `{context.command_path if context else app.info.name} --help`"
+        if context is not None:
+            sum_up_refusal(sys.argv[1:], context, message)
+        fail(message)
     return UsageError.exit_status
 
 

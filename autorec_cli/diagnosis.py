@@ -95,7 +95,7 @@ def _machine(folder: Path) -> list[Check]:
     return [
         Check("processors", "ok", f"{usable} of {os.cpu_count()} usable"),
         _amount("memory", available_bytes(), LITTLE_MEMORY, "available"),
-        _amount("disk", free, LITTLE_DISK, f"free in {folder.resolve()}"),
+        _amount("disk", free, LITTLE_DISK, f"free in {folder}"),
         _amount("temporary files", shutil.disk_usage(temporary).free, LITTLE_DISK, f"free in {temporary}"),
     ]
 
@@ -108,14 +108,14 @@ def _writing(folder: Path) -> list[Check]:
     told: list[str] = []
     target = folder / ".autorec-doctor"
     try:
-        with hold(target, 0, told.append), replace_file(target) as temporary:
+        with hold(target, 0, told.append, told.append), replace_file(target) as temporary:
             temporary.write_bytes(b"x")
         target.unlink()
     except (AutoRecError, OSError) as error:
         return [Check("writing", "failed", str(error))]
     if told:
-        return [Check("writing", "warning", told[0].removeprefix("warning: "))]
-    return [Check("writing", "ok", f"files are written, replaced and locked in {folder.resolve()}")]
+        return [Check("writing", "warning", told[0])]
+    return [Check("writing", "ok", f"files are written, replaced and locked in {folder}")]
 
 
 CHECKS: tuple[Callable[[Path], list[Check]], ...] = (_programs, _torch, _machine, _writing)

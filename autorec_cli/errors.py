@@ -100,7 +100,8 @@ def describe(error: Exception) -> Failure:
         # A stream has no file name; but nothing can be missing about it.
         place = error.filename or ("" if error.errno == errno.ENOENT else "standard output")
         message = f"{place}: {error.strerror}" if place else str(error.strerror)
-        return Failure(UsageError.exit_status, f"{message}; make room or choose another place")
+        advice = "check its permissions" if isinstance(error, PermissionError) else "make room or choose another place"
+        return Failure(UsageError.exit_status, f"{message}; {advice}")
     return Failure(EXIT_BUG, "this is a bug in autorec; please report it with the lines above")
 
 

@@ -19,20 +19,23 @@ def require_parent(path: Path) -> None:
     """Check that `path` can be created where it is named.
 
     Raises:
-        UsageError: its folder does not exist or is not a folder.
+        UsageError: its folder, or that of what a symbolic link points at, does not exist or is not a folder.
     """
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    folder = followed(path).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {path}: the folder {folder} does not exist; create it first")
 
 
 def followed(path: Path) -> Path:
     """What `path` points at, absolute.
 
     Raises:
-        UsageError: its symbolic links go round in a circle.
+        UsageError: its symbolic links go round in a circle, or the current folder is gone.
     """
     try:
         return path.resolve()
+    except FileNotFoundError as error:
+        raise UsageError("the current folder has been removed; change to another one") from error
     except (OSError, RuntimeError) as error:  # a RuntimeError up to Python 3.12
         raise UsageError(f"{path} is a symbolic link that leads back to itself; name another place") from error
 

@@ -22,15 +22,18 @@ POLL_SECONDS = 0.1
 WITHOUT_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
 """How a file system says that it has no locks."""
 
+Tell = Callable[[str], None]
+
 
 @contextmanager
-def hold(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None]:
+def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
     """Keep other runs from writing `path` while the block runs, and sweep away what dead runs left beside it.
 
     Args:
         path: The output; a symbolic link is followed, so that two names of one file share a lock.
         wait: Seconds to wait for another run to finish; 0 gives up at once.
-        tell: Is told when waiting begins, and that a file system has no locks.
+        tell: Is told when waiting begins.
+        warn: Is told that a file system has no locks.
 
     Raises:
         LockedError: another run still holds the lock after `wait` seconds.
@@ -41,7 +44,7 @@ def hold(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None]
     require_parent(path)
     target = followed(path)
     file = target.with_name(f".{target.name}.lock")
-    descriptor = _acquire(file, path, wait, tell)
+    descriptor = _acquire(file, path, wait, tell, warn)
     try:
         sweep(target)
         yield
@@ -51,14 +54,14 @@ def hold(path: Path, wait: float, tell: Callable[[str], None]) -> Iterator[None]
         os.close(descriptor)
 
 
-def _acquire(file: Path, path: Path, wait: float, tell: Callable[[str], None]) -> int:
+def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int:
     """An open descriptor of `file` that holds its lock."""
     deadline = time.monotonic() + wait
     told = False
     while True:
         descriptor = _open(file, path)
         try:
-            if _locked_by_us(descriptor, tell):
+            if _locked_by_us(descriptor, warn):
                 if _is_still_named(descriptor, file):
                     _sign(descriptor)
                     return descriptor
@@ -83,7 +86,7 @@ def _open(file: Path, path: Path) -> int:
         raise cannot_write(path, error) from error
 
 
-def _locked_by_us(descriptor: int, tell: Callable[[str], None]) -> bool:
+def _locked_by_us(descriptor: int, warn: Tell) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -91,7 +94,7 @@ def _locked_by_us(descriptor: int, tell: Callable[[str], None]) -> bool:
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise
-        tell("warning: this file system has no locks, so nothing keeps two runs from writing one output")
+        warn("this file system has no locks, so nothing keeps two runs from writing one output")
     return True
 
 

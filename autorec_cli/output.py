@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from autorec_cli.errors import UsageError
-from autorec_cli.files import replace_file
-from autorec_cli.locks import hold
+from autorec_cli.files import replace_file, require_parent
+from autorec_cli.locks import Tell, hold
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,6 +113,17 @@ WITHOUT_HEADER: Mapping[str, Writer] = {
 }
 
 
+def format_by_ending(output: str) -> str | None:
+    """The format that the name `output` ends in; None if it ends in none."""
+    ending = _ending(output)
+    by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
+    return by_name if by_name in FORMATS else None
+
+
+def _ending(output: str) -> str:
+    return "" if output == "-" else Path(output).suffix.lstrip(".").lower()
+
+
 def choose_format(asked: str | None, output: str) -> str:
     """The output format: what was asked for, else what the name `output` ends in, else table or CSV.
 
@@ -123,14 +134,14 @@ def choose_format(asked: str | None, output: str) -> str:
     """
     if asked is not None and asked not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {asked!r}")
-    ending = Path(output).suffix.lstrip(".").lower() if output != "-" else ""
+    ending = _ending(output)
     if ending in NOT_WRITTEN:
         raise UsageError(f"a .{ending} file cannot be written ({output}); name one in {', '.join(list(FORMATS)[1:])}")
-    by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
-    if asked and by_name in FORMATS and by_name != asked:
+    by_name = format_by_ending(output)
+    if asked and by_name and by_name != asked:
         raise UsageError(f"--format {asked} contradicts the name {output}; change one of them")
     on_terminal = output == "-" and sys.stdout.isatty()
-    chosen = asked or (by_name if by_name in FORMATS else "table" if on_terminal else "csv")
+    chosen = asked or by_name or ("table" if on_terminal else "csv")
     if chosen == "parquet" and on_terminal:
         raise UsageError("Parquet is not for terminals; name a file with -o or use a pipe")
     return chosen
@@ -173,8 +184,20 @@ def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def check_place(output: str) -> None:
+    """Check, before the work that leads to it, that a file `output` could be written as far as can be told.
+
+    Raises:
+        UsageError: it is a folder, or its folder does not exist.
+    """
+    if Path(output).is_dir():
+        raise UsageError(f"{output} is a folder; name a file")
+    if output != "-":
+        require_parent(Path(output))
+
+
 @contextmanager
-def reserve_output(output: str, wait_lock: float, tell: Callable[[str], None]) -> Iterator[None]:
+def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Iterator[None]:
     """Hold the lock of the file `output` from before the work until after it is written.
 
     Standard output, and what is no plain file, has no lock.
@@ -189,7 +212,7 @@ def reserve_output(output: str, wait_lock: float, tell: Callable[[str], None]) -
     if output == "-" or (path.exists() and not path.is_file()):
         yield
     else:
-        with hold(path, wait_lock, tell):
+        with hold(path, wait_lock, tell, warn):
             yield
 
 

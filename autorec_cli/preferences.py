@@ -56,15 +56,41 @@ def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
     return options
 
 
-def check_environment(command: str, known: Collection[str], environment: Iterable[str]) -> None:
-    """Check that every variable named AUTOREC_COMMAND_... in the `environment` is `known`.
+def check_environment(command: str, own: Collection[str], others: Collection[str], environment: Iterable[str]) -> None:
+    """Check that no variable in the `environment` is a misspelt setting.
+
+    Args:
+        command: The one that runs: a variable that begins with its name must be a setting of it.
+        own: The variables that set its options.
+        others: Those of other commands. What begins with AUTOREC_ and is nearly, or the end of, one of any command is
+            taken for it; what resembles none may have a meaning elsewhere.
+        environment: Names of variables.
 
     Raises:
-        UsageError: one is not.
+        UsageError: one is.
     """
+    known = {*own, *others}
     for name in sorted(environment):
-        if name.startswith(variable_of(command, "")) and name not in known:
-            raise UsageError(f"the environment has {name}, which is no setting{_hint(name, known)}")
+        if not name.startswith(f"{PREFIX}_") or name in known:
+            continue
+        if name.startswith(variable_of(command, "")):
+            raise UsageError(f"the environment has {name}, which is no setting{_hint(name, own)}")
+        meant = _meant(name, own) or _meant(name, others)
+        if meant:
+            raise UsageError(f"the environment has {name}, which is no setting; did you mean {meant}?")
+
+
+ALIKE = 0.8
+"""How much of two names must be the same for one to be taken for a misspelling of the other (difflib's ratio)."""
+
+
+def _meant(name: str, known: Collection[str]) -> str | None:
+    """Which of `known` somebody who wrote `name` may have meant, the prefix that all have left aside."""
+    tail = name.removeprefix(PREFIX)
+    if ends := sorted(other for other in known if other.endswith(tail)):
+        return ends[0]
+    nearest = get_close_matches(tail, [other.removeprefix(PREFIX) for other in known], n=1, cutoff=ALIKE)
+    return PREFIX + nearest[0] if nearest else None
 
 
 def variable_of(command: str, option: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
 from autorec_cli.predictor import Predictor
 
 ON_UNKNOWN = ("error", "skip", "popular")
+MAX_IDS_BYTES = 256 << 20
+"""Of a file of ids; /dev/zero has more."""
 
 Tell = Callable[[str], None]
 
@@ -279,7 +282,10 @@ def read_ids(file: str, flag: str) -> list[str]:
     if file == "-" and sys.stdin.isatty():
         raise UsageError(f"{flag} - reads ids from stdin, which is a terminal; pipe them in or name a file")
     try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+            text = stream.read(MAX_IDS_BYTES + 1)
+        if len(text) > MAX_IDS_BYTES:
+            raise InputDataError(f"{flag} {file} has more than {MAX_IDS_BYTES >> 20} MiB; it is no list of ids")
         lines = text.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputDataError(f"{flag} {file} is not UTF-8 (byte {error.start}); convert it first") from error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import optuna
@@ -134,7 +134,7 @@ def open_study(dataset: Dataset, limits: Limits, storage: Path | None) -> optuna
     about = {"dataset": dataset.fingerprint(), **asdict(limits), "variants": list(limits.variants)}
     try:
         url = None if storage is None else _sqlite_url(storage)
-        direction = "minimize" if limits.objective == "rating" else "maximize"
+        direction: Literal["minimize", "maximize"] = "minimize" if limits.objective == "rating" else "maximize"
         study = optuna.create_study(
             storage=url, pruner=pruner, study_name=STUDY, direction=direction, load_if_exists=True
         )

@@ -135,6 +135,45 @@ def test_a_failed_run_is_summed_up_too(workshop, tmp_path):
     assert told["error"].startswith("--device must be auto")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("recommend", "m", "--usr", "1", "--summary", "run.json"),
+        ("recommend", "--summary=run.json"),
+        ("train", "d", "-o", "m", "--summary", "run.json", "--epochs", "x"),
+        ("recommend", "m", "-q", "-v", "--summary", "run.json"),
+        ("recommend", "m", "--log-format", "xml", "--summary", "run.json"),
+        ("recommend", "m", "--config", "none.toml", "--summary", "run.json"),
+    ],
+)
+def test_a_refused_command_line_is_summed_up_too(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        result = call(*arguments)
+        assert (result.status, result.stdout) == (2, "")
+        (told,) = entries((tmp_path / "run.json").read_text())
+        assert (told["command"], told["exit_status"], told["result"]) == (arguments[0], 2, None)
+        assert result.stderr.endswith(f"error: {told['error']}\n")
+
+
+def test_the_summary_of_a_refused_command_line_may_be_a_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "autorec.toml").write_text('recommend.summary = "file.json"\nrecommend.log-format = "json"\n')
+    (entry,) = entries(call("recommend", "m", "--top-k", "x").stderr)
+    assert entry["message"].startswith("Invalid value for '--top-k'")
+    assert (tmp_path / "file.json").exists()
+    monkeypatch.setenv("AUTOREC_RECOMMEND_SUMMARY", "variable.json")
+    call("recommend", "m", "--usr", "1")
+    assert (tmp_path / "variable.json").exists()
+
+
+def test_the_summary_of_a_refused_command_line_replaces_no_other_file(tmp_path):
+    model = tmp_path / "m"
+    model.write_text("a model")
+    assert call("recommend", model, "--summary", model, "--usr", "1").status == 2
+    assert model.read_text() == "a model"
+
+
 def test_warnings_are_in_the_summary(lists_model):
     arguments = ("--user", "nobody", "--user", "007", "--on-unknown", "skip", "-o", "/dev/null", "--summary", "-")
     result = call("recommend", lists_model, *arguments)
@@ -161,8 +200,8 @@ def test_a_terminated_run_is_summed_up(workshop, tmp_path):
     assert (process.returncode, told["exit_status"], told["error"]) == (143, 143, "terminated")
 
 
-def test_a_summary_that_cannot_be_written_is_status_2_and_a_warning_after_another_failure(item_model, tmp_path):
-    nowhere = tmp_path / "no" / "run.json"
+def test_a_summary_that_cannot_be_written_is_status_2_and_a_warning_after_another_failure(item_model):
+    nowhere = "/proc/run.json"  # a folder, but not for files
     result = call("recommend", item_model, "--user", "007", "--summary", nowhere)
     assert result.status == 2
     assert "error: cannot write" in result.stderr

@@ -129,6 +129,113 @@ def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch
     assert not (shop / "models").exists()
 
 
+@pytest.mark.parametrize("output", ["recommend", "evaluate", "prepare", "log", "summary"])
+def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, output):
+    from autorec_cli import checkpoint, dataset, preparation
+
+    place = shop / "there"
+    place.mkdir()
+
+    def vanish_and(real):
+        def work(*arguments, **options):
+            shutil.rmtree(place, ignore_errors=True)
+            return real(*arguments, **options)
+
+        return work
+
+    for module, name in ((checkpoint, "load"), (dataset, "load"), (preparation, "build_dataset")):
+        monkeypatch.setattr(module, name, vanish_and(getattr(module, name)))
+    result = call(*OUTPUTS[output], "there/x")
+    assert result.status == 2
+    assert "error: cannot write there/x: " in result.stderr.splitlines()[-1]
+    assert not place.exists()
+
+
+TINY = ("--epochs", 1, "--hidden-size", 2)
+OUTPUTS = {
+    "recommend": ("recommend", "item.model", "--user", "007", "-o"),
+    "evaluate": ("evaluate", "item.model", "-o"),
+    "prepare": ("prepare", "ratings.csv", "--force", "-o"),
+    "train": ("train", "data", "--force", *TINY, "-o"),
+    "log": ("train", "data", "-o", "new.model", *TINY, "--log"),
+    "summary": ("recommend", "item.model", "--user", "007", "--summary"),
+}
+PLACES = {
+    "loop": "loop is a symbolic link that leads back to itself; name another place",
+    "loop/x": "loop/x is a symbolic link that leads back to itself; name another place",
+    "circle": "circle is a symbolic link that leads back to itself; name another place",
+    "none/x": "cannot write none/x: the folder none does not exist; create it first",
+    "ratings.csv/x": "cannot write ratings.csv/x: the folder ratings.csv does not exist; create it first",
+    "astray": "cannot write astray: the folder /nowhere does not exist; create it first",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_place_where_nothing_can_be_is_one_sentence(shop, output, place):
+    for link, target in (("loop", "loop"), ("circle", "elcric"), ("elcric", "circle"), ("astray", "/nowhere/x")):
+        (shop / link).symlink_to(target)
+    before = snapshot(shop)
+    result = call(*OUTPUTS[output], place)
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].endswith(f"error: {PLACES[place]}")
+    assert snapshot(shop) == before
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_what_a_symbolic_link_points_at_is_replaced_and_the_link_stays(shop, output):
+    (shop / "there").mkdir()
+    (shop / "link").symlink_to("there/x")
+    for _ in range(2):  # nothing is there at first
+        result = call(*OUTPUTS[output], "link")
+        assert result.status == 0, result.stderr
+        assert (shop / "link").is_symlink()
+        assert [path.name for path in (shop / "there").iterdir()] == ["x"]
+        (shop / "new.model").unlink(missing_ok=True)
+
+
+def test_a_folder_that_is_gone_is_one_sentence(shop, monkeypatch):
+    (shop / "gone").mkdir()
+    monkeypatch.chdir(shop / "gone")
+    (shop / "gone").rmdir()
+    commands = [("recommend", "../item.model", "-o", "x"), ("prepare", "../ratings.csv", "-o", "x"), ("doctor",)]
+    for arguments in commands:
+        result = call(*arguments)
+        assert (result.status, result.stdout) == (2, "")
+        assert "error: the current folder has been removed; change to another one" in result.stderr
+
+
+def test_a_full_disk_leaves_the_old_summary(shop):
+    (shop / "s").write_text(OLD)
+    finished = limited(0, "recommend", "item.model", "--user", "007", "--summary", "s")
+    assert finished.returncode == 2
+    assert "error: cannot write s: File too large" in finished.stderr.splitlines()[-1]
+    assert (shop / "s").read_text() == OLD
+
+
+SETPRIV = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="nothing is forbidden to root")
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_folder_without_permission_keeps_the_old_output(shop, output):
+    """Real permissions: root is run without the capabilities that overrule them."""
+    (shop / "there").mkdir()
+    (shop / "there" / "x").write_text(OLD)
+    (shop / "there").chmod(0o555)
+    before = snapshot(shop)
+    finished = subprocess.run(
+        [*(SETPRIV if os.geteuid() == 0 else ()), sys.executable, "-m", "autorec_cli",
+         *map(str, OUTPUTS[output]), "there/x"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (shop / "there").chmod(0o755)
+    assert finished.returncode == 2
+    last = finished.stderr.splitlines()[-1]
+    assert last.endswith("error: cannot write there/x: Permission denied; make room or choose another place")
+    assert snapshot(shop) == before
+
+
 def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
     """The folder is exchanged between the reading of one of its files and the next."""
     from autorec_cli import dataset
@@ -162,7 +269,7 @@ def held(shop):
 
     with ExitStack() as stack:
         for name in ("item.model", "data", "out", "log"):
-            stack.enter_context(hold(Path(name), 0, print))
+            stack.enter_context(hold(Path(name), 0, print, print))
         yield shop
 
 

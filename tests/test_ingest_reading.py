@@ -314,7 +314,7 @@ def test_read_user_items_keeps_zeros_and_the_last_of_duplicates(tmp_path):
         (b"PK\x03\x04rest", "is a zip file"),
         (gzip.compress(b"a,b,1\n" * 100, mtime=0)[:-20], "damaged gzip"),
         (b"\x1f\x8b\x08rest of no gzip file", "damaged gzip"),
-        (b"\x28\xb5\x2f\xfdno zstd file", "zstd file that is damaged"),
+        (b"\x28\xb5\x2f\xfdno zstd file", "damaged zstd"),
         (b"PAR1no parquet file", "damaged Parquet"),
         (b"a,b,1\n\0\0\0", "NUL bytes"),
     ],

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -14,13 +15,13 @@ import pytest
 from autorec_cli import locks
 from autorec_cli.errors import LockedError, UsageError
 from autorec_cli.locks import hold
-from tests.program import ROOT
+from tests.program import ROOT, call
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from autorec_cli.locks import hold
-with hold(Path(sys.argv[1]), 0, print):
+with hold(Path(sys.argv[1]), 0, print, print):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -45,22 +46,22 @@ def holder(tmp_path):
 
 def test_a_lock_leaves_nothing_behind(tmp_path):
     for _ in range(2):
-        with hold(tmp_path / "f", 0, silent):
+        with hold(tmp_path / "f", 0, silent, silent):
             assert (tmp_path / ".f.lock").read_text() == f"{os.getpid()}\n"
         assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_that_another_process_writes_is_refused_with_its_number(tmp_path, holder):
     with pytest.raises(LockedError, match=f"being written by process {holder.pid}; wait for it with --wait-lock"):  # noqa: SIM117
-        with hold(tmp_path / "f", 0, silent):
+        with hold(tmp_path / "f", 0, silent, silent):
             raise AssertionError
-    with hold(tmp_path / "g", 0, silent):
+    with hold(tmp_path / "g", 0, silent, silent):
         pass
 
 
 def test_two_names_of_one_file_share_a_lock(tmp_path, holder):
     (tmp_path / "link").symlink_to("f")
-    with pytest.raises(LockedError), hold(tmp_path / "link", 0, silent):
+    with pytest.raises(LockedError), hold(tmp_path / "link", 0, silent, silent):
         raise AssertionError
 
 
@@ -68,7 +69,7 @@ def test_a_killed_holder_holds_nothing(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert (tmp_path / ".f.lock").exists()
-    with hold(tmp_path / "f", 0, silent):
+    with hold(tmp_path / "f", 0, silent, silent):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -77,7 +78,7 @@ def test_waiting_says_so_once_and_ends_with_the_holder(tmp_path, holder):
     told = []
     timer = threading.Timer(0.4, holder.kill)
     timer.start()
-    with hold(tmp_path / "f", 30, told.append):
+    with hold(tmp_path / "f", 30, told.append, silent):
         pass
     timer.join()
     assert told == [f"waiting for process {holder.pid}, which is writing {tmp_path / 'f'}"]
@@ -85,7 +86,7 @@ def test_waiting_says_so_once_and_ends_with_the_holder(tmp_path, holder):
 
 def test_waiting_ends_after_the_time_given(tmp_path, holder):
     start = time.monotonic()
-    with pytest.raises(LockedError), hold(tmp_path / "f", 0.3, lambda message: None):
+    with pytest.raises(LockedError), hold(tmp_path / "f", 0.3, lambda message: None, lambda message: None):
         raise AssertionError
     assert 0.3 <= time.monotonic() - start < 10
 
@@ -102,7 +103,7 @@ def test_a_lock_file_that_its_holder_removed_meanwhile_is_made_anew(tmp_path, mo
         return descriptor
 
     monkeypatch.setattr(os, "open", open_and_remove)
-    with hold(tmp_path / "f", 0, silent):
+    with hold(tmp_path / "f", 0, silent, silent):
         assert (tmp_path / ".f.lock").exists()
     assert len(opened) == 2
 
@@ -112,7 +113,7 @@ def test_many_threads_never_hold_one_lock_together(tmp_path):
 
     def run():
         for _ in range(10):
-            with hold(tmp_path / "f", 60, lambda message: None):
+            with hold(tmp_path / "f", 60, lambda message: None, lambda message: None):
                 inside.append(1)
                 together.append(len(inside))
                 time.sleep(0.001)
@@ -128,7 +129,7 @@ def test_many_threads_never_hold_one_lock_together(tmp_path):
 
 def test_what_a_dead_run_left_is_swept_under_the_lock(tmp_path):
     (tmp_path / ".f.abcd1234.tmp").touch()
-    with hold(tmp_path / "f", 0, silent):
+    with hold(tmp_path / "f", 0, silent, silent):
         assert [path.name for path in tmp_path.iterdir()] == [".f.lock"]
 
 
@@ -138,7 +139,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     told = []
-    with hold(tmp_path / "f", 0, told.append):
+    with hold(tmp_path / "f", 0, silent, told.append):
         pass
     assert len(told) == 1
     assert "this file system has no locks" in told[0]
@@ -146,7 +147,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wait", [-1, float("nan"), float("inf")])
 def test_a_time_that_is_none_is_refused(tmp_path, wait):
-    with pytest.raises(UsageError, match="--wait-lock must be"), hold(tmp_path / "f", wait, silent):
+    with pytest.raises(UsageError, match="--wait-lock must be"), hold(tmp_path / "f", wait, silent, silent):
         raise AssertionError
 
 
@@ -155,10 +156,25 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(locks.os, "open", refuse)
-    with pytest.raises(UsageError, match=r"cannot write .*: Read-only file system"), hold(tmp_path / "f", 0, silent):
+    with (
+        pytest.raises(UsageError, match=r"cannot write .*: Read-only file system"),
+        hold(tmp_path / "f", 0, silent, silent),
+    ):
         raise AssertionError
 
 
 def test_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(UsageError, match="does not exist"), hold(tmp_path / "no" / "f", 0, silent):
+    with pytest.raises(UsageError, match="does not exist"), hold(tmp_path / "no" / "f", 0, silent, silent):
         raise AssertionError
+
+
+def test_quiet_runs_too_are_warned_of_a_file_system_without_locks(item_model, tmp_path, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    result = call("recommend", item_model, "--user", "007", "-o", tmp_path / "x", "-q", "--summary", tmp_path / "s")
+    assert result.status == 0
+    assert "warning: this file system has no locks, so nothing keeps two runs from" in result.stderr
+    (warning,) = json.loads((tmp_path / "s").read_text())["warnings"]
+    assert warning.startswith("this file system has no locks")

@@ -50,17 +50,60 @@ def test_available_memory_is_no_more_than_the_machine_has():
     assert 0 < memory.available_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch):
-    for name, text in (
-        ("memory.max", "3000000"),
-        ("memory.current", "1000000"),
-        ("memory.stat", "inactive_file 500\n"),
-    ):
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
-    assert memory.available_bytes() == 2_000_500
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() > 2_000_500
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Makes control groups: folder -> (limit, usage, statistics); the process is in the ones that `cgroup` says."""
+
+    def make(cgroup, **folders):
+        names = ("memory.max", "memory.current", "memory.stat")
+        for folder, texts in folders.items():
+            place = tmp_path / folder.replace("__", "/")
+            place.mkdir(parents=True, exist_ok=True)
+            if folder.startswith("memory"):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+            for name, text in zip(names, texts, strict=True):
+                (place / name).write_text(text)
+        (tmp_path / "process").mkdir()
+        (tmp_path / "process" / "cgroup").write_text(cgroup)
+        monkeypatch.setattr(memory, "PROCESS", tmp_path / "process")
+        monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+        memory._control_groups.cache_clear()
+        return memory.available_bytes()
+
+    yield make
+    memory._control_groups.cache_clear()
+
+
+def test_the_limit_of_a_control_group_counts(groups):
+    """Without its file cache, which the system gives back."""
+    assert groups("0::/\n", **{"": ("3000000", "1000000", "inactive_file 500\n")}) == 2_000_500
+
+
+def test_a_group_without_a_limit_does_not_count(groups):
+    assert groups("0::/\n", **{"": ("max\n", "1000000", "")}) > 2_000_500
+
+
+def test_the_tightest_of_nested_groups_counts(groups):
+    nested = {"a": ("9000000", "1", ""), "a__b": ("4000000", "1000000", ""), "a__b__c": ("max", "10", "")}
+    assert groups("0::/a/b/c\n", **nested) == 3_000_000
+
+
+def test_groups_of_version_1_are_known(groups):
+    cgroup = "9:name=systemd:/\n4:memory:/a/b\n0::/\n"
+    nested = {"memory__a": ("5000000", "4000000", "inactive_file 7\ntotal_inactive_file 9\n")}
+    assert groups(cgroup, **nested) == 1_000_009
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")  # noqa: PTH110
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_the_limits_of_ulimit_count(limit):
+    """A child, because a limit cannot be raised again; what the child already has is taken off."""
+    code = (
+        "import resource; from autorec_cli.memory import available_bytes; "
+        f"resource.setrlimit(resource.{limit}, (2**31, 2**31)); print(available_bytes())"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert 2**30 < int(finished.stdout) < 2**31 - 2**20
 
 
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(workshop, tmp_path, monkeypatch):
@@ -86,6 +129,17 @@ def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
     assert (result.returncode, result.stdout) == (6, "")
     assert "training needs about" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "m").exists()
+
+
+def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
+    """With so few torch is not found, polars aborts and OpenBLAS hangs."""
+    finished = subprocess.run(
+        ["bash", "-c", f'ulimit -v 600000; exec "{sys.executable}" -m autorec_cli recommend {item_model}'],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert (finished.returncode, finished.stdout) == (6, "")
+    (line,) = finished.stderr.splitlines()
+    assert "error: `ulimit -v` allows 585 MiB of addresses" in line
 
 
 def test_what_is_used_does_not_count_the_process_that_started_us():

@@ -71,9 +71,32 @@ def test_a_missing_or_unreadable_file_is_one_sentence(tmp_path):
 def test_variables():
     known = [variable_of("train", "epochs"), variable_of("train", "hidden-size")]
     assert known == ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_TRAIN_HIDDEN_SIZE"]
-    check_environment("train", known, ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_PREPARE_SPLIT", "AUTOREC_HOME", "PATH"])
-    with pytest.raises(UsageError, match="AUTOREC_TRAIN_EPOCH, which is no setting; did you mean AUTOREC_TRAIN_EP"):
-        check_environment("train", known, ["AUTOREC_TRAIN_EPOCH"])
+    fine = [
+        "AUTOREC_TRAIN_EPOCHS",
+        "AUTOREC_PREPARE_SPLIT",
+        "AUTOREC_HOME",
+        "AUTOREC_DATA",
+        "AUTORECTRAINEPOCHS",
+        "PATH",
+    ]
+    check_environment("train", known, ["AUTOREC_PREPARE_SPLIT", "AUTOREC_PREPARE_SEED"], fine)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("AUTOREC_TRAIN_EPOCH", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_TRIAN_EPOCHS", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_TRAINEPOCHS", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_EPOCHS", "AUTOREC_TRAIN_EPOCHS"),
+        ("AUTOREC_SEED", "AUTOREC_TRAIN_SEED"),
+        ("AUTOREC_PREPARE_SPLTI", "AUTOREC_PREPARE_SPLIT"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_known(variable, meant):
+    own = ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_TRAIN_SEED"]
+    with pytest.raises(UsageError, match=f"has {variable}, which is no setting; did you mean {meant}.$"):
+        check_environment("train", own, ["AUTOREC_PREPARE_SEED", "AUTOREC_PREPARE_SPLIT"], [variable])
 
 
 # --- through the program
@@ -125,6 +148,8 @@ def test_flags_and_required_options_can_be_set(workshop, shop, monkeypatch):
     ("variable", "text", "message"),
     [
         ("AUTOREC_RECOMMEND_TOPK=1", "", "TOPK, which is no setting; did you mean AUTOREC_RECOMMEND_TOP_K?"),
+        ("AUTOREC_RECOMEND_TOP_K=1", "", "did you mean AUTOREC_RECOMMEND_TOP_K?"),
+        ("AUTOREC_TRIAN_EPOCHS=1", "", "AUTOREC_TRIAN_EPOCHS, which is no setting; did you mean AUTOREC_TRAIN_EPOCHS?"),
         ("AUTOREC_RECOMMEND_TOP_K=x", "", "Invalid value for '--top-k'"),
         ("", "[recommend]\ntopk = 1", "autorec.toml has topk in [recommend], which is no setting; did you mean top-k?"),
         ("", "[recommend]\ntop-k = 2.5", "Invalid value for '--top-k'"),
@@ -146,3 +171,43 @@ def test_what_means_nothing_is_status_2(item_model, shop, monkeypatch, variable,
 def test_help_is_shown_whatever_the_settings_file_says(shop):
     (shop / "autorec.toml").write_text("nonsense")
     assert call("recommend", "--help").status == 0
+
+
+# --- preferences that cannot be beside what is typed
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "starts"),
+    [
+        ("csv-safe = true", ("--format", "json"), "["),
+        ("csv-safe = true\nno-header = true", ("--format", "jsonl"), "{"),
+        ("csv-safe = true\nno-header = true", (), "007,1"),
+        ('format = "json"', ("--csv-safe",), "user_id"),
+        ('format = "json"', ("-o", "x.csv"), "user_id"),
+        ("quiet = true", ("-v",), "user_id"),
+        ("verbose = true", ("-q",), "user_id"),
+        ('format = "json"\ncsv-safe = true', (), "["),
+    ],
+)
+def test_a_preference_gives_way_to_what_is_typed(item_model, shop, text, arguments, starts):
+    (shop / "autorec.toml").write_text(f"[recommend]\n{text}\n")
+    result = call("recommend", item_model, "--user", "007", *arguments)
+    assert result.status == 0, result.stderr
+    written = result.stdout or (shop / "x.csv").read_text()
+    assert written.startswith(starts)
+    assert ("MB of memory at most" in result.stderr) == ("-v" in arguments)
+
+
+def test_preferred_shares_give_way_to_a_split_or_a_file_that_is_typed(workshop, shop):
+    (shop / "autorec.toml").write_text("[prepare]\ntest = 0.2\nvalid = 0.2\n")
+    for arguments in (("--split", "none"), ("--split", "leave-last"), ("--test-file", shop / "test.csv")):
+        (shop / "test.csv").write_text("user,item,rating,timestamp\n001,00001,3,5\n")
+        result = call("prepare", workshop / "ratings.csv", "-o", "d", "--force", "--on-error", "skip", *arguments)
+        assert result.status == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--csv-safe", "--format", "json"), ("-q", "-v"), ("--format", "json", "-o", "x.csv")]
+)
+def test_what_is_typed_and_contradicts_itself_is_refused(item_model, shop, arguments):
+    assert call("recommend", item_model, *arguments).status == 2

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
-import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from autorec_cli import __version__
 from autorec_cli.commands.options import UNATTENDED
+from autorec_cli.commands.precedence import settle
 from autorec_cli.commands.settings import known_settings, set_defaults, settings_of
-from autorec_cli.console import Voice, detail, say, talk, warn
-from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
+from autorec_cli.commands.summary import Run, sum_up, sum_up_failure, sum_up_refusal
+from autorec_cli.console import Voice, detail, say, talk
+from autorec_cli.errors import Failure, UsageError
 from autorec_cli.files import followed
-from autorec_cli.memory import used_bytes
-from autorec_cli.output import open_output
+from autorec_cli.memory import check_addresses
+from autorec_cli.output import check_place
 from autorec_cli.preferences import find_file, read_file
 
 Command = Callable[..., Any]
@@ -36,23 +36,16 @@ OUTPUTS = ("output", "log", "per-split", "storage")
 """Options that name files to write, besides those of this module."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of a command, as its summary tells it: `options` are the command's own, `summary` is where to write."""
-
-    command: str
-    options: Mapping[str, Any]
-    voice: Voice
-    summary: str | None
-    started: datetime
-
-
 def _use_config(context: typer.Context, asked: Path | None) -> Path | None:
     """Make the settings file the source of defaults; this option is parsed before all others."""
     if context.resilient_parsing:  # completing a word in the shell
         return asked
     file = find_file(asked)
-    set_defaults(context, {} if file is None else read_file(file, known_settings(context)))
+    try:
+        set_defaults(context, {} if file is None else read_file(file, known_settings(context)))
+    except UsageError as error:
+        sum_up_refusal(sys.argv[1:], context, str(error))
+        raise
     return file
 
 
@@ -119,38 +112,51 @@ def _converse(
     ] = None,
 ) -> None:
     """Run `command` with `values` and tell of it."""
-    if log_format not in LOG_FORMATS:
-        raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}, not {log_format!r}")
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
+    _check_places(summary, values)
+    typed = {name for name in context.params if _source(context, name) == "COMMANDLINE"}
+    talking = settle({"quiet": quiet, "verbose": verbose}, typed)
+    voice = Voice(**talking, as_json=log_format == "json")
+    talk(voice)
+    run = Run(context.info_name or "", values, voice, summary, datetime.now(UTC))
+    try:
+        if log_format not in LOG_FORMATS:
+            raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}, not {log_format!r}")
+        if voice.quiet and voice.verbose:
+            raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
+        settled = settle(values, typed)
+        run = replace(run, options=settled)
+        _tell_settings(context, {**settled, **talking}, config)
+        check_addresses()
+        result = command(**settled)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        sum_up_failure(run, error)
+        raise
+    sum_up(run, Failure(os.EX_OK, ""), result)
+
+
+def _source(context: typer.Context, name: str) -> str:
+    """Where the value of an option comes from: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (a settings file) or DEFAULT."""
+    return str(cast("Any", context.get_parameter_source(name)).name)
+
+
+def _check_places(summary: str | None, values: Mapping[str, Any]) -> None:
+    """Check that no file that a command writes is another one, or one that it reads, and that its summary can be."""
     named = {"summary": summary, **{option: values.get(option.replace("-", "_")) for option in OUTPUTS}}
-    outputs = {option: name for option, name in named.items() if name is not None}
+    outputs = {option: str(name) for option, name in named.items() if name is not None}
     if list(outputs.values()).count("-") > 1:
         both = " and ".join(f"--{option}" for option, name in outputs.items() if name == "-")
         raise UsageError(f"only one of {both} can be standard output; name a file for the others")
-    _check_places(outputs, [values.get("data"), values.get("model"), *(values.get("models") or ())])
-    voice = Voice(quiet=quiet, verbose=verbose, as_json=log_format == "json")
-    talk(voice)
-    _tell_settings(context, values, config)
-    run = Run(context.info_name or "", values, voice, summary, datetime.now(UTC))
-    try:
-        result = command(**values)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        _sum_up_failure(run, error)
-        raise
-    _sum_up(run, Failure(os.EX_OK, ""), result)
-
-
-def _check_places(outputs: Mapping[str, str | Path], inputs: Sequence[Path | None]) -> None:
-    """Check that no file that a command writes is another one, or one that it reads."""
+    inputs = [values.get("data"), values.get("model"), *(values.get("models") or ())]
     taken = {followed(Path(path)): str(path) for path in inputs if path is not None}
-    for name, output in outputs.items():
-        if str(output) == "-":
+    for option, output in outputs.items():
+        if output == "-":
             continue
         place = followed(Path(output))
         if place in taken:
-            raise UsageError(f"--{name} {output} would replace {taken[place]}; name another file")
-        taken[place] = f"--{name} of this command"
+            raise UsageError(f"--{option} {output} would replace {taken[place]}; name another file")
+        taken[place] = f"--{option} of this command"
+    if summary is not None:
+        check_place(summary)
 
 
 OWN = {
@@ -164,9 +170,10 @@ def _tell_settings(context: typer.Context, values: Mapping[str, Any], config: Pa
     """Say which options were neither typed nor left alone: whoever set them may have forgotten it."""
     told = []
     for setting in settings_of(context):
-        source = cast("Any", context.get_parameter_source(setting.name)).name
-        value = context.params[setting.name]
-        if source == "ENVIRONMENT":
+        source, value = _source(context, setting.name), context.params[setting.name]
+        if values.get(setting.name, value) != value:
+            detail(f"option {setting.option}={value} gives way to what is typed")
+        elif source == "ENVIRONMENT":
             told.append(f"{setting.option}={value} ({setting.variable})")
         elif source == "DEFAULT_MAP":
             told.append(f"{setting.option}={value} ({config})")
@@ -174,45 +181,3 @@ def _tell_settings(context: typer.Context, values: Mapping[str, Any], config: Pa
             detail(f"option {setting.option}={value} ({'typed' if source == 'COMMANDLINE' else 'default'})")
     if told:
         say(f"settings: {', '.join(told)}")
-
-
-def _sum_up_failure(run: Run, error: BaseException) -> None:
-    """Sum up a run that ended in `error`; that this cannot be written is only worth a warning then."""
-    try:
-        _sum_up(run, _failure(error), None)
-    except AutoRecError as problem:
-        warn(str(problem))
-
-
-def _sum_up(run: Run, failure: Failure, result: object) -> None:
-    """Write the summary of a run that ended this way, with what the command returned."""
-    ended = datetime.now(UTC)
-    seconds = (ended - run.started).total_seconds()
-    detail(f"{run.command}: {seconds:.1f} s, {used_bytes() / 1e6:,.0f} MB of memory at most")
-    if run.summary is None:
-        return
-    document = {
-        "command": run.command,
-        "version": __version__,
-        "host": platform.node(),
-        "process": os.getpid(),
-        "started": run.started.isoformat(timespec="milliseconds"),
-        "finished": ended.isoformat(timespec="milliseconds"),
-        "seconds": round(seconds, 3),
-        "peak_memory_bytes": used_bytes(),
-        "exit_status": failure.exit_status,
-        "error": failure.message or None,
-        "warnings": run.voice.warnings,
-        "options": run.options,
-        "result": result,
-    }
-    with open_output(run.summary) as stream:
-        stream.write(json.dumps(document, default=str).encode() + b"\n")
-
-
-def _failure(error: BaseException) -> Failure:
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return Failure(error.code, "terminated")
-    if isinstance(error, Exception):
-        return describe(error)
-    return Failure(EXIT_INTERRUPTED, "interrupted")

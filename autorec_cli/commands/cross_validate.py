@@ -149,7 +149,7 @@ def cross_validate(
     format = choose_format(format, output)
     write = writer_for(format)
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
-    with reserve_output(output, wait_lock, say), reserve_output(per_split or "-", wait_lock, say):
+    with reserve_output(output, wait_lock, say, warn), reserve_output(per_split or "-", wait_lock, say, warn):
         prepared = dataset.load(data)
         settings = _settings(training, prepared)
         plan = choose_plan(repeats, folds, test, valid, training.seed)

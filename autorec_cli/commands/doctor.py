@@ -8,6 +8,7 @@ from typing import Any
 
 from autorec_cli.commands.options import Format, Output
 from autorec_cli.errors import UsageError
+from autorec_cli.files import followed
 from autorec_cli.output import choose_format, open_output, writer_for
 
 EXAMPLES = """
@@ -35,7 +36,7 @@ def doctor(*, output: str = "-", format: str | None = None) -> list[dict[str, An
     from autorec_cli.diagnosis import checks
 
     write = writer_for(choose_format(format, output))
-    rows = [asdict(check) for check in checks(Path())]
+    rows = [asdict(check) for check in checks(followed(Path()))]
     with open_output(output) as stream:
         write([pl.DataFrame(rows)], stream)
     failed = [row["name"] for row in rows if row["result"] == "failed"]

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from autorec_cli.console import say
+from autorec_cli.console import say, warn
 from autorec_cli.files import cannot_write, replace_file
 from autorec_cli.locks import hold
 from autorec_cli.output import forget_stdout
@@ -29,7 +29,7 @@ def open_log(log: str | None, wait_lock: float) -> Iterator[Callable[[str], None
     failure: BaseException | None = None
     with ExitStack() as stack:
         if not special:
-            stack.enter_context(hold(path, wait_lock, say))
+            stack.enter_context(hold(path, wait_lock, say, warn))
             path = stack.enter_context(replace_file(path))
         try:
             with path.open("w", encoding="utf-8") as stream:

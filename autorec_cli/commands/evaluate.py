@@ -146,10 +146,8 @@ def evaluate(
     format = choose_format(format, output)
     write = writer_for(format, csv_safe=csv_safe)
     paths = list({path.resolve(): path for path in paths}.values())
-    with reserve_output(output, wait_lock, say), reserve_output(str(stored or "-"), wait_lock, say):
-        models: list[tuple[str, Predictor]] = [
-            (name, checkpoint.load(path)) for name, path in zip(_names(paths), paths, strict=True)
-        ]
+    with reserve_output(output, wait_lock, say, warn), reserve_output(str(stored or "-"), wait_lock, say, warn):
+        models: list[tuple[str, Predictor]] = list(zip(_names(paths), map(checkpoint.load, paths), strict=True))
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)

@@ -194,7 +194,7 @@ def prepare(
     from autorec_cli import dataset
     from autorec_cli.preparation import build_dataset
 
-    with hold(output, wait_lock, say):
+    with hold(output, wait_lock, say, warn):
         check_output(output, force)
         item_titles = _read_titles(titles, settings.read.encoding)
         prepared = build_dataset(

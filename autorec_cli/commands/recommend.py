@@ -164,7 +164,7 @@ def recommend(
     write = writer_for(format, header, csv_safe)
     if show < 0:
         raise UsageError(f"--show must be a whole number from 0, not {show}")
-    with reserve_output(output, wait_lock, say):
+    with reserve_output(output, wait_lock, say, warn):
         model = checkpoint.load(path)
         raters = None if rating_model is None else checkpoint.load(rating_model)
         if raters is not None:

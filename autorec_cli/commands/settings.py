@@ -84,8 +84,9 @@ def set_defaults(context: typer.Context, given: Mapping[str, Mapping[str, Value]
     """
     command = context.info_name or ""
     settings = settings_of(context)
-    variables = {setting.variable for setting in settings} | {variable_of(command, "config")}
-    check_environment(command, variables, os.environ)
+    own = [*(setting.variable for setting in settings), variable_of(command, "config")]
+    others = [variable_of(name, option) for name, options in known_settings(context).items() for option in options]
+    check_environment(command, own, others, os.environ)
     options = given.get(command, {})
     context.default_map = {setting.name: options[setting.option] for setting in settings if setting.option in options}
 

@@ -123,7 +123,7 @@ def train(
     """
     from autorec_cli import dataset
 
-    with nullcontext() if dry_run else hold(output, wait_lock, say):
+    with nullcontext() if dry_run else hold(output, wait_lock, say, warn):
         _check_output(output, force or dry_run or keep_if_better is not None)
         prepared = dataset.load(data)
         shape = (prepared.n_users, prepared.n_items)

@@ -16,7 +16,7 @@ from autorec_cli.commands.fitting import Place, check_memory, find_place
 from autorec_cli.commands.options import Output, WaitLock
 from autorec_cli.commands.training_options import Device, Threads
 from autorec_cli.config import DEFAULTS, OBJECTIVE_VARIANTS, OBJECTIVES, VARIANTS, TrainSettings
-from autorec_cli.console import progress, say
+from autorec_cli.console import progress, say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.output import open_output, reserve_output
 
@@ -153,7 +153,7 @@ def tune(
         raise UsageError("trials cannot be stored on standard output; name a file with --storage")
     format = _choose_format(format, output)
     kept = "-" if storage is None else str(storage)
-    with reserve_output(output, wait_lock, say), reserve_output(kept, wait_lock, say):
+    with reserve_output(output, wait_lock, say, warn), reserve_output(kept, wait_lock, say, warn):
         prepared = dataset.load(data)
         if not (prepared.train.nnz and prepared.valid.nnz):
             raise ArtifactError(f"{data} has no ratings to choose settings on; prepare it with --valid above 0")

@@ -1,6 +1,7 @@
 """From raw files of ratings to sparse matrices, in blocks and without a Python step per row.
 
 options      how the user says to read: delimiter, columns, header, encoding
+zstd         unpacking zstd piece by piece
 sources      names, globs and stdin -> streams of bytes, decompressed and hashed on the way
 records      the exact, slow reader of delimited text: samples, odd quoting, line numbers of errors
 detection    a sample -> delimiter, header, columns

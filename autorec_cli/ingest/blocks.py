@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,8 @@ BLOCK_CHUNKS = 4
 SMALL_BLOCKS = 128
 """Blocks of one chunk with which a source begins: of a small file larger ones would outweigh the ratings."""
 MAX_ROW_BYTES = 16 << 20
+"""Of one row, and of blank lines on end."""
+WHITE = b" \t\r\n"
 SEPARATOR = "\x1f"  # stands for "::" in what polars parses, which knows delimiters of one byte only
 
 
@@ -56,10 +59,17 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
     """`first` and `chunks` joined and cut again at the ends of rows; a newline inside quotes ends no row.
 
     Raises:
-        InputDataError: a row is longer than any row of ratings can be, as the zeros of a zip bomb are.
+        InputDataError: a row is longer than any row of ratings can be, as the zeros of a zip bomb are, or nothing but
+            blank lines follows.
     """
     rest = first
+    n_white = 0
     for n_chunks, chunk in enumerate(chunks):
+        n_white = 0 if chunk.strip(WHITE) else n_white + len(chunk)
+        if n_white > MAX_ROW_BYTES:
+            raise InputDataError(
+                f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of blank lines on end; it is damaged, make it again"
+            )
         least = CHUNK_BYTES if n_chunks < SMALL_BLOCKS else BLOCK_CHUNKS * CHUNK_BYTES
         if len(rest) + len(chunk) >= least and not (text_format.quoted and (QUOTE in chunk or QUOTE in rest)):
             cut = chunk.rfind(text_format.newline) + 1
@@ -94,6 +104,12 @@ def _last_row_end(data: bytes, text_format: TextFormat) -> int:
         cut = earlier
     # What stays open for a whole block is no field, it is a stray quote, which the exact reader will find.
     return cut if cut or len(data) < 2 * CHUNK_BYTES else last
+
+
+def without_blank_lines(block: bytes, text_format: TextFormat) -> bytes:
+    """`block`, which has no quotes, without its lines of nothing but blanks and tabs."""
+    newline = re.escape(text_format.newline)
+    return re.sub(rb"(\A|%s)[ \t\r\n]*%s" % (newline, newline), rb"\1", block)
 
 
 def is_utf_8(block: bytes) -> bool:

@@ -17,8 +17,8 @@ from autorec_cli.ingest.options import ROLES, ReadOptions
 from autorec_cli.ingest.parsing import Rows, check_rows
 
 SAMPLE_ROWS = 2000
+SAMPLE_LETTERS = 256  # of a value
 BATCH_ROWS = 1 << 20
-
 
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What polars raises at a damaged file; a panic is no `Exception`."""
@@ -39,7 +39,7 @@ def detect_parquet(path: Path, options: ReadOptions, name: str) -> Layout:
         raise InputDataError(f"{name} is a damaged Parquet file: {error}") from error
     if not sample.height:
         raise InputDataError(f"{name} has no rows")
-    texts = sample.select(pl.all().cast(pl.String, strict=False).fill_null(""))
+    texts = sample.select(pl.all().cast(pl.String, strict=False).str.head(SAMPLE_LETTERS).fill_null(""))
     columns = find_columns(sample.columns, texts.rows(), options, name)
     for role in ("user", "item"):
         dtype = sample.dtypes[columns.of(role) or 0]

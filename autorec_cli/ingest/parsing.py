@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.errors import InputDataError, quoted
-from autorec_cli.ingest.blocks import check_utf_8, is_utf_8, single_byte_delimiter, well_quoted
+from autorec_cli.ingest.blocks import check_utf_8, is_utf_8, single_byte_delimiter, well_quoted, without_blank_lines
 from autorec_cli.ingest.detection import Layout
 from autorec_cli.ingest.numbers import FLOAT32_MAX, narrow, parse_numbers, parse_timestamps
 from autorec_cli.ingest.options import ROLES
@@ -24,6 +24,7 @@ from autorec_cli.ingest.records import QUOTE, TextFormat, records
 REST = "rest"  # the field after the last one a row may have
 PROBLEM = "problem"  # what is wrong with the quotes of a row
 MOST_EXPLAINED = 5  # bad rows that are named
+IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # of every byte
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,24 @@ def parse_block(block: bytes, layout: Layout, name: str, plain: PlainReader) -> 
         return None
     frame = _read(block, layout, name, as_text=False)
     if n_rows not in (None, frame.height) or not _is_good(frame):
-        return None
+        return None if has_quotes else _parse_without_blank_lines(block, layout, name, plain)
     return _rows(frame, block.count(text_format.newline) if has_quotes else frame.height)
+
+
+def _parse_without_blank_lines(block: bytes, layout: Layout, name: str, plain: PlainReader) -> Rows | None:
+    """What `parse_block` gives for a block without quotes if blank lines were all that was wrong with it."""
+    assert layout.text_format is not None
+    filled = without_blank_lines(block, layout.text_format)
+    if len(filled) == len(block):
+        return None
+    rows = parse_block(filled, layout, name, plain) if filled else _no_rows(layout)
+    return None if rows is None else replace(rows, n_lines=block.count(layout.text_format.newline))
+
+
+def _no_rows(layout: Layout) -> Rows:
+    timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
+    no_ids = np.empty(0, dtype=np.int64)
+    return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0)
 
 
 def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:
@@ -109,8 +126,8 @@ def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip
     else:
         texts = _read(block, layout, name, as_text=True)
         lines = np.arange(first_line, first_line + texts.height)
-        blank = _blank_rows(texts, block, text_format)
-        texts, lines = texts.filter(~blank), lines[~blank.to_numpy()]
+        filled = ~_blank_rows(texts.height, block, text_format)
+        texts, lines = texts.filter(filled), lines[filled]
     rows = check_rows(texts, lines, layout, f"{name}, line", skip_bad_rows)
     return replace(rows, n_lines=max(block.count(text_format.newline), 1))
 
@@ -121,10 +138,7 @@ def _has_stray_returns(block: bytes, text_format: TextFormat) -> bool:
 
 
 def _read(block: bytes, layout: Layout, name: str, as_text: bool) -> pl.DataFrame:
-    """The columns of `layout` by role, and `REST`; null for what is missing or empty or, unless `as_text`, no number.
-
-    As text, the first field comes too (as "first"), by which blank lines are known.
-    """
+    """The columns of `layout` by role, and `REST`; null for what is missing, empty or, unless `as_text`, no number."""
     assert layout.text_format is not None
     data, separator = single_byte_delimiter(block, layout.text_format, name)
     positions = {role: index for role in ROLES if (index := layout.columns.of(role)) is not None}
@@ -145,12 +159,10 @@ def _read(block: bytes, layout: Layout, name: str, as_text: bool) -> pl.DataFram
         missing_columns="insert",
         extra_columns="ignore",
         ignore_errors=True,  # what is no number becomes null, and null is looked into
-        columns=None if as_text else [f"column_{i}" for i in sorted({*positions.values(), layout.n_fields})],
+        columns=[f"column_{i}" for i in sorted({*positions.values(), layout.n_fields})],
     )
     columns = {role: pl.col(f"column_{index}") for role, index in positions.items()}
     columns[REST] = pl.col(f"column_{layout.n_fields}")
-    if as_text:
-        columns["first"] = pl.col("column_0")
     return frame.select(**columns)
 
 
@@ -163,24 +175,13 @@ def _is_good(frame: pl.DataFrame) -> bool:
     return bool(frame.select((in_range & has_ids).all()).item())
 
 
-def _blank_rows(texts: pl.DataFrame, block: bytes, text_format: TextFormat) -> pl.Series:
-    """Which rows of a block without quotes are blank lines, as opposed to rows whose fields are empty."""
-    nothing_else = pl.all_horizontal(pl.exclude("first", *_roles_in_first(texts)).is_null())
-    maybe = texts.select(
-        (nothing_else & (pl.col("first").fill_null("").str.strip_chars(" \t\r") == "")).alias("blank")
-    )["blank"]
-    if maybe.any():
-        physical = block.split(text_format.newline)
-        rows = np.flatnonzero(maybe.to_numpy())
-        blank = np.zeros(len(maybe), dtype=bool)
-        blank[rows] = [not physical[row].strip(b" \t\r") for row in rows]
-        return pl.Series(blank)
-    return maybe
-
-
-def _roles_in_first(texts: pl.DataFrame) -> list[str]:
-    """The role whose column is the first one, if any: it is not "something else" beside the first field."""
-    return [role for role in ROLES if role in texts.columns and texts[role].equals(texts["first"])]
+def _blank_rows(n_rows: int, block: bytes, text_format: TextFormat) -> NDArray[np.bool_]:
+    """Which of the `n_rows` rows of a block without quotes are lines of nothing but blanks and tabs, (n_rows,)."""
+    data = np.frombuffer(block, dtype=np.uint8)
+    ends = np.append(np.flatnonzero(data == ord(text_format.newline)), len(data))[:n_rows]
+    n_filled = np.append(0, np.cumsum(~IS_BLANK[data], dtype=np.int32))[ends]
+    blank: NDArray[np.bool_] = np.diff(n_filled, prepend=0) == 0
+    return blank
 
 
 def _read_exactly(

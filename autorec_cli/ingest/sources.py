@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.ingest import zstd
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN = "-"
 CHUNK_BYTES = 128 << 10  # read at once
-MAX_WHOLE_BYTES = 1 << 30
+MAX_WHOLE_BYTES = 512 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PARQUET_MAGIC = b"PAR1"
@@ -124,23 +125,41 @@ def open_source(name: str) -> Iterator[OpenSource]:
         for magic, kind in UNREADABLE.items():
             if head.startswith(magic):
                 raise InputDataError(f"{shown} is a {kind} file, which cannot be read; unpack it first")
-        if head.startswith((PARQUET_MAGIC, ZSTD_MAGIC)):
+        libzstd = zstd.library() if head.startswith(ZSTD_MAGIC) else None
+        if libzstd is not None:
+            yield OpenSource(shown, tally, chunks=_guarded(zstd.unpacked(_chunks(stream.read), libzstd), shown))
+        elif head.startswith((PARQUET_MAGIC, ZSTD_MAGIC)):
             path = Path(name)
             if name == STDIN or not path.is_file():  # polars needs a file that it can seek in
-                path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "spooled"
-                with path.open("wb") as spool:
-                    shutil.copyfileobj(stream, spool, CHUNK_BYTES)
+                path = _spooled(stream, stack)
             while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
                 pass
             if head.startswith(PARQUET_MAGIC):
                 yield OpenSource(shown, tally, parquet=path)
             else:
-                yield OpenSource(shown, tally, chunks=_guarded(_zstd_chunks(path, shown), shown))
+                yield OpenSource(shown, tally, chunks=_guarded(zstd.unpacked_by_polars(path), shown))
         elif head.startswith(GZIP_MAGIC):
             unzipped = gzip.GzipFile(fileobj=stream)
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(unzipped.read), shown))
         else:
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(stream.read), shown))
+
+
+def _spooled(stream: IO[bytes], stack: ExitStack) -> Path:
+    """A temporary file of what `stream` holds, which goes when `stack` is closed.
+
+    Raises:
+        UsageError: there is no room for it.
+    """
+    try:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "spooled"
+        with path.open("wb") as spool:
+            shutil.copyfileobj(stream, spool, CHUNK_BYTES)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write a temporary file: {error.strerror or error}; make room or name another folder with TMPDIR"
+        ) from error
+    return path
 
 
 class _Hashing(io.RawIOBase):
@@ -165,21 +184,6 @@ def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _zstd_chunks(path: Path, shown: str) -> Iterator[bytes]:
-    """Polars is the one dependency that knows zstd: it hands out lines, which are joined again."""
-    import polars as pl
-
-    try:
-        for batch in pl.scan_lines(path).collect_batches(maintain_order=True):
-            if batch.height:
-                yield str(batch["line"].str.join("\n").item()).encode() + b"\n"
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputDataError(
-            f"{shown} is a zstd file that is damaged or not UTF-8 ({error}); "
-            f"try `zstd -dc FILE | autorec prepare - --encoding ...`"
-        ) from error
-
-
 def _guarded(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
     """`chunks`, with every failure to read or unzip turned into one sentence; no chunk at all is a failure."""
     empty = True
@@ -189,6 +193,8 @@ def _guarded(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
             yield chunk
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputDataError(f"{shown} is a damaged gzip file ({error}); fetch or pack it again") from error
+    except zstd.ZstdError as error:
+        raise InputDataError(f"{shown} is a damaged zstd file ({error}); fetch or pack it again") from error
     except OSError as error:
         raise InputDataError(f"{shown} cannot be read: {error.strerror or error}") from error
     if empty:

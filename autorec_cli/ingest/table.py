@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from autorec_cli.errors import InputDataError
+from autorec_cli import memory
+from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.ingest.blocks import check_utf_8, cut_blocks, to_utf_8
 from autorec_cli.ingest.columns import CountedColumn, GrowingColumn
 from autorec_cli.ingest.detection import SAMPLE_BYTES, Layout, detect_delimiter, detect_text
 from autorec_cli.ingest.ids import IdTable
 from autorec_cli.ingest.options import ReadOptions
-from autorec_cli.ingest.parquet import detect_parquet, parquet_rows
+from autorec_cli.ingest.parquet import BATCH_ROWS, detect_parquet, parquet_rows
 from autorec_cli.ingest.parsing import MOST_EXPLAINED, Rows, examine_block, parse_block
 from autorec_cli.ingest.plain import PlainReader
 from autorec_cli.ingest.records import TextFormat
@@ -22,6 +23,12 @@ from autorec_cli.ingest.sources import OpenSource, check_distinct, expand_source
 from autorec_cli.parallel import in_order
 
 Announce = Callable[[str, Layout], None]
+
+BLOCKS_BETWEEN_LOOKS = 16
+"""How often the memory that is left is looked at."""
+LEAST_MEMORY = 64 << 20
+HOPELESS = 10_000_000
+"""Bad rows that are skipped before there must be a good one for every hundred of them."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def read_ratings(
             _check_timestamps(table, layout, source.name)
             n_ratings = n_skipped = 0
             skipped: tuple[str, ...] = ()
-            for rows in blocks:
+            for number, rows in enumerate(blocks):
                 table.user_indexes.append(users.indexes(rows.users))
                 table.item_indexes.append(items.indexes(rows.items))
                 table.ratings.append(rows.ratings)
@@ -133,6 +140,13 @@ def read_ratings(
                 n_ratings += len(rows)
                 n_skipped += rows.n_skipped
                 skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
+                if n_skipped > HOPELESS and n_skipped > 100 * n_ratings:
+                    raise InputDataError(
+                        f"{source.name} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
+                        "check --columns and --delimiter"
+                    )
+                if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
+                    _check_memory(len(table.ratings), source.name)
             facts = SourceFacts(
                 name,
                 source.tally.n_bytes,
@@ -150,6 +164,16 @@ def read_ratings(
             raise InputDataError(f"{source.name} has no usable row: all {n_skipped} were skipped")
     table.user_ids, table.item_ids = users.ids(), items.ids()
     return table
+
+
+def _check_memory(n_ratings: int, name: str) -> None:
+    """Check that what has been read can still become a matrix: the system would not say no, but end this process."""
+    left = memory.available_bytes()
+    if left < LEAST_MEMORY + memory.CELL * n_ratings:
+        raise NotEnoughMemoryError(
+            f"{name}: {n_ratings:,} ratings are read, and {left / 2**20:,.0f} MiB of memory are left, too few; "
+            "prepare fewer ratings, or on a machine with more memory"
+        )
 
 
 def _check_timestamps(table: RatingsTable, layout: Layout, name: str) -> None:
