@@ -87,8 +87,8 @@ def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
     """A document from before there was more than one objective."""
-    added = {"objective": "rating", "dropout": 0.0, "missing_weight": 0.0, "missing_value": None}
-    return {**document, "settings": {**document["settings"], **added}}
+    added = {"objective": "rating", "dropout": 0.0, "normalize": False, "missing_weight": 0.0, "missing_value": None}
+    return {**document, "input_norm": None, "settings": {**document["settings"], **added}}
 
 
 def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> None:
@@ -140,6 +140,7 @@ def _to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "settings": model.settings.to_document(),
         "output_range": list(model.output_range),
         "unit": model.unit,
+        "input_norm": model.input_norm,
         "centering_mean": model.centering.mean,
         "baseline_mean": model.baseline.mean,
         "rating_scale": list(model.rating_scale),
@@ -200,6 +201,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         decoder_bias=tensors["decoder.bias"],
         output_range=(output_low, output_high),
         unit=document["unit"],
+        input_norm=document["input_norm"],
         centering=means("centering"),
         baseline=means("baseline"),
         rating_scale=(low, high),

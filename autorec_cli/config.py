@@ -24,6 +24,7 @@ DEFAULTS: Mapping[str, Any] = {
     "output_activation": "identity",
     "regularization": 200.0,
     "dropout": 0.0,
+    "normalize": False,
     "missing_weight": 0.0,
     "missing_value": None,
     "learning_rate": 0.003,
@@ -37,6 +38,7 @@ DEFAULTS: Mapping[str, Any] = {
 RANKING_DEFAULTS: Mapping[str, Any] = {
     "regularization": 150.0,
     "dropout": 0.5,
+    "normalize": True,
     "missing_weight": 0.5,
     "epochs": 30,
 }
@@ -76,6 +78,8 @@ class TrainSettings:
         regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * (|V|^2 + |W|^2), with ratings
             measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
         dropout: Share of an example's ratings hidden from the network's input, drawn anew at each step.
+        normalize: Whether the input of every example is scaled to the same Euclidean norm, so that many ratings do not
+            saturate the hidden units.
         missing_weight: What a cell without a rating counts beside 1 for a rating; above 0 for "ranking" only.
         missing_value: The rating that such a cell is taken for; None for "rating".
         center: Which damped means are subtracted from the ratings and added back to the predictions.
@@ -97,6 +101,7 @@ class TrainSettings:
     output_activation: str
     regularization: float
     dropout: float
+    normalize: bool
     missing_weight: float
     missing_value: float | None
     center: str

@@ -94,8 +94,9 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     step = int(n_fitted * batch_share) * STEP + 4 * settings.batch_size * 4 * (sum(edges) + sum(settings.hidden_sizes))
     # The deep form's dense layers: parameters, gradients, two moments.
     weights += 4 * 4 * sum(above * below for above, below in pairwise(settings.hidden_sizes))
+    scaled = CELL // 2 * n_fitted if settings.normalize else 0  # inputs of their own, in the same pattern
     joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
-    data = joined + CELL * n_fitted
+    data = joined + scaled + CELL * n_fitted
     preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_TASK) * n_fitted
     codes = 4 * n_examples * settings.hidden_sizes[-1]
     n_all = shape.n_train + shape.n_valid + shape.n_test

@@ -49,6 +49,7 @@ class Model:
         decoder_bias: (n_decoded,).
         output_range: Ends of a sigmoid output, in units.
         unit: Rating units per unit of the network.
+        input_norm: Euclidean norm that inputs are scaled to; None if they are not.
         centering: What is added to a prediction, in rating units.
         baseline: What predicts cold pairs; see `task.Task`.
         rating_scale: Where predictions are clipped.
@@ -69,6 +70,7 @@ class Model:
     decoder_bias: Array
     output_range: tuple[float, float]
     unit: float
+    input_norm: float | None
     centering: DampedMeans
     baseline: DampedMeans
     rating_scale: tuple[float, float]

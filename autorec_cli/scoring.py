@@ -295,6 +295,8 @@ def _user_variant_fold(model: Model) -> Fold:
     activation = ACTIVATIONS[model.settings.hidden_activation]
 
     def fold(items: Array, targets: Array) -> tuple[Array, float]:
+        if model.input_norm is not None:
+            targets = targets * (model.input_norm / (float(np.linalg.norm(targets)) or 1.0))
         hidden = activation(targets.astype(np.float32) @ model.encoder_weights[0][items] + model.encoder_biases[0])
         for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
             hidden = activation(hidden @ weight + bias)

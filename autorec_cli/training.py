@@ -25,7 +25,7 @@ from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.model import Network, new_network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.sparse import codes
-from autorec_cli.task import Task, make_task
+from autorec_cli.task import Task, make_task, typical_norm
 from autorec_cli.validation import Validated, make_validation, metric_of
 
 THREADS_PER_CORE = 4
@@ -144,7 +144,7 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
     assert final.network is not None
     return Fitted(
         network=final.network,
-        codes=codes(final.network, task.examples, settings.batch_size).numpy(),
+        codes=codes(final.network, task.inputs, settings.batch_size).numpy(),
         task=task,
         fitted_parts=parts,
         epochs=chosen.epoch,
@@ -166,6 +166,7 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
         decoder_bias=network.decoder_bias.numpy(),
         output_range=network.output_range,
         unit=task.unit,
+        input_norm=task.input_norm,
         centering=task.centering,
         baseline=task.baseline,
         rating_scale=task.rating_scale,
@@ -221,17 +222,15 @@ def _run(
 
 def initial_network(examples: sparse.csr_array, settings: TrainSettings, generator: torch.Generator) -> Network:
     """The network that training on `examples` (N, P) starts from."""
-    means, norm = _column_means(examples, settings.missing_weight), _typical_norm(examples)
+    means, norm = _column_means(examples, settings.missing_weight), typical_norm(examples)
     return new_network(settings, means, norm, _target_range(examples), generator)
 
 
-def shuffled_batches(
-    examples: sparse.csr_array, batch_size: int, generator: torch.Generator
-) -> Iterator[sparse.csr_array]:
-    """All rows of `examples` once, in random order, `batch_size` at a time."""
-    order = torch.randperm(examples.shape[0], generator=generator).numpy()
-    for start in range(0, len(order), batch_size):
-        yield examples[order[start : start + batch_size]]
+def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:
+    """The numbers of all rows once, in random order, `batch_size` at a time."""
+    order = torch.randperm(n_rows, generator=generator).numpy()
+    for start in range(0, n_rows, batch_size):
+        yield order[start : start + batch_size]
 
 
 def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, generator: torch.Generator) -> float:
@@ -239,12 +238,14 @@ def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, gene
     n_examples = task.examples.shape[0]
     steps = math.ceil(n_examples / settings.batch_size)
     squared_errors = []
-    batches = shuffled_batches(task.examples, settings.batch_size, generator)
-    for index, batch in enumerate(batches, start=(epoch - 1) * steps):
+    batches = shuffled_rows(n_examples, settings.batch_size, generator)
+    for index, rows in enumerate(batches, start=(epoch - 1) * steps):
         rate = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
-        decay = settings.regularization * batch.shape[0] / n_examples
-        squared_errors.append(engine.step(batch, _shown(batch.data, settings.dropout, generator), rate, decay))
+        decay = settings.regularization * len(rows) / n_examples
+        batch = task.examples[rows]
+        inputs = batch.data if task.input_norm is None else task.inputs[rows].data
+        squared_errors.append(engine.step(batch, _shown(inputs, settings.dropout, generator), rate, decay))
     total = float(sum(squared_errors))
     # The loss is measured before each step, so what the last step did shows in the parameters only.
     if not (math.isfinite(total) and engine.is_finite()):
@@ -286,11 +287,6 @@ def _column_means(examples: sparse.csr_array, missing_weight: float) -> Array:
     mean = total.sum() / counts.sum()
     means: Array = (total + 5 * mean) / (counts + 5)
     return means
-
-
-def _typical_norm(examples: sparse.csr_array) -> float:
-    """Euclidean norm of an average row: sqrt(sum of squared cells / N)."""
-    return math.sqrt(float(np.square(examples.data, dtype=np.float64).sum()) / examples.shape[0]) or 1.0
 
 
 def _column_counts(matrix: sparse.csr_array) -> Array:

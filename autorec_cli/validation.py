@@ -90,7 +90,7 @@ class RatingValidation:
 
     def measure(self, engine: Engine) -> Validated:
         """RMSE in rating units over all pairs, cold ones included."""
-        outputs = engine.predict(self._task.examples, self._cells) * self._task.unit + self._offset
+        outputs = engine.predict(self._task.inputs, self._cells) * self._task.unit + self._offset
         predictions = self._by_baseline.copy()
         predictions[self._order] = np.clip(outputs, *self._task.rating_scale)
         return Validated("rmse", _rmse(predictions - self._valid.data), self._baseline, predictions)
@@ -115,7 +115,7 @@ class RankingValidation:
         if len(self._users) == 0:
             return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
-        examples = self._task.examples if self._item_variant else self._task.examples[self._users]
+        examples = self._task.inputs if self._item_variant else self._task.inputs[self._users]
         hidden = codes(network, examples, self._rows_at_once).numpy()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
         if self._item_variant:  # a user's own bias moves the whole list

@@ -52,6 +52,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         decoder_bias=normal(sizes[1]),
         output_range=(-2.0, 2.0),
         unit=1.0,
+        input_norm=None,
         centering=means,
         baseline=means,
         rating_scale=data.rating_scale,

@@ -158,6 +158,15 @@ def test_the_scoring_row_minimizes_the_weighted_squares():
     np.testing.assert_allclose(gradient(np.append(row, bias)), 0, atol=1e-4)
 
 
+def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
+    task = make_task(dataset.train, dataset.rating_scale, ranking_settings())
+    norms = np.sqrt(np.square(task.inputs.toarray()).sum(1))
+    np.testing.assert_allclose(norms, task.input_norm, rtol=1e-5)
+    np.testing.assert_array_equal(task.examples.toarray(), dataset.train.toarray())
+    plain = make_task(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
+    assert plain.inputs is plain.examples
+
+
 def test_dropout_changes_training_and_not_the_codes(dataset):
     without, with_dropout = (run(dataset, ranking_settings(dropout=share, epochs=3))[1] for share in (0.0, 0.5))
     assert not np.array_equal(without.codes, with_dropout.codes)
@@ -193,7 +202,7 @@ def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
     model = model_of(dataset, ranking_settings(objective="rating", missing_value=None, missing_weight=0.0, epochs=1))
     path = tmp_path / "m"
     checkpoint.save(model, path)
-    _rewrite(path, 2, ["objective", "dropout", "missing_weight", "missing_value"])
+    _rewrite(path, 2, ["objective", "dropout", "normalize", "missing_weight", "missing_value"])
     assert checkpoint.load(path).settings == model.settings
     _rewrite(path, 9, [])
     with pytest.raises(ArtifactError, match="format version 9"):

@@ -219,14 +219,10 @@ def test_the_penalties_of_an_epochs_unequal_batches_sum_to_lambda():
     assert sum(watched.decays) == pytest.approx(70)
 
 
-def test_shuffled_batches_visit_every_row_once_and_differ_between_epochs():
-    examples = sparse.csr_array(np.diag(np.arange(1.0, 11.0)))
+def test_batches_visit_every_row_once_and_differ_between_epochs():
     generator = torch.Generator().manual_seed(0)
-    epochs = [
-        [value for batch in training.shuffled_batches(examples, 3, generator) for value in batch.data.tolist()]
-        for _ in range(2)
-    ]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(1, 11))
+    epochs = [[row for rows in training.shuffled_rows(10, 3, generator) for row in rows.tolist()] for _ in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
     assert epochs[0] != epochs[1]
 
 

@@ -67,6 +67,14 @@ class TrainingOptions:
             show_default=_default("dropout"),
         ),
     ] = None
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="Scale the input of every example to the same length.",
+            show_default="no; yes for ranking",
+        ),
+    ] = None
     missing_weight: Annotated[
         float | None,
         typer.Option(
