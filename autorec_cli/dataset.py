@@ -199,8 +199,7 @@ def _load(path: Path) -> Dataset:
         low, high = document["rating_scale"]
         dataset = Dataset(
             **{name: _load_matrix(path / f"{name}.npz") for name in PARTS},
-            users=pl.read_parquet(path / "users.parquet"),
-            items=pl.read_parquet(path / "items.parquet"),
+            **{name: _load_table(path / f"{name}.parquet") for name in TABLES},
             rating_scale=(float(low), float(high)),
             info={key: value for key, value in document.items() if key not in own},
         )
@@ -255,6 +254,13 @@ def _check_files(path: Path, document: dict[str, Any]) -> None:
 def _load_matrix(file: Path) -> sparse.csr_array:
     with file.open("rb") as handle:  # scipy would leave a damaged file open
         return sparse.csr_array(sparse.load_npz(handle))
+
+
+def _load_table(file: Path) -> pl.DataFrame:
+    import polars as pl
+
+    with file.open("rb") as handle:  # polars opens no file whose name is not UTF-8
+        return pl.read_parquet(handle)
 
 
 def _is_consistent(dataset: Dataset, fingerprint: str) -> bool:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,24 +20,37 @@ from pathlib import Path
 
 from autorec_cli import __version__
 from autorec_cli.errors import AutoRecError
-from autorec_cli.files import replace_file
+from autorec_cli.files import replace_file, sync_file
 from autorec_cli.locks import hold
 from autorec_cli.memory import available_bytes
 
 PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
+EXTRAS = ("numba", "threadpoolctl")
 LITTLE_MEMORY = 1 << 30
 LITTLE_DISK = 1 << 30
 TORCH_SECONDS = 120
 
+WRITTEN_BYTES = 16 << 20
+"""How much is written to see how fast that is."""
+
 LOOK_AT_TORCH = """
-import json, torch
+import json, sys, torch
 matrix = torch.eye(8).to_sparse_csr()
 assert torch.equal(matrix @ torch.ones(8, 2), torch.ones(8, 2)), "a sparse product is wrong"
 devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 for number in range(len(devices)):
     torch.ones(8, device=f"cuda:{number}").sum().item()
-print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": devices}))
+print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": devices}), flush=True)
+sys.path.insert(0, sys.argv[1])
+try:
+    import numpy
+    from autorec_cli import tiles
+    tiles.block_pointers(numpy.array([0, 1]), numpy.array([0], dtype=numpy.int32), 1)
+    print(json.dumps(None))
+except ImportError as error:
+    print(json.dumps(str(error)))
 """
+"""A line about torch, and then what keeps the loops from being compiled: null if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,8 @@ def checks(folder: Path) -> list[Check]:
 
 def _programs(_folder: Path) -> list[Check]:
     python = f"Python {platform.python_version()} at {sys.executable}, {platform.platform()}"
-    found = {name: _version(name) for name in PACKAGES}
-    missing = [name for name, number in found.items() if number is None]
+    found = {name: _version(name) for name in (*PACKAGES, *EXTRAS)}
+    missing = [name for name in PACKAGES if found[name] is None]
     listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     return [
         Check("autorec", "ok", f"{__version__} at {Path(__file__).parent}"),
@@ -75,29 +89,58 @@ def _version(package: str) -> str | None:
 def _torch(_folder: Path) -> list[Check]:
     try:
         finished = subprocess.run(
-            [sys.executable, "-c", LOOK_AT_TORCH], capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
+            [sys.executable, "-c", LOOK_AT_TORCH, str(Path(__file__).parent.parent)],
+            capture_output=True,
+            text=True,
+            timeout=TORCH_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return [Check("torch", "failed", f"was not loaded within {TORCH_SECONDS} s")]
-    if finished.returncode:
-        lines = finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"]
-        return [Check("torch", "failed", lines[-1])]
-    found = json.loads(finished.stdout.splitlines()[-1])
+    told = [json.loads(line) for line in finished.stdout.splitlines()]
+    problem = (finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"])[-1]
+    if not told:
+        return [Check("torch", "failed", problem)]
+    found = told[0]
     return [
         Check("torch", "ok", f"{found['version']}, {found['threads']} threads"),
         Check("cuda", "ok", ", ".join(found["cuda"]) or "none: training runs on the CPU"),
+        Check("engine", "failed", problem) if finished.returncode else _engine(told[1]),
     ]
+
+
+INSTALL = "pip install 'autorec-cli[fast]'"
+
+
+def _engine(obstacle: str | None) -> Check:
+    """What trains on the CPU, given what keeps loops from being compiled."""
+    missing = [name for name in EXTRAS if _version(name) is None]
+    if obstacle is not None:
+        advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else INSTALL
+        found = f"torch's operations train on the CPU, though compiled loops are faster: {obstacle}; {advice}"
+        return Check("engine", "warning", found)
+    if missing:
+        return Check("engine", "warning", f"compiled loops train on the CPU; {missing[0]} is missing: {INSTALL}")
+    return Check("engine", "ok", "compiled loops train on the CPU (numba)")
 
 
 def _machine(folder: Path) -> list[Check]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    free, temporary = shutil.disk_usage(folder).free, Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
     return [
         Check("processors", "ok", f"{usable} of {os.cpu_count()} usable"),
         _amount("memory", available_bytes(), LITTLE_MEMORY, "available"),
         _amount("disk", free, LITTLE_DISK, f"free in {folder}"),
-        _amount("temporary files", shutil.disk_usage(temporary).free, LITTLE_DISK, f"free in {temporary}"),
+        _temporary_files(),
     ]
+
+
+def _temporary_files() -> Check:
+    try:
+        temporary = tempfile.gettempdir()  # tries to write there
+    except OSError as error:
+        return Check("temporary files", "failed", f"{error.strerror}; name a folder with TMPDIR")
+    return _amount("temporary files", shutil.disk_usage(temporary).free, LITTLE_DISK, f"free in {temporary}")
 
 
 def _amount(name: str, n_bytes: int, little: int, what: str) -> Check:
@@ -109,13 +152,16 @@ def _writing(folder: Path) -> list[Check]:
     target = folder / ".autorec-doctor"
     try:
         with hold(target, 0, told.append, told.append), replace_file(target) as temporary:
-            temporary.write_bytes(b"x")
+            start = time.perf_counter()
+            temporary.write_bytes(bytes(WRITTEN_BYTES))
+            sync_file(temporary)
+            speed = WRITTEN_BYTES / 1e6 / (time.perf_counter() - start)
         target.unlink()
     except (AutoRecError, OSError) as error:
         return [Check("writing", "failed", str(error))]
     if told:
         return [Check("writing", "warning", told[0])]
-    return [Check("writing", "ok", f"files are written, replaced and locked in {folder}")]
+    return [Check("writing", "ok", f"files are written ({speed:,.0f} MB/s), replaced and locked in {folder}")]
 
 
 CHECKS: tuple[Callable[[Path], list[Check]], ...] = (_programs, _torch, _machine, _writing)

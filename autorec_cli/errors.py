@@ -102,6 +102,9 @@ def describe(error: Exception) -> Failure:
         message = f"{place}: {error.strerror}" if place else str(error.strerror)
         advice = "check its permissions" if isinstance(error, PermissionError) else "make room or choose another place"
         return Failure(UsageError.exit_status, f"{message}; {advice}")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        name = ascii(error.object)[:LONGEST_QUOTE]
+        return Failure(UsageError.exit_status, f"{name} has bytes that are not UTF-8 in its name; rename the file")
     return Failure(EXIT_BUG, "this is a bug in autorec; please report it with the lines above")
 
 

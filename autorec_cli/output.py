@@ -83,7 +83,7 @@ def write_json(blocks: Blocks, stream: IO[bytes]) -> None:
     stream.write(b"[")
     before = b"\n"
     for block in blocks:
-        for line in block.write_ndjson().splitlines():
+        for line in filter(None, block.write_ndjson().split("\n")):  # splitlines would cut texts at U+2028, U+0085
             stream.write(before + line.encode())
             before = b",\n"
         stream.flush()

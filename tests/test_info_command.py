@@ -127,7 +127,8 @@ def test_everything_works_here(tmp_path, monkeypatch):
     assert result.status == 0, result.stdout
     rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert {row["result"] for row in rows.values()} <= {"ok", "warning"}
-    assert {"autorec", "python", "packages", "torch", "cuda", "memory", "disk", "writing"} <= set(rows)
+    assert {"autorec", "python", "packages", "torch", "cuda", "engine", "memory", "disk", "writing"} <= set(rows)
+    assert re.search(r"files are written \([\d,]+ MB/s\), replaced and locked in ", rows["writing"]["found"])
     assert rows["writing"]["result"] == "ok"
     assert "torch" in rows["packages"]["found"]
     assert list(tmp_path.iterdir()) == []
@@ -152,6 +153,39 @@ def test_a_torch_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "LOOK_AT_TORCH", "import os; os.kill(os.getpid(), 11)")
     (torch,) = [check for check in diagnosis._torch(tmp_path) if check.name == "torch"]
     assert (torch.result, torch.found) == ("failed", "ended with status -11")
+
+
+def test_an_engine_that_is_not_compiled_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    assert diagnosis._torch(tmp_path)[-1] == diagnosis.Check("engine", "ok", "compiled loops train on the CPU (numba)")
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    engine = diagnosis._torch(tmp_path)[-1]
+    assert (engine.name, engine.result) == ("engine", "warning")
+    assert engine.found.endswith("numba is told not to compile (NUMBA_DISABLE_JIT); unset it")
+
+
+def test_missing_extras_are_told(monkeypatch):
+    monkeypatch.setattr(diagnosis, "_version", lambda name: None if name == "numba" else "1")
+    found = diagnosis._engine("No module named 'numba'").found
+    assert found.endswith("No module named 'numba'; pip install 'autorec-cli[fast]'")
+    assert diagnosis._engine(None).result == "warning"
+
+
+def test_a_numba_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
+    text = """print('{"version": "2", "threads": 1, "cuda": []}', flush=True); import os; os.kill(os.getpid(), 11)"""
+    monkeypatch.setattr(diagnosis, "LOOK_AT_TORCH", text)
+    rows = {check.name: (check.result, check.found) for check in diagnosis._torch(tmp_path)}
+    assert rows["torch"] == ("ok", "2, 1 threads")
+    assert rows["engine"] == ("failed", "ended with status -11")
+
+
+def test_no_place_for_temporary_files_is_told(monkeypatch):
+    def nowhere():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(diagnosis.tempfile, "gettempdir", nowhere)
+    check = diagnosis._temporary_files()
+    assert (check.result, check.found.endswith("; name a folder with TMPDIR")) == ("failed", True)
 
 
 def test_a_torch_that_never_comes_is_told(tmp_path, monkeypatch):

@@ -130,7 +130,7 @@ def open_source(name: str) -> Iterator[OpenSource]:
             yield OpenSource(shown, tally, chunks=_guarded(zstd.unpacked(_chunks(stream.read), libzstd), shown))
         elif head.startswith((PARQUET_MAGIC, ZSTD_MAGIC)):
             path = Path(name)
-            if name == STDIN or not path.is_file():  # polars needs a file that it can seek in
+            if name == STDIN or not path.is_file() or not _is_text(name):  # polars needs a file to seek in, and a name
                 path = _spooled(stream, stack)
             while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
                 pass
@@ -143,6 +143,15 @@ def open_source(name: str) -> Iterator[OpenSource]:
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(unzipped.read), shown))
         else:
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(stream.read), shown))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is text, and not bytes that Python had to escape."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _spooled(stream: IO[bytes], stack: ExitStack) -> Path:
