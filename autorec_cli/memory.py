@@ -94,7 +94,8 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     saving = data + plain + codes + JOIN_PARTS * n_all + ids
     if engine == "cuda":
         return Need(RUNTIME + max(preparing, saving), weights + step + codes)
-    training = data + weights + max(step, plain)  # at the end of the last epoch the network is copied out
+    # At the end of the last epoch the network is copied out, after others it may be, with its moments, for --resume.
+    training = data + weights + max(step, 3 * plain)
     return Need(RUNTIME + max(preparing, training, saving))
 
 
