@@ -36,7 +36,7 @@ def save(predictor: Predictor, path: Path) -> None:
     document, tensors = _blend_to_parts(predictor) if isinstance(predictor, Blend) else _to_parts(predictor)
     document = {"format_version": FORMAT_VERSION, **document}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    document["checksums"] = {name: _checksum(array) for name, array in tensors.items()}
+    document["checksums"] = {name: checksums.of_array(array) for name, array in tensors.items()}
     try:
         with replace_file(path) as temporary:
             save_file(tensors, temporary, {METADATA_KEY: checksums.seal(document)})
@@ -94,13 +94,8 @@ def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
 def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> None:
     if document["format_version"] == 1:
         return
-    if document["checksums"] != {name: _checksum(array) for name, array in tensors.items()}:
+    if document["checksums"] != {name: checksums.of_array(array) for name, array in tensors.items()}:
         raise ArtifactError(f"the model {path} is damaged; copy it again or train it again with `autorec train`")
-
-
-def _checksum(array: Array) -> int:
-    kind = repr((array.dtype.str, array.shape)).encode()
-    return checksums.of_bytes(kind, array.reshape(-1).view(np.uint8).data)
 
 
 def load_model(path: Path) -> Model:

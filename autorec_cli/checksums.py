@@ -9,7 +9,10 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KEY = "checksum"
 READ_AT_ONCE = 1 << 20
@@ -21,6 +24,12 @@ def of_bytes(*parts: bytes | memoryview) -> int:
     for part in parts:
         value = zlib.crc32(part, value)
     return value
+
+
+def of_array(array: NDArray[Any]) -> int:
+    """The CRC-32 of a contiguous array: of its type, its shape and its values."""
+    kind = repr((array.dtype.str, array.shape)).encode()
+    return of_bytes(kind, array.reshape(-1).view("u1").data)
 
 
 def of_file(path: Path) -> int:

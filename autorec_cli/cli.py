@@ -17,7 +17,7 @@ from autorec_cli.commands import cross_validate, doctor, evaluate, info, prepare
 from autorec_cli.commands.conversation import Command, conversing
 from autorec_cli.commands.summary import sum_up_refusal
 from autorec_cli.console import Voice, fail, talk
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, UsageError, describe
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe
 from autorec_cli.output import forget_stdout
 from autorec_cli.preferences import PREFIX
 
@@ -80,10 +80,12 @@ def main() -> None:
 def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
     talk(Voice())
+    advice = None
     try:
         status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer has turned Ctrl-C into 130
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
+        advice = stop.advice if isinstance(stop, Stopped) else None
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except typer.TyperException as error:
@@ -91,7 +93,7 @@ def run() -> int:
     except Exception as error:
         return _explain(error)
     if status in SIGNALLED:
-        fail(f"{SIGNALLED[status]}; what was being written is as it was before")
+        fail(advice or f"{SIGNALLED[status]}; what was being written is as it was before")
     return status
 
 

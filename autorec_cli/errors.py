@@ -72,6 +72,19 @@ class QualityGateError(AutoRecError):
     exit_status = 8
 
 
+class Stopped(SystemExit):
+    """A signal ends the program after it has put its work in order.
+
+    Attributes:
+        code: The exit status.
+        advice: One sentence that says how to go on.
+    """
+
+    def __init__(self, exit_status: int, advice: str) -> None:
+        super().__init__(exit_status)
+        self.advice = advice
+
+
 LONGEST_QUOTE = 60
 
 

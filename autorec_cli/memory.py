@@ -107,7 +107,8 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     missing = 0
     if settings.objective == "ranking":  # the decoder untiled, the gradient of its missing cells, and that in tiles
         missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
-    training = data + weights + max(step + missing, plain + missing)  # the network is copied out to be judged
+    # At the end of the last epoch the network is copied out, after others it may be, with its moments, for --resume.
+    training = data + weights + max(step + missing, plain + missing, 3 * plain)
     return Need(RUNTIME + max(preparing, training, saving))
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
@@ -24,6 +26,7 @@ from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.model import Network, new_network
 from autorec_cli.predictor import Model, SeenItems
+from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
 from autorec_cli.sparse import codes
 from autorec_cli.task import Task, make_task, typical_norm
 from autorec_cli.validation import Validated, make_validation, metric_of
@@ -104,6 +107,11 @@ def free_on_device(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
+def n_threads() -> int:
+    """CPU threads that torch uses."""
+    return torch.get_num_threads()
+
+
 def use_threads(threads: int) -> None:
     """Let torch use so many CPU threads; 0 means one per core.
 
@@ -117,8 +125,27 @@ def use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Generator[EpochResult, None, Fitted]:
+Start = Callable[[Task, Network], Network]
+"""Makes the network that training begins with, from what is to be fitted and a fresh network."""
+
+
+def fit(
+    dataset: Dataset,
+    settings: TrainSettings,
+    device: torch.device,
+    keeper: Keeper | None = None,
+    state: State | None = None,
+    start: Start | None = None,
+) -> Generator[EpochResult, None, Fitted]:
     """Choose the number of epochs on valid, then fit the final network.
+
+    Args:
+        dataset: What to fit.
+        settings: How.
+        device: Where.
+        keeper: Is told of every step and epoch, so that it can keep where training stands.
+        state: Where an earlier run of the same dataset, settings and start stood; this one goes on from there.
+        start: What both fits begin with; a fresh network if None.
 
     Yields:
         One result after each epoch, of both phases.
@@ -135,12 +162,17 @@ def fit(dataset: Dataset, settings: TrainSettings, device: torch.device) -> Gene
     task = make_task(dataset.train, dataset.rating_scale, settings)
     parts: tuple[str, ...] = ("train",)
     valid = dataset.valid if dataset.valid.nnz else None
-    chosen = final = yield from _run(task, settings, device, valid, settings.epochs)
+    run = partial(_run, settings=settings, device=device, keeper=keeper or KeepsNothing(), start=start)
+    if state is not None and state.chosen is not None:
+        chosen = final = state.chosen
+    else:
+        chosen = final = yield from run(task, valid, settings.epochs, chosen=None, state=state)
+        state = None
     if valid is not None and settings.refit:
         del task  # the second fit needs its memory
         task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings)
         parts = ("train", "valid")
-        final = yield from _run(task, settings, device, None, chosen.epoch)
+        final = yield from run(task, None, chosen.epoch, chosen=chosen, state=state)
     assert final.network is not None
     return Fitted(
         network=final.network,
@@ -186,38 +218,58 @@ def _valid_predictions(fitted: Fitted) -> Array:
     return np.empty(0, dtype=np.float32) if predictions is None else predictions
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """The best epoch of a run; `network` is None where a second fit on train and valid will make it."""
-
-    network: Network | None
-    epoch: int
-    validation: Validated | None
-
-
 def _run(
-    task: Task, settings: TrainSettings, device: torch.device, valid: sparse.csr_array | None, n_epochs: int
-) -> Generator[EpochResult, None, _Chosen]:
-    """Train a network from its seed for `n_epochs` at most; with `valid`, the best epoch is the one returned."""
+    task: Task,
+    valid: sparse.csr_array | None,
+    n_epochs: int,
+    *,
+    settings: TrainSettings,
+    device: torch.device,
+    keeper: Keeper,
+    start: Start | None,
+    chosen: Chosen | None,
+    state: State | None,
+) -> Generator[EpochResult, None, Chosen]:
+    """Train a network for `n_epochs` at most, from its seed or on from `state`; with `valid` the best epoch counts."""
     generator = torch.Generator().manual_seed(settings.seed)
     network = initial_network(task.examples, settings, generator)
+    if start is not None:
+        network = start(task, network)
     engine = make_engine(network, device, settings.batch_size, settings.missing_weight)
     validation = make_validation(task, valid, settings) if valid is not None else None
-    best = _Chosen(None, 0, None)
-    for epoch in range(1, n_epochs + 1):
-        start = time.perf_counter()
-        train_rmse = _epoch(engine, task, settings, epoch, generator)
+    best, epoch, part = NOTHING_YET, 0, NOT_BEGUN
+    if state is not None:
+        best, epoch, part = state.best, state.epoch, state.part
+        engine.restore(state.adam)
+        generator.set_state(state.generator)
+    while epoch < n_epochs and not (settings.patience and epoch - best.epoch >= settings.patience):
+        start_time = time.perf_counter()
+        now = partial(_state, chosen, epoch, engine, generator.get_state(), best)
+        train_rmse = _epoch(engine, task, settings, epoch + 1, generator, part, _telling(keeper, now))
+        epoch, part = epoch + 1, NOT_BEGUN
         measured = validation.measure(engine) if validation else None
         improved = measured is None or best.validation is None or measured.is_better_than(best.validation)
         if improved:
             wanted = epoch == n_epochs if validation is None else not settings.refit
-            best = _Chosen(engine.network() if wanted else None, epoch, measured)
+            best = Chosen(engine.network() if wanted else None, epoch, measured)
         phase, value = ("choose", measured.value) if measured else ("final", None)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start_time
         yield EpochResult(phase, epoch, n_epochs, train_rmse, metric_of(settings.objective), value, seconds, improved)
-        if settings.patience and epoch - best.epoch >= settings.patience:
-            break
+        keeper.after_epoch(partial(_state, chosen, epoch, engine, generator.get_state(), best, lambda: NOT_BEGUN))
     return best
+
+
+def _telling(
+    keeper: Keeper, now: Callable[[Callable[[], EpochPart]], State]
+) -> Callable[[Callable[[], EpochPart]], None]:
+    """What tells `keeper` of each step of an epoch; `now` makes the state from the part of it that is done."""
+    return lambda part: keeper.after_step(partial(now, part))
+
+
+def _state(
+    chosen: Chosen | None, epoch: int, engine: Engine, generator: Tensor, best: Chosen, part: Callable[[], EpochPart]
+) -> State:
+    return State(chosen, epoch, part(), engine.state(), generator, best)
 
 
 def initial_network(examples: sparse.csr_array, settings: TrainSettings, generator: torch.Generator) -> Network:
@@ -233,20 +285,39 @@ def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> I
         yield order[start : start + batch_size]
 
 
-def _epoch(engine: Engine, task: Task, settings: TrainSettings, epoch: int, generator: torch.Generator) -> float:
-    """One pass over the examples; returns the training RMSE in rating units."""
+def _epoch(
+    engine: Engine,
+    task: Task,
+    settings: TrainSettings,
+    epoch: int,
+    generator: torch.Generator,
+    done: EpochPart = NOT_BEGUN,
+    after_step: Callable[[Callable[[], EpochPart]], None] | None = None,
+) -> float:
+    """One pass over the examples, but for the steps of it that are `done`; returns the training RMSE in rating units.
+
+    After each step `after_step` is given what makes the part of the epoch that is done then.
+    """
     n_examples = task.examples.shape[0]
     steps = math.ceil(n_examples / settings.batch_size)
-    squared_errors = []
-    batches = shuffled_rows(n_examples, settings.batch_size, generator)
-    for index, rows in enumerate(batches, start=(epoch - 1) * steps):
-        rate = settings.learning_rate * _share_of_rate(index, settings.epochs * steps)
-        # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
-        decay = settings.regularization * len(rows) / n_examples
+    squared_errors: list[Tensor] = []
+
+    def part() -> EpochPart:
+        return EpochPart(done.n_steps + len(squared_errors), float(sum(squared_errors, done.squared_error)))
+
+    for number, rows in enumerate(shuffled_rows(n_examples, settings.batch_size, generator)):
         batch = task.examples[rows]
         inputs = batch.data if task.input_norm is None else task.inputs[rows].data
-        squared_errors.append(engine.step(batch, _shown(inputs, settings.dropout, generator), rate, decay))
-    total = float(sum(squared_errors))
+        shown = _shown(inputs, settings.dropout, generator)
+        if number < done.n_steps:  # drawn all the same, as what is drawn later depends on it
+            continue
+        rate = settings.learning_rate * _share_of_rate((epoch - 1) * steps + number, settings.epochs * steps)
+        # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
+        decay = settings.regularization * len(rows) / n_examples
+        squared_errors.append(engine.step(batch, shown, rate, decay))
+        if after_step is not None:
+            after_step(part)
+    total = part().squared_error
     # The loss is measured before each step, so what the last step did shows in the parameters only.
     if not (math.isfinite(total) and engine.is_finite()):
         raise TrainingDivergedError(

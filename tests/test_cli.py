@@ -115,7 +115,7 @@ def test_a_signal_while_training_leaves_the_old_model_and_a_whole_log(workshop, 
     assert (tmp_path / "m").read_text() == "old"
     entries = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
     assert len(entries) >= 2  # an epoch is told, then logged
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["epochs.jsonl", "m"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["epochs.jsonl", "m", "m.resume"]
 
 
 def test_status_141_a_closed_pipe_ends_silently(workshop):

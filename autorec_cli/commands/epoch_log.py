@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,10 @@ from autorec_cli.output import forget_stdout
 
 
 @contextmanager
-def open_log(log: str | None, wait_lock: float) -> Iterator[Callable[[str], None] | None]:
+def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> Iterator[Callable[[str], None] | None]:
     """What writes to --log; a file appears whole when training ends, and however it ends: that may be what it tells.
+
+    A file begins with the lines `earlier`, of the epochs before a run that is resumed was cut off.
 
     What is there already and is no plain file, such as /dev/stderr or a named pipe, is written to as it is.
     """
@@ -34,6 +36,8 @@ def open_log(log: str | None, wait_lock: float) -> Iterator[Callable[[str], None
         try:
             with path.open("w", encoding="utf-8") as stream:
                 try:
+                    if not special:
+                        _write_line(stream, log, "".join(earlier))
                     yield partial(_write_line, stream, log)
                 except BaseException as error:
                     failure = error

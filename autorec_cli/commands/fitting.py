@@ -20,14 +20,19 @@ Made = TypeVar("Made")
 
 
 class Place(NamedTuple):
-    """Where a network is trained: the device, and the engine there ("compiled", "torch" or "cuda")."""
+    """Where a network is trained: the device, the engine there ("compiled", "torch" or "cuda"), and CPU threads."""
 
     device: torch.device
     engine: str
+    threads: int
 
     def __str__(self) -> str:
         """As people read it: `cpu (compiled)`."""
         return f"{self.device} ({self.engine})"
+
+    def to_document(self) -> dict[str, str | int]:
+        """As JSON types."""
+        return {"device": str(self.device), "engine": self.engine, "threads": self.threads}
 
 
 def find_place(device: str, threads: int) -> Place:
@@ -42,7 +47,7 @@ def find_place(device: str, threads: int) -> Place:
 
     target = training.resolve_device(device)
     training.use_threads(threads)
-    return Place(target, engine.engine_name(target))
+    return Place(target, engine.engine_name(target), training.n_threads())
 
 
 def memory_of(prepared: Dataset, settings: TrainSettings, place: Place) -> tuple[memory.Need, memory.Need]:

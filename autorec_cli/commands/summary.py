@@ -16,7 +16,7 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.console import Voice, detail, talk, warn
-from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, UsageError, describe
+from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
 from autorec_cli.memory import used_bytes
 from autorec_cli.output import open_output
 from autorec_cli.preferences import variable_of
@@ -69,7 +69,8 @@ def sum_up(run: Run, failure: Failure, result: object) -> None:
 
 def _failure(error: BaseException) -> Failure:
     if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return Failure(error.code, "terminated")
+        word = "interrupted" if error.code == EXIT_INTERRUPTED else "terminated"
+        return Failure(error.code, error.advice if isinstance(error, Stopped) else word)
     if isinstance(error, Exception):
         return describe(error)
     return Failure(EXIT_INTERRUPTED, "interrupted")

@@ -16,6 +16,7 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import drain, find_place, memory_of
+from autorec_cli.commands.interruption import SAVE_EVERY, check_save_every, finished, identity, keeping, state_path
 from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import examples_and_layers, require_memory, show_plan
 from autorec_cli.commands.rival import compete, load_rival
@@ -63,6 +64,23 @@ def train_command(
             rich_help_panel=UNATTENDED,
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from MODEL.resume, the state that a run of the same command left when it was cut off; without "
+            "one start from the beginning.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = False,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Keep the state for --resume at the end of an epoch, no more often than this; 0: after each.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = SAVE_EVERY,
     wait_lock: WaitLock = 0.0,
 ) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
@@ -77,6 +95,8 @@ def train_command(
         force=force,
         dry_run=dry_run,
         keep_if_better=keep_if_better,
+        resume=resume,
+        save_every=save_every,
         wait_lock=wait_lock,
     )
 
@@ -93,6 +113,8 @@ def train(
     force: bool = False,
     dry_run: bool = False,
     keep_if_better: str | None = None,
+    resume: bool = False,
+    save_every: float = SAVE_EVERY,
     wait_lock: float = 0.0,
 ) -> dict[str, Any]:
     """Train on the dataset `data` and write the model `output`, telling how it goes on stderr.
@@ -108,6 +130,8 @@ def train(
         force: Whether an existing `output` is replaced.
         dry_run: Whether to stop before training, after telling what would happen.
         keep_if_better: A metric by which it is replaced only by a model that is no worse on the test ratings.
+        resume: Whether to go on where an earlier run of the same kind stood when it was cut off.
+        save_every: Seconds between two states kept for that; 0 keeps one an epoch.
         wait_lock: Seconds to wait while another run writes `output` or `log`.
 
     Returns:
@@ -120,14 +144,22 @@ def train(
         ArtifactError: `data` is not a prepared dataset.
         TrainingDivergedError: the loss is not finite; `output` is left as it was.
         QualityGateError: the new model is worse by `keep_if_better`; `output` is left as it was.
+        Stopped: a signal came; the state is kept.
     """
     from autorec_cli import dataset
 
+    check_save_every(save_every)
     with nullcontext() if dry_run else hold(output, wait_lock, say, warn):
-        _check_output(output, force or dry_run or keep_if_better is not None)
+        left = resume and not dry_run and state_path(output).exists()
+        may_replace = force or dry_run or keep_if_better is not None
+        _check_output(output, may_replace or left)
         prepared = dataset.load(data)
         shape = (prepared.n_users, prepared.n_items)
         settings = settings_for(variant, shape, prepared.train.nnz, given, prepared.rating_scale)
+        run = identity(prepared.fingerprint(), settings)
+        if left and (model := finished(output, run, _versions())) is not None:
+            return _facts(model.provenance, prepared, settings, output)
+        _check_output(output, may_replace)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
         from autorec_cli import checkpoint, training
@@ -139,25 +171,41 @@ def train(
         require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
-        with open_log(log, wait_lock) as stream:
+        where = {**place.to_document(), **_versions()}
+        with keeping(output, resume, save_every, run, where) as (keeper, state):
             _announce(prepared, settings, str(place))
-            with _reporter(settings, stream) as report:
-                fitted = drain(training.fit(prepared, settings, place.device), report)
-        provenance = {
-            "dataset": str(data.resolve()),
-            "fingerprint": prepared.fingerprint(),
-            "split": prepared.info.get("split"),
-            "fitted_parts": list(fitted.fitted_parts),
-            "epochs": fitted.epochs,
-            "metrics": _metrics(fitted),
-            "versions": {"autorec-cli": __version__, "torch": training.TORCH_VERSION},
-        }
-        model = training.to_model(fitted, prepared, settings, provenance)
-        if rival is not None and keep_if_better is not None:
-            compete(model, rival, prepared, keep_if_better, output)
-        checkpoint.save(model, output)
+            with (
+                open_log(log, wait_lock, map(_log_line, keeper.history)) as stream,
+                _reporter(settings, stream, keeper.history) as report,
+                keeper.heeding_signals(),
+            ):
+                fitted = drain(training.fit(prepared, settings, place.device, keeper, state), report)
+            model = training.to_model(fitted, prepared, settings, _provenance(data, prepared, fitted))
+            if rival is not None and keep_if_better is not None:
+                compete(model, rival, prepared, keep_if_better, output)
+            checkpoint.save(model, output)
         _summarize(fitted, output, time.perf_counter() - start)
-    return _facts(fitted, prepared, settings, output)
+    baseline = {f"baseline_valid_{v.metric}": v.baseline} if (v := fitted.validation) else {}
+    return {**_facts(model.provenance, prepared, settings, output), **baseline}
+
+
+def _versions() -> dict[str, str]:
+    from autorec_cli import training
+
+    return {"autorec-cli": __version__, "torch": training.TORCH_VERSION}
+
+
+def _provenance(data: Path, prepared: Dataset, fitted: Fitted) -> dict[str, Any]:
+    """Where a model comes from; nothing in it tells whether its run was cut off."""
+    return {
+        "dataset": str(data.resolve()),
+        "fingerprint": prepared.fingerprint(),
+        "split": prepared.info.get("split"),
+        "fitted_parts": list(fitted.fitted_parts),
+        "epochs": fitted.epochs,
+        "metrics": _metrics(fitted),
+        "versions": _versions(),
+    }
 
 
 def _metrics(fitted: Fitted) -> dict[str, float]:
@@ -165,16 +213,15 @@ def _metrics(fitted: Fitted) -> dict[str, float]:
     return {} if validation is None else {f"valid_{validation.metric}": validation.value}
 
 
-def _facts(fitted: Fitted, prepared: Dataset, settings: TrainSettings, output: Path) -> dict[str, Any]:
+def _facts(provenance: dict[str, Any], prepared: Dataset, settings: TrainSettings, output: Path) -> dict[str, Any]:
     return {
         "output": str(output),
         "bytes": output.stat().st_size,
         "n_users": prepared.n_users,
         "n_items": prepared.n_items,
-        "fitted_parts": list(fitted.fitted_parts),
-        "epochs": fitted.epochs,
-        **_metrics(fitted),
-        **({f"baseline_valid_{fitted.validation.metric}": fitted.validation.baseline} if fitted.validation else {}),
+        "fitted_parts": provenance["fitted_parts"],
+        "epochs": provenance["epochs"],
+        **provenance["metrics"],
         "settings": settings.to_document(),
     }
 
@@ -200,21 +247,27 @@ def _announce(prepared: Dataset, settings: TrainSettings, device: str) -> None:
 
 
 @contextmanager
-def _reporter(settings: TrainSettings, log: Callable[[str], None] | None) -> Iterator[Report]:
-    """Show each epoch on stderr and, if asked, write it to `log`."""
+def _reporter(
+    settings: TrainSettings, log: Callable[[str], None] | None, history: list[Mapping[str, Any]]
+) -> Iterator[Report]:
+    """Show each epoch on stderr, add it to `history` and, if asked, write it to `log`."""
     with progress("epoch", settings.epochs) as advance:
 
         def report(result: EpochResult) -> None:
             valid = "" if result.valid is None else f" valid {result.valid:.4f}{'*' if result.best else ' '}"
             text = f"{result.phase}: train {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
             advance(result.epoch, result.n_epochs, text)
+            facts = asdict(result)
+            facts[f"valid_{facts.pop('metric')}"] = facts.pop("valid")
+            history.append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts})
             if log:
-                stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-                facts = asdict(result)
-                facts[f"valid_{facts.pop('metric')}"] = facts.pop("valid")
-                log(json.dumps({"time": stamp, **facts}) + "\n")
+                log(_log_line(history[-1]))
 
         yield report
+
+
+def _log_line(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts) + "\n"
 
 
 def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:

@@ -1,0 +1,225 @@
+"""`train --resume`: the first SIGTERM or Ctrl-C lets the current step end and keeps where training stands.
+
+States are also kept between epochs, so that a run that is killed without a word can go on too.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from autorec_cli.console import say, warn
+from autorec_cli.errors import ArtifactError, AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
+from autorec_cli.files import followed, sweep
+
+if TYPE_CHECKING:
+    from autorec_cli.config import TrainSettings
+    from autorec_cli.predictor import Model
+    from autorec_cli.resume import Saved, State
+
+SAVE_EVERY = 30.0
+"""Seconds between two states kept without being asked to."""
+
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def check_save_every(seconds: float) -> None:
+    """Check the value of --save-every.
+
+    Raises:
+        UsageError: it is no number of seconds.
+    """
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise UsageError(f"--save-every must be a number of seconds from 0, not {seconds}")
+
+
+def state_path(model: Path) -> Path:
+    """Where the state of a run that writes `model` is kept; a symbolic link is followed, as its lock is."""
+    target = followed(model)
+    return target.with_name(f"{target.name}.resume")
+
+
+@contextmanager
+def heeding() -> Iterator[Callable[[], int | None]]:
+    """Note the first SIGTERM or Ctrl-C while the block runs, instead of stopping; the second one stops at once.
+
+    Yields:
+        What gives the number of the signal that came, None before one has.
+    """
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if received:
+            raise SystemExit(128 + number)
+        received.append(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        # Who started us with a signal ignored, as nohup and `&` do, wants it to stay so.
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class StateKeeper:
+    """Keeps states of one run in one file; a `resume.Keeper`.
+
+    Attributes:
+        path: The file.
+        run, place: See `resume.Saved`.
+        save_every: Seconds that pass between two states at least; 0 keeps one an epoch.
+        history: What has been told of the epochs.
+        came: Gives the number of the signal that came; see `heeding`.
+    """
+
+    path: Path
+    run: Mapping[str, Any]
+    place: Mapping[str, Any]
+    save_every: float
+    history: list[Mapping[str, Any]]
+    came: Callable[[], int | None] = lambda: None
+    _last: float = field(default_factory=time.monotonic)
+    _complained: bool = False
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Let the first signal that comes while the block runs wait for `after_step`.
+
+        Raises:
+            Stopped: one came after the last step.
+        """
+        with heeding() as self.came:
+            yield
+        number = self.came()
+        if number is not None:
+            how = "with --resume to go on" if self.path.exists() else "again"
+            raise Stopped(128 + number, f"{SIGNALS[signal.Signals(number)]}; run the same command {how}")
+
+    def after_step(self, state: Callable[[], State]) -> None:
+        """Keep the state and end the program if a signal came.
+
+        Raises:
+            Stopped: it did.
+        """
+        number = self.came()
+        if number is None:
+            return
+        word = SIGNALS[signal.Signals(number)]
+        try:
+            self._save(state())
+        except AutoRecError as error:
+            raise Stopped(128 + number, f"{word}, and no state for --resume was kept: {error}") from error
+        raise Stopped(128 + number, f"{word}; run the same command with --resume to go on from {self.path}")
+
+    def after_epoch(self, state: Callable[[], State]) -> None:
+        """Keep the state if it is time; that it cannot be written is no reason to stop."""
+        self.after_step(state)
+        if time.monotonic() - self._last < self.save_every:
+            return
+        try:
+            self._save(state())
+        except AutoRecError as error:
+            if not self._complained:
+                warn(f"this run could not go on after an interruption: {error}")
+            self._complained = True
+        self._last = time.monotonic()
+
+    def _save(self, state: State) -> None:
+        from autorec_cli import resume
+
+        resume.save(resume.Saved(self.run, self.place, self.history, state), self.path)
+
+
+@contextmanager
+def keeping(
+    output: Path, wanted: bool, save_every: float, run: Mapping[str, Any], place: Mapping[str, Any]
+) -> Iterator[tuple[StateKeeper, State | None]]:
+    """Keep states of the run that writes `output` while it trains; the state goes when the run has come to its end.
+
+    Args:
+        output: The model that will be written; its lock is held.
+        wanted: Whether to go on from what an earlier run left.
+        save_every: See `StateKeeper`.
+        run: See `resume.Saved`.
+        place: See `resume.Saved`.
+
+    Yields:
+        The keeper, and where to go on, None for the beginning.
+
+    Raises:
+        ArtifactError: what an earlier run left is damaged or of another run.
+    """
+    path = state_path(output)
+    sweep(path)
+    saved = _find(path, wanted, run, place)
+    keeper = StateKeeper(path, run, place, save_every, list(saved.history) if saved else [])
+    try:
+        yield keeper, saved.state if saved else None
+    except (TrainingDivergedError, QualityGateError):  # it would end so again
+        path.unlink(missing_ok=True)
+        raise
+    path.unlink(missing_ok=True)
+
+
+def _find(path: Path, wanted: bool, run: Mapping[str, Any], place: Mapping[str, Any]) -> Saved | None:
+    """What to go on from; None, having said why, if there is nothing or it is not `wanted`."""
+    from autorec_cli import resume
+
+    if not path.exists():
+        if wanted:
+            say(f"there is no {path} to go on from, so training starts from the beginning")
+        return None
+    if not wanted:
+        say(f"{path} holds the state of a run that was cut off; this one starts anew, --resume would have gone on")
+        return None
+    saved = resume.load(path)
+    found = resume.differences(saved.run, run)
+    if found:
+        raise ArtifactError(
+            f"{path} is of another run ({', '.join(found)}); repeat its options and dataset, or train without --resume "
+            "to start anew"
+        )
+    others = resume.differences(saved.place, place)
+    if others:
+        warn(f"the run was cut off in another place ({', '.join(others)}): last digits of the model may differ")
+    stage = "choosing epochs" if saved.state.chosen is None else "the final fit"
+    say(f"going on from {path}: {stage}, after epoch {saved.state.epoch} and {saved.state.part.n_steps} steps")
+    return saved
+
+
+def identity(fingerprint: str, settings: TrainSettings) -> dict[str, Any]:
+    """What a run is, as JSON types: equal for equal runs only."""
+    return {"dataset": fingerprint, "settings": settings.to_document()}
+
+
+def finished(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> Model | None:
+    """The model `output` if it is what `run` would make: it was killed between saving it and removing its state."""
+    from autorec_cli import checkpoint
+
+    if not output.exists():
+        return None
+    try:
+        model = checkpoint.load_model(output)
+    except ArtifactError:
+        return None
+    same = identity(model.provenance.get("fingerprint", ""), model.settings) == run
+    if not (same and model.provenance.get("versions") == versions):
+        return None
+    state_path(output).unlink(missing_ok=True)
+    say(f"{output} is whole: the run that left a state had come to its end")
+    return model

@@ -1,0 +1,234 @@
+"""Where training stands, and the file that holds it, so that a run that was cut off goes on as if it never had been.
+
+The file is a `.safetensors` sealed as the model file is: parameters, Adam's averages, the generator's
+state, the best epoch so far and what it predicted, beside the identity of the run that they are of. It is no model and
+never takes the place of one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from autorec_cli import checksums
+from autorec_cli.baselines import Array
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.files import replace_file
+from autorec_cli.model import AdamState, Network
+from autorec_cli.validation import Validated
+
+FORMAT_VERSION = 1
+METADATA_KEY = "autorec-resume"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best epoch of a fit; `network` is None where a second fit on train and valid will make it."""
+
+    network: Network | None
+    epoch: int
+    validation: Validated | None
+
+
+NOTHING_YET = Chosen(None, 0, None)
+
+
+@dataclass(frozen=True)
+class EpochPart:
+    """The steps of one epoch that have been taken: their number, and the sum of squared errors before each."""
+
+    n_steps: int
+    squared_error: float
+
+
+NOT_BEGUN = EpochPart(0, 0.0)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where training stands.
+
+    Attributes:
+        chosen: What the first fit, on train alone, chose; None while it runs.
+        epoch: Whole epochs of the present fit.
+        part: What has been done of the next one.
+        adam: The parameters and the optimizer's averages.
+        generator: State of the random generator when `epoch` ended, uint8; the draws of `part` are drawn again.
+        best: The best epoch of the present fit.
+    """
+
+    chosen: Chosen | None
+    epoch: int
+    part: EpochPart
+    adam: AdamState
+    generator: Tensor
+    best: Chosen
+
+
+class Keeper(Protocol):
+    """Decides, while a network is trained, when its state is kept; what it raises ends the training."""
+
+    def after_step(self, state: Callable[[], State]) -> None:
+        """A step has been taken; `state` makes a copy of where training stands."""
+
+    def after_epoch(self, state: Callable[[], State]) -> None:
+        """An epoch has ended and whoever follows the training knows of it."""
+
+
+class KeepsNothing:
+    """For whoever would begin again anyway; see `Keeper`."""
+
+    def after_step(self, state: Callable[[], State]) -> None:
+        """See `Keeper`."""
+
+    def after_epoch(self, state: Callable[[], State]) -> None:
+        """See `Keeper`."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file of `save` holds.
+
+    Attributes:
+        run: What the run is: dataset, settings and the like, JSON types; equal for equal runs only.
+        place: What does not change what is learned but its last bits: device, engine, threads, versions.
+        history: What was told of the epochs, JSON types.
+        state: Where training stood.
+    """
+
+    run: Mapping[str, Any]
+    place: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    state: State
+
+
+def save(saved: Saved, path: Path) -> None:
+    """Write `saved` to `path`, whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written there, for example because the disk is full.
+    """
+    state = saved.state
+    tensors: dict[str, Array] = {"generator": state.generator.numpy()}
+    for name in ("parameters", "means", "squares"):
+        tensors |= _numbered(name, getattr(state.adam, name))
+    document = {
+        "format_version": FORMAT_VERSION,
+        "run": saved.run,
+        "place": saved.place,
+        "history": list(saved.history),
+        "epoch": state.epoch,
+        "n_steps_in_part": state.part.n_steps,
+        "squared_error": state.part.squared_error,
+        "n_steps": state.adam.n_steps,
+        "best": _pack_chosen("best", state.best, tensors),
+        "chosen": None if state.chosen is None else _pack_chosen("chosen", state.chosen, tensors),
+    }
+    document["checksums"] = {name: checksums.of_array(array) for name, array in tensors.items()}
+    try:
+        with replace_file(path) as temporary:
+            save_file(tensors, temporary, {METADATA_KEY: checksums.seal(document)})
+    except SafetensorError as error:
+        raise UsageError(f"cannot write {path}: {error}; make room or name another place") from error
+
+
+def load(path: Path) -> Saved:
+    """Read what `save` wrote.
+
+    Raises:
+        ArtifactError: it is damaged, no such file, or of another version.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {})[METADATA_KEY]
+            if json.loads(text)["format_version"] != FORMAT_VERSION:
+                raise ValueError("its format version is not known")
+            document = checksums.unseal(text)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if document["checksums"] != {name: checksums.of_array(array) for name, array in tensors.items()}:
+            raise ValueError("its checksums are not those of its contents")
+        return Saved(document["run"], document["place"], document["history"], _unpack_state(document, tensors))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ArtifactError(
+            f"the resume state {path} cannot be used ({error}); train without --resume to start from the beginning"
+        ) from error
+
+
+def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What the run `wanted` has other than the run `saved`, in words; empty if they are the same run."""
+    found = []
+    for name in sorted({*saved, *wanted}):
+        before, now = saved.get(name), wanted.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += differences(before, now)
+        elif before != now:
+            long = any(isinstance(value, str) and len(value) > 40 for value in (before, now))
+            found.append(f"{name} is another one" if long else f"{name} was {before} and is {now}")
+    return found
+
+
+def _pack_chosen(name: str, chosen: Chosen, tensors: dict[str, Array]) -> dict[str, Any]:
+    """The document of `chosen`; its arrays go to `tensors`."""
+    if chosen.network is not None:
+        tensors |= _numbered(f"{name}.network", chosen.network.parameters())
+    document: dict[str, Any] = {"epoch": chosen.epoch, "has_network": chosen.network is not None, "validation": None}
+    validation = chosen.validation
+    if validation is not None:
+        if validation.predictions is not None:
+            tensors[f"{name}.predictions"] = validation.predictions
+        document["validation"] = [validation.metric, validation.value, validation.baseline]
+    if chosen.network is not None:
+        network = chosen.network
+        document["functions"] = [network.hidden_activation, network.output_activation, list(network.output_range)]
+    return document
+
+
+def _unpack_chosen(name: str, document: Mapping[str, Any], tensors: Mapping[str, Array]) -> Chosen:
+    network = validation = None
+    if document["has_network"]:
+        hidden, output, (low, high) = document["functions"]
+        parameters = _counted(f"{name}.network", tensors)
+        depth = (len(parameters) - 2) // 2
+        network = Network(
+            encoder_weights=tuple(parameters[:depth]),
+            encoder_biases=tuple(parameters[depth + 1 : -1]),
+            decoder_weight=parameters[depth],
+            decoder_bias=parameters[-1],
+            hidden_activation=hidden,
+            output_activation=output,
+            output_range=(low, high),
+        )
+    if document["validation"] is not None:
+        metric, value, baseline = document["validation"]
+        validation = Validated(metric, value, baseline, tensors.get(f"{name}.predictions"))
+    return Chosen(network, document["epoch"], validation)
+
+
+def _unpack_state(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> State:
+    adam = (_counted(name, tensors) for name in ("parameters", "means", "squares"))
+    chosen = document["chosen"]
+    return State(
+        chosen=None if chosen is None else _unpack_chosen("chosen", chosen, tensors),
+        epoch=document["epoch"],
+        part=EpochPart(document["n_steps_in_part"], document["squared_error"]),
+        adam=AdamState(document["n_steps"], *adam),
+        generator=torch.from_numpy(tensors["generator"]),
+        best=_unpack_chosen("best", document["best"], tensors),
+    )
+
+
+def _numbered(name: str, parts: Sequence[Tensor]) -> dict[str, Array]:
+    return {f"{name}.{number}": part.contiguous().numpy() for number, part in enumerate(parts)}
+
+
+def _counted(name: str, tensors: Mapping[str, Array]) -> list[Tensor]:
+    n_parts = sum(key.startswith(f"{name}.") for key in tensors)
+    return [torch.from_numpy(tensors[f"{name}.{number}"]) for number in range(n_parts)]

@@ -1,0 +1,290 @@
+"""A run that was cut off anywhere and resumed ends in the model of one that never was, to the byte."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from autorec_cli import checkpoint, resume, training
+from autorec_cli import engine as engines
+from autorec_cli.config import settings_for
+from autorec_cli.errors import ArtifactError
+from tests.conftest import SMALL
+from tests.planted import planted_dataset
+from tests.program import ROOT, call, run
+from tests.test_engine import NAMES
+
+CPU = torch.device("cpu")
+CASES = {
+    "item": {},
+    "patience": {"patience": 2, "learning_rate": 0.05, "regularization": 0.0},
+    "no-refit": {"refit": False, "learning_rate": 0.05, "regularization": 0.0},
+    "deep": {"hidden_sizes": (12, 6), "dropout": 0.3, "output_activation": "sigmoid"},
+    "ranking": {"objective": "ranking", "hidden_sizes": (70,)},
+    "ranking-no-refit": {"objective": "ranking", "refit": False},
+}
+
+
+def settings_of(case):
+    given = {"hidden_sizes": (16,), "epochs": 4, "batch_size": 16, "regularization": 5.0, **CASES[case]}
+    return settings_for("user" if case == "deep" else None, (80, 50), 2000, given)
+
+
+class CutError(Exception):
+    """Stands for a kill."""
+
+
+class Cutter:
+    """Keeps the state of each moment, of which there are `n_moments`, in a file and cuts the run at one of them."""
+
+    def __init__(self, path, at=None):
+        self.path, self.at, self.n_moments = path, at, 0
+
+    def after_step(self, state):
+        self.n_moments += 1
+        if self.n_moments == self.at:
+            resume.save(resume.Saved({}, {}, [], state()), self.path)
+            raise CutError
+
+    after_epoch = after_step
+
+
+def fit(dataset, settings, keeper, state=None):
+    epochs, results = training.fit(dataset, settings, CPU, keeper, state), []
+    while True:
+        try:
+            results.append(next(epochs))
+        except StopIteration as end:
+            return results, training.to_model(end.value, dataset, settings, {})
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, monkeypatch, name, case):
+    if name == "torch":
+        monkeypatch.setattr(engines, "TiledEngine", None)
+    dataset, settings = planted_dataset(), settings_of(case)
+    counter = Cutter(tmp_path / "unused")
+    results, model = fit(dataset, settings, counter)
+    checkpoint.save(model, tmp_path / "whole")
+    assert counter.n_moments > 10
+    seen = set()
+    for moment in range(1, counter.n_moments + 1):
+        with pytest.raises(CutError):
+            fit(dataset, settings, Cutter(tmp_path / "state", moment))
+        state = resume.load(tmp_path / "state").state
+        seen.add((state.chosen is None, state.part.n_steps > 0))
+        rest, model = fit(dataset, settings, resume.KeepsNothing(), state)
+        checkpoint.save(model, tmp_path / "resumed")
+        assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), moment
+        told = [dataclasses.replace(result, seconds=0) for result in rest]
+        assert told == [dataclasses.replace(result, seconds=0) for result in results[len(results) - len(told) :]]
+    phases = [True, False] if settings.refit else [True]
+    assert seen == {(phase, inside) for phase in phases for inside in (True, False)}
+
+
+# --- the program
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def cut(folder, sent, *arguments, after="epoch 3/"):
+    """Start the program, send a signal when it has said `after`; returns its status and all that it said."""
+    process = start(folder, *arguments)
+    try:
+        said = []
+        while after not in "".join(said[-1:]):
+            said.append(process.stderr.readline())
+            assert said[-1], "".join(said)
+        process.send_signal(sent)
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, "".join([*said, rest])
+
+
+@pytest.fixture
+def shop(workshop, tmp_path):
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_keeps_the_state_and_resume_ends_in_the_same_model_and_log(shop, sent, status, word):
+    train = ("train", "data", "-o", "m", *SMALL, "--epochs", 60)
+    assert run(*train, "--log", "whole.log", cwd=shop).status == 0
+    (shop / "m").replace(shop / "whole")
+    ended, said = cut(shop, sent, *train, "--log", "log")
+    assert ended == status
+    assert (
+        f"error: {word}; run the same command with --resume to go on from {shop / 'm.resume'}" in said.splitlines()[-1]
+    )
+    assert names(shop) == ["data", "log", "m.resume", "whole", "whole.log"]
+    result = run(*train, "--log", "log", "--resume", cwd=shop)
+    assert result.status == 0
+    assert f"going on from {shop / 'm.resume'}: choosing epochs, after epoch" in result.stderr
+    assert (shop / "m").read_bytes() == (shop / "whole").read_bytes()
+    assert names(shop) == ["data", "log", "m", "whole", "whole.log"]
+    whole, resumed = (
+        [json.loads(re.sub(r'"(seconds|time)": [^,}]+', r'"\1": 0', line)) for line in lines]
+        for lines in ((shop / name).read_text().splitlines() for name in ("whole.log", "log"))
+    )
+    assert whole == resumed
+
+
+def test_a_second_ctrl_c_ends_at_once_and_keeps_nothing(monkeypatch):
+    from autorec_cli.commands.interruption import heeding
+
+    before = signal.getsignal(signal.SIGINT)
+    with heeding() as came:
+        assert came() is None
+        signal.raise_signal(signal.SIGINT)
+        assert came() == signal.SIGINT
+        with pytest.raises(SystemExit) as stop:
+            signal.raise_signal(signal.SIGINT)
+    assert stop.value.code == 130
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_signal_that_whoever_started_us_ignores_stays_ignored():
+    from autorec_cli.commands.interruption import heeding
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with heeding() as came:
+            signal.raise_signal(signal.SIGINT)
+            assert came() is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_three_kills(workshop, tmp_path):
+    from tests.kills import main
+
+    assert main(["--kills", "3", "--folder", str(tmp_path)]) == 0
+
+
+@pytest.fixture
+def cut_off(shop, monkeypatch):
+    """The shop as the current folder, with the state of a run that was cut off after a few epochs."""
+    monkeypatch.chdir(shop)
+    status, _ = cut(shop, signal.SIGTERM, "train", "data", "-o", "m", *SMALL, "--epochs", 60)
+    assert status == 143
+    return shop
+
+
+def resumed(*options):
+    return call("train", "data", "-o", "m", *SMALL, "--epochs", 60, *options, "--resume")
+
+
+def test_resume_of_another_run_is_refused_and_names_what_differs(cut_off):
+    kept = (cut_off / "m.resume").read_bytes()
+    for options, named in (
+        (("--seed", 1), "seed was 0 and is 1"),
+        (("--dropout", 0.5), "dropout was 0.0 and is 0.5"),
+    ):
+        result = resumed(*options)
+        assert (result.status, result.stdout) == (4, "")
+        assert f"is of another run ({named}); repeat its options" in result.stderr.splitlines()[-1]
+    shutil.rmtree("data")
+    (cut_off / "ratings.csv").write_text("u,i,r\n" + "".join(f"{n % 9},{n // 9},{n % 5}\n" for n in range(81)))
+    assert call("prepare", "ratings.csv", "-o", "data").status == 0
+    result = resumed()
+    assert result.status == 4
+    assert "dataset is another one" in result.stderr
+    assert (cut_off / "m.resume").read_bytes() == kept
+
+
+def test_a_damaged_state_is_refused_wherever_it_is_damaged(cut_off):
+    state = cut_off / "m.resume"
+    whole = state.read_bytes()
+    for position in [*range(0, len(whole), len(whole) // 60), len(whole) - 1]:
+        state.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(ArtifactError, match="cannot be used"):
+            resume.load(state)
+    for length in (0, 7, 100, len(whole) - 1):
+        state.write_bytes(whole[:length])
+        result = resumed()
+        assert (result.status, result.stdout) == (4, "")
+        assert "train without --resume to start from the beginning" in result.stderr.splitlines()[-1]
+        assert "Traceback" not in result.stderr
+
+
+def test_without_a_state_resume_starts_from_the_beginning_and_says_so(workshop, tmp_path):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--resume")
+    assert result.status == 0
+    assert f"there is no {tmp_path / 'm.resume'} to go on from, so training starts from the beginning" in result.stderr
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+
+
+def test_without_resume_training_starts_anew_and_the_state_goes_in_the_end(cut_off, workshop):
+    result = call("train", "data", "-o", "m", *SMALL)
+    assert result.status == 0
+    assert f"{cut_off / 'm.resume'} holds the state of a run that was cut off; this one starts anew" in result.stderr
+    assert names(cut_off) == ["data", "m"]
+
+
+def test_a_run_killed_after_its_model_was_written_is_whole(cut_off):
+    """Between the two the state is of a run whose model is there; without --force it may be no other one."""
+    state = (cut_off / "m.resume").read_bytes()
+    assert resumed().status == 0
+    model = (cut_off / "m").read_bytes()
+    (cut_off / "m.resume").write_bytes(state)
+    result = resumed()
+    assert result.status == 0
+    assert "m is whole: the run that left a state had come to its end" in result.stderr
+    assert (cut_off / "m").read_bytes() == model
+    assert names(cut_off) == ["data", "m"]
+    (cut_off / "m.resume").write_bytes(state)
+    (cut_off / "m").write_text("another file")
+    result = resumed()
+    assert result.status == 2
+    assert "m exists; use --force" in result.stderr
+    assert (cut_off / "m").read_text() == "another file"
+    assert resumed("--force").status == 0
+    assert (cut_off / "m").read_bytes() == model
+
+
+def test_a_state_that_cannot_be_written_is_a_warning_and_training_goes_on(workshop, tmp_path, monkeypatch):
+    from autorec_cli.errors import UsageError
+
+    def full(*arguments):
+        raise UsageError("cannot write m.resume: No space left on device; make room")
+
+    monkeypatch.setattr(resume, "save", full)
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--save-every", 0)
+    assert result.status == 0
+    assert result.stderr.count("warning: this run could not go on after an interruption: cannot write m.resume") == 1
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+
+
+def test_a_run_that_fails_for_good_leaves_no_state(workshop, tmp_path):
+    arguments = ("--learning-rate", "1e20", "--output-activation", "identity", "--save-every", 0)
+    assert call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, *arguments).status == 5
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("seconds", ["-1", "inf", "nan"])
+def test_save_every_is_a_number_of_seconds(workshop, tmp_path, seconds):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", "--save-every", seconds)
+    assert result.status == 2
+    assert "--save-every must be a number of seconds from 0" in result.stderr
