@@ -31,8 +31,9 @@ demo: $(VENV)/installed
 	mkdir -p demo
 	$(AUTOREC) prepare sample_data/ratings.csv.gz --titles sample_data/titles.csv -o demo/data --force
 	$(AUTOREC) train demo/data -o demo/item.model --force
-	$(AUTOREC) evaluate demo/item.model --ranking --format table
-	$(AUTOREC) recommend demo/item.model -k 10 > demo/top.csv
+	$(AUTOREC) train demo/data -o demo/lists.model --objective ranking --force
+	$(AUTOREC) evaluate demo/item.model demo/lists.model --ranking --format table
+	$(AUTOREC) recommend demo/lists.model -k 10 --rating-model demo/item.model > demo/top.csv
 	head -n 6 demo/top.csv
 
 test: check
