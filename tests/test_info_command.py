@@ -77,7 +77,8 @@ def test_every_value_and_where_it_comes_from(shown, tmp_path, monkeypatch):
     (tmp_path / "other.toml").write_text("[recommend]\nuser = ['1', '2']\n")
     monkeypatch.setenv("AUTOREC_TRAIN_SEED", "2")
     rows = shown()
-    assert {command for command, _ in rows} == {"prepare", "train", "evaluate", "recommend", "info", "doctor"}
+    commands = {"prepare", "train", "evaluate", "cross-validate", "tune", "recommend", "info", "doctor"}
+    assert {command for command, _ in rows} == commands
     assert rows["train", "epochs"] == ("30", "autorec.toml")
     assert rows["train", "refit"] == ("false", "autorec.toml")
     assert rows["train", "hidden-size"] == ("9,8", "autorec.toml")
