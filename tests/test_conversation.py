@@ -40,6 +40,7 @@ def test_verbose_says_all_options_time_and_memory(item_model):
     assert result.status == 0
     assert "option top-k=3 (typed)" in result.stderr
     assert "option min-item-ratings=1 (default)" in result.stderr
+    assert "gives way" not in result.stderr
     assert re.search(r"recommend: \d+\.\d s, [\d,]+ MB of memory at most$", result.stderr)
 
 

@@ -196,6 +196,7 @@ def test_a_preference_gives_way_to_what_is_typed(item_model, shop, text, argumen
     written = result.stdout or (shop / "x.csv").read_text()
     assert written.startswith(starts)
     assert ("MB of memory at most" in result.stderr) == ("-v" in arguments)
+    assert ("option quiet=True (autorec.toml) gives way to what is typed" in result.stderr) == ("-v" in arguments)
 
 
 def test_preferred_shares_give_way_to_a_split_or_a_file_that_is_typed(workshop, shop):

@@ -171,13 +171,13 @@ def _tell_settings(context: typer.Context, values: Mapping[str, Any], config: Pa
     told = []
     for setting in settings_of(context):
         source, value = _source(context, setting.name), context.params[setting.name]
-        if values.get(setting.name, value) != value:
-            detail(f"option {setting.option}={value} gives way to what is typed")
-        elif source == "ENVIRONMENT":
-            told.append(f"{setting.option}={value} ({setting.variable})")
-        elif source == "DEFAULT_MAP":
-            told.append(f"{setting.option}={value} ({config})")
-        elif setting.name in values:
-            detail(f"option {setting.option}={value} ({'typed' if source == 'COMMANDLINE' else 'default'})")
+        preferred_by = {"ENVIRONMENT": setting.variable, "DEFAULT_MAP": config}.get(source)
+        if preferred_by is None:
+            if setting.name not in OWN:
+                detail(f"option {setting.option}={value} ({'typed' if source == 'COMMANDLINE' else 'default'})")
+        elif values.get(setting.name, value) == value:
+            told.append(f"{setting.option}={value} ({preferred_by})")
+        else:
+            detail(f"option {setting.option}={value} ({preferred_by}) gives way to what is typed")
     if told:
         say(f"settings: {', '.join(told)}")
