@@ -168,12 +168,12 @@ def test_a_missing_folder_is_told(tmp_path):
         raise AssertionError
 
 
-def test_quiet_runs_too_are_warned_of_a_file_system_without_locks(item_model, tmp_path, monkeypatch):
+def test_quiet_runs_too_are_warned_of_a_file_system_without_locks(lists_model, tmp_path, monkeypatch):
     def no_locks(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    result = call("recommend", item_model, "--user", "007", "-o", tmp_path / "x", "-q", "--summary", tmp_path / "s")
+    result = call("recommend", lists_model, "--user", "007", "-o", tmp_path / "x", "-q", "--summary", tmp_path / "s")
     assert result.status == 0
     assert "warning: this file system has no locks, so nothing keeps two runs from" in result.stderr
     (warning,) = json.loads((tmp_path / "s").read_text())["warnings"]

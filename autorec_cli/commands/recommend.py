@@ -169,9 +169,9 @@ def recommend(
         raters = None if rating_model is None else checkpoint.load(rating_model)
         if raters is not None:
             check_rating_model(raters, request)
+        audience = audience_of(model, request, warn)
         if model.predicts_ratings:
             warn(f"{path} was trained to predict ratings; models trained with --objective ranking make better lists")
-        audience = audience_of(model, request, warn)
         n_users = len(audience.user_ids)
         if format == "table" and show and output == "-":
             audience = audience.first(show)

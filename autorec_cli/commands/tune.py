@@ -187,7 +187,8 @@ def tune(
         text = str(found["command"]) if format == "command" else json.dumps(found, indent=2)
         with open_output(output) as stream:
             stream.write(f"{text}\n".encode())
-    say(f"best validation {metric} {valid:.4f}, a little lucky as the best of many: `autorec evaluate` knows better")
+    shown = "RMSE" if metric == "rmse" else metric
+    say(f"best validation {shown} {valid:.4f}, a little lucky as the best of many: `autorec evaluate` knows better")
     return found
 
 
