@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test check bench fuzz clean
+.PHONY: demo test check bench fuzz soak clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -65,6 +65,11 @@ check: $(VENV)/installed-dev
 # Broken and hostile input for prepare: about seven minutes. With atheris installed, `--atheris` chooses the inputs.
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m tests.fuzz --inputs 100000
+
+# 200 nights of cron with kills, full disks and overlaps, and 100 kills that are each resumed: an hour.
+soak: $(VENV)/installed-dev
+	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.kills
 
 clean:
 	rm -rf $(VENV) demo bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -44,6 +44,9 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
 }
 """What the ranking objective uses instead."""
 
+WARM_EPOCHS: Mapping[str, int] = {"rating": 10, "ranking": 20}
+"""What training that starts from an older model uses instead; docs/benchmarks.md has the measurements."""
+
 MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
 STEPS_PER_EPOCH = 8

@@ -71,7 +71,8 @@ def build_dataset(
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
     check_usable(ratings)
-    labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test)
+    ids = ratings.user_ids, ratings.item_ids
+    labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
     ratings = replace(ratings, timestamps=None)  # not needed any more
     return _split_dataset(ratings, labels, table, settings, titles)
 

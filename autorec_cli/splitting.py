@@ -7,7 +7,8 @@ function and add its line to `SPLITS`, and one to `SHARELESS` if it has no use f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,6 +88,8 @@ class Ratings:
         test: Share of the cells to label TEST.
         valid: Share of the others to label VALID.
         rng: Where random draws come from.
+        seed: What `rng` was made from.
+        ids: Of the rows and of the columns; None where they have none but their numbers.
     """
 
     matrix: sparse.csr_array
@@ -94,6 +97,8 @@ class Ratings:
     test: float
     valid: float
     rng: np.random.Generator
+    seed: int
+    ids: tuple[Iterable[str], Iterable[str]] | None
 
 
 Splitter = Callable[[Ratings], Labels]
@@ -105,6 +110,7 @@ def split(
     settings: SplitSettings,
     timestamps: NDArray[Any] | None = None,
     given_test: NDArray[np.bool_] | None = None,
+    ids: tuple[Iterable[str], Iterable[str]] | None = None,
 ) -> Labels:
     """Label every stored cell of `matrix`.
 
@@ -113,6 +119,7 @@ def split(
         settings: The strategy, its shares and its seed.
         timestamps: Of the stored cells, if known.
         given_test: Cells that are the test part already; then only valid is held out, from the others.
+        ids: Of the rows and of the columns, if they have any.
 
     Raises:
         UsageError: the strategy needs timestamps and there are none.
@@ -120,11 +127,12 @@ def split(
     rng = np.random.default_rng(settings.seed)
     splitter = SPLITS[settings.strategy]
     if given_test is None:
-        return splitter(Ratings(matrix, timestamps, settings.test, settings.valid, rng))
+        return splitter(Ratings(matrix, timestamps, settings.test, settings.valid, rng, settings.seed, ids))
     others = ~given_test
     times = None if timestamps is None else timestamps[others]
     labels = np.full(matrix.nnz, TEST, dtype=np.uint8)
-    labels[others] = splitter(Ratings(take_cells(matrix, others), times, 0.0, settings.valid, rng))
+    rest = Ratings(take_cells(matrix, others), times, 0.0, settings.valid, rng, settings.seed, ids)
+    labels[others] = splitter(rest)
     return labels
 
 
@@ -258,6 +266,45 @@ def temporal(ratings: Ratings) -> Labels:
     return labels
 
 
+def stable(ratings: Ratings) -> Labels:
+    """Each rating in the part that the seed and the ids of its user and its item say, whatever else there is.
+
+    So a rating that is held out is held out in every later dataset too, and a model that learned from an earlier one
+    has not learned from it. Shares are met on average.
+    """
+    n_users, n_items = ratings.matrix.shape
+    users, items = ratings.ids or (map(str, range(n_users)), map(str, range(n_items)))
+    of_users, of_items = _id_hashes(users, b"user", ratings.seed), _id_hashes(items, b"item", ratings.seed)
+    n_cells = ratings.matrix.nnz
+    labels = np.zeros(n_cells, dtype=np.uint8)
+    for start in range(0, n_cells, SHUFFLED_AT_ONCE):
+        cells = slice(start, start + SHUFFLED_AT_ONCE)
+        places = np.arange(start, min(n_cells, cells.stop))
+        rows = np.searchsorted(ratings.matrix.indptr, places, side="right") - 1
+        drawn = _mixed(of_users[rows] ^ of_items[ratings.matrix.indices[cells]]) / 2**64
+        labels[cells][drawn < ratings.test + (1 - ratings.test) * ratings.valid] = VALID
+        labels[cells][drawn < ratings.test] = TEST
+    return labels
+
+
+def _id_hashes(ids: Iterable[str], kind: bytes, seed: int) -> NDArray[np.uint64]:
+    """64 bits of each id, the same on every machine and in every version."""
+    blake = hashlib.blake2b(digest_size=8, person=kind, salt=(seed % 2**64).to_bytes(8, "little"))
+    digests = []
+    for identifier in ids:
+        digest = blake.copy()
+        digest.update(identifier.encode())
+        digests.append(digest.digest())
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of splitmix64 (Steele, Lea and Flood 2014): every bit out depends on every bit in."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
 def _times(ratings: Ratings, strategy: str) -> NDArray[Any]:
     if ratings.timestamps is None:
         raise UsageError(
@@ -310,6 +357,7 @@ SPLITS: dict[str, Splitter] = {
     "per-user": per_user,
     "leave-last": leave_last,
     "temporal": temporal,
+    "stable": stable,
     "none": none,
 }
 SHARELESS = {

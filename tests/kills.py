@@ -28,9 +28,9 @@ from tests.program import ROOT
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STATUSES = {-9: "SIGKILL", 143: "SIGTERM", 130: "Ctrl-C", -15: "SIGTERM", -2: "Ctrl-C", 0: "ended before"}
-OPTIONS = ("--hidden-size", "64,32", "--batch-size", "32", "--epochs", "150", "--dropout", "0.2", "--threads", "1",
+OPTIONS = ("--hidden-size", "64,32", "--batch-size", "32", "--epochs", "60", "--dropout", "0.2", "--threads", "1",
            "--learning-rate", "0.005", "--regularization", "5", "--save-every", "0", "--log", "log", "-q")  # fmt: skip
-KINDS = (("--center", "both"), ("--no-refit",), ("--patience", "40"), ("--objective", "ranking"))
+KINDS = (("--center", "both"), ("--no-refit",), ("--patience", "20"), ("--objective", "ranking"))
 
 
 def start(folder: Path, options: Sequence[str], resume: bool) -> subprocess.Popen[bytes]:

@@ -221,7 +221,54 @@ def test_a_given_test_part_stays_and_valid_comes_from_the_rest():
     for strategy in SPLITS:
         labels = split(matrix_of([10, 10]), SplitSettings(strategy, 0, 0.2), np.arange(20), given_test)
         np.testing.assert_array_equal(labels == TEST, given_test)
-        assert (labels == VALID).sum() == {"none": 0, "leave-last": 1}.get(strategy, 2)
+        if strategy != "stable":  # which meets shares on average
+            assert (labels == VALID).sum() == {"none": 0, "leave-last": 1}.get(strategy, 2)
+
+
+def test_stable_meets_shares_on_average_and_leaves_ratings_where_they_are_when_others_come_and_go():
+    matrix = sparse.csr_array(np.ones((80, 100), dtype=np.float32))
+    users, items = [f"u{n}" for n in range(80)], [f"i{n}" for n in range(100)]
+    settings = SplitSettings("stable", 0.2, 0.25, seed=5)
+    labels = split(matrix, settings, ids=(users, items)).reshape(80, 100)
+    assert sizes(labels.ravel()) == pytest.approx((4800, 1600, 1600), rel=0.06)
+    for axis in (0, 1):  # no user and no item is held out more than chance has it
+        assert 0.02 < (labels == TEST).mean(axis).min() < 0.2 < (labels == TEST).mean(axis).max() < 0.4
+    order = np.random.default_rng(0).permutation(80)[:50]
+    grown = sparse.csr_array(np.ones((51, 100), dtype=np.float32))
+    later = split(grown, settings, ids=([*(users[n] for n in order), "new"], items)).reshape(51, 100)
+    np.testing.assert_array_equal(later[:50], labels[order])
+    other = split(matrix, SplitSettings("stable", 0.2, 0.25, seed=6), ids=(users, items)).reshape(80, 100)
+    assert (other == TEST)[labels == TEST].mean() == pytest.approx(0.2, abs=0.05)
+
+
+def test_stable_is_the_same_in_every_version():
+    matrix = sparse.csr_array(np.ones((4, 6), dtype=np.float32))
+    assert split(matrix, SplitSettings("stable", 0.3, 0.3), ids=("abcd", "uvwxyz")).tolist() == [
+        0,
+        1,
+        2,
+        0,
+        1,
+        0,
+        1,
+        2,
+        0,
+        0,
+        0,
+        2,
+        0,
+        0,
+        1,
+        2,
+        1,
+        1,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("strategy", ["leave-last", "temporal"])

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SAVE_EVERY = 30.0
 """Seconds between two states kept without being asked to."""
 
+WARM_START = "--warm-start"
+
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -202,23 +204,34 @@ def _find(path: Path, wanted: bool, run: Mapping[str, Any], place: Mapping[str, 
     return saved
 
 
-def identity(fingerprint: str, settings: TrainSettings) -> dict[str, Any]:
-    """What a run is, as JSON types: equal for equal runs only."""
-    return {"dataset": fingerprint, "settings": settings.to_document()}
+def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None) -> dict[str, Any]:
+    """What a run is, as JSON types: equal for equal runs only.
+
+    Args:
+        fingerprint: Of the dataset.
+        settings: Of the training.
+        warm_start: Checksum of the model to start from, None without one.
+    """
+    return {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
 
 
 def finished(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> Model | None:
-    """The model `output` if it is what `run` would make: it was killed between saving it and removing its state."""
-    from autorec_cli import checkpoint
+    """The model `output` if it is what the run that left a state would make, and that is `run`.
 
-    if not output.exists():
-        return None
+    It was killed between saving the model and removing the state. The model may have taken the place of the one that
+    it started from.
+    """
+    from autorec_cli import checkpoint, resume
+
     try:
-        model = checkpoint.load_model(output)
+        saved, model = resume.load(state_path(output)).run, checkpoint.load_model(output)
     except ArtifactError:
         return None
-    same = identity(model.provenance.get("fingerprint", ""), model.settings) == run
-    if not (same and model.provenance.get("versions") == versions):
+    provenance = model.provenance
+    before = (provenance.get("warm_start") or {}).get("checksum")
+    made = identity(provenance.get("fingerprint", ""), model.settings, before)
+    asked = {**run, WARM_START: before if run[WARM_START] is not None else None}
+    if not (made == saved == asked and provenance.get("versions") == versions):
         return None
     state_path(output).unlink(missing_ok=True)
     say(f"{output} is whole: the run that left a state had come to its end")

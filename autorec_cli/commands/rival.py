@@ -46,7 +46,7 @@ def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path
     """Measure both models on test ratings that neither was fitted on, the older one by the ids that it knows.
 
     Of another dataset than its own, the older model may know any rating that it has seen: only pairs that are new to
-    it count.
+    it count, unless a stable split has kept every rating in its part.
 
     Raises:
         QualityGateError: the new one is worse, or there are too few such ratings to tell.
@@ -54,11 +54,12 @@ def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path
     from autorec_cli.alignment import align, unseen
     from autorec_cli.evaluation import ranking_rows, rating_rows
     from autorec_cli.judging import RankingProtocol, default_relevance
+    from autorec_cli.warm_start import keeps_parts
 
     user_ids, item_ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
     aligned = align(rival, user_ids, item_ids)
     models = [("new", model), ("old", aligned)]
-    if rival.provenance["fingerprint"] != model.provenance["fingerprint"]:
+    if not keeps_parts(rival.provenance, prepared):
         prepared = replace(prepared, test=unseen(prepared.test, aligned.seen))
     n_pairs = int(prepared.test.nnz)
     if n_pairs < LEAST_PAIRS:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,7 @@ from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import examples_and_layers, require_memory, show_plan
 from autorec_cli.commands.rival import compete, load_rival
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
+from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import UsageError
@@ -64,6 +65,14 @@ def train_command(
             rich_help_panel=UNATTENDED,
         ),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from the parameters of an older model, matched by id; a third of the epochs do.",
+            show_default="a fresh network",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -95,6 +104,7 @@ def train_command(
         force=force,
         dry_run=dry_run,
         keep_if_better=keep_if_better,
+        warm_start=warm_start,
         resume=resume,
         save_every=save_every,
         wait_lock=wait_lock,
@@ -113,6 +123,7 @@ def train(
     force: bool = False,
     dry_run: bool = False,
     keep_if_better: str | None = None,
+    warm_start: Path | None = None,
     resume: bool = False,
     save_every: float = SAVE_EVERY,
     wait_lock: float = 0.0,
@@ -130,6 +141,7 @@ def train(
         force: Whether an existing `output` is replaced.
         dry_run: Whether to stop before training, after telling what would happen.
         keep_if_better: A metric by which it is replaced only by a model that is no worse on the test ratings.
+        warm_start: An older model to start from; settings that are not given are what suits that.
         resume: Whether to go on where an earlier run of the same kind stood when it was cut off.
         save_every: Seconds between two states kept for that; 0 keeps one an epoch.
         wait_lock: Seconds to wait while another run writes `output` or `log`.
@@ -141,7 +153,8 @@ def train(
         UsageError: an output cannot be written, or the device cannot be had.
         LockedError: another run is writing an output.
         NotEnoughMemoryError: the run would not fit into memory; nothing was trained.
-        ArtifactError: `data` is not a prepared dataset.
+        ArtifactError: `data` is not a prepared dataset, training cannot start from `warm_start`, or what there is to
+            resume is damaged or of another run.
         TrainingDivergedError: the loss is not finite; `output` is left as it was.
         QualityGateError: the new model is worse by `keep_if_better`; `output` is left as it was.
         Stopped: a signal came; the state is kept.
@@ -154,9 +167,11 @@ def train(
         may_replace = force or dry_run or keep_if_better is not None
         _check_output(output, may_replace or left)
         prepared = dataset.load(data)
-        shape = (prepared.n_users, prepared.n_items)
-        settings = settings_for(variant, shape, prepared.train.nnz, given, prepared.rating_scale)
-        run = identity(prepared.fingerprint(), settings)
+        older = load_older(warm_start)
+        if older is not None:
+            variant, given = variant or older.model.settings.variant, older.given(given)
+        settings = _settings_of(prepared, variant, given)
+        run = identity(prepared.fingerprint(), settings, older.checksum if older else None)
         if left and (model := finished(output, run, _versions())) is not None:
             return _facts(model.provenance, prepared, settings, output)
         _check_output(output, may_replace)
@@ -165,28 +180,37 @@ def train(
         from autorec_cli import checkpoint, training
 
         start = time.perf_counter()
-        need, free = memory_of(prepared, settings, place)
+        warm = warm_up(older, prepared, settings)
+        need, free = memory_of(warm.dataset, settings, place)
         if dry_run:
-            show_plan(prepared, settings, str(place), need, free)
+            show_plan(warm.dataset, settings, str(place), need, free)
         require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         where = {**place.to_document(), **_versions()}
         with keeping(output, resume, save_every, run, where) as (keeper, state):
-            _announce(prepared, settings, str(place))
+            _announce(warm.dataset, settings, str(place))
             with (
                 open_log(log, wait_lock, map(_log_line, keeper.history)) as stream,
                 _reporter(settings, stream, keeper.history) as report,
                 keeper.heeding_signals(),
             ):
-                fitted = drain(training.fit(prepared, settings, place.device, keeper, state), report)
-            model = training.to_model(fitted, prepared, settings, _provenance(data, prepared, fitted))
+                fitted = drain(training.fit(warm.dataset, settings, place.device, keeper, state, warm.start), report)
+            provenance = {**_provenance(data, prepared, fitted), **warm.provenance}
+            model = training.to_model(fitted, warm.dataset, settings, provenance)
+            if warm.dataset is not prepared:  # they are of fewer ratings than its validation part has
+                model = replace(model, valid_predictions=model.valid_predictions[:0])
             if rival is not None and keep_if_better is not None:
                 compete(model, rival, prepared, keep_if_better, output)
             checkpoint.save(model, output)
         _summarize(fitted, output, time.perf_counter() - start)
     baseline = {f"baseline_valid_{v.metric}": v.baseline} if (v := fitted.validation) else {}
     return {**_facts(model.provenance, prepared, settings, output), **baseline}
+
+
+def _settings_of(prepared: Dataset, variant: str | None, given: Mapping[str, object]) -> TrainSettings:
+    shape = (prepared.n_users, prepared.n_items)
+    return settings_for(variant, shape, prepared.train.nnz, given, prepared.rating_scale)
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""`train --warm-start`: the older model, the settings that suit it, and what it may know of held-out ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autorec_cli.config import WARM_EPOCHS
+from autorec_cli.console import say, warn
+
+if TYPE_CHECKING:
+    from autorec_cli.checkpoint import Model
+    from autorec_cli.config import TrainSettings
+    from autorec_cli.dataset import Dataset
+    from autorec_cli.training import Start
+
+
+@dataclass(frozen=True)
+class Older:
+    """The model to start from.
+
+    Attributes:
+        path: Its file.
+        model: What is in it.
+        checksum: Of the file.
+    """
+
+    path: Path
+    model: Model
+    checksum: int
+
+    def given(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Settings that were `given`, and for those that were not what suits a warm start from this model."""
+        settings = self.model.settings
+        suited = {"center": settings.center, "epochs": WARM_EPOCHS[settings.objective]}
+        return suited | {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Warmth:
+    """What a warm start changes of a run.
+
+    Attributes:
+        dataset: What is fitted; validation ratings that the older model may know are in train.
+        start: Gives a fresh network its parameters; None for a cold start.
+        provenance: What the model file tells otherwise than of a cold start.
+    """
+
+    dataset: Dataset
+    start: Start | None
+    provenance: Mapping[str, Any]
+
+
+def load_older(path: Path | None) -> Older | None:
+    """The model at `path`, None for a cold start.
+
+    Raises:
+        ArtifactError: it is no model or damaged.
+    """
+    if path is None:
+        return None
+    from autorec_cli import checkpoint, checksums
+
+    return Older(path, checkpoint.load(path), checksums.of_file(path))
+
+
+def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> Warmth:
+    """What fits `prepared` from `older`; says what of the held-out ratings it may know.
+
+    Raises:
+        ArtifactError: its parameters mean nothing to a network with `settings`.
+    """
+    if older is None:
+        return Warmth(prepared, None, {})
+    from autorec_cli import warm_start
+
+    warm_start.require_likeness(older.model, settings, older.path)
+    honest = warm_start.honest(older.model, prepared)
+    left = honest.dataset.valid.nnz
+    if honest.n_moved:
+        what = f"choose epochs on the other {left:,}" if left else f"all {settings.epochs} epochs run, none is chosen"
+        say(
+            f"{older.path} may have learned from {honest.n_moved:,} of {prepared.valid.nnz:,} validation ratings, "
+            f"which are trained on: {what}"
+        )
+    if honest.n_doubtful:
+        warn(
+            f"{older.path} may have learned from {honest.n_doubtful:,} of {prepared.test.nnz:,} test ratings, so that "
+            "measuring the new model on them flatters it; prepare both datasets with --split stable"
+        )
+    ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
+    before = {
+        "checksum": older.checksum,
+        "kept_parts": not honest.n_doubtful,
+        "fitted_parts": [part for part in ("train", "valid") if warm_start.fitted_on(older.model.provenance, part)],
+    }
+    provenance: dict[str, Any] = {"warm_start": before}
+    if honest.n_moved:
+        provenance["fitted_parts"] = ["train", "valid"]
+    return Warmth(honest.dataset, warm_start.start_from(older.model, *ids), provenance)

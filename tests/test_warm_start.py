@@ -1,0 +1,268 @@
+"""Training from an older model: parameters by id, the leak that there is, and the command."""
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy import sparse
+
+from autorec_cli import checkpoint, dataset, training, warm_start
+from autorec_cli.commands.warming import load_older, warm_up
+from autorec_cli.config import settings_for
+from autorec_cli.dataset import Dataset
+from autorec_cli.errors import ArtifactError
+from tests.conftest import SMALL
+from tests.planted import planted_dataset
+from tests.program import call
+
+CPU = torch.device("cpu")
+GIVEN = {"hidden_sizes": (12, 6), "epochs": 3, "batch_size": 16, "regularization": 5.0}
+
+
+def settings_of(variant, **given):
+    return settings_for(variant, (80, 50), 2000, {**GIVEN, **given})
+
+
+def fit(prepared, settings, start=None):
+    epochs = training.fit(prepared, settings, CPU, None, None, start)
+    while True:
+        try:
+            next(epochs)
+        except StopIteration as end:
+            return end.value
+
+
+def model_of(prepared, settings, **provenance):
+    fitted = fit(prepared, settings)
+    parts = list(fitted.fitted_parts)
+    known = {"fingerprint": prepared.fingerprint(), "split": prepared.info.get("split"), "fitted_parts": parts}
+    return training.to_model(fitted, prepared, settings, {**known, **provenance})
+
+
+def taken(prepared, user_index, item_index, more=0):
+    """The dataset with some of its users and items in another order, and `more` new ones of each, who rated all."""
+
+    def part(name):
+        old = prepared.part(name)[user_index][:, item_index].tocoo()
+        shape = (len(user_index) + more, len(item_index) + more)
+        rows, columns, data = old.row, old.col, old.data
+        if more and name == "train":
+            new = np.array([(u, i) for u in range(shape[0]) for i in range(shape[1])
+                            if u >= len(user_index) or i >= len(item_index)])  # fmt: skip
+            rows, columns = np.append(rows, new[:, 0]), np.append(columns, new[:, 1])
+            data = np.append(data, (1 + new.sum(1) % 5).astype(np.float32))
+        matrix = sparse.csr_array((data, (rows, columns)), shape=shape)
+        matrix.sort_indices()
+        return matrix
+
+    def side(table, index, kind):
+        ids = [*table["id"].gather(index), *(f"new {kind} {n}" for n in range(more))]
+        return pl.DataFrame({"index": range(len(ids)), "id": ids})
+
+    users, items = side(prepared.users, user_index, "user"), side(prepared.items, item_index, "item")
+    parts = {name: part(name) for name in dataset.PARTS}
+    return Dataset(**parts, users=users, items=items, rating_scale=prepared.rating_scale, info=prepared.info)
+
+
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reordered(variant):
+    before, settings, rng = planted_dataset(), settings_of(variant), np.random.default_rng(0)
+    users, items = rng.permutation(before.n_users)[:60], rng.permutation(before.n_items)[:40]
+    after = taken(before, users, items, more=3)
+    model = model_of(before, settings)
+    start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
+    task = training.make_task(after.train, after.rating_scale, settings)
+    fresh = training.initial_network(task.examples, settings, torch.Generator().manual_seed(0))
+    network = start(task, fresh)
+    kept = users if variant == "item" else items
+    counts = (model.user_counts if variant == "item" else model.item_counts)[kept]
+    known = np.flatnonzero(counts > 0)
+    new = np.setdiff1d(np.arange(len(kept) + 3), known)
+    assert len(new) >= 3
+    for ours, theirs, unknown in (
+        (network.encoder_weights[0], model.encoder_weights[0], fresh.encoder_weights[0]),
+        (network.decoder_weight, model.decoder_weight, fresh.decoder_weight),
+        (network.decoder_bias, model.decoder_bias, fresh.decoder_bias),
+    ):
+        share = warm_start.KEPT if theirs.ndim == 2 else 1
+        expected = share * theirs[kept[known]] + (1 - share) * unknown.numpy()[known]
+        np.testing.assert_allclose(ours.numpy()[known], expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(ours.numpy()[new], unknown.numpy()[new])
+    np.testing.assert_array_equal(network.encoder_weights[1].numpy(), model.encoder_weights[1])
+    np.testing.assert_array_equal(network.encoder_biases[0].numpy(), model.encoder_biases[0])
+    fitted = fit(after, settings, start)
+    assert all(np.isfinite(part.numpy()).all() for part in fitted.network.parameters())
+
+
+def test_a_warm_start_is_ahead_of_a_cold_one_after_as_few_epochs():
+    before = planted_dataset(n_users=200, n_items=120)
+    rng = np.random.default_rng(0)
+    after = taken(before, rng.permutation(200), rng.permutation(120), more=2)
+    old = fit(before, settings_of("item", epochs=40, hidden_sizes=(16,), refit=False))
+    model = training.to_model(old, before, settings_of("item", hidden_sizes=(16,)), {"fitted_parts": ["train"]})
+    start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
+    few = settings_of("item", epochs=6, hidden_sizes=(16,), refit=False)
+    warm, cold = (fit(after, few, begin).validation.value for begin in (start, None))
+    assert warm < 0.97 * cold
+
+
+def random_split(strategy="random", **more):
+    return {"split": {"strategy": strategy, "test": 0.1, "valid": 0.1, "seed": 0, "test_given": False, **more}}
+
+
+def as_before(prepared, strategy):
+    return dataclasses.replace(prepared, info=random_split(strategy))
+
+
+def test_of_another_random_split_only_new_ratings_are_honest():
+    prepared = as_before(planted_dataset(), "random")
+    model = model_of(prepared, settings_of("item"))
+    after = as_before(taken(prepared, np.arange(80)[::-1].copy(), np.arange(50), more=2), "random")
+    found = warm_start.honest(model, after)
+    assert (found.n_moved, found.n_doubtful) == (prepared.valid.nnz, prepared.test.nnz)
+    assert found.dataset.valid.nnz == 0
+    assert found.dataset.train.nnz == after.train.nnz + after.valid.nnz
+    assert found.dataset.test is after.test
+
+
+def test_of_a_stable_split_test_stays_honest_and_valid_if_it_was_not_fitted():
+    prepared = as_before(planted_dataset(), "stable")
+    after = as_before(taken(prepared, np.arange(80), np.arange(50), more=2), "stable")
+    alone = model_of(prepared, settings_of("item", refit=False))
+    assert warm_start.honest(alone, after) == warm_start.Honest(after, 0, 0)
+    both = warm_start.honest(model_of(prepared, settings_of("item")), after)
+    assert (both.n_moved, both.n_doubtful, both.dataset.valid.nnz) == (prepared.valid.nnz, 0, 0)
+    other = dataclasses.replace(after, info=random_split("stable", seed=1))
+    assert warm_start.honest(alone, other).n_doubtful == prepared.test.nnz
+
+
+def test_what_an_older_model_started_from_counts_too():
+    prepared = as_before(planted_dataset(), "stable")
+    for before, expected in (
+        ({"kept_parts": True, "fitted_parts": []}, (0, 0)),
+        ({"kept_parts": True, "fitted_parts": ["train", "valid"]}, (prepared.valid.nnz, 0)),
+        ({"kept_parts": False, "fitted_parts": ["train"]}, (prepared.valid.nnz, prepared.test.nnz)),
+    ):
+        model = model_of(prepared, settings_of("item", refit=False), warm_start=before)
+        found = warm_start.honest(model, prepared)
+        assert (found.n_moved, found.n_doubtful) == expected
+
+
+def test_the_same_dataset_with_any_split_has_an_honest_test_part():
+    prepared = as_before(planted_dataset(), "random")
+    found = warm_start.honest(model_of(prepared, settings_of("item")), prepared)
+    assert (found.n_moved, found.n_doubtful) == (prepared.valid.nnz, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"variant": "user"}, "--variant is user here and item there"),
+        ({"hidden_sizes": (8,)}, "--hidden-size is 8 here and 12,6 there"),
+        ({"hidden_activation": "tanh"}, "--hidden-activation is tanh here and sigmoid there"),
+        ({"output_activation": "sigmoid"}, "--output-activation is sigmoid here and identity there"),
+        ({"center": "global"}, "--center is global here and both there"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
+    prepared = planted_dataset()
+    checkpoint.save(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
+    given = {"center": "both", **given}
+    with pytest.raises(ArtifactError, match=told) as error:
+        warm_up(load_older(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
+    assert error.value.exit_status == 4
+
+
+# --- the program
+
+
+@pytest.fixture
+def night(workshop, tmp_path, monkeypatch):
+    """The current folder, with two nights of a stable split, the second larger, and the model of the first."""
+    lines = (workshop / "ratings.csv").read_text().splitlines(keepends=True)
+    order = np.random.default_rng(0).permutation(np.arange(1, len(lines)))
+    monkeypatch.chdir(tmp_path)
+    for name, share in (("one", 0.9), ("two", 1.0)):
+        rows = [lines[index] for index in order[: int(share * len(order))]]
+        (tmp_path / "ratings.csv").write_text(lines[0] + "".join(rows))
+        assert call("prepare", "ratings.csv", "-o", name, "--split", "stable").status == 0
+    assert call("train", "one", "-o", "m", *SMALL).status == 0
+    return tmp_path
+
+
+def options(**replaced):
+    values = dict(zip(SMALL[::2], SMALL[1::2], strict=True))
+    values |= {f"--{name.replace('_', '-')}": value for name, value in replaced.items()}
+    return [part for pair in values.items() for part in pair if pair[1] is not None]
+
+
+def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_what_is_honest(night):
+    result = call("train", "two", "-o", "new", "--warm-start", "m", *options(epochs=None, center=None))
+    assert result.status == 0, result.stderr
+    n_valid = dataset.load(night / "two").valid.nnz
+    assert f"of {n_valid} validation ratings, which are trained on: choose epochs on the other " in result.stderr
+    assert "warning" not in result.stderr
+    model = checkpoint.load(night / "new")
+    assert (model.settings.epochs, model.settings.center) == (10, "none")
+    before = model.provenance["warm_start"]
+    assert (before["kept_parts"], before["fitted_parts"]) == (True, ["train", "valid"])
+    assert model.provenance["fitted_parts"] == ["train", "valid"]
+    assert len(model.valid_predictions) == 0
+    again = call("train", "two", "-o", "new", "--force", "--warm-start", "new", *options())
+    assert again.status == 0
+    assert "all 15 epochs run, none is chosen" in again.stderr
+    assert "final" in again.stderr
+
+
+def test_train_warns_where_the_older_model_may_have_learned_from_test_ratings(night):
+    assert call("prepare", "ratings.csv", "-o", "other", "--seed", 3).status == 0
+    result = call("train", "other", "-o", "new", "--warm-start", "m", *options())
+    assert result.status == 0
+    assert "warning: m may have learned from" in result.stderr
+    assert "prepare both datasets with --split stable" in result.stderr
+
+
+def test_status_4_when_training_cannot_start_from_the_model(night):
+    for given, message in (
+        ({"warm_start": "nowhere"}, "there is no model nowhere"),
+        ({"warm_start": "m", "hidden_size": 3}, "training cannot start from m: --hidden-size is 3 here and 16 there"),
+    ):
+        result = call("train", "two", "-o", "new", *options(**given))
+        assert (result.status, result.stdout) == (4, "")
+        assert message in result.stderr.splitlines()[-1]
+        assert not (night / "new").exists()
+
+
+def test_a_warm_start_that_is_cut_off_goes_on_to_the_same_bytes(night, monkeypatch):
+    """In place of the very model that it started from, too."""
+    from autorec_cli.commands.interruption import StateKeeper
+    from autorec_cli.errors import Stopped
+
+    command = ("train", "two", "-o", "m", "--force", "--warm-start", "m", *options(), "--save-every", 0)
+    old = (night / "m").read_bytes()
+    assert call(*command).status == 0
+    wanted = (night / "m").read_bytes()
+    (night / "m").write_bytes(old)
+    real, n_epochs = StateKeeper.after_epoch, []
+
+    def stop(self, state):
+        real(self, state)
+        n_epochs.append(1)
+        if len(n_epochs) == 4:
+            raise Stopped(143, "terminated")
+
+    monkeypatch.setattr(StateKeeper, "after_epoch", stop)
+    assert call(*command).status == 143
+    state = (night / "m.resume").read_bytes()
+    other = call(*command[:-2], "--resume", "--warm-start", "new")
+    assert other.status == 4
+    result = call(*command, "--resume")
+    assert result.status == 0, result.stderr
+    assert (night / "m").read_bytes() == wanted
+    (night / "m.resume").write_bytes(state)  # killed between the two
+    result = call(*command, "--resume")
+    assert result.status == 0, result.stderr
+    assert "m is whole" in result.stderr
+    assert (night / "m").read_bytes() == wanted
