@@ -20,12 +20,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
+from rich.theme import Theme
+
+COLOURS = Theme(
+    {
+        "warning": "bold magenta",
+        "error": "bold red",
+        "bar.back": "grey50",
+        "bar.complete": "magenta",
+        "bar.finished": "magenta",
+        "progress.download": "none",
+        "progress.remaining": "none",
+    }
+)
+"""What can be read on black and on white: yellow, cyan, green and dim letters cannot on one of them."""
 
 
 @lru_cache(maxsize=1)
 def stderr_console() -> Console:
     """The Rich console that writes to stderr."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, theme=COLOURS)
 
 
 def is_terminal() -> bool:
@@ -74,12 +88,12 @@ def detail(message: str) -> None:
 def warn(message: str) -> None:
     """Print a warning on stderr."""
     _voice.warnings.append(message)
-    _print("warning", Text.assemble(("warning:", "yellow"), " ", message), message)
+    _print("warning", Text.assemble(("warning:", "warning"), " ", message), message)
 
 
 def fail(message: str) -> None:
     """Print the one line that explains why the program stops."""
-    _print("error", Text.assemble(("error:", "bold red"), " ", message), message)
+    _print("error", Text.assemble(("error:", "error"), " ", message), message)
 
 
 def _print(level: str, shown: Text, message: str | None = None, facts: Mapping[str, str] | None = None) -> None:
@@ -122,7 +136,7 @@ def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
             say(f"{title}: {name}: {value}")
         return
     table = Table(title=Text(title), title_justify="left", show_header=False, box=box.ROUNDED)
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(Text(name), Text(_one_line(value)))

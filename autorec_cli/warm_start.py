@@ -16,11 +16,11 @@ from scipy import sparse
 
 from autorec_cli.alignment import UNKNOWN, align, positions, unseen
 from autorec_cli.baselines import Array
-from autorec_cli.checkpoint import Model, SeenItems
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.model import Network
+from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.task import Task
 
 KEPT = 0.5

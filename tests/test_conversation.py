@@ -262,6 +262,27 @@ def test_a_dumb_terminal_gets_no_escapes(workshop, arguments):
     assert "\x1b" not in text
 
 
+READABLE = {"0", "1", "3", "4", "31", "35", "39", "49"}
+"""Codes of what can be read on black and on white: bold, italic, underlined, red, magenta, and how they end."""
+
+
+@pytest.mark.parametrize("width", ["80", "200"])
+def test_colours_can_be_read_on_black_and_on_white(workshop, tmp_path, width):
+    for arguments in (
+        ["prepare", "ratings.csv", "--titles", "titles.csv", "-o", tmp_path / "d"],
+        ["train", "data", *SMALL, "--regularization", "1e6", "-o", tmp_path / "m"],
+        ["evaluate", "item.model", "--ranking"],
+        ["recommend", "item.model", "--user", "007"],
+        ["recommend", "none.model"],
+    ):
+        text, _ = on_terminal(arguments, workshop, COLUMNS=width)
+        text = re.sub(r"\x1b\[38;5;244m[━╸╺]*", "", text)  # the empty part of a bar, half way between black and white
+        codes = {code for codes in re.findall(r"\x1b\[([\d;]*)m", text) for code in codes.split(";")}
+        assert codes <= READABLE, codes - READABLE
+        plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text)
+        assert all(len(line) <= int(width) for line in re.split(r"[\r\n]+", plain))
+
+
 @pytest.mark.parametrize(
     "environment", [{"HOME": ""}, {"HOME": "/nonexistent"}, {"LANG": "C", "LC_ALL": "C"}, {"LC_ALL": "xx_YY.UTF-8"}]
 )

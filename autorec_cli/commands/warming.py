@@ -11,9 +11,9 @@ from autorec_cli.config import WARM_EPOCHS
 from autorec_cli.console import say, warn
 
 if TYPE_CHECKING:
-    from autorec_cli.checkpoint import Model
     from autorec_cli.config import TrainSettings
     from autorec_cli.dataset import Dataset
+    from autorec_cli.predictor import Model
     from autorec_cli.training import Start
 
 
@@ -63,7 +63,7 @@ def load_older(path: Path | None) -> Older | None:
         return None
     from autorec_cli import checkpoint, checksums
 
-    return Older(path, checkpoint.load(path), checksums.of_file(path))
+    return Older(path, checkpoint.load_model(path), checksums.of_file(path))
 
 
 def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> Warmth:
