@@ -5,9 +5,9 @@
 Every night brings new ratings, users and items and runs the script of docs/operations.md, warm start included:
 prepare, train, evaluate, recommend. In most nights something happens at a random moment: SIGKILL or SIGTERM to the
 whole night, a disk that lets no file grow beyond some KiB, or a second run of the script at the same time. After each
-night the dataset, if there is one, can be read, `top.csv` is whole, and a model that is new joins the history. At the end
-two nights run undisturbed; then every rating must be in the dataset, every model of the history must open and recommend,
-and nothing but outputs may be left.
+night the dataset, if there is one, can be read, `top.csv` is whole, and a model that is new joins the history. At the
+end two nights run undisturbed; then every rating must be in the dataset, every model of the history must open and
+recommend, and nothing but outputs may be left.
 
 Each command is a process of its own, forked from one that has imported the program, so that importing it costs no time.
 """
