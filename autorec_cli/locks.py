@@ -60,8 +60,10 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
     told = False
     while True:
         descriptor = _open(file, path)
+        locked = False
         try:
-            if _locked_by_us(descriptor, warn):
+            locked = _locked_by_us(descriptor, warn)
+            if locked:
                 if _is_still_named(descriptor, file):
                     _sign(descriptor)
                     return descriptor
@@ -73,7 +75,9 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
                     tell(f"waiting for {_holder(descriptor)}, which is writing {path}")
                     told = True
                 time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-        except BaseException:
+        except BaseException:  # a signal's SystemExit too
+            if locked and _is_still_named(descriptor, file):
+                file.unlink()
             os.close(descriptor)
             raise
         os.close(descriptor)

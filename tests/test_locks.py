@@ -108,6 +108,16 @@ def test_a_lock_file_that_its_holder_removed_meanwhile_is_made_anew(tmp_path, mo
     assert len(opened) == 2
 
 
+def test_a_signal_as_soon_as_the_lock_is_held_leaves_nothing(tmp_path, monkeypatch):
+    def terminate(*arguments):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(locks, "_sign", terminate)
+    with pytest.raises(SystemExit), hold(tmp_path / "f", 0, silent, silent):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_many_threads_never_hold_one_lock_together(tmp_path):
     inside, together = [], []
 
