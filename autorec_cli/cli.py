@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import traceback
 from types import FrameType
 from typing import Annotated
@@ -73,7 +74,9 @@ def main() -> None:
     _open_closed_streams()
     if hasattr(signal, "SIGPIPE"):  # a reader that closes the pipe, as `| head -1` does, ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _unwind)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets jobs in the background ignore it
+        signal.signal(signal.SIGINT, _unwind)
     sys.exit(run())
 
 
@@ -123,8 +126,19 @@ def _explain(error: Exception) -> int:
     return failure.exit_status
 
 
-def _terminate(_signal_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)  # unwinds, so that temporary files go
+RETRY_SECONDS = 0.1
+
+
+def _unwind(number: int, _frame: FrameType | None) -> None:
+    """Leave all that is running, so that temporary files go; but not amid torch's import, which would abort instead."""
+    if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+        later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+        later.daemon = True
+        later.start()
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(EXIT_TERMINATED)
 
 
 def _open_closed_streams() -> None:

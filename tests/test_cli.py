@@ -118,6 +118,28 @@ def test_a_signal_while_training_leaves_the_old_model_and_a_whole_log(workshop, 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["epochs.jsonl", "m", "m.resume"]
 
 
+@pytest.mark.parametrize(("sent", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_amid_the_import_of_torch_waits_for_its_end(tmp_path, sent, status):
+    """Raised inside, it would abort the process: C++ calls back into Python there."""
+    (tmp_path / "torch.py").write_text(
+        f"import os, pathlib, signal, time; os.kill(os.getpid(), signal.{sent}); time.sleep(0.5)\n"
+        "pathlib.Path('loaded').touch()\n"
+    )
+    script = (
+        "import sys, time; sys.path.insert(0, '.')\n"
+        "from autorec_cli import checkpoint, cli\n"
+        "def load(path):\n    import torch\n    time.sleep(60)\n"
+        "checkpoint.load = load\n"
+        "cli.main()"
+    )
+    (tmp_path / "m").touch()
+    arguments = [sys.executable, "-c", script, "recommend", "m"]
+    finished = subprocess.run(arguments, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert finished.returncode == status, finished.stderr
+    assert_one_sentence(finished.stderr, "error: ")
+    assert (tmp_path / "loaded").exists()
+
+
 def test_status_141_a_closed_pipe_ends_silently(workshop):
     """Long lists, so that they do not fit into the pipe."""
     command = f"{sys.executable} -m autorec_cli recommend lists.model -k 50 --include-seen --show 0 --format"
