@@ -41,7 +41,7 @@ def align_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) 
     titles = None if model.titles is None else [*model.titles, ""]
     return replace(
         model,
-        encoder_weights=(_take(model.encoder_weights[0], decoded), *model.encoder_weights[1:]),
+        encoder_weights=(_take(model.encoder_weights[0], input_rows(model, decoded)), *model.encoder_weights[1:]),
         codes=_take(model.codes, encoded),
         decoder_weight=_take(model.decoder_weight, decoded),
         decoder_bias=_take(model.decoder_bias, decoded),
@@ -55,6 +55,14 @@ def align_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) 
         seen=_align_seen(model, users, items),
         valid_predictions=np.empty(0, dtype=np.float32),  # of another dataset's pairs
     )
+
+
+def input_rows(model: Model, columns: Array) -> Array:
+    """The rows of the first encoder weight of some columns (n,): (n,) or, with the implicit channel, (2n,)."""
+    if not model.settings.implicit:
+        return columns
+    second = np.where(columns == UNKNOWN, UNKNOWN, columns + len(model.decoder_bias))
+    return np.concatenate([columns, second])
 
 
 def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:

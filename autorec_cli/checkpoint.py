@@ -23,7 +23,7 @@ from autorec_cli.errors import ArtifactError, AutoRecError, UsageError
 from autorec_cli.files import replace_file
 from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
 
 
@@ -77,6 +77,8 @@ def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         return _from_version_2(json.loads(text))  # without checksums; training it again gives it some
     if version == 2:
         return _from_version_2(checksums.unseal(text))
+    if version == 3:
+        return _from_version_3(checksums.unseal(text))
     if version != FORMAT_VERSION:
         raise ArtifactError(
             f"the model {path} has format version {version}, this program knows up to {FORMAT_VERSION}; "
@@ -88,7 +90,14 @@ def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
     """A document from before there was more than one objective."""
     added = {"objective": "rating", "dropout": 0.0, "normalize": False, "missing_weight": 0.0, "missing_value": None}
-    return {**document, "input_norm": None, "settings": {**document["settings"], **added}}
+    return _from_version_3({**document, "input_norm": None, "settings": {**document["settings"], **added}})
+
+
+def _from_version_3(document: dict[str, Any]) -> dict[str, Any]:
+    """A document, of a model or a blend, from before there was the implicit channel."""
+    if "models" in document:
+        return {**document, "models": [_from_version_3(model) for model in document["models"]]}
+    return {**document, "settings": {**document["settings"], "implicit": False}}
 
 
 def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> None:

@@ -22,9 +22,10 @@ DEFAULTS: Mapping[str, Any] = {
     "hidden_sizes": (500,),
     "hidden_activation": "sigmoid",
     "output_activation": "identity",
-    "regularization": 200.0,
     "dropout": 0.0,
-    "normalize": False,
+    "center": "both",
+    "implicit": True,
+    "normalize": True,
     "missing_weight": 0.0,
     "missing_value": None,
     "learning_rate": 0.003,
@@ -38,7 +39,8 @@ DEFAULTS: Mapping[str, Any] = {
 RANKING_DEFAULTS: Mapping[str, Any] = {
     "regularization": 150.0,
     "dropout": 0.5,
-    "normalize": True,
+    "center": "none",
+    "implicit": False,
     "missing_weight": 0.5,
     "epochs": 30,
 }
@@ -50,7 +52,7 @@ WARM_EPOCHS: Mapping[str, int] = {"rating": 10, "ranking": 20}
 MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
 STEPS_PER_EPOCH = 8
-DENSE_ITEM_RATINGS = 30
+REGULARIZATION = 14.0
 
 
 def default_batch_size(n_examples: int) -> int:
@@ -58,13 +60,13 @@ def default_batch_size(n_examples: int) -> int:
     return min(MAX_BATCH_SIZE, -(-n_examples // STEPS_PER_EPOCH))
 
 
-def default_center(variant: str, ratings_per_item: float) -> str:
-    """Nothing for the item variant where items have many ratings, both means elsewhere.
+def default_regularization(ratings_per_example: float) -> float:
+    """In proportion to the root of an example's ratings, to two digits.
 
-    Uncentred input tells the network who rated an item besides how; with few ratings an item that is lost in the noise
-    of finding its mean.
+    The norm of an input grows with that root, so that the weights which make hidden units of one strength of it shrink
+    with it, and a penalty that shall weigh as much has to grow.
     """
-    return "none" if variant == "item" and ratings_per_item >= DENSE_ITEM_RATINGS else "both"
+    return float(f"{REGULARIZATION * math.sqrt(ratings_per_example):.2g}")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class TrainSettings:
         regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * (|V|^2 + |W|^2), with ratings
             measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
         dropout: Share of an example's ratings hidden from the network's input, drawn anew at each step.
+        implicit: Whether the network's input says which cells are rated, besides how; see `inputs.Inputs`.
         normalize: Whether the input of every example is scaled to the same Euclidean norm, so that many ratings do not
             saturate the hidden units.
         missing_weight: What a cell without a rating counts beside 1 for a rating; above 0 for "ranking" only.
@@ -104,6 +107,7 @@ class TrainSettings:
     output_activation: str
     regularization: float
     dropout: float
+    implicit: bool
     normalize: bool
     missing_weight: float
     missing_value: float | None
@@ -188,14 +192,15 @@ def settings_for(
         variant = OBJECTIVE_VARIANTS.get(str(given.get("objective", DEFAULTS["objective"])), VARIANTS[0])
     _require_choice("--variant", variant, VARIANTS)
     n_users, n_items = shape
+    n_examples = n_items if variant == "item" else n_users
     values: dict[str, Any] = {
         **DEFAULTS,
-        "batch_size": default_batch_size(n_items if variant == "item" else n_users),
-        "center": default_center(variant, n_ratings / n_items),
+        "regularization": default_regularization(n_ratings / n_examples),
+        "batch_size": default_batch_size(n_examples),
     }
     if ranking:
         low, high = rating_scale
-        values |= {**RANKING_DEFAULTS, "center": "none", "missing_value": low - (high - low) / 4}
+        values |= {**RANKING_DEFAULTS, "missing_value": low - (high - low) / 4}
     values |= {name: value for name, value in given.items() if value is not None}
     return TrainSettings(variant=variant, **values)
 

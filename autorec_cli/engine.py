@@ -9,6 +9,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
+from autorec_cli.inputs import Inputs
 from autorec_cli.model import AdamState, Network
 from autorec_cli.sparse import TorchEngine
 
@@ -21,12 +22,12 @@ except ImportError:  # numba is an extra
 class Engine(Protocol):
     """Holds the parameters and the optimizer's state; never makes anything of the size of examples x columns."""
 
-    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """One step of Adam on the squared error over the cells of `examples` (B, P), indices sorted.
 
         Args:
             examples: CSR float32, what the network shall put out.
-            inputs: (nnz,) float32, what it is shown in these cells.
+            inputs: CSR float32 of as many rows, what it is shown; in the pattern of `examples` if it has its shape.
             rate: The learning rate.
             decay: What the gradients of V and W gain for each unit of a weight: the penalty's share of this batch.
 
@@ -34,8 +35,8 @@ class Engine(Protocol):
             The squared error before the step, a 0-d float64 tensor.
         """
 
-    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
-        """The outputs for rows of `examples` (N, P) in the pattern of `cells` (N, P), in its order, (nnz,) float32."""
+    def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
+        """The outputs for all N rows of `inputs` in the pattern of `cells` (N, P), in its order, (nnz,) float32."""
 
     def network(self) -> Network:
         """A copy of the network as it is now, on the CPU."""

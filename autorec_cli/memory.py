@@ -24,6 +24,8 @@ JOIN_PARTS = 40
 """Bytes a rating while two parts become one matrix: coordinates, their sorted copy, the result."""
 STEP = 40
 """Bytes a cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
+INPUT = 28
+"""Bytes a cell of a batch's input with a pattern of its own: the matrix, its transpose, its order."""
 RUNTIME = 160 * 2**20
 """What libraries take on their first use: thread stacks, code compiled or loaded, work space; measured."""
 LISTS = 100 * 2**20
@@ -55,8 +57,13 @@ class Shape:
 def n_parameters(shape: Shape, settings: TrainSettings) -> int:
     """Weights and biases of the network."""
     n_columns = shape.n_users if settings.variant == "item" else shape.n_items
-    sizes = (n_columns, *settings.hidden_sizes, n_columns)
+    sizes = (n_columns * _halves(settings), *settings.hidden_sizes, n_columns)
     return sum(above * below + below for above, below in pairwise(sizes))
+
+
+def _halves(settings: TrainSettings) -> int:
+    """Columns of the input for each column of the output; see `inputs.Inputs`."""
+    return 2 if settings.implicit else 1
 
 
 @dataclass(frozen=True)
@@ -84,19 +91,20 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     if settings.variant == "user":
         n_examples, n_columns = n_columns, n_examples
     edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
-    plain = 4 * n_columns * sum(edges)
-    tiled = 4 * n_columns * sum(-(-size // TILE) * TILE for size in edges)
+    halves = _halves(settings)
+    plain = 4 * n_columns * (halves * edges[0] + edges[1])
+    tiled = 4 * n_columns * TILE * (halves * -(-edges[0] // TILE) - (-edges[1] // TILE))
     # Parameters and two moments; gradients as well, and the tile that a product copies, with torch's operations.
     weights = 3 * tiled if engine == "compiled" else 4 * plain + 4 * n_columns * TILE
     refit = settings.refit and shape.n_valid > 0
     n_fitted = shape.n_train + (shape.n_valid if refit else 0)
     batch_share = min(1.0, settings.batch_size / n_examples)
-    step = int(n_fitted * batch_share) * STEP + 4 * settings.batch_size * 4 * (sum(edges) + sum(settings.hidden_sizes))
+    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2)
+    step = int(n_fitted * batch_share) * cell + 4 * settings.batch_size * 4 * (sum(edges) + sum(settings.hidden_sizes))
     # The deep form's dense layers: parameters, gradients, two moments.
     weights += 4 * 4 * sum(above * below for above, below in pairwise(settings.hidden_sizes))
-    scaled = CELL // 2 * n_fitted if settings.normalize else 0  # inputs of their own, in the same pattern
     joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
-    data = joined + scaled + CELL * n_fitted
+    data = joined + CELL * n_fitted
     preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_TASK) * n_fitted
     codes = 4 * n_examples * settings.hidden_sizes[-1]
     n_all = shape.n_train + shape.n_valid + shape.n_test

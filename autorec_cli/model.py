@@ -34,7 +34,7 @@ class Network:
     """The parameters, and the two functions between them.
 
     Attributes:
-        encoder_weights: The first is V (P, k1), then (k1, k2), ...
+        encoder_weights: The first is V, (P, k1) or, with the implicit channel, (2P, k1); then (k1, k2), ...
         encoder_biases: mu (k1,), (k2,), ...
         decoder_weight: W (P, k).
         decoder_bias: b (P,).
@@ -196,17 +196,18 @@ def new_network(
     Args:
         settings: Sizes and activations.
         column_means: (P,) the mean of each column of the examples, in their unit.
-        input_norm: Euclidean norm of a typical example.
+        input_norm: Euclidean norm of a typical input.
         output_range: See `Network`.
         generator: The source of the random weights.
     """
     n_columns = len(column_means)
-    sizes = (n_columns, *settings.hidden_sizes)
+    n_inputs = n_columns * (2 if settings.implicit else 1)
+    sizes = (n_inputs, *settings.hidden_sizes)
     if settings.output_activation == "sigmoid":
         low, high = output_range
         share = np.clip((column_means - low) / (high - low), 0.01, 0.99)
         column_means = np.log(share / (1 - share))
-    first = _normal(n_columns, sizes[1], ENCODER_SPREAD / input_norm, generator)
+    first = _normal(n_inputs, sizes[1], ENCODER_SPREAD / input_norm, generator)
     gain = GAINS[settings.hidden_activation]
     deeper = [_glorot(sizes[i], sizes[i + 1], gain, generator) for i in range(1, len(sizes) - 1)]
     return Network(

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from autorec_cli.baselines import USER_DAMPING, Array
+from autorec_cli.inputs import shown_cells
 from autorec_cli.predictor import Model
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
@@ -295,9 +296,8 @@ def _user_variant_fold(model: Model) -> Fold:
     activation = ACTIVATIONS[model.settings.hidden_activation]
 
     def fold(items: Array, targets: Array) -> tuple[Array, float]:
-        if model.input_norm is not None:
-            targets = targets * (model.input_norm / (float(np.linalg.norm(targets)) or 1.0))
-        hidden = activation(targets.astype(np.float32) @ model.encoder_weights[0][items] + model.encoder_biases[0])
+        rows, values = shown_cells(items, targets, model.n_items, model.settings.implicit, model.input_norm)
+        hidden = activation(values.astype(np.float32) @ model.encoder_weights[0][rows] + model.encoder_biases[0])
         for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
             hidden = activation(hidden @ weight + bias)
         return hidden, 0.0

@@ -21,6 +21,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
+from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network, missing_gradients
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -34,16 +35,18 @@ class Batch:
     """Some rows of the examples, and the same cells in column order.
 
     Attributes:
-        rows: CSR of the inputs, B x P.
-        targets: (nnz,) what the network shall put out in these cells.
-        columns: CSR of the transpose of `rows`, P x B.
+        rows: CSR of the targets, B x P: what the network shall put out.
+        columns: CSR of the pattern of the transpose of `rows`, P x B.
         column_order: (nnz,) position in `rows` of each cell of `columns`.
+        shown_rows: CSR of the inputs, of B rows.
+        shown_columns: CSR of the transpose of `shown_rows`.
     """
 
     rows: Tensor
-    targets: Tensor
     columns: Tensor
     column_order: Tensor
+    shown_rows: Tensor
+    shown_columns: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class TorchEngine:
         groups = [{"params": self._network.penalized()}, {"params": self._network.free()}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
-    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
         result = step(self._network, make_batch(examples, self._device, inputs), self._missing_weight)
         for parameter, gradient in zip(self._network.parameters(), result.gradients, strict=True):
@@ -82,12 +85,12 @@ class TorchEngine:
         self._optimizer.step()
         return result.squared_error.double()
 
-    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
+    def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
         parts = [np.empty(0, dtype=np.float32)]
-        for start in range(0, examples.shape[0], self._rows_at_once):
+        for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            hidden = encode(self._network, to_rows(examples[rows], self._device))[-1]
+            hidden = encode(self._network, to_rows(inputs[rows], self._device))[-1]
             z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden)
             parts.append(self._network.output(z)[0].cpu().numpy())
         return np.concatenate(parts)
@@ -141,16 +144,24 @@ def write_adam(
         }
 
 
-def make_batch(examples: sparse.csr_array, device: torch.device, inputs: Array | None = None) -> Batch:
-    """Lay the rows of `examples` out for a step on `device`; without `inputs` (nnz,) they are the examples' values."""
-    n_rows, n_columns = examples.shape
-    columns, positions = transposed(examples)
+def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> Batch:
+    """Lay the rows of `examples` and of their `inputs`, the same if None, out for a step on `device`."""
+    inputs = examples if inputs is None else inputs
+    rows, columns, order = _both_ways(examples, device)
+    if inputs.shape == examples.shape:  # and so in the same pattern
+        shown = torch.from_numpy(inputs.data).to(device)
+        return Batch(rows, columns, order, _with_values(rows, shown), _with_values(columns, shown[order]))
+    shown_rows, shown_columns, _ = _both_ways(inputs, device)
+    return Batch(rows, columns, order, shown_rows, shown_columns)
+
+
+def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`matrix` and its transpose as CSR tensors, and the position in the first of each cell of the second."""
+    columns, positions = transposed(matrix)
     order = torch.from_numpy(positions.astype(np.int64)).to(device)
-    targets = torch.from_numpy(examples.data).to(device)
-    shown = targets if inputs is None else torch.from_numpy(inputs).to(device)
-    rows = _csr(examples.indptr, examples.indices, shown, examples.shape, device)
-    values = shown[order]
-    return Batch(rows, targets, _csr(columns.indptr, columns.indices, values, (n_columns, n_rows), device), order)
+    rows = to_rows(matrix, device)
+    values = rows.values()[order]
+    return rows, _csr(columns.indptr, columns.indices, values, matrix.shape[::-1], device), order
 
 
 def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
@@ -162,7 +173,7 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
 
 
 def encode(network: Network, rows: Tensor) -> list[Tensor]:
-    """The outputs of every hidden layer for the CSR rows `rows` (B, P): a list of (B, k_layer)."""
+    """The outputs of every hidden layer for the inputs `rows`, CSR of B rows: a list of (B, k_layer)."""
     function, _ = ACTIVATIONS[network.hidden_activation]
     return network.deeper(function(_product(rows, network.encoder_weights[0]) + network.encoder_biases[0]))
 
@@ -175,9 +186,9 @@ def step(network: Network, batch: Batch, missing_weight: float = 0.0) -> Step:
     Returns:
         Gradients in the order of `Network.parameters`: encoder weights, decoder weight, encoder biases, decoder bias.
     """
-    hidden = encode(network, batch.rows)
+    hidden = encode(network, batch.shown_rows)
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1]))
-    residual = predictions - batch.targets
+    residual = predictions - batch.rows.values()
     error = 2 * (residual - missing_weight * predictions) * slope
     error_columns = _with_values(batch.columns, error[batch.column_order])
     decoder_weight = _product(error_columns, hidden[-1])
@@ -189,16 +200,17 @@ def step(network: Network, batch: Batch, missing_weight: float = 0.0) -> Step:
         decoder_weight += missing.decoder_weight
         decoder_bias += missing.decoder_bias
     weights, biases, slope_of_first = network.back_to_first(hidden, upstream)
-    gradients = [_product(batch.columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
+    gradients = [_product(batch.shown_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), gradients)
 
 
-def codes(network: Network, examples: sparse.csr_array, rows_at_once: int) -> Tensor:
-    """The last hidden layer of every example, (N, k), on the network's device."""
+def codes(network: Network, inputs: Inputs, rows_at_once: int, rows: Array | None = None) -> Tensor:
+    """The last hidden layer of the examples at `rows`, of all if None, (B, k), on the network's device."""
     device = network.decoder_weight.device
+    rows = np.arange(inputs.shape[0]) if rows is None else rows
     blocks = [
-        encode(network, to_rows(examples[start : start + rows_at_once], device))[-1]
-        for start in range(0, examples.shape[0], rows_at_once)
+        encode(network, to_rows(inputs[rows[start : start + rows_at_once]], device))[-1]
+        for start in range(0, len(rows), rows_at_once)
     ]
     return torch.cat(blocks)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy import sparse
 from autorec_cli.baselines import DampedMeans, centering_means, damped_means, mean_scores, no_means
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import row_indices
+from autorec_cli.inputs import Inputs, make_inputs
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Task:
     Attributes:
         examples: CSR (N, P) float32: items x users for the item variant, users x items for the user variant; each
             cell is (rating - centering) / unit.
-        inputs: What the network is shown in the same cells: `examples`, or these with rows of norm `input_norm`.
-        input_norm: None if inputs are not scaled.
+        inputs: What the network is shown of them.
+        input_norm: Euclidean norm of every row of `inputs`; None if they are not scaled.
         ratings: The same ratings as given, CSR n_users x n_items.
         centering: What was subtracted, in rating units.
         baseline: What predicts cold pairs: user and item damped means of `ratings`, or, for the ranking objective,
@@ -31,7 +31,7 @@ class Task:
     """
 
     examples: sparse.csr_array
-    inputs: sparse.csr_array
+    inputs: Inputs
     input_norm: float | None
     ratings: sparse.csr_array
     centering: DampedMeans
@@ -54,21 +54,5 @@ def make_task(ratings: sparse.csr_array, rating_scale: tuple[float, float], sett
     examples = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
     if settings.variant == "item":
         examples = examples.T.tocsr()
-    inputs, input_norm = examples, None
-    if settings.normalize:
-        input_norm = typical_norm(examples)
-        inputs = with_norm(examples, input_norm)
+    inputs, input_norm = make_inputs(examples, settings.implicit, settings.normalize)
     return Task(examples, inputs, input_norm, ratings, centering, baseline, unit, rating_scale)
-
-
-def typical_norm(examples: sparse.csr_array) -> float:
-    """Euclidean norm of an average row: sqrt(sum of squared cells / N)."""
-    return math.sqrt(float(np.square(examples.data, dtype=np.float64).sum()) / examples.shape[0]) or 1.0
-
-
-def with_norm(examples: sparse.csr_array, norm: float) -> sparse.csr_array:
-    """`examples` with every row scaled to Euclidean norm `norm`; rows of zeros stay as they are."""
-    rows = row_indices(examples)
-    squares = np.bincount(rows, weights=np.square(examples.data, dtype=np.float64), minlength=examples.shape[0])
-    scale = np.divide(norm, np.sqrt(squares), out=np.ones(len(squares)), where=squares > 0).astype(np.float32)
-    return sparse.csr_array((examples.data * scale[rows], examples.indices, examples.indptr), shape=examples.shape)

@@ -18,6 +18,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
+from autorec_cli.inputs import Inputs
 from autorec_cli.kernels import BETA1, BETA2, adam_products, products, sampled_products
 from autorec_cli.memory import TILE
 from autorec_cli.model import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
@@ -43,10 +44,11 @@ class TiledEngine:
         self._missing_weight = missing_weight
         self._n_steps = 0
 
-    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
         cells = _Cells(examples)
-        first = self._encode(cells, inputs)
+        shown = cells if inputs.shape == examples.shape else _Cells(inputs)
+        first = self._encode(shown, inputs.data)
         hidden, last = self._deeper(first)
         predictions, slope = self._rest.output(self._decode(cells, last))
         residual = predictions - torch.from_numpy(examples.data)
@@ -62,19 +64,19 @@ class TiledEngine:
         weights, biases, slope_of_first = self._back_to_first(hidden, first, upstream)
         self._n_steps += 1
         self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
-        self._update(self._encoder, cells, inputs, slope_of_first, _NOTHING, rate, decay)
+        self._update(self._encoder, shown, inputs.data, slope_of_first, _NOTHING, rate, decay)
         for parameter, gradient in zip(self._rest.free(), [*weights, *biases, torch.from_numpy(bias)], strict=True):
             parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.step()
         return torch.dot(residual, residual).double()
 
-    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
+    def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
         parts = [np.empty(0, dtype=np.float32)]
-        for start in range(0, examples.shape[0], self._rows_at_once):
+        for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            part = examples[rows]
+            part = inputs[rows]
             first = self._encode(_Cells(part), part.data)
             _, last = self._deeper(first)
             parts.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())

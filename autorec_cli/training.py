@@ -24,11 +24,12 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
+from autorec_cli.inputs import typical_norm
 from autorec_cli.model import Network, new_network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
 from autorec_cli.sparse import codes
-from autorec_cli.task import Task, make_task, typical_norm
+from autorec_cli.task import Task, make_task
 from autorec_cli.validation import Validated, make_validation, metric_of
 
 THREADS_PER_CORE = 4
@@ -274,7 +275,7 @@ def _state(
 
 def initial_network(examples: sparse.csr_array, settings: TrainSettings, generator: torch.Generator) -> Network:
     """The network that training on `examples` (N, P) starts from."""
-    means, norm = _column_means(examples, settings.missing_weight), typical_norm(examples)
+    means, norm = _column_means(examples, settings.missing_weight), typical_norm(examples, settings.implicit)
     return new_network(settings, means, norm, _target_range(examples), generator)
 
 
@@ -307,14 +308,13 @@ def _epoch(
 
     for number, rows in enumerate(shuffled_rows(n_examples, settings.batch_size, generator)):
         batch = task.examples[rows]
-        inputs = batch.data if task.input_norm is None else task.inputs[rows].data
-        shown = _shown(inputs, settings.dropout, generator)
+        kept = _kept(batch.nnz, settings.dropout, generator)
         if number < done.n_steps:  # drawn all the same, as what is drawn later depends on it
             continue
         rate = settings.learning_rate * _share_of_rate((epoch - 1) * steps + number, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * len(rows) / n_examples
-        squared_errors.append(engine.step(batch, shown, rate, decay))
+        squared_errors.append(engine.step(batch, task.inputs.of(batch, rows, kept), rate, decay))
         if after_step is not None:
             after_step(part)
     total = part().squared_error
@@ -328,16 +328,15 @@ def _epoch(
     return math.sqrt(total / task.examples.nnz) * task.unit
 
 
-def _shown(values: Array, dropout: float, generator: torch.Generator) -> Array:
-    """`values` as the network's input: a share of `dropout` hidden, the others enlarged to make up for it.
+def _kept(n_cells: int, dropout: float, generator: torch.Generator) -> Array | None:
+    """What each cell of the network's input is multiplied by: 0 for a share of `dropout`, more than 1 for the others.
 
     Srivastava et al. (JMLR 2014), in the form that needs nothing at prediction time.
     """
     if not dropout:
-        return values
-    kept = torch.rand(len(values), generator=generator).numpy() >= dropout
-    shown: Array = values * kept / np.float32(1 - dropout)
-    return shown
+        return None
+    kept: Array = (torch.rand(n_cells, generator=generator).numpy() >= dropout) / np.float32(1 - dropout)
+    return kept
 
 
 def _share_of_rate(step_index: int, n_steps: int) -> float:

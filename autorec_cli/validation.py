@@ -115,8 +115,8 @@ class RankingValidation:
         if len(self._users) == 0:
             return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
-        examples = self._task.inputs if self._item_variant else self._task.inputs[self._users]
-        hidden = codes(network, examples, self._rows_at_once).numpy()
+        rows = None if self._item_variant else self._users
+        hidden = codes(network, self._task.inputs, self._rows_at_once, rows).numpy()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
         if self._item_variant:  # a user's own bias moves the whole list
             users, items, item_bias = weight[self._users], hidden, np.zeros(len(hidden), dtype=np.float32)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from scipy import sparse
 
-from autorec_cli.alignment import UNKNOWN, align, positions, unseen
+from autorec_cli.alignment import UNKNOWN, align, input_rows, positions, unseen
 from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
@@ -37,6 +37,8 @@ MUST_AGREE = {
     "hidden_activation": "--hidden-activation",
     "output_activation": "--output-activation",
     "center": "--center",
+    "implicit": "--implicit",
+    "normalize": "--normalize",
 }
 """Settings without which parameters mean something else, and their flags."""
 
@@ -77,7 +79,7 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
         return replace(
             fresh,
             encoder_weights=(
-                _mixed(model.encoder_weights[0], place, fresh.encoder_weights[0], KEPT),
+                _mixed(model.encoder_weights[0], input_rows(model, place), fresh.encoder_weights[0], KEPT),
                 *(torch.from_numpy(weight).clone() for weight in model.encoder_weights[1:]),
             ),
             encoder_biases=tuple(torch.from_numpy(bias).clone() for bias in model.encoder_biases),

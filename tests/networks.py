@@ -11,12 +11,14 @@ from scipy import sparse
 from autorec_cli.model import ACTIVATIONS, Network
 
 
-def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5):
+def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5, n_inputs=None):
     def tensor(*shape):
         return torch.from_numpy(rng.normal(0, deviation, shape))
 
     return Network(
-        encoder_weights=tuple(tensor(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1)),
+        encoder_weights=tuple(
+            tensor(n_inputs if n_inputs and i == 0 else sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1)
+        ),
         encoder_biases=tuple(tensor(size) for size in sizes[1:]),
         decoder_weight=tensor(sizes[0], sizes[-1]),
         decoder_bias=tensor(sizes[0]),

@@ -1,6 +1,6 @@
 import pytest
 
-from autorec_cli.config import TrainSettings, default_center, parse_hidden_sizes, settings_for
+from autorec_cli.config import TrainSettings, parse_hidden_sizes, settings_for
 from autorec_cli.errors import UsageError
 
 
@@ -9,10 +9,10 @@ def settings(variant="item", shape=(6040, 3706), n_ratings=1_000_000, **given):
 
 
 def test_defaults_follow_the_shape_of_the_ratings():
-    assert (settings().batch_size, settings().center) == (464, "none")
-    assert (settings("user").batch_size, settings("user").center) == (755, "both")
+    assert (settings().batch_size, settings().regularization) == (464, 230.0)
+    assert (settings("user").batch_size, settings("user").regularization) == (755, 180.0)
     assert settings(shape=(10, 5), n_ratings=20).batch_size == 1
-    assert default_center("item", 29.9) == "both"
+    assert settings(shape=(10, 4), n_ratings=16).regularization == 28.0
 
 
 def test_none_means_default():

@@ -14,6 +14,7 @@ from scipy import sparse
 from autorec_cli import engine as engines
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.engine import engine_name, make_engine
+from autorec_cli.inputs import Inputs
 from autorec_cli.sparse import TorchEngine
 from tests.networks import dense_step, in_float32, random_examples, random_network
 from tests.program import ROOT
@@ -47,6 +48,7 @@ def assert_near(ours, reference, tolerance=1e-5):
     decay=st.sampled_from([0.0, 3.0]),
     missing_weight=st.sampled_from([0.0, 0.3]),
     dropout=st.booleans(),
+    implicit=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
@@ -60,19 +62,20 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     decay,
     missing_weight,
     dropout,
+    implicit,
     seed,
 ):
     rng = np.random.default_rng(seed)
     # Far from where float32 loses digits whatever the engine: saturated units, predictions that meet their targets.
-    network = random_network([n_columns, *hidden_sizes], hidden_activation, output_activation, rng, deviation=0.03)
+    sizes, n_inputs = [n_columns, *hidden_sizes], n_columns * (2 if implicit else 1)
+    network = random_network(sizes, hidden_activation, output_activation, rng, deviation=0.03, n_inputs=n_inputs)
     exact = in_float32(network)  # the same numbers for both, so that only the arithmetic differs
     exact = type(exact)(*(as_float64(value) for value in vars(exact).values()))
     examples, observed = random_examples(n_rows, n_columns, density, rng, ratings=range(5, 9))
     if output_activation != "identity":
         missing_weight = 0.0
-    inputs = examples.copy()
-    if dropout:
-        inputs.data *= rng.random(inputs.nnz) < 0.5
+    kept = (rng.random(examples.nnz) < 0.5).astype(np.float32) if dropout else None
+    inputs = Inputs(examples, implicit, None).of(examples, slice(None), kept).astype(np.float64)
     loss, gradients = dense_step(
         exact,
         torch.from_numpy(examples.toarray()),
@@ -81,8 +84,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
         torch.from_numpy(inputs.toarray()),
     )
     engine = engine_called(name, exact, missing_weight=missing_weight)
-    examples, shown = examples.astype(np.float32), inputs.data.astype(np.float32)
-    squared_error = engine.step(examples, shown, rate=0.01, decay=decay)
+    squared_error = engine.step(examples.astype(np.float32), inputs.astype(np.float32), rate=0.01, decay=decay)
     assert_near(squared_error, loss)
     means = engine.state().means  # Adam's first average is a tenth of the gradient
     ours = [mean / (1 - 0.9) for mean in means]
@@ -109,7 +111,7 @@ def test_engines_take_the_same_steps(hidden_sizes):
     examples = examples.astype(np.float32)
     both = [engine_called(name, network) for name in (COMPILED, "torch")]
     for _ in range(4):
-        losses = [float(engine.step(examples, examples.data, 0.001, 2.0)) for engine in both]
+        losses = [float(engine.step(examples, examples, 0.001, 2.0)) for engine in both]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for ours, reference in zip(both[0].state().parameters, both[1].state().parameters, strict=True):
         assert_near(ours, reference.double(), 1e-4)
@@ -124,7 +126,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
     for threads in (1, 2, 5):
         engine = engine_called(COMPILED, network, threads=threads)
         for _ in range(3):
-            engine.step(examples.astype(np.float32), examples.astype(np.float32).data, 0.01, 1.0)
+            engine.step(examples.astype(np.float32), examples.astype(np.float32), 0.01, 1.0)
         states.append(engine.state())
     for state in states[1:]:
         assert all(map(torch.equal, states[0].parameters, state.parameters))
@@ -141,11 +143,11 @@ def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
         engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng)),
     )
     for _ in range(3):
-        engine.step(examples, examples.data, 0.01, 1.0)
+        engine.step(examples, examples, 0.01, 1.0)
     other.restore(engine.state())
     for _ in range(3):
-        engine.step(examples, examples.data, 0.01, 1.0)
-        other.step(examples, examples.data, 0.01, 1.0)
+        engine.step(examples, examples, 0.01, 1.0)
+        other.step(examples, examples, 0.01, 1.0)
     ours, theirs = other.state(), engine.state()
     assert ours.n_steps == theirs.n_steps == 6
     for name in ("parameters", "means", "squares"):
@@ -185,7 +187,7 @@ def test_parameters_that_are_not_finite_are_told(name):
     examples, _ = random_examples(12, 26, 0.4, np.random.default_rng(3))
     engine = engine_called(name, network)
     assert engine.is_finite()
-    engine.step(examples.astype(np.float32), examples.astype(np.float32).data, float("inf"), 0.0)
+    engine.step(examples.astype(np.float32), examples.astype(np.float32), float("inf"), 0.0)
     assert not engine.is_finite()
 
 

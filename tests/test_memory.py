@@ -23,9 +23,10 @@ def settings(variant="item", **given):
 
 
 def test_parameters_are_counted_with_biases():
-    assert memory.n_parameters(SHAPE, settings(hidden_sizes=(500,))) == 2 * 6040 * 500 + 500 + 6040
+    assert memory.n_parameters(SHAPE, settings(implicit=False)) == 2 * 6040 * 500 + 500 + 6040
+    assert memory.n_parameters(SHAPE, settings()) == 3 * 6040 * 500 + 500 + 6040
     deep = settings("user", hidden_sizes=(500, 250, 500))
-    assert memory.n_parameters(SHAPE, deep) == 2 * 3706 * 500 + 2 * 500 * 250 + 500 + 250 + 500 + 3706
+    assert memory.n_parameters(SHAPE, deep) == 3 * 3706 * 500 + 2 * 500 * 250 + 500 + 250 + 500 + 3706
 
 
 def test_the_dense_layers_of_the_deep_form_count():

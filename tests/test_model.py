@@ -40,5 +40,5 @@ def test_new_network_depends_on_its_generator_only():
     other = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(8))
     assert torch.equal(first.encoder_weights[0], second.encoder_weights[0])
     assert not torch.equal(first.encoder_weights[0], other.encoder_weights[0])
-    assert [tuple(parameter.shape) for parameter in first.penalized()] == [(5, 4), (5, 3)]
+    assert [tuple(parameter.shape) for parameter in first.penalized()] == [(10, 4), (5, 3)]
     assert [tuple(parameter.shape) for parameter in first.free()] == [(4, 3), (4,), (3,), (5,)]

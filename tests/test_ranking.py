@@ -160,11 +160,11 @@ def test_the_scoring_row_minimizes_the_weighted_squares():
 
 def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
     task = make_task(dataset.train, dataset.rating_scale, ranking_settings())
-    norms = np.sqrt(np.square(task.inputs.toarray()).sum(1))
+    norms = np.sqrt(np.square(task.inputs[:].toarray()).sum(1))
     np.testing.assert_allclose(norms, task.input_norm, rtol=1e-5)
     np.testing.assert_array_equal(task.examples.toarray(), dataset.train.toarray())
     plain = make_task(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
-    assert plain.inputs is plain.examples
+    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.examples.toarray())
 
 
 def test_dropout_changes_training_and_not_the_codes(dataset):
@@ -199,10 +199,13 @@ def test_the_objective_chooses_the_variant_and_the_missing_value():
 
 
 def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
-    model = model_of(dataset, ranking_settings(objective="rating", missing_value=None, missing_weight=0.0, epochs=1))
+    older = {"objective": "rating", "missing_value": None, "missing_weight": 0.0, "normalize": False, "implicit": False}
+    model = model_of(dataset, ranking_settings(epochs=1, **older))
     path = tmp_path / "m"
     checkpoint.save(model, path)
-    _rewrite(path, 2, ["objective", "dropout", "normalize", "missing_weight", "missing_value"])
+    _rewrite(path, 3, ["implicit"])
+    assert checkpoint.load(path).settings == model.settings
+    _rewrite(path, 2, ["objective", "dropout", "normalize", "missing_weight", "missing_value", "implicit"])
     assert checkpoint.load(path).settings == model.settings
     _rewrite(path, 9, [])
     with pytest.raises(ArtifactError, match="format version 9"):

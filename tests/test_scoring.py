@@ -41,7 +41,7 @@ def model(settings):
 def plain_definition(model, settings):
     """Every example through the network as dense vectors: (n_users, n_items) in rating units, unclipped."""
     task = make_task(DATASET.train, DATASET.rating_scale, settings)
-    hidden = torch.from_numpy(task.examples.toarray())
+    hidden = torch.from_numpy(task.inputs[:].toarray())
     for weight, bias in zip(model.encoder_weights, model.encoder_biases, strict=True):
         hidden = ACTIVATIONS[settings.hidden_activation][0](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
     output = hidden.numpy() @ model.decoder_weight.T + model.decoder_bias

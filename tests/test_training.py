@@ -152,12 +152,12 @@ def test_regularization_shrinks_the_weights():
     assert norms[1] < 0.7 * norms[0]
 
 
-def papers_objective(network, examples, regularization):
+def papers_objective(network, task, regularization):
     """Gradients of the sum of squared errors over the observed cells + lambda/2 (|V|^2 + |W|^2) by autograd."""
     copy = network.copy()
     parameters = [parameter.requires_grad_() for parameter in copy.parameters()]
-    dense, observed = torch.from_numpy(examples.toarray()), torch.from_numpy(pattern_of(examples))
-    hidden = dense
+    dense, observed = torch.from_numpy(task.examples.toarray()), torch.from_numpy(pattern_of(task.examples))
+    hidden = torch.from_numpy(task.inputs[:].toarray())
     for weight, bias in zip(copy.encoder_weights, copy.encoder_biases, strict=True):
         hidden = torch.sigmoid(hidden @ weight + bias)
     errors = (hidden @ copy.decoder_weight.T + copy.decoder_bias - dense)[observed]
@@ -204,8 +204,8 @@ def one_epoch(settings):
 def test_a_step_over_all_examples_follows_the_gradient_of_the_papers_objective(variant, sizes):
     settings = small_settings(variant, hidden_sizes=sizes, regularization=70.0, center="none", batch_size=80, epochs=1)
     task, before, watched = one_epoch(settings)
-    expected = papers_objective(before, task.examples, 70.0)
-    free = papers_objective(before, task.examples, 0.0)
+    expected = papers_objective(before, task, 70.0)
+    free = papers_objective(before, task, 0.0)
     assert (expected[0] - free[0]).norm() > 0.1 * expected[0].norm(), "the penalty must show"
     for mean, gradient in zip(watched.engine.state().means, expected, strict=True):
         seen = mean / (1 - 0.9)  # Adam's first average is a tenth of the gradient

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from autorec_cli import config
-from autorec_cli.config import DEFAULTS, DENSE_ITEM_RATINGS, MAX_BATCH_SIZE, RANKING_DEFAULTS, parse_hidden_sizes
+from autorec_cli.config import DEFAULTS, MAX_BATCH_SIZE, RANKING_DEFAULTS, REGULARIZATION, parse_hidden_sizes
 
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: one per core.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")]
@@ -57,7 +57,8 @@ class TrainingOptions:
         typer.Option(
             help="The paper's lambda: sum of squared errors + lambda/2 (|V|^2 + |W|^2), ratings in quarters of their "
             "scale's width, so that 1 to 5 is taken as it is.",
-            show_default=_default("regularization"),
+            show_default=f"{REGULARIZATION:g} times the root of an example's ratings; "
+            f"{RANKING_DEFAULTS['regularization']:g} for ranking",
         ),
     ] = None
     dropout: Annotated[
@@ -72,7 +73,15 @@ class TrainingOptions:
         typer.Option(
             "--normalize/--no-normalize",
             help="Scale the input of every example to the same length.",
-            show_default="no; yes for ranking",
+            show_default="yes",
+        ),
+    ] = None
+    implicit: Annotated[
+        bool | None,
+        typer.Option(
+            "--implicit/--no-implicit",
+            help="Show the network which cells are rated, besides how, as SVD++ does.",
+            show_default="yes; no for ranking",
         ),
     ] = None
     missing_weight: Annotated[
@@ -93,7 +102,7 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help=f"Damped means to subtract from the input and add back: {', '.join(config.CENTERS)}.",
-            show_default=f"none for the item variant with {DENSE_ITEM_RATINGS} ratings an item or more, else both",
+            show_default=f"{DEFAULTS['center']}; {RANKING_DEFAULTS['center']} for ranking",
         ),
     ] = None
     learning_rate: Annotated[

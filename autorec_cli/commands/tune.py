@@ -15,7 +15,14 @@ import typer
 from autorec_cli.commands.fitting import Place, check_memory, find_place
 from autorec_cli.commands.options import Output, WaitLock
 from autorec_cli.commands.training_options import Device, Threads
-from autorec_cli.config import DEFAULTS, OBJECTIVE_VARIANTS, OBJECTIVES, VARIANTS, TrainSettings
+from autorec_cli.config import (
+    DEFAULTS,
+    OBJECTIVE_VARIANTS,
+    OBJECTIVES,
+    RANKING_DEFAULTS,
+    VARIANTS,
+    TrainSettings,
+)
 from autorec_cli.console import progress, say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.output import open_output, reserve_output
@@ -215,10 +222,17 @@ def _flags(settings: TrainSettings) -> list[str]:
     document = settings.to_document()
     document["hidden_size"] = ",".join(map(str, document.pop("hidden_sizes")))
     typical = {"hidden_size": ",".join(map(str, DEFAULTS["hidden_sizes"])), **DEFAULTS}
+    if settings.objective == "ranking":
+        typical |= RANKING_DEFAULTS
     flags: list[str] = []
     for name, value in document.items():
-        if value != typical.get(name):
-            flags += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+        flag = name.replace("_", "-")
+        if value == typical.get(name):
+            continue
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            flags += [f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value)]
     return flags
 
 
