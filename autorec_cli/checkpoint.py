@@ -94,10 +94,10 @@ def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_version_3(document: dict[str, Any]) -> dict[str, Any]:
-    """A document, of a model or a blend, from before there was the implicit channel."""
+    """A document, of a model or a blend, from before the implicit channel and the scaling of outputs."""
     if "models" in document:
         return {**document, "models": [_from_version_3(model) for model in document["models"]]}
-    return {**document, "settings": {**document["settings"], "implicit": False}}
+    return {**document, "output_unit": document["unit"], "settings": {**document["settings"], "implicit": False}}
 
 
 def _check_tensors(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> None:
@@ -144,6 +144,7 @@ def _to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "settings": model.settings.to_document(),
         "output_range": list(model.output_range),
         "unit": model.unit,
+        "output_unit": model.output_unit,
         "input_norm": model.input_norm,
         "centering_mean": model.centering.mean,
         "baseline_mean": model.baseline.mean,
@@ -205,6 +206,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         decoder_bias=tensors["decoder.bias"],
         output_range=(output_low, output_high),
         unit=document["unit"],
+        output_unit=document["output_unit"],
         input_norm=document["input_norm"],
         centering=means("centering"),
         baseline=means("baseline"),

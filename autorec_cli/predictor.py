@@ -38,7 +38,8 @@ class Model:
     """A trained model as numpy arrays.
 
     The encoded side is items in the item variant and users in the user variant; the decoded side is the other one.
-    prediction(e, d) = f(codes[e] . decoder_weight[d] + decoder_bias[d]) * unit + centering, clipped to rating_scale.
+    prediction(e, d) = f(codes[e] . decoder_weight[d] + decoder_bias[d]) * output_unit + centering, clipped to
+    rating_scale.
 
     Attributes:
         settings: What it was trained with.
@@ -48,7 +49,8 @@ class Model:
         decoder_weight: (n_decoded, k).
         decoder_bias: (n_decoded,).
         output_range: Ends of a sigmoid output, in units.
-        unit: Rating units per unit of the network.
+        unit: Rating units per unit of the network's input.
+        output_unit: And of its output: `unit` times the trust that valid ratings gave to it, see `validation`.
         input_norm: Euclidean norm that inputs are scaled to; None if they are not.
         centering: What is added to a prediction, in rating units.
         baseline: What predicts cold pairs; see `task.Task`.
@@ -70,6 +72,7 @@ class Model:
     decoder_bias: Array
     output_range: tuple[float, float]
     unit: float
+    output_unit: float
     input_norm: float | None
     centering: DampedMeans
     baseline: DampedMeans

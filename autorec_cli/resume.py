@@ -25,7 +25,7 @@ from autorec_cli.files import replace_file
 from autorec_cli.model import AdamState, Network
 from autorec_cli.validation import Validated
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "autorec-resume"
 
 
@@ -184,7 +184,7 @@ def _pack_chosen(name: str, chosen: Chosen, tensors: dict[str, Array]) -> dict[s
     if validation is not None:
         if validation.predictions is not None:
             tensors[f"{name}.predictions"] = validation.predictions
-        document["validation"] = [validation.metric, validation.value, validation.baseline]
+        document["validation"] = [validation.metric, validation.value, validation.baseline, validation.scale]
     if chosen.network is not None:
         network = chosen.network
         document["functions"] = [network.hidden_activation, network.output_activation, list(network.output_range)]
@@ -207,8 +207,8 @@ def _unpack_chosen(name: str, document: Mapping[str, Any], tensors: Mapping[str,
             output_range=(low, high),
         )
     if document["validation"] is not None:
-        metric, value, baseline = document["validation"]
-        validation = Validated(metric, value, baseline, tensors.get(f"{name}.predictions"))
+        metric, value, baseline, scale = document["validation"]
+        validation = Validated(metric, value, baseline, tensors.get(f"{name}.predictions"), scale)
     return Chosen(network, document["epoch"], validation)
 
 

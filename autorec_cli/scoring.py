@@ -2,7 +2,7 @@
 
 Every prediction is an inner product of a user vector and an item vector plus what each side adds:
 
-    prediction(u, i) = f(user_vector . item_vector + user_shift + item_shift) * unit + centering(u, i)
+    prediction(u, i) = f(user_vector . item_vector + user_shift + item_shift) * output_unit + centering(u, i)
 
 In the item variant the item vectors are the codes and the user vectors are rows of the decoder; in the user variant it
 is the other way round. Shapes: B users, k units in the last hidden layer.
@@ -82,7 +82,7 @@ def item_scorer(model: Model) -> ItemScorer:
     """
     k = model.codes.shape[1]
     linear = model.settings.output_activation == "identity"
-    scale = np.float32(model.unit if linear else 1.0)
+    scale = np.float32(model.output_unit if linear else 1.0)
     centering_bias = model.centering.item_bias.astype(np.float32)
     items = np.empty((k + 2, model.n_items), dtype=np.float32)
     if model.settings.variant == "item":
@@ -103,7 +103,7 @@ def item_scorer(model: Model) -> ItemScorer:
         scores: Array = sides @ items
         if not linear:
             scores = _output(model, scores)
-            scores *= np.float32(model.unit)
+            scores *= np.float32(model.output_unit)
             scores += offset[:, None]
             scores += centering_bias
         by_baseline = model.baseline.mean + users.baseline_bias[:, None]
@@ -126,7 +126,7 @@ def predict_pairs(model: Model, user_index: Array, item_index: Array) -> Array:
     for start in range(0, len(z), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         z[part] = np.einsum("pk,pk->p", model.codes[encoded[part]], model.decoder_weight[decoded[part]])
-    predictions = _output(model, z + model.decoder_bias[decoded]).astype(np.float64) * model.unit + offset
+    predictions = _output(model, z + model.decoder_bias[decoded]).astype(np.float64) * model.output_unit + offset
     values: Array = np.where(cold_pairs(model, user_index, item_index), baseline, predictions)
     return clip(model, values)
 
@@ -150,7 +150,8 @@ def fold_in(model: Model, histories: Sequence[tuple[Array, Array]]) -> Users:
     (see `solve_decoder_row`); for the ranking objective it is the ridge solution over all items, as in training (see
     `solve_scoring_row`). Without the mean row a user of few ratings would be predicted the mean of those for every
     item: on ML-100K, with users left out of training, RMSE from 1 rating is 1.04 with it and 1.55 without, from 50
-    ratings 0.925 and 0.945.
+    ratings 0.925 and 0.945. A row along the mean of the codes would move the predictions of all items, so that is left to
+    the damped bias: 1.007 instead of 1.125 from 1 rating, 0.944 instead of 0.973 from 5 (averages: 1.010, 0.954).
 
     Args:
         model: The model to fold into.
@@ -279,6 +280,9 @@ def _item_variant_fold(model: Model) -> Fold:
     trained = model.user_counts > 0
     mean_row, mean_bias = model.decoder_weight[trained].mean(0), float(model.decoder_bias[trained].mean())
     low, high = model.output_range
+    # Codes are much alike, so that a row along their mean moves all items; that is left to the damped bias.
+    warm = model.item_counts > 0
+    mean_code = model.codes[warm].sum(0, dtype=np.float64) / max(1, int(warm.sum()))
 
     def fold(items: Array, targets: Array) -> tuple[Array, float]:
         if model.settings.output_activation == "sigmoid":
@@ -286,8 +290,8 @@ def _item_variant_fold(model: Model) -> Fold:
             targets = np.log(share / (1 - share))
         codes = model.codes[items].astype(np.float64)
         unexplained = targets - codes @ mean_row - mean_bias
-        row, bias = solve_decoder_row(codes, unexplained, model.settings.regularization, USER_DAMPING)
-        return mean_row + row, mean_bias + bias
+        row, bias = solve_decoder_row(codes - mean_code, unexplained, model.settings.regularization, USER_DAMPING)
+        return mean_row + row, mean_bias + bias - float(mean_code @ row)
 
     return fold
 

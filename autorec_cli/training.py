@@ -199,6 +199,7 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
         decoder_bias=network.decoder_bias.numpy(),
         output_range=network.output_range,
         unit=task.unit,
+        output_unit=task.unit * (fitted.validation.scale if fitted.validation else 1.0),
         input_norm=task.input_norm,
         centering=task.centering,
         baseline=task.baseline,

@@ -20,6 +20,8 @@ from autorec_cli.task import Task
 
 LIST_LENGTH = 10
 METRIC = f"ndcg@{LIST_LENGTH}"
+AGREEING = 20
+"""Held-out ratings that a network is taken to predict without error, so that few others say little of its scale."""
 JUDGED_USERS = 5000
 """Users whose lists are judged after each epoch, at most: enough to tell epochs apart, whatever the dataset's size."""
 
@@ -34,12 +36,14 @@ class Validated:
         baseline: Of what needs no network: user and item averages, or the most rated items.
         predictions: (n_valid,) float32, the prediction of each held-out rating in the order of the matrix; None where
             outputs are scores and no ratings.
+        scale: What these predictions multiply the network's outputs by.
     """
 
     metric: str
     value: float
     baseline: float
     predictions: Array | None
+    scale: float = 1.0
 
     def is_better_than(self, other: Validated) -> bool:
         """Whether the value is better; among values that could not be measured the later one is."""
@@ -87,13 +91,16 @@ class RatingValidation:
             pattern.data = np.ones(len(users), dtype=np.float32)
         self._cells, self._order = pattern, warm[order]
         self._offset = task.centering.predict(users, items)[order]
+        # Centred by both means, outputs are what a network adds to the baseline, and so can be trusted more or less.
+        self._weighs = settings.center == "both" and settings.output_activation == "identity"
 
     def measure(self, engine: Engine) -> Validated:
-        """RMSE in rating units over all pairs, cold ones included."""
-        outputs = engine.predict(self._task.inputs, self._cells) * self._task.unit + self._offset
+        """RMSE in rating units over all pairs, cold ones included, with outputs weighed by least squares on them."""
+        outputs = engine.predict(self._task.inputs, self._cells) * np.float32(self._task.unit)
+        scale = _slope(outputs, self._valid.data[self._order] - self._offset) if self._weighs else 1.0
         predictions = self._by_baseline.copy()
-        predictions[self._order] = np.clip(outputs, *self._task.rating_scale)
-        return Validated("rmse", _rmse(predictions - self._valid.data), self._baseline, predictions)
+        predictions[self._order] = np.clip(scale * outputs + self._offset, *self._task.rating_scale)
+        return Validated("rmse", _rmse(predictions - self._valid.data), self._baseline, predictions, scale)
 
 
 class RankingValidation:
@@ -136,6 +143,16 @@ def _some_users(valid: sparse.csr_array, relevant_from: float, seed: int) -> Arr
     if len(users) > JUDGED_USERS:
         users = np.sort(np.random.default_rng(seed).choice(users, JUDGED_USERS, replace=False))
     return users
+
+
+def _slope(outputs: Array, targets: Array) -> float:
+    """The least-squares factor of `outputs` (n,), not below 0, as if some more had met their targets."""
+    outputs = outputs.astype(np.float64)
+    square = float(outputs @ outputs)
+    if not 0 < square < math.inf:
+        return 1.0
+    agreeing = square * AGREEING / len(outputs)
+    return max(0.0, float(outputs @ targets) + agreeing) / (square + agreeing)
 
 
 def _rmse(errors: Array) -> float:

@@ -52,6 +52,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         decoder_bias=normal(sizes[1]),
         output_range=(-2.0, 2.0),
         unit=1.0,
+        output_unit=1.0,
         input_norm=None,
         centering=means,
         baseline=means,
@@ -90,13 +91,13 @@ def implicit_lists(model: Model, n_users: int, own_threads: bool) -> Callable[[]
 
     item_variant = model.settings.variant == "item"
     items, users = (model.codes, model.decoder_weight)[:: 1 if item_variant else -1]
-    inner = model.decoder_bias[:, None] * np.float32(model.unit)
+    inner = model.decoder_bias[:, None] * np.float32(model.output_unit)
     by_item = model.centering.item_bias.astype(np.float32)[:, None] + (0 if item_variant else inner)
     by_user = (model.centering.mean + model.centering.user_bias).astype(np.float32)[:, None]
     by_user = by_user + (inner if item_variant else 0)
     recommender = Factors(num_threads=0 if own_threads else 1)
     recommender.item_factors = np.hstack([items, by_item, np.ones_like(by_item)])
-    recommender.user_factors = np.hstack([users * np.float32(model.unit), np.ones_like(by_user), by_user])
+    recommender.user_factors = np.hstack([users * np.float32(model.output_unit), np.ones_like(by_user), by_user])
     ratings = np.ones(len(model.seen.indices), dtype=np.float32)
     seen = sparse.csr_matrix((ratings, model.seen.indices, model.seen.indptr), shape=(model.n_users, model.n_items))
     seen = seen[:n_users]

@@ -73,12 +73,13 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     assert model.provenance["fitted_parts"] == ["train", "valid"]
     ratings = dataset.add_parts(prepared.train, prepared.valid)
     task = make_task(ratings, prepared.rating_scale, model.settings)
-    items = torch.from_numpy(task.examples.toarray())  # (n_items, n_users)
+    items = torch.from_numpy(task.inputs[:].toarray())  # (n_items, 2 n_users)
     hidden = torch.sigmoid(
         items @ torch.from_numpy(model.encoder_weights[0]) + torch.from_numpy(model.encoder_biases[0])
     )
     output = (hidden @ torch.from_numpy(model.decoder_weight).T + torch.from_numpy(model.decoder_bias)).numpy()
-    expected = np.clip(output * task.unit + task.centering.mean, 1, 5)
+    expected = output * model.output_unit + task.centering.mean
+    expected = np.clip(expected + task.centering.user_bias + task.centering.item_bias[:, None], 1, 5)
     user_at = {identifier: index for index, identifier in enumerate(model.user_ids)}
     item_at = {identifier: index for index, identifier in enumerate(model.item_ids)}
     listed = [expected[item_at[item], user_at[user]] for user, item in lists.select("user_id", "item_id").iter_rows()]

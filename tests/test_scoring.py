@@ -51,7 +51,7 @@ def plain_definition(model, settings):
     if settings.variant == "item":
         output = output.T
     users, items = np.indices(output.shape)
-    return output * task.unit + task.centering.predict(users, items)
+    return output * model.output_unit + task.centering.predict(users, items)
 
 
 def test_scores_are_columns_of_the_plain_definition(model, settings):
@@ -145,9 +145,10 @@ def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activat
         targets = np.log(share) - np.log1p(-share)
     codes, k = model.codes[items].astype(np.float64), model.codes.shape[1]
     mean_row, mean_shift = model.decoder_weight.mean(0), model.decoder_bias.mean()
+    mean_code = model.codes.mean(0, dtype=np.float64)
     equations = np.block(
         [
-            [codes, np.ones((len(items), 1))],
+            [codes - mean_code, np.ones((len(items), 1))],
             [np.sqrt(settings.regularization / 2) * np.eye(k), np.zeros((k, 1))],
             [np.zeros((1, k)), np.full((1, 1), np.sqrt(USER_DAMPING))],
         ]
@@ -157,7 +158,7 @@ def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activat
     assert np.abs(solution[:-1]).max() > 0.01, "the row must say something for the test to mean something"
     folded = fold_in(model, [(items, ratings)])
     np.testing.assert_allclose(folded.vectors[0], mean_row + solution[:-1], rtol=1e-4, atol=1e-5)
-    assert folded.shift[0] == pytest.approx(mean_shift + solution[-1], rel=1e-4)
+    assert folded.shift[0] == pytest.approx(mean_shift + solution[-1] - mean_code @ solution[:-1], rel=1e-4)
     assert folded.centering_bias[0] == pytest.approx(bias)
 
 

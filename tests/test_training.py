@@ -13,6 +13,7 @@ from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation import rating_rows
 from autorec_cli.model import new_network
 from autorec_cli.training import fit, make_task, resolve_device, to_model, use_threads
+from autorec_cli.validation import _slope
 from tests.planted import dataset_of, planted_dataset
 
 CPU = torch.device("cpu")
@@ -294,3 +295,33 @@ def test_threads_are_those_asked_for():
 def test_impossible_numbers_of_threads_are_refused(threads):
     with pytest.raises(UsageError, match="--threads"):
         use_threads(threads)
+
+
+# --- how far outputs are trusted
+
+
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_outputs_are_weighed_by_what_valid_says_of_them(variant):
+    """Ratings of pure noise: the network fits it, valid does not follow, and the model leaves it out."""
+    dataset, rng = planted_dataset(), np.random.default_rng(0)
+    for part in (dataset.train, dataset.valid):
+        part.data[:] = rng.integers(1, 6, part.nnz)
+    settings = small_settings(variant, center="both", regularization=0.1)
+    _, fitted = run(dataset, settings)
+    assert fitted.validation.scale < 0.3
+    assert fitted.validation.value < 1.02 * fitted.validation.baseline
+    model = training.to_model(fitted, dataset, settings, {"fitted_parts": ["train", "valid"]})
+    assert model.output_unit == fitted.validation.scale * model.unit
+
+
+def test_outputs_that_are_whole_ratings_are_taken_as_they_are():
+    _, fitted = run(planted_dataset(), small_settings(center="none"))
+    assert fitted.validation.scale == 1
+
+
+def test_few_held_out_ratings_say_little_of_the_scale():
+    outputs, targets = np.ones(5, dtype=np.float32), np.full(5, 9.0)
+    assert _slope(outputs, targets) < 3
+    assert _slope(np.ones(5000, dtype=np.float32), np.full(5000, 9.0)) == pytest.approx(9, rel=0.01)
+    assert _slope(np.ones(5000, dtype=np.float32), np.full(5000, -9.0)) == 0
+    assert _slope(np.zeros(5, dtype=np.float32), targets) == 1
