@@ -74,7 +74,13 @@ class State:
 
 
 class Keeper(Protocol):
-    """Decides, while a network is trained, when its state is kept; what it raises ends the training."""
+    """Knows where an earlier run stood and decides when the state of this one is kept; what it raises ends training."""
+
+    def chosen(self) -> Chosen | None:
+        """What the first fit of the earlier run chose; None if it had not ended or there was no such run."""
+
+    def take(self) -> State | None:
+        """Where the earlier run stood, once and then forgotten: it is as large as all that is trained."""
 
     def after_step(self, state: Callable[[], State]) -> None:
         """A step has been taken; `state` makes a copy of where training stands."""
@@ -85,6 +91,14 @@ class Keeper(Protocol):
 
 class KeepsNothing:
     """For whoever would begin again anyway; see `Keeper`."""
+
+    def chosen(self) -> Chosen | None:
+        """See `Keeper`."""
+        return None
+
+    def take(self) -> State | None:
+        """See `Keeper`."""
+        return None
 
     def after_step(self, state: Callable[[], State]) -> None:
         """See `Keeper`."""
