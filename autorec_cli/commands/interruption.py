@@ -239,8 +239,10 @@ def finished(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) 
 
     state = state_path(output)
     try:
+        saved = resume.run_of(state) if state.exists() else run
+        if {**saved, WARM_START: None} != {**run, WARM_START: None}:
+            return None
         model = checkpoint.load_model(output)
-        saved = resume.load(state).run if state.exists() else run
     except ArtifactError:
         return None
     provenance = model.provenance
