@@ -46,7 +46,7 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
 }
 """What the ranking objective uses instead."""
 
-WARM_EPOCHS: Mapping[str, int] = {"rating": 10, "ranking": 20}
+WARM_EPOCHS = 10
 """What training that starts from an older model uses instead; docs/benchmarks.md has the measurements."""
 
 MAX_SEED = 2**63 - 1

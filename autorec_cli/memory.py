@@ -115,8 +115,10 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     missing = 0
     if settings.objective == "ranking":  # the decoder untiled, the gradient of its missing cells, and that in tiles
         missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
-    # At the end of the last epoch the network is copied out, after others it may be, with its moments, for --resume.
-    training = data + weights + max(step + missing, plain + missing, 3 * plain)
+    # Without a second fit the best network so far is kept. At the end of the last epoch the network is copied out; at
+    # each end it may be, with its moments, for --resume, beside the best one.
+    best = plain if not refit else 0
+    training = data + weights + max(best + step + missing, best + plain + missing, 4 * plain)
     return Need(RUNTIME + max(preparing, training, saving))
 
 

@@ -8,7 +8,8 @@ never takes the place of one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,7 +75,13 @@ class State:
 
 
 class Keeper(Protocol):
-    """Decides, while a network is trained, when its state is kept; what it raises ends the training."""
+    """Knows where an earlier run stood and decides when the state of this one is kept; what it raises ends training."""
+
+    def chosen(self) -> Chosen | None:
+        """What the first fit of the earlier run chose; None if it had not ended or there was no such run."""
+
+    def take(self) -> State | None:
+        """Where the earlier run stood, once and then forgotten: it is as large as all that is trained."""
 
     def after_step(self, state: Callable[[], State]) -> None:
         """A step has been taken; `state` makes a copy of where training stands."""
@@ -85,6 +92,14 @@ class Keeper(Protocol):
 
 class KeepsNothing:
     """For whoever would begin again anyway; see `Keeper`."""
+
+    def chosen(self) -> Chosen | None:
+        """See `Keeper`."""
+        return None
+
+    def take(self) -> State | None:
+        """See `Keeper`."""
+        return None
 
     def after_step(self, state: Callable[[], State]) -> None:
         """See `Keeper`."""
@@ -146,20 +161,42 @@ def load(path: Path) -> Saved:
     Raises:
         ArtifactError: it is damaged, no such file, or of another version.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {})[METADATA_KEY]
-            if json.loads(text)["format_version"] != FORMAT_VERSION:
-                raise ValueError("its format version is not known")
-            document = checksums.unseal(text)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    with _reading(path) as file:
+        document = _document(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if document["checksums"] != {name: checksums.of_array(array) for name, array in tensors.items()}:
             raise ValueError("its checksums are not those of its contents")
         return Saved(document["run"], document["place"], document["history"], _unpack_state(document, tensors))
+
+
+def run_of(path: Path) -> Mapping[str, Any]:
+    """The run that the state `path` is of, see `Saved`, without reading where it stood.
+
+    Raises:
+        ArtifactError: as `load`, as far as that can be seen.
+    """
+    with _reading(path) as file:
+        run: Mapping[str, Any] = _document(file.metadata())["run"]
+        return run
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The file, open; whatever is wrong with what is read from it in the block becomes an ArtifactError."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ArtifactError(
             f"the resume state {path} cannot be used ({error}); train without --resume to start from the beginning"
         ) from error
+
+
+def _document(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    text = (metadata or {})[METADATA_KEY]
+    if json.loads(text)["format_version"] != FORMAT_VERSION:
+        raise ValueError("its format version is not known")
+    return checksums.unseal(text)
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -135,7 +135,6 @@ def fit(
     settings: TrainSettings,
     device: torch.device,
     keeper: Keeper | None = None,
-    state: State | None = None,
     start: Start | None = None,
 ) -> Generator[EpochResult, None, Fitted]:
     """Choose the number of epochs on valid, then fit the final network.
@@ -144,8 +143,8 @@ def fit(
         dataset: What to fit.
         settings: How.
         device: Where.
-        keeper: Is told of every step and epoch, so that it can keep where training stands.
-        state: Where an earlier run of the same dataset, settings and start stood; this one goes on from there.
+        keeper: Is told of every step and epoch, so that it can keep where training stands; where an earlier run of the
+            same dataset, settings and start stood, this one goes on from there.
         start: What both fits begin with; a fresh network if None.
 
     Yields:
@@ -163,17 +162,14 @@ def fit(
     task = make_task(dataset.train, dataset.rating_scale, settings)
     parts: tuple[str, ...] = ("train",)
     valid = dataset.valid if dataset.valid.nnz else None
-    run = partial(_run, settings=settings, device=device, keeper=keeper or KeepsNothing(), start=start)
-    if state is not None and state.chosen is not None:
-        chosen = final = state.chosen
-    else:
-        chosen = final = yield from run(task, valid, settings.epochs, chosen=None, state=state)
-        state = None
+    keeper = keeper or KeepsNothing()
+    run = partial(_run, settings=settings, device=device, keeper=keeper, start=start)
+    chosen = final = keeper.chosen() or (yield from run(task, valid, settings.epochs, chosen=None))
     if valid is not None and settings.refit:
         del task  # the second fit needs its memory
         task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings)
         parts = ("train", "valid")
-        final = yield from run(task, None, chosen.epoch, chosen=chosen, state=state)
+        final = yield from run(task, None, chosen.epoch, chosen=chosen)
     assert final.network is not None
     return Fitted(
         network=final.network,
@@ -230,20 +226,21 @@ def _run(
     keeper: Keeper,
     start: Start | None,
     chosen: Chosen | None,
-    state: State | None,
 ) -> Generator[EpochResult, None, Chosen]:
-    """Train a network for `n_epochs` at most, from its seed or on from `state`; with `valid` the best epoch counts."""
+    """Train a network for `n_epochs` at most, from its seed or an earlier run's state; with `valid` the best counts."""
     generator = torch.Generator().manual_seed(settings.seed)
     network = initial_network(task.examples, settings, generator)
     if start is not None:
         network = start(task, network)
     engine = make_engine(network, device, settings.batch_size, settings.missing_weight)
+    del network  # the engine has its own
     validation = make_validation(task, valid, settings) if valid is not None else None
     best, epoch, part = NOTHING_YET, 0, NOT_BEGUN
-    if state is not None:
+    if (state := keeper.take()) is not None:
         best, epoch, part = state.best, state.epoch, state.part
         engine.restore(state.adam)
         generator.set_state(state.generator)
+        del state
     while epoch < n_epochs and not (settings.patience and epoch - best.epoch >= settings.patience):
         start_time = time.perf_counter()
         now = partial(_state, chosen, epoch, engine, generator.get_state(), best)

@@ -96,8 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clear(folder)
         resume = False
         while True:  # one kill, or several in a row
-            ended[kill(folder, options, resume, rng.uniform(0.1, seconds), rng.choice(SIGNALS))] += 1
-            n_kills += 1
+            way = kill(folder, options, resume, rng.uniform(0.1, seconds), rng.choice(SIGNALS))
+            ended[way] += 1
+            n_kills += way != STATUSES[0]
             n_resumed += (folder / "m.resume").exists()
             resume = True
             whole = (folder / "m").exists() and not (folder / "m.resume").exists()

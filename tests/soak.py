@@ -67,7 +67,7 @@ def autorec(*arguments: object) -> int:
         said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(said, 2)
         os.dup2(said, 1)
-        signal.signal(signal.SIGTERM, cli._terminate)
+        signal.signal(signal.SIGTERM, cli._unwind)
         sys.argv = ["autorec", *map(str, arguments)]
         return cli.run()
 

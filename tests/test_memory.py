@@ -162,10 +162,17 @@ def test_dry_run_tells_and_writes_nothing(workshop, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path):
+@pytest.mark.parametrize("kind", ["cold", "no-refit", "warm"])
+def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path, kind):
     """A process of its own, where nothing else has been loaded; a hidden size whose weights outweigh the libraries."""
     command = [sys.executable, "-m", "autorec_cli", "train", str(workshop / "data"), "-o", str(tmp_path / "m")]
-    command += ["--hidden-size", "100000", "--epochs", "1", "--batch-size", "16"]
+    command += ["--hidden-size", "100000", "--epochs", "1", "--batch-size", "16", "--save-every", "0"]
+    if kind == "no-refit":
+        command += ["--no-refit"]
+    if kind == "warm":
+        older = str(tmp_path / "older")
+        subprocess.run([*command, "-o", older], stderr=subprocess.DEVNULL, cwd=ROOT, check=True)
+        command += ["--warm-start", older]
     told = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, cwd=ROOT, check=True).stderr
     estimated = float(re.search(r"about ([\d,]+) MiB", told)[1].replace(",", ""))
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:

@@ -44,8 +44,15 @@ class CutError(Exception):
 class Cutter:
     """Keeps the state of each moment, of which there are `n_moments`, in a file and cuts the run at one of them."""
 
-    def __init__(self, path, at=None):
-        self.path, self.at, self.n_moments = path, at, 0
+    def __init__(self, path, at=None, left=None):
+        self.path, self.at, self.n_moments, self.left = path, at, 0, left
+
+    def chosen(self):
+        return self.left and self.left.chosen
+
+    def take(self):
+        state, self.left = self.left, None
+        return state
 
     def after_step(self, state):
         self.n_moments += 1
@@ -56,8 +63,8 @@ class Cutter:
     after_epoch = after_step
 
 
-def fit(dataset, settings, keeper, state=None):
-    epochs, results = training.fit(dataset, settings, CPU, keeper, state), []
+def fit(dataset, settings, keeper):
+    epochs, results = training.fit(dataset, settings, CPU, keeper), []
     while True:
         try:
             results.append(next(epochs))
@@ -81,7 +88,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
             fit(dataset, settings, Cutter(tmp_path / "state", moment))
         state = resume.load(tmp_path / "state").state
         seen.add((state.chosen is None, state.part.n_steps > 0))
-        rest, model = fit(dataset, settings, resume.KeepsNothing(), state)
+        rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=state))
         checkpoint.save(model, tmp_path / "resumed")
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), moment
         told = [dataclasses.replace(result, seconds=0) for result in rest]
@@ -248,12 +255,18 @@ def test_a_run_killed_after_its_model_was_written_is_whole(cut_off):
     state = (cut_off / "m.resume").read_bytes()
     assert resumed().status == 0
     model = (cut_off / "m").read_bytes()
-    (cut_off / "m.resume").write_bytes(state)
-    result = resumed()
-    assert result.status == 0
-    assert "m is whole: the run that left a state had come to its end" in result.stderr
+    for left in (state, None):  # killed before or after the state has gone
+        if left:
+            (cut_off / "m.resume").write_bytes(left)
+        result = resumed()
+        assert result.status == 0
+        assert "m is whole: the run that is to go on had come to its end" in result.stderr
+        assert (cut_off / "m").read_bytes() == model
+        assert names(cut_off) == ["data", "m"]
+    other = resumed("--seed", 1)  # of which the model there is none
+    assert other.status == 2
+    assert "m exists; use --force" in other.stderr
     assert (cut_off / "m").read_bytes() == model
-    assert names(cut_off) == ["data", "m"]
     (cut_off / "m.resume").write_bytes(state)
     (cut_off / "m").write_text("another file")
     result = resumed()

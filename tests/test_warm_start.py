@@ -26,7 +26,7 @@ def settings_of(variant, **given):
 
 
 def fit(prepared, settings, start=None):
-    epochs = training.fit(prepared, settings, CPU, None, None, start)
+    epochs = training.fit(prepared, settings, CPU, None, start)
     while True:
         try:
             next(epochs)

@@ -23,7 +23,7 @@ from autorec_cli.files import followed, sweep
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings
     from autorec_cli.predictor import Model
-    from autorec_cli.resume import Saved, State
+    from autorec_cli.resume import Chosen, Saved, State
 
 SAVE_EVERY = 30.0
 """Seconds between two states kept without being asked to."""
@@ -86,6 +86,7 @@ class StateKeeper:
         run, place: See `resume.Saved`.
         save_every: Seconds that pass between two states at least; 0 keeps one an epoch.
         history: What has been told of the epochs.
+        left: Where the earlier run stood that this one goes on from, until `take`; None for the beginning.
         came: Gives the number of the signal that came; see `heeding`.
     """
 
@@ -94,6 +95,7 @@ class StateKeeper:
     place: Mapping[str, Any]
     save_every: float
     history: list[Mapping[str, Any]]
+    left: State | None = None
     came: Callable[[], int | None] = lambda: None
     _last: float = field(default_factory=time.monotonic)
     _complained: bool = False
@@ -111,6 +113,15 @@ class StateKeeper:
         if number is not None:
             how = "with --resume to go on" if self.path.exists() else "again"
             raise Stopped(128 + number, f"{SIGNALS[signal.Signals(number)]}; run the same command {how}")
+
+    def chosen(self) -> Chosen | None:
+        """See `resume.Keeper`."""
+        return None if self.left is None else self.left.chosen
+
+    def take(self) -> State | None:
+        """See `resume.Keeper`."""
+        state, self.left = self.left, None
+        return state
 
     def after_step(self, state: Callable[[], State]) -> None:
         """Keep the state and end the program if a signal came.
@@ -150,7 +161,7 @@ class StateKeeper:
 @contextmanager
 def keeping(
     output: Path, wanted: bool, save_every: float, run: Mapping[str, Any], place: Mapping[str, Any]
-) -> Iterator[tuple[StateKeeper, State | None]]:
+) -> Iterator[StateKeeper]:
     """Keep states of the run that writes `output` while it trains; the state goes when the run has come to its end.
 
     Args:
@@ -161,7 +172,7 @@ def keeping(
         place: See `resume.Saved`.
 
     Yields:
-        The keeper, and where to go on, None for the beginning.
+        The keeper, which knows where to go on.
 
     Raises:
         ArtifactError: what an earlier run left is damaged or of another run.
@@ -169,9 +180,12 @@ def keeping(
     path = state_path(output)
     sweep(path)
     saved = _find(path, wanted, run, place)
-    keeper = StateKeeper(path, run, place, save_every, list(saved.history) if saved else [])
+    history, left = (list(saved.history), saved.state) if saved else ([], None)
+    del saved  # or it would hold the state for as long as training takes
+    keeper = StateKeeper(path, run, place, save_every, history, left)
+    del left
     try:
-        yield keeper, saved.state if saved else None
+        yield keeper
     except (TrainingDivergedError, QualityGateError):  # it would end so again
         path.unlink(missing_ok=True)
         raise
@@ -216,15 +230,19 @@ def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None) 
 
 
 def finished(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> Model | None:
-    """The model `output` if it is what the run that left a state would make, and that is `run`.
+    """The model `output` if it is what `run` would make, and what left a state, if there is one, was that run too.
 
-    It was killed between saving the model and removing the state. The model may have taken the place of the one that
+    It was killed after saving the model. With the state still there the model may have taken the place of the one that
     it started from.
     """
     from autorec_cli import checkpoint, resume
 
+    state = state_path(output)
     try:
-        saved, model = resume.load(state_path(output)).run, checkpoint.load_model(output)
+        saved = resume.run_of(state) if state.exists() else run
+        if {**saved, WARM_START: None} != {**run, WARM_START: None}:
+            return None
+        model = checkpoint.load_model(output)
     except ArtifactError:
         return None
     provenance = model.provenance
@@ -233,6 +251,6 @@ def finished(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) 
     asked = {**run, WARM_START: before if run[WARM_START] is not None else None}
     if not (made == saved == asked and provenance.get("versions") == versions):
         return None
-    state_path(output).unlink(missing_ok=True)
-    say(f"{output} is whole: the run that left a state had come to its end")
+    state.unlink(missing_ok=True)
+    say(f"{output} is whole: the run that is to go on had come to its end")
     return model

@@ -163,16 +163,17 @@ def train(
 
     check_save_every(save_every)
     with nullcontext() if dry_run else hold(output, wait_lock, say, warn):
-        left = resume and not dry_run and state_path(output).exists()
         may_replace = force or dry_run or keep_if_better is not None
-        _check_output(output, may_replace or left)
+        # What a resumed run would write may be there, made before the run was killed.
+        may_be_made = resume and not dry_run and (state_path(output).exists() or not may_replace)
+        _check_output(output, may_replace or may_be_made)
         prepared = dataset.load(data)
         older = load_older(warm_start)
         if older is not None:
             variant, given = variant or older.model.settings.variant, older.given(given)
         settings = _settings_of(prepared, variant, given)
         run = identity(prepared.fingerprint(), settings, older.checksum if older else None)
-        if left and (model := finished(output, run, _versions())) is not None:
+        if may_be_made and (model := finished(output, run, _versions())) is not None:
             return _facts(model.provenance, prepared, settings, output)
         _check_output(output, may_replace)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
@@ -188,14 +189,14 @@ def train(
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         where = {**place.to_document(), **_versions()}
-        with keeping(output, resume, save_every, run, where) as (keeper, state):
+        with keeping(output, resume, save_every, run, where) as keeper:
             _announce(warm.dataset, settings, str(place))
             with (
                 open_log(log, wait_lock, map(_log_line, keeper.history)) as stream,
                 _reporter(settings, stream, keeper.history) as report,
                 keeper.heeding_signals(),
             ):
-                fitted = drain(training.fit(warm.dataset, settings, place.device, keeper, state, warm.start), report)
+                fitted = drain(training.fit(warm.dataset, settings, place.device, keeper, warm.start), report)
             provenance = {**_provenance(data, prepared, fitted), **warm.provenance}
             model = training.to_model(fitted, warm.dataset, settings, provenance)
             if warm.dataset is not prepared:  # they are of fewer ratings than its validation part has

@@ -34,7 +34,7 @@ class Older:
     def given(self, given: Mapping[str, object]) -> dict[str, object]:
         """Settings that were `given`, and for those that were not what suits a warm start from this model."""
         settings = self.model.settings
-        suited = {"center": settings.center, "epochs": WARM_EPOCHS[settings.objective]}
+        suited = {"center": settings.center, "epochs": WARM_EPOCHS}
         return suited | {name: value for name, value in given.items() if value is not None}
 
 
