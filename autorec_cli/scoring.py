@@ -151,7 +151,8 @@ def fold_in(model: Model, histories: Sequence[tuple[Array, Array]]) -> Users:
     `solve_scoring_row`). Without the mean row a user of few ratings would be predicted the mean of those for every
     item: on ML-100K, with users left out of training, RMSE from 1 rating is 1.04 with it and 1.55 without, from 50
     ratings 0.925 and 0.945. A row along the mean of the codes would move the predictions of all items, so that is
-    left to the damped bias: 1.007 instead of 1.125 from 1 rating, 0.944 instead of 0.973 from 5 (averages: 1.010, 0.954).
+    left to the damped bias: 1.007 instead of 1.125 from 1 rating, 0.944 instead of 0.973 from 5 (averages: 1.010 and
+    0.954).
 
     Args:
         model: The model to fold into.
