@@ -115,7 +115,8 @@ def test_what_cannot_be_blended_is_refused(models):
     (name, model), other = models
     with pytest.raises(ArtifactError, match="no predictions of this dataset's validation ratings"):
         blending.blend([(name, with_predictions(model, [])), other], DATASET.valid.data)
-    settings = dataclasses.replace(model.settings, objective="ranking", missing_value=0.0, missing_weight=0.1)
+    ranking = {"objective": "ranking", "missing_value": 0.0, "missing_weight": 0.1, "center": "none"}
+    settings = dataclasses.replace(model.settings, **ranking)
     ranks = dataclasses.replace(model, settings=settings)
     with pytest.raises(ArtifactError, match="trained to rank"):
         blending.blend([("ranks", ranks), other], DATASET.valid.data)
