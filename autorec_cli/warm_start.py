@@ -63,6 +63,8 @@ def require_likeness(model: Model, settings: TrainSettings, path: Path) -> None:
 
 
 def _told(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -74,7 +74,7 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     model = model_of(before, settings)
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
     task = training.make_task(after.train, after.rating_scale, settings)
-    fresh = training.initial_network(task.examples, settings, torch.Generator().manual_seed(0))
+    fresh = training.initial_network(task, settings, torch.Generator().manual_seed(0))
     network = start(task, fresh)
     kept = users if variant == "item" else items
     counts = (model.user_counts if variant == "item" else model.item_counts)[kept]
@@ -164,6 +164,8 @@ def test_the_same_dataset_with_any_split_has_an_honest_test_part():
         ({"hidden_activation": "tanh"}, "--hidden-activation is tanh here and sigmoid there"),
         ({"output_activation": "sigmoid"}, "--output-activation is sigmoid here and identity there"),
         ({"center": "global"}, "--center is global here and both there"),
+        ({"implicit": False}, "--implicit is no here and yes there"),
+        ({"normalize": False}, "--normalize is no here and yes there"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
@@ -173,6 +175,16 @@ def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
     with pytest.raises(ArtifactError, match=told) as error:
         warm_up(load_older(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
     assert error.value.exit_status == 4
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
+    """So that a nightly run goes on from a model of before the implicit channel."""
+    prepared = planted_dataset()
+    older = settings_of("item", center="item", implicit=implicit, normalize=not implicit)
+    checkpoint.save(model_of(prepared, older), tmp_path / "m")
+    given = load_older(tmp_path / "m").given({"center": None, "implicit": None, "normalize": None, "epochs": 3})
+    assert given == {"center": "item", "implicit": implicit, "normalize": not implicit, "epochs": 3}
 
 
 # --- the program

@@ -34,7 +34,8 @@ class Older:
     def given(self, given: Mapping[str, object]) -> dict[str, object]:
         """Settings that were `given`, and for those that were not what suits a warm start from this model."""
         settings = self.model.settings
-        suited = {"center": settings.center, "epochs": WARM_EPOCHS}
+        suited = {name: getattr(settings, name) for name in ("center", "implicit", "normalize")}
+        suited["epochs"] = WARM_EPOCHS
         return suited | {name: value for name, value in given.items() if value is not None}
 
 
