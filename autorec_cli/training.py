@@ -229,7 +229,7 @@ def _run(
 ) -> Generator[EpochResult, None, Chosen]:
     """Train a network for `n_epochs` at most, from its seed or an earlier run's state; with `valid` the best counts."""
     generator = torch.Generator().manual_seed(settings.seed)
-    network = initial_network(task.examples, settings, generator)
+    network = initial_network(task, settings, generator)
     if start is not None:
         network = start(task, network)
     engine = make_engine(network, device, settings.batch_size, settings.missing_weight)
@@ -271,10 +271,11 @@ def _state(
     return State(chosen, epoch, part(), engine.state(), generator, best)
 
 
-def initial_network(examples: sparse.csr_array, settings: TrainSettings, generator: torch.Generator) -> Network:
-    """The network that training on `examples` (N, P) starts from."""
-    means, norm = _column_means(examples, settings.missing_weight), typical_norm(examples, settings.implicit)
-    return new_network(settings, means, norm, _target_range(examples), generator)
+def initial_network(task: Task, settings: TrainSettings, generator: torch.Generator) -> Network:
+    """The network that training on `task` starts from."""
+    means = _column_means(task.examples, settings.missing_weight)
+    norm = task.input_norm or typical_norm(task.examples, settings.implicit)
+    return new_network(settings, means, norm, _target_range(task.examples), generator)
 
 
 def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
+from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, Network
 
 
@@ -23,14 +24,15 @@ class DenseEngine:
         self._parameters = network.copy().to(device)
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0])
         self._mask = torch.empty_like(self._values)
+        self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0])
         groups = [{"params": self._parameters.penalized()}, {"params": self._parameters.free()}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
-    def step(self, examples: sparse.csr_array, inputs: Array, rate: float, decay: float) -> Tensor:
+    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """One step of Adam; returns the squared error over the observed cells before it."""
-        if inputs is not examples.data:
-            raise ValueError("the dense step has no inputs of their own")
-        squared_error, gradients = self._gradients(*self._densified(examples))
+        values, mask = _fill(self._values, examples), _fill(self._mask, examples, 1.0)
+        shown = values if inputs.data is examples.data else _fill(self._shown, inputs)
+        squared_error, gradients = self._gradients(values, mask, shown)
         for parameter, gradient in zip(self._parameters.parameters(), gradients, strict=True):
             parameter.grad = gradient
         penalized, free = self._optimizer.param_groups
@@ -39,13 +41,13 @@ class DenseEngine:
         self._optimizer.step()
         return squared_error.double()
 
-    def predict(self, examples: sparse.csr_array, cells: sparse.csr_array) -> Array:
-        """The outputs for rows of `examples` in the pattern of `cells`."""
+    def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
+        """The outputs for all rows of `inputs` in the pattern of `cells`."""
         parts = []
-        for start in range(0, examples.shape[0], len(self._values)):
+        for start in range(0, inputs.shape[0], len(self._values)):
             rows = slice(start, start + len(self._values))
-            values, _ = self._densified(examples[rows])
-            output = torch.addmm(self._parameters.decoder_bias, self._hidden(values), self._parameters.decoder_weight.T)
+            hidden = self._hidden(_fill(self._shown, inputs[rows]))
+            output = torch.addmm(self._parameters.decoder_bias, hidden, self._parameters.decoder_weight.T)
             parts.append(output.numpy()[row_indices(cells[rows]), cells[rows].indices])
         return np.concatenate(parts)
 
@@ -57,23 +59,15 @@ class DenseEngine:
         """Whether all parameters are finite."""
         return all(bool(parameter.isfinite().all()) for parameter in self._parameters.parameters())
 
-    def _densified(self, examples: sparse.csr_array) -> tuple[Tensor, Tensor]:
-        """Values and mask of the observed cells, each (B, P) float32."""
-        cells = torch.from_numpy(row_indices(examples).astype(np.int64) * examples.shape[1] + examples.indices)
-        n_rows = examples.shape[0]
-        self._values[:n_rows].zero_().view(-1)[cells] = torch.from_numpy(examples.data)
-        self._mask[:n_rows].zero_().view(-1)[cells] = 1.0
-        return self._values[:n_rows], self._mask[:n_rows]
-
-    def _hidden(self, values: Tensor) -> Tensor:
+    def _hidden(self, shown: Tensor) -> Tensor:
         function, _ = ACTIVATIONS[self._parameters.hidden_activation]
-        return function(torch.addmm(self._parameters.encoder_biases[0], values, self._parameters.encoder_weights[0]))
+        return function(torch.addmm(self._parameters.encoder_biases[0], shown, self._parameters.encoder_weights[0]))
 
-    def _gradients(self, values: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _gradients(self, values: Tensor, mask: Tensor, shown: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The squared error and its gradients in the order of `Network.parameters`."""
         network = self._parameters
         _, derivative = ACTIVATIONS[network.hidden_activation]
-        hidden = self._hidden(values)
+        hidden = self._hidden(shown)
         residual = torch.addmm(network.decoder_bias, hidden, network.decoder_weight.T)
         residual.sub_(values).mul_(mask)
         squared_error = torch.dot(residual.view(-1), residual.view(-1))
@@ -81,4 +75,12 @@ class DenseEngine:
         decoder_weight = error.T @ hidden
         decoder_bias = error.sum(0)
         upstream = (error @ network.decoder_weight).mul_(derivative(hidden))
-        return squared_error, [values.T @ upstream, decoder_weight, upstream.sum(0), decoder_bias]
+        return squared_error, [shown.T @ upstream, decoder_weight, upstream.sum(0), decoder_bias]
+
+
+def _fill(buffer: Tensor, matrix: sparse.csr_array, value: float | None = None) -> Tensor:
+    """`matrix` (B, P) as a dense one in the first rows of `buffer`; with `value` in the place of its cells."""
+    cells = torch.from_numpy(row_indices(matrix).astype(np.int64) * matrix.shape[1] + matrix.indices)
+    filled = buffer[: matrix.shape[0]].zero_()
+    filled.view(-1)[cells] = torch.from_numpy(matrix.data) if value is None else value
+    return filled

@@ -4,7 +4,8 @@
 
 DATASET is a directory made by `autorec prepare`. An epoch is making batches, gradients and the optimizer's steps. Every
 engine runs with each of the batch sizes once; the best one of each is then timed `--runs` times, in alternation. The
-valid RMSE is that of the best batch size after `--passes` epochs, trained as `autorec train` does.
+valid RMSE is that of the best batch size after `--passes` epochs, trained as `autorec train` does. The network is the
+paper's, uncentred; with --implicit it is that of the default settings.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.model import Network
 from autorec_cli.sparse import TorchEngine
+from autorec_cli.validation import make_validation
 from benchmarks.dense import DenseEngine
 
 CPU = torch.device("cpu")
@@ -40,7 +42,7 @@ class Contender:
     def __init__(self, make: MakeEngine, task: training.Task, settings: TrainSettings) -> None:
         self.task, self.settings = task, settings
         self.generator = torch.Generator().manual_seed(settings.seed)
-        network = training.initial_network(task.examples, settings, self.generator)
+        network = training.initial_network(task, settings, self.generator)
         self.engine = make(network, CPU, settings.batch_size)
         self.epoch = 0
 
@@ -62,13 +64,16 @@ def main() -> None:
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--passes", type=int, default=0, help="epochs trained for the valid RMSE; 0: none")
+    parser.add_argument("--implicit", action="store_true")
     arguments = parser.parse_args()
     data = dataset.load(arguments.dataset)
     shape = f"{data.n_users:,} x {data.n_items:,}, {data.train.nnz:,} training ratings"
     print(
         f"{shape}, {arguments.variant} variant, hidden size {arguments.hidden_size}, {torch.get_num_threads()} threads"
     )
-    given = {"hidden_sizes": (arguments.hidden_size,), "center": "none", "epochs": arguments.passes or 50}
+    given = {"hidden_sizes": (arguments.hidden_size,), "epochs": arguments.passes or 50}
+    if not arguments.implicit:
+        given |= {"center": "none", "implicit": False, "normalize": False, "regularization": 200.0}
     defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
     task = training.make_task(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]
@@ -101,7 +106,7 @@ def valid_rmse(contender: Contender, data: dataset.Dataset, passes: int) -> floa
     """Train to the end of the schedule and measure."""
     while contender.epoch < passes:
         contender.run()
-    return training._Validation(contender.task, data.valid, contender.settings).rmse(contender.engine)
+    return make_validation(contender.task, data.valid, contender.settings).measure(contender.engine).value
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""The dense step that benchmarks compare with takes the steps that our engines take."""
+
+import numpy as np
+import pytest
+import torch
+
+from autorec_cli.inputs import make_inputs
+from autorec_cli.sparse import TorchEngine
+from benchmarks.dense import DenseEngine
+from tests.networks import in_float32, random_examples, random_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_the_dense_reference_takes_the_same_steps(implicit):
+    rng = np.random.default_rng(0)
+    network = in_float32(random_network([30, 9], "sigmoid", "identity", rng, 0.1, n_inputs=60 if implicit else 30))
+    examples, _ = random_examples(12, 30, 0.3, rng)
+    examples = examples.astype(np.float32)
+    inputs, _ = make_inputs(examples, implicit, normalize=implicit)
+    ours, dense = TorchEngine(network, CPU, 5), DenseEngine(network, CPU, 12)
+    for _ in range(3):
+        errors = [
+            float(engine.step(examples, inputs.of(examples, slice(None)), 0.001, 2.0)) for engine in (ours, dense)
+        ]
+        assert errors[0] == pytest.approx(errors[1], rel=1e-5)
+    np.testing.assert_allclose(dense.predict(inputs, examples), ours.predict(inputs, examples), rtol=1e-4)
+    for parameter, reference in zip(ours.network().parameters(), dense.network().parameters(), strict=True):
+        np.testing.assert_allclose(parameter, reference, rtol=1e-3, atol=1e-5)
