@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from autorec_cli import checkpoint, checksums
+from autorec_cli import blending, checkpoint, checksums
 from autorec_cli.baselines import mean_scores
 from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError, UsageError
@@ -21,6 +21,8 @@ from tests.test_training import model_of, run
 
 VARIANTS = ["item", "user"]
 GROUPS = 4
+OLDER = {"objective": "rating", "missing_value": None, "missing_weight": 0.0, "implicit": False, "center": "none"}
+"""What models of ratings could be before there were the other settings."""
 
 
 def groups_dataset(n_users=120, n_items=40, seed=0):
@@ -83,7 +85,7 @@ def test_cells_without_a_rating_enter_the_first_predictions(dataset):
     settings = ranking_settings()
     task = make_task(dataset.train, dataset.rating_scale, settings)
     assert task.centering.mean == settings.missing_value == 0
-    bias = initial_network(task.examples, settings, _generator()).decoder_bias.numpy()
+    bias = initial_network(task, settings, _generator()).decoder_bias.numpy()
     dense = task.examples.toarray()
     weight = np.where(dense != 0, 1, settings.missing_weight)
     expected = (dense * weight).sum(0) / weight.sum(0)
@@ -164,6 +166,7 @@ def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
     np.testing.assert_allclose(norms, task.input_norm, rtol=1e-5)
     np.testing.assert_array_equal(task.examples.toarray(), dataset.train.toarray())
     plain = make_task(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
+    assert plain.inputs.examples is plain.examples
     np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.examples.toarray())
 
 
@@ -199,17 +202,33 @@ def test_the_objective_chooses_the_variant_and_the_missing_value():
 
 
 def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
-    older = {"objective": "rating", "missing_value": None, "missing_weight": 0.0, "normalize": False, "implicit": False}
-    model = model_of(dataset, ranking_settings(epochs=1, **older))
+    model = model_of(dataset, ranking_settings(epochs=1, normalize=False, **OLDER))
     path = tmp_path / "m"
     checkpoint.save(model, path)
-    _rewrite(path, 3, ["implicit"])
-    assert checkpoint.load(path).settings == model.settings
     _rewrite(path, 2, ["objective", "dropout", "normalize", "missing_weight", "missing_value", "implicit"])
-    assert checkpoint.load(path).settings == model.settings
+    _assert_equal(checkpoint.load(path), model)
+    checkpoint.save(model, path)
     _rewrite(path, 9, [])
     with pytest.raises(ArtifactError, match="format version 9"):
         checkpoint.load(path)
+
+
+def test_a_blend_of_before_the_implicit_channel_is_read(dataset, tmp_path):
+    models = [(variant, model_of(dataset, ranking_settings(variant, epochs=1, **OLDER))) for variant in VARIANTS]
+    blended = blending.blend(models, dataset.valid.data)
+    path = tmp_path / "m"
+    checkpoint.save(blended, path)
+    _rewrite(path, 3, ["implicit"])
+    read = checkpoint.load(path)
+    assert read.weights == blended.weights
+    for ours, theirs in zip(read.models, blended.models, strict=True):
+        _assert_equal(ours, theirs)
+
+
+def _assert_equal(model, other):
+    assert model.settings == other.settings
+    users, items = np.indices((model.n_users, model.n_items)).reshape(2, -1)
+    np.testing.assert_array_equal(predict_pairs(model, users, items), predict_pairs(other, users, items))
 
 
 def _rewrite(path, version, left_out):
@@ -220,8 +239,10 @@ def _rewrite(path, version, left_out):
         document = checksums.unseal(file.metadata()[checkpoint.METADATA_KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     document["format_version"] = version
-    for name in left_out:
-        document["settings"].pop(name, None)
+    for part in document.get("models", [document]):
+        part.pop("output_unit")
+        for name in left_out:
+            part["settings"].pop(name)
     save_file(tensors, path, {checkpoint.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})
 
 

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from autorec_cli.commands.tune import EXAMPLES
+from autorec_cli.commands.tune import EXAMPLES, _flags
+from autorec_cli.config import settings_for
 from tests.program import ROOT, call, run
 
 pytest.importorskip("optuna")
@@ -33,6 +34,21 @@ def test_stdout_is_the_command_that_trains_the_best_model(tmp_path):
     assert trained.status == 0
     best = re.search(r"best validation RMSE (\d\.\d{4})", result.stderr)[1]
     assert f"valid RMSE: {best} " in trained.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"implicit": False, "center": "none"}, "--no-implicit --center none"),
+        ({"objective": "ranking", "implicit": True, "normalize": False}, "--implicit --no-normalize"),
+    ],
+)
+def test_switches_are_told_as_train_takes_them(given, told):
+    asked = settings_for("item", (80, 50), 2000, {**given, "epochs": 7})
+    flags = " ".join(_flags(asked))
+    assert told in flags
+    assert "True" not in flags
+    assert "False" not in flags
 
 
 def test_a_stored_search_goes_on_until_all_trials_are_done(workshop, tmp_path):
