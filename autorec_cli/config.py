@@ -53,6 +53,7 @@ MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
 STEPS_PER_EPOCH = 8
 REGULARIZATION = 14.0
+"""lambda of a data set whose examples have one rating each; see `default_regularization`."""
 
 
 def default_batch_size(n_examples: int) -> int:
@@ -151,6 +152,11 @@ class TrainSettings:
             raise UsageError("--objective ranking needs --output-activation identity")
         if self.center != "none":
             raise UsageError("--objective ranking measures ratings from --missing-value, so --center must be none")
+
+    @property
+    def n_channels(self) -> int:
+        """Columns of the network's input for each column of its output; see `inputs.Inputs`."""
+        return 2 if self.implicit else 1
 
     def to_document(self) -> dict[str, Any]:
         """The settings as JSON types."""

@@ -43,7 +43,7 @@ class Inputs:
         return n_rows, n_columns * (2 if self.implicit else 1)
 
     def __getitem__(self, rows: Rows) -> sparse.csr_array:
-        """CSR of the inputs of some examples; a whole matrix without copying where nothing is changed."""
+        """CSR of the inputs of some examples, see `of`."""
         return self.of(self.examples[rows], rows)
 
     def of(self, batch: sparse.csr_array, rows: Rows, kept: Array | None = None) -> sparse.csr_array:
@@ -61,7 +61,7 @@ class Inputs:
         factor = None if self.scale is None else np.repeat(self.scale[rows], counts)
         if kept is not None:
             factor = kept if factor is None else factor * kept
-        values = batch.data if factor is None else (batch.data * factor).astype(np.float32)
+        values = batch.data if factor is None else (batch.data * factor).astype(np.float32, copy=False)
         if not self.implicit:
             return sparse.csr_array((values, batch.indices, batch.indptr), shape=batch.shape)
         n_rows, n_columns = batch.shape

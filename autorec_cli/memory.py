@@ -57,13 +57,8 @@ class Shape:
 def n_parameters(shape: Shape, settings: TrainSettings) -> int:
     """Weights and biases of the network."""
     n_columns = shape.n_users if settings.variant == "item" else shape.n_items
-    sizes = (n_columns * _halves(settings), *settings.hidden_sizes, n_columns)
+    sizes = (n_columns * settings.n_channels, *settings.hidden_sizes, n_columns)
     return sum(above * below + below for above, below in pairwise(sizes))
-
-
-def _halves(settings: TrainSettings) -> int:
-    """Columns of the input for each column of the output; see `inputs.Inputs`."""
-    return 2 if settings.implicit else 1
 
 
 @dataclass(frozen=True)
@@ -91,9 +86,9 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     if settings.variant == "user":
         n_examples, n_columns = n_columns, n_examples
     edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
-    halves = _halves(settings)
-    plain = 4 * n_columns * (halves * edges[0] + edges[1])
-    tiled = 4 * n_columns * TILE * (halves * -(-edges[0] // TILE) - (-edges[1] // TILE))
+    rows = (settings.n_channels * n_columns, n_columns)  # of V and W
+    plain = 4 * sum(n * size for n, size in zip(rows, edges, strict=True))
+    tiled = 4 * sum(n * -(-size // TILE) * TILE for n, size in zip(rows, edges, strict=True))
     # Parameters and two moments; gradients as well, and the tile that a product copies, with torch's operations.
     weights = 3 * tiled if engine == "compiled" else 4 * plain + 4 * n_columns * TILE
     refit = settings.refit and shape.n_valid > 0

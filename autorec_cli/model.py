@@ -201,7 +201,7 @@ def new_network(
         generator: The source of the random weights.
     """
     n_columns = len(column_means)
-    n_inputs = n_columns * (2 if settings.implicit else 1)
+    n_inputs = n_columns * settings.n_channels
     sizes = (n_inputs, *settings.hidden_sizes)
     if settings.output_activation == "sigmoid":
         low, high = output_range

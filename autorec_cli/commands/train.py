@@ -308,7 +308,7 @@ def _summarize(fitted: Fitted, output: Path, seconds: float) -> None:
     if measured and measured.metric == "rmse" and measured.value > measured.baseline:
         warn(
             "on the validation ratings user and item averages predict better than this model; "
-            "try a larger --regularization, or --center both"
+            "try a larger --regularization, or leave out --center and --no-implicit if you gave them"
         )
     if measured and measured.metric != "rmse" and measured.value < measured.baseline:
         warn(
