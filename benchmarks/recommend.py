@@ -45,9 +45,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
     means = DampedMeans(3.5, rng.normal(0, 0.3, data.n_users), rng.normal(0, 0.3, data.n_items))
     plain = {"hidden_sizes": (hidden_size,), "implicit": False, "normalize": False}
     return Model(
-        settings=settings_for(
-            variant, seen.shape, data.train.nnz, {"hidden_sizes": (hidden_size,), "implicit": False, "normalize": False}
-        ),
+        settings=settings_for(variant, seen.shape, data.train.nnz, plain),
         encoder_weights=(normal(sizes[1], hidden_size),),
         encoder_biases=(normal(hidden_size),),
         codes=1 / (1 + np.exp(-normal(sizes[0], hidden_size))),
