@@ -53,7 +53,7 @@ MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
 STEPS_PER_EPOCH = 8
 REGULARIZATION = 14.0
-"""lambda of a data set whose examples have one rating each; see `default_regularization`."""
+"""lambda of a dataset whose examples have one rating each; see `default_regularization`."""
 
 
 def default_batch_size(n_examples: int) -> int:
