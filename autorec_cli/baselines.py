@@ -6,6 +6,9 @@
 
 Damping pulls the bias of whoever has few ratings towards 0 (Funk 2006; Koren, Bell and Volinsky 2009). A side without
 ratings has bias 0, so the same formula predicts cold pairs from whatever side is known.
+
+Where several processes hold some users each, what is summed over users is added up over them, and the other way round:
+`whole` names the side, "user" or "item", of which each of them holds everyone.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.dataset import row_indices
+from autorec_cli.world import ALONE, World
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -49,15 +53,31 @@ def no_means(n_users: int, n_items: int, mean: float = 0.0) -> DampedMeans:
     return DampedMeans(mean, np.zeros(n_users), np.zeros(n_items))
 
 
-def mean_scores(user_items: sparse.csr_array, missing_value: float) -> DampedMeans:
+def mean_scores(
+    user_items: sparse.csr_array,
+    missing_value: float,
+    n_users: int | None = None,
+    *,
+    whole: str = "item",
+    world: World = ALONE,
+) -> DampedMeans:
     """The mean rating of each item over all users, those without a rating counted as `missing_value`.
 
     It ranks items by popularity and liking together, for users of whom nothing is known; an item without ratings has
     `missing_value`.
+
+    Args:
+        user_items: CSR, n_users x n_items.
+        missing_value: The rating that a cell without one is taken for.
+        n_users: Users of all processes, if there are several.
+        whole: See the top of this module.
+        world: The processes.
     """
-    n_users, n_items = user_items.shape
+    n_own, n_items = user_items.shape
     total = np.bincount(user_items.indices, weights=user_items.data - missing_value, minlength=n_items)
-    return DampedMeans(missing_value, np.zeros(n_users), total / n_users)
+    if whole == "item":
+        total = world.total(total)
+    return DampedMeans(missing_value, np.zeros(n_own), total / (n_users or n_own))
 
 
 def damped_means(
@@ -67,6 +87,8 @@ def damped_means(
     items: bool = True,
     item_damping: float = ITEM_DAMPING,
     user_damping: float = USER_DAMPING,
+    whole: str = "item",
+    world: World = ALONE,
 ) -> DampedMeans:
     """Fit the formula at the top of this module to the stored cells of `user_items`.
 
@@ -76,32 +98,38 @@ def damped_means(
         items: Whether items have a bias; if not it is 0.
         item_damping: Pretended ratings without deviation, for each item.
         user_damping: The same for each user.
+        whole: See the top of this module.
+        world: The processes.
     """
     n_users, n_items = user_items.shape
     means = no_means(n_users, n_items)
-    if user_items.nnz == 0:
+    total, count = world.total(np.array([np.sum(user_items.data, dtype=np.float64), user_items.nnz]))
+    if count == 0:
         return means
     rows, columns = row_indices(user_items), user_items.indices
-    mean = float(np.mean(user_items.data, dtype=np.float64))
+    mean = float(total / count)
     deviation = user_items.data.astype(np.float64) - mean
     item_bias, user_bias = means.item_bias, means.user_bias
     if items:
-        item_bias = _damped(deviation, columns, n_items, item_damping)
+        item_bias = _damped(deviation, columns, n_items, item_damping, world if whole == "item" else ALONE)
         deviation -= item_bias[columns]
     if users:
-        user_bias = _damped(deviation, rows, n_users, user_damping)
+        user_bias = _damped(deviation, rows, n_users, user_damping, world if whole == "user" else ALONE)
     return DampedMeans(mean, user_bias, item_bias)
 
 
-def centering_means(user_items: sparse.csr_array, center: str) -> DampedMeans:
+def centering_means(
+    user_items: sparse.csr_array, center: str, whole: str = "item", world: World = ALONE
+) -> DampedMeans:
     """What `--center` subtracts: "none", "global", "item", "user" or "both"."""
     if center == "none":
         return no_means(*user_items.shape)
-    return damped_means(user_items, users=center in ("user", "both"), items=center in ("item", "both"))
+    users, items = center in ("user", "both"), center in ("item", "both")
+    return damped_means(user_items, users=users, items=items, whole=whole, world=world)
 
 
-def _damped(deviation: Array, owner: Array, n_owners: int, damping: float) -> Array:
-    total = np.bincount(owner, weights=deviation, minlength=n_owners)
-    count = np.bincount(owner, minlength=n_owners) + damping
+def _damped(deviation: Array, owner: Array, n_owners: int, damping: float, world: World) -> Array:
+    total = world.total(np.bincount(owner, weights=deviation, minlength=n_owners))
+    count = world.total(np.bincount(owner, minlength=n_owners)) + damping
     bias: Array = np.divide(total, count, out=np.zeros(n_owners), where=count > 0)
     return bias

@@ -8,20 +8,19 @@ document tell a damaged file from a whole one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from autorec_cli import checksums
 from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
-from autorec_cli.errors import ArtifactError, AutoRecError, UsageError
-from autorec_cli.files import replace_file
+from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
+from autorec_cli.tensorfile import Pieces, in_one, write
 
 FORMAT_VERSION = 4
 METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
@@ -33,15 +32,17 @@ def save(predictor: Predictor, path: Path) -> None:
     Raises:
         UsageError: it cannot be written there, for example because the disk is full.
     """
-    document, tensors = _blend_to_parts(predictor) if isinstance(predictor, Blend) else _to_parts(predictor)
-    document = {"format_version": FORMAT_VERSION, **document}
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    document["checksums"] = {name: checksums.of_array(array) for name, array in tensors.items()}
-    try:
-        with replace_file(path) as temporary:
-            save_file(tensors, temporary, {METADATA_KEY: checksums.seal(document)})
-    except SafetensorError as error:
-        raise UsageError(f"cannot write {path}: {error}; make room or name another place") from error
+    document, tensors = _blend_to_parts(predictor) if isinstance(predictor, Blend) else to_parts(predictor)
+    save_parts(document, {name: in_one(array) for name, array in tensors.items()}, path)
+
+
+def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path: Path) -> None:
+    """As `save`, from what `to_parts` gives of a model.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    write(path, METADATA_KEY, {"format_version": FORMAT_VERSION, **document}, tensors)
 
 
 def load(path: Path) -> Predictor:
@@ -66,6 +67,19 @@ def load(path: Path) -> Predictor:
         raise ArtifactError(
             f"{path} is not a model file or is damaged ({error}); train it again with `autorec train`"
         ) from error
+
+
+def load_document(path: Path) -> dict[str, Any]:
+    """What a model file says of the model besides its tensors, which are not read.
+
+    Raises:
+        ArtifactError: as `load`.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _read_document(path, file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is not a model file or is damaged ({error}); train it again") from error
 
 
 def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -119,7 +133,7 @@ def load_model(path: Path) -> Model:
     return predictor
 
 
-def _to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
+def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
     """The document and the tensors of a model."""
     tensors: dict[str, Array] = {
         "codes": model.codes,
@@ -160,7 +174,7 @@ def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
     tensors: dict[str, Array] = {}
     first: dict[str, Array] = {}
     for number, model in enumerate(blend.models):
-        document, own = _to_parts(model)
+        document, own = to_parts(model)
         shared = [name for name in own if name in first and np.array_equal(own[name], first[name])]
         first = first or own
         documents.append({**document, "shared": shared})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 KEY = "checksum"
@@ -28,8 +29,17 @@ def of_bytes(*parts: bytes | memoryview) -> int:
 
 def of_array(array: NDArray[Any]) -> int:
     """The CRC-32 of a contiguous array: of its type, its shape and its values."""
-    kind = repr((array.dtype.str, array.shape)).encode()
-    return of_bytes(kind, array.reshape(-1).view("u1").data)
+    return with_piece(of_kind(array.dtype, array.shape), array)
+
+
+def of_kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """What `of_array` begins with: the CRC-32 of an array's type and shape."""
+    return of_bytes(repr((dtype.str, shape)).encode())
+
+
+def with_piece(value: int, piece: NDArray[Any]) -> int:
+    """The CRC-32 of an array of which `value` is that of all before the contiguous `piece`."""
+    return zlib.crc32(piece.reshape(-1).view("u1").data, value)
 
 
 def of_file(path: Path) -> int:

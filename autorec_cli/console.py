@@ -55,12 +55,14 @@ class Voice:
         quiet: Nothing but warnings and errors is said.
         verbose: Details are said too.
         as_json: Every message is a JSON object on a line of its own.
+        speaker: Who talks, where there are several.
         warnings: What `warn` was given.
     """
 
     quiet: bool = False
     verbose: bool = False
     as_json: bool = False
+    speaker: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -93,6 +95,7 @@ def warn(message: str) -> None:
 
 def fail(message: str) -> None:
     """Print the one line that explains why the program stops."""
+    message = f"{_voice.speaker}: {message}" if _voice.speaker else message
     _print("error", Text.assemble(("error:", "error"), " ", message), message)
 
 

@@ -12,6 +12,7 @@ from autorec_cli.baselines import Array
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import AdamState, Network
 from autorec_cli.sparse import TorchEngine
+from autorec_cli.world import ALONE, World
 
 try:
     from autorec_cli.tiled import TiledEngine
@@ -20,7 +21,7 @@ except ImportError:  # numba is an extra
 
 
 class Engine(Protocol):
-    """Holds the parameters and the optimizer's state; never makes anything of the size of examples x columns."""
+    """Holds parameters and the optimizer's state; never makes anything of the size of examples x columns."""
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """One step of Adam on the squared error over the cells of `examples` (B, P), indices sorted.
@@ -58,7 +59,9 @@ def engine_name(device: torch.device) -> str:
     return "torch" if TiledEngine is None else "compiled"
 
 
-def make_engine(network: Network, device: torch.device, rows_at_once: int, missing_weight: float = 0.0) -> Engine:
+def make_engine(
+    network: Network, device: torch.device, rows_at_once: int, missing_weight: float = 0.0, world: World = ALONE
+) -> Engine:
     """The fastest engine that this installation has for `device`, ready to train `network`.
 
     Args:
@@ -66,7 +69,8 @@ def make_engine(network: Network, device: torch.device, rows_at_once: int, missi
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
         missing_weight: What the squared output of a cell without a rating counts, beside 1 for the error of a rating.
+        world: The processes that hold the other columns of the examples; all take every step together.
     """
     if engine_name(device) == "compiled":
-        return TiledEngine(network, torch.get_num_threads(), rows_at_once, missing_weight)
-    return TorchEngine(network, device, rows_at_once, missing_weight)
+        return TiledEngine(network, torch.get_num_threads(), rows_at_once, missing_weight, world)
+    return TorchEngine(network, device, rows_at_once, missing_weight, world)

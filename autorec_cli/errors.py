@@ -72,6 +72,12 @@ class QualityGateError(AutoRecError):
     exit_status = 8
 
 
+class LostPeerError(AutoRecError):
+    """A process that trains the same network has ended, or cannot be reached."""
+
+    exit_status = 9
+
+
 class Stopped(SystemExit):
     """A signal ends the program after it has put its work in order.
 

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
+from autorec_cli.world import ALONE, World
 
 RATED = np.float32(2.5)
 """What the implicit channel shows in a rated cell, in the unit of the examples."""
@@ -75,25 +76,28 @@ class Inputs:
         return sparse.csr_array((data, indices, 2 * batch.indptr), shape=(n_rows, 2 * n_columns))
 
 
-def make_inputs(examples: sparse.csr_array, implicit: bool, normalize: bool) -> tuple[Inputs, float | None]:
+def make_inputs(
+    examples: sparse.csr_array, implicit: bool, normalize: bool, world: World = ALONE
+) -> tuple[Inputs, float | None]:
     """What a network is shown of `examples` (N, P), and the Euclidean norm of each row of it if that is the same.
 
     Args:
         examples: CSR float32.
         implicit: See `Inputs`.
         normalize: Whether all rows are scaled to the norm of a typical one; rows of zeros stay as they are.
+        world: The processes that hold the other columns of the examples.
     """
     if not normalize:
         return Inputs(examples, implicit, None), None
-    norms = np.sqrt(_squared_norms(examples, implicit))
-    norm = typical_norm(examples, implicit)
+    norms = np.sqrt(_squared_norms(examples, implicit, world))
+    norm = typical_norm(examples, implicit, world)
     scale = np.divide(norm, norms, out=np.ones(len(norms)), where=norms > 0).astype(np.float32)
     return Inputs(examples, implicit, scale), norm
 
 
-def typical_norm(examples: sparse.csr_array, implicit: bool) -> float:
+def typical_norm(examples: sparse.csr_array, implicit: bool, world: World = ALONE) -> float:
     """Euclidean norm of the unscaled input of an average example: sqrt(sum of all squares / N)."""
-    return float(np.sqrt(_squared_norms(examples, implicit).sum() / examples.shape[0])) or 1.0
+    return float(np.sqrt(_squared_norms(examples, implicit, world).sum() / examples.shape[0])) or 1.0
 
 
 def shown_cells(
@@ -116,9 +120,9 @@ def shown_cells(
     return columns, values
 
 
-def _squared_norms(examples: sparse.csr_array, implicit: bool) -> Array:
+def _squared_norms(examples: sparse.csr_array, implicit: bool, world: World) -> Array:
     """(N,) float64."""
     squares = np.square(examples.data, dtype=np.float64)
     if implicit:
         squares += float(RATED) ** 2
-    return np.bincount(row_indices(examples), weights=squares, minlength=examples.shape[0])
+    return world.total(np.bincount(row_indices(examples), weights=squares, minlength=examples.shape[0]))

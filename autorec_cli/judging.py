@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from scipy import sparse
 
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
-from autorec_cli.lists import ranked_lists
+from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
 from autorec_cli.metrics import RANKING_METRICS, coverage, mean_popularity
 
 UserScorer = Callable[[Array], Array]
@@ -69,6 +69,44 @@ def judge(
     return {**{f"{name}@{protocol.k}": value for name, value in means.items()}, "n_users": len(judged)}
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What can be said of the lists of some users, (n_users, k) arrays, best first.
+
+    Attributes:
+        items: item_index; NO_ITEM where a list is short.
+        scores: float32, what the items were ranked by; -inf where a list is short.
+        hits: uint8, 1 where the item is relevant.
+        n_relevant: (n_users,) relevant items of each user.
+    """
+
+    items: Array
+    scores: Array
+    hits: Array
+    n_relevant: Array
+
+
+def list_items(
+    score: UserScorer,
+    held_out: sparse.csr_array,
+    seen: sparse.csr_array,
+    item_counts: Array,
+    protocol: RankingProtocol,
+) -> Listed:
+    """Give every user a list, of items that may be no more than some of all; arguments as of `judge`."""
+    n_users, n_items = held_out.shape
+    items = np.full((n_users, protocol.k), NO_ITEM)
+    scores = np.full(items.shape, -np.inf, dtype=np.float32)
+    relevant = _relevant(held_out, protocol.relevant_from)
+    if n_items:
+        blocks = _blocks(score, np.arange(n_users), seen, item_counts > 0, protocol.k)
+        for block in blocks:
+            length = block.ranked.shape[1]
+            items[block.users, :length], scores[block.users, :length] = block.ranked, block.scores
+    hits = _hits(items, relevant) if relevant.nnz else np.zeros(items.shape, dtype=bool)
+    return Listed(items, scores, hits.astype(np.uint8), np.diff(relevant.indptr))
+
+
 def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_array:
     """The pattern of the relevant cells, all of value True."""
     keep = held_out.data >= relevant_from
@@ -78,14 +116,20 @@ def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_ar
 
 def _ranked(score: UserScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int) -> Array:
     """(len(user_index), k) item_index of the lists of `user_index`, best first, NO_ITEM where a list is short."""
+    blocks = _blocks(score, user_index, seen, listable, k)
+    return np.concatenate([block.ranked for block in blocks])
+
+
+def _blocks(
+    score: UserScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int
+) -> Iterator[ListBlock]:
     seen = seen[user_index]
 
     def seen_of(users: slice) -> tuple[Array, Array]:
         block = seen[users]
         return row_indices(block), block.indices
 
-    blocks = ranked_lists(len(user_index), lambda users: score(user_index[users]), seen_of, listable, k)
-    return np.concatenate([block.ranked for block in blocks])
+    return ranked_lists(len(user_index), lambda users: score(user_index[users]), seen_of, listable, k)
 
 
 def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from autorec_cli.config import TrainSettings
+from autorec_cli.share import ROWS_AT_ONCE, Share
+from autorec_cli.world import Array
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -181,10 +184,11 @@ DECODER_DEVIATION = 0.001
 
 def new_network(
     settings: TrainSettings,
-    column_means: np.ndarray[tuple[int], np.dtype[np.float64]],
+    column_means: Array,
     input_norm: float,
     output_range: tuple[float, float],
     generator: torch.Generator,
+    share: Share,
 ) -> Network:
     """A network before training.
 
@@ -195,25 +199,26 @@ def new_network(
 
     Args:
         settings: Sizes and activations.
-        column_means: (P,) the mean of each column of the examples, in their unit.
+        column_means: (P,) the mean of each column of this process, in the examples' unit.
         input_norm: Euclidean norm of a typical input.
         output_range: See `Network`.
         generator: The source of the random weights.
+        share: The columns of this process; each starts with the weights that it has in a world of one.
     """
-    n_columns = len(column_means)
-    n_inputs = n_columns * settings.n_channels
-    sizes = (n_inputs, *settings.hidden_sizes)
+    n_columns, own = share.n_columns, share.columns.astype(np.int64)
+    sizes = (n_columns * settings.n_channels, *settings.hidden_sizes)
     if settings.output_activation == "sigmoid":
         low, high = output_range
-        share = np.clip((column_means - low) / (high - low), 0.01, 0.99)
-        column_means = np.log(share / (1 - share))
-    first = _normal(n_inputs, sizes[1], ENCODER_SPREAD / input_norm, generator)
+        level = np.clip((column_means - low) / (high - low), 0.01, 0.99)
+        column_means = np.log(level / (1 - level))
+    inputs = np.concatenate([own + half * n_columns for half in range(settings.n_channels)])
+    first = _normal(inputs, sizes[0], sizes[1], ENCODER_SPREAD / input_norm, generator)
     gain = GAINS[settings.hidden_activation]
     deeper = [_glorot(sizes[i], sizes[i + 1], gain, generator) for i in range(1, len(sizes) - 1)]
     return Network(
         encoder_weights=(first, *deeper),
         encoder_biases=tuple(torch.zeros(size) for size in sizes[1:]),
-        decoder_weight=_normal(n_columns, sizes[-1], DECODER_DEVIATION, generator),
+        decoder_weight=_normal(own, n_columns, sizes[-1], DECODER_DEVIATION, generator),
         decoder_bias=torch.from_numpy(column_means.astype(np.float32)),
         hidden_activation=settings.hidden_activation,
         output_activation=settings.output_activation,
@@ -221,8 +226,18 @@ def new_network(
     )
 
 
-def _normal(n_in: int, n_out: int, deviation: float, generator: torch.Generator) -> Tensor:
-    return torch.empty(n_in, n_out).normal_(0.0, deviation, generator=generator)
+def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: torch.Generator) -> Tensor:
+    """The `rows`, ascending, of a normal matrix (n_in, n_out), which is drawn block by block.
+
+    Torch draws 16 numbers at a time: blocks of ROWS_AT_ONCE rows, the last of more, are what one draw would make.
+    """
+    own = torch.empty(len(rows), n_out)
+    n_blocks = max(1, n_in // ROWS_AT_ONCE)
+    for start, stop in pairwise([*range(0, n_blocks * ROWS_AT_ONCE, ROWS_AT_ONCE), n_in]):
+        block = torch.empty(stop - start, n_out).normal_(0.0, deviation, generator=generator)
+        first, last = np.searchsorted(rows, [start, stop])
+        own[first:last] = block[torch.from_numpy(rows[first:last] - start)]
+    return own
 
 
 def _glorot(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> Tensor:

@@ -28,6 +28,8 @@ from autorec_cli.validation import Validated
 
 FORMAT_VERSION = 2
 METADATA_KEY = "autorec-resume"
+FINAL = 1 << 40
+"""More steps than the first of two fits takes."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,16 @@ def _reading(path: Path) -> Iterator[Any]:
         raise ArtifactError(
             f"the resume state {path} cannot be used ({error}); train without --resume to start from the beginning"
         ) from error
+
+
+def progress(path: Path) -> int:
+    """How far the state at `path` is, larger for later ones of a run; -1 if there is none that can be read."""
+    try:
+        with _reading(path) as file:
+            document = _document(file.metadata())
+            return int(document["n_steps"]) + (FINAL if document["chosen"] is not None else 0)
+    except ArtifactError:
+        return -1
 
 
 def _document(metadata: Mapping[str, str] | None) -> dict[str, Any]:

@@ -6,13 +6,15 @@ With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
     E = 2 (f(z) - X) f'(z)   on the pattern of X only   sampled dense-dense product
     dW = E' h   db = column sums of E   dh = E W   dZ = dh * g'   dV = X' dZ   dmu = column sums of dZ
 
+Where several processes hold some of the columns each, X V and E W are added up over them; all else stays where it is.
+
 Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a dense step needs 10 N P k and B P.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,7 @@ from torch import Tensor
 from autorec_cli.baselines import Array
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.world import ALONE, World
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -65,18 +68,26 @@ class Step:
 class TorchEngine:
     """Trains a network by `step` and torch's Adam, on any device; see `engine.Engine`."""
 
-    def __init__(self, network: Network, device: torch.device, rows_at_once: int, missing_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        rows_at_once: int,
+        missing_weight: float = 0.0,
+        world: World = ALONE,
+    ) -> None:
         self._network = network.copy().to(device)
         self._device = device
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
+        self._world = world
         # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
         groups = [{"params": self._network.penalized()}, {"params": self._network.free()}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
-        result = step(self._network, make_batch(examples, self._device, inputs), self._missing_weight)
+        result = step(self._network, make_batch(examples, self._device, inputs), self._missing_weight, self._world)
         for parameter, gradient in zip(self._network.parameters(), result.gradients, strict=True):
             parameter.grad = gradient
         penalized, free = self._optimizer.param_groups
@@ -90,7 +101,7 @@ class TorchEngine:
         parts = [np.empty(0, dtype=np.float32)]
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            hidden = encode(self._network, to_rows(inputs[rows], self._device))[-1]
+            hidden = encode(self._network, to_rows(inputs[rows], self._device), self._world)[-1]
             z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden)
             parts.append(self._network.output(z)[0].cpu().numpy())
         return np.concatenate(parts)
@@ -172,13 +183,14 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
     return columns, columns.data
 
 
-def encode(network: Network, rows: Tensor) -> list[Tensor]:
+def encode(network: Network, rows: Tensor, world: World = ALONE) -> list[Tensor]:
     """The outputs of every hidden layer for the inputs `rows`, CSR of B rows: a list of (B, k_layer)."""
     function, _ = ACTIVATIONS[network.hidden_activation]
-    return network.deeper(function(_product(rows, network.encoder_weights[0]) + network.encoder_biases[0]))
+    z = world.add_up(_product(rows, network.encoder_weights[0]))
+    return network.deeper(function(z + network.encoder_biases[0]))
 
 
-def step(network: Network, batch: Batch, missing_weight: float = 0.0) -> Step:
+def step(network: Network, batch: Batch, missing_weight: float = 0.0, world: World = ALONE) -> Step:
     """The squared error over the observed cells of `batch`, and the gradients of the loss.
 
     The loss is that error plus `missing_weight` times the sum of squared outputs of all other cells (identity output).
@@ -186,7 +198,7 @@ def step(network: Network, batch: Batch, missing_weight: float = 0.0) -> Step:
     Returns:
         Gradients in the order of `Network.parameters`: encoder weights, decoder weight, encoder biases, decoder bias.
     """
-    hidden = encode(network, batch.shown_rows)
+    hidden = encode(network, batch.shown_rows, world)
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1]))
     residual = predictions - batch.rows.values()
     error = 2 * (residual - missing_weight * predictions) * slope
@@ -199,20 +211,26 @@ def step(network: Network, batch: Batch, missing_weight: float = 0.0) -> Step:
         upstream += missing.hidden
         decoder_weight += missing.decoder_weight
         decoder_bias += missing.decoder_bias
-    weights, biases, slope_of_first = network.back_to_first(hidden, upstream)
+    weights, biases, slope_of_first = network.back_to_first(hidden, world.add_up(upstream))
     gradients = [_product(batch.shown_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), gradients)
 
 
-def codes(network: Network, inputs: Inputs, rows_at_once: int, rows: Array | None = None) -> Tensor:
+def codes(
+    network: Network, inputs: Inputs, rows_at_once: int, rows: Array | None = None, world: World = ALONE
+) -> Tensor:
     """The last hidden layer of the examples at `rows`, of all if None, (B, k), on the network's device."""
+    return torch.cat(list(code_blocks(network, inputs, rows_at_once, rows, world)))
+
+
+def code_blocks(
+    network: Network, inputs: Inputs, rows_at_once: int, rows: Array | None = None, world: World = ALONE
+) -> Iterator[Tensor]:
+    """The rows of `codes`, `rows_at_once` at a time."""
     device = network.decoder_weight.device
     rows = np.arange(inputs.shape[0]) if rows is None else rows
-    blocks = [
-        encode(network, to_rows(inputs[rows[start : start + rows_at_once]], device))[-1]
-        for start in range(0, len(rows), rows_at_once)
-    ]
-    return torch.cat(blocks)
+    for start in range(0, len(rows), rows_at_once):
+        yield encode(network, to_rows(inputs[rows[start : start + rows_at_once]], device), world)[-1]
 
 
 def _sampled_product(network: Network, rows: Tensor, hidden: Tensor) -> Tensor:

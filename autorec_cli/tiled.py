@@ -24,6 +24,7 @@ from autorec_cli.memory import TILE
 from autorec_cli.model import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
 from autorec_cli.sparse import read_adam, transposed, write_adam
 from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles
+from autorec_cli.world import ALONE, World
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
 
@@ -31,7 +32,14 @@ _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
 class TiledEngine:
     """Trains a network on the CPU; see `engine.Engine`."""
 
-    def __init__(self, network: Network, threads: int, rows_at_once: int, missing_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        threads: int,
+        rows_at_once: int,
+        missing_weight: float = 0.0,
+        world: World = ALONE,
+    ) -> None:
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight)
         nothing = torch.empty(0)
@@ -42,6 +50,7 @@ class TiledEngine:
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
+        self._world = world
         self._n_steps = 0
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
@@ -61,7 +70,7 @@ class TiledEngine:
             upstream += torch.from_numpy(to_tiles(missing.hidden.numpy()))
             extra = to_tiles(missing.decoder_weight.numpy())
             bias += missing.decoder_bias.numpy()
-        weights, biases, slope_of_first = self._back_to_first(hidden, first, upstream)
+        weights, biases, slope_of_first = self._back_to_first(hidden, first, self._add_up(upstream, -1))
         self._n_steps += 1
         self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
         self._update(self._encoder, shown, inputs.data, slope_of_first, _NOTHING, rate, decay)
@@ -126,12 +135,19 @@ class TiledEngine:
 
     def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
         """The output of the first hidden layer in tiles."""
-        z = torch.from_numpy(self._product(cells, inputs, self._encoder.tiles))
+        z = self._add_up(torch.from_numpy(self._product(cells, inputs, self._encoder.tiles)), 0)
         bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
         function, _ = ACTIVATIONS[self._rest.hidden_activation]
         first = function(z.add_(bias))
         first[-1, :, self._n_hidden_in_last_tile :] = 0  # a sigmoid makes 1/2 of the zeros there
         return first
+
+    def _add_up(self, tiles: Tensor, layer: int) -> Tensor:
+        """The sum over all processes of tiles (., B, TILE) as wide as `layer`; the zeros behind it are not sent."""
+        if self._world.size == 1:
+            return tiles
+        plain = from_tiles(tiles.numpy(), len(self._rest.encoder_biases[layer]))
+        return torch.from_numpy(to_tiles(self._world.add_up(torch.from_numpy(plain)).numpy()))
 
     @cached_property
     def _n_hidden_in_last_tile(self) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,20 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from autorec_cli import draws
 from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.inputs import typical_norm
-from autorec_cli.model import Network, new_network
+from autorec_cli.model import Network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
+from autorec_cli.share import Share
 from autorec_cli.sparse import codes
 from autorec_cli.task import Task, make_task
 from autorec_cli.validation import Validated, make_validation, metric_of
+from autorec_cli.world import rank_on_host
 
 THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)
@@ -69,7 +72,6 @@ class Fitted:
 
     Attributes:
         network: On the CPU.
-        codes: (N, k) float32 code of every example.
         task: What the network was fitted on.
         fitted_parts: The parts of the dataset in `task`.
         epochs: Passes that the network had.
@@ -77,7 +79,6 @@ class Fitted:
     """
 
     network: Network
-    codes: Array
     task: Task
     fitted_parts: tuple[str, ...]
     epochs: int
@@ -90,6 +91,9 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: CUDA is asked for and cannot be had, or the name is not a device.
     """
+    number_here, n_here = rank_on_host()
+    if n_here > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{number_here}"  # each process of a machine takes a GPU
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
@@ -136,6 +140,7 @@ def fit(
     device: torch.device,
     keeper: Keeper | None = None,
     start: Start | None = None,
+    share: Share | None = None,
 ) -> Generator[EpochResult, None, Fitted]:
     """Choose the number of epochs on valid, then fit the final network.
 
@@ -146,6 +151,7 @@ def fit(
         keeper: Is told of every step and epoch, so that it can keep where training stands; where an earlier run of the
             same dataset, settings and start stood, this one goes on from there.
         start: What both fits begin with; a fresh network if None.
+        share: The columns that `dataset` has the ratings of, where other processes, which all call this, have others.
 
     Yields:
         One result after each epoch, of both phases.
@@ -157,23 +163,22 @@ def fit(
         TrainingDivergedError: the loss is not finite.
         UsageError: the training part is empty.
     """
-    if dataset.train.nnz == 0:
+    task = make_task(dataset.train, dataset.rating_scale, settings, share)
+    if task.n_ratings == 0:
         raise UsageError("the training part has no ratings; prepare it again with smaller --test and --valid")
-    task = make_task(dataset.train, dataset.rating_scale, settings)
     parts: tuple[str, ...] = ("train",)
-    valid = dataset.valid if dataset.valid.nnz else None
+    valid = dataset.valid if task.share.world.total(dataset.valid.nnz) else None
     keeper = keeper or KeepsNothing()
     run = partial(_run, settings=settings, device=device, keeper=keeper, start=start)
     chosen = final = keeper.chosen() or (yield from run(task, valid, settings.epochs, chosen=None))
     if valid is not None and settings.refit:
         del task  # the second fit needs its memory
-        task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings)
+        task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings, share)
         parts = ("train", "valid")
         final = yield from run(task, None, chosen.epoch, chosen=chosen)
     assert final.network is not None
     return Fitted(
         network=final.network,
-        codes=codes(final.network, task.inputs, settings.batch_size).numpy(),
         task=task,
         fitted_parts=parts,
         epochs=chosen.epoch,
@@ -183,14 +188,28 @@ def fit(
 
 def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenance: dict[str, Any]) -> Model:
     """What the model file holds: the fitted network with the ids and counts of `dataset`."""
-    network, task = fitted.network, fitted.task
     rated = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
     items = dataset.items
+    return replace(
+        nameless_model(fitted, settings, provenance),
+        codes=codes(fitted.network, fitted.task.inputs, settings.batch_size).numpy(),
+        user_ids=dataset.users["id"].to_list(),
+        item_ids=items["id"].to_list(),
+        titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
+        seen=SeenItems(rated.indptr, rated.indices),
+    )
+
+
+def nameless_model(fitted: Fitted, settings: TrainSettings, provenance: dict[str, Any]) -> Model:
+    """What this process has of the model: no codes, ids and seen items, and all else of its own columns only."""
+    network, task = fitted.network, fitted.task
+    user_counts, item_counts = task.counts(settings.variant)
+    nothing = np.empty(0, dtype=np.int32)
     return Model(
         settings=settings,
         encoder_weights=tuple(weight.numpy() for weight in network.encoder_weights),
         encoder_biases=tuple(bias.numpy() for bias in network.encoder_biases),
-        codes=fitted.codes,
+        codes=np.empty((0, settings.hidden_sizes[-1]), dtype=np.float32),
         decoder_weight=network.decoder_weight.numpy(),
         decoder_bias=network.decoder_bias.numpy(),
         output_range=network.output_range,
@@ -200,15 +219,39 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
         centering=task.centering,
         baseline=task.baseline,
         rating_scale=task.rating_scale,
-        user_ids=dataset.users["id"].to_list(),
-        item_ids=items["id"].to_list(),
-        titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
-        user_counts=np.diff(task.ratings.indptr),
-        item_counts=_column_counts(task.ratings),
-        seen=SeenItems(rated.indptr, rated.indices),
+        user_ids=(),
+        item_ids=(),
+        titles=None,
+        user_counts=user_counts,
+        item_counts=item_counts,
+        seen=SeenItems(nothing, nothing),
         valid_predictions=_valid_predictions(fitted),
         provenance=provenance,
     )
+
+
+def provenance_of(
+    fitted: Fitted, data: Path, fingerprint: str, split: object, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Where a model comes from; nothing in it tells whether its run was cut off, or of how many processes it was.
+
+    Args:
+        fitted: The trained network.
+        data: The dataset's path.
+        fingerprint: Its fingerprint.
+        split: How it was split.
+        versions: Of what trained.
+    """
+    measured = fitted.validation
+    return {
+        "dataset": str(data.resolve()),
+        "fingerprint": fingerprint,
+        "split": split,
+        "fitted_parts": list(fitted.fitted_parts),
+        "epochs": fitted.epochs,
+        "metrics": {} if measured is None else {f"valid_{measured.metric}": measured.value},
+        "versions": dict(versions),
+    }
 
 
 def _valid_predictions(fitted: Fitted) -> Array:
@@ -229,10 +272,10 @@ def _run(
 ) -> Generator[EpochResult, None, Chosen]:
     """Train a network for `n_epochs` at most, from its seed or an earlier run's state; with `valid` the best counts."""
     generator = torch.Generator().manual_seed(settings.seed)
-    network = initial_network(task, settings, generator)
+    network = draws.initial_network(task, settings, generator)
     if start is not None:
         network = start(task, network)
-    engine = make_engine(network, device, settings.batch_size, settings.missing_weight)
+    engine = make_engine(network, device, settings.batch_size, settings.missing_weight, task.share.world)
     del network  # the engine has its own
     validation = make_validation(task, valid, settings) if valid is not None else None
     best, epoch, part = NOTHING_YET, 0, NOT_BEGUN
@@ -271,20 +314,6 @@ def _state(
     return State(chosen, epoch, part(), engine.state(), generator, best)
 
 
-def initial_network(task: Task, settings: TrainSettings, generator: torch.Generator) -> Network:
-    """The network that training on `task` starts from."""
-    means = _column_means(task.examples, settings.missing_weight)
-    norm = task.input_norm or typical_norm(task.examples, settings.implicit)
-    return new_network(settings, means, norm, _target_range(task.examples), generator)
-
-
-def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:
-    """The numbers of all rows once, in random order, `batch_size` at a time."""
-    order = torch.randperm(n_rows, generator=generator).numpy()
-    for start in range(0, n_rows, batch_size):
-        yield order[start : start + batch_size]
-
-
 def _epoch(
     engine: Engine,
     task: Task,
@@ -298,16 +327,16 @@ def _epoch(
 
     After each step `after_step` is given what makes the part of the epoch that is done then.
     """
-    n_examples = task.examples.shape[0]
+    n_examples, world = task.examples.shape[0], task.share.world
     steps = math.ceil(n_examples / settings.batch_size)
     squared_errors: list[Tensor] = []
 
     def part() -> EpochPart:
         return EpochPart(done.n_steps + len(squared_errors), float(sum(squared_errors, done.squared_error)))
 
-    for number, rows in enumerate(shuffled_rows(n_examples, settings.batch_size, generator)):
+    for number, rows in enumerate(draws.shuffled_rows(n_examples, settings.batch_size, generator)):
         batch = task.examples[rows]
-        kept = _kept(batch.nnz, settings.dropout, generator)
+        kept = draws.kept(batch, task.share.columns, settings.dropout, generator)
         if number < done.n_steps:  # drawn all the same, as what is drawn later depends on it
             continue
         rate = settings.learning_rate * _share_of_rate((epoch - 1) * steps + number, settings.epochs * steps)
@@ -316,26 +345,15 @@ def _epoch(
         squared_errors.append(engine.step(batch, task.inputs.of(batch, rows, kept), rate, decay))
         if after_step is not None:
             after_step(part)
-    total = part().squared_error
     # The loss is measured before each step, so what the last step did shows in the parameters only.
-    if not (math.isfinite(total) and engine.is_finite()):
+    total, n_broken = world.total(np.array([part().squared_error, not engine.is_finite()])).tolist()
+    if not math.isfinite(total) or n_broken:
         raise TrainingDivergedError(
             f"the loss is not a finite number in epoch {epoch}, so no model was written; "
             f"try a --learning-rate below {settings.learning_rate:g} or a --regularization below "
             f"{settings.regularization:g}"
         )
-    return math.sqrt(total / task.examples.nnz) * task.unit
-
-
-def _kept(n_cells: int, dropout: float, generator: torch.Generator) -> Array | None:
-    """What each cell of the network's input is multiplied by: 0 for a share of `dropout`, more than 1 for the others.
-
-    Srivastava et al. (JMLR 2014), in the form that needs nothing at prediction time.
-    """
-    if not dropout:
-        return None
-    kept: Array = (torch.rand(n_cells, generator=generator).numpy() >= dropout) / np.float32(1 - dropout)
-    return kept
+    return math.sqrt(total / task.n_ratings) * task.unit
 
 
 def _share_of_rate(step_index: int, n_steps: int) -> float:
@@ -346,22 +364,3 @@ def _share_of_rate(step_index: int, n_steps: int) -> float:
     """
     rise = min(1.0, (step_index + 1) / max(1, round(WARM_UP * n_steps)))
     return rise * 0.5 * (1 + math.cos(math.pi * step_index / n_steps))
-
-
-def _column_means(examples: sparse.csr_array, missing_weight: float) -> Array:
-    """(P,) mean of each column, cells without a rating 0 with this weight, damped by five cells of mean value."""
-    total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
-    counts = _column_counts(examples)
-    counts = counts + missing_weight * (examples.shape[0] - counts)
-    mean = total.sum() / counts.sum()
-    means: Array = (total + 5 * mean) / (counts + 5)
-    return means
-
-
-def _column_counts(matrix: sparse.csr_array) -> Array:
-    return np.bincount(matrix.indices, minlength=matrix.shape[1])
-
-
-def _target_range(examples: sparse.csr_array) -> tuple[float, float]:
-    low, high = float(examples.data.min()), float(examples.data.max())
-    return (low, high) if high > low else (low - 1, high + 1)

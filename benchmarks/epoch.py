@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from autorec_cli import dataset, training
+from autorec_cli import dataset, draws, training
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.model import Network
@@ -42,7 +42,7 @@ class Contender:
     def __init__(self, make: MakeEngine, task: training.Task, settings: TrainSettings) -> None:
         self.task, self.settings = task, settings
         self.generator = torch.Generator().manual_seed(settings.seed)
-        network = training.initial_network(task, settings, self.generator)
+        network = draws.initial_network(task, settings, self.generator)
         self.engine = make(network, CPU, settings.batch_size)
         self.epoch = 0
 

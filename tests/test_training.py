@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import checkpoint, training
+from autorec_cli import checkpoint, draws, training
 from autorec_cli.config import settings_for
 from autorec_cli.engine import make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
@@ -192,7 +192,7 @@ def one_epoch(settings):
     task = make_task(planted_dataset().train, (1.0, 5.0), settings)
     generator = torch.Generator().manual_seed(0)
     # Large weights and biases, so that the penalty and its absence both show.
-    network = new_network(settings, np.full(task.examples.shape[1], 3.0), 1.0, (1.0, 5.0), generator)
+    network = new_network(settings, np.full(task.examples.shape[1], 3.0), 1.0, (1.0, 5.0), generator, task.share)
     for parameter in network.parameters():
         parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
     watched = Watched(make_engine(network.copy(), torch.device("cpu"), settings.batch_size))
@@ -222,7 +222,7 @@ def test_the_penalties_of_an_epochs_unequal_batches_sum_to_lambda():
 
 def test_batches_visit_every_row_once_and_differ_between_epochs():
     generator = torch.Generator().manual_seed(0)
-    epochs = [[row for rows in training.shuffled_rows(10, 3, generator) for row in rows.tolist()] for _ in range(2)]
+    epochs = [[row for rows in draws.shuffled_rows(10, 3, generator) for row in rows.tolist()] for _ in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
     assert epochs[0] != epochs[1]
 

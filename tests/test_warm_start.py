@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import checkpoint, dataset, training, warm_start
+from autorec_cli import checkpoint, dataset, draws, training, warm_start
 from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import settings_for
 from autorec_cli.dataset import Dataset
@@ -74,7 +74,7 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     model = model_of(before, settings)
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
     task = training.make_task(after.train, after.rating_scale, settings)
-    fresh = training.initial_network(task, settings, torch.Generator().manual_seed(0))
+    fresh = draws.initial_network(task, settings, torch.Generator().manual_seed(0))
     network = start(task, fresh)
     kept = users if variant == "item" else items
     counts = (model.user_counts if variant == "item" else model.item_counts)[kept]

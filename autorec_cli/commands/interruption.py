@@ -1,6 +1,9 @@
 """`train --resume`: the first SIGTERM or Ctrl-C lets the current step end and keeps where training stands.
 
-States are also kept between epochs, so that a run that is killed without a word can go on too.
+States are also kept between epochs, so that a run that is killed without a word can go on too. Where several processes
+train one network, each keeps the state of its own columns. They stop, and keep states, after the same step: one that a
+signal reaches waits until all have agreed, which they do every AGREE_EVERY steps. A new state takes the old one's place
+when all have theirs; if they are killed amid that, all go on from the last that each of them still has.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
 from autorec_cli.files import followed, sweep
+from autorec_cli.world import ALONE, World
 
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
 
 SAVE_EVERY = 30.0
 """Seconds between two states kept without being asked to."""
+
+AGREE_EVERY = 8
+"""Steps between two moments at which several processes ask each other whether a signal came."""
 
 WARM_START = "--warm-start"
 
@@ -43,10 +52,16 @@ def check_save_every(seconds: float) -> None:
         raise UsageError(f"--save-every must be a number of seconds from 0, not {seconds}")
 
 
-def state_path(model: Path) -> Path:
+def state_path(model: Path, world: World = ALONE) -> Path:
     """Where the state of a run that writes `model` is kept; a symbolic link is followed, as its lock is."""
     target = followed(model)
-    return target.with_name(f"{target.name}.resume")
+    of_whom = "" if world.size == 1 else f".{world.rank + 1}-of-{world.size}"
+    return target.with_name(f"{target.name}.resume{of_whom}")
+
+
+def _next(path: Path) -> Path:
+    """Where a state waits until all processes have theirs."""
+    return path.with_name(f"{path.name}.next")
 
 
 @contextmanager
@@ -88,6 +103,7 @@ class StateKeeper:
         history: What has been told of the epochs.
         left: Where the earlier run stood that this one goes on from, until `take`; None for the beginning.
         came: Gives the number of the signal that came; see `heeding`.
+        world: The processes that train the network.
     """
 
     path: Path
@@ -97,6 +113,8 @@ class StateKeeper:
     history: list[Mapping[str, Any]]
     left: State | None = None
     came: Callable[[], int | None] = lambda: None
+    world: World = ALONE
+    _n_steps: int = 0
     _last: float = field(default_factory=time.monotonic)
     _complained: bool = False
 
@@ -109,8 +127,8 @@ class StateKeeper:
         """
         with heeding() as self.came:
             yield
-        number = self.came()
-        if number is not None:
+            number, _ = self._agree()
+        if number:
             how = "with --resume to go on" if self.path.exists() else "again"
             raise Stopped(128 + number, f"{SIGNALS[signal.Signals(number)]}; run the same command {how}")
 
@@ -129,8 +147,19 @@ class StateKeeper:
         Raises:
             Stopped: it did.
         """
-        number = self.came()
-        if number is None:
+        self._n_steps += 1
+        if self.world.size > 1 and self._n_steps % AGREE_EVERY:
+            return
+        self._stop_if(self._agree()[0], state)
+
+    def _agree(self) -> tuple[int, bool]:
+        """The number of the signal that came to any process, 0 if none did, and whether it is time to keep a state."""
+        due = time.monotonic() - self._last >= self.save_every
+        number, is_due = self.world.most(np.array([self.came() or 0, due])).tolist()
+        return int(number), bool(is_due)
+
+    def _stop_if(self, number: int, state: Callable[[], State]) -> None:
+        if not number:
             return
         word = SIGNALS[signal.Signals(number)]
         try:
@@ -141,8 +170,9 @@ class StateKeeper:
 
     def after_epoch(self, state: Callable[[], State]) -> None:
         """Keep the state if it is time; that it cannot be written is no reason to stop."""
-        self.after_step(state)
-        if time.monotonic() - self._last < self.save_every:
+        number, due = self._agree()
+        self._stop_if(number, state)
+        if not due:
             return
         try:
             self._save(state())
@@ -155,12 +185,28 @@ class StateKeeper:
     def _save(self, state: State) -> None:
         from autorec_cli import resume
 
-        resume.save(resume.Saved(self.run, self.place, self.history, state), self.path)
+        saved = resume.Saved(self.run, self.place, self.history, state)
+        if self.world.size == 1:
+            resume.save(saved, self.path)
+            return
+        failure = None
+        try:
+            resume.save(saved, _next(self.path))
+        except AutoRecError as error:
+            failure = error
+        if self.world.most(failure is not None):
+            raise failure or UsageError("another process could not keep its state")
+        _next(self.path).replace(self.path)
 
 
 @contextmanager
 def keeping(
-    output: Path, wanted: bool, save_every: float, run: Mapping[str, Any], place: Mapping[str, Any]
+    output: Path,
+    wanted: bool,
+    save_every: float,
+    run: Mapping[str, Any],
+    place: Mapping[str, Any],
+    world: World = ALONE,
 ) -> Iterator[StateKeeper]:
     """Keep states of the run that writes `output` while it trains; the state goes when the run has come to its end.
 
@@ -170,6 +216,7 @@ def keeping(
         save_every: See `StateKeeper`.
         run: See `resume.Saved`.
         place: See `resume.Saved`.
+        world: The processes that train the network.
 
     Yields:
         The keeper, which knows where to go on.
@@ -177,19 +224,42 @@ def keeping(
     Raises:
         ArtifactError: what an earlier run left is damaged or of another run.
     """
-    path = state_path(output)
+    path = state_path(output, world)
     sweep(path)
-    saved = _find(path, wanted, run, place)
+    saved = _find(_common(path, world), wanted, run, place)
     history, left = (list(saved.history), saved.state) if saved else ([], None)
     del saved  # or it would hold the state for as long as training takes
-    keeper = StateKeeper(path, run, place, save_every, history, left)
+    keeper = StateKeeper(path, run, place, save_every, history, left, world=world)
     del left
     try:
         yield keeper
     except (TrainingDivergedError, QualityGateError):  # it would end so again
-        path.unlink(missing_ok=True)
+        _forget(path)
         raise
+    _forget(path)
+
+
+def _forget(path: Path) -> None:
     path.unlink(missing_ok=True)
+    _next(path).unlink(missing_ok=True)
+
+
+def _common(path: Path, world: World) -> Path:
+    """Of the states of this process the last one to which every process has its part; `path` if there is none."""
+    if world.size == 1:
+        return path
+    from autorec_cli import resume
+
+    sweep(_next(path))
+    own = {resume.progress(place): place for place in (_next(path), path)}
+    everyone = [set(marks.tolist()) for marks in world.gather(np.array([*own, -1, -1][:2]))]
+    last = max(set.intersection(*everyone) - {-1}, default=None)
+    if last is None:
+        _forget(path)
+        return path
+    if own[last] != path:
+        own[last].replace(path)
+    return path
 
 
 def _find(path: Path, wanted: bool, run: Mapping[str, Any], place: Mapping[str, Any]) -> Saved | None:
@@ -227,6 +297,22 @@ def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None) 
         warm_start: Checksum of the model to start from, None without one.
     """
     return {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
+
+
+def finished_together(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> bool:
+    """As `finished`, of a run of several processes; asked by the first of them, and nothing is removed."""
+    from autorec_cli import checkpoint
+
+    if not output.exists():
+        return False
+    try:
+        document = checkpoint.load_document(output)
+    except ArtifactError:
+        return False
+    provenance = document["provenance"]
+    made = {"dataset": provenance.get("fingerprint"), "settings": document["settings"]}
+    same = all(made[name] == run[name] for name in made) and "warm_start" not in provenance
+    return same and bool(provenance.get("versions") == versions)
 
 
 def finished(output: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> Model | None:

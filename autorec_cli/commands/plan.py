@@ -19,22 +19,22 @@ def shape_of(prepared: Dataset) -> memory.Shape:
     return memory.Shape(prepared.n_users, prepared.n_items, *n_ratings)
 
 
-def examples_and_layers(prepared: Dataset, settings: TrainSettings) -> tuple[int, str]:
+def examples_and_layers(shape: memory.Shape, settings: TrainSettings) -> tuple[int, str]:
     """How many examples there are, and the sizes of all layers."""
-    n_examples, n_columns = prepared.n_items, prepared.n_users
+    n_examples, n_columns = shape.n_items, shape.n_users
     if settings.variant == "user":
         n_examples, n_columns = n_columns, n_examples
     return n_examples, "-".join(str(size) for size in (n_columns, *settings.hidden_sizes, n_columns))
 
 
-def show_plan(prepared: Dataset, settings: TrainSettings, device: str, need: memory.Need, free: memory.Need) -> None:
+def show_plan(shape: memory.Shape, settings: TrainSettings, device: str, need: memory.Need, free: memory.Need) -> None:
     """Say what would be trained on `device` ("cpu (compiled)"), what it needs and what there is."""
-    n_examples, layers = examples_and_layers(prepared, settings)
+    n_examples, layers = examples_and_layers(shape, settings)
     used = memory.used_bytes()
     facts = [
-        ("examples", f"{n_examples:,} ({settings.variant} variant), {prepared.train.nnz:,} training ratings"),
+        ("examples", f"{n_examples:,} ({settings.variant} variant), {shape.n_train:,} training ratings"),
         ("layers", layers),
-        ("parameters", f"{memory.n_parameters(shape_of(prepared), settings):,}"),
+        ("parameters", f"{memory.n_parameters(shape, settings):,}"),
         ("steps", f"{-(-n_examples // settings.batch_size)} an epoch, {settings.epochs} epochs at most"),
         ("device", device),
         ("memory", f"about {_mib(used + need.host)} at the peak; {_mib(used + free.host)} can be had"),

@@ -1,0 +1,159 @@
+"""`autorec train` as one of several processes that torchrun started: each trains the columns that it holds.
+
+The first process holds the lock, talks and writes the model; the others say nothing but errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autorec_cli import memory
+from autorec_cli.commands.epoch_log import open_log
+from autorec_cli.commands.fitting import Place, drain, find_place
+from autorec_cli.commands.interruption import finished_together, identity, keeping, state_path
+from autorec_cli.commands.plan import require_memory, show_plan
+from autorec_cli.commands.telling import announce, check_output, log_line, reporter, summarize, versions
+from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.console import Voice, detail, say, talk, warn
+from autorec_cli.locks import hold
+from autorec_cli.share import Share, deal
+from autorec_cli.world import World, joined, n_restarts, rank_on_host
+
+if TYPE_CHECKING:
+    from autorec_cli.dataset import Dataset
+    from autorec_cli.stored import StoredDataset
+
+
+def train_together(
+    data: Path,
+    output: Path,
+    variant: str | None,
+    given: Mapping[str, object],
+    world: World,
+    *,
+    threads: int,
+    device: str,
+    log: str | None,
+    force: bool,
+    dry_run: bool,
+    resume: bool,
+    save_every: float,
+    wait_lock: float,
+) -> dict[str, Any]:
+    """Train on `data` with the other processes of `world`; arguments, result and errors as of `train.train`.
+
+    Raises:
+        LostPeerError: another process has ended or cannot be reached.
+    """
+    if not world.is_first:
+        talk(Voice(quiet=True, speaker=f"process {world.rank + 1} of {world.size}"))
+    lock = hold(output, wait_lock, say, warn) if world.is_first and not dry_run else nullcontext()
+    resume = resume or n_restarts() > 0
+    with lock:
+        if world.is_first:
+            check_output(output, force or dry_run or resume)
+        place = find_place(device, threads)
+        with joined(world):
+            return _train(
+                data, output, variant, given, world, place,
+                log=log, force=force, dry_run=dry_run, resume=resume, save_every=save_every, wait_lock=wait_lock,
+            )  # fmt: skip
+
+
+def _train(
+    data: Path,
+    output: Path,
+    variant: str | None,
+    given: Mapping[str, object],
+    world: World,
+    place: Place,
+    *,
+    log: str | None,
+    force: bool,
+    dry_run: bool,
+    resume: bool,
+    save_every: float,
+    wait_lock: float,
+) -> dict[str, Any]:
+    from autorec_cli import gathering, training
+    from autorec_cli.stored import StoredDataset
+
+    start = time.perf_counter()
+    stored = StoredDataset(data, world)
+    shape = memory.Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
+    settings = settings_for(variant, (shape.n_users, shape.n_items), shape.n_train, given, stored.rating_scale)
+    run = {**identity(stored.fingerprint, settings, None), "processes": world.size}
+    if world.total(world.is_first and resume and finished_together(output, run, versions())) > 0:
+        state_path(output, world).unlink(missing_ok=True)
+        say(f"{output} is whole: the run that is to go on had come to its end")
+        return {"output": str(output)}
+    if world.is_first:
+        check_output(output, force or dry_run)
+    share = deal(stored.counts("users" if settings.variant == "item" else "items"), world)
+    own = own_dataset(stored, settings, share)
+    need, free = _memory_of(shape, own, settings, share, place)
+    if dry_run and world.is_first:
+        show_plan(shape, settings, f"{world.size} x {place}", need, free)
+    require_memory(need, free)
+    if dry_run:
+        return {"output": str(output), "trained": False, "settings": settings.to_document()}
+    where = {**place.to_document(), **versions()}
+    with keeping(output, resume, save_every, run, where, world) as keeper:
+        announce(shape, settings, f"{world.size} x {place}")
+        with (
+            open_log(log if world.is_first else None, wait_lock, map(log_line, keeper.history)) as stream,
+            reporter(settings, stream, keeper.history) as report,
+            keeper.heeding_signals(),
+        ):
+            fitted = drain(training.fit(own, settings, place.device, keeper, share=share), report)
+        provenance = training.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
+        gathering.save(fitted, stored, settings, provenance, output)
+    facts = _of_each(own, share)
+    if world.is_first:
+        summarize(fitted, output, time.perf_counter() - start)
+        for number, process in enumerate(facts, 1):
+            detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
+    return {"output": str(output), "processes": facts, "settings": settings.to_document()}
+
+
+def _of_each(own: Dataset, share: Share) -> list[dict[str, int]]:
+    """What each process held, the most memory that it used, and how much was summed over all, in bytes."""
+    facts = {
+        "columns": len(share.columns),
+        "ratings": own.train.nnz + own.valid.nnz,
+        "peak_bytes": memory.used_bytes(),
+        "reduced_bytes": share.world.n_reduced,
+    }
+    gathered = share.world.gather(np.array(list(facts.values()), dtype=np.int64))
+    return [dict(zip(facts, values.tolist(), strict=True)) for values in gathered]
+
+
+def own_dataset(stored: StoredDataset, settings: TrainSettings, share: Share) -> Dataset:
+    """The ratings of this process to train with, without test ratings and names."""
+    import polars as pl
+    from scipy import sparse
+
+    from autorec_cli.dataset import Dataset
+
+    train, valid = (stored.own(part, settings.variant, share) for part in ("train", "valid"))
+    nothing = sparse.csr_array(train.shape, dtype=np.float32)
+    return Dataset(train, valid, nothing, pl.DataFrame(), pl.DataFrame(), stored.rating_scale, {})
+
+
+def _memory_of(
+    shape: memory.Shape, own: Dataset, settings: TrainSettings, share: Share, place: Place
+) -> tuple[memory.Need, memory.Need]:
+    """What this process will need, and its part of what can be had on its machine."""
+    from autorec_cli import training
+
+    n_own, n_examples = len(share.columns), shape.n_items if settings.variant == "item" else shape.n_users
+    sides = (n_own, n_examples) if settings.variant == "item" else (n_examples, n_own)
+    need = memory.training_need(memory.Shape(*sides, own.train.nnz, own.valid.nnz, 0), settings, place.engine)
+    _, n_here = rank_on_host()
+    return need, memory.Need(memory.available_bytes() // n_here, training.free_on_device(place.device))

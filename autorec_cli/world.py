@@ -1,0 +1,200 @@
+"""The processes that train one network together: which of them this one is, and what they say to each other.
+
+`torchrun` starts them and `torch.distributed` carries their messages: gloo between CPUs, nccl between GPUs. A world of
+one says nothing, so that the same code trains in a single process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autorec_cli.errors import LostPeerError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+LAUNCHER = "TORCHELASTIC_RUN_ID"
+"""What torchrun sets in the environment of every process that it starts."""
+
+
+@dataclass(eq=False)
+class World:
+    """All processes of a run, numbered from 0.
+
+    Attributes:
+        rank: Which one this is.
+        size: How many there are.
+        n_reduced: Bytes of the tensors that `add_up` has summed.
+    """
+
+    rank: int = 0
+    size: int = 1
+    n_reduced: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that talks and writes."""
+        return self.rank == 0
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """Replace `tensor` by its sum over all processes, the same bits in each."""
+        if self.size > 1:
+            from torch import distributed
+
+            self.n_reduced += tensor.nbytes
+            with _talking():
+                distributed.all_reduce(tensor)
+        return tensor
+
+    def total(self, values: Array | float) -> Array:
+        """The sum of `values` over all processes, float64, in the shape of `values`."""
+        return self._combined(values, "SUM")
+
+    def most(self, values: Array | float) -> Array:
+        """The largest of `values` over all processes, float64, in the shape of `values`."""
+        return self._combined(values, "MAX")
+
+    def _combined(self, values: Array | float, operation: str) -> Array:
+        combined = np.array(values, dtype=np.float64)
+        if self.size > 1:
+            import torch
+            from torch import distributed
+
+            with _talking():
+                distributed.all_reduce(torch.from_numpy(combined), getattr(distributed.ReduceOp, operation))
+        return combined
+
+    def from_first(self, values: Array) -> Array:
+        """The first process's `values`; all give an array of one shape and type, which is overwritten."""
+        if self.size > 1:
+            import torch
+            from torch import distributed
+
+            with _talking():
+                distributed.broadcast(torch.from_numpy(values), 0)
+        return values
+
+    def gather(self, values: Array) -> list[Array]:
+        """The `values` of every process, by rank; all of one shape and type."""
+        if self.size == 1:
+            return [values]
+        import torch
+        from torch import distributed
+
+        gathered = [np.empty_like(values) for _ in range(self.size)]
+        with _talking():
+            distributed.all_gather([torch.from_numpy(part) for part in gathered], torch.from_numpy(values))
+        return gathered
+
+    def collect(self, values: Array, owners: Iterator[Array]) -> Iterator[Array]:
+        """Rows that are spread over the processes, in their common order, block by block.
+
+        Args:
+            values: (n_own, ...) C-contiguous, the rows that this process holds, in that order.
+            owners: Blocks (n,) of the ranks that hold the next n rows; only the first process reads it.
+
+        Yields:
+            In the first process, each block's rows; the other processes only send, and yield nothing.
+        """
+        sent = 0
+        while True:
+            block = next(owners, None) if self.is_first else None
+            counts = np.full(self.size, -1) if block is None else np.bincount(block, minlength=self.size)
+            counts = self.from_first(counts.astype(np.int64))
+            if counts[0] < 0:
+                return
+            own = values[sent : sent + counts[self.rank]]
+            sent += counts[self.rank]
+            if block is None:
+                self._send(own)
+                continue
+            rows = np.empty((len(block), *values.shape[1:]), dtype=values.dtype)
+            for rank, count in enumerate(counts.tolist()):
+                if count:
+                    rows[block == rank] = own if rank == 0 else self._receive(rank, (count, *values.shape[1:]), values)
+            yield rows
+
+    def _send(self, values: Array) -> None:
+        """To the first process, unless there is nothing."""
+        if values.size:
+            import torch
+            from torch import distributed
+
+            with _talking():
+                distributed.send(torch.from_numpy(values.reshape(-1).view(np.uint8)), 0)
+
+    def _receive(self, rank: int, shape: tuple[int, ...], like: Array) -> Array:
+        """What process `rank` sent, in the type of `like`."""
+        import torch
+        from torch import distributed
+
+        values = np.empty(shape, dtype=like.dtype)
+        if values.size:
+            with _talking():
+                distributed.recv(torch.from_numpy(values.reshape(-1).view(np.uint8)), rank)
+        return values
+
+
+ALONE = World()
+
+
+def named_world(environment: Mapping[str, str] = os.environ) -> World:
+    """The world that torchrun says this process is in; a world of one without torchrun."""
+    if LAUNCHER not in environment:
+        return World()
+    return World(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+
+
+def n_restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """How often torchrun has started all processes again after one was lost."""
+    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) if LAUNCHER in environment else 0
+
+
+def rank_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """The number of this process among those on its machine, and how many these are."""
+    return int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined(world: World) -> Iterator[None]:
+    """Connect this process with the others of `world` while the block runs; loads torch, which takes seconds.
+
+    Raises:
+        LostPeerError: the others cannot be reached, or one of them has ended.
+    """
+    if world.size == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():  # by whoever calls us
+        yield
+        return
+    with _talking():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+        world.total(0.0)  # so that none leaves while another still reads from it
+    finally:
+        distributed.destroy_process_group()  # or its threads would abort the process as it ends
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """Turn what torch raises when a connection breaks into an error of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostPeerError(
+            "the connection to another process of this run was lost: it has ended or cannot be reached; look for its "
+            "error above, then run the same command with --resume"
+        ) from error

@@ -1,0 +1,79 @@
+"""What tests run in every process that torchrun starts: trainings, one after the other, and a count of what is sent.
+
+    torchrun --nproc-per-node N -m tests.ranks FOLDER CASES
+
+CASES is a JSON list of objects: `data`, `output`, `variant`, `given` as of `commands.train.train`; `torch` trains
+with torch's operations; `slow` lets the last process sleep before each step. The first process writes
+`OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autorec_cli import engine, training
+from autorec_cli.commands.together import own_dataset
+from autorec_cli.commands.train import train
+from autorec_cli.config import settings_for
+from autorec_cli.draws import initial_network
+from autorec_cli.share import deal
+from autorec_cli.stored import StoredDataset
+from autorec_cli.world import World, joined, named_world
+
+TILED = engine.TiledEngine
+
+
+def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], world: World) -> list[int]:
+    """The bytes summed in one step of 8 examples, and in one of 3."""
+    stored = StoredDataset(data, world)
+    shape = (stored.n_users, stored.n_items)
+    settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
+    share = deal(stored.counts("users" if settings.variant == "item" else "items"), world)
+    task = training.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
+    network = initial_network(task, settings, torch.Generator().manual_seed(0))
+    trained = engine.make_engine(network, torch.device("cpu"), 8, settings.missing_weight, world)
+    counted = []
+    for n_rows in (8, 3):
+        before = world.n_reduced
+        batch = task.examples[np.arange(n_rows)]
+        trained.step(batch, batch.data, 0.01, 0.1)
+        counted.append(world.n_reduced - before)
+    return counted
+
+
+def main(folder: Path, cases: list[dict[str, object]]) -> None:
+    """Run `cases` in this process."""
+    world = named_world()
+    real = training.make_engine
+    for case in cases:
+        engine.TiledEngine = None if case.get("torch") else TILED
+
+        def make(*arguments: object, case: dict[str, object] = case) -> engine.Engine:
+            made = real(*arguments)
+            step = made.step
+
+            def slowly(*of_step: object) -> object:
+                time.sleep(0.02 * (world.rank == world.size - 1))
+                return step(*of_step)
+
+            made.step = slowly if case.get("slow") else step
+            return made
+
+        training.make_engine = make
+        output, data = folder / str(case["output"]), folder / str(case["data"])
+        told = train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
+        told["step"] = reduced_bytes(data, case["variant"], case["given"], world)
+        if world.is_first:
+            Path(f"{output}.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined(named_world()):
+        main(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))

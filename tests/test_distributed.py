@@ -1,0 +1,257 @@
+"""Training by several processes under torchrun, with gloo: the numbers of one process, whatever happens to them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autorec_cli import checkpoint, dataset, scoring
+from autorec_cli.commands.train import train
+from tests.planted import dataset_of, planted_dataset
+from tests.program import ROOT, call
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
+SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
+DEEP = {**SMALL, "hidden_sizes": [70, 9], "dropout": 0.3, "output_activation": "sigmoid"}
+KINDS = {
+    "item": ("data", "item", {**SMALL, "center": "both"}),
+    "user": ("data", "user", {**SMALL, "center": "item", "normalize": True}),
+    "item-ranking": ("data", "item", {**SMALL, "objective": "ranking"}),
+    "user-ranking": ("data", "user", {**SMALL, "objective": "ranking"}),
+    "item-deep": ("data", "item", DEEP),
+    "item-few": ("few", "item", SMALL),
+    "user-few": ("few", "user", {**SMALL, "objective": "ranking"}),
+}
+"""Dataset, variant and settings of models; `few` has three users, of whom one has no training rating."""
+RANKED = [kind for kind, (_, _, given) in KINDS.items() if given.get("objective") == "ranking"]
+WITHOUT_RATINGS = {"train": {(0, 0): 4.0, (0, 1): 3.0, (2, 1): 1.0}, "valid": {(1, 0): 5.0}, "test": {(1, 1): 2.0}}
+
+
+def cases(numbers="", **options):
+    return [
+        {"data": data, "output": f"{kind}{numbers}", "variant": variant, "given": given, **options}
+        for kind, (data, variant, given) in KINDS.items()
+    ]
+
+
+def launch(folder, size, *arguments, **options):
+    """Start torchrun; its processes leave no other trace than files in `folder`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [*TORCHRUN, str(size), "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], cwd=folder, env=environment, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def finished(process):
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The datasets, and in `one` the models that a single process makes."""
+    folder = tmp_path_factory.mktemp("distributed")
+    dataset.save(planted_dataset(titles=True), folder / "data")
+    dataset.save(dataset_of(WITHOUT_RATINGS, (3, 2)), folder / "few")
+    (folder / "one").mkdir()
+    for case in cases():
+        output = folder / "one" / case["output"]
+        train(
+            folder / case["data"], output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log"
+        )
+    return folder
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3, 4])
+def together(request, folder):
+    """A folder with the models that so many processes make, and how many these are."""
+    size = request.param
+    there = folder / str(size)
+    there.mkdir()
+    wanted = cases()
+    for name in ("data", "few"):
+        (there / name).symlink_to(folder / name)
+    if size == 2:
+        wanted += cases("-torch", torch=True) + cases("-slow", slow=True)[:1]
+    (there / "cases").write_text(json.dumps(wanted))
+    status, said = finished(launch(there, size, "-m", "tests.ranks", there, there / "cases"))
+    assert status == 0, said
+    return there, size
+
+
+def epochs(log):
+    kept = ("phase", "epoch", "train_rmse", "valid_rmse", "valid_ndcg@10")
+    return [[json.loads(line).get(name) or 0 for name in kept[1:]] for line in Path(log).read_text().splitlines()]
+
+
+def assert_same_models(model, other, tolerance=1e-4):
+    """Equal in all that is no float, and in what they predict for every pair."""
+    ours, theirs = checkpoint.load(model), checkpoint.load(other)
+    assert (list(ours.user_ids), list(ours.item_ids)) == (list(theirs.user_ids), list(theirs.item_ids))
+    assert ours.titles == theirs.titles
+    assert ours.settings == theirs.settings
+    for name in ("user_counts", "item_counts"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    for name in ("indptr", "indices"):
+        np.testing.assert_array_equal(getattr(ours.seen, name), getattr(theirs.seen, name))
+    pairs = np.meshgrid(np.arange(ours.n_users), np.arange(ours.n_items))
+    users, items = (side.ravel() for side in pairs)
+    predicted, wanted = (scoring.predict_pairs(model, users, items) for model in (ours, theirs))
+    assert np.linalg.norm(predicted - wanted) <= tolerance * np.linalg.norm(wanted)
+    np.testing.assert_allclose(ours.valid_predictions, theirs.valid_predictions, rtol=tolerance)
+    skip = ("dataset", "metrics")
+    assert {k: v for k, v in ours.provenance.items() if k not in skip} == {
+        k: v for k, v in theirs.provenance.items() if k not in skip
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_processes_makes_the_model_of_one(folder, together, kind):
+    there, size = together
+    for name in [kind, *([f"{kind}-torch"] if size == 2 else [])]:
+        np.testing.assert_allclose(epochs(there / f"{name}.log"), epochs(folder / "one" / f"{kind}.log"), rtol=1e-4)
+        assert_same_models(there / name, folder / "one" / kind)
+
+
+def test_a_slow_process_changes_nothing(folder, together):
+    there, size = together
+    if size == 2:
+        assert (there / "item-slow").read_bytes() == (there / "item").read_bytes()
+
+
+def test_a_step_sums_two_matrices_of_batch_x_hidden(together):
+    there, size = together
+    for kind, (_, _, given) in KINDS.items():
+        first, last = given["hidden_sizes"][0], given["hidden_sizes"][-1]
+        told = json.loads((there / f"{kind}.json").read_text())
+        assert told["step"] == [0 if size == 1 else n_rows * (first + last) * 4 for n_rows in (8, 3)]
+
+
+def test_columns_and_ratings_are_dealt_evenly(together):
+    there, size = together
+    if size == 1:
+        return
+    for kind in ("item", "user"):
+        held = json.loads((there / f"{kind}.json").read_text())["processes"]
+        columns, ratings = ([process[what] for process in held] for what in ("columns", "ratings"))
+        assert sum(columns) == (80 if kind == "item" else 50)
+        assert max(columns) - min(columns) <= size
+        assert max(ratings) <= 1.15 * sum(ratings) / size
+    few = json.loads((there / "item-few.json").read_text())["processes"]
+    assert sorted(process["columns"] for process in few) == {2: [1, 2], 3: [1, 1, 1], 4: [0, 1, 1, 1]}[size]
+    assert any(process["ratings"] <= 1 for process in few)
+
+
+def test_other_commands_read_the_model(folder, together):
+    there, _ = together
+    assert call("evaluate", there / "item", "--data", folder / "data").status == 0
+    lists = call("recommend", there / "item", "-q")
+    assert lists.stdout == call("recommend", folder / "one" / "item", "-q").stdout
+
+
+ENDLESS = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 400, "--save-every", 0, "--threads", 1, "--no-refit")
+
+
+@pytest.fixture(scope="module")
+def endless(folder):
+    """A model that takes a while, of two processes that nothing disturbs."""
+    status, said = finished(launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "undisturbed", *ENDLESS))
+    assert status == 0, said
+    return folder / "undisturbed"
+
+
+def processes_of(launcher, n):
+    """The ids of the `n` processes that torchrun has started, when they have."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    while len(found := [int(number) for number in children.read_text().split()]) < n:
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    return found
+
+
+def wait_for(path, launcher):
+    while not path.exists():
+        assert launcher.poll() is None, launcher.stderr.read()
+        time.sleep(0.02)
+
+
+def left_in(folder, name):
+    return sorted(path.name for path in folder.iterdir() if name in path.name)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, endless, victim):
+    name = f"killed{victim}"
+    launcher = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", name, *ENDLESS)
+    pids = processes_of(launcher, 2)
+    wait_for(folder / f"{name}.resume.2-of-2", launcher)
+    os.kill(pids[victim], signal.SIGKILL)
+    status, said = finished(launcher)
+    assert status == 1
+    assert "the connection to another process of this run was lost" in said or "terminated; run the same" in said
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not (folder / name).exists()
+    assert {f"{name}.resume.1-of-2", f"{name}.resume.2-of-2"} <= set(left_in(folder, name))
+    again = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", name, *ENDLESS, "--resume")
+    status, said = finished(again)
+    assert status == 0, said
+    assert "going on from" in said
+    assert (folder / name).read_bytes() == endless.read_bytes()
+    assert left_in(folder, name) == [name]
+
+
+def test_torchrun_starts_again_and_the_model_is_the_same(folder, endless):
+    options = ("--max-restarts", 2, "-m", "autorec_cli", "train", "data", "-o", "restarted")
+    launcher = launch(folder, 2, *options, *ENDLESS)
+    pids = processes_of(launcher, 2)
+    wait_for(folder / "restarted.resume.1-of-2", launcher)
+    time.sleep(0.3)
+    os.kill(pids[1], signal.SIGKILL)
+    status, said = finished(launcher)
+    assert status == 0, said
+    assert "going on from" in said
+    assert (folder / "restarted").read_bytes() == endless.read_bytes()
+    assert left_in(folder, "restarted") == ["restarted"]
+
+
+def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, endless):
+    launcher = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "stopped", *ENDLESS)
+    wait_for(folder / "stopped.resume.1-of-2", launcher)
+    launcher.send_signal(signal.SIGTERM)
+    status, said = finished(launcher)
+    assert status != 0
+    assert "terminated; run the same command with --resume" in said
+    again = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "stopped", *ENDLESS, "--resume")
+    assert finished(again)[0] == 0
+    assert (folder / "stopped").read_bytes() == endless.read_bytes()
+
+
+def test_states_of_different_ages_go_on_from_the_last_that_all_have(folder, endless, tmp_path):
+    """As a kill between two renames would leave them."""
+    from autorec_cli.commands.interruption import _common
+    from autorec_cli.world import World
+
+    class Others(World):
+        def gather(self, values):
+            return [values, np.array(self.marks)]
+
+    for marks, wanted in (([30, 20], 30), ([-1, 20], 20), ([40, 30], 30), ([50, 40], None)):
+        path = tmp_path / "m.resume.1-of-2"
+        for place, progress in ((path, 20), (tmp_path / "m.resume.1-of-2.next", 30)):
+            place.write_text(str(progress))
+        world = Others(0, 2)
+        world.marks = marks
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("autorec_cli.resume.progress", lambda place: int(place.read_text()) if place.exists() else -1)
+            found = _common(path, world)
+        assert (int(found.read_text()) if found.exists() else None) == wanted
+        for place in tmp_path.iterdir():
+            place.unlink()
