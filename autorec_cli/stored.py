@@ -66,9 +66,18 @@ class StoredMatrix:
             raise ValueError(f"{name} ends too early")
         return values
 
+    @property
+    def n_cells(self) -> int:
+        """Stored cells."""
+        return self._places["data"].length
+
+    def pointers(self, first: int, last: int) -> Array:
+        """Where each of rows `first` to `last` begins among the cells, and where the last one ends, int64."""
+        return self._read("indptr", first, last + 1).astype(np.int64)
+
     def rows(self, first: int, last: int) -> sparse.csr_array:
         """Rows `first` to `last`, with all columns."""
-        pointers = self._read("indptr", first, last + 1).astype(np.int64)
+        pointers = self.pointers(first, last)
         cells = int(pointers[0]), int(pointers[-1])
         indices, data = (self._read(name, *cells) for name in ("indices", "data"))
         return sparse.csr_array((data, indices, pointers - pointers[0]), shape=(last - first, self.shape[1]))
@@ -152,12 +161,15 @@ class StoredDataset:
         self.n_users, self.n_items = self._parts["train"].shape
         low, high = self.info["rating_scale"]
         self.rating_scale = (float(low), float(high))
-        self.n_ratings = {name: part._places["data"].length for name, part in self._parts.items()}
+        self.n_ratings = {name: part.n_cells for name, part in self._parts.items()}
 
-    def counts(self, table: str) -> Array:
-        """Training ratings of each of the "users" or "items"."""
-        values: Array = self.column(table, "n_train_ratings").to_numpy()  # type: ignore[union-attr]
-        return values
+    def counts(self, variant: str) -> Array:
+        """Training ratings of each column of the examples: of each user, or in the user variant of each item."""
+        train = self._parts["train"]
+        if variant == "item":
+            return np.diff(train.pointers(0, self.n_users))
+        blocks = (np.bincount(block.indices, minlength=self.n_items) for block in train.blocks())
+        return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
 
     def column(self, table: str, column: str) -> pl.Series | None:
         """A column of the "users" or "items"; None if there is none."""

@@ -154,7 +154,7 @@ class UserColumnsRanking:
         metrics = judge(score, self._valid, self._seen, self._item_counts, self._protocol)
         n_users = metrics.get("n_users", 0)
         total, n_judged = self._world.total(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
-        return total / n_judged if n_judged else math.nan
+        return float(total / n_judged) if n_judged else math.nan
 
 
 class ItemColumnsRanking:

@@ -34,14 +34,14 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], wor
     stored = StoredDataset(data, world)
     shape = (stored.n_users, stored.n_items)
     settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
-    share = deal(stored.counts("users" if settings.variant == "item" else "items"), world)
+    share = deal(stored.counts(settings.variant), world)
     task = training.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
     network = initial_network(task, settings, torch.Generator().manual_seed(0))
     trained = engine.make_engine(network, torch.device("cpu"), 8, settings.missing_weight, world)
     counted = []
     for n_rows in (8, 3):
         before = world.n_reduced
-        batch = task.examples[np.arange(n_rows)]
+        batch = task.examples[np.arange(n_rows) % task.examples.shape[0]]
         trained.step(batch, batch.data, 0.01, 0.1)
         counted.append(world.n_reduced - before)
     return counted

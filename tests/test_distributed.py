@@ -63,10 +63,8 @@ def folder(tmp_path_factory):
     dataset.save(dataset_of(WITHOUT_RATINGS, (3, 2)), folder / "few")
     (folder / "one").mkdir()
     for case in cases():
-        output = folder / "one" / case["output"]
-        train(
-            folder / case["data"], output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log"
-        )
+        output, data = folder / "one" / case["output"], folder / case["data"]
+        train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
     return folder
 
 
@@ -147,7 +145,7 @@ def test_columns_and_ratings_are_dealt_evenly(together):
         assert max(ratings) <= 1.15 * sum(ratings) / size
     few = json.loads((there / "item-few.json").read_text())["processes"]
     assert sorted(process["columns"] for process in few) == {2: [1, 2], 3: [1, 1, 1], 4: [0, 1, 1, 1]}[size]
-    assert any(process["ratings"] <= 1 for process in few)
+    assert min(process["ratings"] for process in few) == {2: 2, 3: 1, 4: 0}[size]
 
 
 def test_other_commands_read_the_model(folder, together):
@@ -157,7 +155,7 @@ def test_other_commands_read_the_model(folder, together):
     assert lists.stdout == call("recommend", folder / "one" / "item", "-q").stdout
 
 
-ENDLESS = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 400, "--save-every", 0, "--threads", 1, "--no-refit")
+ENDLESS = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--save-every", 0, "--threads", 1, "--no-refit")
 
 
 @pytest.fixture(scope="module")
@@ -187,25 +185,18 @@ def left_in(folder, name):
     return sorted(path.name for path in folder.iterdir() if name in path.name)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, endless, victim):
-    name = f"killed{victim}"
+def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder):
+    name = "killed"
     launcher = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", name, *ENDLESS)
     pids = processes_of(launcher, 2)
     wait_for(folder / f"{name}.resume.2-of-2", launcher)
-    os.kill(pids[victim], signal.SIGKILL)
+    os.kill(pids[0], signal.SIGKILL)
     status, said = finished(launcher)
     assert status == 1
     assert "the connection to another process of this run was lost" in said or "terminated; run the same" in said
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert not (folder / name).exists()
     assert {f"{name}.resume.1-of-2", f"{name}.resume.2-of-2"} <= set(left_in(folder, name))
-    again = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", name, *ENDLESS, "--resume")
-    status, said = finished(again)
-    assert status == 0, said
-    assert "going on from" in said
-    assert (folder / name).read_bytes() == endless.read_bytes()
-    assert left_in(folder, name) == [name]
 
 
 def test_torchrun_starts_again_and_the_model_is_the_same(folder, endless):
@@ -213,7 +204,6 @@ def test_torchrun_starts_again_and_the_model_is_the_same(folder, endless):
     launcher = launch(folder, 2, *options, *ENDLESS)
     pids = processes_of(launcher, 2)
     wait_for(folder / "restarted.resume.1-of-2", launcher)
-    time.sleep(0.3)
     os.kill(pids[1], signal.SIGKILL)
     status, said = finished(launcher)
     assert status == 0, said
@@ -230,7 +220,9 @@ def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, endless):
     assert status != 0
     assert "terminated; run the same command with --resume" in said
     again = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "stopped", *ENDLESS, "--resume")
-    assert finished(again)[0] == 0
+    status, said = finished(again)
+    assert status == 0, said
+    assert "going on from" in said
     assert (folder / "stopped").read_bytes() == endless.read_bytes()
 
 

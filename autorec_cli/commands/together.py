@@ -95,7 +95,7 @@ def _train(
         return {"output": str(output)}
     if world.is_first:
         check_output(output, force or dry_run)
-    share = deal(stored.counts("users" if settings.variant == "item" else "items"), world)
+    share = deal(stored.counts(settings.variant), world)
     own = own_dataset(stored, settings, share)
     need, free = _memory_of(shape, own, settings, share, place)
     if dry_run and world.is_first:
