@@ -179,8 +179,15 @@ def joined(world: World) -> Iterator[None]:
     if distributed.is_initialized():  # by whoever calls us
         yield
         return
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _talking():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, size = next(rendezvous("env://"))
+        # torchrun's c10d store outlives a restart, and in it the addresses of processes that are no more.
+        store = PrefixStore(f"autorec/{n_restarts()}", store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield
         world.total(0.0)  # so that none leaves while another still reads from it
