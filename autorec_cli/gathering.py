@@ -76,7 +76,7 @@ def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own:
 
 
 def _columns(own: Array, fitted: Fitted, halves: int = 1) -> Pieces:
-    """A row for each column of the examples, of which this process has `own`; with two `halves` a second row for each."""
+    """A row for each column of the examples, of which this process has `own`; with two `halves` one more for each."""
     share = fitted.task.share
     own = np.ascontiguousarray(own).reshape(halves, len(share.columns), *own.shape[1:])
 

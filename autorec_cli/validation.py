@@ -102,7 +102,11 @@ class RatingValidation:
     def measure(self, engine: Engine) -> Validated:
         """RMSE in rating units over all pairs, cold ones included, with outputs weighed by least squares on them."""
         outputs = engine.predict(self._task.inputs, self._cells) * np.float32(self._task.unit)
-        scale = _slope(outputs, self._valid.data[self._order] - self._offset, self._task.share.world) if self._weighs else 1.0
+        scale = (
+            _slope(outputs, self._valid.data[self._order] - self._offset, self._task.share.world)
+            if self._weighs
+            else 1.0
+        )
         predictions = self._by_baseline.copy()
         predictions[self._order] = np.clip(scale * outputs + self._offset, *self._task.rating_scale)
         return Validated("rmse", self._rmse(predictions), self._baseline, predictions, scale)

@@ -41,8 +41,8 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], wor
     counted = []
     for n_rows in (8, 3):
         before = world.n_reduced
-        batch = task.examples[np.arange(n_rows) % task.examples.shape[0]]
-        trained.step(batch, batch.data, 0.01, 0.1)
+        rows = np.arange(n_rows) % task.examples.shape[0]
+        trained.step(task.examples[rows], task.inputs[rows], 0.01, 0.1)
         counted.append(world.n_reduced - before)
     return counted
 

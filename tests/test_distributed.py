@@ -21,8 +21,8 @@ SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 
 DEEP = {**SMALL, "hidden_sizes": [70, 9], "dropout": 0.3, "output_activation": "sigmoid"}
 KINDS = {
     "item": ("data", "item", {**SMALL, "center": "both"}),
-    "user": ("data", "user", {**SMALL, "center": "item", "normalize": True}),
-    "item-ranking": ("data", "item", {**SMALL, "objective": "ranking"}),
+    "user": ("data", "user", {**SMALL, "center": "item", "implicit": False, "normalize": False}),
+    "item-ranking": ("data", "item", {**SMALL, "objective": "ranking", "implicit": True}),
     "user-ranking": ("data", "user", {**SMALL, "objective": "ranking"}),
     "item-deep": ("data", "item", DEEP),
     "item-few": ("few", "item", SMALL),
