@@ -63,6 +63,26 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One of `of` runs of users, as equal as can be, numbered from 1."""
+
+    number: int
+    of: int
+
+
+def parse_shard(text: str) -> Shard:
+    """Read `3/16`.
+
+    Raises:
+        UsageError: it is not of that form, or there is no such shard.
+    """
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise UsageError(f"--shard must be a number and how many there are, such as 3/16, not {text!r}")
+    return Shard(int(number), int(of))
+
+
+@dataclass(frozen=True)
 class Audience:
     """The users who get lists, in the order of the lists.
 
@@ -81,6 +101,21 @@ class Audience:
     def first(self, n: int) -> Audience:
         """Only the first `n` users."""
         return Audience(self.user_ids[:n], self.users, self.seen, self.unknown[:n])
+
+    def shard(self, shard: Shard) -> Audience:
+        """Only the users of `shard`; those of all shards, one after the other, are all users."""
+        first, last = ((shard.number - 1 + end) * len(self.user_ids) // shard.of for end in (0, 1))
+
+        def moved(part: slice) -> slice:
+            start, stop, _ = part.indices(last - first)
+            return slice(first + start, first + stop)
+
+        return Audience(
+            self.user_ids[first:last],
+            lambda part: self.users(moved(part)),
+            lambda part: self.seen(moved(part)),
+            self.unknown[first:last],
+        )
 
 
 def audience_of(model: Predictor, request: Request, tell: Tell) -> Audience:

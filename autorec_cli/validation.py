@@ -102,11 +102,8 @@ class RatingValidation:
     def measure(self, engine: Engine) -> Validated:
         """RMSE in rating units over all pairs, cold ones included, with outputs weighed by least squares on them."""
         outputs = engine.predict(self._task.inputs, self._cells) * np.float32(self._task.unit)
-        scale = (
-            _slope(outputs, self._valid.data[self._order] - self._offset, self._task.share.world)
-            if self._weighs
-            else 1.0
-        )
+        wanted = self._valid.data[self._order] - self._offset
+        scale = _slope(outputs, wanted, self._task.share.world) if self._weighs else 1.0
         predictions = self._by_baseline.copy()
         predictions[self._order] = np.clip(scale * outputs + self._offset, *self._task.rating_scale)
         return Validated("rmse", self._rmse(predictions), self._baseline, predictions, scale)
@@ -213,10 +210,10 @@ def _some(n_users: int, seed: int) -> Array:
 
 
 def _slope(outputs: Array, targets: Array, world: World) -> float:
-    """The least-squares factor of `outputs` (n,) of all processes, not below 0, as if some more had met their targets."""
+    """The least-squares factor of all processes' `outputs` (n,), not below 0, as if some more had met their targets."""
     outputs = outputs.astype(np.float64)
     square, product, n_outputs = world.total(np.array([outputs @ outputs, outputs @ targets, len(outputs)])).tolist()
     if not 0 < square < math.inf:
         return 1.0
     agreeing = square * AGREEING / n_outputs
-    return max(0.0, product + agreeing) / (square + agreeing)
+    return float(max(0.0, product + agreeing) / (square + agreeing))

@@ -19,7 +19,7 @@ from autorec_cli.commands.recommend import recommend
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.recommendation import Request
 from autorec_cli.training import make_task
-from tests.program import ROOT, run
+from tests.program import ROOT, call, run
 
 IDS = {"user_id": pl.String, "item_id": pl.String}
 
@@ -325,3 +325,26 @@ def test_a_model_is_not_replaced_by_its_lists(workshop, tmp_path):
         assert result.status == 2
         assert "would replace" in result.stderr
         assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_shards_one_after_the_other_are_the_whole(item_model, format, count):
+    options = ("recommend", item_model, "--format", format, "-k", 3, "-q")
+    parts = [call(*options, "--shard", f"{number}/{count}") for number in range(1, count + 1)]
+    assert all(part.status == 0 for part in parts)
+    assert "".join(part.stdout for part in parts) == call(*options).stdout
+
+
+def test_shards_share_out_users_that_are_named(item_model, tmp_path):
+    (tmp_path / "ids").write_text("007\n003\n050\n")
+    options = ("recommend", item_model, "--users", tmp_path / "ids", "--format", "csv", "-q")
+    parts = [call(*options, "--shard", f"{number}/2").stdout for number in (1, 2)]
+    assert "".join(parts) == call(*options).stdout
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4"])
+def test_a_shard_that_is_none_is_refused(item_model, shard):
+    refused = call("recommend", item_model, f"--shard={shard}")
+    assert refused.status == 2
+    assert "--shard" in refused.stderr

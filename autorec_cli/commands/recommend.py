@@ -31,6 +31,8 @@ cut -f1 active.tsv | autorec recommend item.model --users - --format jsonl
 autorec recommend item.model --history new-users.csv -o lists.parquet
 
 autorec recommend lists.model --rating-model item.model -k 20 -o lists.csv
+
+autorec recommend lists.model --shard 3/16 -o part-03.csv
 """
 
 USERS_SHOWN = 20
@@ -96,6 +98,15 @@ def recommend_command(
     format: Format = None,
     csv_safe: CsvSafe = False,
     no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header row of csv and tsv.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/COUNT",
+            help="Only the N-th of COUNT runs of users. The csv, tsv or jsonl outputs of all COUNT, in order, are the "
+            "output of one; the first alone has a header row.",
+            show_default="all users",
+        ),
+    ] = None,
     show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
     wait_lock: WaitLock = 0.0,
 ) -> dict[str, int]:
@@ -127,6 +138,7 @@ def recommend_command(
         header=not no_header,
         csv_safe=csv_safe,
         show=show,
+        shard=shard,
         wait_lock=wait_lock,
     )
 
@@ -141,11 +153,12 @@ def recommend(
     header: bool = True,
     csv_safe: bool = False,
     show: int = USERS_SHOWN,
+    shard: str | None = None,
     wait_lock: float = 0.0,
 ) -> dict[str, int]:
     """Write the lists that `request` asks for, rows of user_id, rank, item_id, prediction or score, title if known.
 
-    With `rating_model` rows also have what that model predicts.
+    With `rating_model` rows also have what that model predicts; `shard` is what `parse_shard` reads.
 
     Returns:
         How many users were asked for and how many rows were written for them.
@@ -158,10 +171,11 @@ def recommend(
     """
     from autorec_cli import checkpoint
     from autorec_cli.predicted_ratings import check_rating_model, with_predicted_ratings
-    from autorec_cli.recommendation import audience_of, list_frames
+    from autorec_cli.recommendation import audience_of, list_frames, parse_shard
 
     format = choose_format(format, output)
-    write = writer_for(format, header, csv_safe)
+    asked = None if shard is None else parse_shard(shard)
+    write = writer_for(format, header and (asked is None or asked.number == 1), csv_safe)
     if show < 0:
         raise UsageError(f"--show must be a whole number from 0, not {show}")
     with reserve_output(output, wait_lock, say, warn):
@@ -170,6 +184,8 @@ def recommend(
         if raters is not None:
             check_rating_model(raters, request)
         audience = audience_of(model, request, warn)
+        if asked is not None:
+            audience = audience.shard(asked)
         if model.predicts_ratings:
             warn(f"{path} was trained to predict ratings; models trained with --objective ranking make better lists")
         n_users = len(audience.user_ids)
