@@ -175,7 +175,9 @@ def recommend(
 
     format = choose_format(format, output)
     asked = None if shard is None else parse_shard(shard)
-    write = writer_for(format, header and (asked is None or asked.number == 1), csv_safe)
+    if asked is not None and asked.number > 1 and format in ("csv", "tsv"):
+        header = False
+    write = writer_for(format, header, csv_safe)
     if show < 0:
         raise UsageError(f"--show must be a whole number from 0, not {show}")
     with reserve_output(output, wait_lock, say, warn):
