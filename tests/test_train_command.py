@@ -1,12 +1,13 @@
 """`autorec train` through the real program."""
 
+import errno
 import json
 import re
 import shutil
 
 import pytest
 
-from autorec_cli import checkpoint, dataset
+from autorec_cli import checkpoint, dataset, tensorfile
 from autorec_cli.commands.train import train
 from autorec_cli.errors import UsageError
 from tests.conftest import SMALL
@@ -104,14 +105,12 @@ def test_what_cannot_be_done_is_refused_before_training(workshop, tmp_path, monk
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):
-    from safetensors import SafetensorError
-
     def full(*arguments):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     shutil.copy(workshop / "item.model", tmp_path / "m")
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(UsageError, match=r"cannot write .*No space left on device .*make room"):
+    monkeypatch.setattr(tensorfile, "_write_pieces", full)
+    with pytest.raises(UsageError, match=r"cannot write .*No space left on device; make room"):
         train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
