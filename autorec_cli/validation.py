@@ -20,7 +20,7 @@ from autorec_cli.judging import RankingProtocol, UserScorer, default_relevance, 
 from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.sparse import codes, transposed
 from autorec_cli.task import Task
-from autorec_cli.world import World
+from autorec_cli.world import ALONE, World
 
 LIST_LENGTH = 10
 METRIC = f"ndcg@{LIST_LENGTH}"
@@ -209,7 +209,7 @@ def _some(n_users: int, seed: int) -> Array:
     return np.sort(np.random.default_rng(seed).choice(n_users, JUDGED_USERS, replace=False))
 
 
-def _slope(outputs: Array, targets: Array, world: World) -> float:
+def _slope(outputs: Array, targets: Array, world: World = ALONE) -> float:
     """The least-squares factor of all processes' `outputs` (n,), not below 0, as if some more had met their targets."""
     outputs = outputs.astype(np.float64)
     square, product, n_outputs = world.total(np.array([outputs @ outputs, outputs @ targets, len(outputs)])).tolist()

@@ -84,7 +84,10 @@ def test_an_unknown_log_format_is_refused(item_model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recommend", "m", "--usr", "1"], "No such option: --usr (Possible options: --user, --users); try `autorec "),
+        (
+            ["recommend", "m", "--usr", "1"],
+            "No such option: --usr (Possible options: --shard, --user, --users); try ",
+        ),
         (["recomend"], "No such command 'recomend'. Did you mean 'recommend'?; try `autorec "),
         (["train"], "Missing argument 'DATA'.; try `autorec "),
         (["train", "data", "-o", "m", "--epochs", "abc"], "Invalid value for '--epochs': "),
