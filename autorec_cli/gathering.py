@@ -58,7 +58,7 @@ def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own:
     spread = {name: _columns(own[name], fitted) for name in (*names, f"centering.{side}_bias", f"baseline.{side}_bias")}
 
     first = "encoder.0.weight"
-    spread[first] = _columns(own[first], fitted, halves=2 if settings.implicit else 1)
+    spread[first] = _columns(own[first], fitted, halves=settings.n_channels)
 
     def make_codes() -> Iterator[Array]:
         return (block.numpy() for block in code_blocks(fitted.network, task.inputs, settings.batch_size, world=world))
