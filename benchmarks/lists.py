@@ -46,13 +46,24 @@ Row = dict[str, Any]
 
 
 def ease(ratings: sparse.csr_array, regularization: float) -> Array:
-    """B (n_items, n_items) of EASE: P = (X'X + lambda I)^-1, B = I - P / diag(P), so that its diagonal is 0."""
-    gram = (ratings.T @ ratings).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += regularization
-    inverse = np.linalg.inv(gram)
-    weights = inverse / -np.diag(inverse)
-    weights[np.diag_indices_from(weights)] = 0
-    return weights.astype(np.float32)
+    """Scores (n_users, n_items) float32 of EASE: X B with P = (X'X + lambda I)^-1, B = I - P / diag(P).
+
+    X P is (X X' + lambda I)^-1 X too, so that the smaller of the two matrices is inverted.
+    """
+    x = ratings.toarray().astype(np.float64)
+    n_users, n_items = x.shape
+    if n_users < n_items:
+        gram = (ratings @ ratings.T).toarray().astype(np.float64)
+        gram[np.diag_indices(n_users)] += regularization
+        product = np.linalg.solve(gram, x)
+        diagonal = (1 - np.einsum("ui,ui->i", x, product)) / regularization
+    else:
+        gram = (ratings.T @ ratings).toarray().astype(np.float64)
+        gram[np.diag_indices(n_items)] += regularization
+        inverse = np.linalg.inv(gram)
+        product, diagonal = ratings @ inverse, np.diag(inverse)
+    scores: Array = (x - product / diagonal).astype(np.float32)
+    return scores
 
 
 def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
@@ -62,9 +73,9 @@ def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
         inputs = seen.copy()
         if binary:
             inputs.data = np.ones_like(inputs.data)
-        weights = ease(inputs, regularization)
+        scores = ease(inputs, regularization)
         counts = np.bincount(seen.indices, minlength=data.n_items)
-        return judge(lambda users: inputs[users] @ weights, held_out, seen, counts, protocol)
+        return judge(lambda users: scores[users], held_out, seen, counts, protocol)
 
     scale = 1.0 if binary else float(np.square(data.train.data).mean())  # of X'X, so that lambda means the same
     on_valid = [lists(data.train, data.valid, value * scale)[f"ndcg@{K}"] for value in LAMBDAS]
