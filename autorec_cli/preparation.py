@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -15,7 +16,7 @@ from autorec_cli.dataset import Dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest.columns import count_values
 from autorec_cli.ingest.matrix import Ratings, build_ratings, check_usable, keep_frequent
-from autorec_cli.ingest.options import DUPLICATES, ReadOptions
+from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.ingest.table import Announce, RatingsTable, Report, SourceFacts, read_ratings
 from autorec_cli.ingest.titles import titles_of
 from autorec_cli.splitting import Labels, SplitSettings, split, take_parts
@@ -104,8 +105,9 @@ def _split_dataset(
         "n_train": int(train.nnz),
         "n_valid": int(valid.nnz),
         "n_test": int(test.nnz),
-        "n_rows": table.n_ratings + table.n_skipped,
+        "n_rows": table.n_ratings + table.n_skipped + table.n_outside,
         "n_skipped": table.n_skipped,
+        "n_outside": table.n_outside,
         "n_duplicates": ratings.n_duplicates,
         "n_leaked": ratings.n_leaked,
         "n_dropped": ratings.n_dropped,
@@ -117,6 +119,7 @@ def _split_dataset(
         "duplicates": settings.duplicates,
         "min_user_ratings": settings.min_user_ratings,
         "min_item_ratings": settings.min_item_ratings,
+        "period": _period_info(settings.read.period),
         "sources": [_source_info(source) for source in table.sources],
     }
     return Dataset(train, valid, test, users, items, _rating_scale(parts, settings.rating_scale), info)
@@ -133,6 +136,11 @@ def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]
     )
 
 
+def _period_info(period: Period) -> dict[str, float | None]:
+    """Its ends as timestamps; None for one that was not given."""
+    return {name: end if math.isfinite(end) else None for name, end in asdict(period).items()}
+
+
 def _source_info(source: SourceFacts) -> dict[str, Any]:
     return {
         "path": source.name,
@@ -143,6 +151,7 @@ def _source_info(source: SourceFacts) -> dict[str, Any]:
         "columns": source.layout.column_choices(),
         "n_ratings": source.n_ratings,
         "n_skipped": source.n_skipped,
+        "n_outside": source.n_outside,
         "part": "test" if source.is_test else None,
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from autorec_cli.commands.options import WaitLock
 from autorec_cli.console import say, show_facts, warn
 from autorec_cli.errors import UsageError
-from autorec_cli.ingest.options import DUPLICATES, ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
 from autorec_cli.locks import hold
 from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, choose_split
 
@@ -34,6 +35,8 @@ autorec prepare 'part-*.csv.gz' -o data --titles movies.csv --split temporal
 
 zcat ratings.tsv.gz | autorec prepare - -o data --columns user=1,item=2,rating=4 --on-error skip
 
+autorec prepare 'warehouse/ratings/day=*/*.parquet' -o data --since 2024-01-01
+
 autorec prepare u1.base --test-file u1.test -o data --format json
 """
 
@@ -47,7 +50,8 @@ def prepare_command(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst.",
+            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst. "
+            "Folders of Parquet files, as Spark and Hive write them.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The dataset directory to write.")],
@@ -66,6 +70,18 @@ def prepare_command(
         bool, typer.Option("--no-header", help="The first line is a rating.", show_default="detected")
     ] = False,
     encoding: Annotated[str, typer.Option(help="Encoding of the text, such as latin-1 or cp1252.")] = "utf-8",
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOMENT",
+            help="Only ratings from this moment on: a date such as 2024-01-31 or 2024-01-31T12:00:00Z, or a number.",
+            show_default="all",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="MOMENT", help="Only ratings before this moment, likewise.", show_default="all"),
+    ] = None,
     on_error: Annotated[
         str, typer.Option(help="At a bad row: fail, or skip it and count it. At a leak by --test-file: the same.")
     ] = "fail",
@@ -124,7 +140,8 @@ def prepare_command(
     _check_choice("--format", format, FORMATS)
     if test_file and test:
         raise UsageError("--test and --test-file contradict each other: the file is the test part; give one of them")
-    from autorec_cli.preparation import PrepareSettings  # polars and scipy are not needed to show help
+    from autorec_cli.ingest.numbers import parse_moment  # polars and scipy are not needed to show help
+    from autorec_cli.preparation import PrepareSettings
 
     settings = PrepareSettings(
         read=ReadOptions(
@@ -133,6 +150,10 @@ def prepare_command(
             has_header=False if no_header else None,
             encoding=encoding,
             skip_bad_rows=on_error == "skip",
+            period=Period(
+                -math.inf if since is None else parse_moment("--since", since),
+                math.inf if until is None else parse_moment("--until", until),
+            ),
         ),
         split=choose_split(split, 0.0 if test_file else test, valid, seed),
         duplicates=duplicates,
@@ -198,7 +219,7 @@ def prepare(
         check_output(output, force)
         item_titles = _read_titles(titles, settings.read.encoding)
         prepared = build_dataset(
-            sources, settings, titles=item_titles, test_files=test_files, announce=_announce, report=_report_skipped
+            sources, settings, titles=item_titles, test_files=test_files, announce=_announcer(), report=_report_skipped
         )
         dataset.save(prepared, output)
     _warn_about_titles(prepared)
@@ -225,8 +246,18 @@ def check_output(output: Path, force: bool) -> None:
         raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
 
 
-def _announce(name: str, layout: Layout) -> None:
-    say(f"{name}: {layout.describe()}")
+def _announcer() -> Callable[[str, Layout], None]:
+    """Tells the layout of a source where it differs from that of the one before: a table may have a thousand files."""
+    last = ""
+
+    def announce(name: str, layout: Layout) -> None:
+        nonlocal last
+        found = layout.describe()
+        if found != last:
+            say(f"{name}: {found}")
+        last = found
+
+    return announce
 
 
 def _report_skipped(source: SourceFacts) -> None:
@@ -264,6 +295,7 @@ def _facts(prepared: Dataset, output: Path) -> dict[str, Any]:
     low, high = prepared.rating_scale
     return {
         "output": str(output),
+        "n_sources": len(prepared.info["sources"]),
         "n_users": prepared.n_users,
         "n_items": prepared.n_items,
         **prepared.info["counts"],
@@ -290,8 +322,12 @@ def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         (f"split ({how})", ", ".join(parts)),
         ("output", facts["output"]),
     ]
+    if facts["n_outside"]:
+        rows.insert(6, ("outside --since and --until", f"{facts['n_outside']:,}"))
     if facts["n_dropped"]:
         rows.insert(6, ("dropped by minimum counts", f"{facts['n_dropped']:,}"))
     if facts["n_leaked"]:
         rows.insert(6, ("left out of training, being in the test file", f"{facts['n_leaked']:,}"))
+    if facts["n_sources"] > 1:
+        rows.insert(0, ("files", f"{facts['n_sources']:,}"))
     return rows

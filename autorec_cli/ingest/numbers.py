@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from autorec_cli.errors import UsageError, quoted
 
 ISO_PARTS = (
     r"^(?P<date>\d{4}-\d\d-\d\d)(?:[T ](?P<minute>\d\d:\d\d)(?P<second>:\d\d(?:\.\d+)?)?)?"
@@ -38,6 +42,20 @@ def parse_timestamps(texts: pl.Series) -> pl.Series:
     )["text"]
     moments = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False)
     return numbers.fill_null(seconds_since_1970(moments))
+
+
+def parse_moment(flag: str, text: str) -> float:
+    """The timestamp that `flag TEXT` says: a number as it is, an ISO 8601 date as seconds since 1970.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    moment = parse_timestamps(pl.Series([text]))[0]
+    if moment is None or not math.isfinite(moment):
+        raise UsageError(
+            f"{flag} {quoted(text)} is neither a date like 2024-01-31 or 2024-01-31T12:00:00Z nor a number; give one"
+        )
+    return float(moment)
 
 
 def seconds_since_1970(moments: pl.Series) -> pl.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,6 +29,38 @@ UTF_8_NAMES = ("utf-8", "utf-8-sig")
 
 
 @dataclass(frozen=True)
+class Period:
+    """From when until when ratings count, in the unit of their timestamps: seconds since 1970, if they are dates.
+
+    Attributes:
+        since: The first moment that counts.
+        until: The first one after it that does not count any more.
+    """
+
+    since: float = -math.inf
+    until: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.since < self.until:
+            raise UsageError(
+                "--since is not before --until, which is the first moment that does not count any more; exchange them"
+            )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it leaves out anything at all."""
+        return self != EVER
+
+    @property
+    def bounds(self) -> list[float]:
+        """Those of its two ends that are given."""
+        return [bound for bound in (self.since, self.until) if math.isfinite(bound)]
+
+
+EVER = Period()
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """What is known about the sources beforehand.
 
@@ -37,6 +70,7 @@ class ReadOptions:
         has_header: False where the first line is data whatever it looks like; None to detect it.
         encoding: Name of the text encoding, as Python knows it.
         skip_bad_rows: Whether a bad row is counted and left out instead of ending the run.
+        period: When the ratings that count were given.
     """
 
     delimiter: str | None = None
@@ -44,6 +78,7 @@ class ReadOptions:
     has_header: bool | None = None
     encoding: str = "utf-8"
     skip_bad_rows: bool = False
+    period: Period = EVER
 
     def __post_init__(self) -> None:
         try:
@@ -57,6 +92,9 @@ class ReadOptions:
             raise UsageError(
                 "--columns gives names but --no-header says that there are none; give column numbers from 1"
             )
+
+        if self.period.is_limited and self.columns.get("timestamp") == NO_COLUMN:
+            raise UsageError("--since and --until need the timestamps that --columns timestamp=none leaves out")
 
     @property
     def is_utf_8(self) -> bool:

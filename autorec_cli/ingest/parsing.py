@@ -38,6 +38,7 @@ class Rows:
         n_lines: Lines of the block, blank and bad ones included.
         n_skipped: Bad rows left out.
         skipped: What was wrong with the first ones of them, each with its place.
+        n_outside: Rows left out because they are outside the period that was asked for.
     """
 
     users: pl.Series | NDArray[np.int64]
@@ -47,6 +48,7 @@ class Rows:
     n_lines: int
     n_skipped: int = 0
     skipped: tuple[str, ...] = ()
+    n_outside: int = 0
 
     def __len__(self) -> int:
         return len(self.ratings)
@@ -95,14 +97,15 @@ def _parse_without_blank_lines(block: bytes, layout: Layout, name: str, plain: P
     filled = without_blank_lines(block, layout.text_format)
     if len(filled) == len(block):
         return None
-    rows = parse_block(filled, layout, name, plain) if filled else _no_rows(layout)
+    rows = parse_block(filled, layout, name, plain) if filled else no_rows(layout)
     return None if rows is None else replace(rows, n_lines=block.count(layout.text_format.newline))
 
 
-def _no_rows(layout: Layout) -> Rows:
+def no_rows(layout: Layout, n_outside: int = 0) -> Rows:
+    """Nothing but rows that are outside the period."""
     timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
     no_ids = np.empty(0, dtype=np.int64)
-    return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0)
+    return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
 
 
 def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:

@@ -1,4 +1,4 @@
-"""Names, globs and stdin become streams of bytes, decompressed by content and hashed on the way."""
+"""Names, globs, folders and stdin become streams of bytes, decompressed by content and hashed on the way."""
 
 from __future__ import annotations
 
@@ -28,15 +28,27 @@ MAX_WHOLE_BYTES = 512 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PARQUET_MAGIC = b"PAR1"
+ASIDE = ("_", ".")
+"""How names begin that Spark and Hive give to what is no data: `_SUCCESS`, `_temporary`, `.part-0.parquet.crc`."""
 UNREADABLE = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
 
 
 @dataclass
 class Tally:
-    """Size and SHA-256 of what was read of a file so far, as it is stored."""
+    """Size and SHA-256 of what was read of a file so far, as it is stored.
+
+    Attributes:
+        n_bytes: Size.
+        digest: What hashes it; None for a file that may be read in part only.
+    """
 
     n_bytes: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash, None for a file that may be read in part only."""
+        return self.digest.hexdigest() if self.digest else None
 
     def add(self, data: memoryview) -> None:
         """Count and hash `data`."""
@@ -62,10 +74,13 @@ class OpenSource:
 
 
 def expand_sources(names: Iterable[str]) -> list[str]:
-    """File names (and "-" for stdin) that `names` stand for; globs are expanded in sorted order.
+    """File names (and "-" for stdin) that `names` stand for; globs and folders are expanded in sorted order.
+
+    A folder stands for the Parquet files in it, however deep. Names that begin as in `ASIDE` are passed over there, and
+    in globs that do not ask for them.
 
     Raises:
-        InputDataError: a file is missing or a folder, or a glob matches nothing.
+        InputDataError: a file is missing, a glob matches nothing, or a folder holds anything but Parquet files.
         UsageError: "-" is named while stdin is a terminal.
     """
     expanded: list[str] = []
@@ -93,20 +108,59 @@ def check_distinct(names: Sequence[str]) -> None:
 def _expand(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        raise InputDataError(f"{name} is a folder; name the files in it, for example '{path / '*.csv'}'")
+        return _files_in(path)
     if path.exists():
         return [name]
     if any(character in name for character in "*?["):
-        matches = sorted(match for match in glob.glob(name, recursive=True) if not Path(match).is_dir())  # noqa: PTH207 (absolute patterns too)
-        if not matches:
+        asked_for = {part[0] for part in path.parts}
+        passed_over = tuple(mark for mark in ASIDE if mark not in asked_for)
+        matches = sorted(
+            match
+            for match in glob.glob(name, recursive=True)  # noqa: PTH207 (absolute patterns too)
+            if not any(part.startswith(passed_over) for part in Path(match).parts)
+        )
+        files = [match for match in matches if not Path(match).is_dir()]
+        files = files or [file for folder in matches for file in _files_in(Path(folder))]
+        if not files:
             raise InputDataError(f"no file matches {name}; check the pattern and the folder")
-        return matches
+        return files
     raise InputDataError(f"there is no file {name}; check the name")
 
 
+def _files_in(folder: Path) -> list[str]:
+    """The Parquet files in `folder` and in the folders in it, sorted.
+
+    Raises:
+        InputDataError: there are none, or other files beside them: which of them are ratings cannot be told.
+    """
+    files = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if not any(part.startswith(ASIDE) for part in file.relative_to(folder).parts) and not file.is_dir()
+    ]
+    other = next((file for file in files if not _is_parquet(file)), None)
+    if other is not None or not files:
+        holds = "without Parquet files" if other is None else f"with {other.relative_to(folder)}, which is not Parquet"
+        raise InputDataError(f"{folder} is a folder {holds}; name the files in it, for example '{folder / '*.csv'}'")
+    return [str(file) for file in files]
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether the file `path` begins as Parquet files do; one that cannot be read is left to be opened and told."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    except OSError:
+        return True
+
+
 @contextmanager
-def open_source(name: str) -> Iterator[OpenSource]:
+def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
     """Open the file `name` ("-" for stdin); what it is, gzip, zstd, Parquet or text, is seen from its first bytes.
+
+    Args:
+        name: The file.
+        in_part: Whether of a Parquet file only a part may be read, so that it is not read through to be hashed.
 
     Raises:
         InputDataError: it cannot be opened, is empty, or is of a kind that cannot be read.
@@ -132,6 +186,9 @@ def open_source(name: str) -> Iterator[OpenSource]:
             path = Path(name)
             if name == STDIN or not path.is_file() or not _is_text(name):  # polars needs a file to seek in, and a name
                 path = _spooled(stream, stack)
+            if in_part and head.startswith(PARQUET_MAGIC) and path == Path(name):
+                yield OpenSource(shown, Tally(path.stat().st_size, None), parquet=path)
+                return
             while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
                 pass
             if head.startswith(PARQUET_MAGIC):

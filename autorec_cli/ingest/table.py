@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -14,12 +14,12 @@ from autorec_cli.ingest.blocks import check_utf_8, cut_blocks, to_utf_8
 from autorec_cli.ingest.columns import CountedColumn, GrowingColumn
 from autorec_cli.ingest.detection import SAMPLE_BYTES, Layout, detect_delimiter, detect_text
 from autorec_cli.ingest.ids import IdTable
-from autorec_cli.ingest.options import ReadOptions
+from autorec_cli.ingest.options import Period, ReadOptions
 from autorec_cli.ingest.parquet import BATCH_ROWS, detect_parquet, parquet_rows
 from autorec_cli.ingest.parsing import MOST_EXPLAINED, Rows, examine_block, parse_block
 from autorec_cli.ingest.plain import PlainReader
 from autorec_cli.ingest.records import TextFormat
-from autorec_cli.ingest.sources import OpenSource, check_distinct, expand_sources, open_source
+from autorec_cli.ingest.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
 from autorec_cli.parallel import in_order
 
 Announce = Callable[[str, Layout], None]
@@ -27,6 +27,8 @@ Announce = Callable[[str, Layout], None]
 BLOCKS_BETWEEN_LOOKS = 16
 """How often the memory that is left is looked at."""
 LEAST_MEMORY = 64 << 20
+MILLISECONDS = 1e11
+"""Timestamps from here on are no seconds: as such they would be of the year 5138 and later."""
 HOPELESS = 10_000_000
 """Bad rows that are skipped before there must be a good one for every hundred of them."""
 
@@ -37,22 +39,24 @@ class SourceFacts:
 
     Attributes:
         name: The source as named on the command line, or as the glob found it.
-        n_bytes, sha256: Size and hash of the file as stored.
+        n_bytes, sha256: Size and hash of the file as stored; no hash of a file that may have been read in part only.
         layout: How it was read.
         n_ratings: Good rows.
         n_skipped: Bad rows left out.
         is_test: Whether its ratings are the test part.
         skipped: What was wrong with the first of the bad rows, each with its place.
+        n_outside: Rows outside the period that was asked for.
     """
 
     name: str
     n_bytes: int
-    sha256: str
+    sha256: str | None
     layout: Layout
     n_ratings: int
     n_skipped: int
     is_test: bool
     skipped: tuple[str, ...] = ()
+    n_outside: int = 0
 
 
 Report = Callable[[SourceFacts], None]
@@ -93,6 +97,11 @@ class RatingsTable:
         """Bad rows left out of all sources."""
         return sum(source.n_skipped for source in self.sources)
 
+    @property
+    def n_outside(self) -> int:
+        """Rows of all sources outside the period that was asked for."""
+        return sum(source.n_outside for source in self.sources)
+
     def source_of(self, position: int) -> str:
         """The name of the source that rating number `position` (from 0) came from."""
         ends = np.cumsum([source.n_ratings for source in self.sources])
@@ -123,47 +132,109 @@ def read_ratings(
     check_distinct([*train, *test])
     table = RatingsTable()
     users, items = IdTable(), IdTable()
+    parquet: Layout | None = None  # of the first such file
     for name, is_test in [*((name, False) for name in train), *((name, True) for name in test)]:
-        with open_source(name) as source:
-            layout, blocks = _read_source(source, options)
+        with open_source(name, in_part=options.period.is_limited) as source:
+            found = _read_source(source, options, parquet)
+            if found is None:
+                continue
+            layout, blocks = found
+            parquet = parquet or (None if source.parquet is None else layout)
             if announce is not None:
                 announce(source.name, layout)
-            _check_timestamps(table, layout, source.name)
-            n_ratings = n_skipped = 0
-            skipped: tuple[str, ...] = ()
-            for number, rows in enumerate(blocks):
-                table.user_indexes.append(users.indexes(rows.users))
-                table.item_indexes.append(items.indexes(rows.items))
-                table.ratings.append(rows.ratings)
-                if rows.timestamps is not None:
-                    table.timestamps.append(rows.timestamps)
-                n_ratings += len(rows)
-                n_skipped += rows.n_skipped
-                skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
-                if n_skipped > HOPELESS and n_skipped > 100 * n_ratings:
-                    raise InputDataError(
-                        f"{source.name} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
-                        "check --columns and --delimiter"
-                    )
-                if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
-                    _check_memory(len(table.ratings), source.name)
-            facts = SourceFacts(
-                name,
-                source.tally.n_bytes,
-                source.tally.digest.hexdigest(),
-                layout,
-                n_ratings,
-                n_skipped,
-                is_test,
-                skipped,
+            _check_timestamps(table, layout, source.name, options.period)
+            facts = _add_rows(
+                table, users, items, blocks, SourceFacts(name, 0, None, layout, 0, 0, is_test), options.period
             )
+            facts = replace(facts, n_bytes=source.tally.n_bytes, sha256=source.tally.sha256)
             table.sources.append(facts)
             if report is not None:
                 report(facts)
-        if not n_ratings:
-            raise InputDataError(f"{source.name} has no usable row: all {n_skipped} were skipped")
+        if not facts.n_ratings and not facts.n_outside:
+            raise InputDataError(f"{source.name} has no usable row: all {facts.n_skipped} were skipped")
+    for is_test in {bool(test), False}:
+        _check_not_empty([source for source in table.sources if source.is_test == is_test], test if is_test else train)
     table.user_ids, table.item_ids = users.ids(), items.ids()
     return table
+
+
+def _add_rows(
+    table: RatingsTable,
+    users: IdTable,
+    items: IdTable,
+    blocks: Iterator[Rows],
+    facts: SourceFacts,
+    period: Period,
+) -> SourceFacts:
+    """Add the rows of one source to `table`; returns `facts` with what they are and how many.
+
+    Raises:
+        InputDataError: a row is bad, or nearly all of them are.
+    """
+    shown = "standard input" if facts.name == STDIN else facts.name
+    n_ratings = n_skipped = n_outside = 0
+    skipped: tuple[str, ...] = ()
+    for number, block in enumerate(blocks):
+        rows = _within(period, block, shown)
+        table.user_indexes.append(users.indexes(rows.users))
+        table.item_indexes.append(items.indexes(rows.items))
+        table.ratings.append(rows.ratings)
+        if rows.timestamps is not None:
+            table.timestamps.append(rows.timestamps)
+        n_ratings += len(rows)
+        n_skipped += rows.n_skipped
+        n_outside += rows.n_outside
+        skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
+        if n_skipped > HOPELESS and n_skipped > 100 * (n_ratings + n_outside):
+            raise InputDataError(
+                f"{shown} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
+                "check --columns and --delimiter"
+            )
+        if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
+            _check_memory(len(table.ratings), shown)
+    return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
+
+
+def _within(period: Period, rows: Rows, name: str) -> Rows:
+    """Those of `rows` that are in `period`.
+
+    Raises:
+        InputDataError: the timestamps are milliseconds and the period is in seconds, or the other way round.
+    """
+    if not period.is_limited or rows.timestamps is None or not len(rows):
+        return rows
+    moments = rows.timestamps.astype(np.float64)
+    largest = float(np.abs(moments).max())
+    if any((abs(bound) >= MILLISECONDS) != (largest >= MILLISECONDS) for bound in period.bounds):
+        given = " and ".join(f"{bound:.0f}" for bound in period.bounds)
+        raise InputDataError(
+            f"{name} has timestamps such as {largest:.0f}, --since and --until say {given}: one is in milliseconds and "
+            "the other in seconds; give numbers in the unit of the timestamps"
+        )
+    kept = (moments >= period.since) & (moments < period.until)
+    n_kept = int(np.count_nonzero(kept))
+    if n_kept == len(rows):
+        return rows
+    return replace(
+        rows,
+        users=rows.users.filter(pl.Series(kept)) if isinstance(rows.users, pl.Series) else rows.users[kept],
+        items=rows.items.filter(pl.Series(kept)) if isinstance(rows.items, pl.Series) else rows.items[kept],
+        ratings=rows.ratings[kept],
+        timestamps=rows.timestamps[kept],
+        n_outside=rows.n_outside + len(rows) - n_kept,
+    )
+
+
+def _check_not_empty(sources: Sequence[SourceFacts], names: Sequence[str]) -> None:
+    """Check that there is a rating in `sources`, those of `names` that have rows."""
+    if not sources:
+        raise InputDataError(f"{names[0]} has no rows" + (", nor has any other file" if len(names) > 1 else ""))
+    if not any(source.n_ratings for source in sources):
+        n_outside = sum(source.n_outside for source in sources)
+        raise InputDataError(
+            f"none of the {n_outside:,} ratings in {names[0]}{' and so on' if len(names) > 1 else ''} is in the period "
+            "that --since and --until leave; give another period, in the unit of the timestamps"
+        )
 
 
 def _check_memory(n_ratings: int, name: str) -> None:
@@ -176,7 +247,11 @@ def _check_memory(n_ratings: int, name: str) -> None:
         )
 
 
-def _check_timestamps(table: RatingsTable, layout: Layout, name: str) -> None:
+def _check_timestamps(table: RatingsTable, layout: Layout, name: str, period: Period) -> None:
+    if period.is_limited and layout.columns.timestamp is None:
+        raise InputDataError(
+            f"{name} has no timestamps for --since and --until; say where they are with --columns timestamp="
+        )
     if not table.sources:
         return
     first = table.sources[0]
@@ -187,11 +262,16 @@ def _check_timestamps(table: RatingsTable, layout: Layout, name: str) -> None:
         )
 
 
-def _read_source(source: OpenSource, options: ReadOptions) -> tuple[Layout, Iterator[Rows]]:
-    """The layout of a source and an iterator over its rows."""
+def _read_source(source: OpenSource, options: ReadOptions, like: Layout | None) -> tuple[Layout, Iterator[Rows]] | None:
+    """The layout of a source and an iterator over its rows; None for a Parquet file without rows, as Spark writes some.
+
+    `like` is the layout of the first Parquet file.
+    """
     if source.parquet is not None:
-        layout = detect_parquet(source.parquet, options, source.name)
-        return layout, parquet_rows(source.parquet, layout, source.name, options.skip_bad_rows)
+        found = detect_parquet(source.parquet, options, source.name, like)
+        if found is None:
+            return None
+        return found, parquet_rows(source.parquet, found, source.name, options.skip_bad_rows, options.period)
     assert source.chunks is not None
     chunks = to_utf_8(source.chunks, options, source.name)
     head = next(chunks, b"")
