@@ -295,3 +295,24 @@ def test_home_and_locale_do_not_matter(workshop, environment):
     usual = run("recommend", "lists.model", "--user", "007", cwd=workshop)
     result = run("recommend", "lists.model", "--user", "007", cwd=workshop, env=plain)
     assert (result.status, result.stdout, result.stderr) == (0, usual.stdout, "")
+
+
+ALONE_WITH = {"prepare": "r.csv", "evaluate": "m", "cross-validate": "data", "tune": "data", "recommend": "m"}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_work_of_one_process_is_refused_under_torchrun(tmp_path, monkeypatch, rank):
+    """One sentence each, and nothing written but the summary of the first."""
+    for name, value in {"TORCHELASTIC_RUN_ID": "t", "WORLD_SIZE": "2", "RANK": str(rank)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    for command, source in ALONE_WITH.items():
+        result = call(command, source, *(["-o", "out"] if command != "tune" else []), "--summary", "run.json")
+        assert (result.status, result.stdout) == (2, ""), result.stderr
+        (said,) = result.stderr.splitlines()
+        assert f"{command} is the work of one process, and torchrun has started 2: start it without torchrun" in said
+        assert ("--shard" in said) == (command == "recommend")
+        assert ("process 2 of 2: " in said) == (rank == 1)
+        assert [path.name for path in tmp_path.iterdir()] == (["run.json"] if rank == 0 else [])
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert call("recommend", "no.model").status == 4

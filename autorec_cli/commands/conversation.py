@@ -28,12 +28,22 @@ from autorec_cli.files import followed
 from autorec_cli.memory import check_addresses
 from autorec_cli.output import check_place
 from autorec_cli.preferences import find_file, read_file
+from autorec_cli.world import named_world
 
 Command = Callable[..., Any]
 
 LOG_FORMATS = ("text", "json")
 OUTPUTS = ("output", "log", "per-split", "storage")
 """Options that name files to write, besides those of this module."""
+
+ALONE = {
+    "prepare": "",
+    "evaluate": "",
+    "cross-validate": "",
+    "tune": "",
+    "recommend": ", as often as you like with a --shard each",
+}
+"""Commands that are the work of one process, and what to do instead of starting several with torchrun."""
 
 
 def _use_config(context: typer.Context, asked: Path | None) -> Path | None:
@@ -115,10 +125,17 @@ def _converse(
     _check_places(summary, values)
     typed = {name for name in context.params if _source(context, name) == "COMMANDLINE"}
     talking = settle({"quiet": quiet, "verbose": verbose}, typed)
-    voice = Voice(**talking, as_json=log_format == "json")
+    voice, world = Voice(**talking, as_json=log_format == "json"), named_world()
+    if not world.is_first:
+        voice = replace(voice, quiet=True, verbose=False, speaker=f"process {world.rank + 1} of {world.size}")
     talk(voice)
-    run = Run(context.info_name or "", values, voice, summary, datetime.now(UTC))
+    run = Run(context.info_name or "", values, voice, summary if world.is_first else None, datetime.now(UTC))
     try:
+        if world.size > 1 and run.command in ALONE:
+            raise UsageError(
+                f"{run.command} is the work of one process, and torchrun has started {world.size}: start it without "
+                f"torchrun{ALONE[run.command]}"
+            )
         if log_format not in LOG_FORMATS:
             raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}, not {log_format!r}")
         if voice.quiet and voice.verbose:

@@ -20,7 +20,7 @@ from autorec_cli.commands.interruption import finished_together, identity, keepi
 from autorec_cli.commands.plan import require_memory, show_plan
 from autorec_cli.commands.telling import announce, check_output, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
-from autorec_cli.console import Voice, detail, say, talk, warn
+from autorec_cli.console import detail, say, warn
 from autorec_cli.locks import hold
 from autorec_cli.share import Share, deal
 from autorec_cli.world import World, joined, n_restarts, rank_on_host
@@ -51,8 +51,6 @@ def train_together(
     Raises:
         LostPeerError: another process has ended or cannot be reached.
     """
-    if not world.is_first:
-        talk(Voice(quiet=True, speaker=f"process {world.rank + 1} of {world.size}"))
     lock = hold(output, wait_lock, say, warn) if world.is_first and not dry_run else nullcontext()
     resume = resume or n_restarts() > 0
     with lock:
