@@ -14,39 +14,55 @@ from autorec_cli.dataset import Dataset, add_parts, row_indices
 from autorec_cli.judging import RankingProtocol, UserScorer, judge
 from autorec_cli.metrics import RATING_METRICS
 from autorec_cli.predictor import Predictor
+from autorec_cli.world import ALONE, World
 
 Row = dict[str, Any]
 PairPredictor = Callable[[Array, Array], Array]
 
 
-def rating_rows(models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str) -> list[Row]:
+def rating_rows(
+    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, world: World = ALONE
+) -> list[Row]:
     """RMSE and MAE of models and baselines on one part of the dataset.
 
     Args:
         models: Names and models, all trained on `dataset`.
         dataset: Where the held-out ratings come from.
         part: "train", "valid" or "test"; it has ratings.
+        world: The processes that share out the users; all give the same arguments and get the same rows.
 
     Returns:
         A row for each model, then one for each baseline: `model`, each metric with its `_low` and `_high` ends of the
         95% interval, `n_pairs`, `n_cold` (pairs that the baseline predicted) and the clip range.
     """
-    held_out = dataset.part(part)
+    held_out = _own_rows(dataset.part(part), world)
     users, items = row_indices(held_out), held_out.indices
     fitted = fitted_ratings(models, dataset)
     cold = _cold(fitted, users, items)
     rows = [
-        _rating_row(name, predict_pairs(model, users, items), held_out, cold_pairs(model, users, items), dataset)
+        _rating_row(name, predict_pairs(model, users, items), held_out, cold_pairs(model, users, items), dataset, world)
         for name, model in models
     ]
     for name, predict in _rating_baselines(fitted).items():
         predictions = np.clip(predict(users, items), *dataset.rating_scale)
-        rows.append(_rating_row(name, predictions, held_out, cold, dataset))
+        rows.append(_rating_row(name, predictions, held_out, cold, dataset, world))
     return rows
 
 
+def _own_rows(held_out: sparse.csr_array, world: World) -> sparse.csr_array:
+    """The ratings of those users, one after the other, that this process measures; the other rows are empty."""
+    bounds = np.searchsorted(held_out.indptr, np.arange(world.size + 1) * held_out.nnz / world.size)
+    start, end = held_out.indptr[bounds[world.rank]], held_out.indptr[bounds[world.rank + 1]]
+    pointers = np.clip(held_out.indptr, start, end) - start
+    return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
+
+
 def ranking_rows(
-    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, protocol: RankingProtocol
+    models: Sequence[tuple[str, Predictor]],
+    dataset: Dataset,
+    part: str,
+    protocol: RankingProtocol,
+    world: World = ALONE,
 ) -> list[Row]:
     """Metrics of top-k lists on one part of the dataset, for models and for the popularity ranking.
 
@@ -70,11 +86,17 @@ def ranking_rows(
 
     scorers = {name: by_model(model) for name, model in models} | {"popularity": by_popularity}
     held_out = dataset.part(part)
-    return [{"model": name, **judge(score, held_out, seen, item_counts, protocol)} for name, score in scorers.items()]
+    return [
+        {"model": name, **judge(score, held_out, seen, item_counts, protocol, world)} for name, score in scorers.items()
+    ]
 
 
 def metric_rows(
-    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, lists: RankingProtocol | None
+    models: Sequence[tuple[str, Predictor]],
+    dataset: Dataset,
+    part: str,
+    lists: RankingProtocol | None,
+    world: World = ALONE,
 ) -> list[Row]:
     """`rating_rows` of the models that predict ratings and, if `lists`, `ranking_rows` of all, joined by name.
 
@@ -83,8 +105,8 @@ def metric_rows(
     """
     raters = [(name, model) for name, model in models if model.predicts_ratings]
     joined: dict[str, Row] = {name: {} for name, _ in models}
-    rated = rating_rows(raters, dataset, part) if raters else []
-    for row in [*rated, *(ranking_rows(models, dataset, part, lists) if lists else [])]:
+    rated = rating_rows(raters, dataset, part, world) if raters else []
+    for row in [*rated, *(ranking_rows(models, dataset, part, lists, world) if lists else [])]:
         joined.setdefault(row["model"], {}).update(row)
     return list(joined.values())
 
@@ -115,14 +137,16 @@ def _cold(fitted: sparse.csr_array, users: Array, items: Array) -> Array:
     return cold
 
 
-def _rating_row(name: str, predictions: Array, held_out: sparse.csr_array, cold: Array, dataset: Dataset) -> Row:
+def _rating_row(
+    name: str, predictions: Array, held_out: sparse.csr_array, cold: Array, dataset: Dataset, world: World
+) -> Row:
     errors = predictions - held_out.data
     row: Row = {"model": name}
     for metric, formula in RATING_METRICS.items():
-        estimate = formula(errors, row_indices(held_out))
+        estimate = formula(errors, row_indices(held_out), world)
         row[metric] = estimate.value
         row[f"{metric}_low"] = estimate.value - estimate.margin
         row[f"{metric}_high"] = estimate.value + estimate.margin
-    row["n_pairs"], row["n_cold"] = held_out.nnz, int(cold.sum())
+    row["n_pairs"], row["n_cold"] = map(int, world.total([held_out.nnz, cold.sum()]))
     row["clip_low"], row["clip_high"] = dataset.rating_scale
     return row

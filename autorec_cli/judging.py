@@ -12,7 +12,8 @@ from scipy import sparse
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
 from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
-from autorec_cli.metrics import RANKING_METRICS, coverage, mean_popularity
+from autorec_cli.metrics import RANKING_METRICS, coverage, mean_popularity, times_listed
+from autorec_cli.world import ALONE, World
 
 UserScorer = Callable[[Array], Array]
 """user_index (B,) -> (B, n_items) scores, which may be overwritten."""
@@ -43,6 +44,7 @@ def judge(
     seen: sparse.csr_array,
     item_counts: Array,
     protocol: RankingProtocol,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Give each user with a relevant held-out rating a list, and measure the lists.
 
@@ -52,6 +54,7 @@ def judge(
         seen: In the same shape, what is never listed.
         item_counts: (n_items,) earlier ratings of each item; those without are never listed.
         protocol: How long the lists are and which ratings are relevant.
+        world: The processes that share out these users; all give the same arguments and get the same result.
 
     Returns:
         Each metric `@k`, the mean over users; `coverage@k`, `mean_popularity@k` and `n_users` (how many lists were
@@ -62,10 +65,13 @@ def judge(
     judged = np.flatnonzero(n_relevant)
     if len(judged) == 0:
         return {}
-    ranked = _ranked(score, judged, seen, item_counts > 0, protocol.k)
-    hits = _hits(ranked, relevant[judged])
-    means = {name: float(formula(hits, n_relevant[judged]).mean()) for name, formula in RANKING_METRICS.items()}
-    means |= {"coverage": coverage(ranked, len(item_counts)), "mean_popularity": mean_popularity(ranked, item_counts)}
+    own = np.array_split(judged, world.size)[world.rank]
+    ranked = _ranked(score, own, seen, item_counts > 0, protocol.k)
+    hits = _hits(ranked, relevant[own])
+    sums = world.total([formula(hits, n_relevant[own]).sum() for formula in RANKING_METRICS.values()])
+    means = dict(zip(RANKING_METRICS, (sums / len(judged)).tolist(), strict=True))
+    times = times_listed(ranked, len(item_counts), world)
+    means |= {"coverage": coverage(times), "mean_popularity": mean_popularity(times, item_counts)}
     return {**{f"{name}@{protocol.k}": value for name, value in means.items()}, "n_users": len(judged)}
 
 
@@ -117,7 +123,8 @@ def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_ar
 def _ranked(score: UserScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int) -> Array:
     """(len(user_index), k) item_index of the lists of `user_index`, best first, NO_ITEM where a list is short."""
     blocks = _blocks(score, user_index, seen, listable, k)
-    return np.concatenate([block.ranked for block in blocks])
+    nothing = np.empty((0, min(k, len(listable))), dtype=np.int64)
+    return np.concatenate([nothing, *(block.ranked for block in blocks)])
 
 
 def _blocks(

@@ -1,7 +1,8 @@
 """Formulas: what an error, a list and a set of lists are worth.
 
 A metric of ratings takes the errors of all pairs and the user of each; a metric of lists takes, for each user, which of
-the k ranks are hits and how many relevant items there were.
+the k ranks are hits and how many relevant items there were. Where several processes measure, each has users of its own,
+and sums are over all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+
+from autorec_cli.world import ALONE, World
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -26,39 +29,38 @@ class Estimate:
     margin: float
 
 
-def rmse(errors: Array, user_index: Array) -> Estimate:
+def rmse(errors: Array, user_index: Array, world: World = ALONE) -> Estimate:
     """Root of the mean squared error over pairs: sqrt(sum e^2 / n).
 
     The interval is the one of the mean squared error, carried through the root by the delta method.
     """
-    mean = mean_over_pairs(np.square(errors), user_index)
+    mean = mean_over_pairs(np.square(errors), user_index, world)
     root = float(np.sqrt(mean.value))
     return Estimate(root, mean.margin / (2 * root) if root > 0 else 0.0)
 
 
-def mae(errors: Array, user_index: Array) -> Estimate:
+def mae(errors: Array, user_index: Array, world: World = ALONE) -> Estimate:
     """Mean absolute error over pairs: sum |e| / n."""
-    return mean_over_pairs(np.abs(errors), user_index)
+    return mean_over_pairs(np.abs(errors), user_index, world)
 
 
-RATING_METRICS: Mapping[str, Callable[[Array, Array], Estimate]] = {"rmse": rmse, "mae": mae}
+RATING_METRICS: Mapping[str, Callable[[Array, Array, World], Estimate]] = {"rmse": rmse, "mae": mae}
 
 
-def mean_over_pairs(values: Array, user_index: Array) -> Estimate:
-    """The mean of one value a pair, with users as the units that were sampled.
+def mean_over_pairs(values: Array, user_index: Array, world: World = ALONE) -> Estimate:
+    """The mean of one value a pair, with users as the units that were sampled; no two processes have pairs of one user.
 
     Ratings of one user err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
     of user u, the variance of the ratio m = sum s_u / sum n_u over U users is
     U/(U-1) * sum (s_u - m n_u)^2 / (sum n_u)^2 (Cochran, Sampling Techniques, 1977, section 2.11).
     """
-    n_pairs = len(values)
-    mean = float(np.mean(values, dtype=np.float64))
     _, owner = np.unique(user_index, return_inverse=True)
     total, count = np.bincount(owner, weights=values), np.bincount(owner)
-    n_users = len(total)
+    n_pairs, n_users, of_all = world.total([len(values), len(total), np.sum(values, dtype=np.float64)]).tolist()
+    mean = of_all / n_pairs
     if n_users < 2:
         return Estimate(mean, float("nan"))
-    variance = n_users / (n_users - 1) * float(np.square(total - mean * count).sum()) / n_pairs**2
+    variance = n_users / (n_users - 1) * float(world.total(np.square(total - mean * count).sum())) / n_pairs**2
     return Estimate(mean, Z_95 * float(np.sqrt(variance)))
 
 
@@ -103,12 +105,16 @@ LIST_METRICS = (*RANKING_METRICS, "coverage", "mean_popularity")
 """All that is measured of lists; `@k` is added to their names."""
 
 
-def coverage(ranked: Array, n_items: int) -> float:
-    """The share of all items that is in at least one list; `ranked` holds item_index, -1 where a list is short."""
-    return len(np.unique(ranked[ranked >= 0])) / n_items
+def times_listed(ranked: Array, n_items: int, world: World = ALONE) -> Array:
+    """In how many lists each item is, (n_items,); `ranked` holds item_index, -1 where a list is short."""
+    return world.total(np.bincount(ranked[ranked >= 0], minlength=n_items))
 
 
-def mean_popularity(ranked: Array, item_counts: Array) -> float:
-    """The mean number of training ratings of a listed item; `ranked` as in `coverage`."""
-    listed = ranked[ranked >= 0]
-    return float(item_counts[listed].mean()) if len(listed) else float("nan")
+def coverage(times: Array) -> float:
+    """The share of all items that is in at least one list; `times` as `times_listed` gives it."""
+    return float(np.count_nonzero(times) / len(times))
+
+
+def mean_popularity(times: Array, item_counts: Array) -> float:
+    """The mean number of training ratings of a listed item; `times` as `times_listed` gives it."""
+    return float(times @ item_counts / times.sum()) if times.any() else float("nan")

@@ -7,7 +7,7 @@ one says nothing, so that the same code trains in a single process.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class World:
                 distributed.all_reduce(tensor)
         return tensor
 
-    def total(self, values: Array | float) -> Array:
+    def total(self, values: Array | Sequence[float] | float) -> Array:
         """The sum of `values` over all processes, float64, in the shape of `values`."""
         return self._combined(values, "SUM")
 
@@ -62,7 +62,7 @@ class World:
         """The largest of `values` over all processes, float64, in the shape of `values`."""
         return self._combined(values, "MAX")
 
-    def _combined(self, values: Array | float, operation: str) -> Array:
+    def _combined(self, values: Array | Sequence[float] | float, operation: str) -> Array:
         combined = np.array(values, dtype=np.float64)
         if self.size > 1:
             import torch

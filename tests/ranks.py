@@ -4,7 +4,8 @@
 
 CASES is a JSON list of objects: `data`, `output`, `variant`, `given` as of `commands.train.train`; `torch` trains
 with torch's operations; `slow` lets the last process sleep before each step. The first process writes
-`OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes.
+`OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes. Then all evaluate
+some of the models (`EVALUATED`), and process R writes `evaluated.R.json`: status, stdout and stderr.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,15 @@ from autorec_cli.draws import initial_network
 from autorec_cli.share import deal
 from autorec_cli.stored import StoredDataset
 from autorec_cli.world import World, joined, named_world
+from tests.program import call
+
+EVALUATED = (
+    ("item", "user", "--ranking", "--blend"),
+    ("user-ranking", "item", "-k", 3),
+    ("item-few", "--ranking", "--relevant-from", 1),
+    ("item", "--fail-above", "rmse=0.001"),
+)
+"""Arguments of `evaluate` besides --data."""
 
 TILED = engine.TiledEngine
 
@@ -71,6 +82,16 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
         told["step"] = reduced_bytes(data, case["variant"], case["given"], world)
         if world.is_first:
             Path(f"{output}.json").write_text(json.dumps(told))
+    evaluated = [evaluate(folder, arguments) for arguments in EVALUATED]
+    (folder / f"evaluated.{world.rank}.json").write_text(json.dumps(evaluated))
+
+
+def evaluate(folder: Path, arguments: Sequence[object]) -> list[object]:
+    """Status, stdout and stderr of `evaluate` with `arguments`, where names are those of models in `folder`."""
+    models = [folder / name for name in arguments if isinstance(name, str) and (folder / name).is_file()]
+    data = folder / ("few" if "few" in str(arguments[0]) else "data")
+    result = call("evaluate", *models, *arguments[len(models) :], "--data", data)
+    return [result.status, result.stdout, result.stderr]
 
 
 if __name__ == "__main__":

@@ -297,7 +297,7 @@ def test_home_and_locale_do_not_matter(workshop, environment):
     assert (result.status, result.stdout, result.stderr) == (0, usual.stdout, "")
 
 
-ALONE_WITH = {"prepare": "r.csv", "evaluate": "m", "cross-validate": "data", "tune": "data", "recommend": "m"}
+ALONE_WITH = {"prepare": "r.csv", "cross-validate": "data", "tune": "data", "recommend": "m"}
 
 
 @pytest.mark.parametrize("rank", [0, 1])

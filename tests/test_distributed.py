@@ -15,6 +15,7 @@ from autorec_cli import checkpoint, dataset, scoring
 from autorec_cli.commands.train import train
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
+from tests.ranks import EVALUATED, evaluate
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
 SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
@@ -146,6 +147,28 @@ def test_columns_and_ratings_are_dealt_evenly(together):
     few = json.loads((there / "item-few.json").read_text())["processes"]
     assert sorted(process["columns"] for process in few) == {2: [1, 2], 3: [1, 1, 1], 4: [0, 1, 1, 1]}[size]
     assert min(process["ratings"] for process in few) == {2: 2, 3: 1, 4: 0}[size]
+
+
+def numbers_of(text):
+    """The cells of CSV, numbers as such."""
+    return [[float(cell) if cell[:1].isdigit() else cell for cell in line.split(",")] for line in text.splitlines()]
+
+
+def test_any_number_of_processes_measures_what_one_does(together):
+    there, size = together
+    wanted = [evaluate(there, arguments) for arguments in EVALUATED]
+    assert [status for status, *_ in wanted] == [0, 0, 0, 8]
+    found = [json.loads((there / f"evaluated.{rank}.json").read_text()) for rank in range(size)]
+    for (status, stdout, stderr), (first_status, first_stdout, first_stderr), *others in zip(
+        wanted, *found, strict=True
+    ):
+        assert first_status == status
+        for ours, theirs in zip(numbers_of(first_stdout), numbers_of(stdout), strict=True):
+            assert ours == pytest.approx(theirs, abs=2e-6)
+        assert [line.split(" ", 1)[1] for line in first_stderr.splitlines()] == [
+            line.split(" ", 1)[1] for line in stderr.splitlines()
+        ]
+        assert all(other[:2] == [0, ""] for other in others)
 
 
 def test_other_commands_read_the_model(folder, together):

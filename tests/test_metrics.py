@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.metrics import Z_95, coverage, mae, mean_over_pairs, mean_popularity, ndcg, recall, rmse
+from autorec_cli.metrics import Z_95, coverage, mae, mean_over_pairs, mean_popularity, ndcg, recall, rmse, times_listed
 
 
 def test_rmse_and_mae_of_errors_3_and_4():
@@ -61,9 +61,9 @@ def test_recall_counts_relevant_items_beyond_the_list():
 
 def test_coverage_and_popularity_leave_out_short_lists():
     ranked = np.array([[0, 1], [0, -1]])
-    assert coverage(ranked, 4) == 0.5
-    assert mean_popularity(ranked, np.array([10, 4, 0, 0])) == pytest.approx(8.0)
-    assert np.isnan(mean_popularity(np.array([[-1]]), np.array([3])))
+    assert coverage(times_listed(ranked, 4)) == 0.5
+    assert mean_popularity(times_listed(ranked, 4), np.array([10, 4, 0, 0])) == pytest.approx(8.0)
+    assert np.isnan(mean_popularity(times_listed(np.array([[-1]]), 1), np.array([3])))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 20))

@@ -38,7 +38,6 @@ OUTPUTS = ("output", "log", "per-split", "storage")
 
 ALONE = {
     "prepare": "",
-    "evaluate": "",
     "cross-validate": "",
     "tune": "",
     "recommend": ", as often as you like with a --shard each",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.world import joined, named_world
 
 Row = dict[str, Any]
 
@@ -124,6 +126,8 @@ def evaluate(
 ) -> list[Row]:
     """Write a row of metrics for each model file and each baseline; returns the rows as they are written.
 
+    Of several processes that torchrun has started each measures some of the users, and the first one writes.
+
     Raises:
         UsageError: an option has a value that cannot work.
         LockedError: another run is writing `output`.
@@ -146,11 +150,16 @@ def evaluate(
     format = choose_format(format, output)
     write = writer_for(format, csv_safe=csv_safe)
     paths = list({path.resolve(): path for path in paths}.values())
-    with reserve_output(output, wait_lock, say, warn), reserve_output(str(stored or "-"), wait_lock, say, warn):
+    world = named_world()
+    with ExitStack() as reserved:
+        for place in (output, str(stored or "-")) if world.is_first else ():
+            reserved.enter_context(reserve_output(place, wait_lock, say, warn))
         models: list[tuple[str, Predictor]] = list(zip(_names(paths), map(checkpoint.load, paths), strict=True))
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)
+        if world.is_first:
+            _warn_of_training_errors(models, paths, part)
         if blend:
             models.append((BLEND if stored is None else stored.name, _blend(models, prepared)))
         lists = None
@@ -158,7 +167,10 @@ def evaluate(
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
             lists = RankingProtocol(k, threshold)
-        rows = metric_rows(models, prepared, part, lists)
+        with joined(world):
+            rows = metric_rows(models, prepared, part, lists, world)
+        if not world.is_first:
+            return complete_rows(rows)
         if lists and not any("n_users" in row for row in rows):
             warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
         if stored is not None:
@@ -230,10 +242,14 @@ def _check_match(
                 f"{path} was not trained on the dataset {data} (their fingerprints differ); models of other datasets "
                 "are evaluated on their own, and --data DIR says where a dataset has moved"
             )
-        if part in model.provenance["fitted_parts"] and part != "train":
-            warn(f"{path} was fitted on the {part} ratings too: what follows is its training error on them")
     if prepared.part(part).nnz == 0:
         raise ArtifactError(f"the {part} part of the dataset has no ratings; prepare it with --{part} above 0")
+
+
+def _warn_of_training_errors(models: Sequence[tuple[str, Predictor]], paths: Sequence[Path], part: str) -> None:
+    for path, (_, model) in zip(paths, models, strict=True):
+        if part in model.provenance["fitted_parts"] and part != "train":
+            warn(f"{path} was fitted on the {part} ratings too: what follows is its training error on them")
 
 
 def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
