@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LAUNCHER = "TORCHELASTIC_RUN_ID"
 """What torchrun sets in the environment of every process that it starts."""
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for one message before it takes the sender's machine for lost.
+
+A process that ends closes its connections, which is seen at once; this is for a machine that loses power or its
+network. It counts from one message to the next, so that slow processes are waited for: one step may take that long.
+"""
+
+PATIENCE_IN_EVALUATION = timedelta(days=1)
+"""The same where a process works on its whole share between two messages."""
 
 
 @dataclass(eq=False)
@@ -164,11 +175,15 @@ def rank_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]
 
 
 @contextmanager
-def joined(world: World) -> Iterator[None]:
+def joined(world: World, patience: timedelta | None = None) -> Iterator[None]:
     """Connect this process with the others of `world` while the block runs; loads torch, which takes seconds.
 
+    Args:
+        world: The processes.
+        patience: The longest time to wait for a message; PATIENCE if it is None.
+
     Raises:
-        LostPeerError: the others cannot be reached, or one of them has ended.
+        LostPeerError: the others cannot be reached, one of them has ended, or nothing was heard of one for too long.
     """
     if world.size == 1:
         yield
@@ -187,7 +202,7 @@ def joined(world: World) -> Iterator[None]:
         store, rank, size = next(rendezvous("env://"))
         # torchrun's c10d store outlives a restart, and in it the addresses of processes that are no more.
         store = PrefixStore(f"autorec/{n_restarts()}", store)
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience or PATIENCE)
     try:
         yield
         world.total(0.0)  # so that none leaves while another still reads from it

@@ -15,7 +15,7 @@ from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.world import joined, named_world
+from autorec_cli.world import PATIENCE_IN_EVALUATION, joined, named_world
 
 Row = dict[str, Any]
 
@@ -167,7 +167,7 @@ def evaluate(
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
             lists = RankingProtocol(k, threshold)
-        with joined(world):
+        with joined(world, PATIENCE_IN_EVALUATION):
             rows = metric_rows(models, prepared, part, lists, world)
         if not world.is_first:
             return complete_rows(rows)

@@ -1,0 +1,75 @@
+"""What processes say to each other, and what they take for the end of one; without torchrun, which is slow to start."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+from autorec_cli.errors import LostPeerError
+from autorec_cli.world import LAUNCHER, PATIENCE, World, joined, named_world
+from tests.program import ROOT
+
+SECONDS = 2
+"""The patience of this test."""
+
+
+def environment(rank, port):
+    return {
+        **os.environ, "PYTHONPATH": str(ROOT), LAUNCHER: "test", "RANK": str(rank), "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+
+
+def main():
+    """Process 1 is slow, for longer than the patience in all but never between two messages, and then vanishes."""
+    world, waited = named_world(), time.monotonic()
+    try:
+        with joined(world, timedelta(seconds=SECONDS)):
+            for _ in range(3):
+                time.sleep(SECONDS / 2 * world.rank)
+                assert world.total(world.rank) == 1
+            if world.rank == 1:
+                sys.stdout.write("vanishing\n")
+                sys.stdout.flush()
+                os.kill(os.getpid(), signal.SIGSTOP)
+            waited = time.monotonic()
+            world.total(0.0)
+    except LostPeerError as error:
+        sys.stdout.write(f"{time.monotonic() - waited:.1f} s: {error}")
+
+
+def test_a_slow_process_is_waited_for_and_a_vanished_one_is_not():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.test_world"], cwd=ROOT, env=environment(rank, port), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        said, _ = processes[0].communicate(timeout=60)
+        assert processes[1].stdout.readline() == "vanishing\n"
+        assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    seconds, _, message = said.partition(" s: ")
+    assert SECONDS / 2 < float(seconds) < 3 * SECONDS
+    assert message.startswith("the connection to another process of this run was lost")
+
+
+def test_nobody_waits_forever_and_one_process_for_nobody():
+    assert timedelta(minutes=1) < PATIENCE < timedelta(minutes=30)
+    with joined(World()):
+        assert World().total([1.0, 2.0]).tolist() == [1, 2]
+
+
+if __name__ == "__main__":
+    main()
