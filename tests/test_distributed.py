@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from autorec_cli import checkpoint, dataset, scoring
 from autorec_cli.commands.train import train
@@ -176,6 +177,27 @@ def test_other_commands_read_the_model(folder, together):
     assert call("evaluate", there / "item", "--data", folder / "data").status == 0
     lists = call("recommend", there / "item", "-q")
     assert lists.stdout == call("recommend", folder / "one" / "item", "-q").stdout
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs, one a process: nccl shares none")
+@pytest.mark.parametrize("kind", ["item", "user-ranking"])
+def test_two_gpus_make_the_model_of_one(folder, kind):
+    data, variant, given = KINDS[kind]
+    train(folder / data, folder / f"{kind}-gpu", variant, given, threads=1, device="cuda")
+    options = [part for name, value in given.items() for part in typed(name, value)]
+    options += ["--variant", variant, "--device", "cuda"]
+    status, said = finished(launch(folder, 2, "-m", "autorec_cli", "train", data, "-o", f"{kind}-gpus", *options))
+    assert status == 0, said
+    assert_same_models(folder / f"{kind}-gpus", folder / f"{kind}-gpu")
+
+
+def typed(name, value):
+    """A setting as `train` takes it."""
+    flag = name.replace("_", "-").replace("sizes", "size")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else value]
 
 
 ENDLESS = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--save-every", 0, "--threads", 1, "--no-refit")
