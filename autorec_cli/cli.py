@@ -16,6 +16,7 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.commands import cross_validate, doctor, evaluate, info, prepare, recommend, settings, train, tune
 from autorec_cli.commands.conversation import Command, conversing
+from autorec_cli.commands.settings import preferred_by
 from autorec_cli.commands.summary import sum_up_refusal
 from autorec_cli.console import Voice, fail, talk
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe
@@ -108,6 +109,9 @@ def _explain_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())
     if message:
+        parameter = getattr(error, "param", None)
+        origin = preferred_by(context, parameter) if context is not None and parameter is not None else None
+        message = f"{message.rstrip('.')}{f' (set by {origin})' if origin else ''}"
         message = f"{message}; try `{context.command_path if context else app.info.name} --help`"
         if context is not None:
             sum_up_refusal(sys.argv[1:], context, message)

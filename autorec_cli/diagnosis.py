@@ -97,6 +97,8 @@ def _torch(_folder: Path) -> list[Check]:
         )
     except subprocess.TimeoutExpired:
         return [Check("torch", "failed", f"was not loaded within {TORCH_SECONDS} s")]
+    except OSError as error:
+        return [Check("torch", "failed", f"{sys.executable} cannot be started: {error.strerror}")]
     told = [json.loads(line) for line in finished.stdout.splitlines()]
     problem = (finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"])[-1]
     if not told:

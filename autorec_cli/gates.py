@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from autorec_cli.errors import QualityGateError, UsageError
-from autorec_cli.metrics import LIST_METRICS, RATING_METRICS
+from autorec_cli.metrics import LIST_METRICS, RANKING_METRICS, RATING_METRICS
 
 SMALLER_IS_BETTER = frozenset(RATING_METRICS)
 
@@ -42,7 +42,7 @@ def parse_gate(text: str, above: bool) -> Gate:
     """The gate that `text`, such as `rmse=0.85`, stands for.
 
     Raises:
-        UsageError: it is not METRIC=NUMBER.
+        UsageError: it is not METRIC=NUMBER, or lets every bad model pass: a larger RMSE is worse, a larger nDCG is not.
     """
     metric, _, number = text.partition("=")
     try:
@@ -50,8 +50,12 @@ def parse_gate(text: str, above: bool) -> Gate:
     except ValueError:
         limit = math.nan
     gate = Gate(metric, limit, above)
-    if math.isnan(limit):
+    if not math.isfinite(limit):
         raise UsageError(f"{gate.flag} {text} is not METRIC=NUMBER, such as rmse=0.85 or ndcg@10=0.3")
+    name = metric.partition("@")[0]
+    if name in (RANKING_METRICS if above else SMALLER_IS_BETTER):
+        other = replace(gate, above=not above).flag
+        raise UsageError(f"{gate.flag} {text} would stop good models only; use {other} {text}")
     return gate
 
 

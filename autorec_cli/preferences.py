@@ -10,6 +10,7 @@ typed is strongest. Whatever is not known is refused: a setting that is silently
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -28,8 +29,8 @@ Known = Mapping[str, Mapping[str, bool]]
 
 
 def find_file(asked: Path | None) -> Path | None:
-    """The file to read: the one `asked` for, else ./autorec.toml if there is one."""
-    return asked or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    """The file to read: the one `asked` for, else ./autorec.toml if there is anything of that name."""
+    return asked or (DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None)
 
 
 def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
@@ -39,6 +40,8 @@ def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
         UsageError: it cannot be read, is not TOML, or has a table, a key or a kind of value that means nothing.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"the settings file {path} is no plain file; name one with --config or remove it")
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the settings file {path} cannot be read: {error.strerror}; check --config") from error
@@ -46,7 +49,9 @@ def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
         raise UsageError(f"the settings file {path} is not TOML: {error}; see `autorec config show`") from error
     options: dict[str, dict[str, Value]] = {}
     for command, table in document.items():
-        if command not in known or not isinstance(table, dict):
+        if not isinstance(table, dict):
+            raise UsageError(f"{path} has {command} outside a table; put it under that of a command, such as [train]")
+        if command not in known:
             raise UsageError(f"{path} has [{command}], which is no table of a command{_hint(command, known)}")
         for key, value in table.items():
             if key not in known[command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -76,10 +77,10 @@ def parse_shard(text: str) -> Shard:
     Raises:
         UsageError: it is not of that form, or there is no such shard.
     """
-    number, slash, of = text.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise UsageError(f"--shard must be a number and how many there are, such as 3/16, not {text!r}")
-    return Shard(int(number), int(of))
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard must be a number and how many there are, such as 3/16, not {text[:40]!r}")
+    return Shard(int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True)

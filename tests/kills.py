@@ -104,8 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             whole = (folder / "m").exists() and not (folder / "m.resume").exists()
             if whole or n_kills == asked.kills or rng.random() < 0.6:
                 break
-        if not whole:
-            finish(folder, options, resume=True)
+        finish(folder, options, resume=True)  # of a model that is whole it says so, and sweeps
         n_lost += not (folder / "m").exists()
         n_different += (folder / "m").exists() and (folder / "m").read_bytes() != model
         left = {path.name for path in folder.iterdir()} - {"data", "m", "log"}

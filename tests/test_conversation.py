@@ -89,7 +89,7 @@ def test_an_unknown_log_format_is_refused(item_model):
             "No such option: --usr (Possible options: --shard, --user, --users); try ",
         ),
         (["recomend"], "No such command 'recomend'. Did you mean 'recommend'?; try `autorec "),
-        (["train"], "Missing argument 'DATA'.; try `autorec "),
+        (["train"], "Missing argument 'DATA'; try `autorec "),
         (["train", "data", "-o", "m", "--epochs", "abc"], "Invalid value for '--epochs': "),
     ],
 )
@@ -316,3 +316,54 @@ def test_the_work_of_one_process_is_refused_under_torchrun(tmp_path, monkeypatch
         assert [path.name for path in tmp_path.iterdir()] == (["run.json"] if rank == 0 else [])
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert call("recommend", "no.model").status == 4
+
+
+# --- what a command reads is never what it writes
+
+
+def read_parameters():
+    """(command, parameter) of all that name a file to read, by what the help calls them."""
+    import typer
+
+    from autorec_cli.cli import app
+
+    for name, command in typer.main.get_command(app).commands.items():
+        for parameter in getattr(command, "params", []):
+            if parameter.metavar in ("SOURCE", "FILE", "MODEL", "DATA", "DIR", "PATH"):
+                yield name, parameter.name
+
+
+def test_every_file_of_a_command_is_known_to_be_read_or_written():
+    from autorec_cli.commands import conversation
+
+    known = {*conversation.INPUTS, *(name.replace("-", "_") for name in conversation.OUTPUTS), "config", "summary"}
+    found = {parameter for _, parameter in read_parameters()}
+    assert found <= known
+    assert set(conversation.INPUTS) <= found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prepare", "a.csv", "-o", "d", "--summary", "a.csv"),
+        ("prepare", "*.csv", "-o", "d", "--summary", "a.csv"),
+        ("prepare", "a.csv", "-o", "d", "--titles", "t.csv", "--summary", "t.csv"),
+        ("prepare", "a.csv", "-o", "d", "--test-file", "t.csv", "--summary", "t.csv"),
+        ("train", "d", "-o", "m", "--warm-start", "w", "--summary", "w"),
+        ("train", "d", "-o", "c.toml", "--force", "--config", "c.toml"),
+        ("recommend", "m", "--rating-model", "w", "-o", "w"),
+        ("recommend", "m", "--users", "a.csv", "-o", "a.csv"),
+        ("recommend", "m", "--history", "a.csv", "-o", "a.csv"),
+        ("recommend", "m", "--candidates", "a.csv", "-o", "a.csv"),
+        ("recommend", "m", "--exclude", "a.csv", "-o", "./a.csv"),
+        ("info", "m", "-o", "m"),
+    ],
+)
+def test_what_is_read_is_not_replaced(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "t.csv", "m", "w", "c.toml"):
+        (tmp_path / name).write_text("")
+    result = call(*arguments)
+    assert result.status == 2
+    assert "would replace" in result.stderr
+    assert all(path.read_text() == "" for path in tmp_path.iterdir())

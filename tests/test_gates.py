@@ -36,10 +36,17 @@ def test_what_is_not_a_number_is_missed():
     assert Gate("rmse", 1, True).miss({"model": "m", "rmse": math.nan}) == "rmse of m could not be measured"
 
 
-@pytest.mark.parametrize("text", ["rmse", "rmse=", "rmse=x", "rmse=nan", "=", ""])
+@pytest.mark.parametrize("text", ["rmse", "rmse=", "rmse=x", "rmse=nan", "rmse=inf", "=", ""])
 def test_what_is_no_gate_is_refused(text):
     with pytest.raises(UsageError, match="is not METRIC=NUMBER, such as"):
         parse_gate(text, above=True)
+
+
+@pytest.mark.parametrize(("text", "above"), [("rmse=0.8", False), ("mae=1", False), ("ndcg@10=0.3", True)])
+def test_a_gate_that_stops_good_models_only_is_refused(text, above):
+    with pytest.raises(UsageError, match=f"use --fail-{'below' if above else 'above'} {text}"):
+        parse_gate(text, above)
+    parse_gate("coverage@10=0.5", above)
 
 
 def test_all_misses_are_named():

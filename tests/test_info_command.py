@@ -199,3 +199,10 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "CHECKS", (diagnosis._writing,))
     (check,) = checks(tmp_path / "nowhere")
     assert (check.name, check.result) == ("writing", "failed")
+
+
+def test_doctor_tells_of_a_python_that_cannot_be_started(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    found = {check.name: check for check in checks(tmp_path)}
+    assert found["torch"].result == "failed"
+    assert "cannot be started" in found["torch"].found

@@ -48,8 +48,8 @@ def test_an_empty_file_sets_nothing(settings):
         ("[train]\nhidden_size = 3", r"has hidden_size in \[train\], which is no setting; did you mean hidden-size\?"),
         ("[train]\nzzz = 3", r"no setting; known are epochs, force, hidden-size$"),
         ("[trian]\nepochs = 3", r"has \[trian\], which is no table of a command; did you mean train\?"),
-        ("epochs = 3", r"has \[epochs\], which is no table of a command"),
-        ("train = 3", r"has \[train\], which is no table of a command"),
+        ("epochs = 3", r"has epochs outside a table; put it under that of a command, such as \[train\]"),
+        ("train = 3", r"has train outside a table"),
         ("[train]\nepochs = {a = 1}", r"epochs in \[train\] must be a text, a number, true, false or a list of those"),
         ("[train]\nepochs = 2020-01-01", r"epochs in \[train\] must be"),
         ("[train\n", "is not TOML"),
@@ -150,9 +150,9 @@ def test_flags_and_required_options_can_be_set(workshop, shop, monkeypatch):
         ("AUTOREC_RECOMMEND_TOPK=1", "", "TOPK, which is no setting; did you mean AUTOREC_RECOMMEND_TOP_K?"),
         ("AUTOREC_RECOMEND_TOP_K=1", "", "did you mean AUTOREC_RECOMMEND_TOP_K?"),
         ("AUTOREC_TRIAN_EPOCHS=1", "", "AUTOREC_TRIAN_EPOCHS, which is no setting; did you mean AUTOREC_TRAIN_EPOCHS?"),
-        ("AUTOREC_RECOMMEND_TOP_K=x", "", "Invalid value for '--top-k'"),
+        ("AUTOREC_RECOMMEND_TOP_K=x", "", "(set by AUTOREC_RECOMMEND_TOP_K); try"),
         ("", "[recommend]\ntopk = 1", "autorec.toml has topk in [recommend], which is no setting; did you mean top-k?"),
-        ("", "[recommend]\ntop-k = 2.5", "Invalid value for '--top-k'"),
+        ("", "[recommend]\ntop-k = 2.5", "(set by autorec.toml); try"),
         ("", "[recommend]\nconfig = 'x'", "has config in [recommend], which is no setting"),
         ("AUTOREC_RECOMMEND_CONFIG=none.toml", "", "the settings file none.toml cannot be read"),
     ],
@@ -166,6 +166,25 @@ def test_what_means_nothing_is_status_2(item_model, shop, monkeypatch, variable,
     assert (result.status, result.stdout) == (2, "")
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "folder"])
+def test_a_settings_file_that_cannot_be_read_is_not_passed_over(item_model, shop, kind):
+    place = shop / "autorec.toml"
+    if kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("autorec.toml" if kind == "loop" else "gone.toml")
+    result = call("recommend", item_model)
+    assert (result.status, result.stdout) == (2, "")
+    assert "the settings file autorec.toml" in result.stderr
+
+
+def test_config_show_reads_the_file_that_a_variable_names(shop, monkeypatch):
+    (shop / "nightly.toml").write_text("[train]\nepochs = 7\n")
+    monkeypatch.setenv("AUTOREC_TRAIN_CONFIG", "nightly.toml")
+    shown = call("config", "show", "train", "--format", "csv").stdout
+    assert "train,epochs,7,nightly.toml\n" in shown
 
 
 def test_help_is_shown_whatever_the_settings_file_says(shop):

@@ -343,7 +343,7 @@ def test_shards_share_out_users_that_are_named(item_model, tmp_path):
     assert "".join(parts) == call(*options).stdout
 
 
-@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4"])
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", f"1/{'9' * 5000}"], ids=len)
 def test_a_shard_that_is_none_is_refused(item_model, shard):
     refused = call("recommend", item_model, f"--shard={shard}")
     assert refused.status == 2

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -20,7 +21,7 @@ import typer
 
 from autorec_cli.commands.options import UNATTENDED
 from autorec_cli.commands.precedence import settle
-from autorec_cli.commands.settings import known_settings, set_defaults, settings_of
+from autorec_cli.commands.settings import known_settings, preferred_by, set_defaults, settings_of
 from autorec_cli.commands.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.console import Voice, detail, say, talk
 from autorec_cli.errors import Failure, UsageError
@@ -35,6 +36,12 @@ Command = Callable[..., Any]
 LOG_FORMATS = ("text", "json")
 OUTPUTS = ("output", "log", "per-split", "storage")
 """Options that name files to write, besides those of this module."""
+
+INPUTS = (
+    "sources", "test_file", "titles", "data", "model", "models", "warm_start", "rating_model", "users", "history",
+    "candidates", "exclude", "path",
+)  # fmt: skip
+"""Parameters of commands that name files to read."""
 
 ALONE = {
     "prepare": "",
@@ -121,7 +128,7 @@ def _converse(
     ] = None,
 ) -> None:
     """Run `command` with `values` and tell of it."""
-    _check_places(summary, values)
+    _check_places(summary, values, config)
     typed = {name for name in context.params if _source(context, name) == "COMMANDLINE"}
     talking = settle({"quiet": quiet, "verbose": verbose}, typed)
     voice, world = Voice(**talking, as_json=log_format == "json"), named_world()
@@ -141,7 +148,7 @@ def _converse(
             raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
         settled = settle(values, typed)
         run = replace(run, options=settled)
-        _tell_settings(context, {**settled, **talking}, config)
+        _tell_settings(context, {**settled, **talking})
         check_addresses()
         result = command(**settled)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -155,24 +162,33 @@ def _source(context: typer.Context, name: str) -> str:
     return str(cast("Any", context.get_parameter_source(name)).name)
 
 
-def _check_places(summary: str | None, values: Mapping[str, Any]) -> None:
+def _check_places(summary: str | None, values: Mapping[str, Any], config: Path | None) -> None:
     """Check that no file that a command writes is another one, or one that it reads, and that its summary can be."""
     named = {"summary": summary, **{option: values.get(option.replace("-", "_")) for option in OUTPUTS}}
     outputs = {option: str(name) for option, name in named.items() if name is not None}
     if list(outputs.values()).count("-") > 1:
         both = " and ".join(f"--{option}" for option, name in outputs.items() if name == "-")
         raise UsageError(f"only one of {both} can be standard output; name a file for the others")
-    inputs = [values.get("data"), values.get("model"), *(values.get("models") or ())]
-    taken = {followed(Path(path)): str(path) for path in inputs if path is not None}
+    taken = {followed(Path(name)): name for name in _files_read(values, config)}
     for option, output in outputs.items():
         if output == "-":
             continue
         place = followed(Path(output))
-        if place in taken:
+        if place in taken and not (option == "output" and taken[place] == str(values.get("warm_start"))):
             raise UsageError(f"--{option} {output} would replace {taken[place]}; name another file")
         taken[place] = f"--{option} of this command"
     if summary is not None:
         check_place(summary)
+
+
+def _files_read(values: Mapping[str, Any], config: Path | None) -> list[str]:
+    """The files that a command reads, as they are named; "-" is none, and a glob stands for what it matches."""
+    named: list[Any] = [config]
+    for parameter in INPUTS:
+        value = values.get(parameter)
+        named += value if isinstance(value, list | tuple) else [value]
+    names = [str(name) for name in named if name is not None and str(name) != "-"]
+    return [file for name in names for file in ([name, *glob(name)] if set(name) & set("*?[") else [name])]  # noqa: PTH207 (absolute patterns too)
 
 
 OWN = {
@@ -182,18 +198,18 @@ OWN = {
 }
 
 
-def _tell_settings(context: typer.Context, values: Mapping[str, Any], config: Path | None) -> None:
+def _tell_settings(context: typer.Context, values: Mapping[str, Any]) -> None:
     """Say which options were neither typed nor left alone: whoever set them may have forgotten it."""
     told = []
     for setting in settings_of(context):
-        source, value = _source(context, setting.name), context.params[setting.name]
-        preferred_by = {"ENVIRONMENT": setting.variable, "DEFAULT_MAP": config}.get(source)
-        if preferred_by is None:
+        value, origin = context.params[setting.name], preferred_by(context, setting.parameter)
+        if origin is None:
             if setting.name not in OWN:
-                detail(f"option {setting.option}={value} ({'typed' if source == 'COMMANDLINE' else 'default'})")
+                typed = _source(context, setting.name) == "COMMANDLINE"
+                detail(f"option {setting.option}={value} ({'typed' if typed else 'default'})")
         elif values.get(setting.name, value) == value:
-            told.append(f"{setting.option}={value} ({preferred_by})")
+            told.append(f"{setting.option}={value} ({origin})")
         else:
-            detail(f"option {setting.option}={value} ({preferred_by}) gives way to what is typed")
+            detail(f"option {setting.option}={value} ({origin}) gives way to what is typed")
     if told:
         say(f"settings: {', '.join(told)}")

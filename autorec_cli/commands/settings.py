@@ -76,6 +76,13 @@ def known_settings(context: typer.Context) -> Known:
     }
 
 
+def preferred_by(context: typer.Context, parameter: Any) -> str | None:  # noqa: ANN401 - Typer names no type for it
+    """Which variable or settings file gave the value of an option; None if it was typed or is the default."""
+    source = getattr(cast("Any", context.get_parameter_source(parameter.name)), "name", "")
+    variable = variable_of(context.info_name or "", parameter.name)
+    return {"ENVIRONMENT": variable, "DEFAULT_MAP": str(context.params.get("config"))}.get(source)
+
+
 def set_defaults(context: typer.Context, given: Mapping[str, Mapping[str, Value]]) -> None:
     """Let the command of `context` take its defaults from what a settings file gives, once its variables are checked.
 
@@ -108,11 +115,12 @@ def show_command(
     if command is not None and command not in known:
         raise UsageError(f"there is no command {command} with options; name one of {', '.join(known)}")
     write = writer_for(choose_format(format, output))
-    file = find_file(config)
-    given = {} if file is None else read_file(file, known)
     program = context.find_root()
     rows = []
     for name in [command] if command else known:
+        named = os.environ.get(variable_of(name, "config"))
+        file = find_file(config or (Path(named) if named else None))
+        given = {} if file is None else read_file(file, known)
         inner = type(context)(cast("Any", program.command).commands[name], info_name=name, parent=program)
         set_defaults(inner, given)
         rows += [_row(inner, setting, file) for setting in settings_of(inner)]
