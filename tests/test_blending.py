@@ -150,6 +150,8 @@ def test_evaluate_refuses_to_blend_one_model_or_a_blend(workshop, tmp_path):
     assert (result.status, "two models or more" in result.stderr) == (2, True)
     stored = tmp_path / "blend.model"
     assert call("evaluate", model, workshop / "user.model", "--blend", "-o", stored, "-q").status == 0
+    kept = call("evaluate", model, workshop / "user.model", "--blend", "-o", stored.with_name("rows.csv"))
+    assert "the blend is not stored; --output NAME.model stores it" in kept.stderr
     result = call("evaluate", stored, model, "--blend")
     assert (result.status, "is a blend already" in result.stderr) == (2, True)
     result = call("evaluate", workshop / "lists.model", model, "--blend")

@@ -176,6 +176,8 @@ def evaluate(
         if stored is not None:
             checkpoint.save(models[-1][1], stored)
             say(f"the blend is stored in {stored}; lists of it: autorec recommend {stored}")
+        elif blend and output != "-":
+            say(f"{output} holds metrics, the blend is not stored; --output NAME{MODEL_ENDING} stores it")
         with open_output(output) as stream:
             if format == "table":
                 _write_tables(rows, part, k, stream)

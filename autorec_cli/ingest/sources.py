@@ -141,7 +141,8 @@ def _files_in(folder: Path) -> list[str]:
     other = next((file for file in files if not _is_parquet(file)), None)
     if other is not None or not files:
         holds = "without Parquet files" if other is None else f"with {other.relative_to(folder)}, which is not Parquet"
-        raise InputDataError(f"{folder} is a folder {holds}; name the files in it, for example '{folder / '*.csv'}'")
+        example = folder / "*.csv" if other is None else other
+        raise InputDataError(f"{folder} is a folder {holds}; name the files in it, for example '{example}'")
     return [str(file) for file in files]
 
 
