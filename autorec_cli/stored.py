@@ -6,6 +6,7 @@ from them is of one dataset even if another one takes its name meanwhile.
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from autorec_cli import checksums
 from autorec_cli.dataset import FILES, PARTS, UNREADABLE, add_parts, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.share import Share
-from autorec_cli.world import Array, World
+from autorec_cli.world import Array, World, rank_on_host
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,7 +132,7 @@ class StoredDataset:
     """
 
     def __init__(self, path: Path, world: World) -> None:
-        """Open the dataset; each process checks some of its files.
+        """Open the dataset; the processes of each machine share out the checks of its files.
 
         Raises:
             ArtifactError: it is none, is damaged, or another one than that of the first process.
@@ -145,7 +146,8 @@ class StoredDataset:
             self._tables: dict[str, IO[bytes]] = {
                 name: (path / f"{name}.parquet").open("rb") for name in ("users", "items")
             }
-            for name in FILES[world.rank :: world.size]:
+            here, n_here = rank_on_host()  # every machine may have files of its own
+            for name in FILES[here::n_here]:
                 if checksums.of_file(path / name) != self.info["checksums"][name]:
                     raise ValueError(f"{name} is not what was written")
         except UNREADABLE as error:
@@ -153,10 +155,10 @@ class StoredDataset:
                 f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`"
             ) from error
         self.fingerprint = str(self.info["fingerprint"])
-        first = world.from_first(np.frombuffer(bytes.fromhex(self.fingerprint), dtype=np.uint8).copy())
-        if first.tobytes().hex() != self.fingerprint:
+        written = json.dumps([self.fingerprint, self.info["checksums"]], sort_keys=True)
+        if world.most(world.text_from_first(written) != written):
             raise ArtifactError(
-                f"{path} is another dataset here than for the first process; copy that one to this machine"
+                f"{path} is another dataset for some process than for the first; copy that one to every machine"
             )
         self.n_users, self.n_items = self._parts["train"].shape
         low, high = self.info["rating_scale"]

@@ -93,6 +93,12 @@ class World:
                 distributed.broadcast(torch.from_numpy(values), 0)
         return values
 
+    def text_from_first(self, text: str) -> str:
+        """The first process's `text`."""
+        own = np.frombuffer(text.encode(), dtype=np.uint8)
+        length = int(self.from_first(np.array([len(own)], dtype=np.int64))[0])
+        return self.from_first(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
+
     def gather(self, values: Array) -> list[Array]:
         """The `values` of every process, by rank; all of one shape and type."""
         if self.size == 1:
