@@ -195,13 +195,14 @@ def _reading(path: Path) -> Iterator[Any]:
 
 
 def progress(path: Path) -> int:
-    """How far the state at `path` is, larger for later ones of a run; -1 if there is none that can be read."""
-    try:
-        with _reading(path) as file:
-            document = _document(file.metadata())
-            return int(document["n_steps"]) + (FINAL if document["chosen"] is not None else 0)
-    except ArtifactError:
-        return -1
+    """How far the state at `path` is, from 0, larger for later ones of a run.
+
+    Raises:
+        ArtifactError: as `run_of`.
+    """
+    with _reading(path) as file:
+        document = _document(file.metadata())
+        return int(document["n_steps"]) + (FINAL if document["chosen"] is not None else 0)
 
 
 def _document(metadata: Mapping[str, str] | None) -> dict[str, Any]:

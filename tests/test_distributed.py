@@ -269,26 +269,3 @@ def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, endless):
     assert status == 0, said
     assert "going on from" in said
     assert (folder / "stopped").read_bytes() == endless.read_bytes()
-
-
-def test_states_of_different_ages_go_on_from_the_last_that_all_have(folder, endless, tmp_path):
-    """As a kill between two renames would leave them."""
-    from autorec_cli.commands.interruption import _common
-    from autorec_cli.world import World
-
-    class Others(World):
-        def gather(self, values):
-            return [values, np.array(self.marks)]
-
-    for marks, wanted in (([30, 20], 30), ([-1, 20], 20), ([40, 30], 30), ([50, 40], None)):
-        path = tmp_path / "m.resume.1-of-2"
-        for place, progress in ((path, 20), (tmp_path / "m.resume.1-of-2.next", 30)):
-            place.write_text(str(progress))
-        world = Others(0, 2)
-        world.marks = marks
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("autorec_cli.resume.progress", lambda place: int(place.read_text()) if place.exists() else -1)
-            found = _common(path, world)
-        assert (int(found.read_text()) if found.exists() else None) == wanted
-        for place in tmp_path.iterdir():
-            place.unlink()

@@ -16,14 +16,14 @@ import numpy as np
 from autorec_cli import memory
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import Place, drain, find_place
-from autorec_cli.commands.interruption import finished_together, identity, keeping, state_path
+from autorec_cli.commands.interruption import Resume, finished, forget, identity, keeping, may_have_ended
 from autorec_cli.commands.plan import require_memory, show_plan
 from autorec_cli.commands.telling import announce, check_output, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import detail, say, warn
 from autorec_cli.locks import hold
 from autorec_cli.share import Share, deal
-from autorec_cli.world import World, joined, n_restarts, rank_on_host
+from autorec_cli.world import World, joined, rank_on_host
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset
@@ -42,25 +42,26 @@ def train_together(
     log: str | None,
     force: bool,
     dry_run: bool,
-    resume: bool,
+    wish: Resume,
     save_every: float,
     wait_lock: float,
 ) -> dict[str, Any]:
     """Train on `data` with the other processes of `world`; arguments, result and errors as of `train.train`.
 
+    Only `wish` stands for `resume`: whether to go on from what an earlier run left.
+
     Raises:
         LostPeerError: another process has ended or cannot be reached.
     """
     lock = hold(output, wait_lock, say, warn) if world.is_first and not dry_run else nullcontext()
-    resume = resume or n_restarts() > 0
     with lock:
         if world.is_first:
-            check_output(output, force or dry_run or resume)
+            check_output(output, force or dry_run or bool(wish))
         place = find_place(device, threads)
         with joined(world):
             return _train(
                 data, output, variant, given, world, place,
-                log=log, force=force, dry_run=dry_run, resume=resume, save_every=save_every, wait_lock=wait_lock,
+                log=log, force=force, dry_run=dry_run, wish=wish, save_every=save_every, wait_lock=wait_lock,
             )  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def _train(
     log: str | None,
     force: bool,
     dry_run: bool,
-    resume: bool,
+    wish: Resume,
     save_every: float,
     wait_lock: float,
 ) -> dict[str, Any]:
@@ -87,9 +88,9 @@ def _train(
     shape = memory.Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
     settings = settings_for(variant, (shape.n_users, shape.n_items), shape.n_train, given, stored.rating_scale)
     run = {**identity(stored.fingerprint, settings, None), "processes": world.size}
-    if world.total(world.is_first and resume and finished_together(output, run, versions())) > 0:
-        state_path(output, world).unlink(missing_ok=True)
-        say(f"{output} is whole: the run that is to go on had come to its end")
+    may_be_made = world.is_first and not dry_run and may_have_ended(output, wish, force, world)
+    if world.most(may_be_made and finished(output, run, versions(), world) is not None):
+        forget(output, world)
         return {"output": str(output)}
     if world.is_first:
         check_output(output, force or dry_run)
@@ -102,7 +103,7 @@ def _train(
     if dry_run:
         return {"output": str(output), "trained": False, "settings": settings.to_document()}
     where = {**place.to_document(), **versions()}
-    with keeping(output, resume, save_every, run, where, world) as keeper:
+    with keeping(output, wish, save_every, run, where, world) as keeper:
         announce(shape, settings, f"{world.size} x {place}")
         with (
             open_log(log if world.is_first else None, wait_lock, map(log_line, keeper.history)) as stream,

@@ -13,7 +13,16 @@ import typer
 
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import drain, find_place, memory_of
-from autorec_cli.commands.interruption import SAVE_EVERY, check_save_every, finished, identity, keeping, state_path
+from autorec_cli.commands.interruption import (
+    SAVE_EVERY,
+    check_save_every,
+    finished,
+    forget,
+    identity,
+    keeping,
+    may_have_ended,
+    resuming,
+)
 from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import require_memory, shape_of, show_plan
 from autorec_cli.commands.rival import compete, load_rival
@@ -25,7 +34,7 @@ from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.locks import hold
-from autorec_cli.world import n_restarts, named_world
+from autorec_cli.world import named_world
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset
@@ -160,18 +169,17 @@ def train(
 
     check_save_every(save_every)
     world = named_world()
-    resume = resume or n_restarts() > 0
+    wish = resuming(resume)
     if world.size > 1:
         if warm_start is not None or keep_if_better is not None:
             raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
         return train_together(
             data, output, variant, given, world, threads=threads, device=device, log=log, force=force, dry_run=dry_run,
-            resume=resume, save_every=save_every, wait_lock=wait_lock,
+            wish=wish, save_every=save_every, wait_lock=wait_lock,
         )  # fmt: skip
     with nullcontext() if dry_run else hold(output, wait_lock, say, warn):
         may_replace = force or dry_run or keep_if_better is not None
-        # What a resumed run would write may be there, made before the run was killed.
-        may_be_made = resume and not dry_run and (state_path(output).exists() or not may_replace)
+        may_be_made = not dry_run and may_have_ended(output, wish, may_replace)
         check_output(output, may_replace or may_be_made)
         prepared = dataset.load(data)
         older = load_older(warm_start)
@@ -179,8 +187,9 @@ def train(
             variant, given = variant or older.model.settings.variant, older.given(given)
         settings = _settings_of(prepared, variant, given)
         run = identity(prepared.fingerprint(), settings, older.checksum if older else None)
-        if may_be_made and (model := finished(output, run, versions())) is not None:
-            return _facts(model.provenance, prepared, settings, output)
+        if may_be_made and (provenance := finished(output, run, versions())) is not None:
+            forget(output)
+            return _facts(provenance, prepared, settings, output)
         check_output(output, may_replace)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
@@ -195,7 +204,7 @@ def train(
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         where = {**place.to_document(), **versions()}
-        with keeping(output, resume, save_every, run, where) as keeper:
+        with keeping(output, wish, save_every, run, where) as keeper:
             announce(shape_of(warm.dataset), settings, str(place))
             with (
                 open_log(log, wait_lock, map(log_line, keeper.history)) as stream,

@@ -1,0 +1,55 @@
+"""Several processes of a run played by threads of this one: quick, for what they say to each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from autorec_cli.world import Array, World
+
+SECONDS = 60
+"""How long one waits for the others before the test fails."""
+
+
+class Peer(World):
+    """A world whose messages go from thread to thread."""
+
+    def __init__(self, rank: int, meeting: threading.Barrier, said: list[Any]) -> None:
+        super().__init__(rank, len(said))
+        self._meeting, self._said = meeting, said
+
+    def gather(self, values: Array) -> list[Array]:
+        """See `World`."""
+        self._said[self.rank] = np.array(values)
+        self._meeting.wait()
+        heard = list(self._said)
+        self._meeting.wait()
+        return heard
+
+    def from_first(self, values: Array) -> Array:
+        """See `World`."""
+        values[...] = self.gather(values)[0]
+        return values
+
+    def _combined(self, values: Any, operation: str) -> Array:
+        heard = np.array(self.gather(np.array(values, dtype=np.float64)))
+        combined: Array = heard.max(axis=0) if operation == "MAX" else heard.sum(axis=0)
+        return combined
+
+
+def together(size: int, work: Callable[[World], Any]) -> list[Any]:
+    """What `work` returns, or raises, for each of `size` processes."""
+    meeting, said = threading.Barrier(size, timeout=SECONDS), [None] * size
+
+    def play(rank: int) -> Any:
+        try:
+            return work(Peer(rank, meeting, said))
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(size) as threads:
+        return list(threads.map(play, range(size)))

@@ -1,0 +1,159 @@
+"""What several processes agree on about the states and the model that an earlier run left."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from autorec_cli import checkpoint, resume
+from autorec_cli.blending import blend
+from autorec_cli.commands import together as command
+from autorec_cli.commands.interruption import Resume, _find, finished, forget, identity, state_path
+from autorec_cli.commands.telling import versions
+from autorec_cli.commands.train import train
+from autorec_cli.errors import ArtifactError
+from autorec_cli.model import AdamState
+from autorec_cli.world import ALONE, World
+from tests.peers import together
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps its dataset open
+
+RUN, OTHER = {"seed": 5}, {"seed": 0}
+TINY = {"hidden_sizes": [4], "epochs": 1}
+
+
+def keep(path, n_steps, run=RUN):
+    """A state after so many steps; None is no state, 0 one cut short, and below 0 one of which a bit has turned."""
+    if n_steps is None:
+        return
+    numbers = [torch.zeros(2)]
+    adam = AdamState(abs(n_steps), numbers, numbers, numbers)
+    state = resume.State(None, 1, resume.NOT_BEGUN, adam, torch.zeros(1, dtype=torch.uint8), resume.NOTHING_YET)
+    resume.save(resume.Saved(run, {}, [], state), path)
+    if n_steps <= 0:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1] if n_steps else []))
+
+
+def leave(folder, *kept, run=RUN):
+    """States of as many processes: of each the steps of the one that has its name, and of the one that waits."""
+    for rank, (named, waiting) in enumerate(kept):
+        path = state_path(folder / "m", World(rank, len(kept)))
+        keep(path, named, run)
+        keep(path.with_name(f"{path.name}.next"), waiting, run)
+
+
+def found(folder, wish, size=2):
+    """The steps of the state that each process goes on from, None for the beginning, or its error as text."""
+    results = together(size, lambda world: _find(folder / "m", wish, RUN, {}, world))
+    return [str(r) if isinstance(r, ArtifactError) else r and r.state.adam.n_steps for r in results]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted"),
+    [
+        ([(20, 30), (20, 30)], 30),
+        ([(20, 30), (30, None)], 30),
+        ([(20, None), (20, 30)], 20),
+        ([(None, 30), (30, None)], 30),
+        ([(0, 30), (20, 30)], 30),
+        ([(20, None), (20, 0)], 20),
+        ([(None, None), (None, 30)], None),
+    ],
+    ids=str,
+)
+def test_all_go_on_from_the_last_state_that_each_has_whole(tmp_path, kept, wanted):
+    """As a kill between two renames, or amid the first state, would leave them."""
+    leave(tmp_path, *kept)
+    assert found(tmp_path, Resume.YES) == [wanted, wanted]
+
+
+@pytest.mark.parametrize(
+    ("kept", "run", "first", "second"),
+    [
+        ([(20, None), (20, None)], OTHER, "another run (seed was 0 and is 5)", "another run (seed was 0 and is 5)"),
+        ([(20, None), (-20, None)], RUN, "another process cannot go on", "cannot be used (its checksums"),
+        ([(20, None), (0, None)], RUN, "is not of the step that", "cannot be used"),
+        ([(20, None), (None, None)], RUN, "is not of the step that", "another process cannot go on"),
+        ([(20, None), (30, None)], RUN, "is not of the step that", "is not of the step that"),
+        ([(20, None), (20, None), (20, None)], RUN, "of 3 processes; start as many", "of 3 processes; start as many"),
+        ([(20, None)], RUN, "of 1 process; start as many", "of 1 process; start as many"),
+    ],
+    ids=["other run", "damaged", "cut short", "missing", "of other steps", "of three", "of one"],
+)
+def test_what_cannot_be_gone_on_from_is_refused_and_stays_unless_torchrun_asks(tmp_path, kept, run, first, second):
+    leave(tmp_path, *kept, run=run)
+    before = names(tmp_path)
+    for said, wanted in zip(found(tmp_path, Resume.YES), (first, second), strict=True):
+        assert wanted in said
+    assert names(tmp_path) == before
+    assert found(tmp_path, Resume.NO) == [None, None]
+    assert names(tmp_path) == before
+    assert found(tmp_path, Resume.IF_IT_CAN) == [None, None]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_state_of_two_processes_is_refused_by_one_and_by_three_and_goes_when_they_end_well(tmp_path, size):
+    leave(tmp_path, (20, None), (20, None))
+    (tmp_path / "m.resumes").touch()
+    assert all("of 2 processes; start as many" in said for said in found(tmp_path, Resume.YES, size))
+    forget(tmp_path / "m", World(0, size))
+    assert names(tmp_path) == ["m.resumes"]
+
+
+@pytest.fixture(scope="module")
+def made(workshop, tmp_path_factory):
+    """A model, and the run that made it."""
+    path = tmp_path_factory.mktemp("made") / "m"
+    train(workshop / "data", path, "item", TINY, threads=1, device="cpu")
+    model = checkpoint.load_model(path)
+    run = {**identity(model.provenance["fingerprint"], model.settings, None), "processes": 2}
+    return path, run, model
+
+
+def test_a_model_that_is_whole_is_what_the_run_would_make(made, tmp_path):
+    path, run, model = made
+    assert finished(path, run, versions(), World(0, 2)) == model.provenance
+    assert finished(path, {**run, "dataset": "another"}, versions(), World(0, 2)) is None
+    content = path.read_bytes()
+    for position in range(len(content) // 2, len(content), len(content) // 20):
+        damaged = tmp_path / "damaged"
+        damaged.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        assert finished(damaged, run, versions(), World(0, 2)) is None
+
+
+def test_a_blend_is_not(made, workshop, tmp_path):
+    from autorec_cli import dataset
+
+    _, run, model = made
+    blended = blend([("a", model), ("b", model)], dataset.load(workshop / "data").valid.data)
+    checkpoint.save(blended, tmp_path / "blend")
+    assert finished(tmp_path / "blend", run, versions(), World(0, 2)) is None
+    assert finished(tmp_path / "blend", run, versions(), ALONE) is None
+
+
+def trained(monkeypatch, data, output, wish, **options):
+    """What two processes return or raise that train `output`."""
+    monkeypatch.setattr(command, "joined", lambda world: nullcontext())
+    given = {"log": None, "force": False, "dry_run": False, "save_every": 30.0, "wait_lock": 0.0, **options}
+    return together(
+        2,
+        lambda world: command.train_together(
+            data, output, "item", TINY, world, threads=1, device="cpu", wish=wish, **given
+        ),
+    )
+
+
+def test_a_dry_run_leaves_all_as_it_is_and_a_resumed_one_tidies_up(made, workshop, monkeypatch):
+    path, run, _ = made
+    leave(path.parent, (20, 30), (20, 30), run=run)
+    before = names(path.parent)
+    for result in trained(monkeypatch, workshop / "data", path, Resume.YES, dry_run=True):
+        assert result["trained"] is False
+    assert names(path.parent) == before
+    assert trained(monkeypatch, workshop / "data", path, Resume.YES) == [{"output": str(path)}] * 2
+    assert names(path.parent) == [path.name]
