@@ -49,7 +49,7 @@ def together(size: int, work: Callable[[World], Any]) -> list[Any]:
         try:
             return work(Peer(rank, meeting, said))
         except Exception as error:
-            return error
+            return error.with_traceback(None)  # or it would hold open files
 
     with ThreadPoolExecutor(size) as threads:
         return list(threads.map(play, range(size)))

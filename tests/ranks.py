@@ -5,7 +5,8 @@
 CASES is a JSON list of objects: `data`, `output`, `variant`, `given` as of `commands.train.train`; `torch` trains
 with torch's operations; `slow` lets the last process sleep before each step. The first process writes
 `OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes. Then all evaluate
-some of the models (`EVALUATED`), and process R writes `evaluated.R.json`: status, stdout and stderr.
+some of the models (`EVALUATED`), and process R writes `evaluated.R.json`: status, stdout and stderr; and at last
+with a --top-k of its own in each.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
         if world.is_first:
             Path(f"{output}.json").write_text(json.dumps(told))
     evaluated = [evaluate(folder, arguments) for arguments in EVALUATED]
+    evaluated.append(evaluate(folder, ("item", "--ranking", "-k", 3 + world.rank)))
     (folder / f"evaluated.{world.rank}.json").write_text(json.dumps(evaluated))
 
 

@@ -160,6 +160,11 @@ def test_any_number_of_processes_measures_what_one_does(together):
     wanted = [evaluate(there, arguments) for arguments in EVALUATED]
     assert [status for status, *_ in wanted] == [0, 0, 0, 8]
     found = [json.loads((there / f"evaluated.{rank}.json").read_text()) for rank in range(size)]
+    unlike = [rank.pop() for rank in found]
+    assert [status for status, *_ in unlike] == [0 if size == 1 else 2] * size
+    assert all(
+        f"for this process k is {3 + rank} and for the first one 3" in unlike[rank][2] for rank in range(1, size)
+    )
     for (status, stdout, stderr), (first_status, first_stdout, first_stderr), *others in zip(
         wanted, *found, strict=True
     ):

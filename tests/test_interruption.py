@@ -11,7 +11,7 @@ from autorec_cli.commands import together as command
 from autorec_cli.commands.interruption import Resume, _find, finished, forget, identity, state_path
 from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.model import AdamState
 from autorec_cli.world import ALONE, World
 from tests.peers import together
@@ -136,14 +136,14 @@ def test_a_blend_is_not(made, workshop, tmp_path):
     assert finished(tmp_path / "blend", run, versions(), ALONE) is None
 
 
-def trained(monkeypatch, data, output, wish, **options):
+def trained(monkeypatch, data, output, wish, given=lambda world: TINY, **options):
     """What two processes return or raise that train `output`."""
     monkeypatch.setattr(command, "joined", lambda world: nullcontext())
-    given = {"log": None, "force": False, "dry_run": False, "save_every": 30.0, "wait_lock": 0.0, **options}
+    options = {"log": None, "force": False, "dry_run": False, "save_every": 30.0, "wait_lock": 0.0, **options}
     return together(
         2,
         lambda world: command.train_together(
-            data, output, "item", TINY, world, threads=1, device="cpu", wish=wish, **given
+            data, output, "item", given(world), world, threads=1, device="cpu", wish=wish, **options
         ),
     )
 
@@ -157,3 +157,13 @@ def test_a_dry_run_leaves_all_as_it_is_and_a_resumed_one_tidies_up(made, worksho
     assert names(path.parent) == before
     assert trained(monkeypatch, workshop / "data", path, Resume.YES) == [{"output": str(path)}] * 2
     assert names(path.parent) == [path.name]
+
+
+def test_processes_that_are_started_otherwise_than_the_first_are_refused(made, workshop, monkeypatch, tmp_path):
+    first, second = trained(
+        monkeypatch, workshop / "data", tmp_path / "m", Resume.NO, lambda world: {**TINY, "seed": world.rank}
+    )
+    assert isinstance(first, UsageError)
+    assert str(first).startswith("another process is to do something else")
+    assert str(second).startswith("for this process seed is 1 and for the first one 0; start all with the same command")
+    assert names(tmp_path) == []

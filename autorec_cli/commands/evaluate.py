@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autorec_cli import __version__, checksums
+from autorec_cli.commands.agreement import require_alike
 from autorec_cli.commands.options import UNATTENDED, CsvSafe, Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.world import PATIENCE_IN_EVALUATION, joined, named_world
+from autorec_cli.world import PATIENCE_IN_EVALUATION, World, joined, named_world
 
 Row = dict[str, Any]
 
@@ -129,7 +132,7 @@ def evaluate(
     Of several processes that torchrun has started each measures some of the users, and the first one writes.
 
     Raises:
-        UsageError: an option has a value that cannot work.
+        UsageError: an option has a value that cannot work, or the processes were not started alike.
         LockedError: another run is writing `output`.
         ArtifactError: a file cannot be used, models and dataset do not belong together, or the part is empty.
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
@@ -168,6 +171,8 @@ def evaluate(
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
             lists = RankingProtocol(k, threshold)
         with joined(world, PATIENCE_IN_EVALUATION):
+            if world.size > 1:
+                _require_alike(paths, {"on": part, "blend": blend, "lists": lists and asdict(lists)}, world)
             rows = metric_rows(models, prepared, part, lists, world)
         if not world.is_first:
             return complete_rows(rows)
@@ -186,6 +191,12 @@ def evaluate(
     _say_what_it_means(rows, len(models), prepared, part, k)
     enforce(rows[: len(models)], gates)
     return complete_rows(rows)
+
+
+def _require_alike(paths: Sequence[Path], asked: dict[str, Any], world: World) -> None:
+    """Check that all processes measure the same models, which belong to one dataset, in the same way."""
+    read = {f"checksum of model {number}": checksums.of_file(path) for number, path in enumerate(paths, 1)}
+    require_alike({"autorec-cli": __version__, **read, **asked}, world)
 
 
 def _write_tables(rows: Sequence[Row], part: str, k: int, stream: IO[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli import memory
+from autorec_cli.commands.agreement import require_alike
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import Place, drain, find_place
 from autorec_cli.commands.interruption import Resume, finished, forget, identity, keeping, may_have_ended
@@ -51,6 +52,7 @@ def train_together(
     Only `wish` stands for `resume`: whether to go on from what an earlier run left.
 
     Raises:
+        UsageError: the processes were not started alike, besides the reasons of `train.train`.
         LostPeerError: another process has ended or cannot be reached.
     """
     lock = hold(output, wait_lock, say, warn) if world.is_first and not dry_run else nullcontext()
@@ -88,6 +90,8 @@ def _train(
     shape = memory.Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
     settings = settings_for(variant, (shape.n_users, shape.n_items), shape.n_train, given, stored.rating_scale)
     run = {**identity(stored.fingerprint, settings, None), "processes": world.size}
+    asked = {"dry run": dry_run, "resume": int(wish), "engine": place.engine}
+    require_alike({**run, **versions(), **asked}, world)
     may_be_made = world.is_first and not dry_run and may_have_ended(output, wish, force, world)
     if world.most(may_be_made and finished(output, run, versions(), world) is not None):
         forget(output, world)
