@@ -160,6 +160,15 @@ def test_a_refused_command_line_is_summed_up_too(tmp_path, monkeypatch, argument
         assert result.stderr.endswith(f"error: {told['error']}\n")
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_refused_command_line_under_torchrun_is_summed_up_by_the_first_process(monkeypatch, rank):
+    for name, value in {"TORCHELASTIC_RUN_ID": "t", "WORLD_SIZE": "2", "RANK": str(rank)}.items():
+        monkeypatch.setenv(name, value)
+    result = call("train", "d", "-o", "m", "--epochs", "two", "--summary", "-")
+    assert result.status == 2
+    assert len(entries(result.stdout)) == (rank == 0)
+
+
 def test_the_summary_of_a_refused_command_line_may_be_a_setting(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "autorec.toml").write_text('recommend.summary = "file.json"\nrecommend.log-format = "json"\n')

@@ -20,6 +20,7 @@ from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped,
 from autorec_cli.memory import used_bytes
 from autorec_cli.output import open_output
 from autorec_cli.preferences import variable_of
+from autorec_cli.world import named_world
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: st
     voice = Voice(as_json=value_in(arguments, "log-format", context) == "json")
     talk(voice)
     summary = value_in(arguments, "summary", context)
-    if summary is not None and _may_be_replaced(Path(summary)):
+    if summary is not None and named_world().is_first and _may_be_replaced(Path(summary)):
         sum_up_failure(Run(context.info_name or "", {}, voice, summary, datetime.now(UTC)), UsageError(message))
 
 
