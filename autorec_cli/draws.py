@@ -1,6 +1,7 @@
 """Everything random in training: initial weights, the order of examples, and which cells dropout hides.
 
-All processes of a run draw the same numbers from generators of one seed, and none draws for cells that it has not.
+All processes of a run draw the same numbers from generators of one seed: initial weights for columns of others too,
+which they drop. For dropout a number is drawn for each row, none for a cell.
 """
 
 from __future__ import annotations

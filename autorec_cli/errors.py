@@ -8,6 +8,7 @@
       NotEnoughMemoryError        6   the run would not fit, or did not
       LockedError                 7   another run holds the output
       QualityGateError            8   the model is worse than what was asked for
+      LostPeerError               9   another process of the run has ended or cannot be reached
 
 Signals keep the shell's numbers: 130 Ctrl-C, 143 SIGTERM, 141 closed pipe.
 
@@ -73,7 +74,7 @@ class QualityGateError(AutoRecError):
 
 
 class LostPeerError(AutoRecError):
-    """A process that trains the same network has ended, or cannot be reached."""
+    """Another process of the same run has ended, or cannot be reached."""
 
     exit_status = 9
 

@@ -1,7 +1,8 @@
 """The model file of a network whose columns several processes hold: the first one writes it as the others send theirs.
 
-None has more in memory than its own columns and a block of what passes: parameters are sent block by block, codes are
-computed as they are written, ids and what each user has rated are copied from the dataset's files.
+None has more in memory than its own columns and a block of what passes, but for the first one's ids: parameters are
+sent block by block, codes are computed as they are written, ids and what each user has rated are copied from the
+dataset's files.
 """
 
 from __future__ import annotations
