@@ -62,6 +62,22 @@ def require_likeness(model: Model, settings: TrainSettings, path: Path) -> None:
         )
 
 
+def require_common_ids(model: Model, user_ids: Sequence[str], item_ids: Sequence[str], path: Path) -> None:
+    """Check that `model` knows anyone of those whose parameters a network has: users, or items in the user variant.
+
+    Raises:
+        ArtifactError: it does not, so a warm start would be a cold one of too few epochs.
+    """
+    by_item = model.settings.variant == "item"
+    theirs, ours = (model.user_ids, user_ids) if by_item else (model.item_ids, item_ids)
+    if set(theirs).isdisjoint(ours):
+        whom = "users" if by_item else "items"
+        raise ArtifactError(
+            f"training cannot start from {path}: it knows none of the {whom} of this dataset by their ids; compare the "
+            "ids of the two, or leave out --warm-start"
+        )
+
+
 def _told(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -177,6 +177,18 @@ def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
     assert error.value.exit_status == 4
 
 
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_a_model_of_others_is_refused(tmp_path, variant):
+    prepared, settings = planted_dataset(), settings_of(variant)
+    checkpoint.save(model_of(prepared, settings), tmp_path / "m")
+    side = "users" if variant == "item" else "items"
+    others = getattr(prepared, side).with_columns(pl.col("id") + "x")
+    with pytest.raises(ArtifactError, match=f"knows none of the {side} of this dataset by their ids"):
+        warm_up(load_older(tmp_path / "m"), dataclasses.replace(prepared, **{side: others}), settings)
+    one = pl.concat([getattr(prepared, side)[:1], others[1:]])
+    warm_up(load_older(tmp_path / "m"), dataclasses.replace(prepared, **{side: one}), settings)
+
+
 @pytest.mark.parametrize("implicit", [False, True])
 def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
     """So that a nightly run goes on from a model of before the implicit channel."""

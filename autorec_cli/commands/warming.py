@@ -71,13 +71,15 @@ def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> 
     """What fits `prepared` from `older`; says what of the held-out ratings it may know.
 
     Raises:
-        ArtifactError: its parameters mean nothing to a network with `settings`.
+        ArtifactError: its parameters mean nothing to a network with `settings`, or are of others.
     """
     if older is None:
         return Warmth(prepared, None, {})
     from autorec_cli import warm_start
 
     warm_start.require_likeness(older.model, settings, older.path)
+    user_ids, item_ids = prepared.users["id"].to_list(), prepared.items["id"].to_list()
+    warm_start.require_common_ids(older.model, user_ids, item_ids, older.path)
     honest = warm_start.honest(older.model, prepared)
     left = honest.dataset.valid.nnz
     if honest.n_moved:
@@ -91,7 +93,6 @@ def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> 
             f"{older.path} may have learned from {honest.n_doubtful:,} of {prepared.test.nnz:,} test ratings, so that "
             "measuring the new model on them flatters it; prepare both datasets with --split stable"
         )
-    ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
     before = {
         "checksum": older.checksum,
         "kept_parts": not honest.n_doubtful,
@@ -100,4 +101,4 @@ def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> 
     provenance: dict[str, Any] = {"warm_start": before}
     if honest.n_moved:
         provenance["fitted_parts"] = ["train", "valid"]
-    return Warmth(honest.dataset, warm_start.start_from(older.model, *ids), provenance)
+    return Warmth(honest.dataset, warm_start.start_from(older.model, user_ids, item_ids), provenance)
