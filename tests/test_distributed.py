@@ -150,6 +150,20 @@ def test_columns_and_ratings_are_dealt_evenly(together):
     assert min(process["ratings"] for process in few) == {2: 2, 3: 1, 4: 0}[size]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_summary_says_what_the_model_says(together, kind):
+    there, _ = together
+    told = json.loads((there / f"{kind}.json").read_text())
+    model = checkpoint.load(there / kind)
+    assert (told["n_users"], told["n_items"]) == (len(model.user_ids), len(model.item_ids))
+    assert told["bytes"] == (there / kind).stat().st_size
+    said = {"epochs", "fitted_parts", *model.provenance["metrics"]}
+    assert {name: told[name] for name in said} == {
+        name: {**model.provenance, **model.provenance["metrics"]}[name] for name in said
+    }
+    assert any(name.startswith("baseline_valid_") for name in told)
+
+
 def numbers_of(text):
     """The cells of CSV, numbers as such."""
     return [[float(cell) if cell[:1].isdigit() else cell for cell in line.split(",")] for line in text.splitlines()]

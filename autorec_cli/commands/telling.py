@@ -19,6 +19,7 @@ from autorec_cli.memory import Shape
 
 if TYPE_CHECKING:
     from autorec_cli.training import EpochResult, Fitted
+    from autorec_cli.validation import Validated
 
 Report = Callable[["EpochResult"], None]
 
@@ -109,3 +110,25 @@ def check_output(output: Path, force: bool) -> None:
         raise UsageError(f"{output} is no plain file; name one for the model")
     if output.exists() and not force:
         raise UsageError(f"{output} exists; use --force to replace it or name another file")
+
+
+def facts_of(
+    provenance: Mapping[str, Any],
+    shape: Shape,
+    settings: TrainSettings,
+    output: Path,
+    validation: Validated | None = None,
+) -> dict[str, Any]:
+    """What the model in the file `output` is and how good it was, for a summary of the run."""
+    baseline = {} if validation is None else {f"baseline_valid_{validation.metric}": validation.baseline}
+    return {
+        "output": str(output),
+        "bytes": output.stat().st_size,
+        "n_users": shape.n_users,
+        "n_items": shape.n_items,
+        "fitted_parts": provenance["fitted_parts"],
+        "epochs": provenance["epochs"],
+        **provenance["metrics"],
+        "settings": settings.to_document(),
+        **baseline,
+    }

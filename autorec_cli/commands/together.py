@@ -19,7 +19,7 @@ from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import Place, drain, find_place
 from autorec_cli.commands.interruption import Resume, finished, forget, identity, keeping, may_have_ended
 from autorec_cli.commands.plan import require_memory, show_plan
-from autorec_cli.commands.telling import announce, check_output, log_line, reporter, summarize, versions
+from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import detail, say, warn
 from autorec_cli.locks import hold
@@ -47,7 +47,10 @@ def train_together(
     save_every: float,
     wait_lock: float,
 ) -> dict[str, Any]:
-    """Train on `data` with the other processes of `world`; arguments, result and errors as of `train.train`.
+    """Train on `data` with the other processes of `world`; arguments and errors as of `train.train`.
+
+    Returns:
+        In the first process, what `train.train` does, with what each process held and used.
 
     Only `wish` stands for `resume`: whether to go on from what an earlier run left.
 
@@ -93,9 +96,10 @@ def _train(
     asked = {"dry run": dry_run, "resume": int(wish), "engine": place.engine}
     require_alike({**run, **versions(), **asked}, world)
     may_be_made = world.is_first and not dry_run and may_have_ended(output, wish, force, world)
-    if world.most(may_be_made and finished(output, run, versions(), world) is not None):
+    whole = finished(output, run, versions(), world) if may_be_made else None
+    if world.most(whole is not None):
         forget(output, world)
-        return {"output": str(output)}
+        return {} if whole is None else facts_of(whole, shape, settings, output)
     if world.is_first:
         check_output(output, force or dry_run)
     share = deal(stored.counts(settings.variant), world)
@@ -117,12 +121,13 @@ def _train(
             fitted = drain(training.fit(own, settings, place.device, keeper, share=share), report)
         provenance = training.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
         gathering.save(fitted, stored, settings, provenance, output)
-    facts = _of_each(own, share)
-    if world.is_first:
-        summarize(fitted, output, time.perf_counter() - start)
-        for number, process in enumerate(facts, 1):
-            detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
-    return {"output": str(output), "processes": facts, "settings": settings.to_document()}
+    processes = _of_each(own, share)
+    if not world.is_first:
+        return {}
+    summarize(fitted, output, time.perf_counter() - start)
+    for number, process in enumerate(processes, 1):
+        detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
+    return {**facts_of(provenance, shape, settings, output, fitted.validation), "processes": processes}
 
 
 def _of_each(own: Dataset, share: Share) -> list[dict[str, int]]:

@@ -26,7 +26,7 @@ from autorec_cli.commands.interruption import (
 from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import require_memory, shape_of, show_plan
 from autorec_cli.commands.rival import compete, load_rival
-from autorec_cli.commands.telling import announce, check_output, log_line, reporter, summarize, versions
+from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.commands.together import train_together
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
 from autorec_cli.commands.warming import load_older, warm_up
@@ -189,7 +189,7 @@ def train(
         run = identity(prepared.fingerprint(), settings, older.checksum if older else None)
         if may_be_made and (provenance := finished(output, run, versions())) is not None:
             forget(output)
-            return _facts(provenance, prepared, settings, output)
+            return facts_of(provenance, shape_of(prepared), settings, output)
         check_output(output, may_replace)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
@@ -223,23 +223,9 @@ def train(
                 compete(model, rival, prepared, keep_if_better, output)
             checkpoint.save(model, output)
         summarize(fitted, output, time.perf_counter() - start)
-    baseline = {f"baseline_valid_{v.metric}": v.baseline} if (v := fitted.validation) else {}
-    return {**_facts(model.provenance, prepared, settings, output), **baseline}
+    return facts_of(model.provenance, shape_of(prepared), settings, output, fitted.validation)
 
 
 def _settings_of(prepared: Dataset, variant: str | None, given: Mapping[str, object]) -> TrainSettings:
     shape = (prepared.n_users, prepared.n_items)
     return settings_for(variant, shape, prepared.train.nnz, given, prepared.rating_scale)
-
-
-def _facts(provenance: dict[str, Any], prepared: Dataset, settings: TrainSettings, output: Path) -> dict[str, Any]:
-    return {
-        "output": str(output),
-        "bytes": output.stat().st_size,
-        "n_users": prepared.n_users,
-        "n_items": prepared.n_items,
-        "fitted_parts": provenance["fitted_parts"],
-        "epochs": provenance["epochs"],
-        **provenance["metrics"],
-        "settings": settings.to_document(),
-    }
