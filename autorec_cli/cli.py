@@ -22,6 +22,7 @@ from autorec_cli.console import Voice, fail, talk
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe
 from autorec_cli.output import forget_stdout
 from autorec_cli.preferences import PREFIX
+from autorec_cli.world import leave, named_world
 
 EXIT_TERMINATED = 143
 
@@ -78,7 +79,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _unwind)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets jobs in the background ignore it
         signal.signal(signal.SIGINT, _unwind)
-    sys.exit(run())
+    status = run()
+    if named_world().size > 1:
+        leave(status)
+    sys.exit(status)
 
 
 def run() -> int:

@@ -7,11 +7,12 @@ one says nothing, so that the same code trains in a single process.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -178,6 +179,18 @@ def n_restarts(environment: Mapping[str, str] = os.environ) -> int:
 def rank_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """The number of this process among those on its machine, and how many these are."""
     return int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with `status` once what it wrote is out, without taking the interpreter down.
+
+    A thread of gloo may still be letting go of a tensor of ours; while the interpreter is taken down that aborts the
+    process (pytorch/pytorch#179291), and torchrun takes the run for failed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from autorec_cli.config import settings_for
 from autorec_cli.draws import initial_network
 from autorec_cli.share import deal
 from autorec_cli.stored import StoredDataset
-from autorec_cli.world import World, joined, named_world
+from autorec_cli.world import World, joined, leave, named_world
 from tests.program import call
 
 EVALUATED = (
@@ -100,3 +100,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined(named_world()):
         main(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
+    leave(0)

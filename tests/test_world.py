@@ -73,3 +73,9 @@ def test_nobody_waits_forever_and_one_process_for_nobody():
 
 if __name__ == "__main__":
     main()
+
+
+def test_a_process_leaves_with_all_that_it_wrote_and_without_taking_python_down():
+    code = "import atexit, os; from autorec_cli.world import leave; atexit.register(os.abort); print('told'); leave(3)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "told\n")
