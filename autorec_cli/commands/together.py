@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,85 +49,65 @@ def train_together(
 ) -> dict[str, Any]:
     """Train on `data` with the other processes of `world`; arguments and errors as of `train.train`.
 
+    Only `wish` stands for `resume`: whether to go on from what an earlier run left.
+
     Returns:
         In the first process, what `train.train` does, with what each process held and used.
-
-    Only `wish` stands for `resume`: whether to go on from what an earlier run left.
 
     Raises:
         UsageError: the processes were not started alike, besides the reasons of `train.train`.
         LostPeerError: another process has ended or cannot be reached.
     """
-    lock = hold(output, wait_lock, say, warn) if world.is_first and not dry_run else nullcontext()
-    with lock:
+    with ExitStack() as held:
+        if world.is_first and not dry_run:
+            held.enter_context(hold(output, wait_lock, say, warn))
         if world.is_first:
             check_output(output, force or dry_run or bool(wish))
-        place = find_place(device, threads)
-        with joined(world):
-            return _train(
-                data, output, variant, given, world, place,
-                log=log, force=force, dry_run=dry_run, wish=wish, save_every=save_every, wait_lock=wait_lock,
-            )  # fmt: skip
+        place = find_place(device, threads)  # takes seconds: what can be refused, is by now
+        from autorec_cli import gathering, training
+        from autorec_cli.stored import StoredDataset
 
-
-def _train(
-    data: Path,
-    output: Path,
-    variant: str | None,
-    given: Mapping[str, object],
-    world: World,
-    place: Place,
-    *,
-    log: str | None,
-    force: bool,
-    dry_run: bool,
-    wish: Resume,
-    save_every: float,
-    wait_lock: float,
-) -> dict[str, Any]:
-    from autorec_cli import gathering, training
-    from autorec_cli.stored import StoredDataset
-
-    start = time.perf_counter()
-    stored = StoredDataset(data, world)
-    shape = memory.Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
-    settings = settings_for(variant, (shape.n_users, shape.n_items), shape.n_train, given, stored.rating_scale)
-    run = {**identity(stored.fingerprint, settings, None), "processes": world.size}
-    asked = {"dry run": dry_run, "resume": int(wish), "engine": place.engine}
-    require_alike({**run, **versions(), **asked}, world)
-    may_be_made = world.is_first and not dry_run and may_have_ended(output, wish, force, world)
-    whole = finished(output, run, versions(), world) if may_be_made else None
-    if world.most(whole is not None):
-        forget(output, world)
-        return {} if whole is None else facts_of(whole, shape, settings, output)
-    if world.is_first:
-        check_output(output, force or dry_run)
-    share = deal(stored.counts(settings.variant), world)
-    own = own_dataset(stored, settings, share)
-    need, free = _memory_of(shape, own, settings, share, place)
-    if dry_run and world.is_first:
-        show_plan(shape, settings, f"{world.size} x {place}", need, free)
-    require_memory(need, free)
-    if dry_run:
-        return {"output": str(output), "trained": False, "settings": settings.to_document()}
-    where = {**place.to_document(), **versions()}
-    with keeping(output, wish, save_every, run, where, world) as keeper:
-        announce(shape, settings, f"{world.size} x {place}")
-        with (
-            open_log(log if world.is_first else None, wait_lock, map(log_line, keeper.history)) as stream,
-            reporter(settings, stream, keeper.history) as report,
-            keeper.heeding_signals(),
-        ):
-            fitted = drain(training.fit(own, settings, place.device, keeper, share=share), report)
-        provenance = training.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
-        gathering.save(fitted, stored, settings, provenance, output)
-    processes = _of_each(own, share)
-    if not world.is_first:
-        return {}
-    summarize(fitted, output, time.perf_counter() - start)
-    for number, process in enumerate(processes, 1):
-        detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
-    return {**facts_of(provenance, shape, settings, output, fitted.validation), "processes": processes}
+        held.enter_context(joined(world))
+        start = time.perf_counter()
+        stored = StoredDataset(data, world)
+        shape = memory.Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
+        settings = settings_for(variant, (shape.n_users, shape.n_items), shape.n_train, given, stored.rating_scale)
+        run = {**identity(stored.fingerprint, settings, None), "processes": world.size}
+        asked = {"dry run": dry_run, "resume": int(wish), "engine": place.engine}
+        require_alike({**run, **versions(), **asked}, world)
+        may_be_made = world.is_first and not dry_run and may_have_ended(output, wish, force, world)
+        whole = finished(output, run, versions(), world) if may_be_made else None
+        if world.most(whole is not None):
+            forget(output, world)
+            return {} if whole is None else facts_of(whole, shape, settings, output)
+        if world.is_first:
+            check_output(output, force or dry_run)
+        share = deal(stored.counts(settings.variant), world)
+        own = own_dataset(stored, settings, share)
+        need, free = _memory_of(shape, own, settings, share, place)
+        if dry_run and world.is_first:
+            show_plan(shape, settings, f"{world.size} x {place}", need, free)
+        require_memory(need, free)
+        if dry_run:
+            return {"output": str(output), "trained": False, "settings": settings.to_document()}
+        where = {**place.to_document(), **versions()}
+        with keeping(output, wish, save_every, run, where, world) as keeper:
+            announce(shape, settings, f"{world.size} x {place}")
+            with (
+                open_log(log if world.is_first else None, wait_lock, map(log_line, keeper.history)) as stream,
+                reporter(settings, stream, keeper.history) as report,
+                keeper.heeding_signals(),
+            ):
+                fitted = drain(training.fit(own, settings, place.device, keeper, share=share), report)
+            provenance = training.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
+            gathering.save(fitted, stored, settings, provenance, output)
+        processes = _of_each(own, share)
+        if not world.is_first:
+            return {}
+        summarize(fitted, output, time.perf_counter() - start)
+        for number, process in enumerate(processes, 1):
+            detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
+        return {**facts_of(provenance, shape, settings, output, fitted.validation), "processes": processes}
 
 
 def _of_each(own: Dataset, share: Share) -> list[dict[str, int]]:
