@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from autorec_cli.world import rank_on_host
+
 MOST_THREADS = 4  # what is in flight takes memory
 
 Task = TypeVar("Task")
@@ -19,9 +21,10 @@ Result = TypeVar("Result")
 
 
 def n_threads() -> int:
-    """How many threads to use: one for every processor this process may run on, at most `MOST_THREADS`."""
+    """How many threads to use: this process's part of the processors that it may run on, at most `MOST_THREADS`."""
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(n_processors, MOST_THREADS)
+    _, n_here = rank_on_host()
+    return min(max(n_processors // n_here, 1), MOST_THREADS)
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:

@@ -10,6 +10,8 @@ import pytest
 from autorec_cli import parallel
 from autorec_cli.parallel import in_order
 
+N_THREADS = parallel.n_threads
+
 
 @pytest.fixture(params=[1, 2, 4], autouse=True)
 def threads(request, monkeypatch):
@@ -72,3 +74,11 @@ def test_results_before_an_error_are_all_yielded():
         for result in in_order(lambda number: number, tasks()):
             results.append(result)
     assert results == [0, 1, 2]
+
+
+def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: range(6), raising=False)
+    expected = {1: 4, 2: 3, 6: 1, 7: 1}
+    for n_here, threads in expected.items():
+        monkeypatch.setattr(parallel, "rank_on_host", lambda n=n_here: (0, n))
+        assert N_THREADS() == threads
