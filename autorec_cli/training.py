@@ -93,6 +93,11 @@ def resolve_device(name: str) -> torch.device:
     """
     number_here, n_here = rank_on_host()
     if n_here > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        if n_here > torch.cuda.device_count():
+            raise UsageError(
+                f"torchrun has started {n_here} processes on a machine of {torch.cuda.device_count()} GPUs, and each "
+                "takes one; start as many as there are GPUs (--nproc-per-node), or use --device cpu"
+            )
         name = f"cuda:{number_here}"  # each process of a machine takes a GPU
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
