@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from autorec_cli.errors import LostPeerError
+from autorec_cli.errors import LostPeerError, describe
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.distributed.distributed_c10d import Store
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,6 +38,12 @@ network. It counts from one message to the next, so that slow processes are wait
 PATIENCE_IN_EVALUATION = timedelta(days=1)
 """The same where a process works on its whole share between two messages."""
 
+PATIENCE_FOR_REASON = 5.0
+"""Seconds to wait for what a lost process has told."""
+
+REASON = "reason"
+"""Where it has."""
+
 
 @dataclass(eq=False)
 class World:
@@ -45,11 +53,13 @@ class World:
         rank: Which one this is.
         size: How many there are.
         n_reduced: Bytes of the tensors that `add_up` has summed.
+        store: What torchrun keeps for all of them, while they are connected.
     """
 
     rank: int = 0
     size: int = 1
     n_reduced: int = 0
+    store: Store | None = field(default=None, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -62,7 +72,7 @@ class World:
             from torch import distributed
 
             self.n_reduced += tensor.nbytes
-            with _talking():
+            with self.talking():
                 distributed.all_reduce(tensor)
         return tensor
 
@@ -80,7 +90,7 @@ class World:
             import torch
             from torch import distributed
 
-            with _talking():
+            with self.talking():
                 distributed.all_reduce(torch.from_numpy(combined), getattr(distributed.ReduceOp, operation))
         return combined
 
@@ -90,7 +100,7 @@ class World:
             import torch
             from torch import distributed
 
-            with _talking():
+            with self.talking():
                 distributed.broadcast(torch.from_numpy(values), 0)
         return values
 
@@ -108,7 +118,7 @@ class World:
         from torch import distributed
 
         gathered = [np.empty_like(values) for _ in range(self.size)]
-        with _talking():
+        with self.talking():
             distributed.all_gather([torch.from_numpy(part) for part in gathered], torch.from_numpy(values))
         return gathered
 
@@ -146,7 +156,7 @@ class World:
             import torch
             from torch import distributed
 
-            with _talking():
+            with self.talking():
                 distributed.send(torch.from_numpy(values.reshape(-1).view(np.uint8)), 0)
 
     def _receive(self, rank: int, shape: tuple[int, ...], like: Array) -> Array:
@@ -156,9 +166,41 @@ class World:
 
         values = np.empty(shape, dtype=like.dtype)
         if values.size:
-            with _talking():
+            with self.talking():
                 distributed.recv(torch.from_numpy(values.reshape(-1).view(np.uint8)), rank)
         return values
+
+    def tell_why(self, error: Exception) -> None:
+        """Leave the sentence for `error`, which ends this process, to those who lose it; the first to tell is heard."""
+        if self.store is not None:
+            with suppress(RuntimeError):
+                why = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
+                self.store.compare_set(REASON, "", why)
+
+    def _reason(self) -> str | None:
+        """What the process that was lost has told, if it had time to; the store may be lost with it."""
+        told: list[str] = []
+
+        def ask(store: Store) -> None:
+            with suppress(RuntimeError):
+                if store.check([REASON]):
+                    told.append(store.get(REASON).decode())
+
+        if self.store is not None:
+            asking = threading.Thread(target=ask, args=(self.store,), daemon=True)
+            asking.start()
+            asking.join(PATIENCE_FOR_REASON)
+        return told[0] if told else None
+
+    @contextmanager
+    def talking(self) -> Iterator[None]:
+        """Turn what torch raises when a connection breaks into an error of ours."""
+        try:
+            yield
+        except RuntimeError as error:
+            why = self._reason() or "it has ended or cannot be reached; look for its error above"
+            advice = "once that is mended run the same command again, train with --resume"
+            raise LostPeerError(f"the connection to another process of this run was lost: {why}; {advice}") from error
 
 
 ALONE = World()
@@ -217,25 +259,20 @@ def joined(world: World, patience: timedelta | None = None) -> Iterator[None]:
     from torch.distributed.rendezvous import rendezvous
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with _talking():
+    with world.talking():
         store, rank, size = next(rendezvous("env://"))
         # torchrun's c10d store outlives a restart, and in it the addresses of processes that are no more.
         store = PrefixStore(f"autorec/{n_restarts()}", store)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience or PATIENCE)
+    world.store = store
     try:
         yield
         world.total(0.0)  # so that none leaves while another still reads from it
+    except LostPeerError:
+        raise
+    except Exception as error:
+        world.tell_why(error)
+        raise
     finally:
+        world.store = None
         distributed.destroy_process_group()  # or its threads would abort the process as it ends
-
-
-@contextmanager
-def _talking() -> Iterator[None]:
-    """Turn what torch raises when a connection breaks into an error of ours."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise LostPeerError(
-            "the connection to another process of this run was lost: it has ended or cannot be reached; look for its "
-            "error above, then run the same command with --resume"
-        ) from error

@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import timedelta
 
-from autorec_cli.errors import LostPeerError
+from autorec_cli.errors import LostPeerError, UsageError
 from autorec_cli.world import LAUNCHER, PATIENCE, World, joined, named_world
 from tests.program import ROOT
 
@@ -23,8 +23,8 @@ def environment(rank, port):
     }  # fmt: skip
 
 
-def main():
-    """Process 1 is slow, for longer than the patience in all but never between two messages, and then vanishes."""
+def main(end):
+    """Process 1 is slow, for longer than the patience but never between two messages, and then vanishes or fails."""
     world, waited = named_world(), time.monotonic()
     try:
         with joined(world, timedelta(seconds=SECONDS)):
@@ -32,8 +32,10 @@ def main():
                 time.sleep(SECONDS / 2 * world.rank)
                 assert world.total(world.rank) == 1
             if world.rank == 1:
-                sys.stdout.write("vanishing\n")
+                sys.stdout.write("ending\n")
                 sys.stdout.flush()
+                if end == "fail":
+                    raise UsageError("the disk is full")
                 os.kill(os.getpid(), signal.SIGSTOP)
             waited = time.monotonic()
             world.total(0.0)
@@ -41,28 +43,40 @@ def main():
         sys.stdout.write(f"{time.monotonic() - waited:.1f} s: {error}")
 
 
-def test_a_slow_process_is_waited_for_and_a_vanished_one_is_not():
+def lost_by_the_first(end):
+    """How long process 0 waited for a message of process 1, which ended so, and what it then said."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.test_world"], cwd=ROOT, env=environment(rank, port), text=True,
+            [sys.executable, "-m", "tests.test_world", end], cwd=ROOT, env=environment(rank, port), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for rank in (0, 1)
     ]  # fmt: skip
     try:
         said, _ = processes[0].communicate(timeout=60)
-        assert processes[1].stdout.readline() == "vanishing\n"
-        assert processes[1].poll() is None
+        assert processes[1].stdout.readline() == "ending\n"
+        assert end == "fail" or processes[1].poll() is None
     finally:
         for process in processes:
             process.kill()
             process.wait()
             process.stdout.close()
     seconds, _, message = said.partition(" s: ")
-    assert SECONDS / 2 < float(seconds) < 3 * SECONDS
-    assert message.startswith("the connection to another process of this run was lost")
+    return float(seconds), message
+
+
+def test_a_slow_process_is_waited_for_and_a_vanished_one_is_not():
+    seconds, message = lost_by_the_first("vanish")
+    assert SECONDS / 2 < seconds < 3 * SECONDS
+    assert message.startswith("the connection to another process of this run was lost: it has ended")
+
+
+def test_those_who_lose_a_process_know_what_it_died_of():
+    seconds, message = lost_by_the_first("fail")
+    assert seconds < SECONDS
+    assert "was lost: process 2 of 2 says: the disk is full; once that is mended" in message
 
 
 def test_nobody_waits_forever_and_one_process_for_nobody():
@@ -71,11 +85,11 @@ def test_nobody_waits_forever_and_one_process_for_nobody():
         assert World().total([1.0, 2.0]).tolist() == [1, 2]
 
 
-if __name__ == "__main__":
-    main()
-
-
 def test_a_process_leaves_with_all_that_it_wrote_and_without_taking_python_down():
     code = "import atexit, os; from autorec_cli.world import leave; atexit.register(os.abort); print('told'); leave(3)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (3, "told\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
