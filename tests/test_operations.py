@@ -48,13 +48,17 @@ def test_every_block_runs_in_the_order_of_the_page(server):
     assert "slow.model" not in names
 
 
-def test_the_crontab_has_five_times_and_a_command():
+def test_the_crontab_has_five_times_and_a_command(tmp_path):
     (crontab,) = blocks("crontab")
     *settings, entry = crontab.splitlines()
     assert all(re.fullmatch(r"[A-Z]+=\S+", line) for line in settings)
-    *times, command = entry.split()
+    times, command = entry.split()[:5], entry.split()[5:]
     assert [bool(re.fullmatch(r"\*|\d+", time)) for time in times] == [True] * 5
-    assert command.endswith("nightly.sh")
+    assert command[-1].endswith("nightly.sh")
+    if shutil.which(command[0]):
+        lock = str(tmp_path / "night.lock")
+        typed = [*command[:-2], lock, "sh", "-c", f"flock -n -E 7 {lock} true"]  # a second night
+        assert subprocess.run(typed, capture_output=True, check=False).returncode == 7
 
 
 def test_the_units_are_units():
