@@ -16,13 +16,11 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
-from autorec_cli import checksums
+from autorec_cli import checksums, tensorfile
 from autorec_cli.baselines import Array
-from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.files import replace_file
+from autorec_cli.errors import ArtifactError
 from autorec_cli.model import AdamState, Network
 from autorec_cli.validation import Validated
 
@@ -149,12 +147,8 @@ def save(saved: Saved, path: Path) -> None:
         "best": _pack_chosen("best", state.best, tensors),
         "chosen": None if state.chosen is None else _pack_chosen("chosen", state.chosen, tensors),
     }
-    document["checksums"] = {name: checksums.of_array(array) for name, array in tensors.items()}
-    try:
-        with replace_file(path) as temporary:
-            save_file(tensors, temporary, {METADATA_KEY: checksums.seal(document)})
-    except SafetensorError as error:
-        raise UsageError(f"cannot write {path}: {error}; make room or name another place") from error
+    pieces = {name: tensorfile.in_one(array) for name, array in tensors.items()}
+    tensorfile.write(path, METADATA_KEY, document, pieces)
 
 
 def load(path: Path) -> Saved:

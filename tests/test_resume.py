@@ -12,7 +12,7 @@ import sys
 import pytest
 import torch
 
-from autorec_cli import checkpoint, resume, training
+from autorec_cli import checkpoint, checksums, files, resume, training
 from autorec_cli import engine as engines
 from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError
@@ -234,6 +234,28 @@ def test_a_damaged_state_is_refused_wherever_it_is_damaged(cut_off):
         assert (result.status, result.stdout) == (4, "")
         assert "train without --resume to start from the beginning" in result.stderr.splitlines()[-1]
         assert "Traceback" not in result.stderr
+
+
+def test_what_a_kill_leaves_of_a_state_half_written_is_swept(cut_off, monkeypatch):
+    state = cut_off / "m.resume"
+    saved, kept = resume.load(state), state.read_bytes()
+    process = os.fork()
+    if not process:
+        with_piece = checksums.with_piece
+
+        def killed(checksum, piece):
+            if piece.dtype == "uint8":  # the last tensor of the file
+                os.kill(os.getpid(), signal.SIGKILL)
+            return with_piece(checksum, piece)
+
+        monkeypatch.setattr(checksums, "with_piece", killed)
+        resume.save(saved, state)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    assert state.read_bytes() == kept
+    assert len(names(cut_off)) == 3
+    files.sweep(state)
+    assert names(cut_off) == ["data", "m.resume"]
 
 
 def test_without_a_state_resume_starts_from_the_beginning_and_says_so(workshop, tmp_path):
