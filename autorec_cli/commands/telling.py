@@ -126,6 +126,8 @@ def facts_of(
         "bytes": output.stat().st_size,
         "n_users": shape.n_users,
         "n_items": shape.n_items,
+        "n_train": shape.n_train,
+        "n_valid": shape.n_valid,
         "fitted_parts": provenance["fitted_parts"],
         "epochs": provenance["epochs"],
         **provenance["metrics"],
