@@ -1,0 +1,88 @@
+"""One model by several processes of this machine: the most memory of any of them, and seconds of an epoch.
+
+    python -m benchmarks.together DATASET [--worlds 1x1,1x2,2x1] [--runs 5] [OPTIONS OF TRAIN]
+
+DATASET is a directory made by `autorec prepare`; 2x1 is two processes of one thread each, started by torchrun (one
+process is started without it). The worlds take turns. Memory is a process's peak, start-up and saving included; seconds
+are the median epoch of a run's first fit, and the whole command's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import AUTOREC
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training took: seconds of its median epoch and of the whole command, and its processes' peak in MB."""
+
+    epoch: float
+    whole: float
+    peak: float
+    columns: int
+    ratings: int
+
+
+def train(data: Path, processes: int, threads: int, options: list[str], folder: Path) -> Run:
+    """Train once; raises CalledProcessError if that fails."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "--"]
+    files = {name: folder / name for name in ("model", "log", "summary")}
+    program = AUTOREC if processes == 1 else (*launcher, AUTOREC[-1])
+    command = [*program, "train", str(data), "-o", str(files["model"]), "--force"]
+    command += ["--threads", str(threads), "--log", str(files["log"]), "--summary", str(files["summary"]), *options]
+    start = time.perf_counter()
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)},
+    )  # fmt: skip
+    whole = time.perf_counter() - start
+    epochs = [json.loads(line) for line in files["log"].read_text().splitlines()]
+    summary = json.loads(files["summary"].read_text())
+    shape = summary["result"]
+    each = shape.get("processes") or [
+        {"peak_bytes": summary["peak_memory_bytes"], "columns": 0, "ratings": shape["n_train"] + shape["n_valid"]}
+    ]
+    peak = max(process["peak_bytes"] for process in each) / 1e6
+    first = [epoch["seconds"] for epoch in epochs if epoch["phase"] == epochs[0]["phase"]]
+    return Run(statistics.median(first), whole, peak, each[0]["columns"], max(process["ratings"] for process in each))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--worlds", default="1x1,1x2,2x1")
+    parser.add_argument("--runs", type=int, default=5)
+    arguments, options = parser.parse_known_args()
+    runs: dict[str, list[Run]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.runs):
+            for world in arguments.worlds.split(","):
+                processes, threads = map(int, world.split("x"))
+                runs[world].append(train(arguments.dataset, processes, threads, options, Path(folder)))
+    print(
+        "processes x threads | columns of each | ratings of each | peak MB | seconds an epoch | whole command, seconds"
+    )
+    for world, found in runs.items():
+        epochs = sorted(run.epoch for run in found)
+        print(
+            f"{world} | {found[0].columns or 'all'} | {found[0].ratings:,} | {max(run.peak for run in found):,.0f} | "
+            f"{statistics.median(epochs):.2f} ({epochs[0]:.2f} to {epochs[-1]:.2f}) | "
+            f"{statistics.median(run.whole for run in found):.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
