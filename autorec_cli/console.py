@@ -149,8 +149,8 @@ def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
 class Advance(Protocol):
     """Moves a progress bar to `completed` of `total` and replaces the text beside it."""
 
-    def __call__(self, completed: int, total: int, text: str, *, passing: bool = False) -> None:
-        """Show it; what is `passing` is for the bar only and never becomes a line."""
+    def __call__(self, completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:
+        """Show it; what is `passing` is for the bar only and never becomes a line, what is `lasting` always does."""
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def progress(title: str, total: int) -> Iterator[Advance]:
     """Show a bar on a terminal; elsewhere each call of the yielded function prints its text as one line."""
     if _voice.quiet or _voice.as_json or not is_terminal():
 
-        def log(completed: int, total: int, text: str, *, passing: bool = False) -> None:
+        def log(completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:  # noqa: ARG001
             if not passing:
                 say(f"{title} {completed}/{total} {text}")
 
@@ -174,7 +174,9 @@ def progress(title: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=stderr_console(), expand=True) as bar:
         task = bar.add_task(title, total=total, text="")
 
-        def advance(completed: int, total: int, text: str, *, passing: bool = False) -> None:  # noqa: ARG001
-            bar.update(task, completed=completed, total=total, text=text)
+        def advance(completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:  # noqa: ARG001
+            if lasting:
+                say(f"{title} {completed}/{total} {text}")
+            bar.update(task, completed=completed, total=total, text="" if lasting else text)
 
         yield advance

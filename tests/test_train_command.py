@@ -34,7 +34,7 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
     epochs = [line for line in lines if re.match(STAMP + "epoch ", line)]
     assert len(epochs) == len(entries)
     for line, entry in zip(epochs, entries, strict=True):
-        assert f"{entry['epoch']}/{entry['n_epochs']} {entry['phase']}: train {entry['train_rmse']:.4f}" in line
+        assert f"{entry['epoch']}/{entry['n_epochs']} {entry['phase']}: train RMSE {entry['train_rmse']:.4f}" in line
         assert entry["seconds"] > 0
         assert (entry["valid_rmse"] is None) == (entry["phase"] == "final")
     best = min(entry["valid_rmse"] for entry in entries if entry["phase"] == "choose")

@@ -226,9 +226,8 @@ def _measure_split(
     shown = "RMSE" if metric == "rmse" else metric
     told = ", ".join(f"{row['model']} {row[metric]:.4f}" for row in (rows[0], _row_of(rows, baseline)) if metric in row)
     seconds = time.perf_counter() - start
-    advance(
-        number, plan.n_splits, f"test {shown}: {told}; epochs: {fitted.epochs}, seed: {drawn.seed}, {seconds:.1f} s"
-    )
+    text = f"test {shown}: {told}; epochs: {fitted.epochs}, seed: {drawn.seed}, {seconds:.1f} s"
+    advance(number, plan.n_splits, text, lasting=True)
     return [{"split": number, "seed": drawn.seed, **row} for row in rows]
 
 

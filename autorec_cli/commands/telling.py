@@ -41,8 +41,9 @@ def reporter(
     with progress("epoch", settings.epochs) as advance:
 
         def report(result: EpochResult) -> None:
-            valid = "" if result.valid is None else f" valid {result.valid:.4f}{'*' if result.best else ' '}"
-            text = f"{result.phase}: train {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
+            metric = "RMSE" if result.metric == "rmse" else "nDCG@10"
+            valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{'*' if result.best else ' '}"
+            text = f"{result.phase}: train RMSE {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
             advance(result.epoch, result.n_epochs, text)
             facts = asdict(result)
             facts[f"valid_{facts.pop('metric')}"] = facts.pop("valid")

@@ -253,6 +253,6 @@ def _reporter(n_trials: int, n_ended: int) -> Iterator[Any]:
                 "nothing measured" if result.valid is None else f"valid {result.valid:.4f}{'*' if result.best else ' '}"
             )
             tried = " ".join(_flags(result.settings))
-            advance(count, n_trials, f"{result.outcome}: {rmse} epoch {result.epochs}: {tried}")
+            advance(count, n_trials, f"{result.outcome}: {rmse} epoch {result.epochs}: {tried}", lasting=True)
 
         yield follow, report
