@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,7 +24,6 @@ from autorec_cli.console import Voice, fail, talk
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe
 from autorec_cli.output import forget_stdout
 from autorec_cli.preferences import PREFIX
-from autorec_cli.world import leave, named_world
 
 EXIT_TERMINATED = 143
 
@@ -74,15 +75,28 @@ def main() -> None:
     """Run the program; never returns."""
     gc.set_threshold(50_000, 20, 20)  # importing makes many objects and little garbage: a tenth of the time to start
     _open_closed_streams()
+    _buffer_stdout()
     if hasattr(signal, "SIGPIPE"):  # a reader that closes the pipe, as `| head -1` does, ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _unwind)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets jobs in the background ignore it
         signal.signal(signal.SIGINT, _unwind)
     status = run()
-    if named_world().size > 1:
-        leave(status)
-    sys.exit(status)
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is done that they could end
+        signal.signal(number, signal.SIG_IGN)
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with `status` once what it wrote is out, without taking the interpreter down.
+
+    That takes torch up to a second, in which a signal would end in a traceback; and a thread of gloo that still lets go
+    of a tensor of ours aborts the process then (pytorch/pytorch#179291), which torchrun takes for a failed run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def run() -> int:
@@ -147,6 +161,16 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(EXIT_TERMINATED)
+
+
+def _buffer_stdout() -> None:
+    """Put a buffer before a stdout that has none, as with PYTHONUNBUFFERED: it tells of a disk that takes half a block.
+
+    Without it the other half would be lost in silence. Results are flushed block by block all the same.
+    """
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        sys.stdout = open(sys.stdout.fileno(), "w", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
 
 
 def _open_closed_streams() -> None:

@@ -7,13 +7,12 @@ one says nothing, so that the same code trains in a single process.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -173,16 +172,16 @@ class World:
     def tell_why(self, error: Exception) -> None:
         """Leave the sentence for `error`, which ends this process, to those who lose it; the first to tell is heard."""
         if self.store is not None:
-            with suppress(RuntimeError):
-                why = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
-                self.store.compare_set(REASON, "", why)
+            why = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
+            with suppress(Exception):  # nothing may take the place of `error`
+                self.store.compare_set(REASON, "", why.encode(errors="backslashreplace").decode())
 
     def _reason(self) -> str | None:
         """What the process that was lost has told, if it had time to; the store may be lost with it."""
         told: list[str] = []
 
         def ask(store: Store) -> None:
-            with suppress(RuntimeError):
+            with suppress(Exception):
                 if store.check([REASON]):
                     told.append(store.get(REASON).decode())
 
@@ -219,20 +218,10 @@ def n_restarts(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def rank_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """The number of this process among those on its machine, and how many these are."""
+    """The number of this process among those of torchrun on its machine, and how many these are."""
+    if LAUNCHER not in environment:
+        return 0, 1
     return int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def leave(status: int) -> NoReturn:
-    """End this process with `status` once what it wrote is out, without taking the interpreter down.
-
-    A thread of gloo may still be letting go of a tensor of ours; while the interpreter is taken down that aborts the
-    process (pytorch/pytorch#179291), and torchrun takes the run for failed.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def test_status_1_a_bug_shows_where_it_is(item_model):
     assert (finished.returncode, finished.stdout) == (1, "")
     assert "Traceback" in finished.stderr
     assert "ZeroDivisionError: oops" in finished.stderr
-    assert "error: this is a bug in autorec; please report it" in finished.stderr.splitlines()[-1]
+    assert "error: this is a bug in autorec (ZeroDivisionError); please report it" in finished.stderr.splitlines()[-1]
 
 
 def test_status_2_unknown_option_with_a_suggestion(item_model):
@@ -163,6 +163,18 @@ def test_stdout_that_cannot_be_written_is_one_sentence(workshop, arguments, stdo
     assert_one_sentence(finished.stderr, "standard output: ")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_is_full_in_the_middle_of_a_write_is_noticed(workshop, tmp_path, unbuffered):
+    script = f"ulimit -f 1; {sys.executable} -m autorec_cli recommend lists.model > {tmp_path / 'top.csv'}"
+    finished = subprocess.run(
+        ["bash", "-c", script], env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}, cwd=workshop,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (tmp_path / "top.csv").stat().st_size == 1024
+    assert finished.returncode == 2
+    assert_one_sentence(finished.stderr, "standard output: File too large")
+
+
 @pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-", "<&-"])
 def test_results_come_without_the_other_streams(workshop, streams):
     script = (
@@ -242,3 +254,9 @@ def test_without_arguments_there_is_help_and_status_2():
     result = run()
     assert result.status == 2
     assert "recommend" in result.stdout + result.stderr
+
+
+def test_a_process_leaves_with_all_that_it_wrote_and_without_taking_python_down():
+    code = "import atexit, os; from autorec_cli.cli import leave; atexit.register(os.abort); print('told'); leave(3)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "told\n")
