@@ -12,6 +12,7 @@ import typer
 from autorec_cli.commands.evaluate import CLEARLY_WORSE, Row, complete_rows, to_frame
 from autorec_cli.commands.fitting import Place, check_memory, drain, find_place
 from autorec_cli.commands.options import Format, Output, WaitLock
+from autorec_cli.commands.telling import spelled
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import Advance, progress, say, warn
@@ -217,16 +218,15 @@ def _measure_split(
     check_memory(ratings, settings, place)
 
     def report(result: EpochResult) -> None:
-        text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, train {result.train_rmse:.4f}"
+        text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, train RMSE {result.train_rmse:.4f}"
         advance(number - 1, plan.n_splits, text, passing=True)
 
     fitted = drain(fit(ratings, settings, place.device), report)
     rows = measure(fitted, ratings, settings, protocol)
     metric, baseline = _headline(rows[0], protocol)
-    shown = "RMSE" if metric == "rmse" else metric
     told = ", ".join(f"{row['model']} {row[metric]:.4f}" for row in (rows[0], _row_of(rows, baseline)) if metric in row)
     seconds = time.perf_counter() - start
-    text = f"test {shown}: {told}; epochs: {fitted.epochs}, seed: {drawn.seed}, {seconds:.1f} s"
+    text = f"test {spelled(metric)}: {told}; epochs: {fitted.epochs}, seed: {drawn.seed}, {seconds:.1f} s"
     advance(number, plan.n_splits, text, lasting=True)
     return [{"split": number, "seed": drawn.seed, **row} for row in rows]
 

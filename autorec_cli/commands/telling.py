@@ -41,8 +41,8 @@ def reporter(
     with progress("epoch", settings.epochs) as advance:
 
         def report(result: EpochResult) -> None:
-            metric = "RMSE" if result.metric == "rmse" else "nDCG@10"
-            valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{'*' if result.best else ' '}"
+            best, metric = "*" if result.best else " ", spelled(result.metric)
+            valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{best}"
             text = f"{result.phase}: train RMSE {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
             advance(result.epoch, result.n_epochs, text)
             facts = asdict(result)
@@ -52,6 +52,11 @@ def reporter(
                 log(log_line(history[-1]))
 
         yield report
+
+
+def spelled(metric: str) -> str:
+    """`metric`, "rmse" or "ndcg@10", as people write it."""
+    return metric.replace("rmse", "RMSE").replace("ndcg", "nDCG")
 
 
 def log_line(facts: Mapping[str, Any]) -> str:
@@ -86,8 +91,11 @@ def _on_valid(fitted: Fitted) -> tuple[str, str]:
     measured = fitted.validation
     if measured is None:
         return "valid", "no validation part"
-    metric, other = ("RMSE", "user+item averages") if measured.metric == "rmse" else ("nDCG@10", "most rated items")
-    return f"valid {metric}", f"{measured.value:.4f} before the final fit ({other}: {measured.baseline:.4f})"
+    other = "user+item averages" if measured.metric == "rmse" else "most rated items"
+    return (
+        f"valid {spelled(measured.metric)}",
+        f"{measured.value:.4f} before the final fit ({other}: {measured.baseline:.4f})",
+    )
 
 
 def versions() -> dict[str, str]:

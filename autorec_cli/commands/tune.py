@@ -14,6 +14,7 @@ import typer
 
 from autorec_cli.commands.fitting import Place, check_memory, find_place
 from autorec_cli.commands.options import Output, WaitLock
+from autorec_cli.commands.telling import spelled
 from autorec_cli.commands.training_options import Device, Threads
 from autorec_cli.config import (
     DEFAULTS,
@@ -179,7 +180,7 @@ def tune(
             f"up to {trials} trials, {n_ended} of them made before, judged by {prepared.valid.nnz:,} validation "
             f"ratings; variant: {variant}, device {place}"
         )
-        with tuning.storing(storage), _reporter(trials, n_ended) as (follow, report):
+        with tuning.storing(storage), _reporter(trials, n_ended, spelled(metric)) as (follow, report):
             for result in tuning.search(study, prepared, limits, trials, place.device, follow):
                 report(result)
         settings, valid = tuning.best_of(study, prepared, limits)
@@ -194,8 +195,8 @@ def tune(
         text = str(found["command"]) if format == "command" else json.dumps(found, indent=2)
         with open_output(output) as stream:
             stream.write(f"{text}\n".encode())
-    shown = "RMSE" if metric == "rmse" else metric
-    say(f"best validation {shown} {valid:.4f}, a little lucky as the best of many: `autorec evaluate` knows better")
+    told = f"best validation {spelled(metric)} {valid:.4f}"
+    say(f"{told}, a little lucky as the best of many: `autorec evaluate` knows better")
     return found
 
 
@@ -237,22 +238,21 @@ def _flags(settings: TrainSettings) -> list[str]:
 
 
 @contextmanager
-def _reporter(n_trials: int, n_ended: int) -> Iterator[Any]:
+def _reporter(n_trials: int, n_ended: int, metric: str) -> Iterator[Any]:
     """Two functions that show, on stderr, how a trial goes on and how it ended."""
     with progress("trial", n_trials) as advance:
         count = n_ended
 
         def follow(result: EpochResult) -> None:
-            text = f"epoch {result.epoch}/{result.n_epochs}, valid {result.valid:.4f}"
+            text = f"epoch {result.epoch}/{result.n_epochs}, valid {spelled(result.metric)} {result.valid:.4f}"
             advance(count, n_trials, text, passing=True)
 
         def report(result: TrialResult) -> None:
             nonlocal count
             count = result.number
-            rmse = (
-                "nothing measured" if result.valid is None else f"valid {result.valid:.4f}{'*' if result.best else ' '}"
-            )
+            best = "*" if result.best else " "
+            valid = "nothing measured" if result.valid is None else f"valid {metric} {result.valid:.4f}{best}"
             tried = " ".join(_flags(result.settings))
-            advance(count, n_trials, f"{result.outcome}: {rmse} epoch {result.epochs}: {tried}", lasting=True)
+            advance(count, n_trials, f"{result.outcome}: {valid} epoch {result.epochs}: {tried}", lasting=True)
 
         yield follow, report
