@@ -125,7 +125,8 @@ def describe(error: Exception) -> Failure:
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         name = ascii(error.object)[:LONGEST_QUOTE]
         return Failure(UsageError.exit_status, f"{name} has bytes that are not UTF-8 in its name; rename the file")
-    return Failure(EXIT_BUG, "this is a bug in autorec; please report it with the lines above")
+    name = type(error).__name__
+    return Failure(EXIT_BUG, f"this is a bug in autorec ({name}); please report it with the lines above")
 
 
 def _is_memory_of_torch(error: Exception) -> bool:
