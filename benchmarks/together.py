@@ -26,7 +26,13 @@ from benchmarks.measure import AUTOREC
 
 @dataclass(frozen=True)
 class Run:
-    """What one training took: seconds of its median epoch and of the whole command, and its processes' peak in MB."""
+    """What one training took: seconds of its median epoch and of the command, and the most of any process.
+
+    Attributes:
+        epoch, whole: Seconds.
+        peak: MB.
+        columns, ratings: How many.
+    """
 
     epoch: float
     whole: float
@@ -36,18 +42,27 @@ class Run:
 
 
 def train(data: Path, processes: int, threads: int, options: list[str], folder: Path) -> Run:
-    """Train once; raises CalledProcessError if that fails."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "--"]
+    """Train once."""
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "--",
+    ]
     files = {name: folder / name for name in ("model", "log", "summary")}
     program = AUTOREC if processes == 1 else (*launcher, AUTOREC[-1])
     command = [*program, "train", str(data), "-o", str(files["model"]), "--force"]
     command += ["--threads", str(threads), "--log", str(files["log"]), "--summary", str(files["summary"]), *options]
     start = time.perf_counter()
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)},
-    )  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     whole = time.perf_counter() - start
+    if result.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit status {result.returncode}\n{result.stderr}")
     epochs = [json.loads(line) for line in files["log"].read_text().splitlines()]
     summary = json.loads(files["summary"].read_text())
     shape = summary["result"]
@@ -56,7 +71,8 @@ def train(data: Path, processes: int, threads: int, options: list[str], folder: 
     ]
     peak = max(process["peak_bytes"] for process in each) / 1e6
     first = [epoch["seconds"] for epoch in epochs if epoch["phase"] == epochs[0]["phase"]]
-    return Run(statistics.median(first), whole, peak, each[0]["columns"], max(process["ratings"] for process in each))
+    most = (max(process[name] for process in each) for name in ("columns", "ratings"))
+    return Run(statistics.median(first), whole, peak, *most)
 
 
 def main() -> None:
@@ -72,9 +88,7 @@ def main() -> None:
             for world in arguments.worlds.split(","):
                 processes, threads = map(int, world.split("x"))
                 runs[world].append(train(arguments.dataset, processes, threads, options, Path(folder)))
-    print(
-        "processes x threads | columns of each | ratings of each | peak MB | seconds an epoch | whole command, seconds"
-    )
+    print("processes x threads | most columns | most ratings | peak MB | seconds an epoch | whole command, seconds")
     for world, found in runs.items():
         epochs = sorted(run.epoch for run in found)
         print(
