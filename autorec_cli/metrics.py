@@ -20,6 +20,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 Z_95 = NormalDist().inv_cdf(0.975)
 
+LEAST_PAIRS = 30
+"""Fewer ratings than these say nothing of which model, or epoch, is better."""
+
 
 @dataclass(frozen=True)
 class Estimate:

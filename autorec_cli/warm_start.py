@@ -19,6 +19,7 @@ from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
+from autorec_cli.metrics import LEAST_PAIRS
 from autorec_cli.model import Network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.task import Task
@@ -121,13 +122,14 @@ class Honest:
     """What of a dataset's held-out ratings an older model cannot have been fitted on.
 
     Attributes:
-        dataset: As it was, but validation ratings that the older model may know are training ratings.
-        n_moved: How many those are.
+        dataset: As it was, but validation ratings that the older model may know are training ratings; the others too
+            if they are too few to choose epochs by.
+        n_known: How many the older model may know.
         n_doubtful: Test ratings that it, or a model before it, may have been fitted on.
     """
 
     dataset: Dataset
-    n_moved: int
+    n_known: int
     n_doubtful: int
 
 
@@ -143,9 +145,12 @@ def honest(model: Model, dataset: Dataset) -> Honest:
     if stays and not fitted_on(model.provenance, "valid"):
         return Honest(dataset, 0, n_doubtful)
     new = unseen(dataset.valid, aligned)
-    old = _without(dataset.valid, new)
-    train = add_parts(dataset.train, old) if old.nnz else dataset.train
-    return Honest(replace(dataset, train=train, valid=new), int(old.nnz), n_doubtful)
+    n_known = int(dataset.valid.nnz - new.nnz)
+    if n_known and new.nnz < LEAST_PAIRS:
+        new = sparse.csr_array(new.shape, dtype=new.dtype)
+    moved = _without(dataset.valid, new)
+    train = add_parts(dataset.train, moved) if moved.nnz else dataset.train
+    return Honest(replace(dataset, train=train, valid=new), n_known, n_doubtful)
 
 
 def keeps_parts(provenance: dict[str, Any], dataset: Dataset) -> bool:

@@ -11,7 +11,7 @@ from scipy import sparse
 from autorec_cli import checkpoint, dataset, draws, training, warm_start
 from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import settings_for
-from autorec_cli.dataset import Dataset
+from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
 from tests.conftest import SMALL
 from tests.planted import planted_dataset
@@ -121,7 +121,7 @@ def test_of_another_random_split_only_new_ratings_are_honest():
     model = model_of(prepared, settings_of("item"))
     after = as_before(taken(prepared, np.arange(80)[::-1].copy(), np.arange(50), more=2), "random")
     found = warm_start.honest(model, after)
-    assert (found.n_moved, found.n_doubtful) == (prepared.valid.nnz, prepared.test.nnz)
+    assert (found.n_known, found.n_doubtful) == (prepared.valid.nnz, prepared.test.nnz)
     assert found.dataset.valid.nnz == 0
     assert found.dataset.train.nnz == after.train.nnz + after.valid.nnz
     assert found.dataset.test is after.test
@@ -133,9 +133,20 @@ def test_of_a_stable_split_test_stays_honest_and_valid_if_it_was_not_fitted():
     alone = model_of(prepared, settings_of("item", refit=False))
     assert warm_start.honest(alone, after) == warm_start.Honest(after, 0, 0)
     both = warm_start.honest(model_of(prepared, settings_of("item")), after)
-    assert (both.n_moved, both.n_doubtful, both.dataset.valid.nnz) == (prepared.valid.nnz, 0, 0)
+    assert (both.n_known, both.n_doubtful, both.dataset.valid.nnz) == (prepared.valid.nnz, 0, 0)
     other = dataclasses.replace(after, info=random_split("stable", seed=1))
     assert warm_start.honest(alone, other).n_doubtful == prepared.test.nnz
+
+
+@pytest.mark.parametrize(("n_new", "n_left"), [(29, 0), (30, 30)])
+def test_epochs_are_not_chosen_by_a_few_ratings(n_new, n_left):
+    prepared = as_before(planted_dataset(), "stable")
+    rows, columns = np.nonzero(~(prepared.train + prepared.valid + prepared.test).toarray().astype(bool))
+    new = sparse.csr_array((np.full(n_new, 3, np.float32), (rows[:n_new], columns[:n_new])), shape=prepared.valid.shape)
+    grown = dataclasses.replace(prepared, valid=add_parts(prepared.valid, new))
+    found = warm_start.honest(model_of(prepared, settings_of("item")), grown)
+    assert (found.n_known, found.dataset.valid.nnz) == (prepared.valid.nnz, n_left)
+    assert found.dataset.train.nnz + n_left == grown.train.nnz + grown.valid.nnz
 
 
 def test_what_an_older_model_started_from_counts_too():
@@ -147,13 +158,13 @@ def test_what_an_older_model_started_from_counts_too():
     ):
         model = model_of(prepared, settings_of("item", refit=False), warm_start=before)
         found = warm_start.honest(model, prepared)
-        assert (found.n_moved, found.n_doubtful) == expected
+        assert (found.n_known, found.n_doubtful) == expected
 
 
 def test_the_same_dataset_with_any_split_has_an_honest_test_part():
     prepared = as_before(planted_dataset(), "random")
     found = warm_start.honest(model_of(prepared, settings_of("item")), prepared)
-    assert (found.n_moved, found.n_doubtful) == (prepared.valid.nnz, 0)
+    assert (found.n_known, found.n_doubtful) == (prepared.valid.nnz, 0)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +219,7 @@ def night(workshop, tmp_path, monkeypatch):
     lines = (workshop / "ratings.csv").read_text().splitlines(keepends=True)
     order = np.random.default_rng(0).permutation(np.arange(1, len(lines)))
     monkeypatch.chdir(tmp_path)
-    for name, share in (("one", 0.9), ("two", 1.0)):
+    for name, share in (("one", 0.7), ("two", 1.0)):
         rows = [lines[index] for index in order[: int(share * len(order))]]
         (tmp_path / "ratings.csv").write_text(lines[0] + "".join(rows))
         assert call("prepare", "ratings.csv", "-o", name, "--split", "stable").status == 0
@@ -226,7 +237,7 @@ def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_wha
     result = call("train", "two", "-o", "new", "--warm-start", "m", *options(epochs=None, center=None))
     assert result.status == 0, result.stderr
     n_valid = dataset.load(night / "two").valid.nnz
-    assert f"of {n_valid} validation ratings, which are trained on: choose epochs on the other " in result.stderr
+    assert f"of {n_valid} validation ratings, which are trained on: epochs are chosen by the other " in result.stderr
     assert "warning" not in result.stderr
     model = checkpoint.load(night / "new")
     assert (model.settings.epochs, model.settings.center) == (10, "none")

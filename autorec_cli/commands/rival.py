@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from autorec_cli.console import say
 from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.gates import check_metric, is_worse
+from autorec_cli.metrics import LEAST_PAIRS
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 FLAG = "--keep-if-better"
 LIST_LENGTH = 10
-LEAST_PAIRS = 30
-"""Ratings below which a comparison says nothing."""
 
 
 def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Predictor | None:

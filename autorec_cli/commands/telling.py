@@ -128,8 +128,14 @@ def facts_of(
     output: Path,
     validation: Validated | None = None,
 ) -> dict[str, Any]:
-    """What the model in the file `output` is and how good it was, for a summary of the run."""
-    baseline = {} if validation is None else {f"baseline_valid_{validation.metric}": validation.baseline}
+    """What the model in the file `output` is and how good it was, for a summary of the run.
+
+    `n_chosen_by` is how many validation ratings epochs were chosen by, which a warm start leaves few of; what was not
+    measured is None.
+    """
+    from autorec_cli.validation import metric_of
+
+    name = f"valid_{metric_of(settings.objective)}"
     return {
         "output": str(output),
         "bytes": output.stat().st_size,
@@ -139,7 +145,8 @@ def facts_of(
         "n_valid": shape.n_valid,
         "fitted_parts": provenance["fitted_parts"],
         "epochs": provenance["epochs"],
-        **provenance["metrics"],
+        "n_chosen_by": provenance.get("warm_start", {}).get("n_chosen_by", shape.n_valid),
+        name: provenance["metrics"].get(name),
+        f"baseline_{name}": None if validation is None else validation.baseline,
         "settings": settings.to_document(),
-        **baseline,
     }

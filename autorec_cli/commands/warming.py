@@ -82,11 +82,14 @@ def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> 
     warm_start.require_common_ids(older.model, user_ids, item_ids, older.path)
     honest = warm_start.honest(older.model, prepared)
     left = honest.dataset.valid.nnz
-    if honest.n_moved:
-        what = f"choose epochs on the other {left:,}" if left else f"all {settings.epochs} epochs run, none is chosen"
+    if honest.n_known:
+        n_few = prepared.valid.nnz - honest.n_known - left
+        few = f", and so are the other {n_few}, too few to choose epochs by" if n_few else ""
+        none = f"all {settings.epochs} epochs run, none is chosen"
+        what = f"epochs are chosen by the other {left:,}" if left else none
         say(
-            f"{older.path} may have learned from {honest.n_moved:,} of {prepared.valid.nnz:,} validation ratings, "
-            f"which are trained on: {what}"
+            f"{older.path} may have learned from {honest.n_known:,} of {prepared.valid.nnz:,} validation ratings, "
+            f"which are trained on{few}: {what}"
         )
     if honest.n_doubtful:
         warn(
@@ -95,10 +98,11 @@ def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> 
         )
     before = {
         "checksum": older.checksum,
+        "n_chosen_by": left,
         "kept_parts": not honest.n_doubtful,
         "fitted_parts": [part for part in ("train", "valid") if warm_start.fitted_on(older.model.provenance, part)],
     }
     provenance: dict[str, Any] = {"warm_start": before}
-    if honest.n_moved:
+    if honest.n_known:
         provenance["fitted_parts"] = ["train", "valid"]
     return Warmth(honest.dataset, warm_start.start_from(older.model, user_ids, item_ids), provenance)
