@@ -77,7 +77,7 @@ def autorec(*arguments: object) -> int:
 
 
 def night(n_blocks: int | None, keep: bool) -> int:
-    """The script of docs/operations.md; with `n_blocks` no file may grow beyond so many KiB."""
+    """The script of docs/operations.md, of a rating model; with `n_blocks` no file may grow beyond so many KiB."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     if n_blocks is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * n_blocks, 1024 * n_blocks))

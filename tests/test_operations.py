@@ -43,7 +43,7 @@ def test_every_block_runs_in_the_order_of_the_page(server):
         )  # fmt: skip
         assert finished.returncode == 0, f"{script}\n{finished.stdout}{finished.stderr}"
     names = {path.name for path in folder.iterdir()}
-    assert {"item.model", "metrics.json", "top.csv", "run.json", "five.jsonl", "item.json"} <= names
+    assert {"lists.model", "metrics.json", "top.csv", "run.json", "five.jsonl", "lists.json"} <= names
     assert not [name for name in names if name.startswith(".")], "no lock, no temporary file"
     assert "slow.model" not in names
 
