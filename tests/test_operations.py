@@ -48,6 +48,31 @@ def test_every_block_runs_in_the_order_of_the_page(server):
     assert "slow.model" not in names
 
 
+def test_a_damaged_model_is_put_aside_and_a_whole_one_stays(server):
+    folder, environment = server
+    subprocess.run(
+        ["bash", "-e", "-c", blocks("bash")[0]], cwd=folder, env=environment, capture_output=True, check=True
+    )
+
+    def night():
+        return subprocess.run(
+            ["./nightly.sh"], cwd=folder, env=environment, capture_output=True, check=False
+        ).returncode
+
+    model = folder / "lists.model"
+    whole = model.read_bytes()
+    (folder / "lists.model.resume").write_bytes(b"damaged")
+    assert night() == 4
+    assert model.read_bytes() == whole
+    assert not (folder / "lists.model.resume").exists()
+    model.write_bytes(whole[:1000])
+    assert night() == 4
+    assert (folder / "lists.model.damaged").read_bytes() == whole[:1000]
+    assert not model.exists()
+    assert night() == 0
+    assert model.exists()
+
+
 def test_the_crontab_has_five_times_and_a_command(tmp_path):
     (crontab,) = blocks("crontab")
     *settings, entry = crontab.splitlines()
