@@ -193,7 +193,11 @@ class World:
 
     @contextmanager
     def talking(self) -> Iterator[None]:
-        """Turn what torch raises when a connection breaks into an error of ours."""
+        """Turn what torch raises when a connection breaks into an error of ours.
+
+        Raises:
+            LostPeerError: torch could not send or receive; it says why the other process ended, if that has told.
+        """
         try:
             yield
         except RuntimeError as error:

@@ -43,16 +43,8 @@ class Run:
 
 def train(data: Path, processes: int, threads: int, options: list[str], folder: Path) -> Run:
     """Train once."""
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-        "-m",
-        "--",
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", str(processes), "-m", "--"]
     files = {name: folder / name for name in ("model", "log", "summary")}
     program = AUTOREC if processes == 1 else (*launcher, AUTOREC[-1])
     command = [*program, "train", str(data), "-o", str(files["model"]), "--force"]
