@@ -15,7 +15,8 @@ from scipy import sparse
 from autorec_cli.dataset import Dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest.columns import count_values
-from autorec_cli.ingest.matrix import Ratings, build_ratings, check_usable, keep_frequent
+from autorec_cli.ingest.frequent import check_usable, keep_frequent
+from autorec_cli.ingest.matrix import Ratings, build_ratings
 from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.ingest.table import Announce, RatingsTable, Report, SourceFacts, read_ratings
 from autorec_cli.ingest.titles import titles_of

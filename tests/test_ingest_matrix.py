@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest import columns, matrix
-from autorec_cli.ingest.matrix import build_ratings, check_usable, keep_frequent
+from autorec_cli.ingest.frequent import check_usable, keep_frequent
+from autorec_cli.ingest.matrix import build_ratings
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import read_ratings
 

@@ -1,4 +1,4 @@
-"""The table of ratings becomes one sparse matrix: cells in row order, duplicates resolved, minimum counts kept.
+"""The table of ratings becomes one sparse matrix: cells in row order, duplicates resolved.
 
 Nothing here adds, multiplies or compares ratings of different cells, so zeros and negative ratings are cells like any
 other. scipy's own conversion from coordinates would sum duplicates; it is only used to count and order.
@@ -11,9 +11,9 @@ resolving duplicates work in place, on blocks of whole rows, and add what one bl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from autorec_cli.errors import InputDataError, UsageError, quoted
-from autorec_cli.ingest.columns import GrowingColumn, count_values, sparse_pages
+from autorec_cli.ingest.columns import GrowingColumn, sparse_pages
+from autorec_cli.ingest.duplicates import Block, Clash, Found, resolve_block
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import RatingsTable, read_ratings
 from autorec_cli.parallel import in_order
@@ -170,30 +171,15 @@ def _gathered(
     return columns, rows
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Some whole rows.
-
-    Attributes:
-        first_row: The number of the first one.
-        pointers: Row pointers that begin with 0, (n_rows + 1,).
-        columns: Views of the cells, (pointers[-1],) each.
-    """
-
-    first_row: int
-    pointers: NDArray[Any]
-    columns: dict[str, NDArray[Any]]
-
-
-def _blocks(indptr: NDArray[Any], rows: NDArray[Any], columns: dict[str, NDArray[Any]]) -> Iterator[_Block]:
+def _blocks(indptr: NDArray[Any], rows: NDArray[Any], columns: dict[str, NDArray[Any]]) -> Iterator[Block]:
     """The blocks in turn; `rows` says where they begin and end."""
     for row, stop in pairwise(rows.tolist()):
         pointers = indptr[row : stop + 1]
         views = {name: column[pointers[0] : pointers[-1]] for name, column in columns.items()}
-        yield _Block(row, pointers - pointers[0], views)
+        yield Block(row, pointers - pointers[0], views)
 
 
-def _sort_block(block: _Block, n_items: int) -> None:
+def _sort_block(block: Block, n_items: int) -> None:
     """Sort the cells of a block by row and item, equal ones in the order they have; in place."""
     items = block.columns["item"]
     n_rows, n_cells = len(block.pointers) - 1, len(items)
@@ -214,46 +200,6 @@ def _sort_block(block: _Block, n_items: int) -> None:
             column[:] = column.take(order)
 
 
-def _same_cell_as_before(indptr: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
-    """For every cell, whether the one before it has the same user and item."""
-    same = np.zeros(len(items), dtype=bool)
-    np.equal(items[1:], items[:-1], out=same[1:])
-    same[indptr[:-1][np.diff(indptr) > 0]] = False
-    return same
-
-
-class _Clash(NamedTuple):
-    """Two ratings of one pair; of several clashes the least one is the one that comes first in the sources.
-
-    Attributes:
-        position: Position in the sources of the rating that should not be there.
-        other: Position of the rating that was there before, or that is the one to test on.
-        user_index, item_index: The pair.
-    """
-
-    position: int
-    other: int
-    user_index: int
-    item_index: int
-
-
-@dataclass
-class _Found:
-    """What was found in a block.
-
-    Attributes:
-        keep: Positions of the cells that stay, in order; None for all of them.
-        n_leaked: Training ratings that gave way to a test rating.
-        leak: The first of these ratings, with the test rating.
-        repeat: The first rating that is the second of its pair, with the first of its pair.
-    """
-
-    keep: NDArray[Any] | None
-    n_leaked: int = 0
-    leak: _Clash | None = None
-    repeat: _Clash | None = None
-
-
 @dataclass
 class _Resolved:
     """What became of the duplicates.
@@ -266,10 +212,10 @@ class _Resolved:
 
     indptr: NDArray[Any]
     n_leaked: int = 0
-    leaks: list[_Clash] = field(default_factory=list)
-    repeats: list[_Clash] = field(default_factory=list)
+    leaks: list[Clash] = field(default_factory=list)
+    repeats: list[Clash] = field(default_factory=list)
 
-    def add(self, found: _Found) -> None:
+    def add(self, found: Found) -> None:
         """Add what was found in a block."""
         self.n_leaked += found.n_leaked
         self.leaks += [found.leak] if found.leak else []
@@ -295,9 +241,9 @@ def _settle(
         duplicates: Which rating of a pair stays.
     """
 
-    def settle(block: _Block) -> tuple[_Block, _Found]:
+    def settle(block: Block) -> tuple[Block, Found]:
         _sort_block(block, n_items)
-        return block, _resolve_block(block, n_train, duplicates)
+        return block, resolve_block(block, n_train, duplicates)
 
     resolved = _Resolved(np.zeros_like(indptr))
     n_seen = n_kept = 0
@@ -325,73 +271,11 @@ def _cut_off(columns: dict[str, NDArray[Any]], length: int) -> None:
             columns[name] = column[:length]
 
 
-def _resolve_block(block: _Block, n_train: int, duplicates: str) -> _Found:
-    """Which cells of a sorted block stay; "mean" changes ratings in place."""
-    same = _same_cell_as_before(block.pointers, block.columns["item"])
-    if not same.any():
-        return _Found(None)
-    several = same.copy()
-    several[:-1] |= same[1:]
-    keep = ~several
-    cells = np.flatnonzero(several)
-    pairs = np.cumsum(~same[cells])  # numbers the pairs, whose cells are neighbours
-    found = _Found(None)
-    if "position" in block.columns:
-        leaking = _find_leaks(block, cells, pairs, n_train, found)
-        cells, pairs = cells[~leaking], pairs[~leaking]
-        _find_repeats(block, cells, pairs, found)
-    keep[_choose(block, cells, pairs, duplicates)] = True
-    found.keep = np.flatnonzero(keep)
-    return found
-
-
-def _find_leaks(
-    block: _Block, cells: NDArray[Any], pairs: NDArray[Any], n_train: int, found: _Found
-) -> NDArray[np.bool_]:
-    """Which of `cells` are training ratings of pairs that the test part has as well."""
-    positions = block.columns["position"][cells]
-    is_test = positions >= n_train
-    tested = np.zeros(pairs[-1] + 1, dtype=bool)
-    tested[pairs[is_test]] = True
-    leaking: NDArray[np.bool_] = tested[pairs] & ~is_test
-    if leaking.any():
-        first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
-        test = np.flatnonzero(is_test & (pairs == pairs[first]))[0]
-        found.leak = _clash(block, cells[first], cells[test])
-        found.n_leaked = int(leaking.sum())
-    return leaking
-
-
-def _find_repeats(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], found: _Found) -> None:
-    later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
-    if len(later):
-        second = later[np.argmin(block.columns["position"][cells[later]])]
-        found.repeat = _clash(block, cells[second], cells[second - 1])
-
-
-def _clash(block: _Block, cell: int, other: int) -> _Clash:
-    positions = block.columns["position"]
-    row = block.first_row + int(np.searchsorted(block.pointers, cell, side="right")) - 1
-    return _Clash(int(positions[cell]), int(positions[other]), row, int(block.columns["item"][cell]))
-
-
-def _choose(block: _Block, cells: NDArray[Any], pairs: NDArray[Any], duplicates: str) -> NDArray[Any]:
-    """The one of `cells` that stays of every pair; with "mean" the last one, which gets the mean as its rating."""
-    if "timestamp" in block.columns:  # by time; ratings of one moment stay in the order of the sources
-        cells = cells[np.lexsort((block.columns["timestamp"][cells], pairs))]
-    firsts = np.flatnonzero(np.diff(pairs, prepend=0))  # pairs are numbered from 1
-    lasts = np.append(firsts[1:], len(pairs)) - 1
-    if duplicates == "mean":
-        ratings = block.columns["rating"]
-        ratings[cells[lasts]] = np.add.reduceat(ratings[cells], firsts, dtype=np.float64) / (lasts - firsts + 1)
-    return cells[firsts if duplicates == "first" else lasts]
-
-
-def _pair_name(clash: _Clash, table: RatingsTable) -> str:
+def _pair_name(clash: Clash, table: RatingsTable) -> str:
     return f"user {quoted(table.user_ids[clash.user_index])} and item {quoted(table.item_ids[clash.item_index])}"
 
 
-def _refuse_repeat(clash: _Clash, table: RatingsTable) -> NoReturn:
+def _refuse_repeat(clash: Clash, table: RatingsTable) -> NoReturn:
     names = list(dict.fromkeys([table.source_of(clash.other), table.source_of(clash.position)]))
     where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
     raise InputDataError(
@@ -399,79 +283,11 @@ def _refuse_repeat(clash: _Clash, table: RatingsTable) -> NoReturn:
     )
 
 
-def _refuse_leak(clash: _Clash, table: RatingsTable) -> NoReturn:
+def _refuse_leak(clash: Clash, table: RatingsTable) -> NoReturn:
     raise InputDataError(
         f"{_pair_name(clash, table)} come in {table.source_of(clash.position)} and in the test file "
         f"{table.source_of(clash.other)}; remove the training rating or use --on-error skip"
     )
-
-
-def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings: int = 1) -> Ratings:
-    """Drop users and items with too few ratings, again and again until all have enough (the k-core).
-
-    Raises:
-        InputDataError: nothing is left.
-    """
-    if min_user_ratings <= 1 and min_item_ratings <= 1:
-        return ratings
-    n_before = int(ratings.matrix.nnz)
-    while ratings.matrix.nnz:
-        n_items = ratings.matrix.shape[1]
-        user_counts = np.diff(ratings.matrix.indptr)
-        item_counts = count_values(ratings.matrix.indices, n_items)
-        users, items = user_counts >= max(min_user_ratings, 1), item_counts >= max(min_item_ratings, 1)
-        if users.all() and items.all():
-            return replace(ratings, n_dropped=n_before - ratings.matrix.nnz)
-        ratings = _select(ratings, users, items)
-    raise InputDataError(
-        f"no rating is left with --min-user-ratings {min_user_ratings} and --min-item-ratings {min_item_ratings}; "
-        "use smaller numbers"
-    )
-
-
-def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
-    """The row pointers of the cells that are kept."""
-    before = np.zeros(len(keep) + 1, dtype=indptr.dtype)
-    np.cumsum(keep, out=before[1:])
-    pointers: NDArray[Any] = before[indptr]
-    return pointers
-
-
-def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
-    """The ratings of the chosen users and items, numbered again in the same order."""
-    matrix = ratings.matrix
-    keep = np.repeat(users, np.diff(matrix.indptr)) & items[matrix.indices]
-    counts = np.diff(_n_before(keep, matrix.indptr))
-    indptr = np.concatenate([[0], np.cumsum(counts[users])]).astype(matrix.indptr.dtype)
-    new_index = (np.cumsum(items) - 1).astype(matrix.indices.dtype)
-    shape = (int(users.sum()), int(items.sum()))
-    selected = sparse.csr_array((matrix.data[keep], new_index[matrix.indices[keep]], indptr), shape=shape)
-    selected.has_canonical_format = True
-    return replace(
-        ratings,
-        matrix=selected,
-        user_ids=ratings.user_ids.filter(pl.Series(users)),
-        item_ids=ratings.item_ids.filter(pl.Series(items)),
-        timestamps=None if ratings.timestamps is None else ratings.timestamps[keep],
-        is_test=None if ratings.is_test is None else ratings.is_test[keep],
-    )
-
-
-def check_usable(ratings: Ratings) -> None:
-    """Check that there is something to learn.
-
-    Raises:
-        InputDataError: there is one user, one item, or one value only.
-    """
-    n_users, n_items = ratings.matrix.shape
-    for count, what in ((n_users, "user"), (n_items, "item")):
-        if count < 2:
-            raise InputDataError(f"the ratings have a single {what}; a recommender needs at least two")
-    values = ratings.matrix.data
-    if values.min() == values.max():
-        raise InputDataError(
-            f"all {len(values)} ratings are {values[0]:g}; there is nothing to learn from equal ratings"
-        )
 
 
 def read_user_items(name: str, options: ReadOptions | None = None) -> tuple[list[str], list[str], sparse.csr_array]:
