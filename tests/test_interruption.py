@@ -8,7 +8,7 @@ import torch
 from autorec_cli import checkpoint, resume
 from autorec_cli.blending import blend
 from autorec_cli.commands import together as command
-from autorec_cli.commands.interruption import Resume, _find, finished, forget, identity, state_path
+from autorec_cli.commands.earlier_run import Resume, find_state, finished, forget, identity, state_path
 from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
 from autorec_cli.errors import ArtifactError, UsageError
@@ -45,7 +45,7 @@ def leave(folder, *kept, run=RUN):
 
 def found(folder, wish, size=2):
     """The steps of the state that each process goes on from, None for the beginning, or its error as text."""
-    results = together(size, lambda world: _find(folder / "m", wish, RUN, {}, world))
+    results = together(size, lambda world: find_state(folder / "m", wish, RUN, {}, world))
     return [str(r) if isinstance(r, ArtifactError) else r and r.state.adam.n_steps for r in results]
 
 

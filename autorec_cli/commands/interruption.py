@@ -8,30 +8,27 @@ when all have theirs; if they are killed amid that, all go on from the last that
 
 from __future__ import annotations
 
-import glob
 import math
-import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.console import say, warn
-from autorec_cli.errors import ArtifactError, AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
-from autorec_cli.files import followed, sweep
-from autorec_cli.world import ALONE, World, n_restarts
+from autorec_cli.commands.earlier_run import Resume, find_state, forget, forget_own, state_path, waiting_path
+from autorec_cli.console import warn
+from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
+from autorec_cli.files import sweep
+from autorec_cli.world import ALONE, World
 
 if TYPE_CHECKING:
-    from autorec_cli.config import TrainSettings
-    from autorec_cli.resume import Chosen, Saved, State
+    from autorec_cli.resume import Chosen, State
 
 SAVE_EVERY = 30.0
 """Seconds between two states kept without being asked to."""
@@ -39,28 +36,7 @@ SAVE_EVERY = 30.0
 AGREE_EVERY = 8
 """Steps between two moments at which several processes ask each other whether a signal came."""
 
-WARM_START = "--warm-start"
-
-NEXT = ".next"
-"""How the name of a state ends that waits until all processes have theirs."""
-
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-
-
-class Resume(IntEnum):
-    """Whether to go on from what an earlier run left."""
-
-    NO = 0
-    IF_IT_CAN = 1
-    """Torchrun has started all again: what this run did not leave, or not whole, is no reason to stop."""
-    YES = 2
-
-
-def resuming(asked: bool) -> Resume:
-    """The wish of a run that was, or was not, `asked` to go on by --resume."""
-    if asked:
-        return Resume.YES
-    return Resume.IF_IT_CAN if n_restarts() else Resume.NO
 
 
 def check_save_every(seconds: float) -> None:
@@ -71,18 +47,6 @@ def check_save_every(seconds: float) -> None:
     """
     if not (math.isfinite(seconds) and seconds >= 0):
         raise UsageError(f"--save-every must be a number of seconds from 0, not {seconds}")
-
-
-def state_path(model: Path, world: World = ALONE) -> Path:
-    """Where the state of a run that writes `model` is kept; a symbolic link is followed, as its lock is."""
-    target = followed(model)
-    of_whom = "" if world.size == 1 else f".{world.rank + 1}-of-{world.size}"
-    return target.with_name(f"{target.name}.resume{of_whom}")
-
-
-def _next(path: Path) -> Path:
-    """Where a state waits until all processes have theirs."""
-    return path.with_name(path.name + NEXT)
 
 
 @contextmanager
@@ -212,12 +176,12 @@ class StateKeeper:
             return
         failure = None
         try:
-            resume.save(saved, _next(self.path))
+            resume.save(saved, waiting_path(self.path))
         except AutoRecError as error:
             failure = error
         if self.world.most(failure is not None):
             raise failure or UsageError("another process could not keep its state")
-        _next(self.path).replace(self.path)
+        waiting_path(self.path).replace(self.path)
 
 
 @contextmanager
@@ -247,8 +211,8 @@ def keeping(
     """
     path = state_path(output, world)
     sweep(path)
-    sweep(_next(path))
-    saved = _find(output, wish, run, place, world)
+    sweep(waiting_path(path))
+    saved = find_state(output, wish, run, place, world)
     history, left = (list(saved.history), saved.state) if saved else ([], None)
     del saved  # or it would hold the state for as long as training takes
     keeper = StateKeeper(path, run, place, save_every, history, left, world=world)
@@ -256,154 +220,6 @@ def keeping(
     try:
         yield keeper
     except (TrainingDivergedError, QualityGateError):  # it would end so again
-        _forget(path)
+        forget_own(path)
         raise
     forget(output, world)
-
-
-def forget(output: Path, world: World = ALONE) -> None:
-    """Remove the states of a run that has come to its end, and those of other numbers of processes."""
-    _forget(state_path(output, world))
-    for other in _of_other_worlds(output, world):
-        other.unlink(missing_ok=True)
-
-
-def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _next(path).unlink(missing_ok=True)
-
-
-def _of_other_worlds(output: Path, world: World) -> dict[Path, int]:
-    """The states beside `output` of other numbers of processes, and these numbers."""
-    own = state_path(output)
-    named = re.compile(rf"{re.escape(own.name)}(\.\d+-of-(\d+))?(\.next)?")
-    found = {}
-    for path in own.parent.glob(f"{glob.escape(own.name)}*"):
-        if (match := named.fullmatch(path.name)) and (size := int(match[2] or 1)) != world.size:
-            found[path] = size
-    return found
-
-
-def _find(output: Path, wish: Resume, run: Mapping[str, Any], place: Mapping[str, Any], world: World) -> Saved | None:
-    """What to go on from; None in all processes, having said why, if there is nothing or it is not wanted."""
-    from autorec_cli import resume
-
-    path = state_path(output, world)
-    if not wish:
-        if path.exists():
-            say(f"{path} holds the state of a run that was cut off; this one starts anew, --resume would have gone on")
-        return None
-    saved, problem = _last_of_all(output, run, world)
-    missing, hindered = world.most(np.array([saved is None, problem is not None])).tolist()
-    if saved is None or missing:
-        if hindered and wish is Resume.YES:
-            raise problem or ArtifactError(
-                "another process cannot go on from its state, and says why; train without --resume to start anew"
-            )
-        why = (
-            f"what was left at {path} is of another run or damaged" if hindered else f"there is no {path} to go on from"
-        )
-        say(f"{why}, so training starts from the beginning")
-        _forget(path)
-        return None
-    others = resume.differences(saved.place, place)
-    if others:
-        warn(f"the run was cut off in another place ({', '.join(others)}): last digits of the model may differ")
-    stage = "choosing epochs" if saved.state.chosen is None else "the final fit"
-    say(f"going on from {path}: {stage}, after epoch {saved.state.epoch} and {saved.state.part.n_steps} steps")
-    return saved
-
-
-def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Saved | None, ArtifactError | None]:
-    """The last state of `run` of which every process has its part; None if there is none, and what hinders here.
-
-    Nothing hinders where no state was ever whole: a state has its name once all processes have theirs.
-    """
-    from autorec_cli import resume
-
-    path = state_path(output, world)
-    problem = None
-    for other, size in _of_other_worlds(output, world).items():
-        processes = "1 process" if size == 1 else f"{size} processes"
-        if other.suffix != NEXT:
-            problem = ArtifactError(
-                f"{other} is of {processes}; start as many, or train without --resume to start anew"
-            )
-    if path.exists():
-        problem = ArtifactError(
-            f"the state of another process is not of the step that {path} is of; bring back what is missing, or train "
-            "without --resume to start anew"
-        )
-    states = {}
-    for place in filter(Path.exists, (_next(path), path)):
-        try:
-            _require_run(place, run)
-            states[resume.progress(place)] = place
-        except ArtifactError as error:
-            problem = error
-    everyone = [set(marks.tolist()) for marks in world.gather(np.array([*states, -1, -1][:2]))]
-    last = max(set.intersection(*everyone) - {-1}, default=None)
-    if last is None:
-        return None, problem
-    try:
-        saved = resume.load(states[last])
-    except ArtifactError as error:
-        return None, error
-    if states[last] != path:
-        states[last].replace(path)
-    return saved, None
-
-
-def _require_run(state: Path, run: Mapping[str, Any]) -> None:
-    from autorec_cli import resume
-
-    found = resume.differences(resume.run_of(state), run)
-    if found:
-        raise ArtifactError(
-            f"{state} is of another run ({', '.join(found)}); repeat its options and dataset, or train without "
-            "--resume to start anew"
-        )
-
-
-def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None) -> dict[str, Any]:
-    """What a run is, as JSON types: equal for equal runs only.
-
-    Args:
-        fingerprint: Of the dataset.
-        settings: Of the training.
-        warm_start: Checksum of the model to start from, None without one.
-    """
-    return {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
-
-
-def may_have_ended(output: Path, wish: Resume, may_replace: bool, world: World = ALONE) -> bool:
-    """Whether `output` may be what a resumed run would write, made before that run was killed."""
-    return bool(wish) and (state_path(output, world).exists() or not may_replace)
-
-
-def finished(
-    output: Path, run: Mapping[str, Any], versions: Mapping[str, str], world: World = ALONE
-) -> dict[str, Any] | None:
-    """The provenance of the model `output` if `run` would make it, and what left a state, if there is one, was that.
-
-    It was killed after saving the model. With the state still there the model may have taken the place of the one that
-    it started from. Of several processes the first one asks.
-    """
-    from autorec_cli import checkpoint, resume
-
-    state = state_path(output, world)
-    try:
-        saved = resume.run_of(state) if state.exists() else run
-        if {**saved, WARM_START: None} != {**run, WARM_START: None}:
-            return None
-        document = checkpoint.check(output)
-    except ArtifactError:
-        return None
-    provenance: dict[str, Any] = document["provenance"]
-    before = (provenance.get("warm_start") or {}).get("checksum")
-    of_model = {"dataset": provenance.get("fingerprint"), "settings": document.get("settings"), WARM_START: before}
-    asked = {**run, WARM_START: before if run[WARM_START] is not None else None}
-    if not ({**run, **of_model} == saved == asked and provenance.get("versions") == versions):
-        return None
-    say(f"{output} is whole: the run that is to go on had come to its end")
-    return provenance

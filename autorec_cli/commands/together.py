@@ -15,9 +15,10 @@ import numpy as np
 
 from autorec_cli import memory
 from autorec_cli.commands.agreement import require_alike
+from autorec_cli.commands.earlier_run import Resume, finished, forget, identity, may_have_ended
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import Place, drain, find_place
-from autorec_cli.commands.interruption import Resume, finished, forget, identity, keeping, may_have_ended
+from autorec_cli.commands.interruption import keeping
 from autorec_cli.commands.plan import require_memory, show_plan
 from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for

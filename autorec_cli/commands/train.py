@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autorec_cli.commands.earlier_run import finished, forget, identity, may_have_ended, resuming
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import drain, find_place, memory_of
-from autorec_cli.commands.interruption import (
-    SAVE_EVERY,
-    check_save_every,
-    finished,
-    forget,
-    identity,
-    keeping,
-    may_have_ended,
-    resuming,
-)
+from autorec_cli.commands.interruption import SAVE_EVERY, check_save_every, keeping
 from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import require_memory, shape_of, show_plan
 from autorec_cli.commands.rival import compete, load_rival
