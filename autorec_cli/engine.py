@@ -43,7 +43,7 @@ class Engine(Protocol):
         """A copy of the network as it is now, on the CPU."""
 
     def state(self) -> AdamState:
-        """A copy of the parameters and of the optimizer's state, on the CPU; how tests see gradients."""
+        """The parameters and the optimizer's state as they are until the next step; how tests see gradients."""
 
     def restore(self, state: AdamState) -> None:
         """Go on from `state`, from whatever engine it is."""

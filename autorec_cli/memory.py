@@ -110,10 +110,9 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     missing = 0
     if settings.objective == "ranking":  # the decoder untiled, the gradient of its missing cells, and that in tiles
         missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
-    # Without a second fit the best network so far is kept. At the end of the last epoch the network is copied out; at
-    # each end it may be, with its moments, for --resume, beside the best one.
+    # Without a second fit the best network so far is kept. At the end of the last epoch the network is copied out.
     best = plain if not refit else 0
-    training = data + weights + max(best + step + missing, best + plain + missing, 4 * plain)
+    training = data + weights + best + max(step, plain) + missing
     return Need(RUNTIME + max(preparing, training, saving))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.share import ROWS_AT_ONCE, Share
+from autorec_cli.tensorfile import Pieces
 from autorec_cli.world import Array
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -163,7 +164,9 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
 
 @dataclass(frozen=True)
 class AdamState:
-    """Where training by Adam (Kingma and Ba 2015) stands; lists in the order of `Network.parameters`.
+    """Where training by Adam (Kingma and Ba 2015) stands; lists of float32 in the order of `Network.parameters`.
+
+    It takes three times the memory of the network, so nothing is copied until its pieces are made.
 
     Attributes:
         n_steps: Steps taken.
@@ -172,9 +175,9 @@ class AdamState:
     """
 
     n_steps: int
-    parameters: list[Tensor]
-    means: list[Tensor]
-    squares: list[Tensor]
+    parameters: list[Pieces]
+    means: list[Pieces]
+    squares: list[Pieces]
 
 
 GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}

@@ -11,8 +11,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,12 +23,18 @@ from autorec_cli import checksums, tensorfile
 from autorec_cli.baselines import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.model import AdamState, Network
+from autorec_cli.tensorfile import Pieces
 from autorec_cli.validation import Validated
 
 FORMAT_VERSION = 2
 METADATA_KEY = "autorec-resume"
+ADAM = ("parameters", "means", "squares")
+"""The fields of `AdamState` that are large, and how the names of their tensors in the file begin."""
 FINAL = 1 << 40
 """More steps than the first of two fits takes."""
+
+
+Part = TypeVar("Part", Array, Pieces)
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,6 @@ def save(saved: Saved, path: Path) -> None:
     """
     state = saved.state
     tensors: dict[str, Array] = {"generator": state.generator.numpy()}
-    for name in ("parameters", "means", "squares"):
-        tensors |= _numbered(name, getattr(state.adam, name))
     document = {
         "format_version": FORMAT_VERSION,
         "run": saved.run,
@@ -148,21 +153,38 @@ def save(saved: Saved, path: Path) -> None:
         "chosen": None if state.chosen is None else _pack_chosen("chosen", state.chosen, tensors),
     }
     pieces = {name: tensorfile.in_one(array) for name, array in tensors.items()}
+    for name in ADAM:
+        pieces |= {f"{name}.{number}": part for number, part in enumerate(getattr(state.adam, name))}
     tensorfile.write(path, METADATA_KEY, document, pieces)
 
 
 def load(path: Path) -> Saved:
-    """Read what `save` wrote.
+    """Read what `save` wrote; what is of `ADAM` is checked, and read again when its pieces are made.
 
     Raises:
         ArtifactError: it is damaged, no such file, or of another version.
     """
-    with _reading(path) as file:
+    with _explained(path):
+        file: Any = safe_open(path, framework="numpy")  # stays open for the pieces, whatever becomes of the name
         document = _document(file.metadata())
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        if document["checksums"] != {name: checksums.of_array(array) for name, array in tensors.items()}:
+        arrays: dict[str, Array] = {}
+        pieces: dict[str, Pieces] = {}
+        found = {}
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            array = file.get_tensor(name)
+            found[name] = checksums.of_array(array)
+            if name.partition(".")[0] in ADAM:
+                pieces[name] = Pieces(array.dtype, array.shape, partial(_tensor_of, file, name))
+            else:
+                arrays[name] = array
+        if document["checksums"] != found:
             raise ValueError("its checksums are not those of its contents")
-        return Saved(document["run"], document["place"], document["history"], _unpack_state(document, tensors))
+        state = _unpack_state(document, arrays, pieces)
+        return Saved(document["run"], document["place"], document["history"], state)
+
+
+def _tensor_of(file: Any, name: str) -> Iterator[Array]:  # noqa: ANN401
+    yield file.get_tensor(name)
 
 
 def run_of(path: Path) -> Mapping[str, Any]:
@@ -179,9 +201,15 @@ def run_of(path: Path) -> Mapping[str, Any]:
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
     """The file, open; whatever is wrong with what is read from it in the block becomes an ArtifactError."""
+    with _explained(path), safe_open(path, framework="numpy") as file:
+        yield file
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Make an ArtifactError of whatever is wrong with what is read from `path` in the block."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
+        yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ArtifactError(
             f"the resume state {path} cannot be used ({error}); train without --resume to start from the beginning"
@@ -224,7 +252,8 @@ def differences(
 def _pack_chosen(name: str, chosen: Chosen, tensors: dict[str, Array]) -> dict[str, Any]:
     """The document of `chosen`; its arrays go to `tensors`."""
     if chosen.network is not None:
-        tensors |= _numbered(f"{name}.network", chosen.network.parameters())
+        parameters = chosen.network.parameters()
+        tensors |= {f"{name}.network.{number}": part.numpy() for number, part in enumerate(parameters)}
     document: dict[str, Any] = {"epoch": chosen.epoch, "has_network": chosen.network is not None, "validation": None}
     validation = chosen.validation
     if validation is not None:
@@ -241,7 +270,7 @@ def _unpack_chosen(name: str, document: Mapping[str, Any], tensors: Mapping[str,
     network = validation = None
     if document["has_network"]:
         hidden, output, (low, high) = document["functions"]
-        parameters = _counted(f"{name}.network", tensors)
+        parameters = [torch.from_numpy(array) for array in _counted(f"{name}.network", tensors)]
         depth = (len(parameters) - 2) // 2
         network = Network(
             encoder_weights=tuple(parameters[:depth]),
@@ -258,8 +287,8 @@ def _unpack_chosen(name: str, document: Mapping[str, Any], tensors: Mapping[str,
     return Chosen(network, document["epoch"], validation)
 
 
-def _unpack_state(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> State:
-    adam = (_counted(name, tensors) for name in ("parameters", "means", "squares"))
+def _unpack_state(document: Mapping[str, Any], tensors: Mapping[str, Array], pieces: Mapping[str, Pieces]) -> State:
+    adam = (_counted(name, pieces) for name in ADAM)
     chosen = document["chosen"]
     return State(
         chosen=None if chosen is None else _unpack_chosen("chosen", chosen, tensors),
@@ -271,10 +300,7 @@ def _unpack_state(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> 
     )
 
 
-def _numbered(name: str, parts: Sequence[Tensor]) -> dict[str, Array]:
-    return {f"{name}.{number}": part.contiguous().numpy() for number, part in enumerate(parts)}
-
-
-def _counted(name: str, tensors: Mapping[str, Array]) -> list[Tensor]:
-    n_parts = sum(key.startswith(f"{name}.") for key in tensors)
-    return [torch.from_numpy(tensors[f"{name}.{number}"]) for number in range(n_parts)]
+def _counted(name: str, parts: Mapping[str, Part]) -> list[Part]:
+    """Those of `parts` that are called `name` and a number, in order."""
+    n_parts = sum(key.startswith(f"{name}.") for key in parts)
+    return [parts[f"{name}.{number}"] for number in range(n_parts)]

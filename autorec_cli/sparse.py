@@ -14,7 +14,7 @@ Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch import Tensor
 from autorec_cli.baselines import Array
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.tensorfile import Pieces
 from autorec_cli.world import ALONE, World
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -114,19 +115,24 @@ class TorchEngine:
         """See `engine.Engine`."""
         parameters = self._network.parameters()
         n_steps, means, squares = read_adam(self._optimizer, parameters)
-        copies = ([part.cpu().clone() for part in group] for group in (parameters, means, squares))
-        return AdamState(n_steps, *copies)
+        return AdamState(n_steps, *([_on_cpu(part) for part in group] for group in (parameters, means, squares)))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
         parameters = self._network.parameters()
         for parameter, value in zip(parameters, state.parameters, strict=True):
-            parameter.copy_(value)
-        write_adam(self._optimizer, parameters, state.n_steps, state.means, state.squares)
+            parameter.copy_(torch.from_numpy(value.whole()))
+        means, squares = ((torch.from_numpy(part.whole()) for part in group) for group in (state.means, state.squares))
+        write_adam(self._optimizer, parameters, state.n_steps, means, squares)
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         return all(bool(parameter.isfinite().all()) for parameter in self._network.parameters())
+
+
+def _on_cpu(tensor: Tensor) -> Pieces:
+    """`tensor`, which comes from its device when its piece is made."""
+    return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
 
 
 def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
@@ -143,8 +149,8 @@ def write_adam(
     optimizer: torch.optim.Optimizer,
     parameters: Sequence[Tensor],
     n_steps: int,
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
+    means: Iterable[Tensor],
+    squares: Iterable[Tensor],
 ) -> None:
     """Put back what `read_adam` gave."""
     for parameter, mean, square in zip(parameters, means, squares, strict=True):

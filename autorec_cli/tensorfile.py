@@ -27,7 +27,7 @@ NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 
 @dataclass(frozen=True)
 class Pieces:
-    """A tensor that is made while it is written.
+    """A tensor that is made when it is wanted, such as while it is written.
 
     Attributes:
         dtype: Of its values.
@@ -43,6 +43,11 @@ class Pieces:
     def n_bytes(self) -> int:
         """Of the whole tensor."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def whole(self) -> Array:
+        """The tensor; where it is one piece, that piece itself."""
+        pieces = list(self.make())
+        return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty((0, *self.shape[1:]), self.dtype), *pieces])
 
 
 def in_one(array: Array) -> Pieces:

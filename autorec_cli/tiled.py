@@ -23,7 +23,8 @@ from autorec_cli.kernels import BETA1, BETA2, adam_products, products, sampled_p
 from autorec_cli.memory import TILE
 from autorec_cli.model import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
 from autorec_cli.sparse import read_adam, transposed, write_adam
-from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles
+from autorec_cli.tensorfile import Pieces, in_one
+from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.world import ALONE, World
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
@@ -94,9 +95,13 @@ class TiledEngine:
     def network(self) -> Network:
         """See `engine.Engine`."""
         rest = self._rest.copy()
-        parameters = self._in_order("tiles", rest.free())
-        depth = len(rest.encoder_weights)
-        return replace(rest, encoder_weights=tuple(parameters[:depth]), decoder_weight=parameters[depth])
+        first = from_tiles(self._encoder.tiles, len(rest.encoder_biases[0]))
+        last = from_tiles(self._decoder.tiles, len(rest.encoder_biases[-1]))
+        return replace(
+            rest,
+            encoder_weights=(torch.from_numpy(first), *rest.encoder_weights[1:]),
+            decoder_weight=torch.from_numpy(last),
+        )
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
@@ -109,24 +114,25 @@ class TiledEngine:
         """See `engine.Engine`."""
         depth = len(self._rest.encoder_weights)
         for name, tensors in (("tiles", state.parameters), ("means", state.means), ("squares", state.squares)):
-            setattr(self._encoder, name, to_tiles(tensors[0].numpy()))
-            setattr(self._decoder, name, to_tiles(tensors[depth].numpy()))
+            setattr(self._encoder, name, to_tiles(tensors[0].whole()))
+            setattr(self._decoder, name, to_tiles(tensors[depth].whole()))
         free = [
-            [*tensors[1:depth], *tensors[depth + 1 :]] for tensors in (state.parameters, state.means, state.squares)
+            [torch.from_numpy(part.whole()) for part in (*tensors[1:depth], *tensors[depth + 1 :])]
+            for tensors in (state.parameters, state.means, state.squares)
         ]
         for parameter, value in zip(self._rest.free(), free[0], strict=True):
             parameter.copy_(value)
         write_adam(self._optimizer, self._rest.free(), state.n_steps, free[1], free[2])
         self._n_steps = state.n_steps
 
-    def _in_order(self, name: str, free: list[Tensor]) -> list[Tensor]:
-        """`name` of V and W as plain matrices, and copies of `free`, in the order of `Network.parameters`."""
+    def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
+        """`name` of V and W as plain matrices, and `free`, in the order of `Network.parameters`."""
         sizes = [len(bias) for bias in self._rest.encoder_biases]
-        first = torch.from_numpy(from_tiles(getattr(self._encoder, name), sizes[0]))
-        last = torch.from_numpy(from_tiles(getattr(self._decoder, name), sizes[-1]))
+        first = untiled(getattr(self._encoder, name), sizes[0])
+        last = untiled(getattr(self._decoder, name), sizes[-1])
         n_deeper = len(sizes) - 1
-        copies = [part.clone() for part in free]
-        return [first, *copies[:n_deeper], last, *copies[n_deeper:]]
+        others = [in_one(part.numpy()) for part in free]
+        return [first, *others[:n_deeper], last, *others[n_deeper:]]
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""

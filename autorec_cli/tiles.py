@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from autorec_cli.kernels import count_blocks
 from autorec_cli.memory import TILE
+from autorec_cli.tensorfile import Pieces
 
 COLUMNS_AT_ONCE = 2048
 """Rows of a factor visited at once: of one tile they take half a MiB, less than the L2 cache of a core."""
+
+ROWS_AT_ONCE = 1 << 14
+"""Rows of a matrix that leave their tiles at once."""
 
 Floats = NDArray[np.float32]
 Indexes = NDArray[np.int32]
@@ -45,6 +49,17 @@ def from_tiles(tiles: Floats, n_columns: int) -> Floats:
         part = matrix[:, start : start + TILE]
         part[:] = tile[:, : part.shape[1]]
     return matrix
+
+
+def untiled(tiles: Floats, n_columns: int) -> Pieces:
+    """What `from_tiles` gives, in pieces of some rows each."""
+    n_rows = tiles.shape[1]
+
+    def make() -> Iterator[Floats]:
+        for start in range(0, n_rows, ROWS_AT_ONCE):
+            yield from_tiles(tiles[:, start : start + ROWS_AT_ONCE], n_columns)
+
+    return Pieces(tiles.dtype, (n_rows, n_columns), make)
 
 
 class Workers:

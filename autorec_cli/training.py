@@ -291,13 +291,14 @@ def _run(
         del state
     while epoch < n_epochs and not (settings.patience and epoch - best.epoch >= settings.patience):
         start_time = time.perf_counter()
-        now = partial(_state, chosen, epoch, engine, generator.get_state(), best)
-        train_rmse = _epoch(engine, task, settings, epoch + 1, generator, part, _telling(keeper, now))
+        told = _telling(keeper, partial(_state, chosen, epoch, engine, generator.get_state(), best))
+        train_rmse = _epoch(engine, task, settings, epoch + 1, generator, part, told)
         epoch, part = epoch + 1, NOT_BEGUN
         measured = validation.measure(engine) if validation else None
         improved = measured is None or best.validation is None or measured.is_better_than(best.validation)
         if improved:
             wanted = epoch == n_epochs if validation is None else not settings.refit
+            del best, told  # or the network of an earlier epoch would be in memory beside this one
             best = Chosen(engine.network() if wanted else None, epoch, measured)
         phase, value = ("choose", measured.value) if measured else ("final", None)
         seconds = time.perf_counter() - start_time

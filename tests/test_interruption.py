@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.model import AdamState
+from autorec_cli.tensorfile import in_one
 from autorec_cli.world import ALONE, World
 from tests.peers import together
 
@@ -26,7 +28,7 @@ def keep(path, n_steps, run=RUN):
     """A state after so many steps; None is no state, 0 one cut short, and below 0 one of which a bit has turned."""
     if n_steps is None:
         return
-    numbers = [torch.zeros(2)]
+    numbers = [in_one(np.zeros(2, dtype=np.float32))]
     adam = AdamState(abs(n_steps), numbers, numbers, numbers)
     state = resume.State(None, 1, resume.NOT_BEGUN, adam, torch.zeros(1, dtype=torch.uint8), resume.NOTHING_YET)
     resume.save(resume.Saved(run, {}, [], state), path)
