@@ -119,7 +119,7 @@ def save(dataset: Dataset, path: Path) -> None:
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
         tasks += [partial(_save_matrix, dataset.part(name), folder / f"{name}.npz") for name in PARTS]
         tasks += [partial(_save_table, getattr(dataset, name), folder / f"{name}.parquet") for name in TABLES]
-        fingerprint, *_ = in_order(lambda task: task(), tasks)
+        fingerprint, *written = in_order(lambda task: task(), tasks)
         document = {
             "format_version": FORMAT_VERSION,
             "fingerprint": fingerprint,
@@ -127,19 +127,21 @@ def save(dataset: Dataset, path: Path) -> None:
             "n_items": dataset.n_items,
             "rating_scale": list(dataset.rating_scale),
             **dataset.info,
-            "checksums": {name: checksums.of_file(folder / name) for name in FILES},
+            "checksums": dict(zip(FILES, written, strict=True)),
         }
         (folder / "dataset.json").write_text(checksums.seal(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_table(table: pl.DataFrame, file: Path) -> None:
+def _save_table(table: pl.DataFrame, file: Path) -> int:
+    """Write `table`; returns the checksum of `file`."""
     packed = io.BytesIO()  # polars would wrap a full disk into an error of its own
     table.write_parquet(packed)
     file.write_bytes(packed.getbuffer())
+    return checksums.of_file(file)
 
 
-def _save_matrix(matrix: sparse.csr_array, file: Path) -> None:
-    """What `scipy.sparse.save_npz` writes, without copies of the arrays."""
+def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
+    """Write what `scipy.sparse.save_npz` does, without copies of the arrays; returns the checksum of `file`."""
     arrays = {
         "indices": matrix.indices,
         "indptr": matrix.indptr,
@@ -156,6 +158,7 @@ def _save_matrix(matrix: sparse.csr_array, file: Path) -> None:
                 for start in range(0, len(view), HASHED_AT_ONCE):
                     entry.write(view[start : start + HASHED_AT_ONCE].data)
     sync_file(file)
+    return checksums.of_file(file)
 
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)

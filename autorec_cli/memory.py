@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -33,6 +34,11 @@ LISTS = 100 * 2**20
 
 LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+KEPT = 8 << 20
+OWN_PAGES = 4 << 20
+"""Allocations from this size on get pages of their own, which do go back to the system at once."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
@@ -137,6 +143,17 @@ def available_bytes() -> int:
             used = _of_process(counted)
             left.append(soft - (used_bytes() if used is None else used))
     return max(0, min(amount for amount in left if amount is not None))
+
+
+def reuse_freed() -> None:
+    """Keep up to `KEPT` bytes that are freed for what is allocated next, where the C library is glibc.
+
+    By itself it gives them back to the system at once, which makes them anew, page by page, for the next block of text.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
 
 
 def check_addresses() -> None:

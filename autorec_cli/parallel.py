@@ -27,6 +27,31 @@ def n_threads() -> int:
     return min(max(n_processors // n_here, 1), MOST_THREADS)
 
 
+class Following:
+    """A thread that makes the calls it is given one after the other, while who gives them goes on.
+
+    Args:
+        most: Calls that may be waiting; with more of them `call` waits too.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
+        self._pending: deque[Future[object]] = deque()
+        self._most = most
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have `function(*arguments)` called after the calls before; what these raise is raised here or by `finish`."""
+        self._pending.append(self._executor.submit(function, *arguments))
+        while len(self._pending) > self._most:
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        """Wait for all calls; no more can be made."""
+        self._executor.shutdown()
+        while self._pending:
+            self._pending.popleft().result()
+
+
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
     """`work(task)` for every task, in the order of the tasks.
 

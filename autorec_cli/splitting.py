@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autorec_cli import loops
 from autorec_cli.errors import UsageError
-from autorec_cli.parallel import in_order
 
 if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strategies
     from scipy import sparse
@@ -141,14 +141,6 @@ def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_
     return take_parts(matrix.copy(), (~keep).view(np.uint8), n_parts=1)[0]
 
 
-class _Cells(NamedTuple):
-    """Some cells, and how many of them are before the end of each row that ends among them."""
-
-    n_before: NDArray[Any]
-    indices: NDArray[Any]
-    data: NDArray[Any]
-
-
 def take_parts(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> list[sparse.csr_array]:
     """The stored cells of `matrix` with label 0, 1, ... `n_parts` - 1, zeros among them too; shape and order stay.
 
@@ -161,32 +153,36 @@ def take_parts(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> li
     for part in range(1, n_parts):
         size = int(np.count_nonzero(labels == part))
         columns.append((np.empty(size, dtype=matrix.indices.dtype), np.empty(size, dtype=matrix.data.dtype)))
-    pointers = [np.zeros_like(matrix.indptr) for _ in range(n_parts)]
-    n_taken = [0] * n_parts
-
-    def sorted_out(start: int) -> tuple[slice, list[_Cells]]:
-        cells = slice(start, start + SLICE)
-        rows = slice(*np.searchsorted(matrix.indptr, [start, start + SLICE], side="right"))
-        found = []
-        for part in range(n_parts):
-            places = np.flatnonzero(labels[cells] == part)
-            before = np.searchsorted(places, matrix.indptr[rows] - start)
-            found.append(_Cells(before, matrix.indices[cells].take(places), matrix.data[cells].take(places)))
-        return rows, found
-
-    # The first part moves to the front, where everything has been read when its cells come.
-    for rows, found in in_order(sorted_out, range(0, matrix.nnz, SLICE)):
-        for part, cells in enumerate(found):
-            start, end = n_taken[part], n_taken[part] + len(cells.data)
-            pointers[part][rows] = start + cells.n_before
-            columns[part][0][start:end] = cells.indices
-            columns[part][1][start:end] = cells.data
-            n_taken[part] = end
+    if loops.are_compiled() and matrix.indices.dtype == np.int32 and matrix.data.dtype == np.float32:
+        pointers = loops.deal_cells(matrix.indptr, labels, columns[0], columns)
+    else:
+        pointers = _dealt_in_slices(matrix, labels, columns)
     parts = []
-    for (indices, data), indptr, end in zip(columns, pointers, n_taken, strict=True):
-        parts.append(sparse.csr_array((data[:end], indices[:end], indptr), shape=matrix.shape))
+    for (indices, data), indptr in zip(columns, pointers, strict=True):
+        cells = data[: indptr[-1]], indices[: indptr[-1]], indptr.astype(matrix.indptr.dtype)
+        parts.append(sparse.csr_array(cells, shape=matrix.shape))
         parts[-1].has_canonical_format = True
     return parts
+
+
+def _dealt_in_slices(
+    matrix: sparse.csr_array, labels: Labels, columns: list[tuple[NDArray[Any], NDArray[Any]]]
+) -> list[NDArray[np.int64]]:
+    """What `loops.deal_cells` does: cells move to the front, where everything has been read when they come."""
+    pointers = [np.zeros(len(matrix.indptr), dtype=np.int64) for _ in columns]
+    n_taken = [0] * len(columns)
+    for start in range(0, matrix.nnz, SLICE):
+        cells = slice(start, start + SLICE)
+        rows = slice(*np.searchsorted(matrix.indptr, [start, start + SLICE], side="right"))
+        here_indices, here_data = matrix.indices[cells].copy(), matrix.data[cells].copy()
+        for part, (indices, data) in enumerate(columns):
+            places = np.flatnonzero(labels[cells] == part)
+            end = n_taken[part] + len(places)
+            indices[n_taken[part] : end] = here_indices.take(places)
+            data[n_taken[part] : end] = here_data.take(places)
+            pointers[part][rows] = n_taken[part] + np.searchsorted(places, matrix.indptr[rows] - start)
+            n_taken[part] = end
+    return pointers
 
 
 def none(ratings: Ratings) -> Labels:

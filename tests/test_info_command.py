@@ -7,7 +7,7 @@ import subprocess
 import polars as pl
 import pytest
 
-from autorec_cli import checkpoint, diagnosis
+from autorec_cli import checkpoint, diagnosis, loops
 from autorec_cli.diagnosis import checks
 from tests.program import call
 
@@ -127,11 +127,19 @@ def test_everything_works_here(tmp_path, monkeypatch):
     assert result.status == 0, result.stdout
     rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert {row["result"] for row in rows.values()} <= {"ok", "warning"}
-    assert {"autorec", "python", "packages", "torch", "cuda", "engine", "memory", "disk", "writing"} <= set(rows)
+    assert {"autorec", "python", "packages", "reading", "torch", "cuda", "engine", "memory", "disk"} <= set(rows)
     assert re.search(r"files are written \([\d,]+ MB/s\), replaced and locked in ", rows["writing"]["found"])
     assert rows["writing"]["result"] == "ok"
     assert "torch" in rows["packages"]["found"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_loops_that_were_not_compiled_are_warned_of(tmp_path, monkeypatch):
+    assert {check.name: check.result for check in checks(tmp_path)}["reading"] == "ok"
+    monkeypatch.setattr(loops, "are_compiled", lambda: False)
+    found = {check.name: check for check in checks(tmp_path)}["reading"]
+    assert found.result == "warning"
+    assert "install a C compiler" in found.found
 
 
 def test_what_does_not_work_is_status_2_after_all_rows(tmp_path, monkeypatch):

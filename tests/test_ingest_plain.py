@@ -1,4 +1,4 @@
-"""Plain blocks are read eight bytes at a time; nobody can tell from the result."""
+"""Plain blocks are read by a compiled loop; nobody can tell from the result."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autorec_cli import loops
 from autorec_cli.commands.prepare import prepare
 from autorec_cli.errors import InputDataError
-from autorec_cli.ingest import blocks, plain, sources, table
+from autorec_cli.ingest import blocks, parsing, sources, table
 from autorec_cli.ingest.detection import Columns, Layout
 from autorec_cli.ingest.ids import IdTable
 from autorec_cli.ingest.options import ReadOptions
-from autorec_cli.ingest.plain import PlainReader
+from autorec_cli.ingest.plain import read_plain
 from autorec_cli.ingest.records import TextFormat
 from autorec_cli.ingest.table import read_ratings
 from autorec_cli.preparation import PrepareSettings
@@ -25,15 +26,15 @@ COMMA = Layout(TextFormat(","), None, Columns(0, 1, 2, 3), 4)
 
 
 def read(block, layout=COMMA):
-    rows = PlainReader(layout).read(block, "ratings")
+    rows = read_plain(block, layout, "ratings")
     columns = rows and (rows.users, rows.items, rows.ratings, rows.timestamps)
     return columns and [None if column is None else column.tolist() for column in columns]
 
 
 def test_plain_rows_are_read():
-    block = b"1,31,2.5,1260759144\n0,99999999,-1,0\n20,7,4e0,0978300760\n3,100,.5,9999999999999999"
-    assert read(block) == [[1, 0, 20, 3], [31, 99999999, 7, 100], [2.5, -1, 4, 0.5],
-                           [1260759144, 0, 978300760, 9999999999999999]]  # fmt: skip
+    block = b"1,31,2.5,1260759144\n0,999999999,-1,0\n20,7,04.0,0978300760\n3,100,-0.125,999999999999999999"
+    assert read(block) == [[1, 0, 20, 3], [31, 999999999, 7, 100], [2.5, -1, 4, -0.125],
+                           [1260759144, 0, 978300760, 999999999999999999]]  # fmt: skip
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ";", "|", "::", " "])
@@ -51,7 +52,7 @@ def test_carriage_returns_at_the_ends_of_rows_are_no_part_of_a_field():
 
 
 ODD_FIELDS = ["", "007", "00", "+1", "-0", " 1", "1 ", "1.0", "1e3", "a", "é", "\u0661", "1\r", '"1"', "1:", "1/",
-              "123456789", str(2**63), "1\x001"]  # fmt: skip
+              "1234567890", str(2**63), "1\x001"]  # fmt: skip
 
 
 @pytest.mark.parametrize("column", [0, 1])
@@ -62,12 +63,33 @@ def test_ids_that_are_no_plain_numbers_are_left_to_the_parser(field, column):
     assert read(("5,6,1,2\n" + ",".join(row) + "\n5,6,1,2\n").encode()) is None
 
 
-@pytest.mark.parametrize("rating", ["", "nan", "inf", "1e39", "x", "1_000", "4,5", '"4"', "3.3333333", "\x004"])
+@pytest.mark.parametrize(
+    "rating",
+    [
+        "",
+        "nan",
+        "inf",
+        "1e3",
+        "x",
+        "1_0",
+        "4,5",
+        '"4"',
+        ".5",
+        "4.",
+        "-",
+        "-.5",
+        "+4",
+        " 4",
+        "3.333333333333333",
+        "1234567890123456",
+        "\x004",
+    ],
+)
 def test_ratings_that_are_bad_or_long_are_left_to_the_parser(rating):
     assert read(f"1,2,3,4\n1,2,{rating},4\n".encode()) is None
 
 
-@pytest.mark.parametrize("time", ["", "-1", "1.5", "2024-01-31", "x", "12345678901234567"])
+@pytest.mark.parametrize("time", ["", "-1", "1.5", "2024-01-31", "x", "1234567890123456789"])
 def test_timestamps_that_are_no_whole_numbers_are_left_to_the_parser(time):
     assert read(f"1,2,3,4\n1,2,3,{time}\n".encode()) is None
 
@@ -77,25 +99,22 @@ def test_rows_of_other_lengths_are_left_to_the_parser(block):
     assert read(block) is None
 
 
-def test_few_different_ratings_are_parsed_once_and_many_are_left_to_the_parser(monkeypatch):
-    parsed = []
-    monkeypatch.setattr(plain, "parse_numbers", lambda texts: parsed.extend(texts) or texts.cast(pl.Float64))
-    reader = PlainReader(COMMA)
-    for value in (1, 2, 1, 3, 2):
-        assert reader.read(f"1,2,{value},4\n".encode() * 3, "ratings").ratings.tolist() == [value] * 3
-    assert sorted(parsed) == ["1", "1", "1", "2", "2", "3"]  # each new one brings the known ones along
-    many = "".join(f"1,2,{value / 8},4\n" for value in range(plain.MOST_TEXTS + 1)).encode()
-    assert read(many) is None
-    assert read(many[: many.rindex(b"\n", 0, -1) + 1])[2] == [value / 8 for value in range(plain.MOST_TEXTS)]
+def test_ratings_are_those_of_the_parser_to_the_bit():
+    rng = np.random.default_rng(0)
+    texts = [f"{number:.{decimals}f}" for number in rng.normal(0, 1000, 2000) for decimals in (0, 1, 5, 10)]
+    block = "".join(f"1,2,{text},4\n" for text in texts).encode()
+    expected = pl.Series(texts).cast(pl.Float64).to_numpy().astype(np.float32)
+    assert read_plain(block, COMMA, "ratings").ratings.tobytes() == expected.tobytes()
 
 
-def test_a_source_without_plain_blocks_is_soon_left_to_the_parser(monkeypatch):
-    tried = []
-    monkeypatch.setattr(plain, "_cut", lambda *_: tried.append(1))
-    reader = PlainReader(COMMA)
-    for _ in range(3 * plain.TRIES):
-        assert reader.read(b"a,b,1,2\n", "ratings") is None
-    assert len(tried) == plain.TRIES
+@pytest.fixture
+def no_compiler(monkeypatch):
+    monkeypatch.setattr(loops, "are_compiled", lambda: False)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_compiled_loops_all_is_left_to_the_parser():
+    assert read(b"1,2,3,4\n") is None
 
 
 # --- with and without
@@ -154,9 +173,8 @@ def test_results_and_messages_are_those_of_the_parser(tmp_path, files, delimiter
             patch.setattr(module, "CHUNK_BYTES", chunk_bytes)
         patch.setattr(table, "SAMPLE_BYTES", chunk_bytes)
         patch.setattr("autorec_cli.ingest.ids.LEAST_ROOM", places)
-        patch.setattr(plain, "TRIES", 10**9)
         fast = outcome(names, options)
-        patch.setattr(plain, "TRIES", 0)
+        patch.setattr(loops, "are_compiled", lambda: False)
         assert fast == outcome(names, options)
 
 
@@ -183,14 +201,12 @@ def test_a_dataset_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys, thread
     monkeypatch.setattr(table, "SAMPLE_BYTES", 2000)
     monkeypatch.setattr("autorec_cli.parallel.n_threads", lambda: threads)
     n_plain = []
-    monkeypatch.setattr(
-        PlainReader, "_read", lambda *given, read=PlainReader._read: n_plain.append(read(*given)) or n_plain[-1]
-    )
+    monkeypatch.setattr(parsing, "read_plain", lambda *given: n_plain.append(read_plain(*given)) or n_plain[-1])
     prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], tmp_path / "fast", PrepareSettings())
     n_refused = sum(rows is None for rows in n_plain)
     assert n_refused > 20
     assert len(n_plain) - n_refused > 20
-    monkeypatch.setattr(plain, "TRIES", 0)
+    monkeypatch.setattr(loops, "are_compiled", lambda: False)
     prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], tmp_path / "slow", PrepareSettings())
     assert contents(tmp_path / "fast") == contents(tmp_path / "slow")
 
@@ -198,14 +214,18 @@ def test_a_dataset_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys, thread
 # --- ids
 
 
+def numbers_of(*ids):
+    return np.array(ids, dtype=np.int32)
+
+
 def test_an_id_is_one_whether_it_comes_as_a_number_or_as_a_text(monkeypatch):
     monkeypatch.setattr("autorec_cli.ingest.ids.LEAST_ROOM", 2000)
     ids = IdTable()
-    assert ids.indexes(np.array([5, 7, 5])).tolist() == [0, 1, 0]
+    assert ids.indexes(numbers_of(5, 7, 5)).tolist() == [0, 1, 0]
     assert ids.indexes(pl.Series(["7", "007", "1500", "5", "1999"])).tolist() == [1, 2, 3, 0, 4]
-    assert ids.indexes(np.array([1999, 1500, 3000, 8])).tolist() == [4, 3, 5, 6]  # 3000 is beyond the table
-    assert ids.indexes(np.array([8, 1500, 3, 3])).tolist() == [6, 3, 7, 7]
+    assert ids.indexes(numbers_of(1999, 1500, 3000, 8)).tolist() == [4, 3, 5, 6]  # 3000 is beyond the table
+    assert ids.indexes(numbers_of(8, 1500, 3, 3)).tolist() == [6, 3, 7, 7]
     assert ids.indexes(pl.Series(["3", "3000", "+3"])).tolist() == [7, 5, 8]
     assert ids.ids().to_list() == ["5", "7", "007", "1500", "1999", "3000", "8", "3", "+3"]
     assert len(ids) == 9
-    assert ids.indexes(np.array([], dtype=np.int64)).tolist() == []
+    assert ids.indexes(numbers_of()).tolist() == []

@@ -11,12 +11,8 @@ import numpy as np
 from autorec_cli.errors import InputDataError
 from autorec_cli.ingest.options import BLANKS, ReadOptions
 from autorec_cli.ingest.records import QUOTE, TextFormat
-from autorec_cli.ingest.sources import CHUNK_BYTES
+from autorec_cli.ingest.sources import CHUNK_BYTES, chunk_bytes
 
-BLOCK_CHUNKS = 4
-"""Chunks of a block: what parsing one needs stays in the cache of a processor; larger ones cost memory."""
-SMALL_BLOCKS = 128
-"""Blocks of one chunk with which a source begins: of a small file larger ones would outweigh the ratings."""
 MAX_ROW_BYTES = 16 << 20
 """Of one row, and of blank lines on end."""
 WHITE = b" \t\r\n"
@@ -63,14 +59,15 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
             blank lines follows.
     """
     rest = first
-    n_white = 0
-    for n_chunks, chunk in enumerate(chunks):
+    n_white = n_read = 0
+    for chunk in chunks:
         n_white = 0 if chunk.strip(WHITE) else n_white + len(chunk)
         if n_white > MAX_ROW_BYTES:
             raise InputDataError(
                 f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of blank lines on end; it is damaged, make it again"
             )
-        least = CHUNK_BYTES if n_chunks < SMALL_BLOCKS else BLOCK_CHUNKS * CHUNK_BYTES
+        least = chunk_bytes(n_read)
+        n_read += len(chunk)
         if len(rest) + len(chunk) >= least and not (text_format.quoted and (QUOTE in chunk or QUOTE in rest)):
             cut = chunk.rfind(text_format.newline) + 1
             if cut:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from autorec_cli import loops
 
 LEAST_ROOM = 1 << 20  # numbers below this one are looked up in a table from the start
 ROWS_PER_NUMBER = 2  # and larger ones once there are so many rows for each place of the table
@@ -27,14 +30,14 @@ class IdTable:
         self._keep_alive = pl.Series([], dtype=self._dtype)
         self._index_of_code = np.full(1024, -1, dtype=np.int32)
         self._index_of_number = np.full(1024, -1, dtype=np.int32)
-        self._new_ids: list[pl.Series] = []
+        self._new_ids: list[pl.Series] = []  # String, or Int32 for numbers that print as the ids do
         self._n_ids = 0
         self._n_rows = 0
 
     def __len__(self) -> int:
         return self._n_ids
 
-    def indexes(self, ids: pl.Series | NDArray[np.int64]) -> NDArray[np.int32]:
+    def indexes(self, ids: pl.Series | NDArray[np.int32]) -> NDArray[np.int32]:
         """The index of every id of a block, (len(ids),); unseen ids get the next numbers.
 
         Args:
@@ -50,15 +53,9 @@ class IdTable:
             self._make_room_for_numbers(largest)
         return self._indexes_of_numbers(ids)
 
-    def _indexes_of_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        indexes: NDArray[np.int32] = self._index_of_number.take(numbers)
-        if indexes.min(initial=0) < 0:
-            unseen = numbers[np.flatnonzero(indexes < 0)]
-            order = np.arange(len(unseen), dtype=np.int32)
-            self._index_of_number[unseen[::-1]] = order[::-1]  # of several places of one number the first one stays
-            new = unseen[self._index_of_number.take(unseen) == order]
-            self._index_of_number[new] = self._number_new_ids(pl.Series(new).cast(pl.String))
-            indexes = self._index_of_number.take(numbers)
+    def _indexes_of_numbers(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        indexes, new = loops.number_ids(numbers, self._index_of_number, self._n_ids)
+        self._number_new_ids(pl.Series(new))
         return indexes
 
     def _indexes_of_texts(self, texts: pl.Series) -> NDArray[np.int32]:
@@ -84,7 +81,8 @@ class IdTable:
         return indexes
 
     def _number_new_ids(self, ids: pl.Series) -> NDArray[np.int32]:
-        self._new_ids.append(ids)
+        if len(ids):
+            self._new_ids.append(ids)
         first, self._n_ids = self._n_ids, self._n_ids + len(ids)
         return np.arange(first, self._n_ids, dtype=np.int32)
 
@@ -102,7 +100,10 @@ class IdTable:
 
     def ids(self) -> pl.Series:
         """All ids in index order, String."""
-        return pl.concat(self._new_ids).alias("id") if self._new_ids else pl.Series("id", [], dtype=pl.String)
+        ids = [pl.Series("id", [], dtype=pl.String)]
+        for _, parts in groupby(self._new_ids, key=lambda part: part.dtype):
+            ids.append(pl.concat(parts).cast(pl.String))
+        return pl.concat(ids)
 
 
 def _with_room(indexes: NDArray[np.int32], largest: int) -> NDArray[np.int32]:

@@ -20,6 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from autorec_cli import loops
 from autorec_cli.errors import InputDataError, UsageError, quoted
 from autorec_cli.ingest.columns import GrowingColumn, sparse_pages
 from autorec_cli.ingest.duplicates import Block, Clash, Found, resolve_block
@@ -181,23 +182,32 @@ def _blocks(indptr: NDArray[Any], rows: NDArray[Any], columns: dict[str, NDArray
 
 def _sort_block(block: Block, n_items: int) -> None:
     """Sort the cells of a block by row and item, equal ones in the order they have; in place."""
-    items = block.columns["item"]
-    n_rows, n_cells = len(block.pointers) - 1, len(items)
-    if "user" in block.columns:
-        rows = block.columns["user"] - np.int32(block.first_row)
-    else:
-        rising = items[1:] >= items[:-1]
-        rising[block.pointers[1:-1] - 1] = True  # whatever row comes next
-        if rising.all():
-            return
-        rows = np.repeat(np.arange(n_rows, dtype=np.int32), np.diff(block.pointers))
-    places = np.arange(n_cells, dtype=np.int32 if n_cells < 2**31 else np.int64)
-    cells = sparse.coo_array((places, (rows, items)), shape=(n_rows, n_items))
-    cells.has_canonical_format = True  # or scipy would sum the places of a pair that comes twice
-    order = cells.tocsc().tocsr().data  # two counting sorts, each of them stable
+    order = _order_of(block, n_items)
+    if order is None:
+        return
     for name, column in block.columns.items():
         if name != "user":
             column[:] = column.take(order)
+
+
+def _order_of(block: Block, n_items: int) -> NDArray[Any] | None:
+    """Where the cells sorted by row and item come from, equal ones in the order they have; None if all are sorted."""
+    if "user" in block.columns:
+        return _order_by_counting(block.columns["user"] - np.int32(block.first_row), block, n_items)
+    if loops.are_compiled():
+        return loops.order_rows(block.pointers, block.columns["item"], n_items)
+    rows = np.repeat(np.arange(len(block.pointers) - 1, dtype=np.int32), np.diff(block.pointers))
+    return _order_by_counting(rows, block, n_items)
+
+
+def _order_by_counting(rows: NDArray[np.int32], block: Block, n_items: int) -> NDArray[Any]:
+    """What `_order_of` gives, never None, if `rows` are the rows in the block of all cells."""
+    items = block.columns["item"]
+    places = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
+    cells = sparse.coo_array((places, (rows, items)), shape=(len(block.pointers) - 1, n_items))
+    cells.has_canonical_format = True  # or scipy would sum the places of a pair that comes twice
+    order: NDArray[Any] = cells.tocsc().tocsr().data  # two counting sorts, each of them stable
+    return order
 
 
 @dataclass

@@ -18,7 +18,7 @@ from autorec_cli.ingest.blocks import check_utf_8, is_utf_8, single_byte_delimit
 from autorec_cli.ingest.detection import Layout
 from autorec_cli.ingest.numbers import FLOAT32_MAX, narrow, parse_numbers, parse_timestamps
 from autorec_cli.ingest.options import ROLES
-from autorec_cli.ingest.plain import PlainReader
+from autorec_cli.ingest.plain import read_plain
 from autorec_cli.ingest.records import QUOTE, TextFormat, records
 
 REST = "rest"  # the field after the last one a row may have
@@ -32,7 +32,7 @@ class Rows:
     """The good rows of a block, in order.
 
     Attributes:
-        users, items: Ids, String; or int64 numbers that print as the ids do, where all ids of the block are such.
+        users, items: Ids, String; or int32 numbers that print as the ids do, where all ids of the block are such.
         ratings: float32.
         timestamps: int32 or float64; None if the source has none.
         n_lines: Lines of the block, blank and bad ones included.
@@ -41,8 +41,8 @@ class Rows:
         n_outside: Rows left out because they are outside the period that was asked for.
     """
 
-    users: pl.Series | NDArray[np.int64]
-    items: pl.Series | NDArray[np.int64]
+    users: pl.Series | NDArray[np.int32]
+    items: pl.Series | NDArray[np.int32]
     ratings: NDArray[np.float32]
     timestamps: NDArray[np.generic] | None
     n_lines: int
@@ -61,14 +61,13 @@ def _rows(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[
     return Rows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
 
 
-def parse_block(block: bytes, layout: Layout, name: str, plain: PlainReader) -> Rows | None:
+def parse_block(block: bytes, layout: Layout, name: str) -> Rows | None:
     """The rows of `block` if it has nothing but good ones that a fast reader reads rightly, else None.
 
     Args:
         block: Whole rows, UTF-8, without the header.
         layout: How it is laid out.
         name: The source, for messages.
-        plain: Reads the plain blocks of this source.
 
     Raises:
         InputDataError: see `single_byte_delimiter`.
@@ -77,7 +76,7 @@ def parse_block(block: bytes, layout: Layout, name: str, plain: PlainReader) -> 
     assert text_format is not None
     if not is_utf_8(block):
         return None
-    rows = plain.read(block, name)
+    rows = read_plain(block, layout, name)
     if rows is not None:
         timestamps = None if rows.timestamps is None else narrow(rows.timestamps)
         return Rows(rows.users, rows.items, rows.ratings, timestamps, len(rows.users))
@@ -87,24 +86,24 @@ def parse_block(block: bytes, layout: Layout, name: str, plain: PlainReader) -> 
         return None
     frame = _read(block, layout, name, as_text=False)
     if n_rows not in (None, frame.height) or not _is_good(frame):
-        return None if has_quotes else _parse_without_blank_lines(block, layout, name, plain)
+        return None if has_quotes else _parse_without_blank_lines(block, layout, name)
     return _rows(frame, block.count(text_format.newline) if has_quotes else frame.height)
 
 
-def _parse_without_blank_lines(block: bytes, layout: Layout, name: str, plain: PlainReader) -> Rows | None:
+def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Rows | None:
     """What `parse_block` gives for a block without quotes if blank lines were all that was wrong with it."""
     assert layout.text_format is not None
     filled = without_blank_lines(block, layout.text_format)
     if len(filled) == len(block):
         return None
-    rows = parse_block(filled, layout, name, plain) if filled else no_rows(layout)
+    rows = parse_block(filled, layout, name) if filled else no_rows(layout)
     return None if rows is None else replace(rows, n_lines=block.count(layout.text_format.newline))
 
 
 def no_rows(layout: Layout, n_outside: int = 0) -> Rows:
     """Nothing but rows that are outside the period."""
     timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
-    no_ids = np.empty(0, dtype=np.int64)
+    no_ids = np.empty(0, dtype=np.int32)
     return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
 
 

@@ -12,18 +12,24 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest import zstd
+from autorec_cli.parallel import Following
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN = "-"
-CHUNK_BYTES = 128 << 10  # read at once
+CHUNK_BYTES = 128 << 10
+"""Read at once of a source at first."""
+LARGER = 16
+"""How much larger chunks may become; much larger ones would leave a processor's cache."""
+SMALL_PART = 64
+"""A chunk is at most this part of what was read before, so that it takes little memory beside the ratings."""
 MAX_WHOLE_BYTES = 512 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -33,27 +39,35 @@ ASIDE = ("_", ".")
 UNREADABLE = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
 
 
-@dataclass
 class Tally:
     """Size and SHA-256 of what was read of a file so far, as it is stored.
 
-    Attributes:
-        n_bytes: Size.
-        digest: What hashes it; None for a file that may be read in part only.
+    Hashing takes longer than reading does, so that a thread of its own does it.
+
+    Args:
+        n_bytes: Of a file that may be read in part only and is not hashed, its size; None for others.
     """
 
-    n_bytes: int = 0
-    digest: Any = field(default_factory=hashlib.sha256)
+    def __init__(self, n_bytes: int | None = None) -> None:
+        self.n_bytes = n_bytes or 0
+        self._digest = hashlib.sha256() if n_bytes is None else None
+        self._hashing = Following()
+
+    def add(self, data: bytes) -> None:
+        """Count and hash `data`."""
+        assert self._digest is not None
+        self.n_bytes += len(data)
+        self._hashing.call(self._digest.update, data)
+
+    def finish(self) -> None:
+        """Wait until all that was added is hashed."""
+        self._hashing.finish()
 
     @property
     def sha256(self) -> str | None:
-        """The hash, None for a file that may be read in part only."""
-        return self.digest.hexdigest() if self.digest else None
-
-    def add(self, data: memoryview) -> None:
-        """Count and hash `data`."""
-        self.n_bytes += len(data)
-        self.digest.update(data)
+        """The hash of all that was added, None for a file that may be read in part only."""
+        self.finish()
+        return self._digest.hexdigest() if self._digest else None
 
 
 @dataclass(frozen=True)
@@ -169,6 +183,7 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
     shown = "standard input" if name == STDIN else name
     tally = Tally()
     with ExitStack() as stack:
+        stack.callback(tally.finish)
         try:
             raw = sys.stdin.buffer if name == STDIN else stack.enter_context(Path(name).open("rb"))
             stream = io.BufferedReader(_Hashing(raw, tally), buffer_size=1 << 20)
@@ -188,7 +203,7 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
             if name == STDIN or not path.is_file() or not _is_text(name):  # polars needs a file to seek in, and a name
                 path = _spooled(stream, stack)
             if in_part and head.startswith(PARQUET_MAGIC) and path == Path(name):
-                yield OpenSource(shown, Tally(path.stat().st_size, None), parquet=path)
+                yield OpenSource(shown, Tally(path.stat().st_size), parquet=path)
                 return
             while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
                 pass
@@ -242,13 +257,20 @@ class _Hashing(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         count: int = self._source.readinto(view)  # type: ignore[attr-defined]
-        self._tally.add(view[:count])
+        self._tally.add(view[:count].tobytes())
         return count
 
 
+def chunk_bytes(n_read: int) -> int:
+    """How many bytes of a source to take at once when `n_read` are read."""
+    return CHUNK_BYTES * min(max(n_read // (SMALL_PART * CHUNK_BYTES), 1), LARGER)
+
+
 def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while chunk := read(CHUNK_BYTES):
+    n_read = 0
+    while chunk := read(chunk_bytes(n_read)):
         yield chunk
+        n_read += len(chunk)
 
 
 def _guarded(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:

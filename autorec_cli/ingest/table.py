@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from autorec_cli import memory
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
@@ -17,10 +18,9 @@ from autorec_cli.ingest.ids import IdTable
 from autorec_cli.ingest.options import Period, ReadOptions
 from autorec_cli.ingest.parquet import BATCH_ROWS, detect_parquet, parquet_rows
 from autorec_cli.ingest.parsing import MOST_EXPLAINED, Rows, examine_block, parse_block
-from autorec_cli.ingest.plain import PlainReader
 from autorec_cli.ingest.records import TextFormat
 from autorec_cli.ingest.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
-from autorec_cli.parallel import in_order
+from autorec_cli.parallel import Following, in_order
 
 Announce = Callable[[str, Layout], None]
 
@@ -174,13 +174,10 @@ def _add_rows(
     shown = "standard input" if facts.name == STDIN else facts.name
     n_ratings = n_skipped = n_outside = 0
     skipped: tuple[str, ...] = ()
+    appending = Following()  # the system makes new memory slowly
     for number, block in enumerate(blocks):
         rows = _within(period, block, shown)
-        table.user_indexes.append(users.indexes(rows.users))
-        table.item_indexes.append(items.indexes(rows.items))
-        table.ratings.append(rows.ratings)
-        if rows.timestamps is not None:
-            table.timestamps.append(rows.timestamps)
+        appending.call(_append, table, users.indexes(rows.users), items.indexes(rows.items), rows)
         n_ratings += len(rows)
         n_skipped += rows.n_skipped
         n_outside += rows.n_outside
@@ -191,8 +188,18 @@ def _add_rows(
                 "check --columns and --delimiter"
             )
         if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
-            _check_memory(len(table.ratings), shown)
+            _check_memory(table.n_ratings + n_ratings, shown)
+    appending.finish()
     return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
+
+
+def _append(table: RatingsTable, users: NDArray[np.int32], items: NDArray[np.int32], rows: Rows) -> None:
+    """Add `rows` to `table`, of whose users and items the indexes are given."""
+    table.user_indexes.append(users)
+    table.item_indexes.append(items)
+    table.ratings.append(rows.ratings)
+    if rows.timestamps is not None:
+        table.timestamps.append(rows.timestamps)
 
 
 def _within(period: Period, rows: Rows, name: str) -> Rows:
@@ -310,10 +317,9 @@ def _parse_blocks(
 ) -> Iterator[Rows]:
     """The rows of all blocks; several blocks are parsed at a time, but only one is examined more closely."""
     assert layout.text_format is not None
-    plain = PlainReader(layout)
 
     def parse(block: bytes) -> tuple[bytes, Rows | None]:
-        return block, parse_block(block, layout, name, plain)
+        return block, parse_block(block, layout, name)
 
     line = first_line
     for block, parsed in in_order(parse, cut_blocks(head, chunks, layout.text_format, name)):
