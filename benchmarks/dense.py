@@ -14,7 +14,9 @@ from torch import Tensor
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
 from autorec_cli.inputs import Inputs
-from autorec_cli.model import ACTIVATIONS, Network
+from autorec_cli.model import ACTIVATIONS, AdamState, Network
+from autorec_cli.sparse import read_adam
+from autorec_cli.tensorfile import in_one
 
 
 class DenseEngine:
@@ -54,6 +56,12 @@ class DenseEngine:
     def network(self) -> Network:
         """A copy of the network."""
         return self._parameters.copy()
+
+    def state(self) -> AdamState:
+        """The parameters and the optimizer's state; written at the end of a fit."""
+        parameters = self._parameters.parameters()
+        n_steps, means, squares = read_adam(self._optimizer, parameters)
+        return AdamState(n_steps, *([in_one(part.numpy()) for part in group] for group in (parameters, means, squares)))
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite."""

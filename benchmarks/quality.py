@@ -52,7 +52,9 @@ def libmf_mf(train: Pairs, test: Pairs) -> np.ndarray:
 
     model = mf.MF(k=64, nr_iters=40, lambda_p2=0.05, lambda_q2=0.05, eta=0.05, nr_threads=2, quiet=True)
     model.fit(np.ascontiguousarray(np.stack(train, 1), dtype=np.float64))
-    return np.asarray(model.predict(np.ascontiguousarray(np.stack(test[:2], 1), dtype=np.float64)))
+    users, items = model.p_factors(), model.q_factors()  # its own predict() has other values for the same pairs
+    predictions = np.einsum("pk,pk->p", users[test[0]], items[test[1]])
+    return np.where(np.isfinite(predictions), predictions, train[2].mean())  # of pairs without training ratings
 
 
 def myfm_gibbs(train: Pairs, test: Pairs) -> np.ndarray:
@@ -92,10 +94,16 @@ def run_library(name: str, folder: Path) -> None:
 
 def run_dense(arguments: list[str]) -> None:
     """`autorec train` with the dense step in the place of our engine."""
+    import torch
+
     from autorec_cli import cli, training
+    from autorec_cli.model import Network
     from benchmarks.dense import DenseEngine
 
-    training.make_engine = DenseEngine
+    def make_dense(network: Network, device: torch.device, rows_at_once: int, *_: object) -> DenseEngine:
+        return DenseEngine(network, device, rows_at_once)
+
+    training.make_engine = make_dense
     sys.argv = ["autorec", *arguments]
     cli.main()
 
