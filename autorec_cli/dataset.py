@@ -33,7 +33,8 @@ FORMAT_VERSION = 2
 PARTS = ("train", "valid", "test")
 TABLES = ("users", "items")
 FILES = (*(f"{part}.npz" for part in PARTS), *(f"{table}.parquet" for table in TABLES))
-HASHED_AT_ONCE = 1 << 20
+HASHED_AT_ONCE = 1 << 16  # values: few enough for the processor's cache
+WRITTEN_AT_ONCE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(array))
                 view = array.reshape(-1).view(np.uint8)
-                for start in range(0, len(view), HASHED_AT_ONCE):
-                    entry.write(view[start : start + HASHED_AT_ONCE].data)
+                for start in range(0, len(view), WRITTEN_AT_ONCE):
+                    entry.write(view[start : start + WRITTEN_AT_ONCE].data)
     sync_file(file)
     return checksums.of_file(file)
 

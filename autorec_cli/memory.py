@@ -35,8 +35,8 @@ LISTS = 100 * 2**20
 LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-KEPT = 8 << 20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
+KEPT = 4 << 20
 OWN_PAGES = 4 << 20
 """Allocations from this size on get pages of their own, which do go back to the system at once."""
 
@@ -154,6 +154,7 @@ def reuse_freed() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT)
         mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
+        mallopt(M_ARENA_MAX, 1)  # of which each thread would have one of its own
 
 
 def check_addresses() -> None:

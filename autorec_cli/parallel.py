@@ -34,7 +34,7 @@ class Following:
         most: Calls that may be waiting; with more of them `call` waits too.
     """
 
-    def __init__(self, most: int = 4) -> None:
+    def __init__(self, most: int = 2) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
         self._pending: deque[Future[object]] = deque()
         self._most = most

@@ -15,10 +15,13 @@ SEGMENT = 1 << 20  # room is made for this many values at a time, and given back
 FIRST_ROOM = 64
 
 
+COUNTED_AT_ONCE = 1 << 17  # few enough for the processor's cache
+
+
 def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:
     """How often each of 0 to n_values - 1 is in `values`, (n_values,); by slices, as bincount copies to int64."""
     counts = np.zeros(n_values, dtype=np.int64)
-    at_once = max(SEGMENT, n_values)
+    at_once = max(COUNTED_AT_ONCE, n_values)
     for start in range(0, len(values), at_once):
         counts += np.bincount(values[start : start + at_once], minlength=n_values)
     return counts
