@@ -88,7 +88,7 @@ def number_ids(
         index_of_number: -1 for those without an index; written to.
         n_ids: The next index.
     """
-    numbers = np.ascontiguousarray(numbers)
+    numbers = np.ascontiguousarray(numbers, dtype=np.int32)
     indexes, unseen = np.empty(len(numbers), dtype=np.int32), np.empty(len(numbers), dtype=np.int32)
     n_unseen = _call("number_ids", numbers, len(numbers), index_of_number, n_ids, indexes, unseen)
     return indexes, unseen[:n_unseen].copy()
@@ -102,7 +102,7 @@ def order_rows(pointers: NDArray[Any], items: NDArray[np.int32], n_items: int) -
         items: Of the cells, from 0 to below `n_items`.
         n_items: Columns of the matrix.
     """
-    pointers, items = pointers.astype(np.int64), np.ascontiguousarray(items)
+    pointers, items = pointers.astype(np.int64), np.ascontiguousarray(items, dtype=np.int32)
     n_bytes = ((n_items - 1).bit_length() + 7) // 8
     order = np.empty(len(items), dtype=np.int64)
     scratch = np.empty(2 * int(np.diff(pointers).max(initial=0)), dtype=np.uint64)
@@ -126,6 +126,6 @@ def deal_cells(
     part_pointers = [np.zeros(len(pointers), dtype=np.int64) for _ in parts]
     columns = ((indices for indices, _ in parts), (ratings for _, ratings in parts), iter(part_pointers))
     addresses = [np.array([array.ctypes.data for array in arrays], dtype=np.uintp) for arrays in columns]
-    labels = np.ascontiguousarray(labels)
+    labels = np.ascontiguousarray(labels, dtype=np.uint8)
     _call("deal_cells", pointers.astype(np.int64), len(pointers) - 1, labels, *cells, len(parts), *addresses)
     return part_pointers

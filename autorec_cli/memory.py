@@ -37,6 +37,7 @@ LEAST_ADDRESSES = 5 << 29
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
 KEPT = 4 << 20
+"""Freed memory that is kept for what is allocated next."""
 OWN_PAGES = 4 << 20
 """Allocations from this size on get pages of their own, which do go back to the system at once."""
 
@@ -69,7 +70,7 @@ def n_parameters(shape: Shape, settings: TrainSettings) -> int:
 
 @dataclass(frozen=True)
 class Need:
-    """The most bytes that training will allocate beyond the loaded dataset, an estimate.
+    """The most bytes that training will allocate beyond the loaded dataset: an estimate, within a quarter either way.
 
     Attributes:
         host: In the process.
@@ -146,15 +147,16 @@ def available_bytes() -> int:
 
 
 def reuse_freed() -> None:
-    """Keep up to `KEPT` bytes that are freed for what is allocated next, where the C library is glibc.
+    """Let glibc, where it is the C library, keep up to `KEPT` bytes that are freed, and in one place for all threads.
 
-    By itself it gives them back to the system at once, which makes them anew, page by page, for the next block of text.
+    For commands that read block by block, as this holds for the whole process. By itself glibc gives freed memory back
+    to the system, which makes it anew, page by page, for the next block of text; and each thread has its own place.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT)
         mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
-        mallopt(M_ARENA_MAX, 1)  # of which each thread would have one of its own
+        mallopt(M_ARENA_MAX, 1)
 
 
 def check_addresses() -> None:

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from autorec_cli.world import rank_on_host
 
@@ -30,6 +30,8 @@ def n_threads() -> int:
 class Following:
     """A thread that makes the calls it is given one after the other, while who gives them goes on.
 
+    As a context it ends with the block: all calls are waited for, or, if the block raises, those not begun are dropped.
+
     Args:
         most: Calls that may be waiting; with more of them `call` waits too.
     """
@@ -44,6 +46,15 @@ class Following:
         self._pending.append(self._executor.submit(function, *arguments))
         while len(self._pending) > self._most:
             self._pending.popleft().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self._executor.shutdown(cancel_futures=True)
 
     def finish(self) -> None:
         """Wait for all calls; no more can be made."""

@@ -12,7 +12,6 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from autorec_cli import memory
 from autorec_cli.dataset import Dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest.columns import count_values
@@ -70,7 +69,6 @@ def build_dataset(
     Raises:
         InputDataError: a source cannot be used, or too little is left to train on.
     """
-    memory.reuse_freed()
     table = read_ratings(sources, settings.read, test_files, announce, report)
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)

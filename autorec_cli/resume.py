@@ -34,7 +34,7 @@ FINAL = 1 << 40
 """More steps than the first of two fits takes."""
 
 
-Part = TypeVar("Part", Array, Pieces)
+Stored = TypeVar("Stored", Array, Pieces)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Keeper(Protocol):
         """Where the earlier run stood, once and then forgotten: it is as large as all that is trained."""
 
     def after_step(self, state: Callable[[], State]) -> None:
-        """A step has been taken; `state` makes a copy of where training stands."""
+        """A step has been taken; `state` tells where training stands, until the next one."""
 
     def after_epoch(self, state: Callable[[], State]) -> None:
         """An epoch has ended and whoever follows the training knows of it."""
@@ -174,7 +174,7 @@ def load(path: Path) -> Saved:
             array = file.get_tensor(name)
             found[name] = checksums.of_array(array)
             if name.partition(".")[0] in ADAM:
-                pieces[name] = Pieces(array.dtype, array.shape, partial(_tensor_of, file, name))
+                pieces[name] = Pieces(array.dtype, array.shape, partial(_tensor_of, path, file, name, found[name]))
             else:
                 arrays[name] = array
         if document["checksums"] != found:
@@ -183,8 +183,12 @@ def load(path: Path) -> Saved:
         return Saved(document["run"], document["place"], document["history"], state)
 
 
-def _tensor_of(file: Any, name: str) -> Iterator[Array]:  # noqa: ANN401
-    yield file.get_tensor(name)
+def _tensor_of(path: Path, file: Any, name: str, checksum: int) -> Iterator[Array]:  # noqa: ANN401
+    with _explained(path):
+        array = file.get_tensor(name)
+        if checksums.of_array(array) != checksum:
+            raise ValueError("it was changed while it was read")
+    yield array
 
 
 def run_of(path: Path) -> Mapping[str, Any]:
@@ -300,7 +304,7 @@ def _unpack_state(document: Mapping[str, Any], tensors: Mapping[str, Array], pie
     )
 
 
-def _counted(name: str, parts: Mapping[str, Part]) -> list[Part]:
+def _counted(name: str, parts: Mapping[str, Stored]) -> list[Stored]:
     """Those of `parts` that are called `name` and a number, in order."""
     n_parts = sum(key.startswith(f"{name}.") for key in parts)
     return [parts[f"{name}.{number}"] for number in range(n_parts)]

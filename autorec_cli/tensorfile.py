@@ -45,7 +45,7 @@ class Pieces:
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
     def whole(self) -> Array:
-        """The tensor; where it is one piece, that piece itself."""
+        """The tensor, not to be written to: where it is one piece, that piece itself."""
         pieces = list(self.make())
         return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty((0, *self.shape[1:]), self.dtype), *pieces])
 

@@ -109,7 +109,7 @@ def test_ratings_are_those_of_the_parser_to_the_bit():
 
 @pytest.fixture
 def no_compiler(monkeypatch):
-    monkeypatch.setattr(loops, "are_compiled", lambda: False)
+    monkeypatch.setattr(loops, "_library", lambda: None)
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -117,10 +117,30 @@ def test_without_compiled_loops_all_is_left_to_the_parser():
     assert read(b"1,2,3,4\n") is None
 
 
+@pytest.mark.usefixtures("no_compiler")
+def test_without_compiled_loops_blocks_without_rows_are_read(tmp_path, monkeypatch):
+    for module in (blocks, sources):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(table, "SAMPLE_BYTES", 100)
+    rows = "".join(f"{n},{n + 1},3\n" for n in range(50))
+    (tmp_path / "r.csv").write_text("user,item,rating\n" + rows + "\n" * 1000 + rows)
+    read = read_ratings([str(tmp_path / "r.csv")], ReadOptions())
+    assert (read.n_ratings, len(read.user_ids)) == (100, 50)
+
+
+def test_the_byte_that_stands_for_two_colons_is_told_by_the_parser():
+    layout = Layout(TextFormat("::"), None, Columns(0, 1, 2, None), 4)
+    assert read_plain(b"1::2::3::\x1f\n", layout, "ratings") is None
+
+
 # --- with and without
 
 numbers = st.integers(0, 30).map(str) | st.integers(0, 2**24).map(str) | st.integers(0, 10**9).map(str)
-odd_ids = st.sampled_from([field for field in ODD_FIELDS if "\0" not in field and '"' not in field]) | numbers
+odd_ids = (
+    st.sampled_from(["-1", "-7", "1023"])
+    | st.sampled_from([field for field in ODD_FIELDS if "\0" not in field and '"' not in field])
+    | numbers
+)
 odd_ratings = st.sampled_from(
     [" 4", "+4", "4.", ".5", "4e0", "-0.0", "nan", "", "x", "3.3333333333", "0.1", "-2", "10"]
 )
@@ -174,7 +194,7 @@ def test_results_and_messages_are_those_of_the_parser(tmp_path, files, delimiter
         patch.setattr(table, "SAMPLE_BYTES", chunk_bytes)
         patch.setattr("autorec_cli.ingest.ids.LEAST_ROOM", places)
         fast = outcome(names, options)
-        patch.setattr(loops, "are_compiled", lambda: False)
+        patch.setattr(loops, "_library", lambda: None)
         assert fast == outcome(names, options)
 
 
@@ -206,7 +226,7 @@ def test_a_dataset_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys, thread
     n_refused = sum(rows is None for rows in n_plain)
     assert n_refused > 20
     assert len(n_plain) - n_refused > 20
-    monkeypatch.setattr(loops, "are_compiled", lambda: False)
+    monkeypatch.setattr(loops, "_library", lambda: None)
     prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], tmp_path / "slow", PrepareSettings())
     assert contents(tmp_path / "fast") == contents(tmp_path / "slow")
 
@@ -229,3 +249,11 @@ def test_an_id_is_one_whether_it_comes_as_a_number_or_as_a_text(monkeypatch):
     assert ids.ids().to_list() == ["5", "7", "007", "1500", "1999", "3000", "8", "3", "+3"]
     assert len(ids) == 9
     assert ids.indexes(numbers_of()).tolist() == []
+
+
+def test_negative_numbers_are_ids_of_their_own():
+    ids = IdTable()
+    assert ids.indexes(pl.Series(["-1", "7", "-2000"])).tolist() == [0, 1, 2]
+    assert ids.indexes(numbers_of(1023, 8, 7)).tolist() == [3, 4, 1]
+    assert ids.indexes(pl.Series(["1023", "-1", "-1024"])).tolist() == [3, 0, 5]
+    assert ids.ids().to_list() == ["-1", "7", "-2000", "1023", "8", "-1024"]

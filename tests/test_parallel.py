@@ -8,7 +8,7 @@ import time
 import pytest
 
 from autorec_cli import parallel
-from autorec_cli.parallel import in_order
+from autorec_cli.parallel import Following, in_order
 
 N_THREADS = parallel.n_threads
 
@@ -82,3 +82,28 @@ def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
     for n_here, threads in expected.items():
         monkeypatch.setattr(parallel, "rank_on_host", lambda n=n_here: (0, n))
         assert N_THREADS() == threads
+
+
+def test_calls_follow_each_other_and_their_exceptions_come_back():
+    done = []
+    with Following(most=2) as following:
+        for number in range(20):
+            following.call(done.append, number)
+    assert done == list(range(20))
+    with pytest.raises(ZeroDivisionError), Following() as following:
+        following.call(divmod, 1, 0)
+
+
+def test_calls_that_have_not_begun_are_dropped_where_the_block_raises():
+    done, go_on = [], threading.Event()
+
+    def leave_early():
+        with Following(most=5) as following:
+            following.call(go_on.wait)
+            following.call(done.append, 1)
+            threading.Timer(0.1, go_on.set).start()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        leave_early()
+    assert done == []

@@ -213,7 +213,10 @@ def prepare(
         InputDataError: a source cannot be used.
     """
     from autorec_cli import dataset
+    from autorec_cli.memory import reuse_freed
     from autorec_cli.preparation import build_dataset
+
+    reuse_freed()
 
     with hold(output, wait_lock, say, warn):
         check_output(output, force)

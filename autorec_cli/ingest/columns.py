@@ -13,8 +13,6 @@ SEGMENT = 1 << 20  # room is made for this many values at a time, and given back
 # grow is never moved. glibc gives an array of that size pages of its own, so that making more room moves pages instead
 # of copying values, and giving room back returns them to the system at once.
 FIRST_ROOM = 64
-
-
 COUNTED_AT_ONCE = 1 << 17  # few enough for the processor's cache
 
 

@@ -41,7 +41,8 @@ class IdTable:
         """The index of every id of a block, (len(ids),); unseen ids get the next numbers.
 
         Args:
-            ids: String without nulls; or numbers from 0, which stand for the texts that they print as.
+            ids: String without nulls; or numbers from 0, which stand for the texts that they print as, and come from
+                compiled loops alone.
         """
         self._n_rows += len(ids)
         if isinstance(ids, pl.Series):
@@ -89,7 +90,7 @@ class IdTable:
     def _with_a_place(self, texts: pl.Series) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Which of `texts` are plain numbers with a place in the table, and these numbers."""
         numbers = texts.cast(pl.Int64, strict=False)
-        has_place = (numbers.cast(pl.String) == texts) & (numbers < len(self._index_of_number))
+        has_place = (numbers.cast(pl.String) == texts) & (numbers >= 0) & (numbers < len(self._index_of_number))
         rows = np.flatnonzero(has_place.fill_null(False).to_numpy())
         return rows, numbers.gather(rows).to_numpy()
 

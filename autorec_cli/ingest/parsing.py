@@ -103,7 +103,7 @@ def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Rows 
 def no_rows(layout: Layout, n_outside: int = 0) -> Rows:
     """Nothing but rows that are outside the period."""
     timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
-    no_ids = np.empty(0, dtype=np.int32)
+    no_ids = pl.Series([], dtype=pl.String)
     return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli import loops
-from autorec_cli.ingest.blocks import single_byte_delimiter
+from autorec_cli.ingest.blocks import SEPARATOR, single_byte_delimiter
 from autorec_cli.ingest.detection import Layout
 from autorec_cli.ingest.options import ROLES
 from autorec_cli.ingest.records import QUOTE
@@ -42,13 +42,12 @@ def read_plain(block: bytes, layout: Layout, name: str) -> PlainRows | None:
         block: Whole rows, UTF-8.
         layout: How it is laid out.
         name: The source, for messages.
-
-    Raises:
-        InputDataError: see `single_byte_delimiter`.
     """
     text_format = layout.text_format
     assert text_format is not None
     if not loops.are_compiled() or text_format.newline != b"\n" or (text_format.quoted and QUOTE in block):
+        return None
+    if SEPARATOR.encode() in block:  # the parser says what is wrong with it, if anything is
         return None
     text, delimiter = single_byte_delimiter(block, text_format, name)
     places = [layout.columns.of(role) for role in ROLES]

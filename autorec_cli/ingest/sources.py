@@ -65,8 +65,7 @@ class Tally:
 
     @property
     def sha256(self) -> str | None:
-        """The hash of all that was added, None for a file that may be read in part only."""
-        self.finish()
+        """The hash of all that was added, once it is finished; None for a file that may be read in part only."""
         return self._digest.hexdigest() if self._digest else None
 
 

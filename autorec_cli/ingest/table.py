@@ -146,6 +146,7 @@ def read_ratings(
             facts = _add_rows(
                 table, users, items, blocks, SourceFacts(name, 0, None, layout, 0, 0, is_test), options.period
             )
+            source.tally.finish()
             facts = replace(facts, n_bytes=source.tally.n_bytes, sha256=source.tally.sha256)
             table.sources.append(facts)
             if report is not None:
@@ -174,22 +175,21 @@ def _add_rows(
     shown = "standard input" if facts.name == STDIN else facts.name
     n_ratings = n_skipped = n_outside = 0
     skipped: tuple[str, ...] = ()
-    appending = Following()  # the system makes new memory slowly
-    for number, block in enumerate(blocks):
-        rows = _within(period, block, shown)
-        appending.call(_append, table, users.indexes(rows.users), items.indexes(rows.items), rows)
-        n_ratings += len(rows)
-        n_skipped += rows.n_skipped
-        n_outside += rows.n_outside
-        skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
-        if n_skipped > HOPELESS and n_skipped > 100 * (n_ratings + n_outside):
-            raise InputDataError(
-                f"{shown} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
-                "check --columns and --delimiter"
-            )
-        if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
-            _check_memory(table.n_ratings + n_ratings, shown)
-    appending.finish()
+    with Following() as appending:  # the system makes new memory slowly
+        for number, block in enumerate(blocks):
+            rows = _within(period, block, shown)
+            appending.call(_append, table, users.indexes(rows.users), items.indexes(rows.items), rows)
+            n_ratings += len(rows)
+            n_skipped += rows.n_skipped
+            n_outside += rows.n_outside
+            skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
+            if n_skipped > HOPELESS and n_skipped > 100 * (n_ratings + n_outside):
+                raise InputDataError(
+                    f"{shown} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
+                    "check --columns and --delimiter"
+                )
+            if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
+                _check_memory(table.n_ratings + n_ratings, shown)
     return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
 
 
