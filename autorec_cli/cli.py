@@ -65,7 +65,14 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+        ),
     ] = False,
 ) -> None:
     """Options of the program itself."""
@@ -102,6 +109,8 @@ def leave(status: int) -> NoReturn:
 def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
     talk(Voice())
+    for option in ("INSTALL", "SHOW"):  # Typer's own options; as variables they would take the place of every command
+        os.environ.pop(f"{PREFIX}_{option}_COMPLETION", None)
     advice = None
     try:
         status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer has turned Ctrl-C into 130

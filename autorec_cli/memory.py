@@ -35,9 +35,7 @@ LISTS = 100 * 2**20
 LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
-KEPT = 4 << 20
-"""Freed memory that is kept for what is allocated next."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 OWN_PAGES = 4 << 20
 """Allocations from this size on get pages of their own, which do go back to the system at once."""
 
@@ -146,17 +144,16 @@ def available_bytes() -> int:
     return max(0, min(amount for amount in left if amount is not None))
 
 
-def reuse_freed() -> None:
-    """Let glibc, where it is the C library, keep up to `KEPT` bytes that are freed, and in one place for all threads.
+def reuse_freed(n_bytes: int) -> None:
+    """Let glibc, where it is the C library, keep up to `n_bytes` of freed memory, for each thread that allocates.
 
     For commands that read block by block, as this holds for the whole process. By itself glibc gives freed memory back
-    to the system, which makes it anew, page by page, for the next block of text; and each thread has its own place.
+    to the system, which makes it anew, page by page, for the next block of text.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_TRIM_THRESHOLD, n_bytes)
         mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
-        mallopt(M_ARENA_MAX, 1)
 
 
 def check_addresses() -> None:

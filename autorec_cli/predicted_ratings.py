@@ -65,4 +65,4 @@ def with_predicted_ratings(
             items = positions(model.item_ids, frame["item_id"].to_list())
             known = items != UNKNOWN
             ratings = np.where(known, scores[rows, np.where(known, items, 0)], model.baseline.mean)
-        yield frame.with_columns(pl.Series(COLUMN, clip(model, ratings).round(4), dtype=pl.Float64))
+        yield frame.with_columns(pl.Series(COLUMN, clip(model, ratings).astype(np.float64).round(4), dtype=pl.Float64))

@@ -19,6 +19,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from autorec_cli.artifacts import artifact_at
 from autorec_cli.commands.options import UNATTENDED
 from autorec_cli.commands.precedence import settle
 from autorec_cli.commands.settings import known_settings, preferred_by, set_defaults, settings_of
@@ -177,6 +178,9 @@ def _check_places(summary: str | None, values: Mapping[str, Any], config: Path |
         if place in taken and not (option == "output" and taken[place] == str(values.get("warm_start"))):
             raise UsageError(f"--{option} {output} would replace {taken[place]}; name another file")
         taken[place] = f"--{option} of this command"
+        found = None if option == "output" and "force" in values else artifact_at(place)
+        if found is not None and not (found == "a blend" and values.get("blend")):
+            raise UsageError(f"--{option} {output} would replace {found}; name another file, or remove that one first")
     if summary is not None:
         check_place(summary)
 

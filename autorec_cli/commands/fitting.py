@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
@@ -41,8 +40,6 @@ def find_place(device: str, threads: int) -> Place:
     Raises:
         UsageError: the device cannot be had, or the number of threads makes no sense.
     """
-    # Threads that wait for each other must not spin: beside another busy process that costs a factor of ten.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
     from autorec_cli import engine, training
 
     target = training.resolve_device(device)

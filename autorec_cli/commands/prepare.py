@@ -216,7 +216,7 @@ def prepare(
     from autorec_cli.memory import reuse_freed
     from autorec_cli.preparation import build_dataset
 
-    reuse_freed()
+    reuse_freed(_kept_memory(sources))
 
     with hold(output, wait_lock, say, warn):
         check_output(output, force)
@@ -228,6 +228,15 @@ def prepare(
     _warn_about_titles(prepared)
     _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
     return _facts(prepared, output)
+
+
+LEAST_KEPT, MOST_KEPT = 1 << 20, 64 << 20
+
+
+def _kept_memory(sources: Sequence[str]) -> int:
+    """Bytes of freed memory to keep: little beside what the ratings of `sources` take."""
+    n_bytes = sum(Path(name).stat().st_size for name in sources if Path(name).is_file())
+    return min(max(n_bytes // 32, LEAST_KEPT), MOST_KEPT)
 
 
 def check_output(output: Path, force: bool) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 CHUNK_BYTES = 128 << 10
 """Read at once of a source at first."""
-LARGER = 8
+LARGER = 16
 """How much larger chunks may become; much larger ones would leave a processor's cache."""
 SMALL_PART = 128
 """A chunk is at most this part of what was read before, so that it takes little memory beside the ratings."""

@@ -1,0 +1,78 @@
+"""What someone worked for is not replaced by a log, a summary or a list."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from autorec_cli.artifacts import artifact_at
+from tests.program import ROOT, call
+
+
+def test_models_and_files_of_datasets_are_told_from_others(workshop, item_model, tmp_path):
+    assert artifact_at(item_model) == "a model"
+    assert artifact_at(workshop / "data" / "train.npz") == "a file of the dataset data"
+    assert artifact_at(workshop / "data" / "dataset.json") == "a file of the dataset data"
+    for content in (b"", b"user,item\n", b"\x08\0\0\0\0\0\0\0notjson!", b"\xff" * 20, b"\x02\0\0\0\0\0\0\0[]"):
+        (tmp_path / "other.json").write_bytes(content)
+        assert artifact_at(tmp_path / "other.json") is None
+    assert artifact_at(tmp_path) is artifact_at(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("option", ["--summary", "--log"])
+def test_no_log_or_summary_takes_the_place_of_a_model(workshop, item_model, tmp_path, option):
+    old = tmp_path / "old.model"
+    old.write_bytes(item_model.read_bytes())
+    result = call("train", workshop / "data", "-o", tmp_path / "new.model", "--epochs", "1", option, old)
+    assert result.status == 2
+    assert f"{option} {old} would replace a model" in result.stderr
+    assert old.read_bytes() == item_model.read_bytes()
+
+
+def test_no_list_takes_the_place_of_a_model_or_of_a_part_of_a_dataset(workshop, item_model, tmp_path):
+    old = tmp_path / "old.model"
+    old.write_bytes(item_model.read_bytes())
+    for output, what in ((old, "a model"), (workshop / "data" / "items.parquet", "a file of the dataset data")):
+        before = output.read_bytes()
+        result = call("recommend", item_model, "-k", "1", "-o", output)
+        assert (result.status, output.read_bytes()) == (2, before)
+        assert f"would replace {what}" in result.stderr
+
+
+def test_a_blend_replaces_a_blend_and_no_model(workshop, item_model, tmp_path):
+    other = tmp_path / "other.model"
+    assert call("train", workshop / "data", "-o", other, "--epochs", "1", "--variant", "user", "-q").status == 0
+    blend = ("evaluate", item_model, other, "--blend", "-q", "-o")
+    for _ in range(2):
+        assert call(*blend, tmp_path / "blend.model").status == 0
+    assert artifact_at(tmp_path / "blend.model") == "a blend"
+    result = call(*blend, tmp_path / "other.model")
+    assert result.status == 2
+
+
+def test_variables_with_the_names_of_the_programs_own_options_change_nothing(monkeypatch, tmp_path):
+    for name in ("VERSION", "SHOW_COMPLETION", "INSTALL_COMPLETION"):
+        monkeypatch.setenv(f"AUTOREC_{name}", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = call("config", "show", "--format", "json")
+    assert result.status == 0
+    assert json.loads(result.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predicted_ratings_have_four_decimals(lists_model, item_model):
+    result = call("recommend", lists_model, "-k", "5", "--rating-model", item_model, "--format", "csv")
+    ratings = [line.split(",")[-1] for line in result.stdout.splitlines()[1:]]
+    column = result.stdout.splitlines()[0].split(",").index("predicted_rating")
+    assert column == len(result.stdout.splitlines()[0].split(",")) - 1
+    assert ratings
+    assert all(len(rating.partition(".")[2]) <= 4 for rating in ratings)
+
+
+def test_threads_that_wait_sleep_whatever_loads_torch_first():
+    code = "import autorec_cli.resume, os; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=True)
+    assert told.stdout.decode().strip() == "PASSIVE"
