@@ -14,7 +14,7 @@ def artifact_at(path: Path) -> str | None:
     """Say "a model", "a blend" or "a file of the dataset FOLDER"; None for any other file, and where there is none."""
     if not path.is_file():
         return None
-    if path.suffix in (".npz", ".parquet", ".json") and _is_dataset(path.parent):
+    if path.suffix in (".npz", ".parquet", ".json") and is_dataset(path.parent):
         return f"a file of the dataset {path.parent.name}"
     metadata = _metadata(path)
     if MODEL_KEY not in metadata:
@@ -22,7 +22,8 @@ def artifact_at(path: Path) -> str | None:
     return "a blend" if '"models"' in str(metadata[MODEL_KEY]) else "a model"
 
 
-def _is_dataset(folder: Path) -> bool:
+def is_dataset(folder: Path) -> bool:
+    """Whether `folder` is a prepared dataset, damaged or not."""
     try:
         return "fingerprint" in json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from autorec_cli.artifacts import artifact_at
+from tests.conftest import SMALL
 from tests.program import ROOT, call
 
 
@@ -50,6 +51,29 @@ def test_a_blend_replaces_a_blend_and_no_model(workshop, item_model, tmp_path):
     assert artifact_at(tmp_path / "blend.model") == "a blend"
     result = call(*blend, tmp_path / "other.model")
     assert result.status == 2
+
+
+def test_a_prepared_dataset_is_not_prepared_again(workshop, tmp_path):
+    result = call("prepare", workshop / "data", "-o", tmp_path / "new")
+    assert result.status == 3
+    assert f"autorec train {workshop / 'data'} -o MODEL" in result.stderr
+
+
+def test_a_warm_start_on_the_same_dataset_says_what_it_was_fitted_on(workshop, item_model, tmp_path):
+    warm = (
+        "train",
+        workshop / "data",
+        "-o",
+        tmp_path / "warm.model",
+        "--warm-start",
+        item_model,
+        *SMALL,
+        "--epochs",
+        "1",
+    )
+    told = call(*warm).stderr
+    assert "fitted on: train and valid, epochs: 1" in told
+    assert "valid: no ratings that the older model cannot know" in told
 
 
 def test_variables_with_the_names_of_the_programs_own_options_change_nothing(monkeypatch, tmp_path):

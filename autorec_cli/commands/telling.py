@@ -64,12 +64,12 @@ def log_line(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts) + "\n"
 
 
-def summarize(fitted: Fitted, output: Path, seconds: float) -> None:
+def summarize(fitted: Fitted, provenance: Mapping[str, Any], output: Path, seconds: float) -> None:
     """Say what was trained, and warn where averages are as good."""
     facts = [
         ("model", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"),
-        ("fitted on", f"{' and '.join(fitted.fitted_parts)}, epochs: {fitted.epochs}"),
-        _on_valid(fitted),
+        ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {fitted.epochs}"),
+        _on_valid(fitted, "warm_start" in provenance),
         ("time", f"{seconds:.1f} s"),
         ("next", f"autorec evaluate {output}"),
     ]
@@ -87,10 +87,10 @@ def summarize(fitted: Fitted, output: Path, seconds: float) -> None:
         )
 
 
-def _on_valid(fitted: Fitted) -> tuple[str, str]:
+def _on_valid(fitted: Fitted, warm: bool) -> tuple[str, str]:
     measured = fitted.validation
     if measured is None:
-        return "valid", "no validation part"
+        return "valid", "no ratings that the older model cannot know" if warm else "no validation part"
     other = "user+item averages" if measured.metric == "rmse" else "most rated items"
     return (
         f"valid {spelled(measured.metric)}",

@@ -105,7 +105,7 @@ def train_together(
         processes = _of_each(own, share)
         if not world.is_first:
             return {}
-        summarize(fitted, output, time.perf_counter() - start)
+        summarize(fitted, provenance, output, time.perf_counter() - start)
         for number, process in enumerate(processes, 1):
             detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
         return {**facts_of(provenance, shape, settings, output, fitted.validation), "processes": processes}

@@ -214,7 +214,7 @@ def train(
             if rival is not None and keep_if_better is not None:
                 compete(model, rival, prepared, keep_if_better, output)
             checkpoint.save(model, output)
-        summarize(fitted, output, time.perf_counter() - start)
+        summarize(fitted, model.provenance, output, time.perf_counter() - start)
     return facts_of(model.provenance, shape_of(prepared), settings, output, fitted.validation)
 
 

@@ -264,5 +264,7 @@ def _complaint(role: str, value: str | None) -> str | None:
         known = "a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z"
         return None if fine else f"{quoted(value)} is neither {known}"
     if number is None:
-        return f"{quoted(value)} is not a number"
+        has_comma = parse_numbers(pl.Series([value.replace(",", ".")]))[0] is not None
+        hint = "; decimals have a point here, so replace the commas in them" if has_comma else ""
+        return f"{quoted(value)} is not a number{hint}"
     return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"

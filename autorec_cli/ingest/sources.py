@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
+from autorec_cli import artifacts
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest import zstd
 from autorec_cli.parallel import Following
@@ -146,6 +147,8 @@ def _files_in(folder: Path) -> list[str]:
     Raises:
         InputDataError: there are none, or other files beside them: which of them are ratings cannot be told.
     """
+    if artifacts.is_dataset(folder):
+        raise InputDataError(f"{folder} is a prepared dataset already; train on it: `autorec train {folder} -o MODEL`")
     files = [
         file
         for file in sorted(folder.rglob("*"))
