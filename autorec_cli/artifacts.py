@@ -8,18 +8,22 @@ from pathlib import Path
 LONGEST_HEADER = 100 << 20  # that safetensors files may have
 MODEL_KEY = "autorec"
 DOCUMENT = "dataset.json"
+DATASET_FILES = {"train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", DOCUMENT}
 
 
 def artifact_at(path: Path) -> str | None:
     """Say "a model", "a blend" or "a file of the dataset FOLDER"; None for any other file, and where there is none."""
     if not path.is_file():
         return None
-    if path.suffix in (".npz", ".parquet", ".json") and is_dataset(path.parent):
+    if path.name in DATASET_FILES and is_dataset(path.parent):
         return f"a file of the dataset {path.parent.name}"
     metadata = _metadata(path)
     if MODEL_KEY not in metadata:
         return None
-    return "a blend" if '"models"' in str(metadata[MODEL_KEY]) else "a model"
+    try:
+        return "a blend" if "models" in json.loads(str(metadata[MODEL_KEY])) else "a model"
+    except (ValueError, TypeError):  # damaged, and a model all the same
+        return "a model"
 
 
 def is_dataset(folder: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from autorec_cli import checksums
+from autorec_cli.artifacts import MODEL_KEY
 from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError, AutoRecError
@@ -23,7 +24,7 @@ from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
 from autorec_cli.tensorfile import Pieces, in_one, write
 
 FORMAT_VERSION = 4
-METADATA_KEY = "autorec"  # one key, because the order of several in the file is not fixed
+METADATA_KEY = MODEL_KEY  # one key, because the order of several in the file is not fixed
 ROWS_AT_ONCE = 1 << 14
 """Rows of a tensor that pass through memory at a time to be checked."""
 

@@ -180,7 +180,7 @@ def _check_places(summary: str | None, values: Mapping[str, Any], config: Path |
         taken[place] = f"--{option} of this command"
         found = None if option == "output" and "force" in values else artifact_at(place)
         if found is not None and not (found == "a blend" and values.get("blend")):
-            raise UsageError(f"--{option} {output} would replace {found}; name another file, or remove that one first")
+            raise UsageError(f"--{option} {output} would replace {found}; name another file")
     if summary is not None:
         check_place(summary)
 

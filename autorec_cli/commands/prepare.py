@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autorec_cli.artifacts import DATASET_FILES
 from autorec_cli.commands.options import WaitLock
 from autorec_cli.console import say, show_facts, warn
 from autorec_cli.errors import UsageError
@@ -42,7 +43,6 @@ autorec prepare u1.base --test-file u1.test -o data --format json
 
 ON_ERROR = ("fail", "skip")
 FORMATS = ("table", "json")
-DATASET_FILES = {"train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", "dataset.json"}
 
 
 def prepare_command(
