@@ -1,6 +1,7 @@
 """The conversation with whoever runs the program: messages, small tables and progress, all of it on stderr.
 
-On a terminal this is Rich; elsewhere it is plain lines that begin with a UTC time, fit for a log file under cron.
+On a terminal Rich draws them (see `terminal`); elsewhere they are plain lines that begin with a UTC time, fit for a log
+file under cron.
 """
 
 from __future__ import annotations
@@ -12,34 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Protocol
-
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
-from rich.text import Text
-from rich.theme import Theme
-
-COLOURS = Theme(
-    {
-        "warning": "bold magenta",
-        "error": "bold red",
-        "bar.back": "grey50",
-        "bar.complete": "magenta",
-        "bar.finished": "magenta",
-        "progress.download": "none",
-        "progress.remaining": "none",
-    }
-)
-"""What can be read on black and on white: yellow, cyan, green and dim letters cannot on one of them."""
-
-
-@lru_cache(maxsize=1)
-def stderr_console() -> Console:
-    """The Rich console that writes to stderr."""
-    return Console(stderr=True, highlight=False, theme=COLOURS)
 
 
 def is_terminal() -> bool:
@@ -78,47 +52,48 @@ def talk(voice: Voice) -> None:
 def say(message: str) -> None:
     """Print one message on stderr; `message` is plain text, never markup."""
     if not _voice.quiet:
-        _print("info", Text(message))
+        _print("info", message)
 
 
 def detail(message: str) -> None:
     """Print what only --verbose shows."""
     if _voice.verbose:
-        _print("debug", Text(message))
+        _print("debug", message)
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr."""
     _voice.warnings.append(message)
-    _print("warning", Text.assemble(("warning:", "warning"), " ", message), message)
+    _print("warning", message, mark="warning")
 
 
 def fail(message: str) -> None:
     """Print the one line that explains why the program stops."""
     message = f"{_voice.speaker}: {message}" if _voice.speaker else message
-    _print("error", Text.assemble(("error:", "error"), " ", message), message)
+    _print("error", message, mark="error")
 
 
-def _print(level: str, shown: Text, message: str | None = None, facts: Mapping[str, str] | None = None) -> None:
+def _print(level: str, message: str, mark: str = "", facts: Mapping[str, str] | None = None) -> None:
     """One line, whatever is in it; that stderr cannot be written is no reason to stop.
 
     Args:
         level: What JSON lines call it.
-        shown: The line as it is for reading.
-        message: What JSON lines hold, if it is not `shown`.
+        message: The line.
+        mark: What comes before it where it is read by people.
         facts: What else JSON lines hold.
     """
     now = datetime.now(UTC)
     with suppress(OSError):
         if _voice.as_json:
-            entry = {"time": now.isoformat(timespec="milliseconds"), "level": level, "message": message or shown.plain}
+            entry = {"time": now.isoformat(timespec="milliseconds"), "level": level, "message": message}
             sys.stderr.write(json.dumps({**entry, **({"facts": dict(facts)} if facts else {})}) + "\n")
             sys.stderr.flush()
         elif is_terminal():
-            shown.plain = _one_line(shown.plain)
-            stderr_console().print(shown)
+            from autorec_cli.terminal import print_line
+
+            print_line(_one_line(message), mark)
         else:
-            sys.stderr.write(f"{now:%Y-%m-%dT%H:%M:%SZ} {_one_line(shown.plain)}\n")
+            sys.stderr.write(f"{now:%Y-%m-%dT%H:%M:%SZ} {f'{mark}: ' if mark else ''}{_one_line(message)}\n")
             sys.stderr.flush()
 
 
@@ -132,18 +107,15 @@ def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
     if _voice.quiet:
         return
     if _voice.as_json:
-        _print("info", Text(title), facts=dict(facts))
+        _print("info", title, facts=dict(facts))
         return
     if not is_terminal():
         for name, value in facts:
             say(f"{title}: {name}: {value}")
         return
-    table = Table(title=Text(title), title_justify="left", show_header=False, box=box.ROUNDED)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(Text(name), Text(_one_line(value)))
-    stderr_console().print(table)
+    from autorec_cli.terminal import print_table
+
+    print_table(title, [(name, _one_line(value)) for name, value in facts])
 
 
 class Advance(Protocol):
@@ -164,19 +136,13 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
         yield log
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=stderr_console(), expand=True) as bar:
-        task = bar.add_task(title, total=total, text="")
+    from autorec_cli.terminal import progress_bar
+
+    with progress_bar(title, total) as move:
 
         def advance(completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:  # noqa: ARG001
             if lasting:
                 say(f"{title} {completed}/{total} {text}")
-            bar.update(task, completed=completed, total=total, text="" if lasting else text)
+            move(completed, total, "" if lasting else text)
 
         yield advance

@@ -260,3 +260,14 @@ def test_a_process_leaves_with_all_that_it_wrote_and_without_taking_python_down(
     code = "import atexit, os; from autorec_cli.cli import leave; atexit.register(os.abort); print('told'); leave(3)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (3, "told\n")
+
+
+def test_rich_is_loaded_for_terminals_only(tmp_path):
+    (tmp_path / "ratings.csv").write_text("1,1,1\n1,2,2\n2,1,3\n2,2,4\n")
+    code = (
+        "import sys; from autorec_cli import cli; sys.argv[1:] = ['prepare', 'ratings.csv', '-o', 'data']; "
+        "status = cli.run(); print(status, 'rich' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=True)
+    assert finished.stdout == "0 False\n"
