@@ -36,6 +36,7 @@ LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+PR_SET_THP_DISABLE = 41  # of sys/prctl.h
 OWN_PAGES = 4 << 20
 """Allocations from this size on get pages of their own, which do go back to the system at once."""
 
@@ -154,6 +155,17 @@ def reuse_freed(n_bytes: int) -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, n_bytes)
         mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
+
+
+def use_small_pages() -> None:
+    """Have Linux make memory in pages of 4 KiB from now on, also where numpy asks for 2 MiB.
+
+    For commands that write most of their memory once. Whole 2 MiB are often not to be had without moving others' pages,
+    and on a virtual machine they are mostly those that the host has yet to make.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if sys.platform == "linux" and prctl is not None:
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 def check_addresses() -> None:

@@ -144,6 +144,14 @@ def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
     assert "error: `ulimit -v` allows 585 MiB of addresses" in line
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a switch of Linux")
+def test_small_pages_are_asked_for():
+    ask = "import ctypes; print(ctypes.CDLL(None).prctl(42, 0, 0, 0, 0))"  # PR_GET_THP_DISABLE
+    code = f"from autorec_cli.memory import use_small_pages; use_small_pages(); {ask}"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert finished.stdout == "1\n"
+
+
 def test_what_is_used_does_not_count_the_process_that_started_us():
     """A child of a process of 300 MB is small all the same."""
     child = "from autorec_cli.memory import used_bytes; print(used_bytes())"
