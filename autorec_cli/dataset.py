@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from autorec_cli import checksums
 from autorec_cli.errors import ArtifactError
 from autorec_cli.files import replace_folder, sync_file
 from autorec_cli.parallel import in_order
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both take a while to import
     import polars as pl
+    from scipy import sparse
 
 FORMAT_VERSION = 2
 PARTS = ("train", "valid", "test")
@@ -96,6 +96,8 @@ def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_a
 
     Adding with `+` would drop cells whose rating is 0: the sparsity pattern is kept apart from the values here.
     """
+    from scipy import sparse
+
     rows = np.concatenate([row_indices(first), row_indices(second)])
     columns = np.concatenate([first.indices, second.indices])
     values = np.concatenate([first.data, second.data])
@@ -256,6 +258,8 @@ def _check_files(path: Path, document: dict[str, Any]) -> None:
 
 
 def _load_matrix(file: Path) -> sparse.csr_array:
+    from scipy import sparse
+
     with file.open("rb") as handle:  # scipy would leave a damaged file open
         return sparse.csr_array(sparse.load_npz(handle))
 

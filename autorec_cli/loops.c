@@ -4,6 +4,7 @@
  * Plain C without Python's headers. Rename a function when its arguments change: an older build may be found. */
 
 #include <stdint.h>
+#include <string.h>
 
 enum { OTHER, USER, ITEM, RATING, TIMESTAMP }; /* roles of a field, as in ingest/plain.py */
 
@@ -137,6 +138,13 @@ int64_t autorec_number_ids(const int32_t *numbers, int64_t n_rows, int32_t *inde
     return n_unseen;
 }
 
+int64_t autorec_count_values(const int32_t *values, int64_t n_rows, int64_t *counts) {
+    for (int64_t row = 0; row < n_rows; row++) {
+        counts[values[row]]++;
+    }
+    return 0;
+}
+
 enum { FEW_CELLS = 48 }; /* that are sorted faster without counting up to 256 values */
 
 /* Sorts `n_cells` keys by the `n_bytes` bytes from the fourth on, stably: few by insertion, which finds equal items in the
@@ -173,26 +181,46 @@ static uint64_t *sort_keys(uint64_t *keys, uint64_t *scratch, int64_t n_cells, i
     return keys;
 }
 
-/* The order that sorts the cells of each row by item, equal ones as they are: `order` gets the places of the cells. Row r
- * has the cells `pointers[r]` to `pointers[r + 1]`; `scratch` has room for twice the cells of the longest row, and items
- * have `n_bytes` bytes that are not always 0. Returns whether any cell has to move. */
-int64_t autorec_order_rows(const int64_t *pointers, int64_t n_rows, const int32_t *items, int64_t n_bytes,
-                           int64_t *order, uint64_t *scratch) {
-    int64_t is_unordered = 0;
+/* Brings `n_cells` values of `size` bytes, 4 or 8, into the order of `sorted`, which says in its lower halves where they
+ * come from. `spare` has room for them. */
+static void reorder(void *values, int64_t size, const uint64_t *sorted, int64_t n_cells, void *spare) {
+    memcpy(spare, values, (size_t)(size * n_cells));
+    if (size == 4) {
+        for (int64_t cell = 0; cell < n_cells; cell++) {
+            ((uint32_t *)values)[cell] = ((const uint32_t *)spare)[(uint32_t)sorted[cell]];
+        }
+    } else {
+        for (int64_t cell = 0; cell < n_cells; cell++) {
+            ((uint64_t *)values)[cell] = ((const uint64_t *)spare)[(uint32_t)sorted[cell]];
+        }
+    }
+}
+
+/* Sorts the cells of each row by item, equal ones as they are, in place. Row r has the cells `pointers[r]` to
+ * `pointers[r + 1]`, of which there are `items` and `n_columns` other columns, of values of `sizes` bytes, 4 or 8.
+ * Items have `n_bytes` bytes that are not always 0; `scratch` has room for three times the cells of the longest row. */
+int64_t autorec_sort_rows(const int64_t *pointers, int64_t n_rows, int32_t *items, int64_t n_bytes, int64_t n_columns,
+                          uint8_t *const *columns, const int64_t *sizes, uint64_t *scratch) {
     for (int64_t row = 0; row < n_rows; row++) {
         const int64_t first = pointers[row], n_cells = pointers[row + 1] - first;
-        int64_t is_rising = 1;
+        int is_rising = 1;
         for (int64_t cell = 0; cell < n_cells; cell++) {
             scratch[cell] = (uint64_t)items[first + cell] << 32 | (uint64_t)cell;
             is_rising &= cell == 0 || items[first + cell - 1] <= items[first + cell];
         }
-        is_unordered |= !is_rising;
-        const uint64_t *sorted = is_rising ? scratch : sort_keys(scratch, scratch + n_cells, n_cells, (int)n_bytes);
+        if (is_rising) {
+            continue;
+        }
+        const uint64_t *sorted = sort_keys(scratch, scratch + n_cells, n_cells, (int)n_bytes);
         for (int64_t cell = 0; cell < n_cells; cell++) {
-            order[first + cell] = first + (int64_t)(sorted[cell] & 0xFFFFFFFF);
+            items[first + cell] = (int32_t)(sorted[cell] >> 32);
+        }
+        for (int64_t column = 0; column < n_columns; column++) {
+            const int64_t size = sizes[column];
+            reorder(columns[column] + first * size, size, sorted, n_cells, scratch + 2 * n_cells);
         }
     }
-    return is_unordered;
+    return 0;
 }
 
 /* Deals the cells of a matrix to the parts 0, 1, ... `n_parts` - 1 that `labels` names: those of part p go to

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TIMESTAMP = 4
+OTHER, TIMESTAMP = 0, 4
+"""Roles of a field: nobody's, and one that not all sources have."""
 MODULE = "autorec_cli._loops"
 """A library, though its name is that of a module, which is where setuptools puts it."""
 
@@ -29,7 +30,8 @@ def _library() -> ctypes.CDLL | None:
     functions = {
         "autorec_read_rows": [ctypes.c_char_p, number, ctypes.c_uint8, number, pointer, number, *[pointer] * 4],
         "autorec_number_ids": [pointer, number, pointer, ctypes.c_int32, pointer, pointer],
-        "autorec_order_rows": [pointer, number, pointer, number, pointer, pointer],
+        "autorec_count_values": [pointer, number, pointer],
+        "autorec_sort_rows": [pointer, number, pointer, number, number, pointer, pointer, pointer],
         "autorec_deal_cells": [pointer, number, pointer, pointer, pointer, number, pointer, pointer, pointer],
     }
     try:
@@ -65,7 +67,7 @@ def read_rows(
     Args:
         text: Whole rows, ended by newlines.
         delimiter: One character of ASCII.
-        roles: Of the fields of a row: 1 user, 2 item, 3 rating, `TIMESTAMP`, 0 another. There may be no timestamps.
+        roles: Of the fields of a row: 1 user, 2 item, 3 rating, `TIMESTAMP`, `OTHER`. There may be no timestamps.
     """
     n_least = len(roles) + np.count_nonzero(roles)  # bytes of a row: a delimiter or newline a field, a digit a role
     most = (len(text) + 1) // n_least + 1
@@ -94,19 +96,29 @@ def number_ids(
     return indexes, unseen[:n_unseen].copy()
 
 
-def order_rows(pointers: NDArray[Any], items: NDArray[np.int32], n_items: int) -> NDArray[np.int64] | None:
-    """Where cells sorted by row and item come from, equal ones in the order they have; None if all are sorted.
+def count_values(values: NDArray[np.int32], n_values: int) -> NDArray[np.int64]:
+    """How often each of 0 to `n_values` - 1 is in `values`, which are contiguous and nothing else, (n_values,)."""
+    counts = np.zeros(n_values, dtype=np.int64)
+    _call("count_values", values, len(values), counts)
+    return counts
+
+
+def sort_rows(pointers: NDArray[Any], items: NDArray[np.int32], others: Sequence[NDArray[Any]], n_items: int) -> None:
+    """Sort cells by row and item, in place, equal ones in the order they have.
 
     Args:
         pointers: Row pointers of cells that are in order of their rows, from 0.
-        items: Of the cells, from 0 to below `n_items`.
+        items: Of the cells, from 0 to below `n_items`; contiguous, as are the others.
+        others: What else there is of the cells, of 4 or 8 bytes each.
         n_items: Columns of the matrix.
     """
-    pointers, items = pointers.astype(np.int64), np.ascontiguousarray(items, dtype=np.int32)
+    assert all(column.flags.c_contiguous and column.itemsize in (4, 8) for column in others)
+    pointers = pointers.astype(np.int64)
     n_bytes = ((n_items - 1).bit_length() + 7) // 8
-    order = np.empty(len(items), dtype=np.int64)
-    scratch = np.empty(2 * int(np.diff(pointers).max(initial=0)), dtype=np.uint64)
-    return order if _call("order_rows", pointers, len(pointers) - 1, items, n_bytes, order, scratch) else None
+    addresses = np.array([column.ctypes.data for column in others], dtype=np.uintp)
+    sizes = np.array([column.itemsize for column in others], dtype=np.int64)
+    scratch = np.empty(3 * int(np.diff(pointers).max(initial=0)), dtype=np.uint64)
+    _call("sort_rows", pointers, len(pointers) - 1, items, n_bytes, len(others), addresses, sizes, scratch)
 
 
 def deal_cells(

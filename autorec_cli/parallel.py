@@ -6,6 +6,7 @@ hashing, reading and writing.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,13 @@ def n_threads() -> int:
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = rank_on_host()
     return min(max(n_processors // n_here, 1), MOST_THREADS)
+
+
+def load_meanwhile(module: str) -> None:
+    """Import `module`, which will soon be needed, while this thread goes on; if that fails, it is seen when it is."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
+    executor.submit(importlib.import_module, module)
+    executor.shutdown(wait=False)
 
 
 class Following:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from autorec_cli.dataset import Dataset
 from autorec_cli.errors import InputDataError, UsageError
@@ -20,7 +19,11 @@ from autorec_cli.ingest.matrix import Ratings, build_ratings
 from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.ingest.table import Announce, RatingsTable, Report, SourceFacts, read_ratings
 from autorec_cli.ingest.titles import titles_of
+from autorec_cli.parallel import load_meanwhile
 from autorec_cli.splitting import Labels, SplitSettings, split, take_parts
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def build_dataset(
     Raises:
         InputDataError: a source cannot be used, or too little is left to train on.
     """
+    load_meanwhile("scipy.sparse")
     table = read_ratings(sources, settings.read, test_files, announce, report)
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)

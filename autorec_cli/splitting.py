@@ -151,7 +151,7 @@ def take_parts(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> li
 
     columns = [(matrix.indices, matrix.data)]
     for part in range(1, n_parts):
-        size = int(np.count_nonzero(labels == part))
+        size = sum(np.count_nonzero(labels[start : start + SLICE] == part) for start in range(0, len(labels), SLICE))
         columns.append((np.empty(size, dtype=matrix.indices.dtype), np.empty(size, dtype=matrix.data.dtype)))
     if loops.are_compiled() and matrix.indices.dtype == np.int32 and matrix.data.dtype == np.float32:
         pointers = loops.deal_cells(matrix.indptr, labels, columns[0], columns)

@@ -21,18 +21,20 @@ def test_they_are_compiled_here():
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 400), max_size=90), max_size=6), st.sampled_from([401, 70_000, 20_000_000]))
-def test_cells_are_ordered_by_item_within_their_rows_and_equal_ones_stay(rows, n_items):
+def test_cells_are_sorted_by_item_within_their_rows_and_equal_ones_stay(rows, n_items):
     items = np.array([item * (n_items // 401) for row in rows for item in row], dtype=np.int32)
     pointers = np.cumsum([0, *map(len, rows)])
     expected = np.lexsort((items, np.repeat(np.arange(len(rows)), np.diff(pointers))))
-    order = loops.order_rows(pointers, items, n_items)
-    if order is None:
-        order = np.arange(len(items))
-    assert order.tolist() == expected.tolist()
+    sorted_items, places = items.copy(), np.arange(len(items))
+    others = [places, places.astype(np.float32)]
+    loops.sort_rows(pointers, sorted_items, others, n_items)
+    assert sorted_items.tolist() == items[expected].tolist()
+    assert [column.tolist() for column in others] == [expected.tolist()] * 2
 
 
-def test_cells_in_order_need_none():
-    assert loops.order_rows(np.array([0, 3, 3, 4]), np.array([1, 1, 5, 0], dtype=np.int32), 6) is None
+def test_values_are_counted():
+    values = np.random.default_rng(0).integers(0, 50, 1000).astype(np.int32)
+    assert loops.count_values(values, 60).tolist() == np.bincount(values, minlength=60).tolist()
 
 
 @settings(max_examples=100, deadline=None)

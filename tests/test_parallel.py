@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from autorec_cli import parallel
-from autorec_cli.parallel import Following, in_order
+from autorec_cli.parallel import Following, in_order, load_meanwhile
 
 N_THREADS = parallel.n_threads
 
@@ -107,3 +109,15 @@ def test_calls_that_have_not_begun_are_dropped_where_the_block_raises():
     with pytest.raises(KeyError):
         leave_early()
     assert done == []
+
+
+def test_a_module_is_loaded_while_this_thread_goes_on():
+    loaded = "import sys, time; from autorec_cli.parallel import load_meanwhile; load_meanwhile('wave')"
+    waited = "[time.sleep(0.01) for _ in range(1000) if 'wave' not in sys.modules]; print('wave' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", f"{loaded}; {waited}"], capture_output=True, text=True, check=True)
+    assert (finished.stdout, finished.stderr) == ("True\n", "")
+
+
+def test_a_module_that_cannot_be_loaded_is_told_of_by_whoever_needs_it(capfd):
+    load_meanwhile("autorec_cli.no_such_module")
+    assert capfd.readouterr() == ("", "")

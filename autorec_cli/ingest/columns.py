@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autorec_cli import loops
+
 SEGMENT = 1 << 20  # room is made for this many values at a time, and given back
 # Segments of the first room: 256 MiB for 4-byte values. Pages that were never written do not exist, and what does not
 # grow is never moved. glibc gives an array of that size pages of its own, so that making more room moves pages instead
@@ -17,10 +19,12 @@ COUNTED_AT_ONCE = 1 << 17  # few enough for the processor's cache
 
 
 def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:
-    """How often each of 0 to n_values - 1 is in `values`, (n_values,); by slices, as bincount copies to int64."""
+    """How often each of 0 to n_values - 1 is in `values`, (n_values,)."""
+    if loops.are_compiled() and values.dtype == np.int32:
+        return loops.count_values(values, n_values)
     counts = np.zeros(n_values, dtype=np.int64)
     at_once = max(COUNTED_AT_ONCE, n_values)
-    for start in range(0, len(values), at_once):
+    for start in range(0, len(values), at_once):  # as bincount copies to int64
         counts += np.bincount(values[start : start + at_once], minlength=n_values)
     return counts
 
@@ -100,20 +104,21 @@ class CountedColumn:
     def append(self, indexes: NDArray[np.int32]) -> None:
         """Add `indexes` to the end."""
         if self.column is None and len(indexes):
-            if indexes[0] >= self._last and np.all(indexes[1:] >= indexes[:-1]):
-                self._count(indexes)
+            starts = np.flatnonzero(np.append(True, indexes[1:] != indexes[:-1]))  # of runs of equal ones
+            distinct = indexes[starts]
+            if distinct[0] >= self._last and np.all(distinct[1:] > distinct[:-1]):
+                self._count(distinct, np.diff(starts, append=len(indexes)))
                 return
             self.column = _written_out(self._counts)
         if self.column is not None:
             self.column.append(indexes)
 
-    def _count(self, indexes: NDArray[np.int32]) -> None:
-        first, last = int(indexes[0]), int(indexes[-1])
-        if last >= len(self._counts):
-            self._counts = np.concatenate([self._counts, np.zeros(max(last, len(self._counts)), dtype=np.int64)])
-        self._counts[first : last + 1] += np.bincount(indexes - first)
-        self._last = last
-        self._length += len(indexes)
+    def _count(self, distinct: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+        self._last = int(distinct[-1])
+        if self._last >= len(self._counts):
+            self._counts = np.concatenate([self._counts, np.zeros(max(self._last, len(self._counts)), dtype=np.int64)])
+        self._counts[distinct] += counts
+        self._length += int(counts.sum())
 
     def counts(self, n_indexes: int) -> NDArray[np.int64]:
         """How often each index from 0 to `n_indexes` - 1 comes, (n_indexes,)."""

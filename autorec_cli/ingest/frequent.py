@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from autorec_cli.errors import InputDataError
 from autorec_cli.ingest.columns import count_values
@@ -48,6 +47,8 @@ def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
 
 def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
     """The ratings of the chosen users and items, numbered again in the same order."""
+    from scipy import sparse
+
     matrix = ratings.matrix
     keep = np.repeat(users, np.diff(matrix.indptr)) & items[matrix.indices]
     counts = np.diff(_n_before(keep, matrix.indptr))

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from autorec_cli import loops
 from autorec_cli.errors import InputDataError, UsageError, quoted
@@ -27,6 +26,9 @@ from autorec_cli.ingest.duplicates import Block, Clash, Found, resolve_block
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import RatingsTable, read_ratings
 from autorec_cli.parallel import in_order
+
+if TYPE_CHECKING:  # read while the ratings are
+    from scipy import sparse
 
 SLICE = 1 << 17  # ratings handled at once: few enough for the processor's cache
 MOST_BLOCKS = 512  # of ratings in any order; a slice of them is cut into as many runs
@@ -69,6 +71,8 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
         InputDataError: "error" was asked for and there are duplicates, or training and test ratings share a pair.
         UsageError: `duplicates` is unknown.
     """
+    from scipy import sparse
+
     if duplicates not in DUPLICATES:
         raise UsageError(f"--duplicates {duplicates} is not one of {', '.join(DUPLICATES)}")
     n_train = table.n_ratings - table.n_given_test
@@ -182,26 +186,30 @@ def _blocks(indptr: NDArray[Any], rows: NDArray[Any], columns: dict[str, NDArray
 
 def _sort_block(block: Block, n_items: int) -> None:
     """Sort the cells of a block by row and item, equal ones in the order they have; in place."""
-    order = _order_of(block, n_items)
-    if order is None:
+    columns = dict(block.columns)
+    rows = columns.pop("user", None)
+    if rows is None and loops.are_compiled():
+        loops.sort_rows(block.pointers, columns.pop("item"), list(columns.values()), n_items)
         return
-    for name, column in block.columns.items():
-        if name != "user":
-            column[:] = column.take(order)
-
-
-def _order_of(block: Block, n_items: int) -> NDArray[Any] | None:
-    """Where the cells sorted by row and item come from, equal ones in the order they have; None if all are sorted."""
-    if "user" in block.columns:
-        return _order_by_counting(block.columns["user"] - np.int32(block.first_row), block, n_items)
-    if loops.are_compiled():
-        return loops.order_rows(block.pointers, block.columns["item"], n_items)
-    rows = np.repeat(np.arange(len(block.pointers) - 1, dtype=np.int32), np.diff(block.pointers))
-    return _order_by_counting(rows, block, n_items)
+    if rows is None:
+        rows = np.repeat(np.arange(len(block.pointers) - 1, dtype=np.int32), np.diff(block.pointers))
+    else:
+        rows = rows - np.int32(block.first_row)
+    order = _order_by_counting(rows, block, n_items)
+    for column in columns.values():
+        column[:] = column.take(order)
 
 
 def _order_by_counting(rows: NDArray[np.int32], block: Block, n_items: int) -> NDArray[Any]:
-    """What `_order_of` gives, never None, if `rows` are the rows in the block of all cells."""
+    """Where the cells sorted by row and item come from, equal ones in the order they have.
+
+    Args:
+        rows: Of all cells, counted from that of the block.
+        block: The cells.
+        n_items: Columns of the matrix.
+    """
+    from scipy import sparse
+
     items = block.columns["item"]
     places = np.arange(len(items), dtype=np.int32 if len(items) < 2**31 else np.int64)
     cells = sparse.coo_array((places, (rows, items)), shape=(len(block.pointers) - 1, n_items))
