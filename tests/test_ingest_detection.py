@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autorec_cli.errors import InputDataError
-from autorec_cli.ingest.detection import role_of
+from autorec_cli.ingest.detection import SAMPLE_ROWS, role_of
 from autorec_cli.ingest.options import ReadOptions, parse_columns
 from autorec_cli.ingest.table import read_ratings
 
@@ -170,3 +170,8 @@ def test_names_are_compared_without_case_and_punctuation():
         "timestamp",
         None,
     ]
+
+
+def test_what_comes_after_a_thousand_rows_does_not_change_the_decision(tmp_path):
+    rows = "1,7,3\n" * SAMPLE_ROWS
+    assert layout_of(tmp_path, rows + "1;7;3;4\n" * 2 * SAMPLE_ROWS, skip_bad_rows=True).delimiter_name() == ","

@@ -99,6 +99,13 @@ def test_rows_of_other_lengths_are_left_to_the_parser(block):
     assert read(block) is None
 
 
+@pytest.mark.parametrize("field", [b'"', b"\x1f", b"\xff", b"\r"])
+def test_what_is_odd_in_a_field_that_nobody_reads_is_left_to_the_parser(field):
+    layout = Layout(TextFormat(","), None, Columns(0, 1, 2, None), 4)
+    assert read_plain(b"1,2,3,\xc3\xa9\n", layout, "ratings") is not None
+    assert read_plain(b"1,2,3,4\n1,2,3,a" + field + b"b\n", layout, "ratings") is None
+
+
 def test_ratings_are_those_of_the_parser_to_the_bit():
     rng = np.random.default_rng(0)
     texts = [f"{number:.{decimals}f}" for number in rng.normal(0, 1000, 2000) for decimals in (0, 1, 5, 10)]

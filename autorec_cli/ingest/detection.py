@@ -6,12 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from autorec_cli.errors import InputDataError, quoted
 from autorec_cli.ingest.options import BLANKS, NO_COLUMN, ROLES, ReadOptions
 from autorec_cli.ingest.records import Record, TextFormat, records
 
 SAMPLE_BYTES = 64 << 10
+SAMPLE_ROWS = 1000
 CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # best first where several would fit
 MOSTLY = 0.9
 FEW_VALUES = 101  # a scale from 0 to 100 in whole steps
@@ -120,7 +122,7 @@ def detect_text(
     Raises:
         InputDataError: there are no ratings in it, or which column is which cannot be told.
     """
-    rows = list(records(sample, text_format))
+    rows = list(islice(records(sample, text_format), SAMPLE_ROWS))
     if not rows:
         raise InputDataError(f"{name} is empty: it has blank lines only")
     fields = [row.fields for row in rows]
@@ -152,7 +154,7 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             and delimiter.encode() not in sample
         ):
             continue
-        rows = [row.fields for row in records(sample, TextFormat(delimiter, newline))]
+        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), SAMPLE_ROWS)]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]

@@ -96,8 +96,9 @@ class IdTable:
 
     def _make_room_for_numbers(self, largest: int) -> None:
         self._index_of_number = _with_room(self._index_of_number, largest)
-        rows, numbers = self._with_a_place(self.ids())  # of those that came as texts some may only now have a place
-        self._index_of_number[numbers] = rows
+        if any(ids.dtype == pl.String for ids in self._new_ids):  # some of these may only now have a place
+            rows, numbers = self._with_a_place(self.ids())
+            self._index_of_number[numbers] = rows
 
     def ids(self) -> pl.Series:
         """All ids in index order, String."""

@@ -65,7 +65,7 @@ def parse_block(block: bytes, layout: Layout, name: str) -> Rows | None:
     """The rows of `block` if it has nothing but good ones that a fast reader reads rightly, else None.
 
     Args:
-        block: Whole rows, UTF-8, without the header.
+        block: Whole rows, without the header.
         layout: How it is laid out.
         name: The source, for messages.
 
@@ -74,12 +74,12 @@ def parse_block(block: bytes, layout: Layout, name: str) -> Rows | None:
     """
     text_format = layout.text_format
     assert text_format is not None
-    if not is_utf_8(block):
-        return None
     rows = read_plain(block, layout, name)
     if rows is not None:
         timestamps = None if rows.timestamps is None else narrow(rows.timestamps)
         return Rows(rows.users, rows.items, rows.ratings, timestamps, len(rows.users))
+    if not is_utf_8(block):
+        return None
     has_quotes = text_format.quoted and QUOTE in block
     n_rows = well_quoted(block, text_format) if has_quotes else None
     if (has_quotes and n_rows is None) or _has_stray_returns(block, text_format):

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli import loops
-from autorec_cli.ingest.blocks import SEPARATOR, single_byte_delimiter
+from autorec_cli.ingest.blocks import SEPARATOR, is_utf_8, single_byte_delimiter
 from autorec_cli.ingest.detection import Layout
 from autorec_cli.ingest.options import ROLES
-from autorec_cli.ingest.records import QUOTE
+from autorec_cli.ingest.records import QUOTE, TextFormat
+from autorec_cli.loops import OTHER
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,27 @@ def read_plain(block: bytes, layout: Layout, name: str) -> PlainRows | None:
     """The rows of `block`; None if it is not plain, or if the loop is not compiled.
 
     Args:
-        block: Whole rows, UTF-8.
+        block: Whole rows.
         layout: How it is laid out.
         name: The source, for messages.
     """
     text_format = layout.text_format
     assert text_format is not None
-    if not loops.are_compiled() or text_format.newline != b"\n" or (text_format.quoted and QUOTE in block):
+    if not loops.are_compiled() or text_format.newline != b"\n":
         return None
-    if SEPARATOR.encode() in block:  # the parser says what is wrong with it, if anything is
+    places = [layout.columns.of(role) for role in ROLES]
+    roles = [1 + places.index(field) if field in places else OTHER for field in range(layout.n_fields)]
+    if OTHER in roles and not _is_harmless(block, text_format):
         return None
     text, delimiter = single_byte_delimiter(block, text_format, name)
-    places = [layout.columns.of(role) for role in ROLES]
-    roles = [1 + places.index(field) if field in places else 0 for field in range(layout.n_fields)]
     columns = loops.read_rows(text, delimiter, roles)
     if columns is None:
         return None
     users, items, ratings, timestamps = columns
     return PlainRows(users, items, ratings, None if layout.columns.timestamp is None else timestamps)
+
+
+def _is_harmless(block: bytes, text_format: TextFormat) -> bool:
+    """Whether fields that nobody reads, in which anything can be, may be passed over."""
+    has_quotes = text_format.quoted and QUOTE in block
+    return not has_quotes and SEPARATOR.encode() not in block and is_utf_8(block)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from autorec_cli import artifacts
 from autorec_cli.errors import InputDataError, UsageError
@@ -29,12 +29,13 @@ CHUNK_BYTES = 128 << 10
 """Read at once of a source at first."""
 LARGER = 16
 """How much larger chunks may become; much larger ones would leave a processor's cache."""
-SMALL_PART = 128
+SMALL_PART = 32
 """A chunk is at most this part of what was read before, so that it takes little memory beside the ratings."""
 MAX_WHOLE_BYTES = 512 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PARQUET_MAGIC = b"PAR1"
+LONGEST_MAGIC = 8
 ASIDE = ("_", ".")
 """How names begin that Spark and Hive give to what is no data: `_SUCCESS`, `_temporary`, `.part-0.parquet.crc`."""
 UNREADABLE = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
@@ -188,12 +189,12 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
         stack.callback(tally.finish)
         try:
             raw = sys.stdin.buffer if name == STDIN else stack.enter_context(Path(name).open("rb"))
-            stream = io.BufferedReader(_Hashing(raw, tally), buffer_size=1 << 20)
-            head = stream.peek(8)[:8]
+            head = raw.read(LONGEST_MAGIC)
         except OSError as error:
             raise InputDataError(f"{shown} cannot be read: {error.strerror or error}") from error
         if not head:
             raise InputDataError(f"{shown} is empty")
+        stream = _Hashing(head, raw, tally)
         for magic, kind in UNREADABLE.items():
             if head.startswith(magic):
                 raise InputDataError(f"{shown} is a {kind} file, which cannot be read; unpack it first")
@@ -214,7 +215,7 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
             else:
                 yield OpenSource(shown, tally, chunks=_guarded(zstd.unpacked_by_polars(path), shown))
         elif head.startswith(GZIP_MAGIC):
-            unzipped = gzip.GzipFile(fileobj=stream)
+            unzipped = gzip.GzipFile(fileobj=io.BufferedReader(stream, CHUNK_BYTES))  # which asks for 8 KiB at a time
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(unzipped.read), shown))
         else:
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(stream.read), shown))
@@ -229,7 +230,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _spooled(stream: IO[bytes], stack: ExitStack) -> Path:
+def _spooled(stream: _Hashing, stack: ExitStack) -> Path:
     """A temporary file of what `stream` holds, which goes when `stack` is closed.
 
     Raises:
@@ -247,20 +248,34 @@ def _spooled(stream: IO[bytes], stack: ExitStack) -> Path:
 
 
 class _Hashing(io.RawIOBase):
-    """A reader that adds everything it reads to a tally."""
+    """What a source holds, added to a tally as it is read.
 
-    def __init__(self, source: BinaryIO, tally: Tally) -> None:
-        self._source = source
+    Args:
+        head: What was read of the source to see what it is.
+        rest: The source, which reads as much as it is asked for.
+        tally: Gets everything.
+    """
+
+    def __init__(self, head: bytes, rest: BinaryIO, tally: Tally) -> None:
+        self._head = head
+        self._rest = rest
         self._tally = tally
 
     def readable(self) -> bool:
         return True
 
+    def read(self, size: int = -1) -> bytes:
+        data = self._rest.read(size)
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._tally.add(data)
+        return data
+
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        count: int = self._source.readinto(view)  # type: ignore[attr-defined]
-        self._tally.add(view[:count].tobytes())
-        return count
+        data = self.read(len(view) - len(self._head))
+        view[: len(data)] = data
+        return len(data)
 
 
 def chunk_bytes(n_read: int) -> int:

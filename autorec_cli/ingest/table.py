@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from autorec_cli import memory
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
@@ -18,13 +18,14 @@ from autorec_cli.ingest.ids import IdTable
 from autorec_cli.ingest.options import Period, ReadOptions
 from autorec_cli.ingest.parquet import BATCH_ROWS, detect_parquet, parquet_rows
 from autorec_cli.ingest.parsing import MOST_EXPLAINED, Rows, examine_block, parse_block
+from autorec_cli.ingest.plain import read_plain
 from autorec_cli.ingest.records import TextFormat
 from autorec_cli.ingest.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
 from autorec_cli.parallel import Following, in_order
 
 Announce = Callable[[str, Layout], None]
 
-BLOCKS_BETWEEN_LOOKS = 16
+BLOCKS_BETWEEN_LOOKS = 32
 """How often the memory that is left is looked at."""
 LEAST_MEMORY = 64 << 20
 MILLISECONDS = 1e11
@@ -175,10 +176,10 @@ def _add_rows(
     shown = "standard input" if facts.name == STDIN else facts.name
     n_ratings = n_skipped = n_outside = 0
     skipped: tuple[str, ...] = ()
-    with Following() as appending:  # the system makes new memory slowly
+    with Following() as adding:
         for number, block in enumerate(blocks):
             rows = _within(period, block, shown)
-            appending.call(_append, table, users.indexes(rows.users), items.indexes(rows.items), rows)
+            adding.call(_add, table, users, items, rows)
             n_ratings += len(rows)
             n_skipped += rows.n_skipped
             n_outside += rows.n_outside
@@ -193,10 +194,10 @@ def _add_rows(
     return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
 
 
-def _append(table: RatingsTable, users: NDArray[np.int32], items: NDArray[np.int32], rows: Rows) -> None:
-    """Add `rows` to `table`, of whose users and items the indexes are given."""
-    table.user_indexes.append(users)
-    table.item_indexes.append(items)
+def _add(table: RatingsTable, users: IdTable, items: IdTable, rows: Rows) -> None:
+    """Add `rows` to `table`, and the ids in them that are new to `users` and `items`."""
+    table.user_indexes.append(users.indexes(rows.users))
+    table.item_indexes.append(items.indexes(rows.items))
     table.ratings.append(rows.ratings)
     if rows.timestamps is not None:
         table.timestamps.append(rows.timestamps)
@@ -315,14 +316,20 @@ def sample_text(
 def _parse_blocks(
     head: bytes, chunks: Iterator[bytes], first_line: int, layout: Layout, name: str, skip_bad_rows: bool
 ) -> Iterator[Rows]:
-    """The rows of all blocks; several blocks are parsed at a time, but only one is examined more closely."""
+    """The rows of all blocks; if the first one is not plain, several are parsed at a time.
+
+    Plain blocks are parsed in less time than it takes to hand them to other threads.
+    """
     assert layout.text_format is not None
 
     def parse(block: bytes) -> tuple[bytes, Rows | None]:
         return block, parse_block(block, layout, name)
 
+    blocks = cut_blocks(head, chunks, layout.text_format, name)
+    first = list(islice(blocks, 1))
+    is_plain = all(read_plain(block, layout, name) for block in first)
     line = first_line
-    for block, parsed in in_order(parse, cut_blocks(head, chunks, layout.text_format, name)):
+    for block, parsed in (map if is_plain else in_order)(parse, chain(first, blocks)):
         rows = examine_block(block, line, layout, name, skip_bad_rows) if parsed is None else parsed
         line += rows.n_lines
         yield rows
