@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in a MiB
+UNLIKE_INSTALLED = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+"""Variables without which commands run: pip compiles what it installs, this checkout must be able to."""
 AUTOREC = (sys.executable, "-m", "autorec_cli")
 
 
@@ -43,7 +45,8 @@ def measure(command: Sequence[str | Path]) -> Measured:
         RuntimeError: its exit status is not 0.
     """
     starter = [sys.executable, "-S", str(Path(__file__)), *map(str, command)]
-    result = subprocess.run(starter, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name not in UNLIKE_INSTALLED}
+    result = subprocess.run(starter, capture_output=True, text=True, env=environment)
     if result.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: exit status {result.returncode}\n{result.stderr}")
     return Measured(**json.loads(result.stdout))

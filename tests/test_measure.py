@@ -27,3 +27,9 @@ def test_a_command_that_fails_is_not_measured():
 
 def test_what_a_command_prints_does_not_mix_with_its_figures():
     assert measure([sys.executable, "-c", "print('noise')"]).seconds > 0
+
+
+def test_commands_may_keep_their_bytecode(monkeypatch):
+    """Otherwise this checkout would be compiled anew by every run, as nothing is that pip installed."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    measure([sys.executable, "-c", "import sys; sys.exit(sys.dont_write_bytecode)"])
