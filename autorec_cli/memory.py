@@ -6,7 +6,8 @@ import ctypes
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -36,7 +37,7 @@ LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-PR_SET_THP_DISABLE = 41  # of sys/prctl.h
+PR_SET_THP_DISABLE, PR_GET_THP_DISABLE = 41, 42  # of sys/prctl.h
 OWN_PAGES = 4 << 20
 """Allocations from this size on get pages of their own, which do go back to the system at once."""
 
@@ -157,15 +158,22 @@ def reuse_freed(n_bytes: int) -> None:
         mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
 
 
-def use_small_pages() -> None:
-    """Have Linux make memory in pages of 4 KiB from now on, also where numpy asks for 2 MiB.
+@contextmanager
+def small_pages() -> Iterator[None]:
+    """Have Linux make memory in pages of 4 KiB in the block, also where numpy asks for 2 MiB; the whole process.
 
-    For commands that write most of their memory once. Whole 2 MiB are often not to be had without moving others' pages,
-    and on a virtual machine they are mostly those that the host has yet to make.
+    For work that writes most of its memory once. Whole 2 MiB are often not to be had without moving others' pages, and
+    on a virtual machine they are mostly those that the host has yet to make.
     """
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if sys.platform == "linux" and prctl is not None:
-        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+    if prctl is None or prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0):
+        yield
+        return
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0)
 
 
 def check_addresses() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in a MiB
 UNLIKE_INSTALLED = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-"""Variables without which commands run: pip compiles what it installs, this checkout must be able to."""
+"""Variables that are taken away, so that commands run as installed ones do: from bytecode, with buffered output."""
 AUTOREC = (sys.executable, "-m", "autorec_cli")
 
 

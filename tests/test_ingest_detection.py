@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autorec_cli.errors import InputDataError
-from autorec_cli.ingest.detection import SAMPLE_ROWS, role_of
+from autorec_cli.ingest.detection import FEW_VALUES, ROWS_TO_CUT, role_of
 from autorec_cli.ingest.options import ReadOptions, parse_columns
 from autorec_cli.ingest.table import read_ratings
 
@@ -172,6 +172,9 @@ def test_names_are_compared_without_case_and_punctuation():
     ]
 
 
-def test_what_comes_after_a_thousand_rows_does_not_change_the_decision(tmp_path):
-    rows = "1,7,3\n" * SAMPLE_ROWS
-    assert layout_of(tmp_path, rows + "1;7;3;4\n" * 2 * SAMPLE_ROWS, skip_bad_rows=True).delimiter_name() == ","
+def test_columns_are_told_by_more_rows_than_the_delimiter(tmp_path):
+    """Sorted by item, the first thousand rows have so few items that these look like ratings."""
+    rows = [f"{user},{1 + user % 5},{item}" for item in range(1, 200) for user in range(50)]
+    assert len({row.split(",")[2] for row in rows[:ROWS_TO_CUT]}) < FEW_VALUES
+    with pytest.raises(InputDataError, match="which column holds the rating is not clear"):
+        layout_of(tmp_path, "\n".join(rows))

@@ -106,6 +106,12 @@ def test_what_is_odd_in_a_field_that_nobody_reads_is_left_to_the_parser(field):
     assert read_plain(b"1,2,3,4\n1,2,3,a" + field + b"b\n", layout, "ratings") is None
 
 
+def test_the_character_that_stands_for_two_colons_is_left_to_the_parser():
+    layout = Layout(TextFormat("::"), None, Columns(0, 1, 2, None), 3)
+    assert read_plain(b"1::2::3\n", layout, "ratings") is not None
+    assert read_plain(b"1::2::3\n3\x1f::2::3\n", layout, "ratings") is None
+
+
 def test_ratings_are_those_of_the_parser_to_the_bit():
     rng = np.random.default_rng(0)
     texts = [f"{number:.{decimals}f}" for number in rng.normal(0, 1000, 2000) for decimals in (0, 1, 5, 10)]

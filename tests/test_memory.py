@@ -1,5 +1,6 @@
 """What a run needs, what there is, and the refusal where it is too little."""
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -145,11 +146,16 @@ def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a switch of Linux")
-def test_small_pages_are_asked_for():
-    ask = "import ctypes; print(ctypes.CDLL(None).prctl(42, 0, 0, 0, 0))"  # PR_GET_THP_DISABLE
-    code = f"from autorec_cli.memory import use_small_pages; use_small_pages(); {ask}"
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert finished.stdout == "1\n"
+def test_small_pages_are_asked_for_and_no_longer_than_needed():
+    def are_small():
+        return ctypes.CDLL(None).prctl(memory.PR_GET_THP_DISABLE, 0, 0, 0, 0)
+
+    before = are_small()
+    with memory.small_pages():
+        with memory.small_pages():
+            assert are_small() == 1
+        assert are_small() == 1
+    assert are_small() == before
 
 
 def test_what_is_used_does_not_count_the_process_that_started_us():

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import polars as pl
@@ -15,7 +19,7 @@ from autorec_cli.errors import ArtifactError, InputDataError, UsageError
 from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.preparation import PrepareSettings
 from autorec_cli.splitting import SPLITS, SplitSettings
-from tests.program import run
+from tests.program import ROOT, run
 
 
 def ratings_text(n_users=20, n_items=12, header="user,item,rating,timestamp\n"):
@@ -322,3 +326,18 @@ def test_a_dataset_that_was_tampered_with_is_noticed(tmp_path):
     (tmp_path / "data" / "train.npz").write_bytes((tmp_path / "other" / "train.npz").read_bytes())
     with pytest.raises(ArtifactError, match=r"train\.npz is not what was written"):
         dataset.load(tmp_path / "data")
+
+
+def test_stdin_that_does_not_wait_is_read_to_its_end(tmp_path):
+    """As node and others leave it; what is not there yet is not the end."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = [sys.executable, "-m", "autorec_cli", "prepare", "-", "-o", tmp_path / "data", "--format", "json"]
+    process = subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as pipe:
+        for number in range(60):
+            pipe.write(b"%d,%d,%d\n" % (number % 10, number % 7, 1 + number % 5))
+            time.sleep(0.02 * (number % 10 == 0))
+    told, _ = process.communicate(timeout=60)
+    assert json.loads(told)["n_ratings"] == 60

@@ -213,13 +213,11 @@ def prepare(
         InputDataError: a source cannot be used.
     """
     from autorec_cli import dataset
-    from autorec_cli.memory import reuse_freed, use_small_pages
+    from autorec_cli.memory import reuse_freed, small_pages
     from autorec_cli.preparation import build_dataset
 
     reuse_freed(_kept_memory(sources))
-    use_small_pages()
-
-    with hold(output, wait_lock, say, warn):
+    with small_pages(), hold(output, wait_lock, say, warn):
         check_output(output, force)
         item_titles = _read_titles(titles, settings.read.encoding)
         prepared = build_dataset(

@@ -150,7 +150,8 @@ def _written_out(counts: NDArray[np.int64]) -> GrowingColumn:
 def sparse_pages(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array of `length` values whose memory comes into being page by page (4 KiB) as it is written.
 
-    numpy asks for pages of 2 MiB, of which an array that is filled in many places at once soon has all.
+    numpy asks for pages of 2 MiB, which it gets outside `memory.small_pages`: an array that is filled in many places at
+    once soon has all of them.
     """
     if not length:
         return np.empty(0, dtype=dtype)

@@ -13,7 +13,8 @@ from autorec_cli.ingest.options import BLANKS, NO_COLUMN, ROLES, ReadOptions
 from autorec_cli.ingest.records import Record, TextFormat, records
 
 SAMPLE_BYTES = 64 << 10
-SAMPLE_ROWS = 1000
+ROWS_TO_CUT = 1000
+"""Rows that every delimiter is tried on."""
 CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # best first where several would fit
 MOSTLY = 0.9
 FEW_VALUES = 101  # a scale from 0 to 100 in whole steps
@@ -122,7 +123,7 @@ def detect_text(
     Raises:
         InputDataError: there are no ratings in it, or which column is which cannot be told.
     """
-    rows = list(islice(records(sample, text_format), SAMPLE_ROWS))
+    rows = list(records(sample, text_format))
     if not rows:
         raise InputDataError(f"{name} is empty: it has blank lines only")
     fields = [row.fields for row in rows]
@@ -154,7 +155,7 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             and delimiter.encode() not in sample
         ):
             continue
-        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), SAMPLE_ROWS)]
+        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), ROWS_TO_CUT)]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]

@@ -27,7 +27,7 @@ from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import RatingsTable, read_ratings
 from autorec_cli.parallel import in_order
 
-if TYPE_CHECKING:  # read while the ratings are
+if TYPE_CHECKING:  # `build_dataset` imports scipy while ratings are read
     from scipy import sparse
 
 SLICE = 1 << 17  # ratings handled at once: few enough for the processor's cache

@@ -6,12 +6,13 @@ import glob
 import gzip
 import hashlib
 import io
+import os
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -188,6 +189,8 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
     with ExitStack() as stack:
         stack.callback(tally.finish)
         try:
+            if name == STDIN:
+                _wait_for_stdin()
             raw = sys.stdin.buffer if name == STDIN else stack.enter_context(Path(name).open("rb"))
             head = raw.read(LONGEST_MAGIC)
         except OSError as error:
@@ -221,6 +224,12 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
             yield OpenSource(shown, tally, chunks=_guarded(_chunks(stream.read), shown))
 
 
+def _wait_for_stdin() -> None:
+    """Let reading stdin wait for more, also where another program has made it not to: it would seem to have ended."""
+    with suppress(OSError, ValueError):  # it has no descriptor
+        os.set_blocking(sys.stdin.fileno(), True)
+
+
 def _is_text(name: str) -> bool:
     """Whether a file's name is text, and not bytes that Python had to escape."""
     try:
@@ -248,7 +257,7 @@ def _spooled(stream: _Hashing, stack: ExitStack) -> Path:
 
 
 class _Hashing(io.RawIOBase):
-    """What a source holds, added to a tally as it is read.
+    """What a source holds, added to a tally as it is read; the first time `head` comes besides what is asked for.
 
     Args:
         head: What was read of the source to see what it is.

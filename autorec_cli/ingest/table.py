@@ -316,7 +316,7 @@ def sample_text(
 def _parse_blocks(
     head: bytes, chunks: Iterator[bytes], first_line: int, layout: Layout, name: str, skip_bad_rows: bool
 ) -> Iterator[Rows]:
-    """The rows of all blocks; if the first one is not plain, several are parsed at a time.
+    """The rows of all blocks; if the first one is not plain, several are parsed at a time, until the end.
 
     Plain blocks are parsed in less time than it takes to hand them to other threads.
     """
@@ -328,8 +328,9 @@ def _parse_blocks(
     blocks = cut_blocks(head, chunks, layout.text_format, name)
     first = list(islice(blocks, 1))
     is_plain = all(read_plain(block, layout, name) for block in first)
+    parsed_blocks = map(parse, chain(first, blocks)) if is_plain else in_order(parse, chain(first, blocks))
     line = first_line
-    for block, parsed in (map if is_plain else in_order)(parse, chain(first, blocks)):
+    for block, parsed in parsed_blocks:
         rows = examine_block(block, line, layout, name, skip_bad_rows) if parsed is None else parsed
         line += rows.n_lines
         yield rows
