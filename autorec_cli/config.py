@@ -26,6 +26,7 @@ DEFAULTS: Mapping[str, Any] = {
     "center": "both",
     "implicit": True,
     "normalize": True,
+    "decoder_mean": True,
     "missing_weight": 0.0,
     "missing_value": None,
     "learning_rate": 0.003,
@@ -41,6 +42,7 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
     "dropout": 0.5,
     "center": "none",
     "implicit": False,
+    "decoder_mean": False,
     "missing_weight": 0.5,
     "epochs": 30,
 }
@@ -87,6 +89,7 @@ class TrainSettings:
         implicit: Whether the network's input says which cells are rated, besides how; see `inputs.Inputs`.
         normalize: Whether the input of every example is scaled to the same Euclidean norm, so that many ratings do not
             saturate the hidden units.
+        decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0.
         missing_weight: What a cell without a rating counts beside 1 for a rating; above 0 for "ranking" only.
         missing_value: The rating that such a cell is taken for; None for "rating".
         center: Which damped means are subtracted from the ratings and added back to the predictions.
@@ -110,6 +113,7 @@ class TrainSettings:
     dropout: float
     implicit: bool
     normalize: bool
+    decoder_mean: bool
     missing_weight: float
     missing_value: float | None
     center: str
@@ -150,6 +154,8 @@ class TrainSettings:
             raise UsageError(f"--missing-value must be a number, not {self.missing_value}")
         if self.output_activation != "identity":
             raise UsageError("--objective ranking needs --output-activation identity")
+        if self.decoder_mean:
+            raise UsageError("--objective ranking needs --no-decoder-mean")
         if self.center != "none":
             raise UsageError("--objective ranking measures ratings from --missing-value, so --center must be none")
 
@@ -164,11 +170,12 @@ class TrainSettings:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> TrainSettings:
-        """The inverse of `to_document`.
+        """The inverse of `to_document`; models of before there was a `decoder_mean` have none.
 
         Raises:
             KeyError: a setting is missing.
         """
+        document = {"decoder_mean": False, **document}
         values = {field.name: document[field.name] for field in fields(cls)}
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 

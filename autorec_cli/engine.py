@@ -60,7 +60,13 @@ def engine_name(device: torch.device) -> str:
 
 
 def make_engine(
-    network: Network, device: torch.device, rows_at_once: int, missing_weight: float = 0.0, world: World = ALONE
+    network: Network,
+    device: torch.device,
+    rows_at_once: int,
+    missing_weight: float = 0.0,
+    world: World = ALONE,
+    *,
+    decoder_mean: bool = False,
 ) -> Engine:
     """The fastest engine that this installation has for `device`, ready to train `network`.
 
@@ -70,7 +76,9 @@ def make_engine(
         rows_at_once: Examples that `Engine.predict` encodes at a time.
         missing_weight: What the squared output of a cell without a rating counts, beside 1 for the error of a rating.
         world: The processes that hold the other columns of the examples; all take every step together.
+        decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0.
     """
     if engine_name(device) == "compiled":
-        return TiledEngine(network, torch.get_num_threads(), rows_at_once, missing_weight, world)
-    return TorchEngine(network, device, rows_at_once, missing_weight, world)
+        threads = torch.get_num_threads()
+        return TiledEngine(network, threads, rows_at_once, missing_weight, world, decoder_mean=decoder_mean)
+    return TorchEngine(network, device, rows_at_once, missing_weight, world, decoder_mean=decoder_mean)

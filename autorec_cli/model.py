@@ -164,7 +164,9 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
 
 @dataclass(frozen=True)
 class AdamState:
-    """Where training by Adam (Kingma and Ba 2015) stands; lists of float32 in the order of `Network.parameters`.
+    """Where training by Adam (Kingma and Ba 2015) stands.
+
+    Lists of float32 in the order of `Network.parameters`; last comes the mean row, if W is what differs from it.
 
     It takes three times the memory of the network, so nothing is copied until its pieces are made.
 

@@ -6,7 +6,12 @@ With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
     E = 2 (f(z) - X) f'(z)   on the pattern of X only   sampled dense-dense product
     dW = E' h   db = column sums of E   dh = E W   dZ = dh * g'   dV = X' dZ   dmu = column sums of dZ
 
-Where several processes hold some of the columns each, X V and E W are added up over them; all else stays where it is.
+With a mean row c, rows of W are what they differ from it by, so that the penalty draws them to it and not to 0:
+
+    x_hat = f(h (W + 1 c')' + b)      dh += s c'     dc = h' s     s = row sums of E
+
+Where several processes hold some of the columns each, X V, E W and dc are added up over them; all else stays where it
+is.
 
 Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a dense step needs 10 N P k and B P.
 """
@@ -59,7 +64,7 @@ class Step:
 
     Attributes:
         squared_error: Sum over the observed cells of (f - x)^2, before the update, a 0-d tensor.
-        gradients: Of the loss without its penalty, in the order of `Network.parameters`.
+        gradients: Of the loss without its penalty, in the order of `AdamState`.
     """
 
     squared_error: Tensor
@@ -76,20 +81,27 @@ class TorchEngine:
         rows_at_once: int,
         missing_weight: float = 0.0,
         world: World = ALONE,
+        *,
+        decoder_mean: bool = False,
     ) -> None:
         self._network = network.copy().to(device)
+        self._mean = mean_row(self._network.decoder_weight, world) if decoder_mean else None
+        if self._mean is not None:
+            self._network.decoder_weight.sub_(self._mean)
         self._device = device
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
         self._world = world
         # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
-        groups = [{"params": self._network.penalized()}, {"params": self._network.free()}]
+        free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
+        groups = [{"params": self._network.penalized()}, {"params": free}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
-        result = step(self._network, make_batch(examples, self._device, inputs), self._missing_weight, self._world)
-        for parameter, gradient in zip(self._network.parameters(), result.gradients, strict=True):
+        batch = make_batch(examples, self._device, inputs)
+        result = step(self._network, batch, self._missing_weight, self._world, self._mean)
+        for parameter, gradient in zip(self._parameters(), result.gradients, strict=True):
             parameter.grad = gradient
         penalized, free = self._optimizer.param_groups
         penalized["lr"] = free["lr"] = rate
@@ -103,23 +115,30 @@ class TorchEngine:
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
             hidden = encode(self._network, to_rows(inputs[rows], self._device), self._world)[-1]
-            z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden)
+            z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden, self._mean)
             parts.append(self._network.output(z)[0].cpu().numpy())
         return np.concatenate(parts)
 
     def network(self) -> Network:
         """See `engine.Engine`."""
-        return self._network.copy().to(torch.device("cpu"))
+        network = self._network.copy().to(torch.device("cpu"))
+        if self._mean is not None:
+            network.decoder_weight.add_(self._mean.cpu())
+        return network
+
+    def _parameters(self) -> list[Tensor]:
+        """All parameters in the order of `AdamState`."""
+        return [*self._network.parameters(), *([] if self._mean is None else [self._mean])]
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
-        parameters = self._network.parameters()
+        parameters = self._parameters()
         n_steps, means, squares = read_adam(self._optimizer, parameters)
         return AdamState(n_steps, *([_on_cpu(part) for part in group] for group in (parameters, means, squares)))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
-        parameters = self._network.parameters()
+        parameters = self._parameters()
         for parameter, value in zip(parameters, state.parameters, strict=True):
             parameter.copy_(torch.from_numpy(value.whole()))
         means, squares = ((torch.from_numpy(part.whole()) for part in group) for group in (state.means, state.squares))
@@ -127,7 +146,20 @@ class TorchEngine:
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
-        return all(bool(parameter.isfinite().all()) for parameter in self._network.parameters())
+        return all(bool(parameter.isfinite().all()) for parameter in self._parameters())
+
+
+def mean_row(weight: Tensor, world: World) -> Tensor:
+    """The mean (k,) of the rows of `weight` (P, k), of which other processes have others."""
+    sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
+    total = world.total(sums.cpu().numpy())
+    return torch.from_numpy(total[:-1] / total[-1]).to(weight)
+
+
+def row_sums(indptr: Array, values: Array) -> Array:
+    """The sum of each row of the CSR matrix that has `values` (nnz,) float32."""
+    sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
+    return np.diff(sums[indptr]).astype(np.float32)
 
 
 def _on_cpu(tensor: Tensor) -> Pieces:
@@ -196,22 +228,35 @@ def encode(network: Network, rows: Tensor, world: World = ALONE) -> list[Tensor]
     return network.deeper(function(z + network.encoder_biases[0]))
 
 
-def step(network: Network, batch: Batch, missing_weight: float = 0.0, world: World = ALONE) -> Step:
+def step(
+    network: Network,
+    batch: Batch,
+    missing_weight: float = 0.0,
+    world: World = ALONE,
+    mean: Tensor | None = None,
+) -> Step:
     """The squared error over the observed cells of `batch`, and the gradients of the loss.
 
     The loss is that error plus `missing_weight` times the sum of squared outputs of all other cells (identity output).
 
     Returns:
-        Gradients in the order of `Network.parameters`: encoder weights, decoder weight, encoder biases, decoder bias.
+        Gradients in the order of `AdamState`: encoder weights, decoder weight, encoder biases, decoder bias, and `mean`
+        (k,), the row c, if there is one.
     """
     hidden = encode(network, batch.shown_rows, world)
-    predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1]))
+    predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1], mean))
     residual = predictions - batch.rows.values()
     error = 2 * (residual - missing_weight * predictions) * slope
     error_columns = _with_values(batch.columns, error[batch.column_order])
     decoder_weight = _product(error_columns, hidden[-1])
     decoder_bias = torch.zeros_like(network.decoder_bias).index_add_(0, batch.rows.col_indices(), error)
     upstream = _product(_with_values(batch.rows, error), network.decoder_weight)
+    mean_gradient = []
+    if mean is not None:
+        sums = torch.zeros(len(upstream), dtype=error.dtype, device=error.device)
+        sums.index_add_(0, _row_of_cell(batch.rows), error)
+        upstream += torch.outer(sums, mean)
+        mean_gradient = [world.add_up(hidden[-1].T @ sums)]
     if missing_weight:
         missing = missing_gradients(hidden[-1], network.decoder_weight, network.decoder_bias, missing_weight)
         upstream += missing.hidden
@@ -219,7 +264,7 @@ def step(network: Network, batch: Batch, missing_weight: float = 0.0, world: Wor
         decoder_bias += missing.decoder_bias
     weights, biases, slope_of_first = network.back_to_first(hidden, world.add_up(upstream))
     gradients = [_product(batch.shown_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
-    return Step(torch.dot(residual, residual), gradients)
+    return Step(torch.dot(residual, residual), [*gradients, *mean_gradient])
 
 
 def codes(
@@ -239,10 +284,16 @@ def code_blocks(
         yield encode(network, to_rows(inputs[rows[start : start + rows_at_once]], device), world)[-1]
 
 
-def _sampled_product(network: Network, rows: Tensor, hidden: Tensor) -> Tensor:
-    """H W' + b at the cells of the CSR matrix `rows` (B, P) only, (nnz,), from the codes `hidden` (B, k)."""
+def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:
+    """H (W + 1 c')' + b at the cells of the CSR matrix `rows` (B, P) only, (nnz,), from the codes `hidden` (B, k)."""
     z: Tensor = torch.sparse.sampled_addmm(rows, hidden, network.decoder_weight.T, beta=0.0).values()
-    return z + network.decoder_bias[rows.col_indices()]
+    z = z + network.decoder_bias[rows.col_indices()]
+    return z if mean is None else z + (hidden @ mean)[_row_of_cell(rows)]
+
+
+def _row_of_cell(rows: Tensor) -> Tensor:
+    """The row of each cell of a CSR matrix, (nnz,)."""
+    return torch.repeat_interleave(rows.crow_indices().diff())
 
 
 def to_rows(examples: sparse.csr_array, device: torch.device) -> Tensor:

@@ -22,7 +22,7 @@ from autorec_cli.inputs import Inputs
 from autorec_cli.kernels import BETA1, BETA2, adam_products, products, sampled_products
 from autorec_cli.memory import TILE
 from autorec_cli.model import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
-from autorec_cli.sparse import read_adam, transposed, write_adam
+from autorec_cli.sparse import mean_row, read_adam, row_sums, transposed, write_adam
 from autorec_cli.tensorfile import Pieces, in_one
 from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.world import ALONE, World
@@ -40,14 +40,18 @@ class TiledEngine:
         rows_at_once: int,
         missing_weight: float = 0.0,
         world: World = ALONE,
+        *,
+        decoder_mean: bool = False,
     ) -> None:
+        self._mean = mean_row(network.decoder_weight, world) if decoder_mean else None
         self._encoder = _Weights(network.encoder_weights[0])
-        self._decoder = _Weights(network.decoder_weight)
+        self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
         nothing = torch.empty(0)
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
         ).copy()
-        self._optimizer = torch.optim.Adam(self._rest.free(), betas=(BETA1, BETA2), fused=True)
+        self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
+        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), fused=True)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
@@ -65,6 +69,11 @@ class TiledEngine:
         error = (2 * (residual - self._missing_weight * predictions) * slope).numpy()
         upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
         bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
+        mean = []
+        if self._mean is not None:
+            sums = torch.from_numpy(row_sums(examples.indptr, error))[:, None]
+            upstream += sums * self._mean_tiles
+            mean = [self._world.add_up((last * sums).sum(1).view(-1)[: len(self._mean)])]
         extra = _NOTHING
         if self._missing_weight:
             missing = self._missing(last)
@@ -75,7 +84,8 @@ class TiledEngine:
         self._n_steps += 1
         self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
         self._update(self._encoder, shown, inputs.data, slope_of_first, _NOTHING, rate, decay)
-        for parameter, gradient in zip(self._rest.free(), [*weights, *biases, torch.from_numpy(bias)], strict=True):
+        gradients = [*weights, *biases, torch.from_numpy(bias), *mean]
+        for parameter, gradient in zip(self._free, gradients, strict=True):
             parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.step()
@@ -97,6 +107,8 @@ class TiledEngine:
         rest = self._rest.copy()
         first = from_tiles(self._encoder.tiles, len(rest.encoder_biases[0]))
         last = from_tiles(self._decoder.tiles, len(rest.encoder_biases[-1]))
+        if self._mean is not None:
+            last += self._mean.numpy()
         return replace(
             rest,
             encoder_weights=(torch.from_numpy(first), *rest.encoder_weights[1:]),
@@ -105,10 +117,9 @@ class TiledEngine:
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
-        free = self._rest.free()
-        _, means, squares = read_adam(self._optimizer, free)
+        _, means, squares = read_adam(self._optimizer, self._free)
         tiled = ("tiles", "means", "squares")
-        return AdamState(self._n_steps, *map(self._in_order, tiled, (free, means, squares)))
+        return AdamState(self._n_steps, *map(self._in_order, tiled, (self._free, means, squares)))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
@@ -120,13 +131,13 @@ class TiledEngine:
             [torch.from_numpy(part.whole()) for part in (*tensors[1:depth], *tensors[depth + 1 :])]
             for tensors in (state.parameters, state.means, state.squares)
         ]
-        for parameter, value in zip(self._rest.free(), free[0], strict=True):
+        for parameter, value in zip(self._free, free[0], strict=True):
             parameter.copy_(value)
-        write_adam(self._optimizer, self._rest.free(), state.n_steps, free[1], free[2])
+        write_adam(self._optimizer, self._free, state.n_steps, free[1], free[2])
         self._n_steps = state.n_steps
 
     def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
-        """`name` of V and W as plain matrices, and `free`, in the order of `Network.parameters`."""
+        """`name` of V and W as plain matrices, and `free`, in the order of `AdamState`."""
         sizes = [len(bias) for bias in self._rest.encoder_biases]
         first = untiled(getattr(self._encoder, name), sizes[0])
         last = untiled(getattr(self._decoder, name), sizes[-1])
@@ -137,7 +148,7 @@ class TiledEngine:
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))
-        return all(map(np.isfinite, tiled)) and all(bool(part.isfinite().all()) for part in self._rest.free())
+        return all(map(np.isfinite, tiled)) and all(bool(part.isfinite().all()) for part in self._free)
 
     def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
         """The output of the first hidden layer in tiles."""
@@ -190,7 +201,15 @@ class TiledEngine:
         bias = self._rest.decoder_bias.numpy()
         arguments = (cells.pointers, cells.rows.indices, last.numpy(), self._decoder.tiles, bias, dots)
         self._workers.run(sampled_products, cells.rows.indptr, *arguments)
+        if self._mean is not None:
+            dots += np.repeat((last * self._mean_tiles).sum((0, 2)).numpy(), np.diff(cells.rows.indptr))
         return torch.from_numpy(dots)
+
+    @property
+    def _mean_tiles(self) -> Tensor:
+        """The mean row in tiles, (., 1, TILE)."""
+        assert self._mean is not None
+        return torch.from_numpy(to_tiles(self._mean.numpy()[None]))
 
     def _missing(self, last: Tensor) -> MissingGradients:
         """See `missing_gradients`; `last` in tiles."""

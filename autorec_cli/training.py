@@ -280,7 +280,8 @@ def _run(
     network = draws.initial_network(task, settings, generator)
     if start is not None:
         network = start(task, network)
-    engine = make_engine(network, device, settings.batch_size, settings.missing_weight, task.share.world)
+    of_run = settings.missing_weight, task.share.world
+    engine = make_engine(network, device, settings.batch_size, *of_run, decoder_mean=settings.decoder_mean)
     del network  # the engine has its own
     validation = make_validation(task, valid, settings) if valid is not None else None
     best, epoch, part = NOTHING_YET, 0, NOT_BEGUN

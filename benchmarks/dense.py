@@ -15,19 +15,26 @@ from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network
-from autorec_cli.sparse import read_adam
+from autorec_cli.sparse import mean_row, read_adam
 from autorec_cli.tensorfile import in_one
+from autorec_cli.world import ALONE
 
 
 class DenseEngine:
     """One hidden layer and identity output, behind the methods of `autorec_cli.engine.Engine` that an epoch needs."""
 
-    def __init__(self, network: Network, device: torch.device, rows_at_once: int) -> None:
+    def __init__(
+        self, network: Network, device: torch.device, rows_at_once: int, *, decoder_mean: bool = False
+    ) -> None:
         self._parameters = network.copy().to(device)
+        self._mean = mean_row(network.decoder_weight, ALONE) if decoder_mean else None
+        if self._mean is not None:
+            self._parameters.decoder_weight.sub_(self._mean)
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0])
         self._mask = torch.empty_like(self._values)
         self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0])
-        groups = [{"params": self._parameters.penalized()}, {"params": self._parameters.free()}]
+        free = [*self._parameters.free(), *([] if self._mean is None else [self._mean])]
+        groups = [{"params": self._parameters.penalized()}, {"params": free}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
@@ -35,7 +42,7 @@ class DenseEngine:
         values, mask = _fill(self._values, examples), _fill(self._mask, examples, 1.0)
         shown = values if inputs.data is examples.data else _fill(self._shown, inputs)
         squared_error, gradients = self._gradients(values, mask, shown)
-        for parameter, gradient in zip(self._parameters.parameters(), gradients, strict=True):
+        for parameter, gradient in zip(self._all(), gradients, strict=True):
             parameter.grad = gradient
         penalized, free = self._optimizer.param_groups
         penalized["lr"] = free["lr"] = rate
@@ -49,41 +56,57 @@ class DenseEngine:
         for start in range(0, inputs.shape[0], len(self._values)):
             rows = slice(start, start + len(self._values))
             hidden = self._hidden(_fill(self._shown, inputs[rows]))
-            output = torch.addmm(self._parameters.decoder_bias, hidden, self._parameters.decoder_weight.T)
+            output = self._outputs(hidden)
             parts.append(output.numpy()[row_indices(cells[rows]), cells[rows].indices])
         return np.concatenate(parts)
 
     def network(self) -> Network:
         """A copy of the network."""
-        return self._parameters.copy()
+        network = self._parameters.copy()
+        if self._mean is not None:
+            network.decoder_weight.add_(self._mean)
+        return network
+
+    def _all(self) -> list[Tensor]:
+        return [*self._parameters.parameters(), *([] if self._mean is None else [self._mean])]
 
     def state(self) -> AdamState:
         """The parameters and the optimizer's state; written at the end of a fit."""
-        parameters = self._parameters.parameters()
+        parameters = self._all()
         n_steps, means, squares = read_adam(self._optimizer, parameters)
         return AdamState(n_steps, *([in_one(part.numpy()) for part in group] for group in (parameters, means, squares)))
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite."""
-        return all(bool(parameter.isfinite().all()) for parameter in self._parameters.parameters())
+        return all(bool(parameter.isfinite().all()) for parameter in self._all())
 
     def _hidden(self, shown: Tensor) -> Tensor:
         function, _ = ACTIVATIONS[self._parameters.hidden_activation]
         return function(torch.addmm(self._parameters.encoder_biases[0], shown, self._parameters.encoder_weights[0]))
 
+    def _outputs(self, hidden: Tensor) -> Tensor:
+        outputs = torch.addmm(self._parameters.decoder_bias, hidden, self._parameters.decoder_weight.T)
+        return outputs if self._mean is None else outputs.add_((hidden @ self._mean)[:, None])
+
     def _gradients(self, values: Tensor, mask: Tensor, shown: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The squared error and its gradients in the order of `Network.parameters`."""
+        """The squared error and its gradients in the order of `AdamState`."""
         network = self._parameters
         _, derivative = ACTIVATIONS[network.hidden_activation]
         hidden = self._hidden(shown)
-        residual = torch.addmm(network.decoder_bias, hidden, network.decoder_weight.T)
+        residual = self._outputs(hidden)
         residual.sub_(values).mul_(mask)
         squared_error = torch.dot(residual.view(-1), residual.view(-1))
         error = residual.mul_(2)
         decoder_weight = error.T @ hidden
         decoder_bias = error.sum(0)
-        upstream = (error @ network.decoder_weight).mul_(derivative(hidden))
-        return squared_error, [shown.T @ upstream, decoder_weight, upstream.sum(0), decoder_bias]
+        upstream = error @ network.decoder_weight
+        mean = []
+        if self._mean is not None:
+            sums = error.sum(1)
+            upstream.addr_(sums, self._mean)
+            mean = [sums @ hidden]
+        upstream.mul_(derivative(hidden))
+        return squared_error, [shown.T @ upstream, decoder_weight, upstream.sum(0), decoder_bias, *mean]
 
 
 def _fill(buffer: Tensor, matrix: sparse.csr_array, value: float | None = None) -> Tensor:

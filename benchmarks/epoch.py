@@ -26,13 +26,12 @@ import torch
 from autorec_cli import dataset, draws, training
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.engine import Engine, make_engine
-from autorec_cli.model import Network
 from autorec_cli.sparse import TorchEngine
 from autorec_cli.validation import make_validation
 from benchmarks.dense import DenseEngine
 
 CPU = torch.device("cpu")
-MakeEngine = Callable[[Network, torch.device, int], Engine]
+MakeEngine = Callable[..., Engine]
 ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine, "dense": DenseEngine}
 
 
@@ -43,7 +42,7 @@ class Contender:
         self.task, self.settings = task, settings
         self.generator = torch.Generator().manual_seed(settings.seed)
         network = draws.initial_network(task, settings, self.generator)
-        self.engine = make(network, CPU, settings.batch_size)
+        self.engine = make(network, CPU, settings.batch_size, decoder_mean=settings.decoder_mean)
         self.epoch = 0
 
     def run(self) -> float:
@@ -73,7 +72,8 @@ def main() -> None:
     )
     given = {"hidden_sizes": (arguments.hidden_size,), "epochs": arguments.passes or 50}
     if not arguments.implicit:
-        given |= {"center": "none", "implicit": False, "normalize": False, "regularization": 200.0}
+        given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}
+        given["regularization"] = 200.0
     defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
     task = training.make_task(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]

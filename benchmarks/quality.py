@@ -100,8 +100,10 @@ def run_dense(arguments: list[str]) -> None:
     from autorec_cli.model import Network
     from benchmarks.dense import DenseEngine
 
-    def make_dense(network: Network, device: torch.device, rows_at_once: int, *_: object) -> DenseEngine:
-        return DenseEngine(network, device, rows_at_once)
+    def make_dense(
+        network: Network, device: torch.device, rows_at_once: int, *_: object, decoder_mean: bool
+    ) -> DenseEngine:
+        return DenseEngine(network, device, rows_at_once, decoder_mean=decoder_mean)
 
     training.make_engine = make_dense
     sys.argv = ["autorec", *arguments]

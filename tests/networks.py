@@ -36,8 +36,12 @@ def random_examples(n_rows, n_columns, density, rng, ratings=range(-2, 5)):
     return examples, observed
 
 
-def dense_step(network, dense, observed, missing_weight=0.0, inputs=None):
-    """Squared error over observed cells; gradients, by autograd, of it and of the weighted squares of other outputs."""
+def dense_step(network, dense, observed, missing_weight=0.0, inputs=None, mean=None):
+    """Squared error over observed cells; gradients, by autograd, of it and of the weighted squares of other outputs.
+
+    With a `mean` row the network's decoder weight is what differs from it, and the last gradient is its own.
+    """
+    means = [] if mean is None else [mean.clone().requires_grad_()]
     parameters = [parameter.clone().requires_grad_() for parameter in network.parameters()]
     depth = len(network.encoder_weights)
     weights, decoder_weight = parameters[:depth], parameters[depth]
@@ -45,10 +49,10 @@ def dense_step(network, dense, observed, missing_weight=0.0, inputs=None):
     hidden = dense if inputs is None else inputs
     for weight, bias in zip(weights, biases, strict=True):
         hidden = ACTIVATIONS[network.hidden_activation][0](hidden @ weight + bias)
-    output, _ = network.output(hidden @ decoder_weight.T + decoder_bias)
+    output, _ = network.output(hidden @ sum(means, decoder_weight).T + decoder_bias)
     loss = ((output - dense)[observed] ** 2).sum()
     missing = missing_weight * (output[~observed] ** 2).sum()
-    return loss.detach(), torch.autograd.grad(loss + missing, parameters)
+    return loss.detach(), torch.autograd.grad(loss + missing, [*parameters, *means])
 
 
 def in_float32(network):

@@ -50,7 +50,8 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], wor
     share = deal(stored.counts(settings.variant), world)
     task = training.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
     network = initial_network(task, settings, torch.Generator().manual_seed(0))
-    trained = engine.make_engine(network, torch.device("cpu"), 8, settings.missing_weight, world)
+    cpu, mean = torch.device("cpu"), settings.decoder_mean
+    trained = engine.make_engine(network, cpu, 8, settings.missing_weight, world, decoder_mean=mean)
     counted = []
     for n_rows in (8, 3):
         before = world.n_reduced
@@ -67,8 +68,8 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
     for case in cases:
         engine.TiledEngine = None if case.get("torch") else TILED
 
-        def make(*arguments: object, case: dict[str, object] = case) -> engine.Engine:
-            made = real(*arguments)
+        def make(*arguments: object, case: dict[str, object] = case, **options: object) -> engine.Engine:
+            made = real(*arguments, **options)
             step = made.step
 
             def slowly(*of_step: object) -> object:

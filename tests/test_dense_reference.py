@@ -12,14 +12,16 @@ from tests.networks import in_float32, random_examples, random_network
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("decoder_mean", [False, True])
 @pytest.mark.parametrize("implicit", [False, True])
-def test_the_dense_reference_takes_the_same_steps(implicit):
+def test_the_dense_reference_takes_the_same_steps(implicit, decoder_mean):
     rng = np.random.default_rng(0)
     network = in_float32(random_network([30, 9], "sigmoid", "identity", rng, 0.1, n_inputs=60 if implicit else 30))
     examples, _ = random_examples(12, 30, 0.3, rng)
     examples = examples.astype(np.float32)
     inputs, _ = make_inputs(examples, implicit, normalize=implicit)
-    ours, dense = TorchEngine(network, CPU, 5), DenseEngine(network, CPU, 12)
+    ours = TorchEngine(network, CPU, 5, decoder_mean=decoder_mean)
+    dense = DenseEngine(network, CPU, 12, decoder_mean=decoder_mean)
     for _ in range(3):
         errors = [
             float(engine.step(examples, inputs.of(examples, slice(None)), 0.001, 2.0)) for engine in (ours, dense)

@@ -1,5 +1,6 @@
 """Every engine against the plain dense step in float64, and against each other."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -25,10 +26,10 @@ numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs th
 NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 
 
-def engine_called(name, network, rows_at_once=5, threads=2, missing_weight=0.0):
+def engine_called(name, network, rows_at_once=5, threads=2, **options):
     if name == COMPILED:
-        return engines.TiledEngine(in_float32(network), threads, rows_at_once, missing_weight)
-    return TorchEngine(in_float32(network), CPU, rows_at_once, missing_weight)
+        return engines.TiledEngine(in_float32(network), threads, rows_at_once, **options)
+    return TorchEngine(in_float32(network), CPU, rows_at_once, **options)
 
 
 def assert_near(ours, reference, tolerance=1e-5):
@@ -49,6 +50,7 @@ def assert_near(ours, reference, tolerance=1e-5):
     missing_weight=st.sampled_from([0.0, 0.3]),
     dropout=st.booleans(),
     implicit=st.booleans(),
+    decoder_mean=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
@@ -63,6 +65,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     missing_weight,
     dropout,
     implicit,
+    decoder_mean,
     seed,
 ):
     rng = np.random.default_rng(seed)
@@ -76,20 +79,25 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
         missing_weight = 0.0
     kept = (rng.random(examples.nnz) < 0.5).astype(np.float32) if dropout else None
     inputs = Inputs(examples, implicit, None).of(examples, slice(None), kept).astype(np.float64)
+    if decoder_mean:
+        missing_weight = 0.0
+    engine = engine_called(name, exact, missing_weight=missing_weight, decoder_mean=decoder_mean)
+    parameters = [part.double() for part in tensors(engine.state().parameters)]
+    deviations = dataclasses.replace(exact, decoder_weight=parameters[len(hidden_sizes)])
     loss, gradients = dense_step(
-        exact,
+        deviations if decoder_mean else exact,
         torch.from_numpy(examples.toarray()),
         torch.from_numpy(observed),
         missing_weight,
         torch.from_numpy(inputs.toarray()),
+        parameters[-1] if decoder_mean else None,
     )
-    engine = engine_called(name, exact, missing_weight=missing_weight)
     squared_error = engine.step(examples.astype(np.float32), inputs.astype(np.float32), rate=0.01, decay=decay)
     assert_near(squared_error, loss)
     means = tensors(engine.state().means)  # Adam's first average is a tenth of the gradient
     ours = [mean / (1 - 0.9) for mean in means]
     penalties = [decay if index in (0, len(hidden_sizes)) else 0 for index in range(len(means))]
-    expected = [g + penalty * p for g, penalty, p in zip(gradients, penalties, exact.parameters(), strict=True)]
+    expected = [g + penalty * p for g, penalty, p in zip(gradients, penalties, parameters, strict=True)]
     assert_near(*(torch.cat([part.flatten() for part in parts]) for parts in (ours, expected)))
     for gradient, reference in zip(ours, expected, strict=True):
         assert_near(gradient, reference, 1e-3)  # sums that cancel lose digits; no single tensor may be wrong
@@ -106,14 +114,15 @@ def as_float64(value):
 
 
 @numba_is_here
+@pytest.mark.parametrize("decoder_mean", [False, True])
 @pytest.mark.parametrize("hidden_sizes", [(70,), (70, 20)])
-def test_engines_take_the_same_steps(hidden_sizes):
+def test_engines_take_the_same_steps(hidden_sizes, decoder_mean):
     """Large gradients everywhere, so that Adam does not blow rounding up; 2,500 columns are two blocks."""
     rng = np.random.default_rng(0)
     network = random_network([2500, *hidden_sizes], "tanh", "identity", rng)
     examples, _ = random_examples(60, 2500, 0.3, rng)
     examples = examples.astype(np.float32)
-    both = [engine_called(name, network) for name in (COMPILED, "torch")]
+    both = [engine_called(name, network, decoder_mean=decoder_mean) for name in (COMPILED, "torch")]
     for _ in range(4):
         losses = [float(engine.step(examples, examples, 0.001, 2.0)) for engine in both]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -136,15 +145,16 @@ def test_the_number_of_threads_does_not_change_a_bit():
         assert all(map(torch.equal, states[0], state))
 
 
+@pytest.mark.parametrize("decoder_mean", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
+def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name, decoder_mean):
     rng = np.random.default_rng(1)
     network = random_network([40, 70, 9], "sigmoid", "identity", rng)
     examples, _ = random_examples(30, 40, 0.3, rng)
     examples = examples.astype(np.float32)
     engine, other = (
-        engine_called(name, network),
-        engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng)),
+        engine_called(name, network, decoder_mean=decoder_mean),
+        engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng), decoder_mean=decoder_mean),
     )
     for _ in range(3):
         engine.step(examples, examples, 0.01, 1.0)
@@ -158,8 +168,9 @@ def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
         assert all(map(torch.equal, tensors(getattr(ours, name)), tensors(getattr(theirs, name))))
 
 
+@pytest.mark.parametrize("decoder_mean", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_predictions_are_entries_of_the_dense_output(name):
+def test_predictions_are_entries_of_the_dense_output(name, decoder_mean):
     rng = np.random.default_rng(2)
     network = random_network([26, 70, 5], "sigmoid", "sigmoid", rng)
     examples, _ = random_examples(12, 26, 0.4, rng)
@@ -168,10 +179,11 @@ def test_predictions_are_entries_of_the_dense_output(name):
     for weight, bias in zip(network.encoder_weights, network.encoder_biases, strict=True):
         hidden = torch.sigmoid(hidden @ weight + bias)
     dense, _ = network.output(hidden @ network.decoder_weight.T + network.decoder_bias)
-    predictions = engine_called(name, network).predict(examples.astype(np.float32), cells.astype(np.float32))
+    engine = engine_called(name, network, decoder_mean=decoder_mean)
+    predictions = engine.predict(examples.astype(np.float32), cells.astype(np.float32))
     np.testing.assert_allclose(predictions, dense.numpy()[wanted], rtol=1e-4)
     nothing = sparse.csr_array((12, 26), dtype=np.float32)
-    assert engine_called(name, network).predict(examples.astype(np.float32), nothing).shape == (0,)
+    assert engine.predict(examples.astype(np.float32), nothing).shape == (0,)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,6 +195,19 @@ def test_the_network_of_an_engine_is_a_copy_of_what_it_was_given(name):
     for parameter in copy.parameters():
         parameter.zero_()
     assert all(map(torch.equal, engine.network().parameters(), in_float32(network).parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mean_row_is_part_of_every_row_of_the_network(name):
+    rng = np.random.default_rng(2)
+    network, (examples, _) = random_network([26, 70, 5], "sigmoid", "identity", rng), random_examples(12, 26, 0.4, rng)
+    engine = engine_called(name, network, decoder_mean=True)
+    torch.testing.assert_close(engine.network().decoder_weight, network.decoder_weight.float())
+    engine.step(examples.astype(np.float32), examples.astype(np.float32), 0.1, 0.5)
+    *_, mean = tensors(engine.state().parameters)
+    deviation = tensors(engine.state().parameters)[2]
+    assert torch.equal(engine.network().decoder_weight, deviation + mean)
+    assert not torch.allclose(mean, network.decoder_weight.float().mean(0))
 
 
 @pytest.mark.parametrize("name", NAMES)

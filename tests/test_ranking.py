@@ -23,7 +23,10 @@ from tests.test_training import model_of, run
 
 VARIANTS = ["item", "user"]
 GROUPS = 4
-OLDER = {"objective": "rating", "missing_value": None, "missing_weight": 0.0, "implicit": False, "center": "none"}
+OLDER = {
+    "objective": "rating", "missing_value": None, "missing_weight": 0.0, "implicit": False, "center": "none",
+    "decoder_mean": False,
+}  # fmt: skip
 """What models of ratings could be before there were the other settings."""
 
 
@@ -194,6 +197,7 @@ def test_dropout_changes_training_and_not_the_codes(dataset):
         ({"missing_weight": 0.3}, "need --objective ranking"),
         ({"missing_value": 0.0}, "need --objective ranking"),
         ({"dropout": 1.0}, "--dropout"),
+        ({"objective": "ranking", "decoder_mean": True}, "--no-decoder-mean"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(given, message):
@@ -211,7 +215,8 @@ def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
     model = model_of(dataset, ranking_settings(epochs=1, normalize=False, **OLDER))
     path = tmp_path / "m"
     checkpoint.save(model, path)
-    _rewrite(path, 2, ["objective", "dropout", "normalize", "missing_weight", "missing_value", "implicit"])
+    without = ["objective", "dropout", "normalize", "missing_weight", "missing_value", "implicit", "decoder_mean"]
+    _rewrite(path, 2, without)
     _assert_equal(checkpoint.load(path), model)
     checkpoint.save(model, path)
     _rewrite(path, 9, [])
@@ -224,11 +229,18 @@ def test_a_blend_of_before_the_implicit_channel_is_read(dataset, tmp_path):
     blended = blending.blend(models, dataset.valid.data)
     path = tmp_path / "m"
     checkpoint.save(blended, path)
-    _rewrite(path, 3, ["implicit"])
+    _rewrite(path, 3, ["implicit", "decoder_mean"])
     read = checkpoint.load(path)
     assert read.weights == blended.weights
     for ours, theirs in zip(read.models, blended.models, strict=True):
         _assert_equal(ours, theirs)
+
+
+def test_a_file_of_before_there_was_a_mean_row_is_read(dataset, tmp_path):
+    model = model_of(dataset, ranking_settings("item", epochs=1, **OLDER))
+    checkpoint.save(model, tmp_path / "m")
+    _rewrite(tmp_path / "m", 4, ["decoder_mean"])
+    _assert_equal(checkpoint.load(tmp_path / "m"), model)
 
 
 def _assert_equal(model, other):
@@ -246,7 +258,8 @@ def _rewrite(path, version, left_out):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     document["format_version"] = version
     for part in document.get("models", [document]):
-        part.pop("output_unit")
+        if version < 4:
+            part.pop("output_unit")
         for name in left_out:
             part["settings"].pop(name)
     save_file(tensors, path, {checkpoint.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})

@@ -29,16 +29,19 @@ DEVICES = [
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     hidden_activation=st.sampled_from(HIDDEN_ACTIVATIONS),
     output_activation=st.sampled_from(OUTPUT_ACTIVATIONS),
+    has_mean=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_step_equals_dense_step_with_autograd(
-    n_rows, n_columns, hidden_sizes, density, hidden_activation, output_activation, seed
+    n_rows, n_columns, hidden_sizes, density, hidden_activation, output_activation, has_mean, seed
 ):
     rng = np.random.default_rng(seed)
     network = random_network([n_columns, *hidden_sizes], hidden_activation, output_activation, rng)
     examples, observed = random_examples(n_rows, n_columns, density, rng)
-    loss, gradients = dense_step(network, torch.from_numpy(examples.toarray()), torch.from_numpy(observed))
-    result = step(network, make_batch(examples, CPU))
+    mean = torch.from_numpy(rng.normal(0, 0.5, hidden_sizes[-1])) if has_mean else None
+    dense = torch.from_numpy(examples.toarray()), torch.from_numpy(observed)
+    loss, gradients = dense_step(network, *dense, mean=mean)
+    result = step(network, make_batch(examples, CPU), mean=mean)
     torch.testing.assert_close(result.squared_error, loss, rtol=1e-9, atol=1e-9)
     for ours, reference in zip(result.gradients, gradients, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)

@@ -84,6 +84,14 @@ class TrainingOptions:
             show_default="yes; no for ranking",
         ),
     ] = None
+    decoder_mean: Annotated[
+        bool | None,
+        typer.Option(
+            "--decoder-mean/--no-decoder-mean",
+            help="Draw the rows of W to a mean learned beside them, and not to 0.",
+            show_default="yes; no for ranking",
+        ),
+    ] = None
     missing_weight: Annotated[
         float | None,
         typer.Option(
