@@ -76,7 +76,8 @@ def make_engine(
         rows_at_once: Examples that `Engine.predict` encodes at a time.
         missing_weight: What the squared output of a cell without a rating counts, beside 1 for the error of a rating.
         world: The processes that hold the other columns of the examples; all take every step together.
-        decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0.
+        decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0; then
+            `missing_weight` must be 0.
     """
     if engine_name(device) == "compiled":
         threads = torch.get_num_threads()

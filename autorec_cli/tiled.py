@@ -72,8 +72,8 @@ class TiledEngine:
         mean = []
         if self._mean is not None:
             sums = torch.from_numpy(row_sums(examples.indptr, error))[:, None]
-            upstream += sums * self._mean_tiles
-            mean = [self._world.add_up((last * sums).sum(1).view(-1)[: len(self._mean)])]
+            upstream.addcmul_(sums, self._mean_tiles)
+            mean = [self._world.add_up((sums.T @ last).view(-1)[: len(self._mean)])]
         extra = _NOTHING
         if self._missing_weight:
             missing = self._missing(last)
@@ -202,7 +202,8 @@ class TiledEngine:
         arguments = (cells.pointers, cells.rows.indices, last.numpy(), self._decoder.tiles, bias, dots)
         self._workers.run(sampled_products, cells.rows.indptr, *arguments)
         if self._mean is not None:
-            dots += np.repeat((last * self._mean_tiles).sum((0, 2)).numpy(), np.diff(cells.rows.indptr))
+            of_rows = (last @ self._mean_tiles.mT).sum(0).view(-1)
+            dots += np.repeat(of_rows.numpy(), np.diff(cells.rows.indptr))
         return torch.from_numpy(dots)
 
     @property
