@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from autorec_cli.ingest.options import BLANKS
 
@@ -35,8 +36,7 @@ class TextFormat:
         return self.delimiter not in ("::", BLANKS)
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One row: the line it begins on, its fields, where the next row begins, and what is wrong with its quotes."""
 
     line: int
@@ -55,18 +55,20 @@ def records(block: bytes, text_format: TextFormat, first_line: int = 1) -> Itera
         problem = None
         if text_format.quoted and block.find(QUOTE, start, end) >= 0:
             raw, end, problem = _quoted_record(block, start, text_format)
+            fields = [value.decode("utf-8", "replace") for value in raw]
         else:
-            raw = _split(block[start:end].removesuffix(newline).removesuffix(b"\r"), text_format.delimiter)
-        if len(raw) > 1 or raw[0].strip(b" \t"):
-            yield Record(line, [value.decode("utf-8", "replace") for value in raw], end, problem)
+            text = block[start:end].removesuffix(newline).removesuffix(b"\r").decode("utf-8", "replace")
+            fields = _split(text, text_format.delimiter)
+        if len(fields) > 1 or fields[0].strip(" \t"):
+            yield Record(line, fields, end, problem)
         line += block.count(newline, start, end)
         start = end
 
 
-def _split(line: bytes, delimiter: str) -> list[bytes]:
+def _split(line: str, delimiter: str) -> list[str]:
     if delimiter == BLANKS:
-        return re.split(rb"[ \t]+", line.strip(b" \t"))
-    return line.split(delimiter.encode())
+        return re.split(r"[ \t]+", line.strip(" \t"))
+    return line.split(delimiter)
 
 
 @lru_cache(maxsize=32)
