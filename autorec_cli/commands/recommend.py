@@ -167,7 +167,7 @@ def recommend(
         UsageError: an option has a value that cannot work.
         LockedError: another run is writing `output`.
         InputDataError: a file of ids or ratings cannot be used, or a user is unknown.
-        ArtifactError: the model cannot be used.
+        ArtifactError: the model cannot be used, or `rating_model` is of other data.
     """
     from autorec_cli import checkpoint
     from autorec_cli.predicted_ratings import check_rating_model, with_predicted_ratings
@@ -184,7 +184,7 @@ def recommend(
         model = checkpoint.load(path)
         raters = None if rating_model is None else checkpoint.load(rating_model)
         if raters is not None:
-            check_rating_model(raters, request)
+            check_rating_model(raters, model, request)
         audience = audience_of(model, request, warn)
         if asked is not None:
             audience = audience.shard(asked)
