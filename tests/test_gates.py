@@ -114,6 +114,14 @@ def test_a_gate_that_means_nothing_is_refused_before_anything_is_measured(item_m
         assert (result.status, result.stdout) == (2, "")
 
 
+def test_a_gate_of_ratings_is_refused_for_a_ranking_model_before_measuring(item_model, lists_model, tmp_path):
+    for models in ((lists_model,), (item_model, lists_model)):
+        result = call("evaluate", *models, "--fail-above", "rmse=1", "--data", tmp_path / "not looked for")
+        assert (result.status, result.stdout) == (2, "")
+        assert "the ranking model lists.model has scores; use --fail-below ndcg@10, or" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
 # --- train --keep-if-better
 
 

@@ -158,6 +158,7 @@ def evaluate(
         for place in (output, str(stored or "-")) if world.is_first else ():
             reserved.enter_context(reserve_output(place, wait_lock, say, warn))
         models: list[tuple[str, Predictor]] = list(zip(_names(paths), map(checkpoint.load, paths), strict=True))
+        _check_gates(gates, models, k)
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)
@@ -212,6 +213,21 @@ def _names(paths: Sequence[Path]) -> list[str]:
     """A name for each model: its file's, or the whole path where two files, or a baseline, have the same."""
     names = [*(path.name for path in paths), *BASELINES]
     return [str(path.absolute()) if names.count(path.name) > 1 else path.name for path in paths]
+
+
+def _check_gates(gates: Sequence[Gate], models: Sequence[tuple[str, Predictor]], k: int) -> None:
+    """Check that every one of `models` has the metrics of `gates`.
+
+    Raises:
+        UsageError: one is about predicted ratings, and a model has scores.
+    """
+    scorers = [name for name, model in models if not model.predicts_ratings]
+    for gate in gates:
+        if scorers and not check_metric(gate.metric, k, gate.flag):
+            raise UsageError(
+                f"{gate.flag} {gate.metric} needs predicted ratings, and the ranking model {scorers[0]} has scores; "
+                f"use --fail-below ndcg@{k}, or leave that model out"
+            )
 
 
 def _blend(models: Sequence[tuple[str, Predictor]], prepared: Dataset) -> Blend:
