@@ -339,6 +339,13 @@ def test_evaluate_judges_lists_of_a_ranking_model_unasked(workshop):
     assert [row["model"] for row in baselines] == ["popularity"]
 
 
+def test_evaluate_says_which_models_have_no_rmse(item_model, lists_model):
+    message = "measured by lists only, as scores are no ratings: lists.model"
+    assert message in call("evaluate", item_model, lists_model).stderr
+    assert message not in call("evaluate", lists_model).stderr
+    assert message not in call("evaluate", item_model, "--ranking").stderr
+
+
 def test_the_quality_gate_of_lists(workshop, tmp_path):
     (tmp_path / "m").write_bytes((workshop / "lists.model").read_bytes())
     train = (

@@ -171,6 +171,9 @@ def evaluate(
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
             lists = RankingProtocol(k, threshold)
+        scorers = [name for name, model in models if not model.predicts_ratings]
+        if 0 < len(scorers) < len(models):
+            say(f"measured by lists only, as scores are no ratings: {', '.join(scorers)}")
         with joined(world, PATIENCE_IN_EVALUATION):
             if world.size > 1:
                 _require_alike(paths, {"on": part, "blend": blend, "lists": lists and asdict(lists)}, world)
