@@ -11,7 +11,7 @@ import threading
 import traceback
 from contextlib import suppress
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -21,7 +21,7 @@ from autorec_cli.commands.conversation import Command, conversing
 from autorec_cli.commands.settings import preferred_by
 from autorec_cli.commands.summary import sum_up_refusal
 from autorec_cli.console import Voice, fail, talk
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe, quoted
 from autorec_cli.output import forget_stdout
 from autorec_cli.preferences import PREFIX
 
@@ -134,7 +134,7 @@ SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
 def _explain_usage(error: typer.TyperException) -> int:
     """Say what Typer found wrong with the command line; where it showed the help instead, there is no message."""
     context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split())
+    message = _of_wrong_kind(error) or " ".join(error.format_message().split())
     if message:
         parameter = getattr(error, "param", None)
         origin = preferred_by(context, parameter) if context is not None and parameter is not None else None
@@ -144,6 +144,20 @@ def _explain_usage(error: typer.TyperException) -> int:
             sum_up_refusal(sys.argv[1:], context, message)
         fail(message)
     return UsageError.exit_status
+
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+"""What pydantic, which Typer lets read values, calls them in the types of its errors, such as `int_parsing`."""
+
+
+def _of_wrong_kind(error: typer.TyperException) -> str | None:
+    """Which option has a value of the wrong kind, in our words; None where something else is wrong."""
+    parameter: Any = getattr(error, "param", None)
+    details = getattr(error.__cause__, "errors", None)
+    for found in details() if parameter is not None and details is not None else ():
+        if kind := KINDS.get(found["type"].partition("_")[0]):
+            return f"{max(parameter.opts, key=len)} must be {kind}, not {quoted(found['input'])}"
+    return None
 
 
 def _explain(error: Exception) -> int:

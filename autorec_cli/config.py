@@ -131,16 +131,17 @@ class TrainSettings:
         _require_choice("--output-activation", self.output_activation, OUTPUT_ACTIVATIONS)
         _require_choice("--center", self.center, CENTERS)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
-            raise UsageError(f"--hidden-size must be one or more whole numbers from 1, not {self.hidden_sizes}")
+            given = ",".join(map(str, self.hidden_sizes))
+            raise UsageError(f"--hidden-size must be one or more whole numbers from 1, not {given!r}")
         _require_range("--regularization", self.regularization, minimum=0)
         if not 0 <= self.dropout < 1:
             raise UsageError(f"--dropout must be a share from 0 to less than 1, not {self.dropout}")
         self._check_objective()
         _require_range("--learning-rate", self.learning_rate, minimum=0, exclusive=True)
-        _require_range("--batch-size", self.batch_size, minimum=1)
-        _require_range("--epochs", self.epochs, minimum=1)
-        _require_range("--patience", self.patience, minimum=0)
-        _require_range("--seed", self.seed, minimum=0)
+        _require_count("--batch-size", self.batch_size, minimum=1)
+        _require_count("--epochs", self.epochs, minimum=1)
+        _require_count("--patience", self.patience, minimum=0)
+        _require_count("--seed", self.seed, minimum=0)
         if self.seed > MAX_SEED:
             raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
 
@@ -227,12 +228,18 @@ def parse_hidden_sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"--hidden-size must be a number or a comma list such as 500,250,500, not {text!r}") from None
+        advice = f"--hidden-size must be a whole number or a comma list such as 500,250,500, not {text!r}"
+        raise UsageError(advice) from None
 
 
 def _require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UsageError(f"{flag} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _require_count(flag: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise UsageError(f"{flag} must be a whole number from {minimum}, not {value}")
 
 
 def _require_range(flag: str, value: float, minimum: float, exclusive: bool = False) -> None:

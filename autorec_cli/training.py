@@ -130,7 +130,7 @@ def use_threads(threads: int) -> None:
     """
     most = THREADS_PER_CORE * (os.cpu_count() or 1)
     if not 0 <= threads <= most:
-        raise UsageError(f"--threads must be a number from 0 to {most} on this machine, not {threads}")
+        raise UsageError(f"--threads must be a whole number from 0 to {most} on this machine, not {threads}")
     if threads:
         torch.set_num_threads(threads)
 

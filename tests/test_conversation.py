@@ -90,7 +90,12 @@ def test_an_unknown_log_format_is_refused(item_model):
         ),
         (["recomend"], "No such command 'recomend'. Did you mean 'recommend'?; try `autorec "),
         (["train"], "Missing argument 'DATA'; try `autorec "),
-        (["train", "data", "-o", "m", "--epochs", "abc"], "Invalid value for '--epochs': "),
+        (["train", "data", "-o", "m", "--epochs", "three"], "--epochs must be a whole number, not 'three'; try `"),
+        (["train", "data", "-o", "m", "--seed", "1.5"], "--seed must be a whole number, not '1.5'; try `"),
+        (["tune", "data", "--trials", "x" * 80], f"--trials must be a whole number, not '{'x' * 60}'... (80 cha"),
+        (["recommend", "m", "-k", "x"], "--top-k must be a whole number, not 'x'; try `autorec recommend --help`"),
+        (["train", "data", "-o", "m", "--learning-rate", "abc"], "--learning-rate must be a number, not 'abc'; try `"),
+        (["train", "data", "-o", "m", "--epoch", "3"], "No such option: --epoch (Possible options: --epochs); try `"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(arguments, message):
@@ -174,7 +179,7 @@ def test_the_summary_of_a_refused_command_line_may_be_a_setting(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "autorec.toml").write_text('recommend.summary = "file.json"\nrecommend.log-format = "json"\n')
     (entry,) = entries(call("recommend", "m", "--top-k", "x").stderr)
-    assert entry["message"].startswith("Invalid value for '--top-k'")
+    assert entry["message"].startswith("--top-k must be a whole number, not 'x'")
     assert (tmp_path / "file.json").exists()
     monkeypatch.setenv("AUTOREC_RECOMMEND_SUMMARY", "variable.json")
     call("recommend", "m", "--usr", "1")

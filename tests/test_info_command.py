@@ -98,8 +98,8 @@ def test_every_value_and_where_it_comes_from(shown, tmp_path, monkeypatch):
     ("variable", "text", "message"),
     [
         ("AUTOREC_TRAIN_EPOCH", "", "AUTOREC_TRAIN_EPOCH, which is no setting"),
-        ("AUTOREC_TRAIN_EPOCHS", "", "Invalid value for '--epochs'"),
-        ("X", "[train]\nepochs = 'x'", "Invalid value for '--epochs'"),
+        ("AUTOREC_TRAIN_EPOCHS", "", "--epochs must be a whole number, not 'x'"),
+        ("X", "[train]\nepochs = 'x'", "--epochs must be a whole number, not 'x'"),
         ("X", "[train]\nepoch = 1", "did you mean epochs?"),
     ],
 )

@@ -85,7 +85,7 @@ def test_cuda_where_there_is_none_is_an_error(workshop, tmp_path):
     ("options", "message"),
     [
         ({"device": "tpu"}, "--device must be auto, cpu, cuda or cuda:N, not 'tpu'"),
-        ({"threads": -1}, "--threads must be a number from 0 to"),
+        ({"threads": -1}, "--threads must be a whole number from 0 to"),
         ({"log": "no/such/folder.jsonl"}, "cannot write no/such/folder.jsonl"),
         ({"log": "."}, "cannot write .: Is a directory"),
         ({"output": "."}, "is a folder; name a file for the model"),

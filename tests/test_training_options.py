@@ -31,5 +31,5 @@ def test_options_stand_where_the_command_has_its_parameter():
 
 
 def test_a_hidden_size_that_is_no_number_is_refused():
-    with pytest.raises(UsageError, match="--hidden-size must be a number or a comma list"):
+    with pytest.raises(UsageError, match="--hidden-size must be a whole number or a comma list"):
         TrainingOptions(hidden_size="many").given()

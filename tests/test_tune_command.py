@@ -109,7 +109,7 @@ def test_a_search_that_was_cut_off_goes_on(workshop, tmp_path, sent):
         (["--variant", "all"], 2, "--variant must be one of item, user, both"),
         (["--max-hidden-size", 0], 2, "--max-hidden-size must be a whole number from 1"),
         (["--max-hidden-size", 10**12], 6, "training needs about"),
-        (["--seed", -1], 2, "--seed must be a number from 0"),
+        (["--seed", -1], 2, "--seed must be a whole number from 0"),
         (["--format", "csv"], 2, "--format must be one of command, json"),
         (["--storage", "-"], 2, "can be standard output"),
         (["--storage", "no/trials.db"], 2, "the folder no does not exist"),
