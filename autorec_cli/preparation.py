@@ -48,6 +48,9 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if self.duplicates not in DUPLICATES:
             raise UsageError(f"--duplicates {self.duplicates} is not one of {', '.join(DUPLICATES)}")
+        for side, least in (("user", self.min_user_ratings), ("item", self.min_item_ratings)):
+            if least < 1:
+                raise UsageError(f"--min-{side}-ratings must be a whole number from 1, not {least}")
 
 
 def build_dataset(

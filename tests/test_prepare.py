@@ -293,6 +293,12 @@ def test_data_that_makes_no_dataset_is_refused(tmp_path, text, options, message)
     assert not (tmp_path / "data").exists()
 
 
+def test_minimum_counts_begin_at_1():
+    for name, flag in (("min_user_ratings", "--min-user-ratings"), ("min_item_ratings", "--min-item-ratings")):
+        with pytest.raises(UsageError, match=f"{flag} must be a whole number from 1, not 0"):
+            PrepareSettings(**{name: 0})
+
+
 def test_an_output_in_use_is_left_alone(tmp_path):
     _, before = make(tmp_path, ratings_text())
     with pytest.raises(UsageError, match="exists; replace it with --force"):

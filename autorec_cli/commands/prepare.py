@@ -92,8 +92,8 @@ def prepare_command(
             "(last and first by timestamp, else by order)."
         ),
     ] = "last",
-    min_user_ratings: Annotated[int, typer.Option(min=1, help="Drop users with fewer ratings.")] = 1,
-    min_item_ratings: Annotated[int, typer.Option(min=1, help="Drop items with fewer ratings.")] = 1,
+    min_user_ratings: Annotated[int, typer.Option(help="Drop users with fewer ratings.")] = 1,
+    min_item_ratings: Annotated[int, typer.Option(help="Drop items with fewer ratings.")] = 1,
     titles: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Ids and titles of items, for readable lists.", show_default="none"),
