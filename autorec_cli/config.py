@@ -219,6 +219,32 @@ def settings_for(
     return TrainSettings(variant=variant, **values)
 
 
+def check_given(variant: str | None, given: Mapping[str, object], device: str) -> None:
+    """Check what was asked of training before there is a dataset, on which only defaults depend.
+
+    Args:
+        variant: As `settings_for` takes it.
+        given: The same.
+        device: As in `training.resolve_device`.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
+    settings_for(variant, (1, 1), 1, given)
+    check_device(device)
+
+
+def check_device(name: str) -> None:
+    """Check that `name` is that of a device, whether or not it is here.
+
+    Raises:
+        UsageError: it is not.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (":" in name and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
+
+
 def parse_hidden_sizes(text: str) -> tuple[int, ...]:
     """Read `500` or `500,250,500`.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from autorec_cli import draws
 from autorec_cli.baselines import Array
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.engine import Engine, make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
@@ -91,6 +91,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: CUDA is asked for and cannot be had, or the name is not a device.
     """
+    check_device(name)
     number_here, n_here = rank_on_host()
     if n_here > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         if n_here > torch.cuda.device_count():
@@ -102,8 +103,6 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdigit())):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "

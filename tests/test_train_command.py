@@ -11,7 +11,7 @@ from autorec_cli import checkpoint, dataset, tensorfile
 from autorec_cli.commands.train import train
 from autorec_cli.errors import UsageError
 from tests.conftest import SMALL
-from tests.program import run
+from tests.program import call, run
 
 TINY = {"hidden_sizes": (2,), "epochs": 1}
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
@@ -102,6 +102,25 @@ def test_what_cannot_be_done_is_refused_before_training(workshop, tmp_path, monk
     with pytest.raises(UsageError, match=message):
         train(workshop / "data", output, "item", TINY, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--variant", "itme"), "--variant must be one of item, user, not 'itme'"),
+        (("--epochs", 0), "--epochs must be a whole number from 1, not 0"),
+        (("--objective", "ranking", "--center", "both"), "--center must be none"),
+        (("--missing-weight", 0.5), "need --objective ranking"),
+        (("--device", "gpu"), "--device must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+    ],
+)
+def test_options_are_checked_before_outputs_and_inputs(tmp_path, options, message):
+    (tmp_path / "m").write_text("old")
+    result = call("train", tmp_path / "no data", "-o", tmp_path / "m", *options)
+    assert (result.status, result.stdout) == (2, "")
+    assert message in result.stderr
+    result = call("cross-validate", tmp_path / "no data", "-o", tmp_path, *options)
+    assert (result.status, message in result.stderr) == (2, True)
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from autorec_cli.commands.fitting import Place, check_memory, drain, find_place
 from autorec_cli.commands.options import Format, Output, WaitLock
 from autorec_cli.commands.telling import spelled
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
-from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.console import Advance, progress, say, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
@@ -147,13 +147,14 @@ def cross_validate(
 
     if lists is not None and lists < 1:
         raise UsageError(f"--top-k must be a whole number from 1, not {lists}")
+    check_given(training.variant, training.given(), training.device)
+    plan = choose_plan(repeats, folds, test, valid, training.seed)
     format = choose_format(format, output)
     write = writer_for(format)
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
     with reserve_output(output, wait_lock, say, warn), reserve_output(per_split or "-", wait_lock, say, warn):
         prepared = dataset.load(data)
         settings = _settings(training, prepared)
-        plan = choose_plan(repeats, folds, test, valid, training.seed)
         place = find_place(training.device, training.threads)  # takes seconds: what can be refused, is by now
         from autorec_cli import cross_validation
 

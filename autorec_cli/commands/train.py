@@ -22,7 +22,7 @@ from autorec_cli.commands.telling import announce, check_output, facts_of, log_l
 from autorec_cli.commands.together import train_together
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
 from autorec_cli.commands.warming import load_older, warm_up
-from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.locks import hold
@@ -160,6 +160,7 @@ def train(
     from autorec_cli import dataset
 
     check_save_every(save_every)
+    check_given(variant, given, device)
     world = named_world()
     wish = resuming(resume)
     if world.size > 1:

@@ -23,6 +23,7 @@ from autorec_cli.config import (
     RANKING_DEFAULTS,
     VARIANTS,
     TrainSettings,
+    check_device,
 )
 from autorec_cli.console import progress, say, warn
 from autorec_cli.errors import ArtifactError, UsageError
@@ -157,6 +158,7 @@ def tune(
     variant = variant or OBJECTIVE_VARIANTS[objective]
     if variant not in (*VARIANTS, BOTH):
         raise UsageError(f"--variant must be one of {', '.join((*VARIANTS, BOTH))}, not {variant!r}")
+    check_device(device)
     if str(storage) == "-":
         raise UsageError("trials cannot be stored on standard output; name a file with --storage")
     format = _choose_format(format, output)
