@@ -8,8 +8,11 @@ import shutil
 import pytest
 
 from autorec_cli import checkpoint, dataset, tensorfile
+from autorec_cli.commands.telling import summarize
 from autorec_cli.commands.train import train
 from autorec_cli.errors import UsageError
+from autorec_cli.training import Fitted
+from autorec_cli.validation import Validated
 from tests.conftest import SMALL
 from tests.program import call, run
 
@@ -121,6 +124,25 @@ def test_options_are_checked_before_outputs_and_inputs(tmp_path, options, messag
     assert message in result.stderr
     result = call("cross-validate", tmp_path / "no data", "-o", tmp_path, *options)
     assert (result.status, message in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rmse", "better"), [(0.9, None), (0.998, None), (0.9995, "as well as"), (1.0, "as well as"), (1.1, "better than")]
+)
+def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse, better):
+    (tmp_path / "m").touch()
+    fitted = Fitted(None, None, ("train",), 1, Validated("rmse", rmse, 1.0, None))
+    summarize(fitted, {"fitted_parts": ["train"]}, tmp_path / "m", 1.0)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if " warning: " in line]
+    assert len(warnings) == (better is not None)
+    for warning in warnings:
+        assert f"user and item averages predict {better} this model; try a smaller --learning-rate or" in warning
+
+
+def test_a_learning_rate_that_is_far_too_large_is_warned_of(workshop, tmp_path):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--learning-rate", 1000)
+    assert result.status == 0
+    assert " warning: on the validation ratings user and item averages predict better than" in result.stderr
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):

@@ -273,7 +273,7 @@ def _say_what_it_means(averages: Sequence[Row], plan: Plan) -> None:
     if "rmse" in network and network["rmse"] > _row_of(averages, BIAS)["rmse"] * CLEARLY_WORSE:
         warn(
             f"{network['model']} predicts worse than user and item averages do ({network['rmse']:.4f} against "
-            f"{_row_of(averages, BIAS)['rmse']:.4f} RMSE): try another --regularization"
+            f"{_row_of(averages, BIAS)['rmse']:.4f} RMSE): try a smaller --learning-rate or another --regularization"
         )
     say(
         f"means over {plan.n_splits} splits, with 95% intervals of Student's t that count splits as the sample; what "

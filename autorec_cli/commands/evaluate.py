@@ -349,7 +349,7 @@ def _say_what_it_means(rows: Sequence[Row], n_models: int, prepared: Dataset, pa
         if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
             warn(
                 f"{row['model']} predicts worse than user and item averages do ({row['rmse']:.4f} against "
-                f"{bias['rmse']:.4f} RMSE): do not use it; try another --regularization"
+                f"{bias['rmse']:.4f} RMSE): do not use it; try a smaller --learning-rate or another --regularization"
             )
         if popularity and "n_users" in row and row[f"ndcg@{k}"] < popularity[f"ndcg@{k}"]:
             warn(

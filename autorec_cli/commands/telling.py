@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Report = Callable[["EpochResult"], None]
 
+HARDLY_BETTER = 0.999
+"""A model whose RMSE is above this share of the averages' has learned nothing: one that diverged may be just below, as
+its outputs are trusted as far as valid says."""
+
 
 def announce(shape: Shape, settings: TrainSettings, device: str) -> None:
     """Say what is going to be trained, and on which `device`."""
@@ -75,15 +79,16 @@ def summarize(fitted: Fitted, provenance: Mapping[str, Any], output: Path, secon
     ]
     show_facts("trained", facts)
     measured = fitted.validation
-    if measured and measured.metric == "rmse" and measured.value > measured.baseline:
+    if measured and measured.metric == "rmse" and measured.value > measured.baseline * HARDLY_BETTER:
+        better = "better than" if measured.value > measured.baseline else "as well as"
         warn(
-            "on the validation ratings user and item averages predict better than this model; "
-            "try a larger --regularization, or leave out --center and --no-implicit if you gave them"
+            f"on the validation ratings user and item averages predict {better} this model; try a smaller "
+            "--learning-rate or a larger --regularization, or leave out --center and --no-implicit if you gave them"
         )
     if measured and measured.metric != "rmse" and measured.value < measured.baseline:
         warn(
             "for the validation ratings the most rated items make better lists than this model; "
-            "try another --missing-weight or --regularization"
+            "try a smaller --learning-rate, or another --missing-weight or --regularization"
         )
 
 
