@@ -101,6 +101,11 @@ def quoted(value: object) -> str:
     return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}... ({len(text):,} characters)"
 
 
+def counted(n: int, noun: str) -> str:
+    """`n` and its noun: "1 user", "2,000 users"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 @dataclass(frozen=True)
 class Failure:
     """What the shell and the reader get to know of an exception."""

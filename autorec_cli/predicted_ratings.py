@@ -10,7 +10,7 @@ import polars as pl
 
 from autorec_cli.alignment import UNKNOWN, positions
 from autorec_cli.blending import clip, item_scorer
-from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.errors import ArtifactError, UsageError, counted
 from autorec_cli.predictor import Predictor
 from autorec_cli.recommendation import Request, audience_of
 
@@ -64,8 +64,8 @@ def with_predicted_ratings(
     audience = audience_of(model, wanted, lambda _: None)
     n_unknown = int(audience.unknown.sum())
     if n_unknown:
-        n_users = len(audience.user_ids)
-        tell(f"unknown to --rating-model, so that item averages predict for them: {n_unknown:,} of {n_users:,} users")
+        n_users = counted(len(audience.user_ids), "user")
+        tell(f"unknown to --rating-model, so that item averages predict for them: {n_unknown:,} of {n_users}")
     index_of = {identifier: index for index, identifier in enumerate(audience.user_ids)}
     predict = item_scorer(model)
     n_rows = n_of_unknown = 0
@@ -87,5 +87,5 @@ def with_predicted_ratings(
     if n_of_unknown:
         tell(
             "of items unknown to --rating-model, so that its mean rating predicts for them: "
-            f"{n_of_unknown:,} of {n_rows:,} rows"
+            f"{n_of_unknown:,} of {counted(n_rows, 'row')}"
         )

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.dataset import Dataset
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.ingest.columns import count_values
 from autorec_cli.ingest.frequent import check_usable, keep_frequent
 from autorec_cli.ingest.matrix import Ratings, build_ratings
@@ -175,7 +175,7 @@ def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] 
         low, high = float(train.data.min()), float(train.data.max())
         if low == high:
             raise InputDataError(
-                f"all {train.nnz} training ratings are {low:g} after the split; "
+                f"all that is left after the split is {counted(train.nnz, 'training rating')} of {low:g}; "
                 "use smaller --test and --valid or another --seed"
             )
         return low, high

@@ -14,7 +14,7 @@ import polars as pl
 
 from autorec_cli.baselines import Array
 from autorec_cli.blending import Users, clip, fold_in, item_scorer, known_users, nameless_users
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.ingest.matrix import read_user_items
 from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
@@ -155,7 +155,7 @@ def _and_more(n: int) -> str:
 def _tell_of_unknown(n_unknown: int, n_users: int, on_unknown: str, tell: Tell) -> None:
     if n_unknown:
         what = "left out" if on_unknown == "skip" else "given the most rated items"
-        tell(f"unknown to the model and {what}: {n_unknown:,} of {n_users:,} users")
+        tell(f"unknown to the model and {what}: {n_unknown:,} of {counted(n_users, 'user')}")
 
 
 def _known_audience(model: Predictor, user_ids: Sequence[str], user_index: Array) -> Audience:
@@ -189,7 +189,8 @@ def _folded_audience(model: Predictor, request: Request, tell: Tell) -> Audience
     if n_unknown:
         source = "stdin" if history == "-" else history
         tell(
-            f"unknown to the model, so that they tell it nothing: {n_unknown:,} of {len(item_ids):,} items of {source}"
+            "unknown to the model, so that they tell it nothing: "
+            f"{n_unknown:,} of {counted(len(item_ids), 'item')} of {source}"
         )
     unknown = np.array([len(items) == 0 for items, _ in histories])
     if unknown.any() and on_unknown == "error":
@@ -214,7 +215,8 @@ def _tell_of_other_scale(model: Predictor, ratings: Array, history: str, tell: T
     low, high = model.rating_scale
     n_outside = int(((ratings < low) | (ratings > high)).sum())
     if n_outside:
-        tell(f"{n_outside:,} ratings of {history} are outside the model's rating scale, {low:g} to {high:g}")
+        ratings_outside = f"{counted(n_outside, 'rating')} of {history}"
+        tell(f"outside the model's rating scale, {low:g} to {high:g}: {ratings_outside}")
 
 
 def _cells(items_of_rows: Sequence[Array]) -> tuple[Array, Array]:
@@ -256,7 +258,8 @@ def list_frames(model: Predictor, request: Request, audience: Audience, tell: Te
         n_without += int((block.ranked == NO_ITEM).all(axis=1).sum())
         yield table.frame(block, audience)
     if n_without:
-        tell(f"{n_without:,} of {len(audience.user_ids):,} users have rated every item that may be listed: no list")
+        n_users = counted(len(audience.user_ids), "user")
+        tell(f"without a list, having rated every item that may be listed: {n_without:,} of {n_users}")
 
 
 class _ItemColumns:
@@ -304,7 +307,7 @@ def _named_items(model: Predictor, file: str, flag: str, tell: Tell) -> Array:
     named = set(read_ids(file, flag))
     unknown = named.difference(model.item_ids)
     if unknown:
-        tell(f"unknown to the model: {len(unknown):,} of {len(named):,} items of {flag} {file}")
+        tell(f"unknown to the model: {len(unknown):,} of {counted(len(named), 'item')} of {flag} {file}")
     return np.array([identifier in named for identifier in model.item_ids])
 
 

@@ -25,7 +25,7 @@ from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.engine import Engine, make_engine
-from autorec_cli.errors import TrainingDivergedError, UsageError
+from autorec_cli.errors import TrainingDivergedError, UsageError, counted
 from autorec_cli.model import Network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
@@ -96,8 +96,8 @@ def resolve_device(name: str) -> torch.device:
     if n_here > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         if n_here > torch.cuda.device_count():
             raise UsageError(
-                f"torchrun has started {n_here} processes on a machine of {torch.cuda.device_count()} GPUs, and each "
-                "takes one; start as many as there are GPUs (--nproc-per-node), or use --device cpu"
+                f"torchrun has started {n_here} processes on a machine of {counted(torch.cuda.device_count(), 'GPU')}, "
+                "and each takes one; start as many as there are GPUs (--nproc-per-node), or use --device cpu"
             )
         name = f"cuda:{number_here}"  # each process of a machine takes a GPU
     if name == "auto":
@@ -105,8 +105,8 @@ def resolve_device(name: str) -> torch.device:
     kind, _, number = name.partition(":")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"--device {name} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
-            "devices here; use --device cpu or --device auto"
+            f"--device {name} was asked for, but PyTorch {torch.__version__} sees "
+            f"{counted(torch.cuda.device_count(), 'CUDA device')} here; use --device cpu or --device auto"
         )
     return torch.device(name)
 

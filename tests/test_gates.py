@@ -168,7 +168,7 @@ def test_on_another_dataset_only_ratings_new_to_the_old_model_count(shop, worksh
     assert call("prepare", "r.csv", "-o", "data2", "--titles", workshop / "titles.csv").status == 0
     result = call("train", "data2", "-o", "m", *SMALL, "--keep-if-better", "rmse")
     assert result.status in (0, 8)
-    counted = int(re.search(r"on (\d+) test ratings new to both|only (\d+) test", result.stderr)[1])
+    counted = int(re.search(r"on (\d+) test ratings new to both|there are (\d+);", result.stderr)[1])
     assert 30 <= counted <= len(more) * 0.2, "a tenth of the new ratings, and no old one"
 
 
@@ -179,7 +179,7 @@ def test_with_too_few_new_ratings_the_old_model_stays(shop, workshop):
     assert call("prepare", "r.csv", "-o", "data3", "--titles", workshop / "titles.csv").status == 0
     result = call("train", "data3", "-o", "m", *SMALL, "--keep-if-better", "rmse")
     assert result.status == 8
-    assert "only 0 test ratings are new to it, and 30 are needed" in result.stderr
+    assert "of the 30 test ratings new to it that are needed to compare there are 0;" in result.stderr
     assert (shop / "m").read_bytes() == before
 
 

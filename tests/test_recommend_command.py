@@ -124,7 +124,7 @@ def test_users_who_have_seen_all_candidates_are_counted(workshop, tmp_path, item
     user_id, item_id = rated(workshop).row(0)[:2]
     (tmp_path / "in").write_text(item_id)
     assert lists_of(item_model, user_ids=[user_id], candidates=str(tmp_path / "in")).height == 0
-    assert "1 of 1 users have rated every item that may be listed" in capsys.readouterr().err
+    assert "without a list, having rated every item that may be listed: 1 of 1 user\n" in capsys.readouterr().err
 
 
 # --- whose lists
@@ -187,6 +187,13 @@ def test_a_folded_user_is_predicted_like_the_same_user_trained_on(workshop, tmp_
     }
     assert len(distance) == 80
     assert min(distance, key=distance.get) == "007"
+
+
+def test_one_rating_outside_the_scale_is_told_as_one(tmp_path, lists_model):
+    (tmp_path / "new.csv").write_text("user,item,rating\nnew,00001,9\n")
+    result = run("recommend", lists_model, "--history", tmp_path / "new.csv", "-k", 2)
+    assert result.status == 0
+    assert f"outside the model's rating scale, 1 to 5: 1 rating of {tmp_path / 'new.csv'}\n" in result.stderr
 
 
 def test_history_from_stdin(workshop, user_model):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli.console import say, warn
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import ArtifactError, counted
 from autorec_cli.files import followed
 from autorec_cli.world import ALONE, World, n_restarts
 
@@ -117,7 +117,8 @@ def find_state(
     if others:
         warn(f"the run was cut off in another place ({', '.join(others)}): last digits of the model may differ")
     stage = "choosing epochs" if saved.state.chosen is None else "the final fit"
-    say(f"going on from {path}: {stage}, after epoch {saved.state.epoch} and {saved.state.part.n_steps} steps")
+    n_steps = counted(saved.state.part.n_steps, "step")
+    say(f"going on from {path}: {stage}, after epoch {saved.state.epoch} and {n_steps}")
     return saved
 
 

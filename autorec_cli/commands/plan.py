@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autorec_cli import memory
 from autorec_cli.config import TrainSettings
 from autorec_cli.console import show_facts
-from autorec_cli.errors import NotEnoughMemoryError
+from autorec_cli.errors import NotEnoughMemoryError, counted
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset
@@ -35,7 +35,7 @@ def show_plan(shape: memory.Shape, settings: TrainSettings, device: str, need: m
         ("examples", f"{n_examples:,} ({settings.variant} variant), {shape.n_train:,} training ratings"),
         ("layers", layers),
         ("parameters", f"{memory.n_parameters(shape, settings):,}"),
-        ("steps", f"{-(-n_examples // settings.batch_size)} an epoch, {settings.epochs} epochs at most"),
+        ("steps", f"{-(-n_examples // settings.batch_size)} an epoch, {counted(settings.epochs, 'epoch')} at most"),
         ("device", device),
         ("memory", f"about {_mib(used + need.host)} at the peak; {_mib(used + free.host)} can be had"),
     ]

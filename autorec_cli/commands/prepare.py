@@ -13,7 +13,7 @@ import typer
 from autorec_cli.artifacts import DATASET_FILES
 from autorec_cli.commands.options import WaitLock
 from autorec_cli.console import say, show_facts, warn
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import UsageError, counted
 from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
 from autorec_cli.locks import hold
 from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, choose_split
@@ -275,7 +275,7 @@ def _report_skipped(source: SourceFacts) -> None:
     for problem in source.skipped:
         warn(f"skipped: {problem}")
     if source.n_skipped > len(source.skipped):
-        warn(f"skipped: {source.n_skipped - len(source.skipped):,} more rows of {source.name}")
+        warn(f"skipped: {counted(source.n_skipped - len(source.skipped), 'more row')} of {source.name}")
 
 
 def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
@@ -284,7 +284,7 @@ def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
     if name is None:
         return None
     titles, used = read_titles(name, encoding)
-    say(f"{name}: {len(titles):,} titles, {used}")
+    say(f"{name}: {counted(len(titles), 'title')}, {used}")
     return titles
 
 

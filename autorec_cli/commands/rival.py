@@ -63,8 +63,8 @@ def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path
     n_pairs = int(prepared.test.nnz)
     if n_pairs < LEAST_PAIRS:
         raise QualityGateError(
-            f"{path} stays as it was: only {n_pairs} test ratings are new to it, and {LEAST_PAIRS} are needed to "
-            f"compare; gather more ratings, or use --force instead of {FLAG}"
+            f"{path} stays as it was: of the {LEAST_PAIRS} test ratings new to it that are needed to compare "
+            f"there are {n_pairs}; gather more ratings, or use --force instead of {FLAG}"
         )
     if check_metric(metric, LIST_LENGTH, FLAG):
         protocol = RankingProtocol(LIST_LENGTH, default_relevance(prepared.rating_scale))

@@ -26,7 +26,7 @@ from autorec_cli.config import (
     check_device,
 )
 from autorec_cli.console import progress, say, warn
-from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.errors import ArtifactError, UsageError, counted
 from autorec_cli.output import open_output, reserve_output
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def tune(
         study = tuning.open_study(prepared, limits, storage)
         n_ended = len(tuning.ended(study))
         say(
-            f"up to {trials} trials, {n_ended} of them made before, judged by {prepared.valid.nnz:,} validation "
-            f"ratings; variant: {variant}, device {place}"
+            f"up to {counted(trials, 'trial')}, {n_ended} of them made before, judged by "
+            f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"
         )
         with tuning.storing(storage), _reporter(trials, n_ended, spelled(metric)) as (follow, report):
             for result in tuning.search(study, prepared, limits, trials, place.device, follow):
