@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -83,7 +84,7 @@ def _print(level: str, message: str, mark: str = "", facts: Mapping[str, str] | 
         facts: What else JSON lines hold.
     """
     now = datetime.now(UTC)
-    with suppress(OSError):
+    with suppress(OSError), _outliving_readers():
         if _voice.as_json:
             entry = {"time": now.isoformat(timespec="milliseconds"), "level": level, "message": message}
             sys.stderr.write(json.dumps({**entry, **({"facts": dict(facts)} if facts else {})}) + "\n")
@@ -95,6 +96,28 @@ def _print(level: str, message: str, mark: str = "", facts: Mapping[str, str] | 
         else:
             sys.stderr.write(f"{now:%Y-%m-%dT%H:%M:%SZ} {f'{mark}: ' if mark else ''}{_one_line(message)}\n")
             sys.stderr.flush()
+
+
+@contextmanager
+def _outliving_readers() -> Iterator[None]:
+    """Let the block write to a stderr whose reader is gone, as after `2>&1 | head`: what is said then is lost.
+
+    The signal SIGPIPE, which ends us where results are written, is kept off this thread meanwhile.
+    """
+    if not hasattr(signal, "SIGPIPE"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        yield
+    except BrokenPipeError:
+        if signal.SIGPIPE in signal.sigpending():
+            signal.sigwait({signal.SIGPIPE})
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())  # what is left in its buffer would end us when it is flushed
+        os.close(null)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _one_line(text: str) -> str:

@@ -151,6 +151,25 @@ def test_status_141_a_closed_pipe_ends_silently(workshop):
         assert finished.stdout.count("\n") == 1
 
 
+@pytest.mark.parametrize("log", ["", " --log-format json"])
+def test_a_closed_stderr_does_not_end_training(workshop, tmp_path, log):
+    train = " ".join(map(str, ("train", "data", "-o", tmp_path / "m", *SMALL)))
+    script = f"set -o pipefail; {sys.executable} -m autorec_cli {train}{log} 2>&1 | head -1"
+    finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.count("\n") == 1
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+
+
+def test_status_141_where_results_and_messages_share_a_closed_pipe(workshop):
+    script = (
+        f"set -o pipefail; {sys.executable} -m autorec_cli recommend item.model -k 50 --include-seen 2>&1 | head -1"
+    )
+    finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (141, "")
+    assert "warning: item.model was trained to predict ratings" in finished.stdout
+
+
 # --- standard streams that do not work
 
 
