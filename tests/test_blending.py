@@ -116,7 +116,7 @@ def test_what_cannot_be_blended_is_refused(models):
     with pytest.raises(ArtifactError, match="no predictions of this dataset's validation ratings"):
         blending.blend([(name, with_predictions(model, [])), other], DATASET.valid.data)
     ranking = {"objective": "ranking", "missing_value": 0.0, "missing_weight": 0.1, "center": "none"}
-    settings = dataclasses.replace(model.settings, **ranking)
+    settings = dataclasses.replace(model.settings, **ranking, decoder_mean=False)
     ranks = dataclasses.replace(model, settings=settings)
     with pytest.raises(ArtifactError, match="trained to rank"):
         blending.blend([("ranks", ranks), other], DATASET.valid.data)
