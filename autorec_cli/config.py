@@ -156,7 +156,7 @@ class TrainSettings:
         if self.output_activation != "identity":
             raise UsageError("--objective ranking needs --output-activation identity")
         if self.decoder_mean:
-            raise UsageError("--objective ranking needs --no-decoder-mean")
+            raise UsageError("--decoder-mean is for --objective rating; leave it out, or say --no-decoder-mean")
         if self.center != "none":
             raise UsageError("--objective ranking measures ratings from --missing-value, so --center must be none")
 

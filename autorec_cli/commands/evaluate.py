@@ -158,7 +158,8 @@ def evaluate(
         for place in (output, str(stored or "-")) if world.is_first else ():
             reserved.enter_context(reserve_output(place, wait_lock, say, warn))
         models: list[tuple[str, Predictor]] = list(zip(_names(paths), map(checkpoint.load, paths), strict=True))
-        _check_gates(gates, models, k)
+        scorers = [name for name, model in models if not model.predicts_ratings]
+        _check_gates(gates, scorers, k)
         data = data or _dataset_of(models, paths)
         prepared = dataset.load(data)
         _check_match(models, paths, prepared, data, part)
@@ -171,7 +172,6 @@ def evaluate(
             threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
             say(f"lists: all items a user has not rated before, relevant: {part} ratings from {threshold:g}")
             lists = RankingProtocol(k, threshold)
-        scorers = [name for name, model in models if not model.predicts_ratings]
         if 0 < len(scorers) < len(models):
             say(f"measured by lists only, as scores are no ratings: {', '.join(scorers)}")
         with joined(world, PATIENCE_IN_EVALUATION):
@@ -218,13 +218,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path.absolute()) if names.count(path.name) > 1 else path.name for path in paths]
 
 
-def _check_gates(gates: Sequence[Gate], models: Sequence[tuple[str, Predictor]], k: int) -> None:
-    """Check that every one of `models` has the metrics of `gates`.
+def _check_gates(gates: Sequence[Gate], scorers: Sequence[str], k: int) -> None:
+    """Check that all models have the metrics of `gates`, those called `scorers` too, which have scores only.
 
     Raises:
-        UsageError: one is about predicted ratings, and a model has scores.
+        UsageError: one is about predicted ratings, and there are such models.
     """
-    scorers = [name for name, model in models if not model.predicts_ratings]
     for gate in gates:
         if scorers and not check_metric(gate.metric, k, gate.flag):
             raise UsageError(
