@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from autorec_cli import checksums
-from autorec_cli.artifacts import MODEL_KEY
 from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
-from autorec_cli.tensorfile import Pieces, in_one, write
+from autorec_cli.storage import checksums
+from autorec_cli.storage.file_kinds import MODEL_KEY
+from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
 FORMAT_VERSION = 4
 METADATA_KEY = MODEL_KEY  # one key, because the order of several in the file is not fixed

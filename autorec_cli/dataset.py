@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli import checksums
 from autorec_cli.errors import ArtifactError
-from autorec_cli.files import replace_folder, sync_file
 from autorec_cli.parallel import in_order
+from autorec_cli.storage import checksums
+from autorec_cli.storage.files import replace_folder, sync_file
 
 if TYPE_CHECKING:  # both take a while to import
     import polars as pl

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.share import ROWS_AT_ONCE, Share
-from autorec_cli.tensorfile import Pieces
+from autorec_cli.storage.safetensors_writer import Pieces
 from autorec_cli.world import Array
 
 Elementwise = Callable[[Tensor], Tensor]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from autorec_cli.errors import UsageError
-from autorec_cli.files import replace_file, require_parent
-from autorec_cli.locks import Tell, hold
+from autorec_cli.storage.files import replace_file, require_parent
+from autorec_cli.storage.locks import Tell, hold
 
 if TYPE_CHECKING:
     import polars as pl

@@ -19,11 +19,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from autorec_cli import checksums, tensorfile
 from autorec_cli.baselines import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.model import AdamState, Network
-from autorec_cli.tensorfile import Pieces
+from autorec_cli.storage import checksums, safetensors_writer
+from autorec_cli.storage.safetensors_writer import Pieces
 from autorec_cli.validation import Validated
 
 FORMAT_VERSION = 2
@@ -152,10 +152,10 @@ def save(saved: Saved, path: Path) -> None:
         "best": _pack_chosen("best", state.best, tensors),
         "chosen": None if state.chosen is None else _pack_chosen("chosen", state.chosen, tensors),
     }
-    pieces = {name: tensorfile.in_one(array) for name, array in tensors.items()}
+    pieces = {name: safetensors_writer.in_one(array) for name, array in tensors.items()}
     for name in ADAM:
         pieces |= {f"{name}.{number}": part for number, part in enumerate(getattr(state.adam, name))}
-    tensorfile.write(path, METADATA_KEY, document, pieces)
+    safetensors_writer.write(path, METADATA_KEY, document, pieces)
 
 
 def load(path: Path) -> Saved:

@@ -15,10 +15,10 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from autorec_cli import checksums
 from autorec_cli.dataset import FILES, PARTS, UNREADABLE, add_parts, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.share import Share
+from autorec_cli.storage import checksums
 from autorec_cli.world import Array, World, rank_on_host
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from autorec_cli.kernels import BETA1, BETA2, adam_products, products, sampled_p
 from autorec_cli.memory import TILE
 from autorec_cli.model import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
 from autorec_cli.sparse import mean_row, read_adam, row_sums, transposed, write_adam
-from autorec_cli.tensorfile import Pieces, in_one
+from autorec_cli.storage.safetensors_writer import Pieces, in_one
 from autorec_cli.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.world import ALONE, World
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.kernels import count_blocks
 from autorec_cli.memory import TILE
-from autorec_cli.tensorfile import Pieces
+from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048
 """Rows of a factor visited at once: of one tile they take half a MiB, less than the L2 cache of a core."""

@@ -16,7 +16,7 @@ from autorec_cli.dataset import row_indices
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network
 from autorec_cli.sparse import mean_row, read_adam
-from autorec_cli.tensorfile import in_one
+from autorec_cli.storage.safetensors_writer import in_one
 from autorec_cli.world import ALONE
 
 

@@ -5,11 +5,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from autorec_cli import checkpoint, tensorfile
+from autorec_cli import checkpoint
 from autorec_cli.checkpoint import load, save
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.predictor import SeenItems
 from autorec_cli.scoring import item_scorer, known_users
+from autorec_cli.storage import safetensors_writer
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -118,7 +119,7 @@ def test_a_failed_save_leaves_the_old_model(model, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(tensorfile, "_write_pieces", fail)
+    monkeypatch.setattr(safetensors_writer, "_write_pieces", fail)
     with pytest.raises(UsageError, match=r"cannot write .*disk full; make room"):
         save(model, tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == b"old"

@@ -265,7 +265,7 @@ def held(shop):
     from contextlib import ExitStack
     from pathlib import Path
 
-    from autorec_cli.locks import hold
+    from autorec_cli.storage.locks import hold
 
     with ExitStack() as stack:
         for name in ("item.model", "data", "out", "log"):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from autorec_cli import blending, checkpoint, checksums
+from autorec_cli import blending, checkpoint
 from autorec_cli.baselines import mean_scores
 from autorec_cli.config import settings_for
 from autorec_cli.draws import initial_network
@@ -16,6 +16,7 @@ from autorec_cli.evaluation import metric_rows, ranking_rows
 from autorec_cli.judging import RankingProtocol, default_relevance
 from autorec_cli.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
 from autorec_cli.sparse import codes
+from autorec_cli.storage import checksums
 from autorec_cli.task import make_task
 from tests.planted import dataset_of, matrix_of
 from tests.program import call

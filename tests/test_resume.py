@@ -12,10 +12,11 @@ import sys
 import pytest
 import torch
 
-from autorec_cli import checkpoint, checksums, files, resume, training
+from autorec_cli import checkpoint, resume, training
 from autorec_cli import engine as engines
 from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError
+from autorec_cli.storage import checksums, files
 from tests.conftest import SMALL
 from tests.planted import planted_dataset
 from tests.program import ROOT, call, run

@@ -46,7 +46,7 @@ def test_every_machine_checks_every_file(data, name):
 
 def test_the_processes_of_a_machine_share_out_the_checks(data, monkeypatch):
     checked = []
-    monkeypatch.setattr("autorec_cli.checksums.of_file", lambda path: checked.append(path.name))
+    monkeypatch.setattr("autorec_cli.storage.checksums.of_file", lambda path: checked.append(path.name))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     for rank in ("0", "1"):

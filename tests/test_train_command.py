@@ -7,10 +7,11 @@ import shutil
 
 import pytest
 
-from autorec_cli import checkpoint, dataset, tensorfile
+from autorec_cli import checkpoint, dataset
 from autorec_cli.commands.telling import summarize
 from autorec_cli.commands.train import train
 from autorec_cli.errors import UsageError
+from autorec_cli.storage import safetensors_writer
 from autorec_cli.training import Fitted
 from autorec_cli.validation import Validated
 from tests.conftest import SMALL
@@ -150,7 +151,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     shutil.copy(workshop / "item.model", tmp_path / "m")
-    monkeypatch.setattr(tensorfile, "_write_pieces", full)
+    monkeypatch.setattr(safetensors_writer, "_write_pieces", full)
     with pytest.raises(UsageError, match=r"cannot write .*No space left on device; make room"):
         train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()

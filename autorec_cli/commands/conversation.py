@@ -19,17 +19,17 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from autorec_cli.artifacts import artifact_at
 from autorec_cli.commands.options import UNATTENDED
 from autorec_cli.commands.precedence import settle
 from autorec_cli.commands.settings import known_settings, preferred_by, set_defaults, settings_of
 from autorec_cli.commands.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.console import Voice, detail, say, talk
 from autorec_cli.errors import Failure, UsageError
-from autorec_cli.files import followed
 from autorec_cli.memory import check_addresses
 from autorec_cli.output import check_place
 from autorec_cli.preferences import find_file, read_file
+from autorec_cli.storage.file_kinds import artifact_at
+from autorec_cli.storage.files import followed
 from autorec_cli.world import named_world
 
 Command = Callable[..., Any]

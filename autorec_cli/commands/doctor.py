@@ -8,8 +8,8 @@ from typing import Any
 
 from autorec_cli.commands.options import Format, Output
 from autorec_cli.errors import UsageError
-from autorec_cli.files import followed
 from autorec_cli.output import choose_format, open_output, writer_for
+from autorec_cli.storage.files import followed
 
 EXAMPLES = """
 [bold]Examples[/bold]

@@ -13,7 +13,7 @@ import numpy as np
 
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, counted
-from autorec_cli.files import followed
+from autorec_cli.storage.files import followed
 from autorec_cli.world import ALONE, World, n_restarts
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TextIO
 
 from autorec_cli.console import say, warn
-from autorec_cli.files import cannot_write, replace_file
-from autorec_cli.locks import hold
 from autorec_cli.output import forget_stdout
+from autorec_cli.storage.files import cannot_write, replace_file
+from autorec_cli.storage.locks import hold
 
 
 @contextmanager

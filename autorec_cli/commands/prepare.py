@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.artifacts import DATASET_FILES
 from autorec_cli.commands.options import WaitLock
 from autorec_cli.console import say, show_facts, warn
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.locks import hold
 from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, choose_split
+from autorec_cli.storage.file_kinds import DATASET_FILES
+from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
     import polars as pl

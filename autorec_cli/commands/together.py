@@ -23,8 +23,8 @@ from autorec_cli.commands.plan import require_memory, show_plan
 from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import detail, say, warn
-from autorec_cli.locks import hold
 from autorec_cli.share import Share, deal
+from autorec_cli.storage.locks import hold
 from autorec_cli.world import World, joined, rank_on_host
 
 if TYPE_CHECKING:

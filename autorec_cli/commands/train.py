@@ -25,7 +25,7 @@ from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
-from autorec_cli.locks import hold
+from autorec_cli.storage.locks import hold
 from autorec_cli.world import named_world
 
 if TYPE_CHECKING:

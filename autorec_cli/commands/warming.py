@@ -62,7 +62,8 @@ def load_older(path: Path | None) -> Older | None:
     """
     if path is None:
         return None
-    from autorec_cli import checkpoint, checksums
+    from autorec_cli import checkpoint
+    from autorec_cli.storage import checksums
 
     return Older(path, checkpoint.load_model(path), checksums.of_file(path))
 

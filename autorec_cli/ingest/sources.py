@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from autorec_cli import artifacts
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest import zstd
 from autorec_cli.parallel import Following
+from autorec_cli.storage import file_kinds
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -149,7 +149,7 @@ def _files_in(folder: Path) -> list[str]:
     Raises:
         InputDataError: there are none, or other files beside them: which of them are ratings cannot be told.
     """
-    if artifacts.is_dataset(folder):
+    if file_kinds.is_dataset(folder):
         raise InputDataError(f"{folder} is a prepared dataset already; train on it: `autorec train {folder} -o MODEL`")
     files = [
         file

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autorec_cli import checksums
-from autorec_cli.files import replace_file
+from autorec_cli.storage import checksums
+from autorec_cli.storage.files import replace_file
 
 Array = NDArray[Any]
 

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli import checkpoint, checksums, dataset
+from autorec_cli import checkpoint, dataset
 from autorec_cli.errors import ArtifactError
+from autorec_cli.storage import checksums
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from autorec_cli import files
 from autorec_cli.errors import UsageError
-from autorec_cli.files import replace_file, replace_folder, sweep
+from autorec_cli.storage import files
+from autorec_cli.storage.files import replace_file, replace_folder, sweep
 
 FAILURES = [OSError, KeyboardInterrupt, SystemExit, MemoryError]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autorec_cli.errors import LockedError, UsageError
-from autorec_cli.files import cannot_write, followed, require_parent, sweep
+from autorec_cli.storage.files import cannot_write, followed, require_parent, sweep
 
 POLL_SECONDS = 0.1
 WITHOUT_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)

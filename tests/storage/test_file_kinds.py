@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autorec_cli.artifacts import artifact_at
+from autorec_cli.storage.file_kinds import artifact_at
 from tests.conftest import SMALL
 from tests.program import ROOT, call
 

@@ -12,15 +12,15 @@ import time
 
 import pytest
 
-from autorec_cli import locks
 from autorec_cli.errors import LockedError, UsageError
-from autorec_cli.locks import hold
+from autorec_cli.storage import locks
+from autorec_cli.storage.locks import hold
 from tests.program import ROOT, call
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from autorec_cli.locks import hold
+from autorec_cli.storage.locks import hold
 with hold(Path(sys.argv[1]), 0, print, print):
     print("held", flush=True)
     time.sleep(60)
