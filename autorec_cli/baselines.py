@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.dataset import row_indices
-from autorec_cli.world import ALONE, World
+from autorec_cli.runtime.process_group import ALONE, World
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

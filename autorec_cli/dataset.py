@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli.errors import ArtifactError
-from autorec_cli.parallel import in_order
+from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums
 from autorec_cli.storage.files import replace_folder, sync_file
 

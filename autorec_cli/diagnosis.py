@@ -20,7 +20,7 @@ from pathlib import Path
 
 from autorec_cli import __version__, loops
 from autorec_cli.errors import AutoRecError
-from autorec_cli.memory import available_bytes
+from autorec_cli.runtime.memory import available_bytes
 from autorec_cli.storage.files import replace_file, sync_file
 from autorec_cli.storage.locks import hold
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from autorec_cli.baselines import Array
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import AdamState, Network
+from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.sparse import TorchEngine
-from autorec_cli.world import ALONE, World
 
 try:
     from autorec_cli.tiled import TiledEngine

@@ -14,7 +14,7 @@ from autorec_cli.dataset import Dataset, add_parts, row_indices
 from autorec_cli.judging import RankingProtocol, UserScorer, judge
 from autorec_cli.metrics import RATING_METRICS
 from autorec_cli.predictor import Predictor
-from autorec_cli.world import ALONE, World
+from autorec_cli.runtime.process_group import ALONE, World
 
 Row = dict[str, Any]
 PairPredictor = Callable[[Array, Array], Array]

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
-from autorec_cli.world import ALONE, World
+from autorec_cli.runtime.process_group import ALONE, World
 
 RATED = np.float32(2.5)
 """What the implicit channel shows in a rated cell, in the unit of the examples."""

@@ -13,7 +13,7 @@ from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
 from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
 from autorec_cli.metrics import RANKING_METRICS, coverage, mean_popularity, times_listed
-from autorec_cli.world import ALONE, World
+from autorec_cli.runtime.process_group import ALONE, World
 
 UserScorer = Callable[[Array], Array]
 """user_index (B,) -> (B, n_items) scores, which may be overwritten."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autorec_cli.baselines import Array
-from autorec_cli.parallel import in_order, n_threads
+from autorec_cli.runtime.threads import in_order, n_threads
 
 SCORES_AT_ONCE = 1 << 22
 """Users x items of a block: 16 MiB of float32 scores."""

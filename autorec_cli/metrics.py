@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from autorec_cli.world import ALONE, World
+from autorec_cli.runtime.process_group import ALONE, World
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -19,7 +19,7 @@ from autorec_cli.ingest.matrix import Ratings, build_ratings
 from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.ingest.table import Announce, RatingsTable, Report, SourceFacts, read_ratings
 from autorec_cli.ingest.titles import titles_of
-from autorec_cli.parallel import load_meanwhile
+from autorec_cli.runtime.threads import load_meanwhile
 from autorec_cli.splitting import Labels, SplitSettings, split, take_parts
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from torch import Tensor
 from autorec_cli.baselines import Array
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.safetensors_writer import Pieces
-from autorec_cli.world import ALONE, World
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 

@@ -17,9 +17,9 @@ from scipy import sparse
 
 from autorec_cli.dataset import FILES, PARTS, UNREADABLE, add_parts, read_document
 from autorec_cli.errors import ArtifactError
-from autorec_cli.share import Share
+from autorec_cli.runtime.partition import Share
+from autorec_cli.runtime.process_group import Array, World, rank_on_host
 from autorec_cli.storage import checksums
-from autorec_cli.world import Array, World, rank_on_host
 
 if TYPE_CHECKING:
     import polars as pl

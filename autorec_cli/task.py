@@ -15,8 +15,8 @@ from autorec_cli.baselines import DampedMeans, centering_means, damped_means, me
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import row_indices
 from autorec_cli.inputs import Inputs, make_inputs
-from autorec_cli.share import Share, whole
-from autorec_cli.world import Array
+from autorec_cli.runtime.partition import Share, whole
+from autorec_cli.runtime.process_group import Array
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli.kernels import count_blocks
-from autorec_cli.memory import TILE
+from autorec_cli.runtime.memory import TILE
 from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048

@@ -29,11 +29,11 @@ from autorec_cli.errors import TrainingDivergedError, UsageError, counted
 from autorec_cli.model import Network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
-from autorec_cli.share import Share
+from autorec_cli.runtime.partition import Share
+from autorec_cli.runtime.process_group import rank_on_host
 from autorec_cli.sparse import codes
 from autorec_cli.task import Task, make_task
 from autorec_cli.validation import Validated, make_validation, metric_of
-from autorec_cli.world import rank_on_host
 
 THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)

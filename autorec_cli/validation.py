@@ -18,9 +18,9 @@ from autorec_cli.dataset import row_indices
 from autorec_cli.engine import Engine
 from autorec_cli.judging import RankingProtocol, UserScorer, default_relevance, judge, list_items
 from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS
+from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.sparse import codes, transposed
 from autorec_cli.task import Task
-from autorec_cli.world import ALONE, World
 
 LIST_LENGTH = 10
 METRIC = f"ndcg@{LIST_LENGTH}"

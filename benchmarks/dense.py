@@ -15,9 +15,9 @@ from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
 from autorec_cli.inputs import Inputs
 from autorec_cli.model import ACTIVATIONS, AdamState, Network
+from autorec_cli.runtime.process_group import ALONE
 from autorec_cli.sparse import mean_row, read_adam
 from autorec_cli.storage.safetensors_writer import in_one
-from autorec_cli.world import ALONE
 
 
 class DenseEngine:

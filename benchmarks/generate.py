@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from autorec_cli.parallel import in_order
+from autorec_cli.runtime.threads import in_order
 
 RATINGS_AT_ONCE = 1 << 20
 N_FACTORS = 8

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autorec_cli.world import Array, World
+from autorec_cli.runtime.process_group import Array, World
 
 SECONDS = 60
 """How long one waits for the others before the test fails."""

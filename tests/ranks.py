@@ -26,9 +26,9 @@ from autorec_cli.commands.together import own_dataset
 from autorec_cli.commands.train import train
 from autorec_cli.config import settings_for
 from autorec_cli.draws import initial_network
-from autorec_cli.share import deal
+from autorec_cli.runtime.partition import deal
+from autorec_cli.runtime.process_group import World, joined, named_world
 from autorec_cli.stored import StoredDataset
-from autorec_cli.world import World, joined, named_world
 from tests.program import call
 
 EVALUATED = (

@@ -10,13 +10,14 @@ import sys
 import polars as pl
 import pytest
 
-from autorec_cli import memory, recommendation
+from autorec_cli import recommendation
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.ingest import sources, table
 from autorec_cli.ingest.blocks import cut_blocks
 from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.ingest.records import TextFormat
 from autorec_cli.ingest.table import read_ratings
+from autorec_cli.runtime import memory
 from tests.fuzz import PLAIN
 from tests.program import ROOT, run
 

@@ -3,7 +3,7 @@ import torch
 
 from autorec_cli import model
 from autorec_cli.draws import kept
-from autorec_cli.share import ROWS_AT_ONCE
+from autorec_cli.runtime.partition import ROWS_AT_ONCE
 from tests.networks import random_examples
 
 

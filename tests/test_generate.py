@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autorec_cli import parallel
+from autorec_cli.runtime import threads
 from benchmarks import generate
 
 
@@ -42,7 +42,7 @@ def test_few_items_have_most_ratings(written):
 
 def test_the_same_seed_gives_the_same_ratings_on_any_number_of_cores(written, monkeypatch):
     first = written(n_ratings=40_000)[1]
-    monkeypatch.setattr(parallel, "n_threads", lambda: 1)
+    monkeypatch.setattr(threads, "n_threads", lambda: 1)
     assert written(n_ratings=40_000)[1].equals(first)
     assert not written(n_ratings=40_000, seed=1)[1].equals(first)
 

@@ -232,7 +232,7 @@ def test_a_dataset_is_the_same_to_the_byte(tmp_path, monkeypatch, capsys, thread
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", 2000)
     monkeypatch.setattr(table, "SAMPLE_BYTES", 2000)
-    monkeypatch.setattr("autorec_cli.parallel.n_threads", lambda: threads)
+    monkeypatch.setattr("autorec_cli.runtime.threads.n_threads", lambda: threads)
     n_plain = []
     monkeypatch.setattr(parsing, "read_plain", lambda *given: n_plain.append(read_plain(*given)) or n_plain[-1])
     prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], tmp_path / "fast", PrepareSettings())

@@ -14,8 +14,8 @@ from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.model import AdamState
+from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.safetensors_writer import in_one
-from autorec_cli.world import ALONE, World
 from tests.peers import together
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps its dataset open

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from autorec_cli import lists, parallel
+from autorec_cli import lists
 from autorec_cli.lists import NO_ITEM, ranked_lists, top_k
+from autorec_cli.runtime import threads
 
 SCORES = np.array([[1.0, 3.0, 2.0, 0.0], [5.0, 4.0, 5.0, 1.0], [0.0, 0.0, 0.0, 9.0]], dtype=np.float32)
 EVERYTHING = np.ones(4, dtype=bool)
@@ -66,7 +67,7 @@ def test_blocks_do_not_show(per_block):
 def per_user(request, monkeypatch):
     """Blocks of one user, with and without threadpoolctl."""
     monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
-    for module in (lists, parallel):
+    for module in (lists, threads):
         monkeypatch.setattr(module, "n_threads", lambda: 2)
     monkeypatch.setattr(lists, "_one_thread_a_product", nullcontext if request.param else lambda: None)
     return request.param
@@ -121,7 +122,7 @@ def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
         return np.zeros((1, 4), dtype=np.float32)
 
     monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
-    for module in (lists, parallel):
+    for module in (lists, threads):
         monkeypatch.setattr(module, "n_threads", lambda: 2)
     before = threads()
     assert len(list(ranked_lists(3, watched, None, EVERYTHING, 2))) == 3

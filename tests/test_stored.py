@@ -7,8 +7,8 @@ import pytest
 from autorec_cli import dataset
 from autorec_cli.dataset import FILES
 from autorec_cli.errors import ArtifactError
+from autorec_cli.runtime.process_group import World
 from autorec_cli.stored import StoredDataset
-from autorec_cli.world import World
 from tests.planted import planted_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps them open

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autorec_cli.errors import UsageError
-from autorec_cli.world import World
+from autorec_cli.runtime.process_group import World
 
 
 def require_alike(facts: Mapping[str, Any], world: World) -> None:

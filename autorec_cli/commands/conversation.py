@@ -25,12 +25,12 @@ from autorec_cli.commands.settings import known_settings, preferred_by, set_defa
 from autorec_cli.commands.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.console import Voice, detail, say, talk
 from autorec_cli.errors import Failure, UsageError
-from autorec_cli.memory import check_addresses
 from autorec_cli.output import check_place
 from autorec_cli.preferences import find_file, read_file
+from autorec_cli.runtime.memory import check_addresses
+from autorec_cli.runtime.process_group import named_world
 from autorec_cli.storage.file_kinds import artifact_at
 from autorec_cli.storage.files import followed
-from autorec_cli.world import named_world
 
 Command = Callable[..., Any]
 

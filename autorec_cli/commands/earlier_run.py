@@ -13,8 +13,8 @@ import numpy as np
 
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, counted
+from autorec_cli.runtime.process_group import ALONE, World, n_restarts
 from autorec_cli.storage.files import followed
-from autorec_cli.world import ALONE, World, n_restarts
 
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings

@@ -18,8 +18,8 @@ from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.runtime.process_group import PATIENCE_IN_EVALUATION, World, joined, named_world
 from autorec_cli.storage import checksums
-from autorec_cli.world import PATIENCE_IN_EVALUATION, World, joined, named_world
 
 Row = dict[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
-from autorec_cli import memory
 from autorec_cli.commands.plan import require_memory, shape_of
 from autorec_cli.config import TrainSettings
+from autorec_cli.runtime import memory
 
 if TYPE_CHECKING:
     import torch

@@ -24,8 +24,8 @@ import numpy as np
 from autorec_cli.commands.earlier_run import Resume, find_state, forget, forget_own, state_path, waiting_path
 from autorec_cli.console import warn
 from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
+from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.files import sweep
-from autorec_cli.world import ALONE, World
 
 if TYPE_CHECKING:
     from autorec_cli.resume import Chosen, State

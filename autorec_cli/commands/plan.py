@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autorec_cli import memory
 from autorec_cli.config import TrainSettings
 from autorec_cli.console import show_facts
 from autorec_cli.errors import NotEnoughMemoryError, counted
+from autorec_cli.runtime import memory
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset

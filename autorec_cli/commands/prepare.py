@@ -213,8 +213,8 @@ def prepare(
         InputDataError: a source cannot be used.
     """
     from autorec_cli import dataset
-    from autorec_cli.memory import reuse_freed, small_pages
     from autorec_cli.preparation import build_dataset
+    from autorec_cli.runtime.memory import reuse_freed, small_pages
 
     reuse_freed(_kept_memory(sources))
     with small_pages(), hold(output, wait_lock, say, warn):

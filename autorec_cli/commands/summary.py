@@ -17,10 +17,10 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.console import Voice, detail, talk, warn
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
-from autorec_cli.memory import used_bytes
 from autorec_cli.output import open_output
 from autorec_cli.preferences import variable_of
-from autorec_cli.world import named_world
+from autorec_cli.runtime.memory import used_bytes
+from autorec_cli.runtime.process_group import named_world
 
 
 @dataclass(frozen=True)

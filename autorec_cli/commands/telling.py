@@ -15,7 +15,7 @@ from autorec_cli.commands.plan import examples_and_layers
 from autorec_cli.config import TrainSettings
 from autorec_cli.console import progress, say, show_facts, warn
 from autorec_cli.errors import UsageError
-from autorec_cli.memory import Shape
+from autorec_cli.runtime.memory import Shape
 
 if TYPE_CHECKING:
     from autorec_cli.training import EpochResult, Fitted

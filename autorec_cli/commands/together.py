@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli import memory
 from autorec_cli.commands.agreement import require_alike
 from autorec_cli.commands.earlier_run import Resume, finished, forget, identity, may_have_ended
 from autorec_cli.commands.epoch_log import open_log
@@ -23,9 +22,10 @@ from autorec_cli.commands.plan import require_memory, show_plan
 from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.console import detail, say, warn
-from autorec_cli.share import Share, deal
+from autorec_cli.runtime import memory
+from autorec_cli.runtime.partition import Share, deal
+from autorec_cli.runtime.process_group import World, joined, rank_on_host
 from autorec_cli.storage.locks import hold
-from autorec_cli.world import World, joined, rank_on_host
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset

@@ -25,8 +25,8 @@ from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
+from autorec_cli.runtime.process_group import named_world
 from autorec_cli.storage.locks import hold
-from autorec_cli.world import named_world
 
 if TYPE_CHECKING:
     from autorec_cli.dataset import Dataset

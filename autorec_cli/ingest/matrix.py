@@ -25,7 +25,7 @@ from autorec_cli.ingest.columns import GrowingColumn, sparse_pages
 from autorec_cli.ingest.duplicates import Block, Clash, Found, resolve_block
 from autorec_cli.ingest.options import DUPLICATES, ReadOptions
 from autorec_cli.ingest.table import RatingsTable, read_ratings
-from autorec_cli.parallel import in_order
+from autorec_cli.runtime.threads import in_order
 
 if TYPE_CHECKING:  # `build_dataset` imports scipy while ratings are read
     from scipy import sparse

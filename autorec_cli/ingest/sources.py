@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.ingest import zstd
-from autorec_cli.parallel import Following
+from autorec_cli.runtime.threads import Following
 from autorec_cli.storage import file_kinds
 
 if TYPE_CHECKING:

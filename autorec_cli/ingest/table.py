@@ -9,7 +9,6 @@ from itertools import chain, islice
 import numpy as np
 import polars as pl
 
-from autorec_cli import memory
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.ingest.blocks import check_utf_8, cut_blocks, to_utf_8
 from autorec_cli.ingest.columns import CountedColumn, GrowingColumn
@@ -21,7 +20,8 @@ from autorec_cli.ingest.parsing import MOST_EXPLAINED, Rows, examine_block, pars
 from autorec_cli.ingest.plain import read_plain
 from autorec_cli.ingest.records import TextFormat
 from autorec_cli.ingest.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
-from autorec_cli.parallel import Following, in_order
+from autorec_cli.runtime import memory
+from autorec_cli.runtime.threads import Following, in_order
 
 Announce = Callable[[str, Layout], None]
 

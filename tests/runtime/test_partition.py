@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.share import deal, whole
-from autorec_cli.world import World
+from autorec_cli.runtime.partition import deal, whole
+from autorec_cli.runtime.process_group import World
 
 
 @given(st.integers(0, 3000), st.integers(1, 9), st.sampled_from([0.0, 1.0, 2.0]), st.integers(0, 99))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self, TypeVar
 
-from autorec_cli.world import rank_on_host
+from autorec_cli.runtime.process_group import rank_on_host
 
 MOST_THREADS = 4  # what is in flight takes memory
 

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from autorec_cli import memory
 from autorec_cli.commands.train import train
 from autorec_cli.config import settings_for
 from autorec_cli.errors import NotEnoughMemoryError
+from autorec_cli.runtime import memory
 from tests.conftest import SMALL
 from tests.program import ROOT, run
 
@@ -102,7 +102,7 @@ def test_groups_of_version_1_are_known(groups):
 def test_the_limits_of_ulimit_count(limit):
     """A child, because a limit cannot be raised again; what the child already has is taken off."""
     code = (
-        "import resource; from autorec_cli.memory import available_bytes; "
+        "import resource; from autorec_cli.runtime.memory import available_bytes; "
         f"resource.setrlimit(resource.{limit}, (2**31, 2**31)); print(available_bytes())"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -160,7 +160,7 @@ def test_small_pages_are_asked_for_and_no_longer_than_needed():
 
 def test_what_is_used_does_not_count_the_process_that_started_us():
     """A child of a process of 300 MB is small all the same."""
-    child = "from autorec_cli.memory import used_bytes; print(used_bytes())"
+    child = "from autorec_cli.runtime.memory import used_bytes; print(used_bytes())"
     parent = (
         "import subprocess, sys; big = b'x' * 300_000_000; "
         f"print(subprocess.run([sys.executable, '-c', {child!r}], capture_output=True, text=True, check=True).stdout)"

@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from autorec_cli import parallel
-from autorec_cli.parallel import Following, in_order
+from autorec_cli.runtime import threads
+from autorec_cli.runtime.threads import Following, in_order
 
-N_THREADS = parallel.n_threads
+N_THREADS = threads.n_threads
 
 
 @pytest.fixture(params=[1, 2, 4], autouse=True)
 def threads(request, monkeypatch):
-    monkeypatch.setattr(parallel, "n_threads", lambda: request.param)
+    monkeypatch.setattr(threads, "n_threads", lambda: request.param)
     return request.param
 
 
@@ -79,10 +79,10 @@ def test_results_before_an_error_are_all_yielded():
 
 
 def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
-    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: range(6), raising=False)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: range(6), raising=False)
     expected = {1: 4, 2: 3, 6: 1, 7: 1}
     for n_here, threads in expected.items():
-        monkeypatch.setattr(parallel, "rank_on_host", lambda n=n_here: (0, n))
+        monkeypatch.setattr(threads, "rank_on_host", lambda n=n_here: (0, n))
         assert N_THREADS() == threads
 
 
@@ -112,13 +112,13 @@ def test_calls_that_have_not_begun_are_dropped_where_the_block_raises():
 
 
 def test_a_module_is_loaded_while_this_thread_goes_on():
-    loaded = "import sys, time; from autorec_cli.parallel import load_meanwhile; load_meanwhile('wave')"
+    loaded = "import sys, time; from autorec_cli.runtime.threads import load_meanwhile; load_meanwhile('wave')"
     waited = "[time.sleep(0.01) for _ in range(1000) if 'wave' not in sys.modules]; print('wave' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", f"{loaded}; {waited}"], capture_output=True, text=True, check=True)
     assert (finished.stdout, finished.stderr) == ("True\n", "")
 
 
 def test_a_module_that_cannot_be_loaded_is_told_of_by_whoever_needs_it():
-    code = "from autorec_cli.parallel import load_meanwhile; load_meanwhile('autorec_cli.no_such_module')"
+    code = "from autorec_cli.runtime.threads import load_meanwhile; load_meanwhile('autorec_cli.no_such_module')"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (finished.stdout, finished.stderr) == ("", "")  # at its end Python has waited for the thread

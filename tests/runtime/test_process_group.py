@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from autorec_cli.errors import LostPeerError, UsageError
-from autorec_cli.world import LAUNCHER, PATIENCE, World, joined, named_world, rank_on_host
+from autorec_cli.runtime.process_group import LAUNCHER, PATIENCE, World, joined, named_world, rank_on_host
 from tests.program import ROOT
 
 SECONDS = 2
@@ -50,7 +50,7 @@ def lost_by_the_first(end):
         port = server.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.test_world", end], cwd=ROOT, env=environment(rank, port), text=True,
+            [sys.executable, "-m", "tests.runtime.test_process_group", end], cwd=ROOT, env=environment(rank, port), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for rank in (0, 1)
