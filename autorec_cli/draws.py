@@ -14,8 +14,8 @@ from scipy import sparse
 
 from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
-from autorec_cli.inputs import typical_norm
-from autorec_cli.model import Network, new_network
+from autorec_cli.network.autoencoder import Network, new_network
+from autorec_cli.network.encoder_input import typical_norm
 from autorec_cli.task import Task
 
 KEYS = 1 << 32

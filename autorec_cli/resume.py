@@ -21,7 +21,7 @@ from torch import Tensor
 
 from autorec_cli.baselines import Array
 from autorec_cli.errors import ArtifactError
-from autorec_cli.model import AdamState, Network
+from autorec_cli.network.autoencoder import AdamState, Network
 from autorec_cli.storage import checksums, safetensors_writer
 from autorec_cli.storage.safetensors_writer import Pieces
 from autorec_cli.validation import Validated

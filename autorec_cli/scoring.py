@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from autorec_cli.baselines import USER_DAMPING, Array
-from autorec_cli.inputs import shown_cells
+from autorec_cli.network.encoder_input import shown_cells
 from autorec_cli.predictor import Model
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
@@ -27,7 +27,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "relu": lambda z: np.maximum(z, 0),
     "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
 }
-"""The hidden activations of `autorec_cli.model`, which needs torch."""
+"""The hidden activations of `autorec_cli.network.autoencoder`, which needs torch."""
 
 PAIRS_AT_ONCE = 1 << 16
 

@@ -15,11 +15,11 @@ from scipy import sparse
 from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import row_indices
-from autorec_cli.engine import Engine
 from autorec_cli.judging import RankingProtocol, UserScorer, default_relevance, judge, list_items
 from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS
+from autorec_cli.network.engine import Engine
+from autorec_cli.network.torch_engine import codes, transposed
 from autorec_cli.runtime.process_group import ALONE, World
-from autorec_cli.sparse import codes, transposed
 from autorec_cli.task import Task
 
 LIST_LENGTH = 10

@@ -20,7 +20,7 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.metrics import LEAST_PAIRS
-from autorec_cli.model import Network
+from autorec_cli.network.autoencoder import Network
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.task import Task
 

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from autorec_cli.baselines import Array
 from autorec_cli.dataset import row_indices
-from autorec_cli.inputs import Inputs
-from autorec_cli.model import ACTIVATIONS, AdamState, Network
+from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network
+from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.torch_engine import mean_row, read_adam
 from autorec_cli.runtime.process_group import ALONE
-from autorec_cli.sparse import mean_row, read_adam
 from autorec_cli.storage.safetensors_writer import in_one
 
 
 class DenseEngine:
-    """One hidden layer and identity output, behind the methods of `autorec_cli.engine.Engine` that an epoch needs."""
+    """One hidden layer and identity output, behind the methods of `network.engine.Engine` that an epoch needs."""
 
     def __init__(
         self, network: Network, device: torch.device, rows_at_once: int, *, decoder_mean: bool = False

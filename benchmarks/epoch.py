@@ -25,8 +25,8 @@ import torch
 
 from autorec_cli import dataset, draws, training
 from autorec_cli.config import TrainSettings, settings_for
-from autorec_cli.engine import Engine, make_engine
-from autorec_cli.sparse import TorchEngine
+from autorec_cli.network.engine import Engine, make_engine
+from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.validation import make_validation
 from benchmarks.dense import DenseEngine
 

@@ -97,7 +97,7 @@ def run_dense(arguments: list[str]) -> None:
     import torch
 
     from autorec_cli import cli, training
-    from autorec_cli.model import Network
+    from autorec_cli.network.autoencoder import Network
     from benchmarks.dense import DenseEngine
 
     def make_dense(

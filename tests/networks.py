@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.model import ACTIVATIONS, Network
+from autorec_cli.network.autoencoder import ACTIVATIONS, Network
 
 
 def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5, n_inputs=None):

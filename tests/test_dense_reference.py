@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.inputs import make_inputs
-from autorec_cli.sparse import TorchEngine
+from autorec_cli.network.encoder_input import make_inputs
+from autorec_cli.network.torch_engine import TorchEngine
 from benchmarks.dense import DenseEngine
 from tests.networks import in_float32, random_examples, random_network
 

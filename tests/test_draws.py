@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from autorec_cli import model
 from autorec_cli.draws import kept
+from autorec_cli.network import autoencoder
 from autorec_cli.runtime.partition import ROWS_AT_ONCE
 from tests.networks import random_examples
 
@@ -44,4 +44,4 @@ def test_weights_drawn_in_blocks_are_those_of_one_draw():
         whole = torch.empty(n_in, n_out).normal_(0.0, 0.5, generator=torch.Generator().manual_seed(4))
         rows = np.arange(0, n_in, 2)
         generator = torch.Generator().manual_seed(4)
-        assert torch.equal(model._normal(rows, n_in, n_out, 0.5, generator), whole[rows])
+        assert torch.equal(autoencoder._normal(rows, n_in, n_out, 0.5, generator), whole[rows])

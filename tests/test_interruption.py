@@ -13,7 +13,7 @@ from autorec_cli.commands.earlier_run import Resume, find_state, finished, forge
 from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.model import AdamState
+from autorec_cli.network.autoencoder import AdamState
 from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.safetensors_writer import in_one
 from tests.peers import together

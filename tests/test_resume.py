@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from autorec_cli import checkpoint, resume, training
-from autorec_cli import engine as engines
 from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError
+from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files
 from tests.conftest import SMALL
+from tests.network.test_engine import NAMES
 from tests.planted import planted_dataset
 from tests.program import ROOT, call, run
-from tests.test_engine import NAMES
 
 CPU = torch.device("cpu")
 CASES = {

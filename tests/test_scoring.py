@@ -6,7 +6,7 @@ import torch
 
 from autorec_cli.baselines import USER_DAMPING
 from autorec_cli.evaluation import predict_pairs
-from autorec_cli.model import ACTIVATIONS
+from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.scoring import (
     clip,
     fold_in,

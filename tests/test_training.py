@@ -8,10 +8,10 @@ from scipy import sparse
 
 from autorec_cli import checkpoint, draws, training
 from autorec_cli.config import settings_for
-from autorec_cli.engine import make_engine
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation import rating_rows
-from autorec_cli.model import new_network
+from autorec_cli.network.autoencoder import new_network
+from autorec_cli.network.engine import make_engine
 from autorec_cli.training import fit, make_task, resolve_device, to_model, use_threads
 from autorec_cli.validation import _slope
 from tests.planted import dataset_of, planted_dataset

@@ -40,7 +40,8 @@ def find_place(device: str, threads: int) -> Place:
     Raises:
         UsageError: the device cannot be had, or the number of threads makes no sense.
     """
-    from autorec_cli import engine, training
+    from autorec_cli import training
+    from autorec_cli.network import engine
 
     target = training.resolve_device(device)
     training.use_threads(threads)

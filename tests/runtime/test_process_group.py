@@ -50,8 +50,8 @@ def lost_by_the_first(end):
         port = server.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.runtime.test_process_group", end], cwd=ROOT, env=environment(rank, port), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", "tests.runtime.test_process_group", end],
+            cwd=ROOT, env=environment(rank, port), text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for rank in (0, 1)
     ]  # fmt: skip

@@ -81,9 +81,9 @@ def test_results_before_an_error_are_all_yielded():
 def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: range(6), raising=False)
     expected = {1: 4, 2: 3, 6: 1, 7: 1}
-    for n_here, threads in expected.items():
+    for n_here, expected_threads in expected.items():
         monkeypatch.setattr(threads, "rank_on_host", lambda n=n_here: (0, n))
-        assert N_THREADS() == threads
+        assert N_THREADS() == expected_threads
 
 
 def test_calls_follow_each_other_and_their_exceptions_come_back():

@@ -28,8 +28,8 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
-from autorec_cli.inputs import Inputs
-from autorec_cli.model import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.safetensors_writer import Pieces
 

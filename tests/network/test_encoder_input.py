@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from autorec_cli.inputs import RATED, Inputs, make_inputs, shown_cells, typical_norm
+from autorec_cli.network.encoder_input import RATED, Inputs, make_inputs, shown_cells, typical_norm
 
 EXAMPLES = sparse.csr_array(np.array([[0, 2, 0, -1], [0, 0, 0, 0], [3, 0, 0.5, 0], [0, 0, 0, 4]], dtype=np.float32))
 RATED_CELLS = EXAMPLES.toarray() != 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autorec_cli.kernels import count_blocks
+from autorec_cli.network.kernels import count_blocks
 from autorec_cli.runtime.memory import TILE
 from autorec_cli.storage.safetensors_writer import Pieces
 

@@ -9,13 +9,13 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.baselines import Array
-from autorec_cli.inputs import Inputs
-from autorec_cli.model import AdamState, Network
+from autorec_cli.network.autoencoder import AdamState, Network
+from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import ALONE, World
-from autorec_cli.sparse import TorchEngine
 
 try:
-    from autorec_cli.tiled import TiledEngine
+    from autorec_cli.network.compiled_engine import TiledEngine
 except ImportError:  # numba is an extra
     TiledEngine = None  # type: ignore[assignment, misc]
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from autorec_cli import engine as engines
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
-from autorec_cli.engine import engine_name, make_engine
-from autorec_cli.inputs import Inputs
-from autorec_cli.sparse import TorchEngine
+from autorec_cli.network import engine as engines
+from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.engine import engine_name, make_engine
+from autorec_cli.network.torch_engine import TorchEngine
 from tests.networks import dense_step, in_float32, random_examples, random_network
 from tests.program import ROOT
 
@@ -244,7 +244,7 @@ from numba.core import caching
 def fail(*arguments):
     raise {error}
 caching.FunctionCache.{method} = fail
-from autorec_cli.tiles import block_pointers
+from autorec_cli.network.tiles import block_pointers
 print(block_pointers(np.array([0, 2], dtype=np.int32), np.array([0, 1], dtype=np.int32), 5).tolist())
 """
     full = "OSError(errno.ENOSPC, 'No space left on device')"

@@ -4,7 +4,7 @@ import torch
 
 from autorec_cli import scoring
 from autorec_cli.config import HIDDEN_ACTIVATIONS, settings_for
-from autorec_cli.model import ACTIVATIONS, new_network
+from autorec_cli.network.autoencoder import ACTIVATIONS, new_network
 from autorec_cli.runtime.partition import whole
 
 Z = torch.tensor([-3.0, -0.5, 0.25, 2.0], dtype=torch.float64)

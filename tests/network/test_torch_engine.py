@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
-from autorec_cli.sparse import codes, encode, make_batch, step, to_rows
+from autorec_cli.network.torch_engine import codes, encode, make_batch, step, to_rows
 from tests.networks import dense_step, in_float32, random_examples, random_network
 
 CPU = torch.device("cpu")
