@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from autorec_cli import scoring
-from autorec_cli.baselines import Array
+from autorec_cli.data.bias import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.predictor import Blend, Model, Predictor
 

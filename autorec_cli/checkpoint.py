@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
+from autorec_cli.data.bias import Array, DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
 from autorec_cli.storage import checksums

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.dataset import Dataset
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation import Row, metric_rows
 from autorec_cli.judging import RankingProtocol
 from autorec_cli.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from autorec_cli import __version__, loops
+from autorec_cli import __version__
+from autorec_cli.data import loops
 from autorec_cli.errors import AutoRecError
 from autorec_cli.runtime.memory import available_bytes
 from autorec_cli.storage.files import replace_file, sync_file

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
+from autorec_cli.data.bias import Array
 from autorec_cli.network.autoencoder import Network, new_network
 from autorec_cli.network.encoder_input import typical_norm
 from autorec_cli.task import Task

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.baselines import Array, DampedMeans, damped_means
 from autorec_cli.blending import cold_pairs, item_scorer, known_users, predict_pairs
-from autorec_cli.dataset import Dataset, add_parts, row_indices
+from autorec_cli.data.bias import Array, DampedMeans, damped_means
+from autorec_cli.data.dataset import Dataset, add_parts, row_indices
 from autorec_cli.judging import RankingProtocol, UserScorer, judge
 from autorec_cli.metrics import RATING_METRICS
 from autorec_cli.predictor import Predictor

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli import checkpoint
-from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
+from autorec_cli.data.bias import Array
+from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
-from autorec_cli.stored import StoredDataset
 from autorec_cli.training import Fitted, nameless_model
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autorec_cli.baselines import Array, DampedMeans
 from autorec_cli.config import TrainSettings
+from autorec_cli.data.bias import Array, DampedMeans
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from autorec_cli.baselines import Array
 from autorec_cli.blending import Users, clip, fold_in, item_scorer, known_users, nameless_users
+from autorec_cli.data.bias import Array
+from autorec_cli.data.builder.csr_builder import read_user_items
+from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError, UsageError, counted
-from autorec_cli.ingest.matrix import read_user_items
-from autorec_cli.ingest.options import ReadOptions
 from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
 from autorec_cli.predictor import Predictor
 

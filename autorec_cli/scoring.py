@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from autorec_cli.baselines import USER_DAMPING, Array
+from autorec_cli.data.bias import USER_DAMPING, Array
 from autorec_cli.network.encoder_input import shown_cells
 from autorec_cli.predictor import Model
 

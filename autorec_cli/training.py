@@ -21,9 +21,9 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli import draws
-from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings, check_device
-from autorec_cli.dataset import Dataset, add_parts
+from autorec_cli.data.bias import Array
+from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import TrainingDivergedError, UsageError, counted
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.engine import Engine, make_engine

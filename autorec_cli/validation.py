@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
-from autorec_cli.dataset import row_indices
+from autorec_cli.data.bias import Array
+from autorec_cli.data.dataset import row_indices
 from autorec_cli.judging import RankingProtocol, UserScorer, default_relevance, judge, list_items
 from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.network.engine import Engine

@@ -15,9 +15,9 @@ import torch
 from scipy import sparse
 
 from autorec_cli.alignment import UNKNOWN, align, input_rows, positions, unseen
-from autorec_cli.baselines import Array
 from autorec_cli.config import TrainSettings
-from autorec_cli.dataset import Dataset, add_parts
+from autorec_cli.data.bias import Array
+from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.metrics import LEAST_PAIRS
 from autorec_cli.network.autoencoder import Network

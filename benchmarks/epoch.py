@@ -23,8 +23,9 @@ from pathlib import Path
 
 import torch
 
-from autorec_cli import dataset, draws, training
+from autorec_cli import draws, training
 from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.validation import make_validation

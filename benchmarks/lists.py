@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli import dataset
-from autorec_cli.baselines import Array
 from autorec_cli.commands.fitting import drain
 from autorec_cli.config import settings_for
 from autorec_cli.cross_validation import average, measure
-from autorec_cli.dataset import Dataset, add_parts
+from autorec_cli.data import dataset
+from autorec_cli.data.bias import Array
+from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.judging import RankingProtocol, default_relevance, judge
-from autorec_cli.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.training import fit
 
 K = 10

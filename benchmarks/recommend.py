@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from autorec_cli import checkpoint, dataset
-from autorec_cli.baselines import Array, DampedMeans
+from autorec_cli import checkpoint
 from autorec_cli.blending import item_scorer
 from autorec_cli.config import settings_for
-from autorec_cli.dataset import Dataset
+from autorec_cli.data import dataset
+from autorec_cli.data.bias import Array, DampedMeans
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.lists import ranked_lists
 from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.recommendation import Request, audience_of

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from autorec_cli.data.preparation import PrepareSettings, build_dataset
+from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.splitting import SplitSettings
 from autorec_cli.errors import AutoRecError
-from autorec_cli.ingest.options import ReadOptions
-from autorec_cli.preparation import PrepareSettings, build_dataset
-from autorec_cli.splitting import SplitSettings
 
 ROWS = [(f"u{n % 7}", f"i{n % 11}", 1 + n % 5, 1_600_000_000 + n) for n in range(60)]
 

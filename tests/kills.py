@@ -22,7 +22,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from autorec_cli import checkpoint, dataset
+from autorec_cli import checkpoint
+from autorec_cli.data import dataset
 from tests.planted import planted_dataset
 from tests.program import ROOT
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from autorec_cli.dataset import Dataset
+from autorec_cli.data.dataset import Dataset
 
 PARTS = {"train": 0, "valid": 1, "test": 2}
 

@@ -25,11 +25,11 @@ from autorec_cli.cli import leave
 from autorec_cli.commands.together import own_dataset
 from autorec_cli.commands.train import train
 from autorec_cli.config import settings_for
+from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.draws import initial_network
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import deal
 from autorec_cli.runtime.process_group import World, joined, named_world
-from autorec_cli.stored import StoredDataset
 from tests.program import call
 
 EVALUATED = (

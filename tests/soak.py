@@ -161,7 +161,8 @@ def grow(night_number: int, rng: np.random.Generator) -> int:
 
 def check_outputs() -> int:
     """What must hold after every night, however it ended; 0 if it does."""
-    from autorec_cli import checkpoint, dataset
+    from autorec_cli import checkpoint
+    from autorec_cli.data import dataset
 
     if Path("data").exists():
         dataset.load(Path("data"))
@@ -176,7 +177,7 @@ def check_outputs() -> int:
 
 def check_ratings(n_ratings: int) -> int:
     """Whether the dataset holds all ratings; 0 if it does."""
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
 
     prepared = dataset.load(Path("data"))
     return int(sum(prepared.part(part).nnz for part in dataset.PARTS) != n_ratings)

@@ -13,8 +13,8 @@ import sys
 import polars as pl
 import pytest
 
-from autorec_cli import dataset
 from autorec_cli.commands.cross_validate import EXAMPLES
+from autorec_cli.data import dataset
 from tests.conftest import SMALL
 from tests.program import ROOT, call, run
 

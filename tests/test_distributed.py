@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli import checkpoint, dataset, scoring
+from autorec_cli import checkpoint, scoring
 from autorec_cli.commands.train import train
+from autorec_cli.data import dataset
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate

@@ -8,8 +8,9 @@ import shutil
 import polars as pl
 import pytest
 
-from autorec_cli import checkpoint, dataset
+from autorec_cli import checkpoint
 from autorec_cli.commands.evaluate import evaluate
+from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError, UsageError
 from tests.program import run
 

@@ -131,7 +131,8 @@ def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch
 
 @pytest.mark.parametrize("output", ["recommend", "evaluate", "prepare", "log", "summary"])
 def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, output):
-    from autorec_cli import checkpoint, dataset, preparation
+    from autorec_cli import checkpoint
+    from autorec_cli.data import dataset, preparation
 
     place = shop / "there"
     place.mkdir()
@@ -238,7 +239,7 @@ def test_a_folder_without_permission_keeps_the_old_output(shop, output):
 
 def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
     """The folder is exchanged between the reading of one of its files and the next."""
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
 
     old = dataset.load(shop / "data")
     call("prepare", "ratings.csv", "-o", "other", "--seed", 1)

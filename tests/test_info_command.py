@@ -7,7 +7,8 @@ import subprocess
 import polars as pl
 import pytest
 
-from autorec_cli import checkpoint, diagnosis, loops
+from autorec_cli import checkpoint, diagnosis
+from autorec_cli.data import loops
 from autorec_cli.diagnosis import checks
 from tests.program import call
 

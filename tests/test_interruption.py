@@ -129,7 +129,7 @@ def test_a_model_that_is_whole_is_what_the_run_would_make(made, tmp_path):
 
 
 def test_a_blend_is_not(made, workshop, tmp_path):
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
 
     _, run, model = made
     blended = blend([("a", model), ("b", model)], dataset.load(workshop / "data").valid.data)

@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autorec_cli import dataset
 from autorec_cli.commands.prepare import parse_rating_scale, prepare
+from autorec_cli.data import dataset
+from autorec_cli.data.preparation import PrepareSettings
+from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.splitting import SPLITS, SplitSettings
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError
-from autorec_cli.ingest.options import ReadOptions
-from autorec_cli.preparation import PrepareSettings
-from autorec_cli.splitting import SPLITS, SplitSettings
 from tests.program import ROOT, run
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from autorec_cli import blending, checkpoint
-from autorec_cli.baselines import mean_scores
 from autorec_cli.config import settings_for
+from autorec_cli.data.bias import mean_scores
 from autorec_cli.draws import initial_network
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation import metric_rows, ranking_rows

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 import torch
 
-from autorec_cli import checkpoint, dataset
+from autorec_cli import checkpoint
 from autorec_cli.commands.recommend import recommend
+from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.recommendation import Request
 from autorec_cli.training import make_task

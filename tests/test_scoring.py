@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.baselines import USER_DAMPING
+from autorec_cli.data.bias import USER_DAMPING
 from autorec_cli.evaluation import predict_pairs
 from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.scoring import (

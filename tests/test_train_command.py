@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from autorec_cli import checkpoint, dataset
+from autorec_cli import checkpoint
 from autorec_cli.commands.telling import summarize
 from autorec_cli.commands.train import train
+from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.training import Fitted

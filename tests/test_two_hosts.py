@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from autorec_cli import dataset
 from autorec_cli.commands.train import train
+from autorec_cli.data import dataset
 from tests.planted import planted_dataset
 from tests.program import ROOT
 from tests.test_distributed import assert_same_models

@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import checkpoint, dataset, draws, training, warm_start
+from autorec_cli import checkpoint, draws, training, warm_start
 from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import settings_for
-from autorec_cli.dataset import Dataset, add_parts
+from autorec_cli.data import dataset
+from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
 from tests.conftest import SMALL
 from tests.planted import planted_dataset

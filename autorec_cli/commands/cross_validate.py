@@ -16,16 +16,16 @@ from autorec_cli.commands.telling import spelled
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.console import Advance, progress, say, warn
+from autorec_cli.data.splitting import DEFAULT_SHARE
 from autorec_cli.errors import UsageError
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.splitting import DEFAULT_SHARE
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
+    from autorec_cli.data.resampling import Plan, Pool
     from autorec_cli.judging import RankingProtocol
-    from autorec_cli.resampling import Plan, Pool
     from autorec_cli.training import EpochResult
 
 EXAMPLES = """
@@ -141,9 +141,9 @@ def cross_validate(
         ArtifactError: `data` is not a prepared dataset.
         TrainingDivergedError: the loss of a split is not finite; nothing is written.
     """
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
+    from autorec_cli.data.resampling import choose_plan, pool
     from autorec_cli.judging import RankingProtocol, default_relevance
-    from autorec_cli.resampling import choose_plan, pool
 
     if lists is not None and lists < 1:
         raise UsageError(f"--top-k must be a whole number from 1, not {lists}")
@@ -209,7 +209,7 @@ def _measure_split(
 ) -> list[Row]:
     """Train and measure on one split, which is gone from memory afterwards."""
     from autorec_cli.cross_validation import measure
-    from autorec_cli.resampling import make_split
+    from autorec_cli.data.resampling import make_split
     from autorec_cli.training import fit
 
     start = time.perf_counter()

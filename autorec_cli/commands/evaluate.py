@@ -26,7 +26,7 @@ Row = dict[str, Any]
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
     from autorec_cli.predictor import Blend, Predictor
 
 EXAMPLES = """
@@ -138,7 +138,8 @@ def evaluate(
         ArtifactError: a file cannot be used, models and dataset do not belong together, or the part is empty.
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
-    from autorec_cli import checkpoint, dataset
+    from autorec_cli import checkpoint
+    from autorec_cli.data import dataset
     from autorec_cli.evaluation import metric_rows
     from autorec_cli.judging import RankingProtocol, default_relevance
 

@@ -12,7 +12,7 @@ from autorec_cli.runtime import memory
 if TYPE_CHECKING:
     import torch
 
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
 
 Told = TypeVar("Told")
 Made = TypeVar("Made")

@@ -89,7 +89,7 @@ def _network(model: Model) -> dict[str, Any]:
 
 
 def _dataset(path: Path) -> dict[str, Any]:
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
 
     prepared = dataset.load(path)
     return {

@@ -10,7 +10,7 @@ from autorec_cli.errors import NotEnoughMemoryError, counted
 from autorec_cli.runtime import memory
 
 if TYPE_CHECKING:
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
 
 
 def shape_of(prepared: Dataset) -> memory.Shape:

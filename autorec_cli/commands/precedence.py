@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from autorec_cli.data.splitting import SHARELESS
 from autorec_cli.output import WITHOUT_HEADER, choose_format, format_by_ending
-from autorec_cli.splitting import SHARELESS
 
 CSV_ONLY = ("csv_safe", "no_header")
 

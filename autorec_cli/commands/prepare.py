@@ -12,20 +12,20 @@ import typer
 
 from autorec_cli.commands.options import WaitLock
 from autorec_cli.console import say, show_facts, warn
+from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.data.splitting import DEFAULT_SHARE, SPLITS, choose_split
 from autorec_cli.errors import UsageError, counted
-from autorec_cli.ingest.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.splitting import DEFAULT_SHARE, SPLITS, choose_split
 from autorec_cli.storage.file_kinds import DATASET_FILES
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.dataset import Dataset
-    from autorec_cli.ingest.detection import Layout
-    from autorec_cli.ingest.table import SourceFacts
-    from autorec_cli.preparation import PrepareSettings
-    from autorec_cli.splitting import SplitSettings
+    from autorec_cli.data.builder.ratings_table import SourceFacts
+    from autorec_cli.data.dataset import Dataset
+    from autorec_cli.data.preparation import PrepareSettings
+    from autorec_cli.data.readers.detection import Layout
+    from autorec_cli.data.splitting import SplitSettings
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -140,8 +140,8 @@ def prepare_command(
     _check_choice("--format", format, FORMATS)
     if test_file and test:
         raise UsageError("--test and --test-file contradict each other: the file is the test part; give one of them")
-    from autorec_cli.ingest.numbers import parse_moment  # polars and scipy are not needed to show help
-    from autorec_cli.preparation import PrepareSettings
+    from autorec_cli.data.preparation import PrepareSettings
+    from autorec_cli.data.readers.numbers import parse_moment  # polars and scipy are not needed to show help
 
     settings = PrepareSettings(
         read=ReadOptions(
@@ -212,8 +212,8 @@ def prepare(
         LockedError: another run is writing `output`, and still is after `wait_lock` seconds.
         InputDataError: a source cannot be used.
     """
-    from autorec_cli import dataset
-    from autorec_cli.preparation import build_dataset
+    from autorec_cli.data import dataset
+    from autorec_cli.data.preparation import build_dataset
     from autorec_cli.runtime.memory import reuse_freed, small_pages
 
     reuse_freed(_kept_memory(sources))
@@ -279,7 +279,7 @@ def _report_skipped(source: SourceFacts) -> None:
 
 
 def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
-    from autorec_cli.ingest.titles import read_titles
+    from autorec_cli.data.readers.titles import read_titles
 
     if name is None:
         return None

@@ -16,7 +16,7 @@ from autorec_cli.output import choose_format, open_output, reserve_output, write
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.ingest.options import ReadOptions
+    from autorec_cli.data.readers.options import ReadOptions
     from autorec_cli.recommendation import Request
 
 EXAMPLES = """
@@ -218,7 +218,7 @@ def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.
 
 
 def _read_options(delimiter: str | None, columns: str | None, encoding: str, on_error: str) -> ReadOptions:
-    from autorec_cli.ingest.options import ReadOptions, parse_columns, parse_delimiter
+    from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
 
     if on_error not in ("fail", "skip"):
         raise UsageError(f"--on-error must be fail or skip, not {on_error!r}")

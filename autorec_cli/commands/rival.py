@@ -12,7 +12,7 @@ from autorec_cli.gates import check_metric, is_worse
 from autorec_cli.metrics import LEAST_PAIRS
 
 if TYPE_CHECKING:
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
     from autorec_cli.predictor import Model, Predictor
 
 FLAG = "--keep-if-better"

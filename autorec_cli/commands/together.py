@@ -28,8 +28,8 @@ from autorec_cli.runtime.process_group import World, joined, rank_on_host
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
-    from autorec_cli.dataset import Dataset
-    from autorec_cli.stored import StoredDataset
+    from autorec_cli.data.dataset import Dataset
+    from autorec_cli.data.lazy_dataset import StoredDataset
 
 
 def train_together(
@@ -66,7 +66,7 @@ def train_together(
             check_output(output, force or dry_run or bool(wish))
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
         from autorec_cli import gathering, training
-        from autorec_cli.stored import StoredDataset
+        from autorec_cli.data.lazy_dataset import StoredDataset
 
         held.enter_context(joined(world))
         start = time.perf_counter()
@@ -128,7 +128,7 @@ def own_dataset(stored: StoredDataset, settings: TrainSettings, share: Share) ->
     import polars as pl
     from scipy import sparse
 
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
 
     train, valid = (stored.own(part, settings.variant, share) for part in ("train", "valid"))
     nothing = sparse.csr_array(train.shape, dtype=np.float32)

@@ -29,7 +29,7 @@ from autorec_cli.runtime.process_group import named_world
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -157,7 +157,7 @@ def train(
         QualityGateError: the new model is worse by `keep_if_better`; `output` is left as it was.
         Stopped: a signal came; the state is kept.
     """
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
 
     check_save_every(save_every)
     check_given(variant, given, device)

@@ -30,7 +30,7 @@ from autorec_cli.errors import ArtifactError, UsageError, counted
 from autorec_cli.output import open_output, reserve_output
 
 if TYPE_CHECKING:
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
     from autorec_cli.training import EpochResult
     from autorec_cli.tuning import Limits, TrialResult
 
@@ -147,7 +147,7 @@ def tune(
         ArtifactError: `data` is not a prepared dataset or has no validation part, or `storage` cannot be read.
         TrainingDivergedError: no trial ended with a finite loss.
     """
-    from autorec_cli import dataset
+    from autorec_cli.data import dataset
 
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("tune needs Optuna, which is not installed; install it with: pip install 'autorec-cli[tune]'")

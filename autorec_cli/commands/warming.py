@@ -12,7 +12,7 @@ from autorec_cli.console import say, warn
 
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings
-    from autorec_cli.dataset import Dataset
+    from autorec_cli.data.dataset import Dataset
     from autorec_cli.predictor import Model
     from autorec_cli.training import Start
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli import checkpoint, dataset
+from autorec_cli import checkpoint
+from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.storage import checksums
 from tests.planted import planted_dataset

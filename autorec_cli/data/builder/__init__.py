@@ -1,0 +1,1 @@
+"""Rows of ratings become ids and a sparse matrix."""

@@ -1,0 +1,84 @@
+"""Users and items with enough ratings, and whether there is something to learn from what is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from autorec_cli.data.builder.buffers import count_values
+from autorec_cli.data.builder.csr_builder import Ratings
+from autorec_cli.errors import InputDataError
+
+
+def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings: int = 1) -> Ratings:
+    """Drop users and items with too few ratings, again and again until all have enough (the k-core).
+
+    Raises:
+        InputDataError: nothing is left.
+    """
+    if min_user_ratings <= 1 and min_item_ratings <= 1:
+        return ratings
+    n_before = int(ratings.matrix.nnz)
+    while ratings.matrix.nnz:
+        n_items = ratings.matrix.shape[1]
+        user_counts = np.diff(ratings.matrix.indptr)
+        item_counts = count_values(ratings.matrix.indices, n_items)
+        users, items = user_counts >= max(min_user_ratings, 1), item_counts >= max(min_item_ratings, 1)
+        if users.all() and items.all():
+            return replace(ratings, n_dropped=n_before - ratings.matrix.nnz)
+        ratings = _select(ratings, users, items)
+    raise InputDataError(
+        f"no rating is left with --min-user-ratings {min_user_ratings} and --min-item-ratings {min_item_ratings}; "
+        "use smaller numbers"
+    )
+
+
+def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
+    """The row pointers of the cells that are kept."""
+    before = np.zeros(len(keep) + 1, dtype=indptr.dtype)
+    np.cumsum(keep, out=before[1:])
+    pointers: NDArray[Any] = before[indptr]
+    return pointers
+
+
+def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
+    """The ratings of the chosen users and items, numbered again in the same order."""
+    from scipy import sparse
+
+    matrix = ratings.matrix
+    keep = np.repeat(users, np.diff(matrix.indptr)) & items[matrix.indices]
+    counts = np.diff(_n_before(keep, matrix.indptr))
+    indptr = np.concatenate([[0], np.cumsum(counts[users])]).astype(matrix.indptr.dtype)
+    new_index = (np.cumsum(items) - 1).astype(matrix.indices.dtype)
+    shape = (int(users.sum()), int(items.sum()))
+    selected = sparse.csr_array((matrix.data[keep], new_index[matrix.indices[keep]], indptr), shape=shape)
+    selected.has_canonical_format = True
+    return replace(
+        ratings,
+        matrix=selected,
+        user_ids=ratings.user_ids.filter(pl.Series(users)),
+        item_ids=ratings.item_ids.filter(pl.Series(items)),
+        timestamps=None if ratings.timestamps is None else ratings.timestamps[keep],
+        is_test=None if ratings.is_test is None else ratings.is_test[keep],
+    )
+
+
+def check_usable(ratings: Ratings) -> None:
+    """Check that there is something to learn.
+
+    Raises:
+        InputDataError: there is one user, one item, or one value only.
+    """
+    n_users, n_items = ratings.matrix.shape
+    for count, what in ((n_users, "user"), (n_items, "item")):
+        if count < 2:
+            raise InputDataError(f"the ratings have a single {what}; a recommender needs at least two")
+    values = ratings.matrix.data
+    if values.min() == values.max():
+        raise InputDataError(
+            f"all {len(values)} ratings are {values[0]:g}; there is nothing to learn from equal ratings"
+        )

@@ -1,0 +1,188 @@
+"""From raw sources to a prepared dataset: read, resolve, filter, split, and account for what was done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from autorec_cli.data.builder.buffers import count_values
+from autorec_cli.data.builder.csr_builder import Ratings, build_ratings
+from autorec_cli.data.builder.k_core import check_usable, keep_frequent
+from autorec_cli.data.builder.ratings_table import Announce, RatingsTable, Report, SourceFacts, read_ratings
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
+from autorec_cli.data.readers.titles import titles_of
+from autorec_cli.data.splitting import Labels, SplitSettings, split, take_parts
+from autorec_cli.errors import InputDataError, UsageError, counted
+from autorec_cli.runtime.threads import load_meanwhile
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What decides how ratings become a dataset, apart from the files.
+
+    Attributes:
+        read: How sources are read.
+        split: What is held out.
+        duplicates: Which of several ratings of one pair stays.
+        min_user_ratings, min_item_ratings: Users and items with fewer are dropped.
+        rating_scale: Lowest and highest rating possible; None for those of the training part.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    duplicates: str = "last"
+    min_user_ratings: int = 1
+    min_item_ratings: int = 1
+    rating_scale: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.duplicates not in DUPLICATES:
+            raise UsageError(f"--duplicates {self.duplicates} is not one of {', '.join(DUPLICATES)}")
+        for side, least in (("user", self.min_user_ratings), ("item", self.min_item_ratings)):
+            if least < 1:
+                raise UsageError(f"--min-{side}-ratings must be a whole number from 1, not {least}")
+
+
+def build_dataset(
+    sources: Sequence[str],
+    settings: PrepareSettings,
+    *,
+    titles: pl.DataFrame | None = None,
+    test_files: Sequence[str] = (),
+    announce: Announce | None = None,
+    report: Report | None = None,
+) -> Dataset:
+    """Read `sources` and split their ratings; what that needs on the way is freed when it returns.
+
+    Args:
+        sources: Files, globs, or "-" for stdin.
+        settings: How ratings become a dataset.
+        titles: Columns `id` and `title`, as `read_titles` gives them.
+        test_files: Sources whose ratings are the test part.
+        announce: Called with the name and layout of every source before its rows are read.
+        report: Called with what was read of every source when that is done.
+
+    Raises:
+        InputDataError: a source cannot be used, or too little is left to train on.
+    """
+    load_meanwhile("scipy.sparse")
+    table = read_ratings(sources, settings.read, test_files, announce, report)
+    ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
+    ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
+    check_usable(ratings)
+    ids = ratings.user_ids, ratings.item_ids
+    labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
+    ratings = replace(ratings, timestamps=None)  # not needed any more
+    return _split_dataset(ratings, labels, table, settings, titles)
+
+
+def _split_dataset(
+    ratings: Ratings,
+    labels: Labels,
+    table: RatingsTable,
+    settings: PrepareSettings,
+    titles: pl.DataFrame | None = None,
+) -> Dataset:
+    """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
+
+    The arrays of `ratings.matrix` become those of the training part.
+
+    Raises:
+        InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
+    """
+    n_ratings, (n_users, n_items) = int(ratings.matrix.nnz), ratings.matrix.shape
+    train, valid, test = parts = take_parts(ratings.matrix, labels)
+    of_users = [np.diff(part.indptr) for part in parts]
+    of_items = [count_values(part.indices, n_items) for part in parts]
+    users = _side(ratings.user_ids, np.sum(of_users, axis=0), of_users[0])
+    items = _side(ratings.item_ids, np.sum(of_items, axis=0), of_items[0])
+    if titles is not None:
+        items = items.with_columns(titles_of(ratings.item_ids, titles))
+    counts = {
+        "n_ratings": n_ratings,
+        "n_train": int(train.nnz),
+        "n_valid": int(valid.nnz),
+        "n_test": int(test.nnz),
+        "n_rows": table.n_ratings + table.n_skipped + table.n_outside,
+        "n_skipped": table.n_skipped,
+        "n_outside": table.n_outside,
+        "n_duplicates": ratings.n_duplicates,
+        "n_leaked": ratings.n_leaked,
+        "n_dropped": ratings.n_dropped,
+    }
+    info = {
+        "density": n_ratings / (n_users * n_items),
+        "counts": counts,
+        "split": {**asdict(settings.split), "test_given": ratings.is_test is not None},
+        "duplicates": settings.duplicates,
+        "min_user_ratings": settings.min_user_ratings,
+        "min_item_ratings": settings.min_item_ratings,
+        "period": _period_info(settings.read.period),
+        "sources": [_source_info(source) for source in table.sources],
+    }
+    return Dataset(train, valid, test, users, items, _rating_scale(parts, settings.rating_scale), info)
+
+
+def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "index": pl.Series(range(len(ids)), dtype=pl.UInt32),
+            "id": ids,
+            "n_ratings": pl.Series(n_ratings).cast(pl.UInt32),
+            "n_train_ratings": pl.Series(n_train_ratings).cast(pl.UInt32),
+        }
+    )
+
+
+def _period_info(period: Period) -> dict[str, float | None]:
+    """Its ends as timestamps; None for one that was not given."""
+    return {name: end if math.isfinite(end) else None for name, end in asdict(period).items()}
+
+
+def _source_info(source: SourceFacts) -> dict[str, Any]:
+    return {
+        "path": source.name,
+        "bytes": source.n_bytes,
+        "sha256": source.sha256,
+        "delimiter": source.layout.delimiter_name(),
+        "header": source.layout.header is not None,
+        "columns": source.layout.column_choices(),
+        "n_ratings": source.n_ratings,
+        "n_skipped": source.n_skipped,
+        "n_outside": source.n_outside,
+        "part": "test" if source.is_test else None,
+    }
+
+
+def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] | None) -> tuple[float, float]:
+    train = parts[0]
+    if not train.nnz:
+        raise InputDataError(
+            f"no training rating is left of {sum(part.nnz for part in parts)}; "
+            "use smaller --test and --valid or more ratings"
+        )
+    if given is None:
+        low, high = float(train.data.min()), float(train.data.max())
+        if low == high:
+            raise InputDataError(
+                f"all that is left after the split is {counted(train.nnz, 'training rating')} of {low:g}; "
+                "use smaller --test and --valid or another --seed"
+            )
+        return low, high
+    low = min(float(part.data.min()) for part in parts if part.nnz)
+    high = max(float(part.data.max()) for part in parts if part.nnz)
+    if low < given[0] or high > given[1]:
+        raise InputDataError(
+            f"ratings go from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"
+        )
+    return given

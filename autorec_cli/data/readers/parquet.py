@@ -1,0 +1,223 @@
+"""Ratings from a Parquet file: the same checks as for text, on columns that have types.
+
+A file may be a part of a table that Spark or Hive wrote: `ratings/day=2024-01-31/part-0.parquet` has a column `day` in
+its path only. Where a period is asked for, polars leaves out row groups whose statistics lie outside.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path, PurePath
+from urllib.parse import unquote
+
+import numpy as np
+import polars as pl
+
+from autorec_cli.data.readers.detection import Columns, Layout, find_columns, role_of
+from autorec_cli.data.readers.fast_csv import Rows, check_rows, no_rows
+from autorec_cli.data.readers.numbers import parse_timestamps, seconds_since_1970
+from autorec_cli.data.readers.options import EVER, ROLES, Period, ReadOptions
+from autorec_cli.errors import InputDataError, quoted
+
+SAMPLE_ROWS = 2000
+SAMPLE_LETTERS = 256  # of a value
+BATCH_ROWS = 1 << 20
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""What Spark and Hive write into a path where a column has no value."""
+ROW = "__row__"
+A_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+SECONDS_A_DAY = 86400
+WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+
+DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises at a damaged file; a panic is no `Exception`."""
+
+STDERR = 2
+
+
+def partitions_of(name: str) -> dict[str, str | None]:
+    """The columns that the path `name` has, as in `day=2024-01-31/country=fr/part-0.parquet`, and their one value."""
+    pairs = (part.partition("=") for part in PurePath(name).parts[:-1])
+    return {unquote(key): None if value == NO_VALUE else unquote(value) for key, _, value in pairs if key and value}
+
+
+def detect_parquet(path: Path, options: ReadOptions, name: str, like: Layout | None = None) -> Layout | None:
+    """The layout of a Parquet file: that of the file before it, else by names of columns, else by their contents.
+
+    Args:
+        path: The file.
+        options: What the user said about columns.
+        name: What to call it; columns that it has as part of a table are in it.
+        like: The layout of the first Parquet file of this run.
+
+    Returns:
+        The layout; None if there is no row in the file.
+
+    Raises:
+        InputDataError: the file is damaged, which column is which cannot be told, or columns that it should have like
+            the first file are missing.
+    """
+    partitions = partitions_of(name)
+    try:
+        with _silent_panics():
+            frame = pl.scan_parquet(path, glob=False)
+            types = dict(frame.collect_schema())
+            if not frame.select(pl.len()).collect().item():
+                return None
+            header = [*types, *(column for column in partitions if column not in types)]
+            columns = None if like is None else _columns_like(like, header, options, name)
+            if columns is None:
+                sample = _with_partitions(frame, header, partitions).head(SAMPLE_ROWS).collect()
+    except (*DAMAGE, OSError) as error:
+        raise InputDataError(f"{name} is a damaged Parquet file: {error}") from error
+    if columns is None:
+        texts = sample.select(pl.all().cast(pl.String, strict=False).str.head(SAMPLE_LETTERS).fill_null(""))
+        columns = find_columns(header, texts.rows(), options, name)
+    for role in ("user", "item"):
+        dtype = types.get(header[columns.of(role) or 0], pl.String())
+        if dtype.is_nested() or dtype == pl.Binary:
+            raise InputDataError(f"{name}: the {role} column is of type {dtype}, which is no id; choose with --columns")
+    return Layout(None, header, columns, len(header))
+
+
+def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: str) -> Columns | None:
+    """The columns called as those of `like`; None where columns are to be found that are called otherwise.
+
+    Raises:
+        InputDataError: a column is missing, and none has a name that says the same.
+    """
+    assert like.header is not None
+    wanted = {role: like.header[index] for role in ROLES if (index := like.columns.of(role)) is not None}
+    by_number = any(map(str.isdigit, options.columns.values()))
+    if header == like.header or (not by_number and set(wanted.values()) <= set(header)):
+        places = {role: header.index(column) for role, column in wanted.items()}
+        return Columns(places["user"], places["item"], places["rating"], places.get("timestamp"))
+    known = {role_of(column) for column in header} | set(options.columns)
+    for role, column in wanted.items():
+        if role not in known:
+            raise InputDataError(
+                f"{name} has no column {quoted(column)}, which the Parquet file before it has; it has "
+                f"{', '.join(header)}: files that are read together need the same columns"
+            )
+    return None
+
+
+def _with_partitions(frame: pl.LazyFrame, columns: list[str], partitions: Mapping[str, str | None]) -> pl.LazyFrame:
+    """`columns` of a file; those that only its path has are String."""
+    there = frame.collect_schema().names()
+    return frame.select(
+        pl.col(name) if name in there else pl.lit(partitions[name], pl.String).alias(name) for name in columns
+    )
+
+
+def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool, period: Period = EVER) -> Iterator[Rows]:
+    """The rows of a Parquet file, a batch at a time, in order.
+
+    Where the type of the timestamps tells it beforehand (whole numbers, dates, moments), rows outside `period` are left
+    out, and row groups that hold no others are not read. What else is outside is yielded.
+
+    Raises:
+        InputDataError: a row is bad or the file is damaged.
+    """
+    assert layout.header is not None
+    names = {role: layout.header[index] for role in ROLES if (index := layout.columns.of(role)) is not None}
+    partitions = partitions_of(name)
+    n_read = 0
+    try:
+        file = pl.scan_parquet(path, glob=False, row_index_name=ROW)
+        n_rows = file.select(pl.len()).collect().item()
+        types = file.collect_schema()
+        within = None
+        if period.is_limited and names["timestamp"] in types:
+            within = _within(period, names["timestamp"], types[names["timestamp"]])
+        elif period.is_limited and not _has(period, partitions[names["timestamp"]]):
+            yield no_rows(layout, n_rows)
+            return
+        chosen = _with_partitions(file if within is None else file.filter(within), [ROW, *names.values()], partitions)
+        chosen = chosen.select(ROW, **{role: pl.col(column) for role, column in names.items()})
+        batches = chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+        while (batch := _next(batches)) is not None:
+            if batch.height:
+                n_read += batch.height
+                numbers = batch[ROW].to_numpy().astype(np.int64) + 1
+                yield check_rows(_as_text(batch.drop(ROW)), numbers, layout, f"{name}, row", skip_bad_rows)
+    except DAMAGE as error:
+        raise InputDataError(f"{name} is a damaged Parquet file or has unusable columns: {error}") from error
+    if n_read < n_rows:
+        yield no_rows(layout, n_rows - n_read)
+
+
+def _has(period: Period, text: str | None) -> bool:
+    """Whether the timestamp `text` of a whole file is in `period`; what is no timestamp is let through."""
+    moment = parse_timestamps(pl.Series([text], dtype=pl.String))[0]
+    return moment is None or period.since <= moment < period.until
+
+
+def _within(period: Period, column: str, dtype: pl.DataType) -> pl.Expr | None:
+    """Whether `column` is in `period` or has no value, in literals of its own type, which statistics are compared with.
+
+    None where the type has no exact ones; a bound that the type cannot hold is its nearest value.
+    """
+    if isinstance(dtype, pl.Datetime):
+        per_second, physical = Fraction(A_SECOND[dtype.time_unit]), "int64"
+    elif dtype == pl.Date:
+        per_second, physical = Fraction(1, SECONDS_A_DAY), "int32"
+    elif dtype in WHOLE:
+        per_second, physical = Fraction(1), str(dtype).lower()
+    else:
+        return None
+
+    limits = np.iinfo(np.dtype(physical))
+
+    def literal(seconds: float) -> pl.Expr:
+        whole = math.ceil(Fraction(seconds) * per_second)
+        value = pl.lit(min(max(whole, int(limits.min)), int(limits.max)), dtype if dtype in WHOLE else pl.Int64)
+        if isinstance(dtype, pl.Datetime):
+            value = value.cast(pl.Datetime(dtype.time_unit))
+            zone = dtype.time_zone
+            return value.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else value
+        return value.cast(dtype)
+
+    is_within = pl.lit(True)
+    if math.isfinite(period.since):
+        is_within = pl.col(column) >= literal(period.since)
+    if math.isfinite(period.until):
+        before = pl.col(column) < literal(period.until)
+        is_within = is_within & before if math.isfinite(period.since) else before
+    return is_within | pl.col(column).is_null()
+
+
+def _next(batches: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
+    with _silent_panics():
+        return next(batches, None)
+
+
+@contextmanager
+def _silent_panics() -> Iterator[None]:
+    """Keep stderr from what Rust prints when polars gives up on a damaged file: the exception says it in a sentence."""
+    try:
+        saved = os.dup(STDERR)
+    except OSError:  # stderr is closed
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, STDERR)
+        yield
+    finally:
+        os.dup2(saved, STDERR)
+        os.close(saved)
+        os.close(null)
+
+
+def _as_text(batch: pl.DataFrame) -> pl.DataFrame:
+    """Ids as they print, dates as seconds; what is neither id nor number nor date as text, to be parsed like text."""
+    frame = batch.with_columns(pl.col("user", "item").cast(pl.String))
+    if "timestamp" in frame.columns and frame["timestamp"].dtype in (pl.Date, pl.Datetime):
+        frame = frame.with_columns(seconds_since_1970(frame["timestamp"]).alias("timestamp"))
+    others = [name for name, dtype in frame.schema.items() if not dtype.is_numeric()]
+    return frame.with_columns(pl.col(others).cast(pl.String))

@@ -1,0 +1,95 @@
+"""A file of titles: an id and a title in each row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import polars as pl
+
+from autorec_cli.data.readers.blocks import to_utf_8
+from autorec_cli.data.readers.detection import CANDIDATES, COLUMN_NAMES, is_number, sample_text
+from autorec_cli.data.readers.exact_csv import records
+from autorec_cli.data.readers.options import BLANKS, ReadOptions
+from autorec_cli.data.readers.sources import expand_sources, open_source, read_whole
+from autorec_cli.errors import InputDataError, UsageError
+
+ID_NAMES = ("id", *COLUMN_NAMES["item"])
+TITLE_NAMES = ("title", "name", "itemtitle", "itemname", "movietitle", "producttitle", "booktitle", "trackname", "song")
+FALLBACKS = ("cp1252", "latin-1")  # latin-1 reads any bytes
+
+
+def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
+    """The titles in the file `name` and the encoding it was read in.
+
+    Text that is not UTF-8 is read as Windows-1252, or Latin-1, unless `encoding` says something else.
+
+    Returns:
+        A frame of `id` and `title` (String), one row an id: the first one counts.
+
+    Raises:
+        InputDataError: the file is missing, empty or has fewer than two columns.
+    """
+    names = expand_sources([name])
+    if len(names) != 1:
+        raise UsageError(f"--titles {name} matches {len(names)} files; name one")
+    with open_source(names[0]) as source:
+        if source.parquet is not None:
+            frame = pl.read_parquet(source.parquet)
+            id_column, title_column, _ = _columns(frame.columns, source.name)
+            return _unique(frame.select(pl.nth(id_column).alias("id"), pl.nth(title_column).alias("title"))), "parquet"
+        data, used = _decode(read_whole(source), encoding, source.name)
+        shown = source.name
+    text_format, sample = sample_text(data, ReadOptions(), shown, [c for c in CANDIDATES if c != BLANKS])
+    rows = records(data, text_format)
+    first = next(rows)
+    later = list(itertools.islice(records(sample, text_format), 1, 100))
+    id_column, title_column, is_header = _columns(first.fields, shown)
+    if not is_header:
+        ids = [record.fields[id_column] for record in later]
+        is_header = bool(ids) and not is_number(first.fields[id_column]) and all(map(is_number, ids))
+    kept = rows if is_header else itertools.chain([first], rows)
+    last = max(id_column, title_column)
+    pairs = [(row.fields[id_column], row.fields[title_column]) for row in kept if len(row.fields) > last]
+    return _unique(pl.DataFrame(pairs, schema={"id": pl.String, "title": pl.String}, orient="row")), used
+
+
+def _decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
+    """`data` in UTF-8, and the encoding it was in."""
+    options = ReadOptions(encoding=encoding)
+    if options.is_utf_8:
+        try:
+            text = b"".join(to_utf_8(iter([data]), options, name))
+            text.decode()
+            return text, "utf-8"
+        except UnicodeDecodeError:
+            pass
+        for fallback in FALLBACKS:
+            try:
+                return data.decode(fallback).encode(), fallback
+            except UnicodeDecodeError:
+                continue
+    return b"".join(to_utf_8(iter([data]), options, name)), encoding
+
+
+def _columns(first: Sequence[str], name: str) -> tuple[int, int, bool]:
+    """Columns of id and title, and whether `first` names them; without names they are the first two."""
+    if len(first) < 2:
+        raise InputDataError(f"{name} has one column; titles need two, an id and a title")
+    plain = ["".join(filter(str.isalnum, text.lower())) for text in first]
+    ids = [plain.index(text) for text in ID_NAMES if text in plain]
+    titles = [plain.index(text) for text in TITLE_NAMES if text in plain]
+    if ids and titles and ids[0] != titles[0]:
+        return ids[0], titles[0], True
+    return 0, 1, False
+
+
+def _unique(titles: pl.DataFrame) -> pl.DataFrame:
+    texts = titles.select(pl.all().cast(pl.String))
+    return texts.drop_nulls("id").unique("id", keep="first", maintain_order=True)
+
+
+def titles_of(item_ids: pl.Series, titles: pl.DataFrame) -> pl.Series:
+    """The title of every item in order, null where there is none."""
+    joined = item_ids.to_frame("id").join(titles, on="id", how="left", maintain_order="left")
+    return joined["title"].replace("", None)

@@ -1,0 +1,147 @@
+"""All ratings of a dataset, split anew as often as wanted, for cross-validation.
+
+Each split is made when it is asked for, so that memory holds one beside the pool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.data.splitting import DEFAULT_SHARE, SplitSettings, split, take_parts
+from autorec_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DEFAULT_REPEATS = 5
+"""As in the AutoRec paper: five random hold-outs of a tenth."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which splits there will be.
+
+    Attributes:
+        n_splits: How many, at least 2.
+        disjoint: Whether the test parts are folds, which share no rating and leave none out.
+        test: Share of the ratings to test on; of folds it follows from their number.
+        valid: Share of the others to choose epochs on.
+        seed: What the seeds of the splits are derived from.
+    """
+
+    n_splits: int
+    disjoint: bool
+    test: float
+    valid: float
+    seed: int
+
+    def seeds(self) -> list[int]:
+        """The seed of each split, of its draw and of its training; with more splits, these are the first ones."""
+        return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(self.n_splits)]
+
+
+def choose_plan(
+    repeats: int | None = None,
+    folds: int | None = None,
+    test: float | None = None,
+    valid: float = DEFAULT_SHARE,
+    seed: int = 0,
+) -> Plan:
+    """The plan from what was asked for; None was not, and if nothing was, the plan is that of the paper.
+
+    Raises:
+        UsageError: a value makes no sense, or two contradict each other.
+    """
+    if folds is not None and repeats is not None:
+        raise UsageError("--repeats draws hold-outs and --folds cuts the ratings up; leave out one of them")
+    if folds is not None and test is not None:
+        raise UsageError("--test cannot be chosen with --folds, which test every rating once; leave out one of them")
+    flag, n_splits = ("--repeats", DEFAULT_REPEATS if repeats is None else repeats)
+    if folds is not None:
+        flag, n_splits = ("--folds", folds)
+    if n_splits < 2:
+        raise UsageError(f"{flag} must be a whole number from 2, or there is no interval, not {n_splits}")
+    if folds is not None:
+        test = 1 / folds
+    elif test is None:
+        test = DEFAULT_SHARE
+    SplitSettings("random", test, valid, seed)  # checks them
+    if test == 0:
+        raise UsageError("--test 0 leaves nothing to measure; give a share above 0")
+    return Plan(n_splits, folds is not None, test, valid, seed)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All ratings of a dataset, whatever its split was.
+
+    Attributes:
+        ratings: CSR n_users x n_items, indices sorted.
+        users, items: As in the dataset.
+        rating_scale: As `prepare --rating-scale` gave it; None for the lowest and highest training rating of a split.
+    """
+
+    ratings: sparse.csr_array
+    users: pl.DataFrame
+    items: pl.DataFrame
+    rating_scale: tuple[float, float] | None
+
+
+def pool(dataset: Dataset) -> Pool:
+    """Put train, valid and test of `dataset` together."""
+    ratings = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
+    found = _range(dataset.train) if dataset.train.nnz else None
+    scale = tuple(map(float, dataset.rating_scale))
+    return Pool(ratings, dataset.users, dataset.items, None if scale == found else dataset.rating_scale)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of the splits.
+
+    Attributes:
+        number: From 1.
+        seed: With it `autorec prepare --seed` draws the same hold-out and `autorec train --seed` fits the same network.
+        dataset: The ratings in three parts.
+    """
+
+    number: int
+    seed: int
+    dataset: Dataset
+
+
+def make_split(pooled: Pool, plan: Plan, number: int) -> Split:
+    """Split number `number`, from 1, of `plan`.
+
+    Raises:
+        UsageError: nothing is left to train or to test on.
+    """
+    seed = plan.seeds()[number - 1]
+    given_test = _folds(pooled.ratings.nnz, plan) == number - 1 if plan.disjoint else None
+    settings = SplitSettings("random", plan.test, plan.valid, seed)
+    labels = split(pooled.ratings, settings, given_test=given_test)
+    train, valid, test = take_parts(pooled.ratings.copy(), labels)
+    if not (train.nnz and test.nnz):
+        raise UsageError(
+            f"{pooled.ratings.nnz} ratings are too few for these splits, which leave {train.nnz} to train and "
+            f"{test.nnz} to test on; use other shares or more ratings"
+        )
+    scale = pooled.rating_scale or _range(train)
+    return Split(number, seed, Dataset(train, valid, test, pooled.users, pooled.items, scale, info={}))
+
+
+def _folds(n_ratings: int, plan: Plan) -> NDArray[np.uint32]:
+    """The fold of every rating, (n_ratings,), from 0: as many in each as in any other, or one more."""
+    folds = np.arange(n_ratings, dtype=np.uint32) % np.uint32(plan.n_splits)
+    np.random.default_rng(plan.seed).shuffle(folds)
+    return folds
+
+
+def _range(ratings: sparse.csr_array) -> tuple[float, float]:
+    return float(ratings.data.min()), float(ratings.data.max())

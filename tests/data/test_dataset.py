@@ -1,0 +1,244 @@
+import dataclasses
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import sparse
+
+from autorec_cli.data.dataset import PARTS, add_parts, load, row_indices, save
+from autorec_cli.errors import ArtifactError
+from autorec_cli.lists import ranked_lists
+from autorec_cli.scoring import item_scorer, known_users
+from tests.planted import dataset_of, matrix_of, planted_dataset
+from tests.test_training import model_of, small_settings
+
+
+def cells_of(matrix):
+    return dict(zip(zip(row_indices(matrix).tolist(), matrix.indices.tolist(), strict=True), matrix.data, strict=True))
+
+
+def around_zero():
+    """The planted ratings moved from 1..5 to -2..2: about a third of them are 0."""
+    planted = planted_dataset()
+    for name in PARTS:
+        planted.part(name).data[:] -= 3
+    return dataclasses.replace(planted, rating_scale=(-2.0, 2.0))
+
+
+def test_the_union_of_parts_keeps_ratings_of_zero():
+    first = {(0, 0): 0.0, (0, 2): 1.0, (2, 1): -1.0}
+    second = {(0, 1): 0.0, (1, 1): 2.0, (2, 0): 0.0}
+    union = add_parts(matrix_of(first, (3, 3)), matrix_of(second, (3, 3)))
+    assert cells_of(union) == first | second
+    assert union.has_sorted_indices
+    assert union.shape == (3, 3)
+    assert union.dtype == np.float32
+
+
+def test_the_union_with_an_empty_part_is_the_other_part():
+    some, none = matrix_of({(1, 0): 0.0}, (2, 2)), matrix_of({}, (2, 2))
+    assert cells_of(add_parts(some, none)) == cells_of(add_parts(none, some)) == {(1, 0): 0.0}
+
+
+@pytest.mark.parametrize("variant", ["item", "user"])
+def test_ratings_of_zero_are_fitted_and_count_as_seen(variant):
+    dataset = around_zero()
+    zeros = [int((dataset.part(name).data == 0).sum()) for name in PARTS]
+    assert min(zeros) > 10, "the case needs zeros in each part to mean something"
+    model = model_of(dataset, small_settings(variant, epochs=2))
+    n_fitted = dataset.train.nnz + dataset.valid.nnz
+    assert model.user_counts.sum() == model.item_counts.sum() == n_fitted
+    assert len(model.seen.indices) == n_fitted + dataset.test.nnz
+    rated = [set().union(*(dataset.part(name)[[user]].indices for name in PARTS)) for user in range(80)]
+    assert [set(model.seen.of(np.array([user]))[1]) for user in range(80)] == rated
+
+    def seen_of(users):
+        return np.repeat(np.arange(80), np.diff(model.seen.indptr)), model.seen.indices
+
+    scores = item_scorer(model)(known_users(model, np.arange(80)))
+    (block,) = ranked_lists(80, lambda users: scores, seen_of, model.item_counts > 0, 50)
+    for user in range(80):
+        listed = set(block.ranked[user][block.ranked[user] >= 0])
+        assert listed == set(range(50)) - rated[user]
+
+
+def test_a_dataset_survives_the_folder(tmp_path):
+    dataset = dataclasses.replace(
+        dataset_of({"train": {(0, 0): -1.0, (1, 2): 0.0, (2, 1): 2.5}, "valid": {(0, 1): 0.0}}, (3, 3), titles=True),
+        users=pl.DataFrame({"id": ["007", "", 'naïve, "日本"\n']}),
+    )
+    save(dataset, tmp_path / "d")
+    loaded = load(tmp_path / "d")
+    for name in PARTS:
+        assert cells_of(loaded.part(name)) == cells_of(dataset.part(name))
+        assert loaded.part(name).shape == (3, 3)
+        assert loaded.part(name).dtype == np.float32
+    assert loaded.users.equals(dataset.users)
+    assert loaded.items.equals(dataset.items)
+    assert loaded.rating_scale == (-1, 2.5)
+    assert loaded.info == dataset.info
+    assert loaded.fingerprint() == dataset.fingerprint()
+
+
+BASE = {
+    "train": {(0, 0): 1.0, (1, 1): 5.0, (2, 0): 3.0},
+    "valid": {(0, 1): 2.0, (1, 0): 4.0},
+    "test": {(2, 1): 3.0, (1, 2): 4.0},
+}
+
+
+def with_cells(name, cells):
+    return dataclasses.replace(dataset_of(BASE, (3, 3)), **{name: matrix_of(cells, (3, 3))})
+
+
+def with_ids(table, ids):
+    return dataclasses.replace(dataset_of(BASE, (3, 3)), **{table: pl.DataFrame({"id": ids})})
+
+
+CHANGES = {
+    **{f"{name} value": with_cells(name, {**BASE[name], next(iter(BASE[name])): 1.5}) for name in PARTS},
+    **{f"{name} pattern": with_cells(name, {**BASE[name], (2, 2): 0.0}) for name in PARTS},
+    "rating moved": with_cells("valid", {(0, 2): 2.0, (1, 0): 4.0}),
+    "rating of another user": with_cells("valid", {(0, 1): 2.0, (2, 0): 4.0}),
+    "parts swapped": dataset_of({**BASE, "valid": BASE["test"], "test": BASE["valid"]}, (3, 3)),
+    "user id": with_ids("users", ["u0", "u1", "u3"]),
+    "item id": with_ids("items", ["i0", "i1", "i3"]),
+    "users in another order": with_ids("users", ["u1", "u0", "u2"]),
+    "border between ids": with_ids("users", ["u0u", "1", "u2"]),
+    "one item more": dataset_of(BASE, (3, 4)),
+    "lower end of the scale": dataclasses.replace(dataset_of(BASE, (3, 3)), rating_scale=(0.5, 5.0)),
+    "upper end of the scale": dataclasses.replace(dataset_of(BASE, (3, 3)), rating_scale=(1.0, 6.0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_the_data_changes_the_fingerprint(change):
+    assert CHANGES[change].fingerprint() != dataset_of(BASE, (3, 3)).fingerprint()
+
+
+def test_equal_data_has_an_equal_fingerprint_whatever_its_titles():
+    assert dataset_of(BASE, (3, 3), titles=True).fingerprint() == dataset_of(BASE, (3, 3)).fingerprint()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save(dataset_of(BASE, (3, 3)), tmp_path / "d")
+    return tmp_path / "d"
+
+
+def rewrite(saved, **changes):
+    """Make it a dataset of format version 1, which had no checksums but the fingerprint, with changes."""
+    file = saved / "dataset.json"
+    changes = {"format_version": 1, "checksum": None, "checksums": None, **changes}
+    document = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({name: value for name, value in document.items() if value is not None}))
+
+
+def test_a_dataset_of_format_version_1_is_read(saved):
+    before = load(saved)
+    rewrite(saved)
+    assert load(saved).fingerprint() == before.fingerprint()
+
+
+def test_an_edited_document_is_damage(saved):
+    file = saved / "dataset.json"
+    file.write_text(file.read_text().replace('"strategy": "random"', '"strategy": "Random"'))
+    with pytest.raises(ArtifactError, match=r"is damaged \(dataset\.json: its checksum is not that of its contents"):
+        load(saved)
+
+
+FILES = ("train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", "dataset.json")
+DAMAGES = ("missing", "empty", "half", "other bytes")
+
+
+@pytest.mark.parametrize(("name", "damage"), [(name, damage) for name in FILES for damage in DAMAGES])
+def test_damaged_files_are_told(saved, name, damage):
+    file = saved / name
+    contents = {"empty": b"", "half": file.read_bytes()[: file.stat().st_size // 2], "other bytes": b"\xff" * 500}
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(contents[damage])
+    with pytest.raises(ArtifactError, match="autorec prepare"):
+        load(saved)
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "items.parquet"])
+@pytest.mark.parametrize("table", [pl.DataFrame({"name": ["a", "b", "c"]}), pl.DataFrame({"id": [1, 2, 3]})])
+def test_tables_without_ids_are_damaged(saved, name, table):
+    table.write_parquet(saved / name)
+    with pytest.raises(ArtifactError, match="damaged"):
+        load(saved)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_two_datasets_do_not_belong_together(saved, tmp_path, version):
+    if version == 1:
+        rewrite(saved)
+    save(with_cells("test", {(2, 2): 5.0}), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "test.npz", saved / "test.npz")
+    with pytest.raises(ArtifactError, match="do not belong together" if version == 1 else "test.npz is not what was"):
+        load(saved)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_parts_of_another_shape_do_not_belong_together(saved, tmp_path, version):
+    if version == 1:
+        rewrite(saved)
+    save(dataset_of(BASE, (3, 4)), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "valid.npz", saved / "valid.npz")
+    with pytest.raises(ArtifactError, match="do not belong together" if version == 1 else "valid.npz is not what was"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rating_scale": None}, {"rating_scale": [1]}, {"rating_scale": ["a", "b"]}, {"fingerprint": None}]
+)
+def test_a_document_without_what_it_must_hold_is_damaged(saved, changes):
+    rewrite(saved, **changes)
+    with pytest.raises(ArtifactError, match="damaged"):
+        load(saved)
+
+
+@pytest.mark.parametrize("scale", [[0.5, 5], [1, 6]])
+def test_an_edited_rating_scale_is_damage(saved, scale):
+    rewrite(saved, rating_scale=scale)
+    with pytest.raises(ArtifactError, match="do not belong together"):
+        load(saved)
+
+
+def test_unknown_format_version(saved):
+    rewrite(saved, format_version=99)
+    with pytest.raises(ArtifactError, match=r"format version 99.*upgrade"):
+        load(saved)
+
+
+def test_not_a_dataset(tmp_path):
+    with pytest.raises(ArtifactError, match="there is no dataset"):
+        load(tmp_path / "none")
+    with pytest.raises(ArtifactError, match=r"no dataset\.json"):
+        load(tmp_path)
+
+
+def test_matrices_are_written_as_scipy_writes_them(tmp_path):
+    dataset = planted_dataset()
+    save(dataset, tmp_path / "data")
+    for name in PARTS:
+        sparse.save_npz(tmp_path / "scipy.npz", dataset.part(name), compressed=False)
+        assert (tmp_path / "data" / f"{name}.npz").read_bytes() == (tmp_path / "scipy.npz").read_bytes()
+
+
+def test_the_fingerprint_is_the_hash_that_it_has_always_been():
+    """Models hold it: another way to compute it must not change it."""
+    dataset = dataset_of({"train": {(0, 0): 1.0, (1, 2): 0.0}, "valid": {}, "test": {(1, 0): 2.0}}, (2, 3))
+    users, items = pl.DataFrame({"id": ["é,", "b"]}), pl.DataFrame({"id": ["1", "2", "3:"]})
+    dataset = dataclasses.replace(dataset, users=users, items=items)
+    digest = hashlib.sha256(b"((2, 3), (0.0, 1.0))")
+    for name in PARTS:
+        matrix = dataset.part(name)
+        digest.update(matrix.indptr.astype(np.int64).tobytes() + matrix.indices.astype(np.int64).tobytes())
+        digest.update(matrix.data.tobytes())
+    digest.update("3:é,1:b1:11:22:3:".encode())
+    assert dataset.fingerprint() == digest.hexdigest()
