@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli import checkpoint
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import Array
 from autorec_cli.data.lazy_dataset import StoredDataset
+from autorec_cli.inference import model_file
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
 from autorec_cli.training import Fitted, nameless_model
@@ -38,11 +38,11 @@ def save(
         LostPeerError: another process has ended.
     """
     share = fitted.task.share
-    document, own = checkpoint.to_parts(nameless_model(fitted, settings, provenance))
+    document, own = model_file.to_parts(nameless_model(fitted, settings, provenance))
     spread = _spread(fitted, stored, settings, own)
     if share.world.is_first:
         rest = {name: in_one(array) for name, array in own.items()} | _copied(stored)
-        checkpoint.save_parts(document, rest | spread, path)
+        model_file.save_parts(document, rest | spread, path)
     else:
         for name in in_file_order(spread):
             for _ in spread[name].make():

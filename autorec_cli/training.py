@@ -25,10 +25,10 @@ from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import TrainingDivergedError, UsageError, counted
+from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import codes
-from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
 from autorec_cli.runtime.partition import Share
 from autorec_cli.runtime.process_group import rank_on_host

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from scipy import sparse
 
-from autorec_cli.alignment import UNKNOWN, align, input_rows, positions, unseen
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
+from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen
+from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.metrics import LEAST_PAIRS
 from autorec_cli.network.autoencoder import Network
-from autorec_cli.predictor import Model, SeenItems
 from autorec_cli.task import Task
 
 KEPT = 0.5

@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from autorec_cli import checkpoint
-from autorec_cli.blending import item_scorer
 from autorec_cli.config import settings_for
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import Array, DampedMeans
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.lists import ranked_lists
-from autorec_cli.predictor import Model, SeenItems
-from autorec_cli.recommendation import Request, audience_of
+from autorec_cli.inference import model_file
+from autorec_cli.inference.blending import item_scorer
+from autorec_cli.inference.model import Model, SeenItems
+from autorec_cli.inference.recommender import Request, audience_of
+from autorec_cli.inference.top_k import ranked_lists
 from benchmarks.measure import AUTOREC, measure
 
 K = 10
@@ -168,7 +168,7 @@ def main() -> None:
         for hidden_size in arguments.hidden_size or [128, 500]:
             model = random_model(data, arguments.variant, hidden_size, np.random.default_rng(0))
             path = Path(folder) / "random.model"
-            checkpoint.save(model, path)
+            model_file.save(model, path)
             shape = f"{data.n_users:,} users x {data.n_items:,} items, {len(model.seen.indices):,} ratings seen"
             print(f"{shape}, hidden size {hidden_size}, model file {path.stat().st_size / 2**20:,.0f} MiB")
             compare(model, min(arguments.users, data.n_users), arguments.runs)

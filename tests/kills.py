@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from autorec_cli import checkpoint
 from autorec_cli.data import dataset
+from autorec_cli.inference import model_file
 from tests.planted import planted_dataset
 from tests.program import ROOT
 
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clear(folder)
             seconds = finish(folder, options, resume=False)
             wanted[options] = (folder / "m").read_bytes(), seconds, epochs_in(folder / "log")
-            checkpoint.load(folder / "m")
+            model_file.load(folder / "m")
         model, seconds, epochs = wanted[options]
         clear(folder)
         resume = False

@@ -161,13 +161,13 @@ def grow(night_number: int, rng: np.random.Generator) -> int:
 
 def check_outputs() -> int:
     """What must hold after every night, however it ended; 0 if it does."""
-    from autorec_cli import checkpoint
     from autorec_cli.data import dataset
+    from autorec_cli.inference import model_file
 
     if Path("data").exists():
         dataset.load(Path("data"))
     if Path("item.model").exists():
-        checkpoint.load(Path("item.model"))
+        model_file.load(Path("item.model"))
     if Path("top.csv").exists():
         lines = Path("top.csv").read_text().splitlines()
         if not lines[0].startswith("user") or len({line.count(",") for line in lines}) != 1:
@@ -185,10 +185,10 @@ def check_ratings(n_ratings: int) -> int:
 
 def check_history() -> int:
     """Whether every model opens and recommends; 0 if it does. Never uses polars, which does not survive a fork."""
-    from autorec_cli import checkpoint
+    from autorec_cli.inference import model_file
 
     for path in sorted(Path("history").iterdir()):
-        model = checkpoint.load(path)
+        model = model_file.load(path)
         known = next(user for user, count in zip(model.user_ids, model.user_counts, strict=True) if count)
         if autorec("recommend", path, "--user", known, "-k", 3, "-q", "-o", "lists.csv"):
             return 1

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli import checkpoint, scoring
 from autorec_cli.commands.train import train
 from autorec_cli.data import dataset
+from autorec_cli.inference import model_file, scoring
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate
@@ -95,7 +95,7 @@ def epochs(log):
 
 def assert_same_models(model, other, tolerance=1e-4):
     """Equal in all that is no float, and in what they predict for every pair."""
-    ours, theirs = checkpoint.load(model), checkpoint.load(other)
+    ours, theirs = model_file.load(model), model_file.load(other)
     assert (list(ours.user_ids), list(ours.item_ids)) == (list(theirs.user_ids), list(theirs.item_ids))
     assert ours.titles == theirs.titles
     assert ours.settings == theirs.settings
@@ -156,7 +156,7 @@ def test_columns_and_ratings_are_dealt_evenly(together):
 def test_the_summary_says_what_the_model_says(together, kind):
     there, _ = together
     told = json.loads((there / f"{kind}.json").read_text())
-    model = checkpoint.load(there / kind)
+    model = model_file.load(there / kind)
     assert (told["n_users"], told["n_items"]) == (len(model.user_ids), len(model.item_ids))
     assert told["bytes"] == (there / kind).stat().st_size
     said = {"epochs", "fitted_parts", *model.provenance["metrics"]}

@@ -8,10 +8,10 @@ import shutil
 import polars as pl
 import pytest
 
-from autorec_cli import checkpoint
 from autorec_cli.commands.evaluate import evaluate
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.inference import model_file
 from tests.program import run
 
 RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "mae_high", "n_pairs", "n_cold",
@@ -31,8 +31,8 @@ def rows_of(tmp_path):
 
 def moved(model, target, **provenance):
     """A copy of a model that remembers something else."""
-    loaded = checkpoint.load(model)
-    checkpoint.save(dataclasses.replace(loaded, provenance={**loaded.provenance, **provenance}), target)
+    loaded = model_file.load(model)
+    model_file.save(dataclasses.replace(loaded, provenance={**loaded.provenance, **provenance}), target)
     return target
 
 
@@ -131,8 +131,8 @@ def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of
 
 
 def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model, capsys):
-    model = checkpoint.load(item_model)
-    checkpoint.save(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
+    model = model_file.load(item_model)
+    model_file.save(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
     evaluate([item_model, tmp_path / "m"], output=str(tmp_path / "x.csv"))
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) == 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from autorec_cli.evaluation import fitted_ratings, ranking_rows, rating_rows
+from autorec_cli.inference.scoring import item_scorer, known_users, predict_pairs
 from autorec_cli.judging import RankingProtocol, default_relevance
-from autorec_cli.scoring import item_scorer, known_users, predict_pairs
 from tests.planted import dataset_of, planted_dataset
 from tests.test_training import model_of, small_settings
 

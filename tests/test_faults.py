@@ -131,8 +131,8 @@ def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch
 
 @pytest.mark.parametrize("output", ["recommend", "evaluate", "prepare", "log", "summary"])
 def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, output):
-    from autorec_cli import checkpoint
     from autorec_cli.data import dataset, preparation
+    from autorec_cli.inference import model_file
 
     place = shop / "there"
     place.mkdir()
@@ -144,7 +144,7 @@ def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, out
 
         return work
 
-    for module, name in ((checkpoint, "load"), (dataset, "load"), (preparation, "build_dataset")):
+    for module, name in ((model_file, "load"), (dataset, "load"), (preparation, "build_dataset")):
         monkeypatch.setattr(module, name, vanish_and(getattr(module, name)))
     result = call(*OUTPUTS[output], "there/x")
     assert result.status == 2

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from autorec_cli import checkpoint
 from autorec_cli.errors import QualityGateError, UsageError
 from autorec_cli.gates import Gate, check_metric, enforce, is_worse, parse_gate
+from autorec_cli.inference import model_file
 from tests.conftest import SMALL
 from tests.program import call, run
 
@@ -152,7 +152,7 @@ def test_an_equal_or_better_model_replaces_the_old_one(shop):
     result = call(*arguments)
     assert result.status == 0
     assert "test ratings new to both rmse is " in result.stderr
-    assert checkpoint.load(shop / "m").provenance["epochs"] > 1
+    assert model_file.load(shop / "m").provenance["epochs"] > 1
 
 
 def test_without_an_old_model_the_new_one_is_written(shop):

@@ -7,9 +7,10 @@ import subprocess
 import polars as pl
 import pytest
 
-from autorec_cli import checkpoint, diagnosis
+from autorec_cli import diagnosis
 from autorec_cli.data import loops
 from autorec_cli.diagnosis import checks
+from autorec_cli.inference import model_file
 from tests.program import call
 
 
@@ -34,7 +35,7 @@ def test_what_a_model_is(workshop, item_model):
     assert rows["versions.torch"]
     document = json.loads(call("info", item_model, "--format", "json").stdout)
     assert document["fingerprint"] == rows["fingerprint"]
-    assert document["settings"] == checkpoint.load(item_model).settings.to_document()
+    assert document["settings"] == model_file.load(item_model).settings.to_document()
     assert document["split"]["strategy"] == "random"
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli import checkpoint, resume
-from autorec_cli.blending import blend
+from autorec_cli import resume
 from autorec_cli.commands import together as command
 from autorec_cli.commands.earlier_run import Resume, find_state, finished, forget, identity, state_path
 from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
 from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.inference import model_file
+from autorec_cli.inference.blending import blend
 from autorec_cli.network.autoencoder import AdamState
 from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.safetensors_writer import in_one
@@ -112,7 +113,7 @@ def made(workshop, tmp_path_factory):
     """A model, and the run that made it."""
     path = tmp_path_factory.mktemp("made") / "m"
     train(workshop / "data", path, "item", TINY, threads=1, device="cpu")
-    model = checkpoint.load_model(path)
+    model = model_file.load_model(path)
     run = {**identity(model.provenance["fingerprint"], model.settings, None), "processes": 2}
     return path, run, model
 
@@ -133,7 +134,7 @@ def test_a_blend_is_not(made, workshop, tmp_path):
 
     _, run, model = made
     blended = blend([("a", model), ("b", model)], dataset.load(workshop / "data").valid.data)
-    checkpoint.save(blended, tmp_path / "blend")
+    model_file.save(blended, tmp_path / "blend")
     assert finished(tmp_path / "blend", run, versions(), World(0, 2)) is None
     assert finished(tmp_path / "blend", run, versions(), ALONE) is None
 

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from autorec_cli import blending, checkpoint
 from autorec_cli.config import settings_for
 from autorec_cli.data.bias import mean_scores
 from autorec_cli.draws import initial_network
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation import metric_rows, ranking_rows
+from autorec_cli.inference import blending, model_file
+from autorec_cli.inference.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
 from autorec_cli.judging import RankingProtocol, default_relevance
 from autorec_cli.network.torch_engine import codes
-from autorec_cli.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
 from autorec_cli.storage import checksums
 from autorec_cli.task import make_task
 from tests.planted import dataset_of, matrix_of
@@ -215,23 +215,23 @@ def test_the_objective_chooses_the_variant_and_the_missing_value():
 def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
     model = model_of(dataset, ranking_settings(epochs=1, normalize=False, **OLDER))
     path = tmp_path / "m"
-    checkpoint.save(model, path)
+    model_file.save(model, path)
     without = ["objective", "dropout", "normalize", "missing_weight", "missing_value", "implicit", "decoder_mean"]
     _rewrite(path, 2, without)
-    _assert_equal(checkpoint.load(path), model)
-    checkpoint.save(model, path)
+    _assert_equal(model_file.load(path), model)
+    model_file.save(model, path)
     _rewrite(path, 9, [])
     with pytest.raises(ArtifactError, match="format version 9"):
-        checkpoint.load(path)
+        model_file.load(path)
 
 
 def test_a_blend_of_before_the_implicit_channel_is_read(dataset, tmp_path):
     models = [(variant, model_of(dataset, ranking_settings(variant, epochs=1, **OLDER))) for variant in VARIANTS]
     blended = blending.blend(models, dataset.valid.data)
     path = tmp_path / "m"
-    checkpoint.save(blended, path)
+    model_file.save(blended, path)
     _rewrite(path, 3, ["implicit", "decoder_mean"])
-    read = checkpoint.load(path)
+    read = model_file.load(path)
     assert read.weights == blended.weights
     for ours, theirs in zip(read.models, blended.models, strict=True):
         _assert_equal(ours, theirs)
@@ -239,9 +239,9 @@ def test_a_blend_of_before_the_implicit_channel_is_read(dataset, tmp_path):
 
 def test_a_file_of_before_there_was_a_mean_row_is_read(dataset, tmp_path):
     model = model_of(dataset, ranking_settings("item", epochs=1, **OLDER))
-    checkpoint.save(model, tmp_path / "m")
+    model_file.save(model, tmp_path / "m")
     _rewrite(tmp_path / "m", 4, ["decoder_mean"])
-    _assert_equal(checkpoint.load(tmp_path / "m"), model)
+    _assert_equal(model_file.load(tmp_path / "m"), model)
 
 
 def _assert_equal(model, other):
@@ -255,7 +255,7 @@ def _rewrite(path, version, left_out):
     from safetensors.numpy import save_file
 
     with safe_open(path, framework="numpy") as file:
-        document = checksums.unseal(file.metadata()[checkpoint.METADATA_KEY])
+        document = checksums.unseal(file.metadata()[model_file.METADATA_KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     document["format_version"] = version
     for part in document.get("models", [document]):
@@ -263,7 +263,7 @@ def _rewrite(path, version, left_out):
             part.pop("output_unit")
         for name in left_out:
             part["settings"].pop(name)
-    save_file(tensors, path, {checkpoint.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})
+    save_file(tensors, path, {model_file.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})
 
 
 # --- through the program
@@ -274,7 +274,7 @@ def test_lists_of_scores_with_the_ratings_of_a_second_model(workshop):
     assert (result.status, result.stderr) == (0, "")
     header, *rows = result.stdout.splitlines()
     assert header == "user_id,rank,item_id,score,title,predicted_rating"
-    model = checkpoint.load(workshop / "item.model")
+    model = model_file.load(workshop / "item.model")
     item_index = {identifier: index for index, identifier in enumerate(model.item_ids)}
     user_index = {identifier: index for index, identifier in enumerate(model.user_ids)}
     for row in rows[:20]:
@@ -299,14 +299,14 @@ def test_a_ranking_model_cannot_be_the_rating_model(workshop):
 
 
 def test_a_rating_model_of_other_data_is_refused(lists_model, item_model, tmp_path):
-    model = checkpoint.load(item_model)
+    model = model_file.load(item_model)
     n_users, n_items = model.n_users, model.n_items
 
     def with_strangers(n_user_ids, n_item_ids):
         """The item model with other ids for the last so many users and items."""
         users = [*model.user_ids[: n_users - n_user_ids], *(f"other {number}" for number in range(n_user_ids))]
         items = [*model.item_ids[: n_items - n_item_ids], *(f"other {number}" for number in range(n_item_ids))]
-        checkpoint.save(dataclasses.replace(model, user_ids=users, item_ids=items), tmp_path / "m")
+        model_file.save(dataclasses.replace(model, user_ids=users, item_ids=items), tmp_path / "m")
         return tmp_path / "m"
 
     for strangers in ((n_users, 0), (0, n_items), (n_users - 7, 0), (0, n_items - 4)):

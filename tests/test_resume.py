@@ -12,9 +12,10 @@ import sys
 import pytest
 import torch
 
-from autorec_cli import checkpoint, resume, training
+from autorec_cli import resume, training
 from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError
+from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files
 from tests.conftest import SMALL
@@ -81,7 +82,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
     dataset, settings = planted_dataset(), settings_of(case)
     counter = Cutter(tmp_path / "unused")
     results, model = fit(dataset, settings, counter)
-    checkpoint.save(model, tmp_path / "whole")
+    model_file.save(model, tmp_path / "whole")
     assert counter.n_moments > 10
     seen = set()
     for moment in range(1, counter.n_moments + 1):
@@ -90,7 +91,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
         state = resume.load(tmp_path / "state").state
         seen.add((state.chosen is None, state.part.n_steps > 0))
         rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=state))
-        checkpoint.save(model, tmp_path / "resumed")
+        model_file.save(model, tmp_path / "resumed")
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), moment
         told = [dataclasses.replace(result, seconds=0) for result in rest]
         assert told == [dataclasses.replace(result, seconds=0) for result in results[len(results) - len(told) :]]

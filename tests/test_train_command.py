@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from autorec_cli import checkpoint
 from autorec_cli.commands.telling import summarize
 from autorec_cli.commands.train import train
 from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
+from autorec_cli.inference import model_file
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.training import Fitted
 from autorec_cli.validation import Validated
@@ -31,7 +31,7 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
     assert "\r" not in result.stderr
     assert "\x1b" not in result.stderr
     entries = [json.loads(line) for line in log.read_text().splitlines()]
-    chosen = checkpoint.load(tmp_path / "m").provenance["epochs"]
+    chosen = model_file.load(tmp_path / "m").provenance["epochs"]
     assert [(entry["phase"], entry["epoch"]) for entry in entries] == [
         *(("choose", epoch) for epoch in range(1, 16)),
         *(("final", epoch) for epoch in range(1, chosen + 1)),
@@ -55,11 +55,11 @@ def test_another_seed_is_another_model_and_log_can_be_stdout(workshop, tmp_path)
     assert result.status == 0
     assert [json.loads(line)["phase"] for line in result.stdout.splitlines()] == ["choose"] * 15
     assert (tmp_path / "m").read_bytes() != (workshop / "item.model").read_bytes()
-    assert checkpoint.load(tmp_path / "m").provenance["fitted_parts"] == ["train"]
+    assert model_file.load(tmp_path / "m").provenance["fitted_parts"] == ["train"]
 
 
 def test_the_model_remembers_where_it_comes_from(workshop, user_model):
-    model, prepared = checkpoint.load(user_model), dataset.load(workshop / "data")
+    model, prepared = model_file.load(user_model), dataset.load(workshop / "data")
     assert model.provenance["dataset"] == str(workshop / "data")
     assert model.provenance["fingerprint"] == prepared.fingerprint()
     assert model.provenance["fitted_parts"] == ["train", "valid"]
@@ -76,7 +76,7 @@ def test_an_existing_model_is_not_replaced_without_force(workshop, tmp_path):
     assert f"{tmp_path / 'm'} exists; use --force to replace it" in result.stderr
     assert (tmp_path / "m").read_text() == "old"
     train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
-    assert checkpoint.load(tmp_path / "m").settings.hidden_sizes == (2,)
+    assert model_file.load(tmp_path / "m").settings.hidden_sizes == (2,)
 
 
 def test_cuda_where_there_is_none_is_an_error(workshop, tmp_path):

@@ -6,10 +6,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import checkpoint, draws, training
+from autorec_cli import draws, training
 from autorec_cli.config import settings_for
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation import rating_rows
+from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
 from autorec_cli.training import fit, make_task, resolve_device, to_model, use_threads
@@ -62,7 +63,7 @@ def test_every_centering_and_depth_beats_the_global_mean(center, sizes):
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     dataset = planted_dataset()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        checkpoint.save(model_of(dataset, small_settings(seed=seed)), tmp_path / name)
+        model_file.save(model_of(dataset, small_settings(seed=seed)), tmp_path / name)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b
     assert a != c

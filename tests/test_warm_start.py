@@ -8,12 +8,13 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import checkpoint, draws, training, warm_start
+from autorec_cli import draws, training, warm_start
 from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import settings_for
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
+from autorec_cli.inference import model_file
 from tests.conftest import SMALL
 from tests.planted import planted_dataset
 from tests.program import call
@@ -182,7 +183,7 @@ def test_the_same_dataset_with_any_split_has_an_honest_test_part():
 )
 def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
     prepared = planted_dataset()
-    checkpoint.save(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
+    model_file.save(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
     given = {"center": "both", **given}
     with pytest.raises(ArtifactError, match=told) as error:
         warm_up(load_older(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
@@ -192,7 +193,7 @@ def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_a_model_of_others_is_refused(tmp_path, variant):
     prepared, settings = planted_dataset(), settings_of(variant)
-    checkpoint.save(model_of(prepared, settings), tmp_path / "m")
+    model_file.save(model_of(prepared, settings), tmp_path / "m")
     side = "users" if variant == "item" else "items"
     others = getattr(prepared, side).with_columns(pl.col("id") + "x")
     with pytest.raises(ArtifactError, match=f"knows none of the {side} of this dataset by their ids"):
@@ -206,7 +207,7 @@ def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
     """So that a nightly run goes on from a model of before the implicit channel."""
     prepared = planted_dataset()
     older = settings_of("item", center="item", implicit=implicit, normalize=not implicit)
-    checkpoint.save(model_of(prepared, older), tmp_path / "m")
+    model_file.save(model_of(prepared, older), tmp_path / "m")
     given = load_older(tmp_path / "m").given({"center": None, "implicit": None, "normalize": None, "epochs": 3})
     assert given == {"center": "item", "implicit": implicit, "normalize": not implicit, "epochs": 3}
 
@@ -240,7 +241,7 @@ def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_wha
     n_valid = dataset.load(night / "two").valid.nnz
     assert f"of {n_valid} validation ratings, which are trained on: epochs are chosen by the other " in result.stderr
     assert "warning" not in result.stderr
-    model = checkpoint.load(night / "new")
+    model = model_file.load(night / "new")
     assert (model.settings.epochs, model.settings.center) == (10, "none")
     before = model.provenance["warm_start"]
     assert (before["kept_parts"], before["fitted_parts"]) == (True, ["train", "valid"])

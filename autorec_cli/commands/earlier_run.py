@@ -197,14 +197,15 @@ def finished(
     It was killed after saving the model. With the state still there the model may have taken the place of the one that
     it started from. Of several processes the first one asks.
     """
-    from autorec_cli import checkpoint, resume
+    from autorec_cli import resume
+    from autorec_cli.inference import model_file
 
     state = state_path(output, world)
     try:
         saved = resume.run_of(state) if state.exists() else run
         if {**saved, WARM_START: None} != {**run, WARM_START: None}:
             return None
-        document = checkpoint.check(output)
+        document = model_file.check(output)
     except ArtifactError:
         return None
     provenance: dict[str, Any] = document["provenance"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.predictor import Blend, Predictor
+    from autorec_cli.inference.model import Blend, Predictor
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -138,9 +138,9 @@ def evaluate(
         ArtifactError: a file cannot be used, models and dataset do not belong together, or the part is empty.
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
-    from autorec_cli import checkpoint
     from autorec_cli.data import dataset
     from autorec_cli.evaluation import metric_rows
+    from autorec_cli.inference import model_file
     from autorec_cli.judging import RankingProtocol, default_relevance
 
     if part not in PARTS:
@@ -159,7 +159,7 @@ def evaluate(
     with ExitStack() as reserved:
         for place in (output, str(stored or "-")) if world.is_first else ():
             reserved.enter_context(reserve_output(place, wait_lock, say, warn))
-        models: list[tuple[str, Predictor]] = list(zip(_names(paths), map(checkpoint.load, paths), strict=True))
+        models: list[tuple[str, Predictor]] = list(zip(_names(paths), map(model_file.load, paths), strict=True))
         scorers = [name for name, model in models if not model.predicts_ratings]
         _check_gates(gates, scorers, k)
         data = data or _dataset_of(models, paths)
@@ -185,7 +185,7 @@ def evaluate(
         if lists and not any("n_users" in row for row in rows):
             warn(f"no user has a {part} rating from {threshold:g}, so no list was judged; lower --relevant-from")
         if stored is not None:
-            checkpoint.save(models[-1][1], stored)
+            model_file.save(models[-1][1], stored)
             say(f"the blend is stored in {stored}; lists of it: autorec recommend {stored}")
         elif blend and output != "-":
             say(f"{output} holds metrics, the blend is not stored; --output NAME{MODEL_ENDING} stores it")
@@ -241,8 +241,8 @@ def _blend(models: Sequence[tuple[str, Predictor]], prepared: Dataset) -> Blend:
         UsageError: there are not two of them.
         ArtifactError: they cannot be blended.
     """
-    from autorec_cli.blending import blend
-    from autorec_cli.predictor import Model
+    from autorec_cli.inference.blending import blend
+    from autorec_cli.inference.model import Model
 
     single = [(name, model) for name, model in models if isinstance(model, Model)]
     if len(single) < len(models):

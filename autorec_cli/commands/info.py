@@ -13,7 +13,7 @@ from autorec_cli.commands.options import Format, Output
 from autorec_cli.output import choose_format, open_output, writer_for
 
 if TYPE_CHECKING:
-    from autorec_cli.predictor import Model
+    from autorec_cli.inference.model import Model
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -55,10 +55,10 @@ def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[st
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from autorec_cli import checkpoint
-    from autorec_cli.predictor import Blend
+    from autorec_cli.inference import model_file
+    from autorec_cli.inference.model import Blend
 
-    predictor = checkpoint.load(path)
+    predictor = model_file.load(path)
     about = {
         "path": str(path),
         "bytes": path.stat().st_size,

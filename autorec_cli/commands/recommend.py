@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.data.readers.options import ReadOptions
-    from autorec_cli.recommendation import Request
+    from autorec_cli.inference.recommender import Request
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -116,7 +116,7 @@ def recommend_command(
     """
     if [users, history, candidates, exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
-    from autorec_cli.recommendation import Request
+    from autorec_cli.inference.recommender import Request
 
     request = Request(
         user_ids=_wanted_users(user, users),
@@ -169,9 +169,9 @@ def recommend(
         InputDataError: a file of ids or ratings cannot be used, or a user is unknown.
         ArtifactError: the model cannot be used, or `rating_model` is of other data.
     """
-    from autorec_cli import checkpoint
-    from autorec_cli.predicted_ratings import check_rating_model, with_predicted_ratings
-    from autorec_cli.recommendation import audience_of, list_frames, parse_shard
+    from autorec_cli.inference import model_file
+    from autorec_cli.inference.predicted_ratings import check_rating_model, with_predicted_ratings
+    from autorec_cli.inference.recommender import audience_of, list_frames, parse_shard
 
     format = choose_format(format, output)
     asked = None if shard is None else parse_shard(shard)
@@ -181,8 +181,8 @@ def recommend(
     if show < 0:
         raise UsageError(f"--show must be a whole number from 0, not {show}")
     with reserve_output(output, wait_lock, say, warn):
-        model = checkpoint.load(path)
-        raters = None if rating_model is None else checkpoint.load(rating_model)
+        model = model_file.load(path)
+        raters = None if rating_model is None else model_file.load(rating_model)
         if raters is not None:
             check_rating_model(raters, model, request)
         audience = audience_of(model, request, warn)
@@ -231,7 +231,7 @@ def _read_options(delimiter: str | None, columns: str | None, encoding: str, on_
 
 
 def _wanted_users(user: Sequence[str] | None, users: str | None) -> list[str] | None:
-    from autorec_cli.recommendation import read_ids
+    from autorec_cli.inference.recommender import read_ids
 
     if user is None and users is None:
         return None

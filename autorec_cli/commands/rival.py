@@ -13,7 +13,7 @@ from autorec_cli.metrics import LEAST_PAIRS
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.predictor import Model, Predictor
+    from autorec_cli.inference.model import Model, Predictor
 
 FLAG = "--keep-if-better"
 LIST_LENGTH = 10
@@ -26,14 +26,14 @@ def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Pr
         UsageError: there is no such metric, it says nothing of models of `objective`, or there is no test part.
         ArtifactError: the old model cannot be read, or was trained for another objective where that matters.
     """
-    from autorec_cli import checkpoint
+    from autorec_cli.inference import model_file
 
     of_lists = check_metric(metric, LIST_LENGTH, FLAG)
     if objective != "rating" and not of_lists:
         raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{LIST_LENGTH}")
     if not prepared.test.nnz:
         raise UsageError(f"{FLAG} compares models on test ratings, and the dataset has none; prepare it with --test")
-    rival = checkpoint.load(path) if path.exists() else None
+    rival = model_file.load(path) if path.exists() else None
     if rival is not None and not (rival.predicts_ratings or of_lists):
         raise ArtifactError(
             f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{LIST_LENGTH}, or --force"
@@ -50,8 +50,8 @@ def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path
     Raises:
         QualityGateError: the new one is worse, or there are too few such ratings to tell.
     """
-    from autorec_cli.alignment import align, unseen
     from autorec_cli.evaluation import ranking_rows, rating_rows
+    from autorec_cli.inference.alignment import align, unseen
     from autorec_cli.judging import RankingProtocol, default_relevance
     from autorec_cli.warm_start import keeps_parts
 

@@ -186,7 +186,8 @@ def train(
         check_output(output, may_replace)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
-        from autorec_cli import checkpoint, training
+        from autorec_cli import training
+        from autorec_cli.inference import model_file
 
         start = time.perf_counter()
         warm = warm_up(older, prepared, settings)
@@ -214,7 +215,7 @@ def train(
                 model = replace(model, valid_predictions=model.valid_predictions[:0])
             if rival is not None and keep_if_better is not None:
                 compete(model, rival, prepared, keep_if_better, output)
-            checkpoint.save(model, output)
+            model_file.save(model, output)
         summarize(fitted, model.provenance, output, time.perf_counter() - start)
     return facts_of(model.provenance, shape_of(prepared), settings, output, fitted.validation)
 

@@ -13,7 +13,7 @@ from autorec_cli.console import say, warn
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.predictor import Model
+    from autorec_cli.inference.model import Model
     from autorec_cli.training import Start
 
 
@@ -62,10 +62,10 @@ def load_older(path: Path | None) -> Older | None:
     """
     if path is None:
         return None
-    from autorec_cli import checkpoint
+    from autorec_cli.inference import model_file
     from autorec_cli.storage import checksums
 
-    return Older(path, checkpoint.load_model(path), checksums.of_file(path))
+    return Older(path, model_file.load_model(path), checksums.of_file(path))
 
 
 def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> Warmth:

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from autorec_cli.data.dataset import PARTS, add_parts, load, row_indices, save
 from autorec_cli.errors import ArtifactError
-from autorec_cli.lists import ranked_lists
-from autorec_cli.scoring import item_scorer, known_users
+from autorec_cli.inference.scoring import item_scorer, known_users
+from autorec_cli.inference.top_k import ranked_lists
 from tests.planted import dataset_of, matrix_of, planted_dataset
 from tests.test_training import model_of, small_settings
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli import scoring
 from autorec_cli.config import HIDDEN_ACTIVATIONS, settings_for
+from autorec_cli.inference import scoring
 from autorec_cli.network.autoencoder import ACTIVATIONS, new_network
 from autorec_cli.runtime.partition import whole
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli import checkpoint
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
+from autorec_cli.inference import model_file
 from autorec_cli.storage import checksums
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
@@ -54,15 +54,15 @@ def assert_equal(one, other):
 
 def test_a_model_is_refused_or_the_same(tmp_path):
     model = model_of(planted_dataset(titles=True), small_settings(hidden_sizes=(4, 3), epochs=1))
-    checkpoint.save(model, tmp_path / "m")
+    model_file.save(model, tmp_path / "m")
     whole = (tmp_path / "m").read_bytes()
-    before = checkpoint.load(tmp_path / "m")
+    before = model_file.load(tmp_path / "m")
     refused = 0
     header = 8 + int.from_bytes(whole[:8], "little")
     for position in {*positions(len(whole)), *range(0, header, 7)}:
         (tmp_path / "m").write_bytes(flipped(whole, position))
         try:
-            after = checkpoint.load(tmp_path / "m")
+            after = model_file.load(tmp_path / "m")
         except ArtifactError:
             refused += 1
         else:

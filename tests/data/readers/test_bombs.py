@@ -10,7 +10,6 @@ import sys
 import polars as pl
 import pytest
 
-from autorec_cli import recommendation
 from autorec_cli.data.builder import ratings_table
 from autorec_cli.data.builder.ratings_table import read_ratings
 from autorec_cli.data.readers import sources
@@ -18,6 +17,7 @@ from autorec_cli.data.readers.blocks import cut_blocks
 from autorec_cli.data.readers.exact_csv import TextFormat
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
+from autorec_cli.inference import recommender
 from autorec_cli.runtime import memory
 from tests.fuzz import PLAIN
 from tests.program import ROOT, run
@@ -129,9 +129,9 @@ def test_endless_titles_are_refused(monkeypatch):
 
 
 def test_endless_ids_are_refused(monkeypatch):
-    monkeypatch.setattr(recommendation, "MAX_IDS_BYTES", 2 * MIB)
+    monkeypatch.setattr(recommender, "MAX_IDS_BYTES", 2 * MIB)
     with pytest.raises(InputDataError, match="--users /dev/zero has more than 2 MiB; it is no list of ids"):
-        recommendation.read_ids("/dev/zero", "--users")
+        recommender.read_ids("/dev/zero", "--users")
 
 
 def test_no_room_for_a_temporary_file_is_one_sentence(tmp_path):

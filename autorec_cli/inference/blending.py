@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import nnls
 
-from autorec_cli import scoring
 from autorec_cli.data.bias import Array
 from autorec_cli.errors import ArtifactError
-from autorec_cli.predictor import Blend, Model, Predictor
+from autorec_cli.inference import scoring
+from autorec_cli.inference.model import Blend, Model, Predictor
 
 Users = tuple[scoring.Users, ...]
 """The same users as each model sees them."""

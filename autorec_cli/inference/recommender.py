@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from autorec_cli.blending import Users, clip, fold_in, item_scorer, known_users, nameless_users
 from autorec_cli.data.bias import Array
 from autorec_cli.data.builder.csr_builder import read_user_items
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError, UsageError, counted
-from autorec_cli.lists import NO_ITEM, ListBlock, ranked_lists
-from autorec_cli.predictor import Predictor
+from autorec_cli.inference.blending import Users, clip, fold_in, item_scorer, known_users, nameless_users
+from autorec_cli.inference.model import Predictor
+from autorec_cli.inference.top_k import NO_ITEM, ListBlock, ranked_lists
 
 ON_UNKNOWN = ("error", "skip", "popular")
 MAX_IDS_BYTES = 256 << 20

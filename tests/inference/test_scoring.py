@@ -6,8 +6,7 @@ import torch
 
 from autorec_cli.data.bias import USER_DAMPING
 from autorec_cli.evaluation import predict_pairs
-from autorec_cli.network.autoencoder import ACTIVATIONS
-from autorec_cli.scoring import (
+from autorec_cli.inference.scoring import (
     clip,
     fold_in,
     item_scorer,
@@ -15,6 +14,7 @@ from autorec_cli.scoring import (
     nameless_users,
     solve_decoder_row,
 )
+from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.training import make_task
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings

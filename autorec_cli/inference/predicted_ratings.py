@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from autorec_cli.alignment import UNKNOWN, positions
-from autorec_cli.blending import clip, item_scorer
 from autorec_cli.errors import ArtifactError, UsageError, counted
-from autorec_cli.predictor import Predictor
-from autorec_cli.recommendation import Request, audience_of
+from autorec_cli.inference.alignment import UNKNOWN, positions
+from autorec_cli.inference.blending import clip, item_scorer
+from autorec_cli.inference.model import Predictor
+from autorec_cli.inference.recommender import Request, audience_of
 
 COLUMN = "predicted_rating"
 LEAST_KNOWN = 0.1

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from autorec_cli.data.bias import Array, DampedMeans
 from autorec_cli.data.dataset import row_indices
-from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
+from autorec_cli.inference.model import Blend, Model, Predictor, SeenItems
 
 UNKNOWN = -1
 

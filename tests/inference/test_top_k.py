@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from autorec_cli import lists
-from autorec_cli.lists import NO_ITEM, ranked_lists, top_k
+from autorec_cli.inference import top_k as module
+from autorec_cli.inference.top_k import NO_ITEM, ranked_lists, top_k
 from autorec_cli.runtime import threads
 
 SCORES = np.array([[1.0, 3.0, 2.0, 0.0], [5.0, 4.0, 5.0, 1.0], [0.0, 0.0, 0.0, 9.0]], dtype=np.float32)
@@ -56,7 +56,7 @@ def test_nobody_gets_no_blocks():
 @given(per_block=st.integers(1, 5))
 def test_blocks_do_not_show(per_block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lists, "SCORES_AT_ONCE", per_block * 4)
+        patch.setattr(module, "SCORES_AT_ONCE", per_block * 4)
         blocks = list(ranked_lists(3, score, None, EVERYTHING, 2))
     assert [block.users.start for block in blocks] == list(range(0, 3, per_block))
     assert np.concatenate([block.ranked for block in blocks]).tolist() == ranked()
@@ -66,10 +66,10 @@ def test_blocks_do_not_show(per_block):
 @pytest.fixture(params=[True, False], ids=["workers", "one by one"])
 def per_user(request, monkeypatch):
     """Blocks of one user, with and without threadpoolctl."""
-    monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
-    for module in (lists, threads):
-        monkeypatch.setattr(module, "n_threads", lambda: 2)
-    monkeypatch.setattr(lists, "_one_thread_a_product", nullcontext if request.param else lambda: None)
+    monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
+    for patched in (module, threads):
+        monkeypatch.setattr(patched, "n_threads", lambda: 2)
+    monkeypatch.setattr(module, "_one_thread_a_product", nullcontext if request.param else lambda: None)
     return request.param
 
 
@@ -121,9 +121,9 @@ def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
         during.append(set(threads()))
         return np.zeros((1, 4), dtype=np.float32)
 
-    monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
-    for module in (lists, threads):
-        monkeypatch.setattr(module, "n_threads", lambda: 2)
+    monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
+    for patched in (module, threads):
+        monkeypatch.setattr(patched, "n_threads", lambda: 2)
     before = threads()
     assert len(list(ranked_lists(3, watched, None, EVERYTHING, 2))) == 3
     assert during == [{1}] * 3
@@ -132,8 +132,8 @@ def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
 
 def test_without_threadpoolctl_blocks_come_one_by_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    monkeypatch.setattr(lists, "SCORES_AT_ONCE", 4)
-    assert lists._one_thread_a_product() is None
+    monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
+    assert module._one_thread_a_product() is None
     assert ranked() == [[1, 2], [0, 2], [3, 0]]
 
 
@@ -158,7 +158,7 @@ def check_top_k(scores, k):
 )
 def test_top_k_is_the_head_of_a_stable_sort(scores, k, min_groups):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lists, "MIN_GROUPS", min_groups)
+        patch.setattr(module, "MIN_GROUPS", min_groups)
         check_top_k(scores, k)
 
 

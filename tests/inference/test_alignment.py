@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from autorec_cli import checkpoint
-from autorec_cli.alignment import align, positions
-from autorec_cli.scoring import cold_pairs, item_scorer, known_users, predict_pairs
+from autorec_cli.inference import model_file
+from autorec_cli.inference.alignment import align, positions
+from autorec_cli.inference.scoring import cold_pairs, item_scorer, known_users, predict_pairs
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
 
@@ -48,8 +48,8 @@ def test_predictions_follow_ids_and_newcomers_are_cold(model, tmp_path):
         assert seen == old.intersection(item_ids)
         assert (np.diff(aligned.seen.of(np.array([index]))[1]) > 0).all()
     assert aligned.titles[0] == ""
-    checkpoint.save(aligned, tmp_path / "m")
-    assert list(checkpoint.load(tmp_path / "m").user_ids) == user_ids
+    model_file.save(aligned, tmp_path / "m")
+    assert list(model_file.load(tmp_path / "m").user_ids) == user_ids
 
 
 def test_nothing_known_is_all_cold(model):

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli import blending, checkpoint, scoring
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation import rating_rows
-from autorec_cli.predictor import Blend, Model
+from autorec_cli.inference import blending, model_file, scoring
+from autorec_cli.inference.model import Blend, Model
 from tests.planted import planted_dataset
 from tests.program import call
 from tests.test_training import model_of, small_settings
@@ -82,8 +82,8 @@ def test_predictions_are_the_weighted_sum_of_clipped_ones(models, blended):
 
 
 def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
-    checkpoint.save(blended, tmp_path / "blend.model")
-    loaded = checkpoint.load(tmp_path / "blend.model")
+    model_file.save(blended, tmp_path / "blend.model")
+    loaded = model_file.load(tmp_path / "blend.model")
     assert isinstance(loaded, Blend)
     assert (loaded.weights, loaded.intercept, loaded.provenance) == (
         blended.weights,
@@ -93,12 +93,12 @@ def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
     np.testing.assert_array_equal(blending.predict_pairs(loaded, *PAIRS), blending.predict_pairs(blended, *PAIRS))
     assert list(loaded.titles) == list(models[0][1].titles)
     for number, (_, model) in enumerate(models):
-        checkpoint.save(model, tmp_path / str(number))
+        model_file.save(model, tmp_path / str(number))
     sizes = [(tmp_path / name).stat().st_size for name in ("0", "1", "blend.model")]
     assert sizes[2] < sizes[0] + sizes[1]
     with pytest.raises(ArtifactError, match="is a blend of 2 models"):
-        checkpoint.load_model(tmp_path / "blend.model")
-    assert isinstance(checkpoint.load_model(tmp_path / "0"), Model)
+        model_file.load_model(tmp_path / "blend.model")
+    assert isinstance(model_file.load_model(tmp_path / "0"), Model)
 
 
 def test_folded_users_are_blended_too(models, blended):

@@ -5,11 +5,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from autorec_cli import checkpoint
-from autorec_cli.checkpoint import load, save
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.predictor import SeenItems
-from autorec_cli.scoring import item_scorer, known_users
+from autorec_cli.inference import model_file
+from autorec_cli.inference.model import SeenItems
+from autorec_cli.inference.model_file import load, save
+from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.storage import safetensors_writer
 from tests.planted import planted_dataset
 from tests.test_training import model_of, small_settings
@@ -76,14 +76,14 @@ def test_truncated_model(model, tmp_path):
 
 
 def test_model_without_a_tensor(model, tmp_path):
-    metadata = {checkpoint.METADATA_KEY: json.dumps({"format_version": 1, "settings": model.settings.to_document()})}
+    metadata = {model_file.METADATA_KEY: json.dumps({"format_version": 1, "settings": model.settings.to_document()})}
     save_file({"codes": model.codes}, tmp_path / "m", metadata)
     with pytest.raises(ArtifactError, match="damaged"):
         load(tmp_path / "m")
 
 
 def test_unknown_format_version(model, tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "m", {checkpoint.METADATA_KEY: json.dumps({"format_version": 99})})
+    save_file({"x": np.zeros(1)}, tmp_path / "m", {model_file.METADATA_KEY: json.dumps({"format_version": 99})})
     with pytest.raises(ArtifactError, match=r"format version 99.*upgrade"):
         load(tmp_path / "m")
 
@@ -92,11 +92,11 @@ def test_a_model_of_format_version_1_is_read(model, tmp_path):
     """It had the same tensors and no checksums."""
     save(model, tmp_path / "m")
     with safe_open(tmp_path / "m", framework="numpy") as file:
-        document = json.loads(file.metadata()[checkpoint.METADATA_KEY])
+        document = json.loads(file.metadata()[model_file.METADATA_KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     del document["checksum"], document["checksums"]
     document["format_version"] = 1
-    save_file(tensors, tmp_path / "old", {checkpoint.METADATA_KEY: json.dumps(document)})
+    save_file(tensors, tmp_path / "old", {model_file.METADATA_KEY: json.dumps(document)})
     old = load(tmp_path / "old")
     np.testing.assert_array_equal(old.codes, model.codes)
     assert old.provenance == model.provenance

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import Array, DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
-from autorec_cli.predictor import Blend, Model, Predictor, SeenItems
+from autorec_cli.inference.model import Blend, Model, Predictor, SeenItems
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_kinds import MODEL_KEY
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write

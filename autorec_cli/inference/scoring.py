@@ -17,8 +17,8 @@ import numpy as np
 from scipy.special import expit
 
 from autorec_cli.data.bias import USER_DAMPING, Array
+from autorec_cli.inference.model import Model
 from autorec_cli.network.encoder_input import shown_cells
-from autorec_cli.predictor import Model
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,

@@ -1,0 +1,1 @@
+"""Trained models and everything they are used for."""
