@@ -15,8 +15,8 @@ from scipy import sparse
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import row_indices
-from autorec_cli.judging import RankingProtocol, UserScorer, default_relevance, judge, list_items
-from autorec_cli.metrics import RANKING_METRICS, RATING_METRICS
+from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
+from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, default_relevance, judge, list_items
 from autorec_cli.network.engine import Engine
 from autorec_cli.network.torch_engine import codes, transposed
 from autorec_cli.runtime.process_group import ALONE, World

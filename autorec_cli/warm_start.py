@@ -18,9 +18,9 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
+from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen
 from autorec_cli.inference.model import Model, SeenItems
-from autorec_cli.metrics import LEAST_PAIRS
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.task import Task
 

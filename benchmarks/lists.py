@@ -24,12 +24,12 @@ from scipy import sparse
 
 from autorec_cli.commands.fitting import drain
 from autorec_cli.config import settings_for
-from autorec_cli.cross_validation import average, measure
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
-from autorec_cli.judging import RankingProtocol, default_relevance, judge
+from autorec_cli.evaluation.cross_validation import average, measure
+from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, judge
 from autorec_cli.training import fit
 
 K = 10

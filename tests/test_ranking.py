@@ -11,10 +11,10 @@ from autorec_cli.config import settings_for
 from autorec_cli.data.bias import mean_scores
 from autorec_cli.draws import initial_network
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.evaluation import metric_rows, ranking_rows
+from autorec_cli.evaluation.evaluate import metric_rows, ranking_rows
+from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from autorec_cli.inference import blending, model_file
 from autorec_cli.inference.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
-from autorec_cli.judging import RankingProtocol, default_relevance
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.storage import checksums
 from autorec_cli.task import make_task

@@ -9,7 +9,7 @@ from scipy import sparse
 from autorec_cli import draws, training
 from autorec_cli.config import settings_for
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.evaluation import rating_rows
+from autorec_cli.evaluation.evaluate import rating_rows
 from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine

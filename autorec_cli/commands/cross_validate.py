@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.resampling import Plan, Pool
-    from autorec_cli.judging import RankingProtocol
+    from autorec_cli.evaluation.ranking import RankingProtocol
     from autorec_cli.training import EpochResult
 
 EXAMPLES = """
@@ -143,7 +143,7 @@ def cross_validate(
     """
     from autorec_cli.data import dataset
     from autorec_cli.data.resampling import choose_plan, pool
-    from autorec_cli.judging import RankingProtocol, default_relevance
+    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 
     if lists is not None and lists < 1:
         raise UsageError(f"--top-k must be a whole number from 1, not {lists}")
@@ -156,7 +156,7 @@ def cross_validate(
         prepared = dataset.load(data)
         settings = _settings(training, prepared)
         place = find_place(training.device, training.threads)  # takes seconds: what can be refused, is by now
-        from autorec_cli import cross_validation
+        from autorec_cli.evaluation import cross_validation
 
         threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
         if lists is None and settings.objective == "ranking":
@@ -208,8 +208,8 @@ def _measure_split(
     advance: Advance,
 ) -> list[Row]:
     """Train and measure on one split, which is gone from memory afterwards."""
-    from autorec_cli.cross_validation import measure
     from autorec_cli.data.resampling import make_split
+    from autorec_cli.evaluation.cross_validation import measure
     from autorec_cli.training import fit
 
     start = time.perf_counter()

@@ -16,7 +16,7 @@ from autorec_cli.commands.agreement import require_alike
 from autorec_cli.commands.options import UNATTENDED, CsvSafe, Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.gates import Gate, check_metric, enforce, parse_gate
+from autorec_cli.evaluation.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 from autorec_cli.runtime.process_group import PATIENCE_IN_EVALUATION, World, joined, named_world
 from autorec_cli.storage import checksums
@@ -139,9 +139,9 @@ def evaluate(
         QualityGateError: a model misses one of `gates`; its metrics are written all the same.
     """
     from autorec_cli.data import dataset
-    from autorec_cli.evaluation import metric_rows
+    from autorec_cli.evaluation.evaluate import metric_rows
+    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
     from autorec_cli.inference import model_file
-    from autorec_cli.judging import RankingProtocol, default_relevance
 
     if part not in PARTS:
         raise UsageError(f"--on must be one of {', '.join(PARTS)}, not {part!r}")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from autorec_cli.console import say
 from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
-from autorec_cli.gates import check_metric, is_worse
-from autorec_cli.metrics import LEAST_PAIRS
+from autorec_cli.evaluation.gates import check_metric, is_worse
+from autorec_cli.evaluation.metrics import LEAST_PAIRS
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
@@ -50,9 +50,9 @@ def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path
     Raises:
         QualityGateError: the new one is worse, or there are too few such ratings to tell.
     """
-    from autorec_cli.evaluation import ranking_rows, rating_rows
+    from autorec_cli.evaluation.evaluate import ranking_rows, rating_rows
+    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
     from autorec_cli.inference.alignment import align, unseen
-    from autorec_cli.judging import RankingProtocol, default_relevance
     from autorec_cli.warm_start import keeps_parts
 
     user_ids, item_ids = (table["id"].to_list() for table in (prepared.users, prepared.items))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autorec_cli.errors import ArtifactError
-from autorec_cli.evaluation import rating_rows
+from autorec_cli.evaluation.evaluate import rating_rows
 from autorec_cli.inference import blending, model_file, scoring
 from autorec_cli.inference.model import Blend, Model
 from tests.planted import planted_dataset

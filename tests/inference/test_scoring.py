@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autorec_cli.data.bias import USER_DAMPING
-from autorec_cli.evaluation import predict_pairs
+from autorec_cli.evaluation.evaluate import predict_pairs
 from autorec_cli.inference.scoring import (
     clip,
     fold_in,

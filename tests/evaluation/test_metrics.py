@@ -3,7 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.metrics import Z_95, coverage, mae, mean_over_pairs, mean_popularity, ndcg, recall, rmse, times_listed
+from autorec_cli.evaluation.metrics import (
+    Z_95,
+    coverage,
+    mae,
+    mean_over_pairs,
+    mean_popularity,
+    ndcg,
+    recall,
+    rmse,
+    times_listed,
+)
 
 
 def test_rmse_and_mae_of_errors_3_and_4():

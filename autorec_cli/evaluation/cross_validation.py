@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation import Row, metric_rows
-from autorec_cli.judging import RankingProtocol
-from autorec_cli.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits
+from autorec_cli.evaluation.evaluate import Row, metric_rows
+from autorec_cli.evaluation.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits
+from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.training import Fitted, to_model
 
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}

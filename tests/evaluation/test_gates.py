@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from autorec_cli.errors import QualityGateError, UsageError
-from autorec_cli.gates import Gate, check_metric, enforce, is_worse, parse_gate
+from autorec_cli.evaluation.gates import Gate, check_metric, enforce, is_worse, parse_gate
 from autorec_cli.inference import model_file
 from tests.conftest import SMALL
 from tests.program import call, run

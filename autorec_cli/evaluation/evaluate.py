@@ -10,10 +10,10 @@ from scipy import sparse
 
 from autorec_cli.data.bias import Array, DampedMeans, damped_means
 from autorec_cli.data.dataset import Dataset, add_parts, row_indices
+from autorec_cli.evaluation.metrics import RATING_METRICS
+from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, judge
 from autorec_cli.inference.blending import cold_pairs, item_scorer, known_users, predict_pairs
 from autorec_cli.inference.model import Predictor
-from autorec_cli.judging import RankingProtocol, UserScorer, judge
-from autorec_cli.metrics import RATING_METRICS
 from autorec_cli.runtime.process_group import ALONE, World
 
 Row = dict[str, Any]

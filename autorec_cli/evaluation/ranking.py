@@ -11,8 +11,8 @@ from scipy import sparse
 
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import row_indices
+from autorec_cli.evaluation.metrics import RANKING_METRICS, coverage, mean_popularity, times_listed
 from autorec_cli.inference.top_k import NO_ITEM, ListBlock, ranked_lists
-from autorec_cli.metrics import RANKING_METRICS, coverage, mean_popularity, times_listed
 from autorec_cli.runtime.process_group import ALONE, World
 
 UserScorer = Callable[[Array], Array]

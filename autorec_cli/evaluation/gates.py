@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from autorec_cli.errors import QualityGateError, UsageError
-from autorec_cli.metrics import LIST_METRICS, RANKING_METRICS, RATING_METRICS
+from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS, RATING_METRICS
 
 SMALLER_IS_BETTER = frozenset(RATING_METRICS)
 

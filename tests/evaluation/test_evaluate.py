@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli.evaluation import fitted_ratings, ranking_rows, rating_rows
+from autorec_cli.evaluation.evaluate import fitted_ratings, ranking_rows, rating_rows
+from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from autorec_cli.inference.scoring import item_scorer, known_users, predict_pairs
-from autorec_cli.judging import RankingProtocol, default_relevance
 from tests.planted import dataset_of, planted_dataset
 from tests.test_training import model_of, small_settings
 

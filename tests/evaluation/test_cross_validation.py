@@ -2,8 +2,8 @@
 
 import pytest
 
-from autorec_cli.cross_validation import average
-from autorec_cli.metrics import mean_over_splits
+from autorec_cli.evaluation.cross_validation import average
+from autorec_cli.evaluation.metrics import mean_over_splits
 
 
 def test_the_interval_over_splits_is_students():
