@@ -23,12 +23,12 @@ from pathlib import Path
 
 import torch
 
-from autorec_cli import draws, training
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
-from autorec_cli.validation import make_validation
+from autorec_cli.training import randomness, trainer
+from autorec_cli.training.validation import make_validation
 from benchmarks.dense import DenseEngine
 
 CPU = torch.device("cpu")
@@ -39,10 +39,10 @@ ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine,
 class Contender:
     """One engine with one batch size."""
 
-    def __init__(self, make: MakeEngine, task: training.Task, settings: TrainSettings) -> None:
+    def __init__(self, make: MakeEngine, task: trainer.Task, settings: TrainSettings) -> None:
         self.task, self.settings = task, settings
         self.generator = torch.Generator().manual_seed(settings.seed)
-        network = draws.initial_network(task, settings, self.generator)
+        network = randomness.initial_network(task, settings, self.generator)
         self.engine = make(network, CPU, settings.batch_size, decoder_mean=settings.decoder_mean)
         self.epoch = 0
 
@@ -50,7 +50,7 @@ class Contender:
         """One more epoch; the seconds it took."""
         self.epoch += 1
         start = time.perf_counter()
-        training._epoch(self.engine, self.task, self.settings, self.epoch, self.generator)
+        trainer._epoch(self.engine, self.task, self.settings, self.epoch, self.generator)
         return time.perf_counter() - start
 
 
@@ -76,7 +76,7 @@ def main() -> None:
         given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}
         given["regularization"] = 200.0
     defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
-    task = training.make_task(data.train, data.rating_scale, defaults)
+    task = trainer.make_task(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]
     chosen = {}
     for name in arguments.engines.split(","):

@@ -30,7 +30,7 @@ from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average, measure
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, judge
-from autorec_cli.training import fit
+from autorec_cli.training.trainer import fit
 
 K = 10
 LAMBDAS = (100.0, 200.0, 400.0, 800.0, 1600.0)

@@ -96,8 +96,9 @@ def run_dense(arguments: list[str]) -> None:
     """`autorec train` with the dense step in the place of our engine."""
     import torch
 
-    from autorec_cli import cli, training
+    from autorec_cli import cli
     from autorec_cli.network.autoencoder import Network
+    from autorec_cli.training import trainer
     from benchmarks.dense import DenseEngine
 
     def make_dense(
@@ -105,7 +106,7 @@ def run_dense(arguments: list[str]) -> None:
     ) -> DenseEngine:
         return DenseEngine(network, device, rows_at_once, decoder_mean=decoder_mean)
 
-    training.make_engine = make_dense
+    trainer.make_engine = make_dense
     sys.argv = ["autorec", *arguments]
     cli.main()
 

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autorec_cli import training
 from autorec_cli.cli import leave
 from autorec_cli.commands.together import own_dataset
 from autorec_cli.commands.train import train
 from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset
-from autorec_cli.draws import initial_network
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import deal
 from autorec_cli.runtime.process_group import World, joined, named_world
+from autorec_cli.training import trainer
+from autorec_cli.training.randomness import initial_network
 from tests.program import call
 
 EVALUATED = (
@@ -49,7 +49,7 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], wor
     shape = (stored.n_users, stored.n_items)
     settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
     share = deal(stored.counts(settings.variant), world)
-    task = training.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
+    task = trainer.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
     network = initial_network(task, settings, torch.Generator().manual_seed(0))
     cpu, mean = torch.device("cpu"), settings.decoder_mean
     trained = engine.make_engine(network, cpu, 8, settings.missing_weight, world, decoder_mean=mean)
@@ -65,7 +65,7 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], wor
 def main(folder: Path, cases: list[dict[str, object]]) -> None:
     """Run `cases` in this process."""
     world = named_world()
-    real = training.make_engine
+    real = trainer.make_engine
     for case in cases:
         engine.TiledEngine = None if case.get("torch") else TILED
 
@@ -80,7 +80,7 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
             made.step = slowly if case.get("slow") else step
             return made
 
-        training.make_engine = make
+        trainer.make_engine = make
         output, data = folder / str(case["output"]), folder / str(case["data"])
         told = train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
         told["step"] = reduced_bytes(data, case["variant"], case["given"], world)

@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import safetensors.numpy  # noqa: F401
     import torch  # noqa: F401
 
-    from autorec_cli import cli, training  # noqa: F401
+    from autorec_cli.training import trainer  # noqa: F401
 
     os.chdir(asked.folder or tempfile.mkdtemp(prefix="soak."))
     Path("history").mkdir()

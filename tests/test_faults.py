@@ -113,16 +113,16 @@ def test_a_folder_that_takes_no_files_is_one_sentence(shop, monkeypatch, number,
 
 
 def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch):
-    from autorec_cli import training
+    from autorec_cli.training import trainer
 
-    real = training.fit
+    real = trainer.fit
 
     def fit(*arguments):
         shutil.rmtree(shop / "models")
         return real(*arguments)
 
     (shop / "models").mkdir()
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(trainer, "fit", fit)
     result = call("train", "data", "-o", "models/m", "--epochs", 1, "--hidden-size", 2)
     assert result.status == 2
     assert "error: cannot write models/m: the folder models does not exist" in result.stderr.splitlines()[-1]

@@ -19,7 +19,7 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.recommender import Request
-from autorec_cli.training import make_task
+from autorec_cli.training.trainer import make_task
 from tests.program import ROOT, call, run
 
 IDS = {"user_id": pl.String, "item_id": pl.String}

@@ -13,8 +13,8 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.storage import safetensors_writer
-from autorec_cli.training import Fitted
-from autorec_cli.validation import Validated
+from autorec_cli.training.trainer import Fitted
+from autorec_cli.training.validation import Validated
 from tests.conftest import SMALL
 from tests.program import call, run
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.resampling import Plan, Pool
     from autorec_cli.evaluation.ranking import RankingProtocol
-    from autorec_cli.training import EpochResult
+    from autorec_cli.training.trainer import EpochResult
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -210,7 +210,7 @@ def _measure_split(
     """Train and measure on one split, which is gone from memory afterwards."""
     from autorec_cli.data.resampling import make_split
     from autorec_cli.evaluation.cross_validation import measure
-    from autorec_cli.training import fit
+    from autorec_cli.training.trainer import fit
 
     start = time.perf_counter()
     drawn = make_split(pooled, plan, number)

@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli import __version__
-from autorec_cli.commands.agreement import require_alike
 from autorec_cli.commands.options import UNATTENDED, CsvSafe, Format, Output, WaitLock
 from autorec_cli.console import say, warn
 from autorec_cli.errors import ArtifactError, UsageError
@@ -20,6 +19,7 @@ from autorec_cli.evaluation.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 from autorec_cli.runtime.process_group import PATIENCE_IN_EVALUATION, World, joined, named_world
 from autorec_cli.storage import checksums
+from autorec_cli.training.agreement import require_alike
 
 Row = dict[str, Any]
 

@@ -40,20 +40,20 @@ def find_place(device: str, threads: int) -> Place:
     Raises:
         UsageError: the device cannot be had, or the number of threads makes no sense.
     """
-    from autorec_cli import training
     from autorec_cli.network import engine
+    from autorec_cli.training import trainer
 
-    target = training.resolve_device(device)
-    training.use_threads(threads)
-    return Place(target, engine.engine_name(target), training.n_threads())
+    target = trainer.resolve_device(device)
+    trainer.use_threads(threads)
+    return Place(target, engine.engine_name(target), trainer.n_threads())
 
 
 def memory_of(prepared: Dataset, settings: TrainSettings, place: Place) -> tuple[memory.Need, memory.Need]:
     """What training on `prepared` will need, and what can be had."""
-    from autorec_cli import training
+    from autorec_cli.training import trainer
 
     need = memory.training_need(shape_of(prepared), settings, place.engine)
-    return need, memory.Need(memory.available_bytes(), training.free_on_device(place.device))
+    return need, memory.Need(memory.available_bytes(), trainer.free_on_device(place.device))
 
 
 def check_memory(prepared: Dataset, settings: TrainSettings, place: Place) -> None:

@@ -18,8 +18,8 @@ from autorec_cli.errors import UsageError
 from autorec_cli.runtime.memory import Shape
 
 if TYPE_CHECKING:
-    from autorec_cli.training import EpochResult, Fitted
-    from autorec_cli.validation import Validated
+    from autorec_cli.training.trainer import EpochResult, Fitted
+    from autorec_cli.training.validation import Validated
 
 Report = Callable[["EpochResult"], None]
 
@@ -105,9 +105,9 @@ def _on_valid(fitted: Fitted, warm: bool) -> tuple[str, str]:
 
 def versions() -> dict[str, str]:
     """Of what trains."""
-    from autorec_cli import training
+    from autorec_cli.training import trainer
 
-    return {"autorec-cli": __version__, "torch": training.TORCH_VERSION}
+    return {"autorec-cli": __version__, "torch": trainer.TORCH_VERSION}
 
 
 def check_output(output: Path, force: bool) -> None:
@@ -138,7 +138,7 @@ def facts_of(
     `n_chosen_by` is how many validation ratings epochs were chosen by, which a warm start leaves few of; what was not
     measured is None.
     """
-    from autorec_cli.validation import metric_of
+    from autorec_cli.training.validation import metric_of
 
     name = f"valid_{metric_of(settings.objective)}"
     return {

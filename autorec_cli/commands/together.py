@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.commands.agreement import require_alike
-from autorec_cli.commands.earlier_run import Resume, finished, forget, identity, may_have_ended
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import Place, drain, find_place
-from autorec_cli.commands.interruption import keeping
 from autorec_cli.commands.plan import require_memory, show_plan
 from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
@@ -26,6 +23,9 @@ from autorec_cli.runtime import memory
 from autorec_cli.runtime.partition import Share, deal
 from autorec_cli.runtime.process_group import World, joined, rank_on_host
 from autorec_cli.storage.locks import hold
+from autorec_cli.training.agreement import require_alike
+from autorec_cli.training.checkpointer import keeping
+from autorec_cli.training.resume import Resume, finished, forget, identity, may_have_ended
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
@@ -65,8 +65,8 @@ def train_together(
         if world.is_first:
             check_output(output, force or dry_run or bool(wish))
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
-        from autorec_cli import gathering, training
         from autorec_cli.data.lazy_dataset import StoredDataset
+        from autorec_cli.training import distributed, trainer
 
         held.enter_context(joined(world))
         start = time.perf_counter()
@@ -99,9 +99,9 @@ def train_together(
                 reporter(settings, stream, keeper.history) as report,
                 keeper.heeding_signals(),
             ):
-                fitted = drain(training.fit(own, settings, place.device, keeper, share=share), report)
-            provenance = training.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
-            gathering.save(fitted, stored, settings, provenance, output)
+                fitted = drain(trainer.fit(own, settings, place.device, keeper, share=share), report)
+            provenance = trainer.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
+            distributed.save(fitted, stored, settings, provenance, output)
         processes = _of_each(own, share)
         if not world.is_first:
             return {}
@@ -139,10 +139,10 @@ def _memory_of(
     shape: memory.Shape, own: Dataset, settings: TrainSettings, share: Share, place: Place
 ) -> tuple[memory.Need, memory.Need]:
     """What this process will need, and its part of what can be had on its machine."""
-    from autorec_cli import training
+    from autorec_cli.training import trainer
 
     n_own, n_examples = len(share.columns), shape.n_items if settings.variant == "item" else shape.n_users
     sides = (n_own, n_examples) if settings.variant == "item" else (n_examples, n_own)
     need = memory.training_need(memory.Shape(*sides, own.train.nnz, own.valid.nnz, 0), settings, place.engine)
     _, n_here = rank_on_host()
-    return need, memory.Need(memory.available_bytes() // n_here, training.free_on_device(place.device))
+    return need, memory.Need(memory.available_bytes() // n_here, trainer.free_on_device(place.device))

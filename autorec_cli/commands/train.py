@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.commands.earlier_run import finished, forget, identity, may_have_ended, resuming
 from autorec_cli.commands.epoch_log import open_log
 from autorec_cli.commands.fitting import drain, find_place, memory_of
-from autorec_cli.commands.interruption import SAVE_EVERY, check_save_every, keeping
 from autorec_cli.commands.options import UNATTENDED, WaitLock
 from autorec_cli.commands.plan import require_memory, shape_of, show_plan
-from autorec_cli.commands.rival import compete, load_rival
 from autorec_cli.commands.telling import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.commands.together import train_together
 from autorec_cli.commands.training_options import TrainingOptions, with_training_options
-from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.console import say, warn
 from autorec_cli.errors import UsageError
 from autorec_cli.runtime.process_group import named_world
 from autorec_cli.storage.locks import hold
+from autorec_cli.training.checkpointer import SAVE_EVERY, check_save_every, keeping
+from autorec_cli.training.promotion import compete, load_rival
+from autorec_cli.training.resume import finished, forget, identity, may_have_ended, resuming
+from autorec_cli.training.warming import load_older, warm_up
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
@@ -186,8 +186,8 @@ def train(
         check_output(output, may_replace)
         rival = None if keep_if_better is None else load_rival(output, prepared, keep_if_better, settings.objective)
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
-        from autorec_cli import training
         from autorec_cli.inference import model_file
+        from autorec_cli.training import trainer
 
         start = time.perf_counter()
         warm = warm_up(older, prepared, settings)
@@ -205,12 +205,12 @@ def train(
                 reporter(settings, stream, keeper.history) as report,
                 keeper.heeding_signals(),
             ):
-                fitted = drain(training.fit(warm.dataset, settings, place.device, keeper, warm.start), report)
+                fitted = drain(trainer.fit(warm.dataset, settings, place.device, keeper, warm.start), report)
             provenance = {
-                **training.provenance_of(fitted, data, prepared.fingerprint(), prepared.info.get("split"), versions()),
+                **trainer.provenance_of(fitted, data, prepared.fingerprint(), prepared.info.get("split"), versions()),
                 **warm.provenance,
             }
-            model = training.to_model(fitted, warm.dataset, settings, provenance)
+            model = trainer.to_model(fitted, warm.dataset, settings, provenance)
             if warm.dataset is not prepared:  # they are of fewer ratings than its validation part has
                 model = replace(model, valid_predictions=model.valid_predictions[:0])
             if rival is not None and keep_if_better is not None:

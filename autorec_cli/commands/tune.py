@@ -31,8 +31,8 @@ from autorec_cli.output import open_output, reserve_output
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.training import EpochResult
-    from autorec_cli.tuning import Limits, TrialResult
+    from autorec_cli.training.trainer import EpochResult
+    from autorec_cli.training.tuning import Limits, TrialResult
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -168,8 +168,8 @@ def tune(
         if not (prepared.train.nnz and prepared.valid.nnz):
             raise ArtifactError(f"{data} has no ratings to choose settings on; prepare it with --valid above 0")
         place = find_place(device, threads)
-        from autorec_cli import tuning
-        from autorec_cli.validation import metric_of
+        from autorec_cli.training import tuning
+        from autorec_cli.training.validation import metric_of
 
         limits = tuning.Limits(
             objective, VARIANTS if variant == BOTH else (variant,), max_hidden_size, max_epochs, seed
@@ -214,7 +214,7 @@ def _check_largest(prepared: Dataset, limits: Limits, place: Place) -> None:
     Raises:
         NotEnoughMemoryError: it does not.
     """
-    from autorec_cli.tuning import largest
+    from autorec_cli.training.tuning import largest
 
     for settings in largest(prepared, limits):
         check_memory(prepared, settings, place)

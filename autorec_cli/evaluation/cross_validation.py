@@ -9,7 +9,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import Row, metric_rows
 from autorec_cli.evaluation.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits
 from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.training import Fitted, to_model
+from autorec_cli.training.trainer import Fitted, to_model
 
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
 """What the paper calls the variants, and rows the networks."""

@@ -15,9 +15,9 @@ from autorec_cli.inference.scoring import (
     solve_decoder_row,
 )
 from autorec_cli.network.autoencoder import ACTIVATIONS
-from autorec_cli.training import make_task
+from autorec_cli.training.trainer import make_task
 from tests.planted import planted_dataset
-from tests.test_training import model_of, small_settings
+from tests.training.test_trainer import model_of, small_settings
 
 DATASET = planted_dataset()
 

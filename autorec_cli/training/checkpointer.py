@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.commands.earlier_run import Resume, find_state, forget, forget_own, state_path, waiting_path
 from autorec_cli.console import warn
 from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
 from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.files import sweep
+from autorec_cli.training.resume import Resume, find_state, forget, forget_own, state_path, waiting_path
 
 if TYPE_CHECKING:
-    from autorec_cli.resume import Chosen, State
+    from autorec_cli.training.checkpoint import Chosen, State
 
 SAVE_EVERY = 30.0
 """Seconds between two states kept without being asked to."""
@@ -168,15 +168,15 @@ class StateKeeper:
         self._last = time.monotonic()
 
     def _save(self, state: State) -> None:
-        from autorec_cli import resume
+        from autorec_cli.training import checkpoint
 
-        saved = resume.Saved(self.run, self.place, self.history, state)
+        saved = checkpoint.Saved(self.run, self.place, self.history, state)
         if self.world.size == 1:
-            resume.save(saved, self.path)
+            checkpoint.save(saved, self.path)
             return
         failure = None
         try:
-            resume.save(saved, waiting_path(self.path))
+            checkpoint.save(saved, waiting_path(self.path))
         except AutoRecError as error:
             failure = error
         if self.world.most(failure is not None):

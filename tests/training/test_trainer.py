@@ -6,15 +6,15 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import draws, training
 from autorec_cli.config import settings_for
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation.evaluate import rating_rows
 from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
-from autorec_cli.training import fit, make_task, resolve_device, to_model, use_threads
-from autorec_cli.validation import _slope
+from autorec_cli.training import randomness, trainer
+from autorec_cli.training.trainer import fit, make_task, resolve_device, to_model, use_threads
+from autorec_cli.training.validation import _slope
 from tests.planted import dataset_of, planted_dataset
 
 CPU = torch.device("cpu")
@@ -197,7 +197,7 @@ def one_epoch(settings):
     for parameter in network.parameters():
         parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
     watched = Watched(make_engine(network.copy(), torch.device("cpu"), settings.batch_size))
-    training._epoch(watched, task, settings, 1, generator)
+    trainer._epoch(watched, task, settings, 1, generator)
     return task, network, watched
 
 
@@ -223,7 +223,7 @@ def test_the_penalties_of_an_epochs_unequal_batches_sum_to_lambda():
 
 def test_batches_visit_every_row_once_and_differ_between_epochs():
     generator = torch.Generator().manual_seed(0)
-    epochs = [[row for rows in draws.shuffled_rows(10, 3, generator) for row in rows.tolist()] for _ in range(2)]
+    epochs = [[row for rows in randomness.shuffled_rows(10, 3, generator) for row in rows.tolist()] for _ in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
     assert epochs[0] != epochs[1]
 
@@ -283,10 +283,10 @@ def test_devices():
 def test_each_process_of_a_machine_takes_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("autorec_cli.training.rank_on_host", lambda: (1, 2))
+    monkeypatch.setattr("autorec_cli.training.trainer.rank_on_host", lambda: (1, 2))
     assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda:1")
     assert resolve_device("cpu") == CPU
-    monkeypatch.setattr("autorec_cli.training.rank_on_host", lambda: (1, 3))
+    monkeypatch.setattr("autorec_cli.training.trainer.rank_on_host", lambda: (1, 3))
     with pytest.raises(UsageError, match="3 processes on a machine of 2 GPUs"):
         resolve_device("auto")
 
@@ -322,7 +322,7 @@ def test_outputs_are_weighed_by_what_valid_says_of_them(variant):
     _, fitted = run(dataset, settings)
     assert fitted.validation.scale < 0.3
     assert fitted.validation.value < 1.02 * fitted.validation.baseline
-    model = training.to_model(fitted, dataset, settings, {"fitted_parts": ["train", "valid"]})
+    model = trainer.to_model(fitted, dataset, settings, {"fitted_parts": ["train", "valid"]})
     assert model.output_unit == fitted.validation.scale * model.unit
 
 

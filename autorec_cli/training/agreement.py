@@ -16,11 +16,11 @@ def require_alike(facts: Mapping[str, Any], world: World) -> None:
     Raises:
         UsageError: they differ in some process; in all processes.
     """
-    from autorec_cli import resume
+    from autorec_cli.training import checkpoint
 
     own = json.dumps(facts, sort_keys=True)
     first = world.text_from_first(own)
-    found = resume.differences(json.loads(first), json.loads(own), "{name} is {now} and for the first one {before}")
+    found = checkpoint.differences(json.loads(first), json.loads(own), "{name} is {now} and for the first one {before}")
     if not world.most(bool(found)):
         return
     what = f"for this process {', '.join(found)}" if found else "another process is to do something else, and says what"

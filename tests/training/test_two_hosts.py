@@ -13,7 +13,7 @@ from autorec_cli.commands.train import train
 from autorec_cli.data import dataset
 from tests.planted import planted_dataset
 from tests.program import ROOT
-from tests.test_distributed import assert_same_models
+from tests.training.test_distributed import assert_same_models
 
 ADDRESSES = ("10.231.231.1", "10.231.231.2")
 LOST = "the connection to another process of this run was lost"

@@ -9,7 +9,6 @@ import pytest
 
 from autorec_cli.config import settings_for
 from autorec_cli.data.bias import mean_scores
-from autorec_cli.draws import initial_network
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.evaluate import metric_rows, ranking_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
@@ -17,10 +16,11 @@ from autorec_cli.inference import blending, model_file
 from autorec_cli.inference.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.storage import checksums
-from autorec_cli.task import make_task
+from autorec_cli.training.examples import make_task
+from autorec_cli.training.randomness import initial_network
 from tests.planted import dataset_of, matrix_of
 from tests.program import call
-from tests.test_training import model_of, run
+from tests.training.test_trainer import model_of, run
 
 VARIANTS = ["item", "user"]
 GROUPS = 4

@@ -20,7 +20,7 @@ from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.inference import model_file
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
-from autorec_cli.training import Fitted, nameless_model
+from autorec_cli.training.trainer import Fitted, nameless_model
 
 if TYPE_CHECKING:
     import polars as pl

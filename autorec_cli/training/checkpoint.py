@@ -24,7 +24,7 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.network.autoencoder import AdamState, Network
 from autorec_cli.storage import checksums, safetensors_writer
 from autorec_cli.storage.safetensors_writer import Pieces
-from autorec_cli.validation import Validated
+from autorec_cli.training.validation import Validated
 
 FORMAT_VERSION = 2
 METADATA_KEY = "autorec-resume"

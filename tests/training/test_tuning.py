@@ -8,11 +8,11 @@ import torch
 
 from autorec_cli.config import settings_for
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.training import EpochResult
+from autorec_cli.training.trainer import EpochResult
 from tests.planted import matrix_of, planted_dataset
 
 optuna = pytest.importorskip("optuna")
-tuning = importlib.import_module("autorec_cli.tuning")
+tuning = importlib.import_module("autorec_cli.training.tuning")
 
 CPU = torch.device("cpu")
 LIMITS = tuning.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)

@@ -16,7 +16,7 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import Array
 from autorec_cli.network.autoencoder import Network, new_network
 from autorec_cli.network.encoder_input import typical_norm
-from autorec_cli.task import Task
+from autorec_cli.training.examples import Task
 
 KEYS = 1 << 32
 GOLDEN = np.uint32(0x9E3779B1)

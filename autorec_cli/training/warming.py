@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.inference.model import Model
-    from autorec_cli.training import Start
+    from autorec_cli.training.trainer import Start
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def warm_up(older: Older | None, prepared: Dataset, settings: TrainSettings) -> 
     """
     if older is None:
         return Warmth(prepared, None, {})
-    from autorec_cli import warm_start
+    from autorec_cli.training import warm_start
 
     warm_start.require_likeness(older.model, settings, older.path)
     user_ids, item_ids = prepared.users["id"].to_list(), prepared.items["id"].to_list()

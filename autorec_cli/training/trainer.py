@@ -20,7 +20,6 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli import draws
 from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.data.bias import Array
 from autorec_cli.data.dataset import Dataset, add_parts
@@ -29,11 +28,12 @@ from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import codes
-from autorec_cli.resume import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
 from autorec_cli.runtime.partition import Share
 from autorec_cli.runtime.process_group import rank_on_host
-from autorec_cli.task import Task, make_task
-from autorec_cli.validation import Validated, make_validation, metric_of
+from autorec_cli.training import randomness
+from autorec_cli.training.checkpoint import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
+from autorec_cli.training.examples import Task, make_task
+from autorec_cli.training.validation import Validated, make_validation, metric_of
 
 THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)
@@ -276,7 +276,7 @@ def _run(
 ) -> Generator[EpochResult, None, Chosen]:
     """Train a network for `n_epochs` at most, from its seed or an earlier run's state; with `valid` the best counts."""
     generator = torch.Generator().manual_seed(settings.seed)
-    network = draws.initial_network(task, settings, generator)
+    network = randomness.initial_network(task, settings, generator)
     if start is not None:
         network = start(task, network)
     of_run = settings.missing_weight, task.share.world
@@ -340,9 +340,9 @@ def _epoch(
     def part() -> EpochPart:
         return EpochPart(done.n_steps + len(squared_errors), float(sum(squared_errors, done.squared_error)))
 
-    for number, rows in enumerate(draws.shuffled_rows(n_examples, settings.batch_size, generator)):
+    for number, rows in enumerate(randomness.shuffled_rows(n_examples, settings.batch_size, generator)):
         batch = task.examples[rows]
-        kept = draws.kept(batch, task.share.columns, settings.dropout, generator)
+        kept = randomness.kept(batch, task.share.columns, settings.dropout, generator)
         if number < done.n_steps:  # drawn all the same, as what is drawn later depends on it
             continue
         rate = settings.learning_rate * _share_of_rate((epoch - 1) * steps + number, settings.epochs * steps)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli import draws, training, warm_start
-from autorec_cli.commands.warming import load_older, warm_up
 from autorec_cli.config import settings_for
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset, add_parts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
+from autorec_cli.training import randomness, trainer, warm_start
+from autorec_cli.training.warming import load_older, warm_up
 from tests.conftest import SMALL
 from tests.planted import planted_dataset
 from tests.program import call
@@ -28,7 +28,7 @@ def settings_of(variant, **given):
 
 
 def fit(prepared, settings, start=None):
-    epochs = training.fit(prepared, settings, CPU, None, start)
+    epochs = trainer.fit(prepared, settings, CPU, None, start)
     while True:
         try:
             next(epochs)
@@ -40,7 +40,7 @@ def model_of(prepared, settings, **provenance):
     fitted = fit(prepared, settings)
     parts = list(fitted.fitted_parts)
     known = {"fingerprint": prepared.fingerprint(), "split": prepared.info.get("split"), "fitted_parts": parts}
-    return training.to_model(fitted, prepared, settings, {**known, **provenance})
+    return trainer.to_model(fitted, prepared, settings, {**known, **provenance})
 
 
 def taken(prepared, user_index, item_index, more=0):
@@ -75,8 +75,8 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     after = taken(before, users, items, more=3)
     model = model_of(before, settings)
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
-    task = training.make_task(after.train, after.rating_scale, settings)
-    fresh = draws.initial_network(task, settings, torch.Generator().manual_seed(0))
+    task = trainer.make_task(after.train, after.rating_scale, settings)
+    fresh = randomness.initial_network(task, settings, torch.Generator().manual_seed(0))
     network = start(task, fresh)
     kept = users if variant == "item" else items
     counts = (model.user_counts if variant == "item" else model.item_counts)[kept]
@@ -103,7 +103,7 @@ def test_a_warm_start_is_ahead_of_a_cold_one_after_as_few_epochs():
     rng = np.random.default_rng(0)
     after = taken(before, rng.permutation(200), rng.permutation(120), more=2)
     old = fit(before, settings_of("item", epochs=40, hidden_sizes=(16,), refit=False))
-    model = training.to_model(old, before, settings_of("item", hidden_sizes=(16,)), {"fitted_parts": ["train"]})
+    model = trainer.to_model(old, before, settings_of("item", hidden_sizes=(16,)), {"fitted_parts": ["train"]})
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
     few = settings_of("item", epochs=6, hidden_sizes=(16,), refit=False)
     warm, cold = (fit(after, few, begin).validation.value for begin in (start, None))
@@ -274,8 +274,8 @@ def test_status_4_when_training_cannot_start_from_the_model(night):
 
 def test_a_warm_start_that_is_cut_off_goes_on_to_the_same_bytes(night, monkeypatch):
     """In place of the very model that it started from, too."""
-    from autorec_cli.commands.interruption import StateKeeper
     from autorec_cli.errors import Stopped
+    from autorec_cli.training.checkpointer import StateKeeper
 
     command = ("train", "two", "-o", "m", "--force", "--warm-start", "m", *options(), "--save-every", 0)
     old = (night / "m").read_bytes()

@@ -12,12 +12,12 @@ import sys
 import pytest
 import torch
 
-from autorec_cli import resume, training
 from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files
+from autorec_cli.training import checkpoint, trainer
 from tests.conftest import SMALL
 from tests.network.test_engine import NAMES
 from tests.planted import planted_dataset
@@ -59,19 +59,19 @@ class Cutter:
     def after_step(self, state):
         self.n_moments += 1
         if self.n_moments == self.at:
-            resume.save(resume.Saved({}, {}, [], state()), self.path)
+            checkpoint.save(checkpoint.Saved({}, {}, [], state()), self.path)
             raise CutError
 
     after_epoch = after_step
 
 
 def fit(dataset, settings, keeper):
-    epochs, results = training.fit(dataset, settings, CPU, keeper), []
+    epochs, results = trainer.fit(dataset, settings, CPU, keeper), []
     while True:
         try:
             results.append(next(epochs))
         except StopIteration as end:
-            return results, training.to_model(end.value, dataset, settings, {})
+            return results, trainer.to_model(end.value, dataset, settings, {})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,7 +88,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
     for moment in range(1, counter.n_moments + 1):
         with pytest.raises(CutError):
             fit(dataset, settings, Cutter(tmp_path / "state", moment))
-        state = resume.load(tmp_path / "state").state
+        state = checkpoint.load(tmp_path / "state").state
         seen.add((state.chosen is None, state.part.n_steps > 0))
         rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=state))
         model_file.save(model, tmp_path / "resumed")
@@ -161,7 +161,7 @@ def test_a_signal_keeps_the_state_and_resume_ends_in_the_same_model_and_log(shop
 
 
 def test_a_second_ctrl_c_ends_at_once_and_keeps_nothing(monkeypatch):
-    from autorec_cli.commands.interruption import heeding
+    from autorec_cli.training.checkpointer import heeding
 
     before = signal.getsignal(signal.SIGINT)
     with heeding() as came:
@@ -175,7 +175,7 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_nothing(monkeypatch):
 
 
 def test_a_signal_that_whoever_started_us_ignores_stays_ignored():
-    from autorec_cli.commands.interruption import heeding
+    from autorec_cli.training.checkpointer import heeding
 
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -229,7 +229,7 @@ def test_a_damaged_state_is_refused_wherever_it_is_damaged(cut_off):
     for position in [*range(0, len(whole), len(whole) // 60), len(whole) - 1]:
         state.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         with pytest.raises(ArtifactError, match="cannot be used"):
-            resume.load(state)
+            checkpoint.load(state)
     for length in (0, 7, 100, len(whole) - 1):
         state.write_bytes(whole[:length])
         result = resumed()
@@ -240,7 +240,7 @@ def test_a_damaged_state_is_refused_wherever_it_is_damaged(cut_off):
 
 def test_what_a_kill_leaves_of_a_state_half_written_is_swept(cut_off, monkeypatch):
     state = cut_off / "m.resume"
-    saved, kept = resume.load(state), state.read_bytes()
+    saved, kept = checkpoint.load(state), state.read_bytes()
     process = os.fork()
     if not process:
         with_piece = checksums.with_piece
@@ -251,7 +251,7 @@ def test_what_a_kill_leaves_of_a_state_half_written_is_swept(cut_off, monkeypatc
             return with_piece(checksum, piece)
 
         monkeypatch.setattr(checksums, "with_piece", killed)
-        resume.save(saved, state)
+        checkpoint.save(saved, state)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     assert state.read_bytes() == kept
@@ -307,7 +307,7 @@ def test_a_state_that_cannot_be_written_is_a_warning_and_training_goes_on(worksh
     def full(*arguments):
         raise UsageError("cannot write m.resume: No space left on device; make room")
 
-    monkeypatch.setattr(resume, "save", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--save-every", 0)
     assert result.status == 0
     assert result.stderr.count("warning: this run could not go on after an interruption: cannot write m.resume") == 1

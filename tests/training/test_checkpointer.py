@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli import resume
 from autorec_cli.commands import together as command
-from autorec_cli.commands.earlier_run import Resume, find_state, finished, forget, identity, state_path
 from autorec_cli.commands.telling import versions
 from autorec_cli.commands.train import train
 from autorec_cli.errors import ArtifactError, UsageError
@@ -17,6 +15,8 @@ from autorec_cli.inference.blending import blend
 from autorec_cli.network.autoencoder import AdamState
 from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.safetensors_writer import in_one
+from autorec_cli.training import checkpoint
+from autorec_cli.training.resume import Resume, find_state, finished, forget, identity, state_path
 from tests.peers import together
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps its dataset open
@@ -31,8 +31,10 @@ def keep(path, n_steps, run=RUN):
         return
     numbers = [in_one(np.zeros(2, dtype=np.float32))]
     adam = AdamState(abs(n_steps), numbers, numbers, numbers)
-    state = resume.State(None, 1, resume.NOT_BEGUN, adam, torch.zeros(1, dtype=torch.uint8), resume.NOTHING_YET)
-    resume.save(resume.Saved(run, {}, [], state), path)
+    state = checkpoint.State(
+        None, 1, checkpoint.NOT_BEGUN, adam, torch.zeros(1, dtype=torch.uint8), checkpoint.NOTHING_YET
+    )
+    checkpoint.save(checkpoint.Saved(run, {}, [], state), path)
     if n_steps <= 0:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1] if n_steps else []))

@@ -20,7 +20,7 @@ from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, default_
 from autorec_cli.network.engine import Engine
 from autorec_cli.network.torch_engine import codes, transposed
 from autorec_cli.runtime.process_group import ALONE, World
-from autorec_cli.task import Task
+from autorec_cli.training.examples import Task
 
 LIST_LENGTH = 10
 METRIC = f"ndcg@{LIST_LENGTH}"

@@ -53,7 +53,7 @@ def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path
     from autorec_cli.evaluation.evaluate import ranking_rows, rating_rows
     from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
     from autorec_cli.inference.alignment import align, unseen
-    from autorec_cli.warm_start import keeps_parts
+    from autorec_cli.training.warm_start import keeps_parts
 
     user_ids, item_ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
     aligned = align(rival, user_ids, item_ids)

@@ -18,7 +18,7 @@ from autorec_cli.storage.files import followed
 
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings
-    from autorec_cli.resume import Saved
+    from autorec_cli.training.checkpoint import Saved
 
 WARM_START = "--warm-start"
 
@@ -93,7 +93,7 @@ def find_state(
     Raises:
         ArtifactError: what an earlier run left is damaged, of another run or of another number of processes.
     """
-    from autorec_cli import resume
+    from autorec_cli.training import checkpoint
 
     path = state_path(output, world)
     if not wish:
@@ -113,7 +113,7 @@ def find_state(
         say(f"{why}, so training starts from the beginning")
         forget_own(path)
         return None
-    others = resume.differences(saved.place, place)
+    others = checkpoint.differences(saved.place, place)
     if others:
         warn(f"the run was cut off in another place ({', '.join(others)}): last digits of the model may differ")
     stage = "choosing epochs" if saved.state.chosen is None else "the final fit"
@@ -127,7 +127,7 @@ def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Sa
 
     Nothing hinders where no state was ever whole: a state has its name once all processes have theirs.
     """
-    from autorec_cli import resume
+    from autorec_cli.training import checkpoint
 
     path = state_path(output, world)
     problem = None
@@ -146,7 +146,7 @@ def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Sa
     for place in filter(Path.exists, (waiting_path(path), path)):
         try:
             _require_run(place, run)
-            states[resume.progress(place)] = place
+            states[checkpoint.progress(place)] = place
         except ArtifactError as error:
             problem = error
     everyone = [set(marks.tolist()) for marks in world.gather(np.array([*states, -1, -1][:2]))]
@@ -154,7 +154,7 @@ def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Sa
     if last is None:
         return None, problem
     try:
-        saved = resume.load(states[last])
+        saved = checkpoint.load(states[last])
     except ArtifactError as error:
         return None, error
     if states[last] != path:
@@ -163,9 +163,9 @@ def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Sa
 
 
 def _require_run(state: Path, run: Mapping[str, Any]) -> None:
-    from autorec_cli import resume
+    from autorec_cli.training import checkpoint
 
-    found = resume.differences(resume.run_of(state), run)
+    found = checkpoint.differences(checkpoint.run_of(state), run)
     if found:
         raise ArtifactError(
             f"{state} is of another run ({', '.join(found)}); repeat its options and dataset, or train without "
@@ -197,12 +197,12 @@ def finished(
     It was killed after saving the model. With the state still there the model may have taken the place of the one that
     it started from. Of several processes the first one asks.
     """
-    from autorec_cli import resume
     from autorec_cli.inference import model_file
+    from autorec_cli.training import checkpoint
 
     state = state_path(output, world)
     try:
-        saved = resume.run_of(state) if state.exists() else run
+        saved = checkpoint.run_of(state) if state.exists() else run
         if {**saved, WARM_START: None} != {**run, WARM_START: None}:
             return None
         document = model_file.check(output)

@@ -22,7 +22,7 @@ from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen
 from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.network.autoencoder import Network
-from autorec_cli.task import Task
+from autorec_cli.training.examples import Task
 
 KEPT = 0.5
 """Share of the older V and W in those that training starts from, the rest being those of a fresh network.

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, TrainSettings, settings_for
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
-from autorec_cli.training import EpochResult, fit
+from autorec_cli.training.trainer import EpochResult, fit
 
 if TYPE_CHECKING:
     import torch

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from autorec_cli.draws import kept
 from autorec_cli.network import autoencoder
 from autorec_cli.runtime.partition import ROWS_AT_ONCE
+from autorec_cli.training.randomness import kept
 from tests.networks import random_examples
 
 
