@@ -11,8 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import row_indices
+from autorec_cli.csr import Array, row_indices
 from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.torch_engine import mean_row, read_adam

@@ -22,15 +22,16 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.commands.fitting import drain
+from autorec_cli.cli.fitting import drain
 from autorec_cli.config import settings_for
+from autorec_cli.csr import Array, add_parts
 from autorec_cli.data import dataset
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
-from autorec_cli.evaluation.cross_validation import average, measure
+from autorec_cli.evaluation.cross_validation import average
+from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, judge
-from autorec_cli.training.trainer import fit
+from autorec_cli.training.trainer import fit, to_model
 
 K = 10
 LAMBDAS = (100.0, 200.0, 400.0, 800.0, 1600.0)
@@ -92,7 +93,8 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
     chosen = {"objective": objective, "seed": seed, **(given if objective == "ranking" else {})}
     settings = settings_for(variant, data.train.shape, data.train.nnz, chosen, data.rating_scale)
     fitted = drain(fit(data, settings, torch.device("cpu")), lambda _: None)
-    return {**measure(fitted, data, settings, protocol)[0], "model": name}
+    model = to_model(fitted, data, settings, {"fitted_parts": list(fitted.fitted_parts)})
+    return metric_rows([(name, model)], data, "test", protocol)[0]
 
 
 def popularity_row(data: Dataset, protocol: RankingProtocol) -> Row:

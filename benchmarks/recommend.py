@@ -22,8 +22,9 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import settings_for
+from autorec_cli.csr import Array
 from autorec_cli.data import dataset
-from autorec_cli.data.bias import Array, DampedMeans
+from autorec_cli.data.bias import DampedMeans
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import item_scorer

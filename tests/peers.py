@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from autorec_cli.runtime.process_group import Array, World
+from autorec_cli.csr import Array
+from autorec_cli.runtime.process_group import World
 
 SECONDS = 60
 """How long one waits for the others before the test fails."""

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autorec_cli.cli import leave
-from autorec_cli.commands.together import own_dataset
-from autorec_cli.commands.train import train
+from autorec_cli.cli.app import leave
+from autorec_cli.cli.commands.train import train
+from autorec_cli.cli.together import own_dataset
 from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network import engine

@@ -14,15 +14,12 @@ Where several processes hold some users each, what is summed over users is added
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.data.dataset import row_indices
+from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import ALONE, World
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 ITEM_DAMPING = 5.0
 USER_DAMPING = 5.0

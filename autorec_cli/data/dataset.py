@@ -91,26 +91,6 @@ class Dataset:
         return digest.hexdigest()
 
 
-def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
-    """The union of two disjoint parts of one dataset.
-
-    Adding with `+` would drop cells whose rating is 0: the sparsity pattern is kept apart from the values here.
-    """
-    from scipy import sparse
-
-    rows = np.concatenate([row_indices(first), row_indices(second)])
-    columns = np.concatenate([first.indices, second.indices])
-    values = np.concatenate([first.data, second.data])
-    union = sparse.csr_array((values, (rows, columns)), shape=first.shape)
-    union.sort_indices()
-    return union
-
-
-def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """The row of every stored cell, (nnz,) int32, in storage order."""
-    return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-
-
 def save(dataset: Dataset, path: Path) -> None:
     """Write `dataset` as the directory `path`, whole or not at all; an older one there is replaced.
 

@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, add_parts, read_document
+from autorec_cli.csr import Array, add_parts
+from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Share
-from autorec_cli.runtime.process_group import Array, World, rank_on_host
+from autorec_cli.runtime.process_group import World, rank_on_host
 from autorec_cli.storage import checksums
 
 if TYPE_CHECKING:

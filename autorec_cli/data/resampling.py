@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.csr import add_parts
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.splitting import DEFAULT_SHARE, SplitSettings, split, take_parts
 from autorec_cli.errors import UsageError
 

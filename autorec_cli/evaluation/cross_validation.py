@@ -4,29 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autorec_cli.config import TrainSettings
-from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation.evaluate import Row, metric_rows
+from autorec_cli.evaluation.evaluate import Row
 from autorec_cli.evaluation.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits
-from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.training.trainer import Fitted, to_model
-
-NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
-"""What the paper calls the variants, and rows the networks."""
-
-
-def measure(fitted: Fitted, dataset: Dataset, settings: TrainSettings, lists: RankingProtocol | None) -> list[Row]:
-    """The rows that `autorec evaluate` has for the test part: the fitted network, then the baselines.
-
-    Args:
-        fitted: What `training.fit` made of `dataset`.
-        dataset: One split.
-        settings: Of the training.
-        lists: How top-k lists are judged; None leaves them out.
-    """
-    model = to_model(fitted, dataset, settings, {"fitted_parts": list(fitted.fitted_parts)})
-    models = [(NAMES[settings.variant], model)]
-    return metric_rows(models, dataset, "test", lists)
 
 
 def average(measured: Sequence[Sequence[Row]]) -> list[Row]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.data.bias import Array, DampedMeans, damped_means
-from autorec_cli.data.dataset import Dataset, add_parts, row_indices
+from autorec_cli.csr import Array, add_parts, row_indices
+from autorec_cli.data.bias import DampedMeans, damped_means
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.metrics import RATING_METRICS
 from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, judge
 from autorec_cli.inference.blending import cold_pairs, item_scorer, known_users, predict_pairs

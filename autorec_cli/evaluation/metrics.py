@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
+from autorec_cli.csr import Array
 from autorec_cli.runtime.process_group import ALONE, World
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 Z_95 = NormalDist().inv_cdf(0.975)
 

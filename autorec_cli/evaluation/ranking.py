@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import row_indices
+from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import RANKING_METRICS, coverage, mean_popularity, times_listed
 from autorec_cli.inference.top_k import NO_ITEM, ListBlock, ranked_lists
 from autorec_cli.runtime.process_group import ALONE, World

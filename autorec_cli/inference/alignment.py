@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.data.bias import Array, DampedMeans
-from autorec_cli.data.dataset import row_indices
+from autorec_cli.csr import Array, row_indices
+from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.model import Blend, Model, Predictor, SeenItems
 
 UNKNOWN = -1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import nnls
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import scoring
 from autorec_cli.inference.model import Blend, Model, Predictor

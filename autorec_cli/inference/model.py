@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.bias import Array, DampedMeans
+from autorec_cli.csr import Array
+from autorec_cli.data.bias import DampedMeans
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.bias import Array, DampedMeans
+from autorec_cli.csr import Array
+from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.model import Blend, Model, Predictor, SeenItems
 from autorec_cli.storage import checksums

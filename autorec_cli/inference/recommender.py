@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.data.builder.csr_builder import read_user_items
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError, UsageError, counted

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from autorec_cli.data.bias import USER_DAMPING, Array
+from autorec_cli.csr import Array
+from autorec_cli.data.bias import USER_DAMPING
 from autorec_cli.inference.model import Model
 from autorec_cli.network.encoder_input import shown_cells
 

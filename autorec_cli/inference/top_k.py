@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.runtime.threads import in_order, n_threads
 
 SCORES_AT_ONCE = 1 << 22

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from autorec_cli.config import TrainSettings
+from autorec_cli.csr import Array
 from autorec_cli.runtime.partition import ROWS_AT_ONCE, Share
-from autorec_cli.runtime.process_group import Array
 from autorec_cli.storage.safetensors_writer import Pieces
 
 Elementwise = Callable[[Tensor], Tensor]

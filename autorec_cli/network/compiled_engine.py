@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.kernels import BETA1, BETA2, adam_products, products, sampled_products

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import row_indices
+from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import ALONE, World
 
 RATED = np.float32(2.5)

@@ -8,7 +8,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import AdamState, Network
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.torch_engine import TorchEngine

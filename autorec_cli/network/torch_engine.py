@@ -27,7 +27,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import ALONE, World

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from autorec_cli.runtime.process_group import ALONE, Array, World
+from autorec_cli.csr import Array
+from autorec_cli.runtime.process_group import ALONE, World
 
 RUNS_PER_PROCESS = 64
 """More of them balance ratings better; fewer are read faster."""

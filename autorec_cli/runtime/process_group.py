@@ -12,17 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autorec_cli.csr import Array
 from autorec_cli.errors import LostPeerError, describe
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed.distributed_c10d import Store
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 LAUNCHER = "TORCHELASTIC_RUN_ID"
 """What torchrun sets in the environment of every process that it starts."""

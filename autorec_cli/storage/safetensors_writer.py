@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autorec_cli.csr import Array
 from autorec_cli.storage import checksums
 from autorec_cli.storage.files import replace_file
-
-Array = NDArray[Any]
 
 NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 """numpy's names of types and the format's."""

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.network.autoencoder import AdamState, Network
 from autorec_cli.storage import checksums, safetensors_writer

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.console import warn
+from autorec_cli.cli.console import warn
 from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
 from autorec_cli.runtime.process_group import ALONE, World
 from autorec_cli.storage.files import sweep

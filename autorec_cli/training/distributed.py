@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.inference import model_file
 from autorec_cli.network.torch_engine import code_blocks

@@ -12,11 +12,10 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
+from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.bias import DampedMeans, centering_means, damped_means, mean_scores, no_means
-from autorec_cli.data.dataset import row_indices
 from autorec_cli.network.encoder_input import Inputs, make_inputs
 from autorec_cli.runtime.partition import Share, whole
-from autorec_cli.runtime.process_group import Array
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autorec_cli.console import say
+from autorec_cli.cli.console import say
 from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.evaluation.gates import check_metric, is_worse
 from autorec_cli.evaluation.metrics import LEAST_PAIRS

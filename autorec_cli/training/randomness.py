@@ -13,7 +13,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.bias import Array
+from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import Network, new_network
 from autorec_cli.network.encoder_input import typical_norm
 from autorec_cli.training.examples import Task

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.console import say, warn
+from autorec_cli.cli.console import say, warn
 from autorec_cli.errors import ArtifactError, counted
 from autorec_cli.runtime.process_group import ALONE, World, n_restarts
 from autorec_cli.storage.files import followed

@@ -21,8 +21,8 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.config import TrainSettings, check_device
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.csr import Array, add_parts
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import TrainingDivergedError, UsageError, counted
 from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.network.autoencoder import Network

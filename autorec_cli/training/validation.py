@@ -13,8 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import row_indices
+from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, default_relevance, judge, list_items
 from autorec_cli.network.engine import Engine

@@ -15,8 +15,8 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.bias import Array
-from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.csr import Array, add_parts
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen

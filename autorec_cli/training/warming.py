@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autorec_cli.cli.console import say, warn
 from autorec_cli.config import WARM_EPOCHS
-from autorec_cli.console import say, warn
 
 if TYPE_CHECKING:
     from autorec_cli.config import TrainSettings

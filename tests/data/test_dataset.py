@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from autorec_cli.data.dataset import PARTS, add_parts, load, row_indices, save
+from autorec_cli.csr import add_parts, row_indices
+from autorec_cli.data.dataset import PARTS, load, save
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.inference.top_k import ranked_lists

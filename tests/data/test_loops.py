@@ -67,8 +67,8 @@ def test_a_library_that_is_missing_or_cannot_be_loaded_is_done_without(tmp_path,
         origin.write_bytes(content)
     found = f"types.SimpleNamespace(origin={str(origin)!r})" if content is not None else "None"
     code = (
-        f"import sys, types; from autorec_cli import loops; loops.find_spec = lambda name: {found}; "
-        "assert not loops.are_compiled(); sys.argv[0] = 'autorec'; from autorec_cli.cli import main; main()"
+        f"import sys, types; from autorec_cli.data import loops; loops.find_spec = lambda name: {found}; "
+        "assert not loops.are_compiled(); sys.argv[0] = 'autorec'; from autorec_cli.cli.app import main; main()"
     )
     ratings = tmp_path / "ratings.csv"
     rng = np.random.default_rng(0)

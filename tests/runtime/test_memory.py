@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from autorec_cli.commands.train import train
+from autorec_cli.cli.commands.train import train
 from autorec_cli.config import settings_for
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.runtime import memory
@@ -123,7 +123,7 @@ def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
     """Through the real program, whose data segment is limited as `ulimit -d` does."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30)); "
-        "sys.argv[0] = 'autorec'; from autorec_cli.cli import main; main()"
+        "sys.argv[0] = 'autorec'; from autorec_cli.cli.app import main; main()"
     )
     arguments = ["train", workshop / "data", "-o", tmp_path / "m", "--hidden-size", "5000000"]
     result = subprocess.run(

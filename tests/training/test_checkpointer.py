@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.commands import together as command
-from autorec_cli.commands.telling import versions
-from autorec_cli.commands.train import train
+from autorec_cli.cli import together as command
+from autorec_cli.cli.commands.train import train
+from autorec_cli.cli.training_report import versions
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import blend

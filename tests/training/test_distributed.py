@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.commands.train import train
+from autorec_cli.cli.commands.train import train
 from autorec_cli.data import dataset
 from autorec_cli.inference import model_file, scoring
 from tests.planted import dataset_of, planted_dataset

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autorec_cli.commands.train import train
+from autorec_cli.cli.commands.train import train
 from autorec_cli.data import dataset
 from tests.planted import planted_dataset
 from tests.program import ROOT
@@ -22,9 +22,10 @@ SETTINGS_TYPED = ("--hidden-size", "16", "--epochs", "12", "--batch-size", "8", 
                   "--device", "cpu")  # fmt: skip
 IMPATIENT = """
 from datetime import timedelta
-from autorec_cli import cli, world
-world.PATIENCE = timedelta(seconds=10)
-cli.main()
+from autorec_cli.cli import app
+from autorec_cli.runtime import process_group
+process_group.PATIENCE = timedelta(seconds=10)
+app.main()
 """
 """The program, which takes a host for lost after seconds."""
 

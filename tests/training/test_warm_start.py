@@ -9,8 +9,9 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import settings_for
+from autorec_cli.csr import add_parts
 from autorec_cli.data import dataset
-from autorec_cli.data.dataset import Dataset, add_parts
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.training import randomness, trainer, warm_start

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autorec_cli.commands.prepare import prepare
+from autorec_cli.cli.commands.prepare import prepare
 from autorec_cli.data import loops
 from autorec_cli.data.builder import ratings_table
 from autorec_cli.data.builder.ratings_table import read_ratings

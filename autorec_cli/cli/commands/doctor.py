@@ -1,0 +1,45 @@
+"""`autorec doctor`: what this machine and this installation can do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from autorec_cli.cli.output import choose_format, open_output, writer_for
+from autorec_cli.cli.output_options import Format, Output
+from autorec_cli.errors import UsageError
+from autorec_cli.storage.files import followed
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec doctor
+
+autorec doctor --format json | jq '.[] | select(.result != "ok")'
+"""
+
+
+def doctor_command(output: Output = "-", format: Format = None) -> list[dict[str, Any]]:
+    """Check the installation, torch, CUDA, memory, disk and locks; the status is 2 if a check failed."""
+    return doctor(output=output, format=format)
+
+
+def doctor(*, output: str = "-", format: str | None = None) -> list[dict[str, Any]]:
+    """Write a row for each check and return the rows.
+
+    Raises:
+        UsageError: a check failed; the rows are written all the same.
+    """
+    import polars as pl
+
+    from autorec_cli.cli.diagnosis import checks
+
+    write = writer_for(choose_format(format, output))
+    rows = [asdict(check) for check in checks(followed(Path()))]
+    with open_output(output) as stream:
+        write([pl.DataFrame(rows)], stream)
+    failed = [row["name"] for row in rows if row["result"] == "failed"]
+    if failed:
+        raise UsageError(f"not everything works here: {', '.join(failed)} failed; see what was found above")
+    return rows

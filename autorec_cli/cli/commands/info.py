@@ -1,0 +1,114 @@
+"""`autorec info`: what a model or a prepared dataset is, and that it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autorec_cli.cli.output import choose_format, open_output, writer_for
+from autorec_cli.cli.output_options import Format, Output
+
+if TYPE_CHECKING:
+    from autorec_cli.inference.model import Model
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec info item.model
+
+autorec info data --format json | jq .counts
+
+autorec info item.model --format json | jq -r .metrics.valid_rmse
+"""
+
+
+def info_command(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A model file or a dataset directory.")],
+    output: Output = "-",
+    format: Format = None,
+) -> dict[str, Any]:
+    """Say what a model or a dataset is: settings, sizes, where it comes from; damaged ones are refused."""
+    return info(path, output=output, format=format)
+
+
+def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[str, Any]:
+    """Write what `path` is and return it: one nested object as json, rows of a name and a value otherwise.
+
+    Raises:
+        ArtifactError: it is neither a model nor a dataset, or is damaged.
+    """
+    import polars as pl
+
+    format = choose_format(format, output)
+    document = _dataset(path) if path.is_dir() else _model(path)
+    with open_output(output) as stream:
+        if format == "json":
+            stream.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+        else:
+            rows = [{"name": name, "value": value} for name, value in _flat(document)]
+            writer_for(format)([pl.DataFrame(rows)], stream)
+    return document
+
+
+def _model(path: Path) -> dict[str, Any]:
+    from autorec_cli.inference import model_file
+    from autorec_cli.inference.model import Blend
+
+    predictor = model_file.load(path)
+    about = {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "n_users": predictor.n_users,
+        "n_items": predictor.n_items,
+        "n_cold_users": int((predictor.user_counts == 0).sum()),
+        "n_cold_items": int((predictor.item_counts == 0).sum()),
+        "has_titles": predictor.titles is not None,
+        "rating_scale": list(predictor.rating_scale),
+    }
+    if isinstance(predictor, Blend):
+        models = [
+            {"weight": weight, **_network(model), **model.provenance}
+            for weight, model in zip(predictor.weights, predictor.models, strict=True)
+        ]
+        return {"kind": "blend", **about, "intercept": predictor.intercept, **predictor.provenance, "models": models}
+    return {"kind": "model", **_network(predictor), **about, **predictor.provenance}
+
+
+def _network(model: Model) -> dict[str, Any]:
+    n_decoded = len(model.decoder_bias)
+    return {
+        "objective": model.settings.objective,
+        "variant": model.settings.variant,
+        "layers": [n_decoded, *model.settings.hidden_sizes, n_decoded],
+        "settings": model.settings.to_document(),
+    }
+
+
+def _dataset(path: Path) -> dict[str, Any]:
+    from autorec_cli.data import dataset
+
+    prepared = dataset.load(path)
+    return {
+        "kind": "dataset",
+        "path": str(path),
+        "bytes": sum(file.stat().st_size for file in path.iterdir()),
+        "has_titles": "title" in prepared.items.columns,
+        **dataset.read_document(path),
+    }
+
+
+def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of a nested document; the names of inner ones follow a dot."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, entry in enumerate(value, 1):
+                yield from _flat(entry, f"{before}{name}.{number}.")
+        else:
+            text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+            yield f"{before}{name}", text

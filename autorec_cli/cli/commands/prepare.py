@@ -1,0 +1,344 @@
+"""`autorec prepare`: raw files of ratings -> a prepared dataset."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autorec_cli.cli.console import say, show_facts, warn
+from autorec_cli.cli.output_options import WaitLock
+from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.data.splitting import DEFAULT_SHARE, SPLITS, choose_split
+from autorec_cli.errors import UsageError, counted
+from autorec_cli.storage.file_kinds import DATASET_FILES
+from autorec_cli.storage.locks import hold
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from autorec_cli.data.builder.ratings_table import SourceFacts
+    from autorec_cli.data.dataset import Dataset
+    from autorec_cli.data.preparation import PrepareSettings
+    from autorec_cli.data.readers.detection import Layout
+    from autorec_cli.data.splitting import SplitSettings
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec prepare ratings.csv -o data
+
+autorec prepare 'part-*.csv.gz' -o data --titles movies.csv --split temporal
+
+zcat ratings.tsv.gz | autorec prepare - -o data --columns user=1,item=2,rating=4 --on-error skip
+
+autorec prepare 'warehouse/ratings/day=*/*.parquet' -o data --since 2024-01-01
+
+autorec prepare u1.base --test-file u1.test -o data --format json
+"""
+
+ON_ERROR = ("fail", "skip")
+FORMATS = ("table", "json")
+
+
+def prepare_command(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst. "
+            "Folders of Parquet files, as Spark and Hive write them.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The dataset directory to write.")],
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between fields: , ; | :: tab blanks.", show_default="detected")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            help="Columns by name or number from 1: user=..,item=..,rating=..,timestamp=.. (timestamp=none: unused).",
+            show_default="detected",
+        ),
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The first line is a rating.", show_default="detected")
+    ] = False,
+    encoding: Annotated[str, typer.Option(help="Encoding of the text, such as latin-1 or cp1252.")] = "utf-8",
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOMENT",
+            help="Only ratings from this moment on: a date such as 2024-01-31 or 2024-01-31T12:00:00Z, or a number.",
+            show_default="all",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="MOMENT", help="Only ratings before this moment, likewise.", show_default="all"),
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="At a bad row: fail, or skip it and count it. At a leak by --test-file: the same.")
+    ] = "fail",
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help=f"Of several ratings of one user and item keep: {', '.join(DUPLICATES)} "
+            "(last and first by timestamp, else by order)."
+        ),
+    ] = "last",
+    min_user_ratings: Annotated[int, typer.Option(help="Drop users with fewer ratings.")] = 1,
+    min_item_ratings: Annotated[int, typer.Option(help="Drop items with fewer ratings.")] = 1,
+    titles: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Ids and titles of items, for readable lists.", show_default="none"),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help=f"What is held out: {', '.join(SPLITS)}. leave-last (one rating of each user for each part) "
+            "and none refuse --test and --valid other than 0.",
+            autocompletion=lambda: list(SPLITS),
+        ),
+    ] = "random",
+    test: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the ratings to test on; not with --split leave-last or none.",
+            show_default=f"{DEFAULT_SHARE}; with --test-file none",
+        ),
+    ] = None,
+    valid: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of what test leaves, to choose settings on; not with --split leave-last or none.",
+            show_default=str(DEFAULT_SHARE),
+        ),
+    ] = None,
+    test_file: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Ratings that are the test part; may be repeated.", show_default="none"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    rating_scale: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Ends of the rating scale.", show_default="those of the training part"),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="Summary: table on stderr, or json on stdout as well.")
+    ] = "table",
+    force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False,
+    wait_lock: WaitLock = 0.0,
+) -> dict[str, Any]:
+    """Turn files of ratings into a dataset: ids, sparse matrices, and a split into train, valid and test."""
+    _check_choice("--on-error", on_error, ON_ERROR)
+    _check_choice("--format", format, FORMATS)
+    if test_file and test:
+        raise UsageError("--test and --test-file contradict each other: the file is the test part; give one of them")
+    from autorec_cli.data.preparation import PrepareSettings
+    from autorec_cli.data.readers.numbers import parse_moment  # polars and scipy are not needed to show help
+
+    settings = PrepareSettings(
+        read=ReadOptions(
+            delimiter=parse_delimiter(delimiter),
+            columns=parse_columns(columns),
+            has_header=False if no_header else None,
+            encoding=encoding,
+            skip_bad_rows=on_error == "skip",
+            period=Period(
+                -math.inf if since is None else parse_moment("--since", since),
+                math.inf if until is None else parse_moment("--until", until),
+            ),
+        ),
+        split=choose_split(split, 0.0 if test_file else test, valid, seed),
+        duplicates=duplicates,
+        min_user_ratings=min_user_ratings,
+        min_item_ratings=min_item_ratings,
+        rating_scale=parse_rating_scale(rating_scale),
+    )
+    test_files = test_file or ()
+    facts = prepare(sources, output, settings, titles=titles, test_files=test_files, force=force, wait_lock=wait_lock)
+    show_facts("dataset", _readable(facts))
+    say(f"next: autorec train {output} -o item.model")
+    if format == "json":
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+    return facts
+
+
+def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"{flag} {value} is not one of {', '.join(choices)}")
+
+
+def parse_rating_scale(text: str | None) -> tuple[float, float] | None:
+    """The two numbers of `--rating-scale LOW,HIGH`.
+
+    Raises:
+        UsageError: they are not two numbers, the lower one first.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high < float("inf"):
+        raise UsageError(f"--rating-scale {text} is not LOW,HIGH with LOW below HIGH, such as 1,5")
+    return low, high
+
+
+def prepare(
+    sources: Sequence[str],
+    output: Path,
+    settings: PrepareSettings,
+    *,
+    titles: str | None = None,
+    test_files: Sequence[str] = (),
+    force: bool = False,
+    wait_lock: float = 0.0,
+) -> dict[str, Any]:
+    """Read `sources` and write the dataset `output`, telling on stderr how they were understood.
+
+    Returns:
+        What the summary says, by the names that `--format json` uses.
+
+    Raises:
+        UsageError: `output` cannot be written, or options contradict each other.
+        LockedError: another run is writing `output`, and still is after `wait_lock` seconds.
+        InputDataError: a source cannot be used.
+    """
+    from autorec_cli.data import dataset
+    from autorec_cli.data.preparation import build_dataset
+    from autorec_cli.runtime.memory import reuse_freed, small_pages
+
+    reuse_freed(_kept_memory(sources))
+    with small_pages(), hold(output, wait_lock, say, warn):
+        check_output(output, force)
+        item_titles = _read_titles(titles, settings.read.encoding)
+        prepared = build_dataset(
+            sources, settings, titles=item_titles, test_files=test_files, announce=_announcer(), report=_report_skipped
+        )
+        dataset.save(prepared, output)
+    _warn_about_titles(prepared)
+    _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
+    return _facts(prepared, output)
+
+
+LEAST_KEPT, MOST_KEPT = 1 << 20, 64 << 20
+
+
+def _kept_memory(sources: Sequence[str]) -> int:
+    """Bytes of freed memory to keep: little beside what the ratings of `sources` take."""
+    n_bytes = sum(Path(name).stat().st_size for name in sources if Path(name).is_file())
+    return min(max(n_bytes // 32, LEAST_KEPT), MOST_KEPT)
+
+
+def check_output(output: Path, force: bool) -> None:
+    """Check that `output` may be written: it is new, an empty folder, or with `force` a dataset and nothing else.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise UsageError(f"{output} is a file; give another name for the dataset directory")
+    found = {path.name for path in output.iterdir()}
+    if not found:
+        return
+    if not found <= DATASET_FILES or "dataset.json" not in found:
+        raise UsageError(f"{output} holds other things than a prepared dataset and is left alone; give another name")
+    if not force:
+        raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
+
+
+def _announcer() -> Callable[[str, Layout], None]:
+    """Tells the layout of a source where it differs from that of the one before: a table may have a thousand files."""
+    last = ""
+
+    def announce(name: str, layout: Layout) -> None:
+        nonlocal last
+        found = layout.describe()
+        if found != last:
+            say(f"{name}: {found}")
+        last = found
+
+    return announce
+
+
+def _report_skipped(source: SourceFacts) -> None:
+    for problem in source.skipped:
+        warn(f"skipped: {problem}")
+    if source.n_skipped > len(source.skipped):
+        warn(f"skipped: {counted(source.n_skipped - len(source.skipped), 'more row')} of {source.name}")
+
+
+def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
+    from autorec_cli.data.readers.titles import read_titles
+
+    if name is None:
+        return None
+    titles, used = read_titles(name, encoding)
+    say(f"{name}: {counted(len(titles), 'title')}, {used}")
+    return titles
+
+
+def _warn_about_titles(prepared: Dataset) -> None:
+    n_untitled = prepared.items["title"].null_count() if "title" in prepared.items.columns else 0
+    if n_untitled:
+        warn(f"{n_untitled:,} of {prepared.n_items:,} items have no title in the file given with --titles")
+
+
+def _warn_about_empty_parts(prepared: Dataset, split: SplitSettings, given_test: bool) -> None:
+    if split.strategy == "none":
+        return
+    for part, share in (("test", 0.0 if given_test else split.test), ("valid", split.valid)):
+        if share and not prepared.part(part).nnz:
+            warn(f"the {part} part is empty: a share of {share:g} held out nothing from these ratings")
+
+
+def _facts(prepared: Dataset, output: Path) -> dict[str, Any]:
+    low, high = prepared.rating_scale
+    return {
+        "output": str(output),
+        "n_sources": len(prepared.info["sources"]),
+        "n_users": prepared.n_users,
+        "n_items": prepared.n_items,
+        **prepared.info["counts"],
+        "density": prepared.info["density"],
+        "rating_scale": [low, high],
+        "split": prepared.info["split"]["strategy"],
+        "test_given": prepared.info["split"]["test_given"],
+        "seed": prepared.info["split"]["seed"],
+    }
+
+
+def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    low, high = facts["rating_scale"]
+    parts = [f"{facts[f'n_{part}']:,} {part}" for part in ("train", "valid", "test")]
+    how = f"{facts['split']}, test given" if facts["test_given"] else facts["split"]
+    rows = [
+        ("users", f"{facts['n_users']:,}"),
+        ("items", f"{facts['n_items']:,}"),
+        ("ratings", f"{facts['n_ratings']:,}"),
+        ("density", f"{facts['density']:.4%}"),
+        ("rating scale", f"{low:g} to {high:g}"),
+        ("duplicates", f"{facts['n_duplicates']:,}"),
+        ("skipped rows", f"{facts['n_skipped']:,}"),
+        (f"split ({how})", ", ".join(parts)),
+        ("output", facts["output"]),
+    ]
+    if facts["n_outside"]:
+        rows.insert(6, ("outside --since and --until", f"{facts['n_outside']:,}"))
+    if facts["n_dropped"]:
+        rows.insert(6, ("dropped by minimum counts", f"{facts['n_dropped']:,}"))
+    if facts["n_leaked"]:
+        rows.insert(6, ("left out of training, being in the test file", f"{facts['n_leaked']:,}"))
+    if facts["n_sources"] > 1:
+        rows.insert(0, ("files", f"{facts['n_sources']:,}"))
+    return rows

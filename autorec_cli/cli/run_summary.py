@@ -1,0 +1,113 @@
+"""The file of `--summary`: one JSON object about a run, written when it ends, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from autorec_cli import __version__
+from autorec_cli.cli.config_file import variable_of
+from autorec_cli.cli.console import Voice, detail, talk, warn
+from autorec_cli.cli.output import open_output
+from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
+from autorec_cli.runtime.memory import used_bytes
+from autorec_cli.runtime.process_group import named_world
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command, as its summary tells it: `options` are the command's own, `summary` is where to write."""
+
+    command: str
+    options: Mapping[str, Any]
+    voice: Voice
+    summary: str | None
+    started: datetime
+
+
+def sum_up_failure(run: Run, error: BaseException) -> None:
+    """Sum up a run that ended in `error`; that this cannot be written is only worth a warning then."""
+    try:
+        sum_up(run, _failure(error), None)
+    except AutoRecError as problem:
+        warn(str(problem))
+
+
+def sum_up(run: Run, failure: Failure, result: object) -> None:
+    """Write the summary of a run that ended this way, with what the command returned."""
+    ended = datetime.now(UTC)
+    seconds = (ended - run.started).total_seconds()
+    detail(f"{run.command}: {seconds:.1f} s, {used_bytes() / 1e6:,.0f} MB of memory at most")
+    if run.summary is None:
+        return
+    document = {
+        "command": run.command,
+        "version": __version__,
+        "host": platform.node(),
+        "process": os.getpid(),
+        "started": run.started.isoformat(timespec="milliseconds"),
+        "finished": ended.isoformat(timespec="milliseconds"),
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": used_bytes(),
+        "exit_status": failure.exit_status,
+        "error": failure.message or None,
+        "warnings": run.voice.warnings,
+        "options": run.options,
+        "result": result,
+    }
+    with open_output(run.summary) as stream:
+        stream.write(json.dumps(document, default=str).encode() + b"\n")
+
+
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        word = "interrupted" if error.code == EXIT_INTERRUPTED else "terminated"
+        return Failure(error.code, error.advice if isinstance(error, Stopped) else word)
+    if isinstance(error, Exception):
+        return describe(error)
+    return Failure(EXIT_INTERRUPTED, "interrupted")
+
+
+FIRST_BYTES = b'{"command": '
+"""Of every summary."""
+
+
+def value_in(arguments: Sequence[str], option: str, context: typer.Context) -> str | None:
+    """The value of `option` in a command line that was not understood, else in the environment or a settings file."""
+    flag = f"--{option}"
+    for number, argument in enumerate(arguments):
+        if argument == flag:
+            return arguments[number + 1] if number + 1 < len(arguments) else None
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    preferred = (context.default_map or {}).get(option.replace("-", "_"))
+    return os.environ.get(variable_of(context.info_name or "", option), preferred)
+
+
+def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: str) -> None:
+    """Talk as the refused `arguments` ask for, and write their --summary if it replaces nothing but an older one.
+
+    What is in the command line beside --summary is not known to be right: the file may be the model.
+    """
+    voice = Voice(as_json=value_in(arguments, "log-format", context) == "json")
+    talk(voice)
+    summary = value_in(arguments, "summary", context)
+    if summary is not None and named_world().is_first and _may_be_replaced(Path(summary)):
+        sum_up_failure(Run(context.info_name or "", {}, voice, summary, datetime.now(UTC)), UsageError(message))
+
+
+def _may_be_replaced(path: Path) -> bool:
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(len(FIRST_BYTES)) in (b"", FIRST_BYTES)
+    return True

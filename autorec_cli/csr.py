@@ -1,0 +1,32 @@
+"""CSR helpers that never drop a stored zero: in a set of ratings 0 is a rating like any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
+    """The union of two disjoint parts of one dataset.
+
+    Adding with `+` would drop cells whose rating is 0: the sparsity pattern is kept apart from the values here.
+    """
+    from scipy import sparse
+
+    rows = np.concatenate([row_indices(first), row_indices(second)])
+    columns = np.concatenate([first.indices, second.indices])
+    values = np.concatenate([first.data, second.data])
+    union = sparse.csr_array((values, (rows, columns)), shape=first.shape)
+    union.sort_indices()
+    return union
+
+
+def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """The row of every stored cell, (nnz,) int32, in storage order."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))

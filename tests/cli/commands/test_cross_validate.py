@@ -1,0 +1,149 @@
+"""`autorec cross-validate` through the program."""
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from autorec_cli.cli.commands.cross_validate import EXAMPLES
+from autorec_cli.data import dataset
+from tests.conftest import SMALL
+from tests.program import ROOT, call, run
+
+BASELINES = ["global mean", "item mean", "user+item bias"]
+QUICK = (*SMALL, "--epochs", 3)
+
+
+def test_a_split_is_what_prepare_train_and_evaluate_make_of_its_seed(workshop, tmp_path):
+    result = run("cross-validate", workshop / "data", *SMALL, "--repeats", 2, "--ranking", "--test", 0.2,
+                 "--per-split", tmp_path / "splits.csv")  # fmt: skip
+    assert result.status == 0, result.stderr
+    splits = pl.read_csv(tmp_path / "splits.csv")
+    rows = splits.filter(pl.col("split") == 2).drop("split", "seed")
+    seed = splits["seed"][-1]
+    for arguments in (
+        ("prepare", workshop / "ratings.csv", "-o", "data", "--seed", seed, "--test", 0.2),
+        ("train", "data", "-o", "m", *SMALL, "--seed", seed),
+        ("evaluate", "m", "--ranking", "-o", "by-hand.csv"),
+    ):
+        assert run(*arguments, cwd=tmp_path).status == 0
+    by_hand = pl.read_csv(tmp_path / "by-hand.csv")
+    assert rows["model"].to_list() == ["I-AutoRec", *BASELINES, "popularity"]
+    assert rows.drop("model").equals(by_hand.drop("model"))
+
+
+def test_a_pipe_gets_the_means_and_stderr_a_line_a_split(workshop, tmp_path):
+    result = run("cross-validate", "data", *QUICK, "--folds", 3, "--variant", "user", "--per-split",
+                 tmp_path / "splits.parquet", cwd=workshop)  # fmt: skip
+    assert result.status == 0, result.stderr
+    means = pl.read_csv(io.StringIO(result.stdout))
+    assert means.columns == ["model", "rmse", "rmse_margin", "mae", "mae_margin", "n_splits"]
+    assert means["model"].to_list() == ["U-AutoRec", *BASELINES]
+    assert means["n_splits"].to_list() == [3] * 4
+    splits = pl.read_parquet(tmp_path / "splits.parquet")
+    of_net = splits.filter(pl.col("model") == "U-AutoRec")
+    assert means["rmse"][0] == pytest.approx(of_net["rmse"].mean(), abs=1e-6)
+    assert means["rmse_margin"][0] == pytest.approx(4.302653 * of_net["rmse"].std() / 3**0.5, abs=2e-6)
+    prepared = dataset.load(workshop / "data")
+    assert of_net["n_pairs"].sum() == prepared.train.nnz + prepared.valid.nnz + prepared.test.nnz
+    told = [line for line in result.stderr.splitlines() if re.search(r"Z split \d/3 ", line)]
+    assert len(told) == 3
+    assert f"test RMSE: U-AutoRec {of_net['rmse'][1]:.4f}, user+item bias " in told[1]
+    assert "3 folds of" in result.stderr
+    assert "epoch 1/" not in result.stderr
+
+
+def test_tables_have_intervals_beside_values(workshop):
+    result = call("cross-validate", workshop / "data", *QUICK, "--repeats", 2, "--ranking", "--format", "table")
+    assert result.status == 0, result.stderr
+    assert "test ratings of 2 splits, mean ± half of the 95% interval" in result.stdout
+    assert re.search(r"│ I-AutoRec +│ \d\.\d{4} ± \d\.\d{4} │ \d\.\d{4} ± ", result.stdout)
+    assert "top-10 lists" in result.stdout
+    assert "│ popularity │" in result.stdout
+
+
+def test_the_summary_has_both_kinds_of_rows(workshop, tmp_path):
+    result = call("cross-validate", workshop / "data", *QUICK, "--repeats", 2, "-q", "--summary", tmp_path / "run.json",
+                  "-o", tmp_path / "mean.json")  # fmt: skip
+    assert (result.status, result.stdout) == (0, "")
+    found = json.loads((tmp_path / "run.json").read_text())["result"]
+    assert found["average"] == json.loads((tmp_path / "mean.json").read_text())
+    assert [row["split"] for row in found["splits"]] == [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--folds", 1], 2, "--folds must be a whole number from 2"),
+        (["--folds", 2, "--repeats", 2], 2, "leave out one of them"),
+        (["--top-k", 0, "--ranking"], 2, "--top-k must be a whole number from 1"),
+        (["--epochs", 0], 2, "--epochs must be a whole number from 1"),
+        (["--hidden-size", "many"], 2, "--hidden-size must be a whole number"),
+        (["--seed", -1], 2, "--seed must be a whole number from 0"),
+        (["-o", "."], 2, "is a folder"),
+        (["-o", "no/such.csv"], 2, "the folder no does not exist"),
+        (["--per-split", "no/such.csv"], 2, "the folder no does not exist"),
+        (["--per-split", "x.csv", "-o", "x.csv"], 2, "would replace"),
+        (["--per-split", "-"], 2, "only one of --output and --per-split can be standard output"),
+        (["--per-split", "x.xlsx"], 2, "a .xlsx file cannot be written"),
+        (["--device", "tpu"], 2, "--device must be"),
+        (["--hidden-size", 10**12], 6, "training needs about"),
+        (["--learning-rate", 1e20], 5, "the loss is not a finite number"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
+    workshop, tmp_path, monkeypatch, options, status, message
+):
+    monkeypatch.chdir(tmp_path)
+    result = call("cross-validate", workshop / "data", *SMALL, *options, "-q")
+    assert (result.status, result.stdout) == (status, "")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_leaves_nothing(workshop, tmp_path):
+    arguments = [
+        "cross-validate",
+        workshop / "data",
+        *SMALL,
+        "--repeats",
+        500,
+        "-o",
+        "mean.csv",
+        "--per-split",
+        "s.csv",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        shown = [process.stderr.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert "split 1/500" in shown[1]
+    assert (process.returncode, stdout) == (130, "")
+    assert "error: interrupted" in stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_examples_of_the_help_run(workshop, tmp_path):
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    examples = [line for line in EXAMPLES.splitlines() if line.startswith("autorec ")]
+    assert len(examples) == 3
+    for example in examples:
+        result = run(*shlex.split(example)[1:], cwd=tmp_path)
+        assert result.status == 0, result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "splits.csv", "mean.csv"}

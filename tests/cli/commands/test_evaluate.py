@@ -1,0 +1,154 @@
+"""`autorec evaluate`, through the real program where the shell matters and through `evaluate` elsewhere."""
+
+import dataclasses
+import io
+import json
+import shutil
+
+import polars as pl
+import pytest
+
+from autorec_cli.cli.commands.evaluate import evaluate
+from autorec_cli.data import dataset
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.inference import model_file
+from tests.program import run
+
+RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "mae_high", "n_pairs", "n_cold",
+                  "clip_low", "clip_high"]  # fmt: skip
+RANKING_COLUMNS = ["ndcg@5", "recall@5", "coverage@5", "mean_popularity@5", "n_users"]
+BASELINES = ["global mean", "item mean", "user+item bias"]
+
+
+@pytest.fixture
+def rows_of(tmp_path):
+    def rows(*paths, **options):
+        evaluate(paths, output=str(tmp_path / "rows.json"), **options)
+        return json.loads((tmp_path / "rows.json").read_text())
+
+    return rows
+
+
+def moved(model, target, **provenance):
+    """A copy of a model that remembers something else."""
+    loaded = model_file.load(model)
+    model_file.save(dataclasses.replace(loaded, provenance={**loaded.provenance, **provenance}), target)
+    return target
+
+
+def test_csv_in_a_pipe_has_a_row_a_model_and_a_row_a_baseline(workshop):
+    result = run("evaluate", "item.model", "user.model", cwd=workshop)
+    assert result.status == 0
+    frame = pl.read_csv(io.StringIO(result.stdout))
+    assert frame.columns == RATING_COLUMNS
+    assert frame["model"].to_list() == ["item.model", "user.model", *BASELINES]
+    n_test = dataset.load(workshop / "data").test.nnz
+    assert frame["n_pairs"].to_list() == [n_test] * 5
+    assert frame["clip_low"].to_list() == [1] * 5
+    assert frame["clip_high"].to_list() == [5] * 5
+    for metric in ("rmse", "mae"):
+        assert ((frame[f"{metric}_low"] < frame[metric]) & (frame[metric] < frame[f"{metric}_high"])).all()
+    assert frame["rmse"][0] < frame["rmse"][4], "planted factors beat the biases"
+    assert f"{n_test} pairs, of which 0 are cold" in result.stderr
+    assert "predictions are clipped to 1 to 5" in result.stderr
+
+
+def test_json_holds_the_same_numbers_and_ranking_adds_columns(workshop, item_model, rows_of):
+    rows = rows_of(item_model, ranking=True, k=5)
+    assert [row["model"] for row in rows] == ["item.model", *BASELINES, "popularity"]
+    assert list(rows[0]) == RATING_COLUMNS + RANKING_COLUMNS
+    assert rows[1]["ndcg@5"] is None
+    assert rows[-1]["rmse"] is None
+    for row in (rows[0], rows[-1]):
+        assert 0 < row["ndcg@5"] < 1
+        assert 0 < row["coverage@5"] <= 1
+        assert row["n_users"] == rows[0]["n_users"] > 10
+    assert rows_of(item_model)[0] == {name: rows[0][name] for name in RATING_COLUMNS}
+
+
+def test_a_table_is_readable_at_80_columns(workshop):
+    result = run("evaluate", "item.model", "user.model", "--ranking", "--format", "table", cwd=workshop)
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line[0] not in "╭├│╰"] == [
+        "test ratings, ± half of the 95% interval",
+        "top-10 lists against test ratings",
+    ]
+    assert sum("item.model" in line for line in lines) == 2
+    assert sum("popularity " in line and "│ popularity" in line for line in lines) == 1
+    for word in ("RMSE", "MAE", "pairs", "cold", "clip", "1 to 5", "ndcg", "recall", "coverage", "users"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("part", ["valid", "train"])
+def test_other_parts_are_warned_about_when_the_model_has_seen_them(workshop, item_model, rows_of, capsys, part):
+    row = rows_of(item_model, part=part)[0]
+    assert row["n_pairs"] == dataset.load(workshop / "data").part(part).nnz
+    assert row["rmse"] < rows_of(item_model)[0]["rmse"]
+    assert ("was fitted on the valid ratings too" in capsys.readouterr().err) == (part == "valid")
+
+
+def test_a_dataset_that_is_gone_is_named_with_what_to_do(tmp_path, item_model, workshop, rows_of):
+    model = moved(item_model, tmp_path / "m", dataset=str(tmp_path / "gone"))
+    result = run("evaluate", model)
+    assert (result.status, result.stdout) == (4, "")
+    assert f"is no longer at {tmp_path / 'gone'}; say where it is with --data DIR" in result.stderr
+    assert rows_of(model, data=workshop / "data")[0]["rmse"] == rows_of(item_model)[0]["rmse"]
+
+
+def test_another_dataset_is_refused(tmp_path, item_model, user_model, workshop):
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    with pytest.raises(ArtifactError, match=r"b\.model was not trained on the dataset"):
+        evaluate([item_model, moved(user_model, tmp_path / "b.model", fingerprint="0" * 64)])
+    prepared = dataset.load(workshop / "data")
+    prepared.test.data[0] = 6 - prepared.test.data[0]
+    dataset.save(prepared, tmp_path / "data")
+    with pytest.raises(ArtifactError, match="fingerprints differ"):
+        evaluate([item_model], data=tmp_path / "data")
+
+
+def test_an_empty_part_is_a_sentence(tmp_path, item_model, workshop):
+    prepared = dataset.load(workshop / "data")
+    empty = prepared.test.copy()
+    empty = type(empty)(empty.shape, dtype=empty.dtype)
+    changed = dataclasses.replace(prepared, test=empty)
+    dataset.save(changed, tmp_path / "data")
+    model = moved(item_model, tmp_path / "m", fingerprint=changed.fingerprint())
+    with pytest.raises(
+        ArtifactError, match="the test part of the dataset has no ratings; prepare it with --test above 0"
+    ):
+        evaluate([model], data=tmp_path / "data")
+
+
+def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of):
+    (tmp_path / "other").mkdir()
+    for source, name in ((item_model, "popularity"), (user_model, "other/popularity")):
+        shutil.copy(source, tmp_path / name)
+    paths = [tmp_path / "popularity", tmp_path / "other" / "popularity", tmp_path / "popularity"]
+    rows = rows_of(*paths, ranking=True)
+    assert [row["model"] for row in rows] == [*map(str, paths[:2]), *BASELINES, "popularity"]
+    assert rows[0]["ndcg@10"] != rows[1]["ndcg@10"] != rows[-1]["ndcg@10"]
+
+
+def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model, capsys):
+    model = model_file.load(item_model)
+    model_file.save(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
+    evaluate([item_model, tmp_path / "m"], output=str(tmp_path / "x.csv"))
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "m predicts worse than user and item averages do" in warnings[0]
+
+
+def test_options_that_cannot_work_are_refused(item_model):
+    with pytest.raises(UsageError, match="--on must be one of test, valid, train, not 'tset'"):
+        evaluate([item_model], part="tset")
+    with pytest.raises(UsageError, match="--top-k must be a whole number from 1"):
+        evaluate([item_model], k=0)
+    with pytest.raises(UsageError, match="contradicts"):
+        evaluate([item_model], output="x.csv", format="json")
+
+
+def test_nobody_to_judge_is_said(item_model, rows_of, capsys):
+    rows = rows_of(item_model, ranking=True, relevant_from=99.0)
+    assert "no user has a test rating from 99" in capsys.readouterr().err
+    assert rows[0]["rmse"] > 0

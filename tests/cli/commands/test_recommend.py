@@ -1,0 +1,363 @@
+"""`autorec recommend`, through the real program where the shell matters and through `recommend` elsewhere."""
+
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from autorec_cli.cli.commands.recommend import recommend
+from autorec_cli.data import dataset
+from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.inference import model_file
+from autorec_cli.inference.recommender import Request
+from autorec_cli.training.trainer import make_task
+from tests.program import ROOT, call, run
+
+IDS = {"user_id": pl.String, "item_id": pl.String}
+
+
+def read(text):
+    return pl.read_csv(io.StringIO(text), schema_overrides=IDS)
+
+
+@pytest.fixture
+def lists_of(tmp_path):
+    """The rows that `recommend` writes for a request."""
+
+    def lists(model, **request):
+        recommend(model, Request(**request), output=str(tmp_path / "lists.csv"))
+        return read((tmp_path / "lists.csv").read_text())
+
+    return lists
+
+
+@pytest.fixture(params=["item", "user"])
+def model(request, workshop):
+    return workshop / f"{request.param}.model"
+
+
+def rated(workshop):
+    ratings = pl.read_csv(workshop / "ratings.csv", schema_overrides={"user": pl.String, "item": pl.String})
+    return ratings.rename({"user": "user_id", "item": "item_id"})
+
+
+# --- what is in a list
+
+
+def test_every_user_has_a_list_of_unseen_items_best_first(workshop, model, lists_of):
+    lists = lists_of(model, k=5)
+    assert lists.columns == ["user_id", "rank", "item_id", "prediction", "title"]
+    assert lists["user_id"].unique(maintain_order=True).to_list() == list(model_file.load(model).user_ids)
+    assert lists.join(rated(workshop), on=["user_id", "item_id"]).height == 0
+    for user_id, rows in lists.group_by("user_id"):
+        assert rows["rank"].to_list() == [1, 2, 3, 4, 5], user_id
+        assert rows["prediction"].is_sorted(descending=True), user_id
+    assert lists["prediction"].is_between(1, 5).all()
+    assert "007" in lists["user_id"]
+    assert lists["item_id"].str.len_chars().unique().to_list() == [5]
+
+
+def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_model):
+    """Every item vector through the network, column u: (Sedhain et al. 2015, equation 1)."""
+    result = run("recommend", item_model, "-k", 50, "--include-seen")
+    lists = read(result.stdout)
+    model, prepared = model_file.load(item_model), dataset.load(workshop / "data")
+    assert model.provenance["fitted_parts"] == ["train", "valid"]
+    ratings = dataset.add_parts(prepared.train, prepared.valid)
+    task = make_task(ratings, prepared.rating_scale, model.settings)
+    items = torch.from_numpy(task.inputs[:].toarray())  # (n_items, 2 n_users)
+    hidden = torch.sigmoid(
+        items @ torch.from_numpy(model.encoder_weights[0]) + torch.from_numpy(model.encoder_biases[0])
+    )
+    output = (hidden @ torch.from_numpy(model.decoder_weight).T + torch.from_numpy(model.decoder_bias)).numpy()
+    expected = output * model.output_unit + task.centering.mean
+    expected = np.clip(expected + task.centering.user_bias + task.centering.item_bias[:, None], 1, 5)
+    user_at = {identifier: index for index, identifier in enumerate(model.user_ids)}
+    item_at = {identifier: index for index, identifier in enumerate(model.item_ids)}
+    listed = [expected[item_at[item], user_at[user]] for user, item in lists.select("user_id", "item_id").iter_rows()]
+    assert len(listed) == model.n_users * model.n_items
+    np.testing.assert_allclose(lists["prediction"], listed, atol=2e-4)
+
+
+def test_seen_items_are_listed_when_asked(workshop, item_model, lists_of):
+    lists = lists_of(item_model, user_ids=["007"], k=99, include_seen=True)
+    assert lists["item_id"].n_unique() == lists.height == 50
+    assert lists.join(rated(workshop), on=["user_id", "item_id"]).height > 0
+    assert lists_of(item_model, user_ids=["007"], k=99).height < 50
+
+
+def test_titles_stand_beside_ids(item_model, lists_of):
+    lists = lists_of(item_model, user_ids=["007"], k=50, include_seen=True)
+    titles = dict(lists.select("item_id", "title").iter_rows())
+    assert titles["00003"] == "Film 3, the [red]movie[/red]"
+    assert titles["00049"] is None or titles["00049"] == ""
+
+
+def test_candidates_and_exclude(tmp_path, item_model, lists_of, capsys):
+    (tmp_path / "in").write_bytes("\ufeff00001\r\n00002\r\n\r\n00003\r\nnope\r\n".encode())
+    (tmp_path / "out").write_text("00002")
+    lists = lists_of(item_model, include_seen=True, candidates=str(tmp_path / "in"), exclude=str(tmp_path / "out"))
+    assert set(lists["item_id"]) == {"00001", "00003"}
+    assert lists.height == 2 * lists["user_id"].n_unique()
+    assert "warning: unknown to the model: 1 of 4 items of --candidates" in capsys.readouterr().err
+    with pytest.raises(InputDataError, match="no item may be listed"):
+        lists_of(item_model, candidates=str(tmp_path / "out"), exclude=str(tmp_path / "out"))
+
+
+def test_min_item_ratings(item_model, lists_of):
+    model = model_file.load(item_model)
+    middle = int(np.median(model.item_counts))
+    lists = lists_of(item_model, k=50, include_seen=True, min_item_ratings=middle)
+    enough = {model.item_ids[index] for index in np.flatnonzero(model.item_counts >= middle)}
+    assert set(lists["item_id"]) == enough != set(model.item_ids)
+
+
+def test_users_who_have_seen_all_candidates_are_counted(workshop, tmp_path, item_model, lists_of, capsys):
+    user_id, item_id = rated(workshop).row(0)[:2]
+    (tmp_path / "in").write_text(item_id)
+    assert lists_of(item_model, user_ids=[user_id], candidates=str(tmp_path / "in")).height == 0
+    assert "without a list, having rated every item that may be listed: 1 of 1 user\n" in capsys.readouterr().err
+
+
+# --- whose lists
+
+
+def test_users_come_in_the_order_asked_for_once_each(tmp_path, item_model):
+    (tmp_path / "users").write_text("003\n011\n")
+    result = run("recommend", item_model, "--user", "042", "--user", "007", "--users", tmp_path / "users",
+                 "--user", "011", "-k", 1)  # fmt: skip
+    assert read(result.stdout)["user_id"].to_list() == ["042", "007", "011", "003"]
+
+
+def test_users_from_stdin(item_model):
+    result = run("recommend", item_model, "--users", "-", "-k", 1, stdin="042\n007\n")
+    assert read(result.stdout)["user_id"].to_list() == ["042", "007"]
+    assert run("recommend", item_model, "--users", "-", "--exclude", "-", stdin="042\n").status == 2
+
+
+def test_unknown_users(item_model, lists_of, capsys):
+    wanted = ["7", "007", "nobody"]
+    with pytest.raises(InputDataError, match=r"does not know user '7' \(and 1 more\); use --on-unknown skip"):
+        lists_of(item_model, user_ids=wanted)
+    assert set(lists_of(item_model, user_ids=wanted, on_unknown="skip")["user_id"]) == {"007"}
+    assert "left out: 2 of 3 users" in capsys.readouterr().err
+    assert lists_of(item_model, user_ids=["nobody"], on_unknown="skip").height == 0
+    lists = lists_of(item_model, user_ids=wanted, on_unknown="popular", k=3)
+    assert lists["user_id"].unique(maintain_order=True).to_list() == wanted
+    counts = model_file.load(item_model).item_counts
+    item_at = {identifier: index for index, identifier in enumerate(model_file.load(item_model).item_ids)}
+    listed = [counts[item_at[item]] for item in lists.filter(pl.col("user_id") == "nobody")["item_id"]]
+    assert listed == sorted(counts, reverse=True)[:3]
+
+
+# --- fold-in
+
+
+def history(workshop, user_id, new_id):
+    rows = rated(workshop).filter(pl.col("user_id") == user_id)
+    return "".join(f"{new_id},{item},{rating}\n" for item, rating in rows.select("item_id", "rating").iter_rows())
+
+
+def test_history_lists_for_users_never_trained_on(workshop, tmp_path, model, lists_of):
+    (tmp_path / "new.csv").write_text(
+        "user,item,rating\n" + history(workshop, "007", "n1") + history(workshop, "011", "n2")
+    )
+    lists = lists_of(model, history=str(tmp_path / "new.csv"), k=50)
+    assert lists["user_id"].unique(maintain_order=True).to_list() == ["n1", "n2"]
+    seen = rated(workshop).filter(pl.col("user_id") == "007")["item_id"]
+    folded = lists.filter(pl.col("user_id") == "n1")
+    assert set(folded["item_id"]) == set(model_file.load(model).item_ids) - set(seen)
+
+
+def test_folded_users_are_predicted_like_the_same_users_trained_on(workshop, tmp_path, model, lists_of):
+    """All of them: the user themselves is among the nearest of 80, and half as far as others are."""
+    ids = sorted(rated(workshop)["user_id"].unique())
+    (tmp_path / "new.csv").write_text("user,item,rating\n" + "".join(history(workshop, user, user) for user in ids))
+    folded, trained = (
+        lists_of(model, **given, k=50, include_seen=True)
+        .sort("user_id", "item_id")["prediction"]
+        .to_numpy()
+        .reshape(80, 50)
+        for given in ({"history": str(tmp_path / "new.csv")}, {})
+    )
+    distance = np.abs(folded[:, None] - trained[None]).mean(axis=2)
+    own = np.diag(distance)
+    assert (distance < own[:, None]).sum(axis=1).mean() < 15  # by chance 39.5
+    assert own.mean() < 0.6 * distance.mean()
+
+
+def test_one_rating_outside_the_scale_is_told_as_one(tmp_path, lists_model):
+    (tmp_path / "new.csv").write_text("user,item,rating\nnew,00001,9\n")
+    result = run("recommend", lists_model, "--history", tmp_path / "new.csv", "-k", 2)
+    assert result.status == 0
+    assert f"outside the model's rating scale, 1 to 5: 1 rating of {tmp_path / 'new.csv'}\n" in result.stderr
+
+
+def test_history_from_stdin(workshop, user_model):
+    text = "user,item,rating\n" + history(workshop, "007", "n1")
+    result = run("recommend", user_model, "--history", "-", "-k", 2, stdin=text)
+    assert result.status == 0, result.stderr
+    assert read(result.stdout)["user_id"].to_list() == ["n1", "n1"]
+
+
+def test_history_of_unknown_items_is_an_unknown_user(tmp_path, item_model, lists_of, capsys):
+    (tmp_path / "new.csv").write_text("user,item,rating\na,nope,5\nb,00001,5\nb,nope,4\n")
+    with pytest.raises(InputDataError, match="user 'a' has rated no item that the model knows"):
+        lists_of(item_model, history=str(tmp_path / "new.csv"))
+    assert "1 of 2 items" in capsys.readouterr().err
+    assert set(lists_of(item_model, history=str(tmp_path / "new.csv"), on_unknown="skip")["user_id"]) == {"b"}
+    lists = lists_of(item_model, history=str(tmp_path / "new.csv"), on_unknown="popular", k=1)
+    assert lists["user_id"].to_list() == ["a", "b"]
+
+
+# --- the program around it
+
+
+def test_the_dataset_is_not_needed(workshop, tmp_path, item_model):
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    shutil.copy(item_model, tmp_path / "m")
+    expected = run("recommend", "m", "--user", "007", cwd=tmp_path).stdout
+    shutil.rmtree(tmp_path / "data")
+    moved = model_file.load(tmp_path / "m")
+    moved.provenance["dataset"] = str(tmp_path / "gone")
+    model_file.save(moved, tmp_path / "m")
+    assert run("recommend", "m", "--user", "007", cwd=tmp_path).stdout == expected != ""
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_every_format_holds_the_same_rows(tmp_path, item_model, name):
+    recommend(item_model, Request(k=3), output=str(tmp_path / "lists.csv"))
+    expected = read((tmp_path / "lists.csv").read_text())
+    target = tmp_path / f"lists.{name}"
+    recommend(item_model, Request(k=3), output=str(target))
+    readers = {
+        "csv": lambda: pl.read_csv(target, schema_overrides=IDS),
+        "tsv": lambda: pl.read_csv(target, separator="\t", schema_overrides=IDS),
+        "jsonl": lambda: pl.read_ndjson(target),
+        "json": lambda: pl.DataFrame(json.loads(target.read_text())),
+        "parquet": lambda: pl.read_parquet(target),
+    }
+    rows = readers[name]().with_columns(pl.col("rank").cast(pl.Int64), pl.col("title").fill_null(""))
+    assert rows.equals(expected.with_columns(pl.col("title").fill_null("")))
+
+
+def test_csv_in_a_pipe_is_never_cut_and_markup_stays_as_it_is(item_model):
+    result = run("recommend", item_model, "--user", "007", "-k", 50, "--include-seen", env={"COLUMNS": "20"})
+    assert '"Film 3, the [red]movie[/red]"' in result.stdout
+    assert "…" not in result.stdout
+    assert run("recommend", item_model, "--user", "007", "--no-header").stdout.startswith("007,1,")
+
+
+def on_a_terminal(*arguments, columns=80):
+    """What the program writes when stdin, stdout and stderr are a terminal, and its exit status."""
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
+        stdin=terminal, stdout=terminal, stderr=terminal, env=environment,
+    )  # fmt: skip
+    os.close(terminal)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(controller, 1 << 16)
+        except OSError:  # how Linux says that the other side has closed
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(controller)
+    text = b"".join(chunks).decode().replace("\r\n", "\n")
+    return re.sub(r"\x1b\[[0-9;]*m", "", text), process.wait(timeout=30)
+
+
+def test_a_terminal_gets_tables_of_the_first_20_users_and_is_told_so(item_model):
+    text, status = on_a_terminal("recommend", item_model, "-k", 2)
+    assert status == 0
+    assert text.count("╭") == text.count("\nuser ") + text.startswith("user ") == 20
+    assert "these are the first 20 of 80 users; --show 0 shows all" in " ".join(text.split())
+    assert "[red]movie[/red]" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_show_says_how_many_users(item_model):
+    text, _ = on_a_terminal("recommend", item_model, "-k", 1, "--show", 0, columns=40)
+    assert text.count("╭") == 80
+    assert "these are the first" not in text
+    assert max(map(len, text.splitlines())) <= 40
+    assert "…" not in text
+
+
+def test_a_terminal_without_ids_on_stdin_is_not_waited_for(item_model):
+    text, status = on_a_terminal("recommend", item_model, "--users", "-")
+    assert status == 2
+    assert "error: --users - reads ids from stdin, which is a terminal" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-k", "0"), "--top-k must be a whole number from 1, not 0"),
+        (("--min-item-ratings", "-1"), "--min-item-ratings must be 0 or more"),
+        (("--on-unknown", "guess"), "--on-unknown must be one of error, skip, popular"),
+        (("--history", "h.csv", "--user", "007"), "leave out --user and --users"),
+        (("--show", "-1"), "--show must be a whole number from 0"),
+        (("-o", "x.csv", "--format", "json"), "--format json contradicts the name x.csv"),
+        (("--format", "json", "--no-header"), "--no-header means nothing for the format json"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(item_model, tmp_path, monkeypatch, capsys, arguments, message):
+    from autorec_cli.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["autorec", "recommend", str(item_model), *arguments])
+    assert app.run() == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_request_is_checked_where_it_is_made():
+    with pytest.raises(UsageError, match="--top-k"):
+        Request(k=0)
+
+
+def test_a_model_is_not_replaced_by_its_lists(workshop, tmp_path):
+    model = shutil.copy(workshop / "item.model", tmp_path / "m")
+    before = model.read_bytes()
+    for option in ("-o", "--summary"):
+        result = run("recommend", model, option, model)
+        assert result.status == 2
+        assert "would replace" in result.stderr
+        assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_shards_one_after_the_other_are_the_whole(item_model, format, count):
+    options = ("recommend", item_model, "--format", format, "-k", 3, "-q")
+    parts = [call(*options, "--shard", f"{number}/{count}") for number in range(1, count + 1)]
+    assert all(part.status == 0 for part in parts)
+    assert "".join(part.stdout for part in parts) == call(*options).stdout
+
+
+def test_shards_share_out_users_that_are_named(item_model, tmp_path):
+    (tmp_path / "ids").write_text("007\n003\n050\n")
+    options = ("recommend", item_model, "--users", tmp_path / "ids", "--format", "csv", "-q")
+    parts = [call(*options, "--shard", f"{number}/2").stdout for number in (1, 2)]
+    assert "".join(parts) == call(*options).stdout
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", f"1/{'9' * 5000}"], ids=len)
+def test_a_shard_that_is_none_is_refused(item_model, shard):
+    refused = call("recommend", item_model, f"--shard={shard}")
+    assert refused.status == 2
+    assert "--shard" in refused.stderr

@@ -1,0 +1,180 @@
+"""`autorec train` through the real program."""
+
+import errno
+import json
+import re
+import shutil
+
+import pytest
+
+from autorec_cli.cli.commands.train import train
+from autorec_cli.cli.training_report import summarize
+from autorec_cli.data import dataset
+from autorec_cli.errors import UsageError
+from autorec_cli.inference import model_file
+from autorec_cli.storage import safetensors_writer
+from autorec_cli.training.trainer import Fitted
+from autorec_cli.training.validation import Validated
+from tests.conftest import SMALL
+from tests.program import call, run
+
+TINY = {"hidden_sizes": (2,), "epochs": 1}
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+
+
+def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
+    log = tmp_path / "log.jsonl"
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--log", log)
+    assert (result.status, result.stdout) == (0, "")
+    lines = result.stderr.splitlines()
+    assert all(re.match(STAMP, line) for line in lines)
+    assert "\r" not in result.stderr
+    assert "\x1b" not in result.stderr
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    chosen = model_file.load(tmp_path / "m").provenance["epochs"]
+    assert [(entry["phase"], entry["epoch"]) for entry in entries] == [
+        *(("choose", epoch) for epoch in range(1, 16)),
+        *(("final", epoch) for epoch in range(1, chosen + 1)),
+    ]
+    epochs = [line for line in lines if re.match(STAMP + "epoch ", line)]
+    assert len(epochs) == len(entries)
+    for line, entry in zip(epochs, entries, strict=True):
+        assert f"{entry['epoch']}/{entry['n_epochs']} {entry['phase']}: train RMSE {entry['train_rmse']:.4f}" in line
+        assert entry["seconds"] > 0
+        assert (entry["valid_rmse"] is None) == (entry["phase"] == "final")
+    best = min(entry["valid_rmse"] for entry in entries if entry["phase"] == "choose")
+    assert f"trained: valid RMSE: {best:.4f}" in result.stderr
+    assert f"next: autorec evaluate {tmp_path / 'm'}" in lines[-1]
+    assert "device cpu" in lines[0] or "device cuda" in lines[0]
+    # The same seed and threads gave the model of the session: the bytes are equal.
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+
+
+def test_another_seed_is_another_model_and_log_can_be_stdout(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--seed", 1, "--log", "-", "--no-refit")
+    assert result.status == 0
+    assert [json.loads(line)["phase"] for line in result.stdout.splitlines()] == ["choose"] * 15
+    assert (tmp_path / "m").read_bytes() != (workshop / "item.model").read_bytes()
+    assert model_file.load(tmp_path / "m").provenance["fitted_parts"] == ["train"]
+
+
+def test_the_model_remembers_where_it_comes_from(workshop, user_model):
+    model, prepared = model_file.load(user_model), dataset.load(workshop / "data")
+    assert model.provenance["dataset"] == str(workshop / "data")
+    assert model.provenance["fingerprint"] == prepared.fingerprint()
+    assert model.provenance["fitted_parts"] == ["train", "valid"]
+    assert model.settings.variant == "user"
+    assert model.settings.hidden_sizes == (16,)
+    assert model.provenance["metrics"]["valid_rmse"] > 0
+    assert set(model.provenance["versions"]) == {"autorec-cli", "torch"}
+
+
+def test_an_existing_model_is_not_replaced_without_force(workshop, tmp_path):
+    (tmp_path / "m").write_text("old")
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL)
+    assert (result.status, result.stdout) == (2, "")
+    assert f"{tmp_path / 'm'} exists; use --force to replace it" in result.stderr
+    assert (tmp_path / "m").read_text() == "old"
+    train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
+    assert model_file.load(tmp_path / "m").settings.hidden_sizes == (2,)
+
+
+def test_cuda_where_there_is_none_is_an_error(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", "--device", "cuda", env={"CUDA_VISIBLE_DEVICES": ""})
+    assert (result.status, result.stdout) == (2, "")
+    assert "error: --device cuda was asked for" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "--device must be auto, cpu, cuda or cuda:N, not 'tpu'"),
+        ({"threads": -1}, "--threads must be a whole number from 0 to"),
+        ({"log": "no/such/folder.jsonl"}, "cannot write no/such/folder.jsonl"),
+        ({"log": "."}, "cannot write .: Is a directory"),
+        ({"output": "."}, "is a folder; name a file for the model"),
+        ({"output": "no/such/m"}, "cannot write no/such/m: the folder no/such does not exist"),
+        ({"output": "/dev/null", "force": True}, "/dev/null is no plain file"),
+        ({"output": "/proc/m"}, "cannot write /proc/m"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_training(workshop, tmp_path, monkeypatch, options, message):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    output = Path(options.pop("output", "m"))
+    with pytest.raises(UsageError, match=message):
+        train(workshop / "data", output, "item", TINY, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--variant", "itme"), "--variant must be one of item, user, not 'itme'"),
+        (("--epochs", 0), "--epochs must be a whole number from 1, not 0"),
+        (("--objective", "ranking", "--center", "both"), "--center must be none"),
+        (("--missing-weight", 0.5), "need --objective ranking"),
+        (("--device", "gpu"), "--device must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+    ],
+)
+def test_options_are_checked_before_outputs_and_inputs(tmp_path, options, message):
+    (tmp_path / "m").write_text("old")
+    result = call("train", tmp_path / "no data", "-o", tmp_path / "m", *options)
+    assert (result.status, result.stdout) == (2, "")
+    assert message in result.stderr
+    result = call("cross-validate", tmp_path / "no data", "-o", tmp_path, *options)
+    assert (result.status, message in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rmse", "better"), [(0.9, None), (0.998, None), (0.9995, "as well as"), (1.0, "as well as"), (1.1, "better than")]
+)
+def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse, better):
+    (tmp_path / "m").touch()
+    fitted = Fitted(None, None, ("train",), 1, Validated("rmse", rmse, 1.0, None))
+    summarize(fitted, {"fitted_parts": ["train"]}, tmp_path / "m", 1.0)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if " warning: " in line]
+    assert len(warnings) == (better is not None)
+    for warning in warnings:
+        assert f"user and item averages predict {better} this model; try a smaller --learning-rate or" in warning
+
+
+def test_a_learning_rate_that_is_far_too_large_is_warned_of(workshop, tmp_path):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--learning-rate", 1000)
+    assert result.status == 0
+    assert " warning: on the validation ratings user and item averages predict better than" in result.stderr
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shutil.copy(workshop / "item.model", tmp_path / "m")
+    monkeypatch.setattr(safetensors_writer, "_write_pieces", full)
+    with pytest.raises(UsageError, match=r"cannot write .*No space left on device; make room"):
+        train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
+    assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_model_is_not_written_to_stdout(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", "-", *SMALL, cwd=tmp_path)
+    assert (result.status, result.stdout) == (2, "")
+    assert "cannot be written to standard output; name a file" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_circle_of_links_is_refused_in_a_sentence(workshop, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    result = run("train", workshop / "data", "-o", tmp_path / "loop", *SMALL)
+    assert result.status == 2
+    assert "leads back to itself" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_where_numba_may_not_compile_torch_trains(workshop, tmp_path):
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, env={"NUMBA_DISABLE_JIT": "1"})
+    assert result.status == 0
+    assert "device cpu (torch)" in result.stderr

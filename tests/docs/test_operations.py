@@ -1,0 +1,107 @@
+"""docs/operations.md says only what is so: its blocks run in order, its statuses are the program's, its units parse."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from autorec_cli import errors
+from tests.cli.test_exit_statuses import TABLE
+from tests.program import ROOT
+
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def server(workshop, tmp_path):
+    """A folder with ratings.csv, and an environment in which `autorec` is the program under test."""
+    shutil.copy(workshop / "ratings.csv", tmp_path)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "autorec"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m autorec_cli "$@"\n')
+    program.chmod(0o755)
+    paths = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    return tmp_path, {"PATH": paths, "OMP_NUM_THREADS": "1"}
+
+
+def test_every_block_runs_in_the_order_of_the_page(server):
+    folder, environment = server
+    scripts = blocks("bash")
+    assert len(scripts) >= 6
+    for script in scripts:
+        finished = subprocess.run(
+            ["bash", "-e", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+        assert finished.returncode == 0, f"{script}\n{finished.stdout}{finished.stderr}"
+    names = {path.name for path in folder.iterdir()}
+    assert {"lists.model", "metrics.json", "top.csv", "run.json", "five.jsonl", "lists.json"} <= names
+    assert not [name for name in names if name.startswith(".")], "no lock, no temporary file"
+    assert "slow.model" not in names
+
+
+def test_a_damaged_model_is_put_aside_and_a_whole_one_stays(server):
+    folder, environment = server
+    subprocess.run(
+        ["bash", "-e", "-c", blocks("bash")[0]], cwd=folder, env=environment, capture_output=True, check=True
+    )
+
+    def night():
+        return subprocess.run(
+            ["./nightly.sh"], cwd=folder, env=environment, capture_output=True, check=False
+        ).returncode
+
+    model = folder / "lists.model"
+    whole = model.read_bytes()
+    (folder / "lists.model.resume").write_bytes(b"damaged")
+    assert night() == 4
+    assert model.read_bytes() == whole
+    assert not (folder / "lists.model.resume").exists()
+    model.write_bytes(whole[:1000])
+    assert night() == 4
+    assert (folder / "lists.model.damaged").read_bytes() == whole[:1000]
+    assert not model.exists()
+    assert night() == 0
+    assert model.exists()
+
+
+def test_the_crontab_has_five_times_and_a_command(tmp_path):
+    (crontab,) = blocks("crontab")
+    *settings, entry = crontab.splitlines()
+    assert all(re.fullmatch(r"[A-Z]+=\S+", line) for line in settings)
+    times, command = entry.split()[:5], entry.split()[5:]
+    assert [bool(re.fullmatch(r"\*|\d+", time)) for time in times] == [True] * 5
+    assert command[-1].endswith("nightly.sh")
+    if shutil.which(command[0]):
+        lock = str(tmp_path / "night.lock")
+        typed = [*command[:-2], lock, "sh", "-c", f"flock -n -E 7 {lock} true"]  # a second night
+        assert subprocess.run(typed, capture_output=True, check=False).returncode == 7
+
+
+def test_the_units_are_units():
+    for text, section, key in zip(blocks("ini"), ("Service", "Timer"), ("ExecStart", "OnCalendar"), strict=True):
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.read_string(text)
+        assert unit[section][key]
+    if shutil.which("systemd-analyze"):
+        finished = subprocess.run(["systemd-analyze", "calendar", "*-*-* 02:30"], capture_output=True, check=False)
+        assert finished.returncode == 0
+
+
+def test_every_exit_status_is_explained_and_produced_by_a_test_of_the_program():
+    statuses = {0, errors.EXIT_BUG, errors.EXIT_INTERRUPTED, 141, 143}
+    statuses |= {kind.exit_status for kind in errors.AutoRecError.__subclasses__()}
+    assert statuses == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 141, 143}
+    table = PAGE.partition("## Exit statuses")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    explained = {int(number) for row in rows for number in re.findall(r"\d+", row)}
+    assert explained == statuses
+    assert set(TABLE) == statuses
