@@ -78,8 +78,8 @@ def our_lists(model: Model, n_users: int) -> Callable[[], Array]:
 
     def run() -> Array:
         predict = item_scorer(model)
-        blocks = ranked_lists(n_users, lambda part: predict(audience.users(part)), audience.seen, listable, K)
-        return np.concatenate([block.ranked for block in blocks])
+        with ranked_lists(n_users, lambda part: predict(audience.users(part)), audience.seen, listable, K) as blocks:
+            return np.concatenate([block.ranked for block in blocks])
 
     return run
 

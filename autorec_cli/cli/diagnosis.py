@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import autorec_cli
 from autorec_cli import __version__
 from autorec_cli.data import loops
 from autorec_cli.errors import AutoRecError
@@ -26,6 +27,7 @@ from autorec_cli.storage.files import replace_file, sync_file
 from autorec_cli.storage.locks import hold
 
 PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
+PACKAGE = Path(autorec_cli.__file__).parent
 EXTRAS = ("numba", "threadpoolctl")
 LITTLE_MEMORY = 1 << 30
 LITTLE_DISK = 1 << 30
@@ -74,7 +76,7 @@ def _programs(_folder: Path) -> list[Check]:
     missing = [name for name in PACKAGES if found[name] is None]
     listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     return [
-        Check("autorec", "ok", f"{__version__} at {Path(__file__).parent}"),
+        Check("autorec", "ok", f"{__version__} at {PACKAGE}"),
         Check("python", "ok", python),
         Check("packages", "failed" if missing else "ok", f"missing: {', '.join(missing)}" if missing else listed),
         _reading(),
@@ -99,7 +101,7 @@ def _version(package: str) -> str | None:
 def _torch(_folder: Path) -> list[Check]:
     try:
         finished = subprocess.run(
-            [sys.executable, "-c", LOOK_AT_TORCH, str(Path(__file__).parent.parent)],
+            [sys.executable, "-c", LOOK_AT_TORCH, str(PACKAGE.parent)],
             capture_output=True,
             text=True,
             timeout=TORCH_SECONDS,

@@ -102,7 +102,8 @@ def save(dataset: Dataset, path: Path) -> None:
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
         tasks += [partial(_save_matrix, dataset.part(name), folder / f"{name}.npz") for name in PARTS]
         tasks += [partial(_save_table, getattr(dataset, name), folder / f"{name}.parquet") for name in TABLES]
-        fingerprint, *written = in_order(lambda task: task(), tasks)
+        with in_order(lambda task: task(), tasks) as results:
+            fingerprint, *written = results
         document = {
             "format_version": FORMAT_VERSION,
             "fingerprint": fingerprint,

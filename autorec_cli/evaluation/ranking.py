@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,10 +105,10 @@ def list_items(
     scores = np.full(items.shape, -np.inf, dtype=np.float32)
     relevant = _relevant(held_out, protocol.relevant_from)
     if n_items:
-        blocks = _blocks(score, np.arange(n_users), seen, item_counts > 0, protocol.k)
-        for block in blocks:
-            length = block.ranked.shape[1]
-            items[block.users, :length], scores[block.users, :length] = block.ranked, block.scores
+        with _blocks(score, np.arange(n_users), seen, item_counts > 0, protocol.k) as blocks:
+            for block in blocks:
+                length = block.ranked.shape[1]
+                items[block.users, :length], scores[block.users, :length] = block.ranked, block.scores
     hits = _hits(items, relevant) if relevant.nnz else np.zeros(items.shape, dtype=bool)
     return Listed(items, scores, hits.astype(np.uint8), np.diff(relevant.indptr))
 
@@ -121,14 +122,14 @@ def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_ar
 
 def _ranked(score: UserScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int) -> Array:
     """(len(user_index), k) item_index of the lists of `user_index`, best first, NO_ITEM where a list is short."""
-    blocks = _blocks(score, user_index, seen, listable, k)
     nothing = np.empty((0, min(k, len(listable))), dtype=np.int64)
-    return np.concatenate([nothing, *(block.ranked for block in blocks)])
+    with _blocks(score, user_index, seen, listable, k) as blocks:
+        return np.concatenate([nothing, *(block.ranked for block in blocks)])
 
 
 def _blocks(
     score: UserScorer, user_index: Array, seen: sparse.csr_array, listable: Array, k: int
-) -> Iterator[ListBlock]:
+) -> AbstractContextManager[Iterator[ListBlock]]:
     seen = seen[user_index]
 
     def seen_of(users: slice) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,8 +224,9 @@ def _cells(items_of_rows: Sequence[Array]) -> tuple[Array, Array]:
     return np.repeat(np.arange(len(lengths)), lengths), np.concatenate([*items_of_rows, np.empty(0, dtype=np.int32)])
 
 
-def list_frames(model: Predictor, request: Request, audience: Audience, tell: Tell) -> Iterator[pl.DataFrame]:
-    """The lists of `audience`, a block of users at a time.
+@contextmanager
+def list_frames(model: Predictor, request: Request, audience: Audience, tell: Tell) -> Iterator[Iterator[pl.DataFrame]]:
+    """The lists of `audience`, a block of users at a time, made on several threads while the block runs.
 
     Args:
         model: What scores the items.
@@ -234,8 +235,8 @@ def list_frames(model: Predictor, request: Request, audience: Audience, tell: Te
         tell: Called with each thing that is worth a warning.
 
     Yields:
-        Tables of user_id, rank (from 1), item_id, prediction (clipped to the rating scale; `score` of a ranking model)
-        and, where titles are known, title; the first is empty if there are no users.
+        An iterator over tables of user_id, rank (from 1), item_id, prediction (clipped to the rating scale; `score`
+        of a ranking model) and, where titles are known, title; the first is empty if there are no users.
 
     Raises:
         InputDataError: a file of ids cannot be used, or no item may be listed.
@@ -251,10 +252,15 @@ def list_frames(model: Predictor, request: Request, audience: Audience, tell: Te
     seen = None if request.include_seen else audience.seen
     listable = _listable_items(model, request, tell)
     table = _ItemColumns(model)
+    with ranked_lists(len(audience.user_ids), score, seen, listable, request.k) as blocks:
+        yield _frames(blocks, table, audience, tell)
+
+
+def _frames(blocks: Iterator[ListBlock], table: _ItemColumns, audience: Audience, tell: Tell) -> Iterator[pl.DataFrame]:
     if not len(audience.user_ids):  # the columns still have names
         yield table.frame(ListBlock(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))), audience)
     n_without = 0
-    for block in ranked_lists(len(audience.user_ids), score, seen, listable, request.k):
+    for block in blocks:
         n_without += int((block.ranked == NO_ITEM).all(axis=1).sum())
         yield table.frame(block, audience)
     if n_without:

@@ -7,7 +7,7 @@ can leave before the last block is scored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,10 +42,11 @@ class ListBlock:
     scores: Array
 
 
+@contextmanager
 def ranked_lists(
     n_users: int, score: ScoreBlock, seen: SeenBlock | None, listable: Array, k: int
-) -> Iterator[ListBlock]:
-    """Rank the items of `n_users` users.
+) -> Iterator[Iterator[ListBlock]]:
+    """Rank the items of `n_users` users, on several threads while the block runs.
 
     Args:
         n_users: How many users there are.
@@ -56,7 +57,8 @@ def ranked_lists(
         k: Length of a list, at least 1.
 
     Yields:
-        Blocks of lists, in the order of the users. Items of equal score are in the order of their index.
+        An iterator over blocks of lists, in the order of the users. Items of equal score are in the order of
+        their index.
     """
     unlisted = np.flatnonzero(~listable)
 
@@ -71,10 +73,10 @@ def ranked_lists(
     blocks = [slice(start, min(start + users_at_once, n_users)) for start in range(0, n_users, users_at_once)]
     products = _one_thread_a_product() if len(blocks) > 1 and n_threads() > 1 else None
     if products is None:
-        yield from map(rank, blocks)
+        yield map(rank, blocks)
     else:
-        with products:
-            yield from in_order(rank, blocks)
+        with products, in_order(rank, blocks) as ranked:
+            yield ranked
 
 
 def _one_thread_a_product() -> AbstractContextManager[object] | None:

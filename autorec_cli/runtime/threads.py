@@ -11,7 +11,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self, TypeVar
+from contextlib import AbstractContextManager
+from typing import Generic, Self, TypeVar
 
 from autorec_cli.runtime.process_group import rank_on_host
 
@@ -61,8 +62,8 @@ class Following:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finish()
-        else:
-            self._executor.shutdown(cancel_futures=True)
+        else:  # see in_order
+            self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
     def finish(self) -> None:
         """Wait for all calls; no more can be made."""
@@ -71,33 +72,50 @@ class Following:
             self._pending.popleft().result()
 
 
-def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    """`work(task)` for every task, in the order of the tasks.
+class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):  # noqa: N801 (reads as a verb)
+    """Runs `work(task)` for every task on several threads while a block runs, which gets the results in order.
 
     At most one task more than there are threads has been taken from `tasks` and not yet been yielded. An exception,
-    of `work` or of `tasks`, is raised where its result would come, after all results before it.
+    of `work` or of `tasks`, is raised where its result would come, after all results before it. At the end of the
+    block running tasks are waited for and pending ones canceled.
+
+    A generator that is abandoned inside the block is closed from wherever the garbage collector runs, perhaps inside
+    the start of another thread, which holds a lock that joining threads needs: then nothing is waited for.
     """
-    threads = n_threads()
-    if threads == 1:
-        yield from map(work, tasks)
-        return
-    remaining = iter(tasks)
+
+    def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> None:
+        self._work = work
+        self._tasks = tasks
+        self._threads = n_threads()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Iterator[Result]:
+        if self._threads == 1:
+            return map(self._work, self._tasks)
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="autorec")
+        return _ordered(self._executor, self._work, self._tasks, self._threads)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
+
+
+def _ordered(
+    executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], n_ahead: int
+) -> Iterator[Result]:
+    """The results of `work`, at most `n_ahead` and one tasks ahead of the reader."""
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="autorec") as executor:
+    remaining = iter(tasks)
+    while True:
         try:
-            while True:
-                try:
-                    pending.append(executor.submit(work, next(remaining)))
-                except StopIteration:
-                    break
-                except Exception:
-                    while pending:
-                        yield pending.popleft().result()
-                    raise
-                if len(pending) > threads:
-                    yield pending.popleft().result()
+            pending.append(executor.submit(work, next(remaining)))
+        except StopIteration:
+            break
+        except Exception:
             while pending:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+            raise
+        if len(pending) > n_ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

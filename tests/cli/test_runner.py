@@ -349,12 +349,12 @@ def read_parameters():
 
 
 def test_every_file_of_a_command_is_known_to_be_read_or_written():
-    from autorec_cli.commands import conversation
+    from autorec_cli.cli import runner
 
-    known = {*conversation.INPUTS, *(name.replace("-", "_") for name in conversation.OUTPUTS), "config", "summary"}
+    known = {*runner.INPUTS, *(name.replace("-", "_") for name in runner.OUTPUTS), "config", "summary"}
     found = {parameter for _, parameter in read_parameters()}
     assert found <= known
-    assert set(conversation.INPUTS) <= found
+    assert set(runner.INPUTS) <= found
 
 
 @pytest.mark.parametrize(

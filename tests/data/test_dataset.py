@@ -60,7 +60,8 @@ def test_ratings_of_zero_are_fitted_and_count_as_seen(variant):
         return np.repeat(np.arange(80), np.diff(model.seen.indptr)), model.seen.indices
 
     scores = item_scorer(model)(known_users(model, np.arange(80)))
-    (block,) = ranked_lists(80, lambda users: scores, seen_of, model.item_counts > 0, 50)
+    with ranked_lists(80, lambda users: scores, seen_of, model.item_counts > 0, 50) as blocks:
+        (block,) = blocks
     for user in range(80):
         listed = set(block.ranked[user][block.ranked[user] >= 0])
         assert listed == set(range(50)) - rated[user]

@@ -20,8 +20,13 @@ def score(users):
     return SCORES[users].copy()
 
 
+def blocks_of(*arguments):
+    with ranked_lists(*arguments) as blocks:
+        return list(blocks)
+
+
 def ranked(seen=None, listable=EVERYTHING, k=2):
-    return np.concatenate([block.ranked for block in ranked_lists(3, score, seen, listable, k)]).tolist()
+    return np.concatenate([block.ranked for block in blocks_of(3, score, seen, listable, k)]).tolist()
 
 
 def test_best_first_and_ties_in_the_order_of_the_index():
@@ -50,14 +55,14 @@ def test_a_list_is_no_longer_than_there_are_items():
 
 
 def test_nobody_gets_no_blocks():
-    assert list(ranked_lists(0, score, None, EVERYTHING, 2)) == []
+    assert blocks_of(0, score, None, EVERYTHING, 2) == []
 
 
 @given(per_block=st.integers(1, 5))
 def test_blocks_do_not_show(per_block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SCORES_AT_ONCE", per_block * 4)
-        blocks = list(ranked_lists(3, score, None, EVERYTHING, 2))
+        blocks = blocks_of(3, score, None, EVERYTHING, 2)
     assert [block.users.start for block in blocks] == list(range(0, 3, per_block))
     assert np.concatenate([block.ranked for block in blocks]).tolist() == ranked()
     assert np.concatenate([block.scores for block in blocks]).tolist() == [[3, 2], [5, 5], [9, 0]]
@@ -80,9 +85,8 @@ def test_few_blocks_are_scored_before_the_first_is_taken(per_user):
         asked.append(users.start)
         return np.zeros((1, 4), dtype=np.float32)
 
-    blocks = ranked_lists(100, watched, None, EVERYTHING, 2)
-    next(blocks)
-    blocks.close()
+    with ranked_lists(100, watched, None, EVERYTHING, 2) as blocks:
+        next(blocks)
     assert sorted(asked) == [0, 1, 2][: len(asked)]
     assert len(asked) <= (3 if per_user else 1)
 
@@ -92,7 +96,7 @@ def test_blocks_leave_in_the_order_of_users_whatever_finishes_first(per_user):
         time.sleep(0.05 if users.start == 0 else 0)
         return SCORES[users].copy()
 
-    blocks = list(ranked_lists(3, slow_first, None, EVERYTHING, 2))
+    blocks = blocks_of(3, slow_first, None, EVERYTHING, 2)
     assert [block.users.start for block in blocks] == [0, 1, 2]
     assert np.concatenate([block.ranked for block in blocks]).tolist() == ranked()
 
@@ -103,31 +107,31 @@ def test_an_error_in_a_block_reaches_whoever_takes_it(per_user):
             raise ValueError("no scores")
         return np.zeros((1, 4), dtype=np.float32)
 
-    blocks = ranked_lists(100, broken, None, EVERYTHING, 2)
-    assert [next(blocks).users.start, next(blocks).users.start] == [0, 1]
-    with pytest.raises(ValueError, match="no scores"):
-        next(blocks)
+    with ranked_lists(100, broken, None, EVERYTHING, 2) as blocks:
+        assert [next(blocks).users.start, next(blocks).users.start] == [0, 1]
+        with pytest.raises(ValueError, match="no scores"):
+            next(blocks)
 
 
 def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
     threadpoolctl = pytest.importorskip("threadpoolctl")
 
-    def threads():
+    def blas_threads():
         return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
 
     during = []
 
     def watched(users):
-        during.append(set(threads()))
+        during.append(set(blas_threads()))
         return np.zeros((1, 4), dtype=np.float32)
 
     monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
     for patched in (module, threads):
         monkeypatch.setattr(patched, "n_threads", lambda: 2)
-    before = threads()
-    assert len(list(ranked_lists(3, watched, None, EVERYTHING, 2))) == 3
+    before = blas_threads()
+    assert len(blocks_of(3, watched, None, EVERYTHING, 2)) == 3
     assert during == [{1}] * 3
-    assert threads() == before
+    assert blas_threads() == before
 
 
 def test_without_threadpoolctl_blocks_come_one_by_one(monkeypatch):

@@ -9,16 +9,21 @@ import time
 
 import pytest
 
-from autorec_cli.runtime import threads
+from autorec_cli.runtime import threads as module
 from autorec_cli.runtime.threads import Following, in_order
 
-N_THREADS = threads.n_threads
+N_THREADS = module.n_threads
 
 
 @pytest.fixture(params=[1, 2, 4], autouse=True)
 def threads(request, monkeypatch):
-    monkeypatch.setattr(threads, "n_threads", lambda: request.param)
+    monkeypatch.setattr(module, "n_threads", lambda: request.param)
     return request.param
+
+
+def results_of(work, tasks):
+    with in_order(work, tasks) as results:
+        return list(results)
 
 
 def test_results_come_in_the_order_of_the_tasks():
@@ -26,8 +31,8 @@ def test_results_come_in_the_order_of_the_tasks():
         time.sleep(0.01 if number % 3 == 0 else 0)
         return number * number
 
-    assert list(in_order(work, range(20))) == [number * number for number in range(20)]
-    assert list(in_order(work, [])) == []
+    assert results_of(work, range(20)) == [number * number for number in range(20)]
+    assert results_of(work, []) == []
 
 
 def test_few_tasks_are_in_flight(threads):
@@ -40,15 +45,16 @@ def test_few_tasks_are_in_flight(threads):
             taken += 1
             yield number
 
-    for _ in in_order(lambda number: number, tasks()):
-        yielded += 1
+    with in_order(lambda number: number, tasks()) as results:
+        for _ in results:
+            yielded += 1
     assert yielded == 50
 
 
 def test_work_is_done_on_as_many_threads(threads):
     if threads > 1:
         together = threading.Barrier(threads, timeout=10)
-        assert len(list(in_order(lambda _: together.wait(), range(threads)))) == threads
+        assert len(results_of(lambda _: together.wait(), range(threads))) == threads
 
 
 @pytest.mark.parametrize("where", ["work", "tasks"])
@@ -60,10 +66,10 @@ def test_an_error_comes_after_the_results_before_it(where):
 
     tasks = map(fails, range(9)) if where == "tasks" else range(9)
     results = []
-    with pytest.raises(ValueError, match=where):
-        results.extend(in_order(fails if where == "work" else lambda number: number, tasks))
-    first = list(in_order(lambda number: number, range(3)))
-    assert first == [0, 1, 2]
+    work = fails if where == "work" else lambda number: number
+    with pytest.raises(ValueError, match=where), in_order(work, tasks) as ordered:
+        results.extend(ordered)
+    assert results_of(lambda number: number, range(3)) == [0, 1, 2]
 
 
 def test_results_before_an_error_are_all_yielded():
@@ -72,17 +78,17 @@ def test_results_before_an_error_are_all_yielded():
         raise OSError
 
     results = []
-    with pytest.raises(OSError):  # noqa: PT011, PT012
-        for result in in_order(lambda number: number, tasks()):
+    with pytest.raises(OSError), in_order(lambda number: number, tasks()) as ordered:  # noqa: PT011, PT012
+        for result in ordered:
             results.append(result)
     assert results == [0, 1, 2]
 
 
 def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: range(6), raising=False)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: range(6), raising=False)
     expected = {1: 4, 2: 3, 6: 1, 7: 1}
     for n_here, expected_threads in expected.items():
-        monkeypatch.setattr(threads, "rank_on_host", lambda n=n_here: (0, n))
+        monkeypatch.setattr(module, "rank_on_host", lambda n=n_here: (0, n))
         assert N_THREADS() == expected_threads
 
 
@@ -109,6 +115,39 @@ def test_calls_that_have_not_begun_are_dropped_where_the_block_raises():
     with pytest.raises(KeyError):
         leave_early()
     assert done == []
+
+
+ABANDON = """
+import faulthandler, gc, itertools, threading
+from autorec_cli.runtime import threads
+threads.n_threads = lambda: 2
+faulthandler.dump_traceback_later(60, exit=True)
+
+def generator():
+    with threads.in_order(lambda number: number, itertools.count()) as results:
+        yield from results
+
+def nothing():
+    pass
+
+for number in range(3000):
+    gc.disable()
+    abandoned = generator()
+    next(abandoned)
+    cycle = [abandoned]
+    cycle.append(cycle)  # so that only the garbage collector closes it
+    del abandoned, cycle
+    thread = threading.Thread(target=nothing)
+    gc.set_threshold(gc.get_count()[0] + number % 50)  # the collector then runs amid the start
+    gc.enable()
+    thread.start()
+    thread.join()
+"""
+
+
+def test_an_abandoned_generator_is_collected_while_threads_start():
+    """In a process of its own: the deadlock that this is about would hang it for good."""
+    subprocess.run([sys.executable, "-c", ABANDON], check=True, capture_output=True, timeout=90)
 
 
 def test_a_module_is_loaded_while_this_thread_goes_on():

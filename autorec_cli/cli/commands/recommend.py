@@ -194,11 +194,10 @@ def recommend(
         if format == "table" and show and output == "-":
             audience = audience.first(show)
         written: list[int] = []
-        blocks = list_frames(model, request, audience, warn)
-        if raters is not None:
-            blocks = with_predicted_ratings(blocks, raters, request, audience.user_ids, warn)
-        blocks = _counted(blocks, written)
-        with open_output(output) as stream:
+        with list_frames(model, request, audience, warn) as blocks, open_output(output) as stream:
+            if raters is not None:
+                blocks = with_predicted_ratings(blocks, raters, request, audience.user_ids, warn)
+            blocks = _counted(blocks, written)
             if format == "table":
                 blocks = (rows for frame in blocks for rows in frame.partition_by("user_id", maintain_order=True))
                 for rows in blocks:

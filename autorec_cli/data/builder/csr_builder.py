@@ -165,14 +165,15 @@ def _gathered(
         order = blocks.argsort(kind="stable")  # a radix sort, as these are 16 bits
         return np.bincount(blocks), {name: column.take(order) for name, column in part.items()}
 
-    for counts, part in in_order(in_block_order, popped()):
-        start = 0
-        for block in np.flatnonzero(counts):
-            count = counts[block]
-            for name, column in part.items():
-                columns[name][free[block] - count : free[block]] = column[start : start + count]
-            free[block] -= count
-            start += count
+    with in_order(in_block_order, popped()) as parts:
+        for counts, part in parts:
+            start = 0
+            for block in np.flatnonzero(counts):
+                count = counts[block]
+                for name, column in part.items():
+                    columns[name][free[block] - count : free[block]] = column[start : start + count]
+                free[block] -= count
+                start += count
     return columns, rows
 
 
@@ -265,18 +266,19 @@ def _settle(
 
     resolved = _Resolved(np.zeros_like(indptr))
     n_seen = n_kept = 0
-    for block, found in in_order(settle, _blocks(indptr, rows, columns)):
-        resolved.add(found)
-        n_cells = int(block.pointers[-1])
-        kept = n_cells if found.keep is None else len(found.keep)
-        before = block.pointers if found.keep is None else np.searchsorted(found.keep, block.pointers)
-        resolved.indptr[block.first_row :][: len(before)] = n_kept + before
-        if n_kept + kept < n_seen + n_cells:  # something went, here or earlier: what stays moves up
-            for name, column in block.columns.items():
-                if name == "user":
-                    continue
-                columns[name][n_kept : n_kept + kept] = column if found.keep is None else column.take(found.keep)
-        n_seen, n_kept = n_seen + n_cells, n_kept + kept
+    with in_order(settle, _blocks(indptr, rows, columns)) as settled:
+        for block, found in settled:
+            resolved.add(found)
+            n_cells = int(block.pointers[-1])
+            kept = n_cells if found.keep is None else len(found.keep)
+            before = block.pointers if found.keep is None else np.searchsorted(found.keep, block.pointers)
+            resolved.indptr[block.first_row :][: len(before)] = n_kept + before
+            if n_kept + kept < n_seen + n_cells:  # something went, here or earlier: what stays moves up
+                for name, column in block.columns.items():
+                    if name == "user":
+                        continue
+                    columns[name][n_kept : n_kept + kept] = column if found.keep is None else column.take(found.keep)
+            n_seen, n_kept = n_seen + n_cells, n_kept + kept
     return resolved
 
 

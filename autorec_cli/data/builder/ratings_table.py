@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
@@ -134,8 +135,10 @@ def read_ratings(
     users, items = IdTable(), IdTable()
     parquet: Layout | None = None  # of the first such file
     for name, is_test in [*((name, False) for name in train), *((name, True) for name in test)]:
-        with open_source(name, in_part=options.period.is_limited) as source:
-            found = _read_source(source, options, parquet)
+        with (
+            open_source(name, in_part=options.period.is_limited) as source,
+            _read_source(source, options, parquet) as found,
+        ):
             if found is None:
                 continue
             layout, blocks = found
@@ -269,7 +272,10 @@ def _check_timestamps(table: RatingsTable, layout: Layout, name: str, period: Pe
         )
 
 
-def _read_source(source: OpenSource, options: ReadOptions, like: Layout | None) -> tuple[Layout, Iterator[Rows]] | None:
+@contextmanager
+def _read_source(
+    source: OpenSource, options: ReadOptions, like: Layout | None
+) -> Iterator[tuple[Layout, Iterator[Rows]] | None]:
     """The layout of a source and an iterator over its rows; None for a Parquet file without rows, as Spark writes some.
 
     `like` is the layout of the first Parquet file.
@@ -277,8 +283,10 @@ def _read_source(source: OpenSource, options: ReadOptions, like: Layout | None) 
     if source.parquet is not None:
         found = detect_parquet(source.parquet, options, source.name, like)
         if found is None:
-            return None
-        return found, parquet_rows(source.parquet, found, source.name, options.skip_bad_rows, options.period)
+            yield None
+            return
+        yield found, parquet_rows(source.parquet, found, source.name, options.skip_bad_rows, options.period)
+        return
     assert source.chunks is not None
     chunks = to_utf_8(source.chunks, options, source.name)
     head = next(chunks, b"")
@@ -287,12 +295,14 @@ def _read_source(source: OpenSource, options: ReadOptions, like: Layout | None) 
     text_format, sample = sample_text(head, options, source.name)
     layout, header = detect_text(sample, text_format, options, source.name)
     start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)
-    return layout, _parse_blocks(head[start:], chunks, first_line, layout, source.name, options.skip_bad_rows)
+    with _parsed_blocks(head[start:], chunks, layout, source.name) as blocks:
+        yield layout, _examined(blocks, first_line, layout, source.name, options.skip_bad_rows)
 
 
-def _parse_blocks(
-    head: bytes, chunks: Iterator[bytes], first_line: int, layout: Layout, name: str, skip_bad_rows: bool
-) -> Iterator[Rows]:
+@contextmanager
+def _parsed_blocks(
+    head: bytes, chunks: Iterator[bytes], layout: Layout, name: str
+) -> Iterator[Iterator[tuple[bytes, Rows | None]]]:
     """The rows of all blocks; if the first one is not plain, several are parsed at a time, until the end.
 
     Plain blocks are parsed in less time than it takes to hand them to other threads.
@@ -305,9 +315,19 @@ def _parse_blocks(
     blocks = cut_blocks(head, chunks, layout.text_format, name)
     first = list(islice(blocks, 1))
     is_plain = all(read_plain(block, layout, name) for block in first)
-    parsed_blocks = map(parse, chain(first, blocks)) if is_plain else in_order(parse, chain(first, blocks))
+    if is_plain:
+        yield map(parse, chain(first, blocks))
+        return
+    with in_order(parse, chain(first, blocks)) as parsed:
+        yield parsed
+
+
+def _examined(
+    blocks: Iterator[tuple[bytes, Rows | None]], first_line: int, layout: Layout, name: str, skip_bad_rows: bool
+) -> Iterator[Rows]:
+    """The rows of all blocks; what the fast parser could not read is read again, exactly."""
     line = first_line
-    for block, parsed in parsed_blocks:
+    for block, parsed in blocks:
         rows = examine_block(block, line, layout, name, skip_bad_rows) if parsed is None else parsed
         line += rows.n_lines
         yield rows

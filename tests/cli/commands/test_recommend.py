@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from autorec_cli.cli.commands.recommend import recommend
+from autorec_cli.csr import add_parts
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
@@ -72,7 +73,7 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     lists = read(result.stdout)
     model, prepared = model_file.load(item_model), dataset.load(workshop / "data")
     assert model.provenance["fitted_parts"] == ["train", "valid"]
-    ratings = dataset.add_parts(prepared.train, prepared.valid)
+    ratings = add_parts(prepared.train, prepared.valid)
     task = make_task(ratings, prepared.rating_scale, model.settings)
     items = torch.from_numpy(task.inputs[:].toarray())  # (n_items, 2 n_users)
     hidden = torch.sigmoid(
