@@ -47,7 +47,7 @@ print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads
 sys.path.insert(0, sys.argv[1])
 try:
     import numpy
-    from autorec_cli import tiles
+    from autorec_cli.network import tiles
     tiles.block_pointers(numpy.array([0, 1]), numpy.array([0], dtype=numpy.int32), 1)
     print(json.dumps(None))
 except ImportError as error:
