@@ -109,9 +109,8 @@ def write(path: Path, n_users: int, n_items: int, n_ratings: int, seed: int) -> 
         return lambda: rate(users, counts[start:stop], items, rng).write_csv(include_header=start == 0).encode()
 
     parts = zip(bounds[:-1], bounds[1:], rng.spawn(len(bounds) - 1), strict=True)
-    with path.open("wb") as stream:
-        for text in in_order(lambda make: make(), (job(*part) for part in parts)):
-            stream.write(text)
+    with in_order(lambda make: make(), (job(*part) for part in parts)) as texts, path.open("wb") as stream:
+        stream.writelines(texts)
     return int(ends[-1])
 
 
