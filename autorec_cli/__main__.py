@@ -1,6 +1,6 @@
 """`python -m autorec_cli` is the console script `autorec`."""
 
-from autorec_cli.cli.app import main
+from autorec_cli.cli.main import main
 
 if __name__ == "__main__":
     main()

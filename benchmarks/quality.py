@@ -96,7 +96,7 @@ def run_dense(arguments: list[str]) -> None:
     """`autorec train` with the dense step in the place of our engine."""
     import torch
 
-    from autorec_cli.cli import app
+    from autorec_cli.cli import main
     from autorec_cli.network.autoencoder import Network
     from autorec_cli.training import trainer
     from benchmarks.dense import DenseEngine
@@ -108,7 +108,7 @@ def run_dense(arguments: list[str]) -> None:
 
     trainer.make_engine = make_dense
     sys.argv = ["autorec", *arguments]
-    app.main()
+    main.main()
 
 
 def run_ours(data: Path, options: list[str], dense: bool) -> tuple[float, float]:

@@ -25,14 +25,14 @@ class Result:
 
 def call(*args: object) -> Result:
     """Run `autorec` with `args` in this process: quicker than `run`, for what needs no signals, streams or limits."""
-    from autorec_cli.cli import app
+    from autorec_cli.cli import main
 
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     before = sys.argv
     sys.argv = ["autorec", *map(str, args)]
     try:
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-            status = app.run()
+            status = main.run()
     finally:
         sys.argv = before
     return Result(stdout.buffer.getvalue().decode(), stderr.buffer.getvalue().decode(), status)

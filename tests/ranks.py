@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autorec_cli.cli.app import leave
 from autorec_cli.cli.commands.train import train
+from autorec_cli.cli.main import leave
 from autorec_cli.cli.together import own_dataset
 from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset

@@ -64,14 +64,14 @@ def autorec(*arguments: object) -> int:
     """Run the program in a process of its own; what it says is added to the file `said`."""
 
     def work() -> int:
-        from autorec_cli.cli import app
+        from autorec_cli.cli import main
 
         said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(said, 2)
         os.dup2(said, 1)
-        signal.signal(signal.SIGTERM, app._unwind)
+        signal.signal(signal.SIGTERM, main._unwind)
         sys.argv = ["autorec", *map(str, arguments)]
-        return app.run()
+        return main.run()
 
     return ended(forked(work))
 

@@ -38,10 +38,10 @@ def test_status_0(lists_model):
 
 def test_status_1_a_bug_shows_where_it_is(item_model):
     script = (
-        "from autorec_cli.cli import app\nfrom autorec_cli.inference import model_file\n"
+        "from autorec_cli.cli import main\nfrom autorec_cli.inference import model_file\n"
         "def load(path):\n    raise ZeroDivisionError('oops')\n"
         "model_file.load = load\n"
-        "app.main()"
+        "main.main()"
     )
     arguments = [sys.executable, "-c", script, "recommend", item_model]
     finished = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True)
@@ -127,10 +127,10 @@ def test_a_signal_amid_the_import_of_torch_waits_for_its_end(tmp_path, sent, sta
     )
     script = (
         "import sys, time; sys.path.insert(0, '.')\n"
-        "from autorec_cli.cli import app\nfrom autorec_cli.inference import model_file\n"
+        "from autorec_cli.cli import main\nfrom autorec_cli.inference import model_file\n"
         "def load(path):\n    import torch\n    time.sleep(60)\n"
         "model_file.load = load\n"
-        "app.main()"
+        "main.main()"
     )
     (tmp_path / "m").touch()
     arguments = [sys.executable, "-c", script, "recommend", "m"]
@@ -223,8 +223,8 @@ def test_no_ascii_terminal_is_needed_for_a_table(workshop):
 def modules_after(workshop, *arguments):
     script = (
         "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
-        "from autorec_cli.cli import app\n"
-        "status = app.run()\n"
+        "from autorec_cli.cli import main\n"
+        "status = main.run()\n"
         "sys.stderr.write(chr(10).join(sys.modules))\n"
         "sys.exit(status)"
     )
@@ -276,7 +276,7 @@ def test_without_arguments_there_is_help_and_status_2():
 
 
 def test_a_process_leaves_with_all_that_it_wrote_and_without_taking_python_down():
-    code = "import atexit, os; from autorec_cli.cli.app import leave;\
+    code = "import atexit, os; from autorec_cli.cli.main import leave;\
     atexit.register(os.abort); print('told'); leave(3)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (3, "told\n")
@@ -285,8 +285,8 @@ def test_a_process_leaves_with_all_that_it_wrote_and_without_taking_python_down(
 def test_rich_is_loaded_for_terminals_only(tmp_path):
     (tmp_path / "ratings.csv").write_text("1,1,1\n1,2,2\n2,1,3\n2,2,4\n")
     code = (
-        "import sys; from autorec_cli.cli import app; sys.argv[1:] = ['prepare', 'ratings.csv', '-o', 'data']; "
-        "status = app.run(); print(status, 'rich' in sys.modules)"
+        "import sys; from autorec_cli.cli import main; sys.argv[1:] = ['prepare', 'ratings.csv', '-o', 'data']; "
+        "status = main.run(); print(status, 'rich' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
     finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=True)

@@ -68,7 +68,7 @@ def test_a_library_that_is_missing_or_cannot_be_loaded_is_done_without(tmp_path,
     found = f"types.SimpleNamespace(origin={str(origin)!r})" if content is not None else "None"
     code = (
         f"import sys, types; from autorec_cli.data import loops; loops.find_spec = lambda name: {found}; "
-        "assert not loops.are_compiled(); sys.argv[0] = 'autorec'; from autorec_cli.cli.app import main; main()"
+        "assert not loops.are_compiled(); sys.argv[0] = 'autorec'; from autorec_cli.cli.main import main; main()"
     )
     ratings = tmp_path / "ratings.csv"
     rng = np.random.default_rng(0)

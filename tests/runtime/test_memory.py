@@ -123,7 +123,7 @@ def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
     """Through the real program, whose data segment is limited as `ulimit -d` does."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30)); "
-        "sys.argv[0] = 'autorec'; from autorec_cli.cli.app import main; main()"
+        "sys.argv[0] = 'autorec'; from autorec_cli.cli.main import main; main()"
     )
     arguments = ["train", workshop / "data", "-o", tmp_path / "m", "--hidden-size", "5000000"]
     result = subprocess.run(

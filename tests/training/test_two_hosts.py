@@ -22,10 +22,10 @@ SETTINGS_TYPED = ("--hidden-size", "16", "--epochs", "12", "--batch-size", "8", 
                   "--device", "cpu")  # fmt: skip
 IMPATIENT = """
 from datetime import timedelta
-from autorec_cli.cli import app
+from autorec_cli.cli import main
 from autorec_cli.runtime import process_group
 process_group.PATIENCE = timedelta(seconds=10)
-app.main()
+main.main()
 """
 """The program, which takes a host for lost after seconds."""
 

@@ -317,11 +317,11 @@ def test_a_terminal_without_ids_on_stdin_is_not_waited_for(item_model):
     ],
 )
 def test_options_that_cannot_work_are_refused(item_model, tmp_path, monkeypatch, capsys, arguments, message):
-    from autorec_cli.cli import app
+    from autorec_cli.cli import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["autorec", "recommend", str(item_model), *arguments])
-    assert app.run() == 2
+    assert main.run() == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
