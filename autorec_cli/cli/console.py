@@ -1,20 +1,25 @@
-"""The conversation with whoever runs the program: messages, small tables and progress, all of it on stderr.
+"""Messages for whoever runs the program: the handlers that show log records on stderr, small tables and progress.
 
-On a terminal Rich draws them (see `terminal`); elsewhere they are plain lines that begin with a UTC time, fit for a log
-file under cron.
+On a terminal Rich draws them (see `terminal`). Elsewhere they are plain lines that begin with a UTC time, fit for a log
+file under cron, or JSON objects. The rest of the package only logs to `logging.getLogger("autorec_cli...")`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
+
+LOG = logging.getLogger("autorec_cli")
+say, detail, warn, fail = LOG.info, LOG.debug, LOG.warning, LOG.error
+MARKED = ("warning", "error")
+"""Levels that text names before the message."""
 
 
 def is_terminal() -> bool:
@@ -22,87 +27,127 @@ def is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-@dataclass
-class Voice:
-    """How the program talks, and what it had to warn of so far.
-
-    Attributes:
-        quiet: Nothing but warnings and errors is said.
-        verbose: Details are said too.
-        as_json: Every message is a JSON object on a line of its own.
-        speaker: Who talks, where there are several.
-        warnings: What `warn` was given.
-    """
-
-    quiet: bool = False
-    verbose: bool = False
-    as_json: bool = False
-    speaker: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-
-_voice = Voice()
-
-
-def talk(voice: Voice) -> None:
-    """Talk as `voice` says from now on."""
-    global _voice
-    _voice = voice
-
-
-def say(message: str) -> None:
-    """Print one message on stderr; `message` is plain text, never markup."""
-    if not _voice.quiet:
-        _print("info", message)
-
-
-def detail(message: str) -> None:
-    """Print what only --verbose shows."""
-    if _voice.verbose:
-        _print("debug", message)
-
-
-def warn(message: str) -> None:
-    """Print a warning on stderr."""
-    _voice.warnings.append(message)
-    _print("warning", message, mark="warning")
-
-
-def fail(message: str) -> None:
-    """Print the one line that explains why the program stops."""
-    message = f"{_voice.speaker}: {message}" if _voice.speaker else message
-    _print("error", message, mark="error")
-
-
-def _print(level: str, message: str, mark: str = "", facts: Mapping[str, str] | None = None) -> None:
-    """One line, whatever is in it; that stderr cannot be written is no reason to stop.
+def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, speaker: str = "") -> list[str]:
+    """Show the program's log on stderr from now on, instead of as before.
 
     Args:
-        level: What JSON lines call it.
-        message: The line.
-        mark: What comes before it where it is read by people.
-        facts: What else JSON lines hold.
-    """
-    now = datetime.now(UTC)
-    with suppress(OSError), _outliving_readers():
-        if _voice.as_json:
-            entry = {"time": now.isoformat(timespec="milliseconds"), "level": level, "message": message}
-            sys.stderr.write(json.dumps({**entry, **({"facts": dict(facts)} if facts else {})}) + "\n")
-            sys.stderr.flush()
-        elif is_terminal():
-            from autorec_cli.cli.terminal import print_line
+        quiet: Show only warnings and errors.
+        verbose: Show debug records too.
+        as_json: One JSON object per message.
+        speaker: Name of this process, put before each message.
 
-            print_line(_one_line(message), mark)
-        else:
-            sys.stderr.write(f"{now:%Y-%m-%dT%H:%M:%SZ} {f'{mark}: ' if mark else ''}{_one_line(message)}\n")
-            sys.stderr.flush()
+    Returns:
+        A list to which every warning is appended.
+    """
+    for handler in [handler for handler in LOG.handlers if isinstance(handler, StderrHandler | WarningList)]:
+        LOG.removeHandler(handler)
+    warnings = WarningList()
+    LOG.addHandler(StderrHandler(JsonFormatter(speaker) if as_json else TextFormatter(speaker)))
+    LOG.addHandler(warnings)
+    LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    return warnings.messages
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people: time, level if it matters, message; one line for each fact of a record that has some."""
+
+    def __init__(self, speaker: str = "") -> None:
+        super().__init__()
+        self.speaker = speaker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Text of `record`, without a line break at its end."""
+        time = f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ} "
+        mark = f"{_level(record)}: " if _level(record) in MARKED else ""
+        return "\n".join(f"{time}{mark}{one_line(line)}" for line in self.lines(record))
+
+    def lines(self, record: logging.LogRecord) -> list[str]:
+        """What `record` says, a list with one entry unless it has facts."""
+        message = _spoken(record, self.speaker)
+        return [f"{message}: {name}: {value}" for name, value in _facts(record).items()] or [message]
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record: time, level, message, and facts if there are some."""
+
+    def __init__(self, speaker: str = "") -> None:
+        super().__init__()
+        self.speaker = speaker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """JSON text of `record` on one line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"time": time, "level": _level(record), "message": _spoken(record, self.speaker)}
+        return json.dumps({**entry, **({"facts": _facts(record)} if _facts(record) else {})})
+
+
+def _level(record: logging.LogRecord) -> str:
+    return record.levelname.lower()
+
+
+def _spoken(record: logging.LogRecord, speaker: str) -> str:
+    return f"{speaker}: {record.getMessage()}" if speaker else record.getMessage()
+
+
+def _facts(record: logging.LogRecord) -> dict[str, str]:
+    return getattr(record, "facts", {})
+
+
+def one_line(text: str) -> str:
+    """`text` with every character that would move the cursor written as an escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+class StderrHandler(logging.Handler):
+    """Writes records to whatever `sys.stderr` is at the time, with colors and tables on a terminal.
+
+    That stderr cannot be written is no reason to stop.
+    """
+
+    def __init__(self, formatter: TextFormatter | JsonFormatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        with suppress(OSError), _outliving_readers():
+            if isinstance(self.formatter, TextFormatter) and is_terminal():
+                _draw(record, self.formatter)
+            else:
+                sys.stderr.write(self.format(record) + "\n")
+                sys.stderr.flush()
+
+
+def _draw(record: logging.LogRecord, formatter: TextFormatter) -> None:
+    from autorec_cli.cli import terminal
+
+    if facts := _facts(record):
+        rows = [(name, one_line(value)) for name, value in facts.items()]
+        terminal.print_table(_spoken(record, formatter.speaker), rows)
+        return
+    level = _level(record)
+    for line in formatter.lines(record):
+        terminal.print_line(one_line(line), level if level in MARKED else "")
+
+
+class WarningList(logging.Handler):
+    """Collects the text of warnings, for `--summary`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep `record` if it is a warning."""
+        if record.levelno == logging.WARNING:
+            self.messages.append(record.getMessage())
 
 
 @contextmanager
 def _outliving_readers() -> Iterator[None]:
-    """Let the block write to a stderr whose reader is gone, as after `2>&1 | head`: what is said then is lost.
+    """Let the block write to a stderr whose reader is gone, as after `2>&1 | head`: what it writes then is lost.
 
-    The signal SIGPIPE, which ends us where results are written, is kept off this thread meanwhile.
+    SIGPIPE, which ends the program where results are written, is kept off this thread meanwhile.
     """
     if not hasattr(signal, "SIGPIPE"):
         yield
@@ -120,38 +165,22 @@ def _outliving_readers() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _one_line(text: str) -> str:
-    """`text` with what would move the cursor written as an escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
 def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
-    """Print a two-column summary on stderr: a Rich table on a terminal, one line a fact elsewhere."""
-    if _voice.quiet:
-        return
-    if _voice.as_json:
-        _print("info", title, facts=dict(facts))
-        return
-    if not is_terminal():
-        for name, value in facts:
-            say(f"{title}: {name}: {value}")
-        return
-    from autorec_cli.cli.terminal import print_table
-
-    print_table(title, [(name, _one_line(value)) for name, value in facts])
+    """Log names and values: a table on a terminal, one line per fact elsewhere, one object as JSON."""
+    LOG.info(title, extra={"facts": dict(facts)})
 
 
 class Advance(Protocol):
     """Moves a progress bar to `completed` of `total` and replaces the text beside it."""
 
     def __call__(self, completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:
-        """Show it; what is `passing` is for the bar only and never becomes a line, what is `lasting` always does."""
+        """Show progress: `passing` text is for the bar only, `lasting` text becomes a line even beside a bar."""
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """Show a bar on a terminal; elsewhere each call of the yielded function prints its text as one line."""
-    if _voice.quiet or _voice.as_json or not is_terminal():
+    """Show a bar on a terminal; elsewhere each call of the yielded function logs its text as one line."""
+    if not _draws_bars():
 
         def log(completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:  # noqa: ARG001
             if not passing:
@@ -169,3 +198,9 @@ def progress(title: str, total: int) -> Iterator[Advance]:
             move(completed, total, "" if lasting else text)
 
         yield advance
+
+
+def _draws_bars() -> bool:
+    """Whether progress is shown at all, and on a terminal as text."""
+    as_text = any(isinstance(handler.formatter, TextFormatter) for handler in LOG.handlers)
+    return as_text and LOG.isEnabledFor(logging.INFO) and is_terminal()

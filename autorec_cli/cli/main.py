@@ -18,7 +18,7 @@ import typer
 from autorec_cli.cli.app import app
 from autorec_cli.cli.commands.config import preferred_by
 from autorec_cli.cli.config_file import PREFIX
-from autorec_cli.cli.console import Voice, fail, talk
+from autorec_cli.cli.console import fail, start
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.cli.run_summary import sum_up_refusal
 from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe, quoted
@@ -57,7 +57,7 @@ def leave(status: int) -> NoReturn:
 
 def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
-    talk(Voice())
+    start()
     for option in ("INSTALL", "SHOW"):  # Typer's own options; as variables they would take the place of every command
         os.environ.pop(f"{PREFIX}_{option}_COMPLETION", None)
     advice = None

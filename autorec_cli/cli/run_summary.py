@@ -16,7 +16,7 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.cli.config_file import variable_of
-from autorec_cli.cli.console import Voice, detail, talk, warn
+from autorec_cli.cli.console import detail, start, warn
 from autorec_cli.cli.output import open_output
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
 from autorec_cli.runtime.memory import used_bytes
@@ -29,7 +29,7 @@ class Run:
 
     command: str
     options: Mapping[str, Any]
-    voice: Voice
+    warnings: Sequence[str]
     summary: str | None
     started: datetime
 
@@ -60,7 +60,7 @@ def sum_up(run: Run, failure: Failure, result: object) -> None:
         "peak_memory_bytes": used_bytes(),
         "exit_status": failure.exit_status,
         "error": failure.message or None,
-        "warnings": run.voice.warnings,
+        "warnings": run.warnings,
         "options": run.options,
         "result": result,
     }
@@ -98,11 +98,10 @@ def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: st
 
     What is in the command line beside --summary is not known to be right: the file may be the model.
     """
-    voice = Voice(as_json=value_in(arguments, "log-format", context) == "json")
-    talk(voice)
+    warnings = start(as_json=value_in(arguments, "log-format", context) == "json")
     summary = value_in(arguments, "summary", context)
     if summary is not None and named_world().is_first and _may_be_replaced(Path(summary)):
-        sum_up_failure(Run(context.info_name or "", {}, voice, summary, datetime.now(UTC)), UsageError(message))
+        sum_up_failure(Run(context.info_name or "", {}, warnings, summary, datetime.now(UTC)), UsageError(message))
 
 
 def _may_be_replaced(path: Path) -> bool:

@@ -21,7 +21,7 @@ import typer
 
 from autorec_cli.cli.commands.config import known_settings, preferred_by, set_defaults, settings_of
 from autorec_cli.cli.config_file import find_file, read_file
-from autorec_cli.cli.console import Voice, detail, say, talk
+from autorec_cli.cli.console import detail, say, start
 from autorec_cli.cli.output import check_place
 from autorec_cli.cli.output_options import UNATTENDED
 from autorec_cli.cli.precedence import settle
@@ -132,11 +132,12 @@ def _converse(
     _check_places(summary, values, config)
     typed = {name for name in context.params if _source(context, name) == "COMMANDLINE"}
     talking = settle({"quiet": quiet, "verbose": verbose}, typed)
-    voice, world = Voice(**talking, as_json=log_format == "json"), named_world()
-    if not world.is_first:
-        voice = replace(voice, quiet=True, verbose=False, speaker=f"process {world.rank + 1} of {world.size}")
-    talk(voice)
-    run = Run(context.info_name or "", values, voice, summary if world.is_first else None, datetime.now(UTC))
+    world, as_json = named_world(), log_format == "json"
+    if world.is_first:
+        warnings = start(**talking, as_json=as_json)
+    else:
+        warnings = start(quiet=True, as_json=as_json, speaker=f"process {world.rank + 1} of {world.size}")
+    run = Run(context.info_name or "", values, warnings, summary if world.is_first else None, datetime.now(UTC))
     try:
         if world.size > 1 and run.command in ALONE:
             raise UsageError(
@@ -145,7 +146,7 @@ def _converse(
             )
         if log_format not in LOG_FORMATS:
             raise UsageError(f"--log-format must be one of {', '.join(LOG_FORMATS)}, not {log_format!r}")
-        if voice.quiet and voice.verbose:
+        if all(talking.values()):
             raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
         settled = settle(values, typed)
         run = replace(run, options=settled)

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from rich.theme import Theme
 
-COLOURS = Theme(
+COLORS = Theme(
     {
         "warning": "bold magenta",
         "error": "bold red",
@@ -32,11 +32,11 @@ COLOURS = Theme(
 
 @lru_cache(maxsize=1)
 def _console() -> Console:
-    return Console(stderr=True, highlight=False, theme=COLOURS)
+    return Console(stderr=True, highlight=False, theme=COLORS)
 
 
 def print_line(text: str, mark: str = "") -> None:
-    """Print `text`, never markup, after `mark`, "warning" or "error", in its colour."""
+    """Print `text`, never markup, after `mark`, "warning" or "error", in its color."""
     _console().print(Text.assemble((f"{mark}:", mark), " ", text) if mark else Text(text))
 
 
