@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from autorec_cli import __version__
 from autorec_cli.cli.commands import config, cross_validate, doctor, evaluate, info, prepare, recommend, train, tune
 from autorec_cli.cli.config_file import PREFIX
-from autorec_cli.cli.runner import Command, conversing
+from autorec_cli.cli.options import gather, with_options
+from autorec_cli.cli.runner import Command, as_typer_command
+
+EXAMPLES = """
+[bold]First steps[/bold]
+
+autorec prepare ratings.csv -o data
+
+autorec train data -o item.model
+
+autorec evaluate item.model
+
+autorec recommend item.model -k 10 > top.csv
+"""
 
 app = typer.Typer(
     name="autorec",
     help="Turn a file of ratings into a recommender with AutoRec (Sedhain et al., WWW 2015).",
-    epilog="First steps: autorec prepare ratings.csv -o data && autorec train data -o item.model && "
-    "autorec evaluate item.model && autorec recommend item.model -k 10 > top.csv",
+    epilog=EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": PREFIX},
 )
 
-COMMANDS: dict[str, tuple[Command, str]] = {
-    "prepare": (prepare.prepare_command, prepare.EXAMPLES),
-    "train": (train.train_command, train.EXAMPLES),
-    "evaluate": (evaluate.evaluate_command, evaluate.EXAMPLES),
-    "cross-validate": (cross_validate.cross_validate_command, cross_validate.EXAMPLES),
-    "tune": (tune.tune_command, tune.EXAMPLES),
-    "recommend": (recommend.recommend_command, recommend.EXAMPLES),
-    "info": (info.info_command, info.EXAMPLES),
-    "doctor": (doctor.doctor_command, doctor.EXAMPLES),
+WITHOUT_TORCHRUN = "start it without torchrun"
+COMMANDS = {
+    "prepare": Command(prepare.prepare_command, prepare.PrepareOptions, prepare.EXAMPLES, WITHOUT_TORCHRUN),
+    "train": Command(train.train_command, train.TrainOptions, train.EXAMPLES),
+    "evaluate": Command(evaluate.evaluate_command, evaluate.EvaluateOptions, evaluate.EXAMPLES),
+    "cross-validate": Command(
+        cross_validate.cross_validate_command,
+        cross_validate.CrossValidateOptions,
+        cross_validate.EXAMPLES,
+        WITHOUT_TORCHRUN,
+    ),
+    "tune": Command(tune.tune_command, tune.TuneOptions, tune.EXAMPLES, WITHOUT_TORCHRUN),
+    "recommend": Command(
+        recommend.recommend_command,
+        recommend.RecommendOptions,
+        recommend.EXAMPLES,
+        f"{WITHOUT_TORCHRUN}, once for each --shard",
+    ),
+    "info": Command(info.info_command, info.InfoOptions, info.EXAMPLES),
+    "doctor": Command(doctor.doctor_command, doctor.DoctorOptions, doctor.EXAMPLES),
 }
-for _name, (_command, _examples) in COMMANDS.items():
-    app.command(_name, epilog=_examples)(conversing(_command))
+for _name, _command in COMMANDS.items():
+    app.command(_name, epilog=_command.examples)(as_typer_command(_command))
 
-config_app = typer.Typer(help="Options from settings files and the environment.", no_args_is_help=True)
-config_app.command("show", epilog=config.EXAMPLES)(config.show_command)
+
+def _show_config(context: typer.Context, values: dict[str, Any]) -> None:
+    config.show_command(context, gather(config.ShowOptions, values))
+
+
+config_app = typer.Typer(help="Show options set by a config file or environment variables.", no_args_is_help=True)
+config_app.command("show", epilog=config.EXAMPLES, help=config.show_command.__doc__)(
+    with_options(_show_config, config.ShowOptions)
+)
 app.add_typer(config_app, name="config")
 
 
@@ -52,6 +82,7 @@ def options(
         bool,
         typer.Option(
             "--version",
+            "-V",
             help="Print the version and exit.",
             callback=_print_version,
             is_eager=True,

@@ -1,11 +1,12 @@
-"""Options from outside the command line: a TOML file of one table a command, and variables of the environment.
+"""Options from outside the command line: a TOML file with one table per command, and environment variables.
 
     [train]
     epochs = 30
     hidden-size = [500, 250, 500]
 
-The keys are the options without their dashes in front. AUTOREC_TRAIN_EPOCHS=30 says the same and is stronger; what is
-typed is strongest. Whatever is not known is refused: a setting that is silently ignored is found months later.
+Keys are options without their leading dashes. AUTOREC_TRAIN_EPOCHS=30 sets the same option and overrides the file; the
+command line wins. Typer does that (`default_map`, `auto_envvar_prefix`). This module refuses unknown names, as an
+option that is silently ignored is found months later, and lets preferences give way to a contradicting command line.
 """
 
 from __future__ import annotations
@@ -13,84 +14,217 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, cast
 
+import typer
+
+from autorec_cli.cli.output import WITHOUT_HEADER, choose_format, format_by_ending
+from autorec_cli.data.splitting import SHARELESS
 from autorec_cli.errors import UsageError
 
 PREFIX = "AUTOREC"
 DEFAULT_FILE = Path("autorec.toml")
+NOT_SETTABLE = ("config", "help")
 
 Value = str | list[str]
-"""As it would be typed; a list for an option that can be repeated."""
+"""As on the command line; a list for an option that can be repeated."""
 
 Known = Mapping[str, Mapping[str, bool]]
 """For each command its options without dashes, and whether they can be repeated."""
 
 
+# --- the options of commands
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option of a command.
+
+    Attributes:
+        option: Name without dashes, as config files have it.
+        name: Name of the command's parameter.
+        variable: Environment variable that sets it.
+        repeated: Whether it can be given several times.
+        parameter: Typer's object for it.
+    """
+
+    option: str
+    name: str
+    variable: str
+    repeated: bool
+    parameter: Any
+
+
+def settings_of(context: typer.Context) -> list[Setting]:
+    """Options of the command of `context` that a file or a variable can set."""
+    return _settings(context.info_name or "", context.command)
+
+
+def _settings(command_name: str, command: Any) -> list[Setting]:  # noqa: ANN401 - Typer names no type for it
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    return [
+        Setting(
+            option=max(option.opts, key=len).lstrip("-"),
+            name=option.name,
+            variable=variable_of(command_name, option.name),
+            repeated=option.multiple,
+            parameter=option,
+        )
+        for option in options
+        if option.name not in NOT_SETTABLE
+    ]
+
+
+def known_settings(context: typer.Context) -> Known:
+    """Settable options of all commands."""
+    program = cast("Any", context.find_root().command)
+    return {
+        name: {setting.option: setting.repeated for setting in _settings(name, command)}
+        for name, command in program.commands.items()
+        if not hasattr(command, "commands")
+    }
+
+
+def variable_of(command: str, option: str) -> str:
+    """Environment variable that sets `option` of `command`."""
+    return "_".join((PREFIX, command, option)).replace("-", "_").upper()
+
+
+# --- where values come from
+
+
+def source_of(context: typer.Context, name: str) -> str:
+    """Origin of an option's value: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (the config file) or DEFAULT."""
+    return getattr(cast("Any", context.get_parameter_source(name)), "name", "")
+
+
+def preferred_by(context: typer.Context, name: str) -> str | None:
+    """Variable or config file that gave the value of an option; None if neither did."""
+    variable = variable_of(context.info_name or "", name)
+    return {"ENVIRONMENT": variable, "DEFAULT_MAP": str(context.params.get("config"))}.get(source_of(context, name))
+
+
+def set_defaults(context: typer.Context, file: Path | None) -> None:
+    """Give the command of `context` the defaults that `file` has for it, once environment variables are checked.
+
+    Raises:
+        UsageError: the file or a variable sets an unknown option.
+    """
+    command, known = context.info_name or "", known_settings(context)
+    options = {} if file is None else read_file(file, known).get(command, {})
+    settings = settings_of(context)
+    own = [*(setting.variable for setting in settings), variable_of(command, "config")]
+    others = [variable_of(name, option) for name, names in known.items() for option in names]
+    check_environment(command, own, others, os.environ)
+    context.default_map = {setting.name: options[setting.option] for setting in settings if setting.option in options}
+
+
+def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """The options of a command, without preferences that contradict its command line.
+
+    `csv-safe = true` in a file is a wish for CSV files, not against `recommend --format json`. Options that contradict
+    each other on the command line stay, for the command to refuse.
+
+    Args:
+        values: Name -> value, wherever it comes from.
+        typed: Names of the options on the command line.
+    """
+    settled = dict(values)
+    if "csv_safe" in values:
+        settled.update(_settled_format(values, typed))
+    without_shares = "split" in typed and values["split"] in SHARELESS
+    for share, has_no_place in (("test", without_shares or "test_file" in typed), ("valid", without_shares)):
+        if has_no_place and share in values and share not in typed:
+            settled[share] = None
+    return settled
+
+
+CSV_ONLY = ("csv_safe", "no_header")
+
+
+def _settled_format(values: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """Output format, and the options that only csv and tsv have."""
+    asked, output = values["format"], values["output"]
+    wanted = format_by_ending(output) if "output" in typed else None
+    csv_typed = any(values.get(flag) and flag in typed for flag in CSV_ONLY)
+    if "format" not in typed and ((wanted and wanted != asked) or (csv_typed and asked not in WITHOUT_HEADER)):
+        asked = None
+    if choose_format(asked, output) in WITHOUT_HEADER:
+        return {"format": asked}
+    return {"format": asked, **{flag: False for flag in CSV_ONLY if flag in values and flag not in typed}}
+
+
+# --- reading and refusing
+
+
 def find_file(asked: Path | None) -> Path | None:
-    """The file to read: the one `asked` for, else ./autorec.toml if there is anything of that name."""
+    """The config file: the one `asked` for, else ./autorec.toml if there is anything of that name."""
     return asked or (DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None)
 
 
 def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
-    """The options of each command in the file `path`.
+    """Options of each command in the config file `path`.
 
     Raises:
-        UsageError: it cannot be read, is not TOML, or has a table, a key or a kind of value that means nothing.
+        UsageError: it cannot be read, is not TOML, or has an unknown table or key or a value of the wrong type.
     """
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"the settings file {path} is no plain file; name one with --config or remove it")
+            raise UsageError(f"the config file {path} is not a regular file; choose another with --config or remove it")
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"the settings file {path} cannot be read: {error.strerror}; check --config") from error
+        raise UsageError(f"cannot read the config file {path}: {error.strerror}; check --config") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the settings file {path} is not TOML: {error}; see `autorec config show`") from error
+        raise UsageError(f"the config file {path} is not valid TOML: {error}") from error
     options: dict[str, dict[str, Value]] = {}
     for command, table in document.items():
         if not isinstance(table, dict):
-            raise UsageError(f"{path} has {command} outside a table; put it under that of a command, such as [train]")
+            raise UsageError(
+                f"{path}: {command} is outside a table; move it into the table of a command, such as [train]"
+            )
         if command not in known:
-            raise UsageError(f"{path} has [{command}], which is no table of a command{_hint(command, known)}")
+            raise UsageError(f"{path}: unknown table [{command}]{_hint(command, known)}")
         for key, value in table.items():
             if key not in known[command]:
-                raise UsageError(f"{path} has {key} in [{command}], which is no setting{_hint(key, known[command])}")
+                raise UsageError(f"{path}: unknown option {key} in [{command}]{_hint(key, known[command])}")
             repeated = known[command][key]
             options.setdefault(command, {})[key] = _as_typed(value, repeated, f"{path}: {key} in [{command}]")
     return options
 
 
 def check_environment(command: str, own: Collection[str], others: Collection[str], environment: Iterable[str]) -> None:
-    """Check that no variable in the `environment` is a misspelt setting.
+    """Check that no variable in the `environment` is a misspelled option.
 
     Args:
-        command: The one that runs: a variable that begins with its name must be a setting of it.
-        own: The variables that set its options.
-        others: Those of other commands. What begins with AUTOREC_ and is nearly, or the end of, one of any command is
-            taken for it; what resembles none may have a meaning elsewhere.
+        command: The command that runs: a variable that begins with its name must set one of its options.
+        own: Variables that set its options.
+        others: Variables of other commands. A name that begins with AUTOREC_ and is nearly, or the end of, one of any
+            command is taken for it; a name that resembles none may belong to another program.
         environment: Names of variables.
 
     Raises:
-        UsageError: one is.
+        UsageError: one is misspelled.
     """
     known = {*own, *others}
     for name in sorted(environment):
         if not name.startswith(f"{PREFIX}_") or name in known:
             continue
         if name.startswith(variable_of(command, "")):
-            raise UsageError(f"the environment has {name}, which is no setting{_hint(name, own)}")
+            raise UsageError(f"unknown environment variable {name}{_hint(name, own)}")
         meant = _meant(name, own) or _meant(name, others)
         if meant:
-            raise UsageError(f"the environment has {name}, which is no setting; did you mean {meant}?")
+            raise UsageError(f"unknown environment variable {name}; did you mean {meant}?")
 
 
 ALIKE = 0.8
-"""How much of two names must be the same for one to be taken for a misspelling of the other (difflib's ratio)."""
+"""Similarity (difflib's ratio) above which one name is taken for a misspelling of another."""
 
 
 def _meant(name: str, known: Collection[str]) -> str | None:
-    """Which of `known` somebody who wrote `name` may have meant, the prefix that all have left aside."""
+    """The one of `known` that `name` probably misspells, apart from the prefix that all have."""
     tail = name.removeprefix(PREFIX)
     if ends := sorted(other for other in known if other.endswith(tail)):
         return ends[0]
@@ -98,18 +232,13 @@ def _meant(name: str, known: Collection[str]) -> str | None:
     return PREFIX + nearest[0] if nearest else None
 
 
-def variable_of(command: str, option: str) -> str:
-    """The variable that sets `option` of `command`."""
-    return "_".join((PREFIX, command, option)).replace("-", "_").upper()
-
-
 def _hint(name: str, known: Collection[str]) -> str:
     nearest = get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(sorted(known))}"
+    return f"; did you mean {nearest[0]}?" if nearest else f"; choose from {', '.join(sorted(known))}"
 
 
 def _as_typed(value: object, repeated: bool, place: str) -> Value:
-    """`value` as the shell would hand it over; a list for an option that takes a comma list becomes one."""
+    """`value` as the shell would pass it; a list becomes comma-separated text unless the option can be repeated."""
     parts = [_word(part, place) for part in (value if isinstance(value, list) else [value])]
     if repeated:
         return parts
@@ -121,4 +250,4 @@ def _word(value: object, place: str) -> str:
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    raise UsageError(f"{place} must be a text, a number, true, false or a list of those, not {value!r}")
+    raise UsageError(f"{place} must be a string, a number, true, false or a list of these, not {value!r}")

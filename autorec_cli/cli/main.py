@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from autorec_cli.cli.app import app
-from autorec_cli.cli.commands.config import preferred_by
-from autorec_cli.cli.config_file import PREFIX
+from autorec_cli.cli.config_file import PREFIX, preferred_by
 from autorec_cli.cli.console import fail, start
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.cli.run_summary import sum_up_refusal
@@ -86,7 +85,7 @@ def _explain_usage(error: typer.TyperException) -> int:
     message = _of_wrong_kind(error) or " ".join(error.format_message().split())
     if message:
         parameter = getattr(error, "param", None)
-        origin = preferred_by(context, parameter) if context is not None and parameter is not None else None
+        origin = preferred_by(context, parameter.name) if context is not None and parameter is not None else None
         message = f"{message.rstrip('.')}{f' (set by {origin})' if origin else ''}"
         message = f"{message}; try `{context.command_path if context else app.info.name} --help`"
         if context is not None:

@@ -1,168 +1,255 @@
-"""The options of training, declared once for every command that trains.
+"""Command-line options, each declared once, as the fields of dataclasses.
 
-A command takes them as one parameter, `training: TrainingOptions`; `with_training_options` puts the options in its
-place. To add one, add a field: named like a setting of `TrainSettings`, it reaches that setting.
+A command takes one such object. `with_options` gives Typer the signature that it needs, one parameter per field; a
+field that is itself a dataclass of options stands for its fields. What a field is besides an option is said beside it:
+`InputFile`, `OutputFile`, `OneOf`.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.models import ParameterInfo
 
-from autorec_cli import config
-from autorec_cli.config import DEFAULTS, MAX_BATCH_SIZE, RANKING_DEFAULTS, REGULARIZATION, parse_hidden_sizes
+from autorec_cli.cli.output import FORMATS
+from autorec_cli.config import VARIANTS
+from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
 
-Threads = Annotated[int, typer.Option(help="CPU threads; 0: one per core.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA if there is one.")]
-
-
-def _default(name: str) -> str:
-    """A default that depends on the objective, for the help."""
-    return f"{DEFAULTS[name]:g}; {RANKING_DEFAULTS[name]:g} for ranking"
+NETWORK = "Network"
+OPTIMIZER = "Optimizer"
+FILE_FORMAT = "Format of input files"
+FILTERS = "Filters"
+NEW_USERS = "New and unknown users"
+METRICS = "Ranking metrics"
+UNATTENDED = "Unattended runs"
+RESEARCH = "Research switches"
+PANELS = (None, NETWORK, OPTIMIZER, FILTERS, NEW_USERS, FILE_FORMAT, METRICS, UNATTENDED, RESEARCH)
+"""Panels of the help from top to bottom; None is the one that has no name, with what everybody needs."""
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
-    """What was asked of training, as it was typed; None is what was left to the data."""
+class InputFile:
+    """Marks an option that names files to read, globs included.
 
-    objective: Annotated[
+    Attributes:
+        replaceable: Whether --output may name the same file, which is replaced at the end.
+    """
+
+    replaceable: bool = False
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """Marks an option that names a file to write; "-" is stdout.
+
+    Attributes:
+        may_replace: Whether the command, given its options, may replace what `file_kinds.artifact_at` found there.
+    """
+
+    may_replace: Callable[[Any, str], bool] = lambda _options, _found: False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text option that takes one of `values`: the help shows them, the shell completes them."""
+
+    values: Sequence[str]
+
+
+class Given(NamedTuple):
+    """One option of a command with its value."""
+
+    name: str
+    value: Any
+    marks: Sequence[Any]
+
+    @property
+    def flag(self) -> str:
+        """Long form on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+Options = TypeVar("Options")
+
+
+def with_options(run: Callable[[typer.Context, dict[str, Any]], None], *declared: type) -> Callable[..., None]:
+    """`run` as a Typer command with the options that the dataclasses `declared` have."""
+
+    def command(context: typer.Context, **values: Any) -> None:  # noqa: ANN401
+        run(context, values)
+
+    parameters = [parameter for options in declared for parameter in _parameters(options)]
+    parameters.sort(key=lambda parameter: PANELS.index(_typer_info(parameter.annotation).rich_help_panel or None))
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    command.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (context, *parameters)}
+    return command
+
+
+def _parameters(options: type) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(options, include_extras=True)
+    for field in fields(options):
+        hint = hints[field.name]
+        if is_dataclass(hint):
+            yield from _parameters(hint)  # type: ignore[arg-type]
+            continue
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_for_typer(hint)
+        )
+
+
+def _for_typer(hint: Any) -> Any:  # noqa: ANN401
+    """`hint` as Typer reads it: choices as a Literal, and no environment variable in the help: one rule names all."""
+    kind, *marks = get_args(hint)
+    info = copy.copy(_typer_info(hint))
+    info.show_envvar = False
+    for choice in (mark for mark in marks if isinstance(mark, OneOf)):
+        kind = Literal[tuple(choice.values)] if kind is str else Literal[tuple(choice.values)] | None
+    return Annotated[kind, info]
+
+
+def _typer_info(hint: Any) -> ParameterInfo:  # noqa: ANN401
+    (info,) = (mark for mark in get_args(hint)[1:] if isinstance(mark, ParameterInfo))
+    return info
+
+
+def gather(options: type[Options], values: Mapping[str, Any]) -> Options:
+    """An object of `options` with those of `values` that it has."""
+    hints = get_type_hints(options)
+    gathered = {}
+    for field in fields(options):  # type: ignore[arg-type]
+        hint = hints[field.name]
+        gathered[field.name] = gather(hint, values) if is_dataclass(hint) else values[field.name]  # type: ignore[arg-type]
+    return options(**gathered)
+
+
+def given(options: Any) -> Iterator[Given]:  # noqa: ANN401
+    """Every option in the object `options` and the groups in it."""
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if is_dataclass(hints[field.name]):
+            yield from given(value)
+        else:
+            yield Given(field.name, value, get_args(hints[field.name])[1:])
+
+
+# --- options that several commands share
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Dataset directory made by `autorec prepare`."), InputFile()]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output file; - is stdout."), OutputFile()]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="Output format.",
+        show_default="from the ending of FILE; else table on a terminal, csv elsewhere",
+    ),
+    OneOf(tuple(FORMATS)),
+]
+CsvSafe = Annotated[
+    bool,
+    typer.Option(
+        "--csv-safe",
+        help="In csv and tsv, put ' before cells that a spreadsheet would take for formulas.",
+    ),
+]
+WaitLock = Annotated[
+    float,
+    typer.Option(
+        "--wait-lock",
+        metavar="SECONDS",
+        help="How long to wait if another run is writing the same output.",
+        rich_help_panel=UNATTENDED,
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec).",
+        show_default="item; user with --objective ranking",
+    ),
+    OneOf(VARIANTS),
+]
+Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 uses one per core.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N; auto uses CUDA if available.",
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
+    ),
+]
+Ranking = Annotated[
+    bool,
+    typer.Option(
+        "--ranking", help="Also report nDCG, recall, coverage and popularity of top-k lists.", rich_help_panel=METRICS
+    ),
+]
+TopK = Annotated[
+    int, typer.Option("--top-k", "-k", metavar="K", help="Length of the top-k lists.", rich_help_panel=METRICS)
+]
+RelevantFrom = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATING",
+        help="Held-out ratings from this value up count as relevant.",
+        show_default="three quarters up the rating scale",
+        rich_help_panel=METRICS,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """Options for reading files of ratings; whatever is left out is detected."""
+
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Field delimiter: , ; | :: tab or blanks.",
+            show_default="detected",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            help="Columns by name or number from 1: user=..,item=..,rating=..,timestamp=.. (timestamp=none ignores "
+            "timestamps).",
+            show_default="detected",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = None
+    encoding: Annotated[
         str,
-        typer.Option(
-            help="rating: predict ratings, the paper's loss; ranking: make lists, cells without a rating count as weak "
-            "observations and outputs are scores."
-        ),
-    ] = DEFAULTS["objective"]
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            help="item: one example per item (the paper's I-AutoRec); user: one per user.",
-            show_default="item; user for the ranking objective",
-        ),
-    ] = None
-    hidden_size: Annotated[
-        str, typer.Option(help="Units of the hidden layer; a comma list such as 500,250,500 is the deep form.")
-    ] = ",".join(map(str, DEFAULTS["hidden_sizes"]))
-    hidden_activation: Annotated[str, typer.Option(help=f"The paper's g: {', '.join(config.HIDDEN_ACTIVATIONS)}.")] = (
-        DEFAULTS["hidden_activation"]
-    )
-    output_activation: Annotated[
-        str, typer.Option(help=f"The paper's f: {', '.join(config.OUTPUT_ACTIVATIONS)} (stretched to the scale).")
-    ] = DEFAULTS["output_activation"]
-    regularization: Annotated[
-        float | None,
-        typer.Option(
-            help="The paper's lambda: sum of squared errors + lambda/2 (|V|^2 + |W|^2), ratings in quarters of their "
-            "scale's width, so that 1 to 5 is taken as it is.",
-            show_default=f"{REGULARIZATION:g} times the root of an example's ratings; "
-            f"{RANKING_DEFAULTS['regularization']:g} for ranking",
-        ),
-    ] = None
-    dropout: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of an example's ratings hidden from the network's input, drawn anew in each step.",
-            show_default=_default("dropout"),
-        ),
-    ] = None
-    normalize: Annotated[
-        bool | None,
-        typer.Option(
-            "--normalize/--no-normalize",
-            help="Scale the input of every example to the same length.",
-            show_default="yes",
-        ),
-    ] = None
-    implicit: Annotated[
-        bool | None,
-        typer.Option(
-            "--implicit/--no-implicit",
-            help="Show the network which cells are rated, besides how, as SVD++ does.",
-            show_default="yes; no for ranking",
-        ),
-    ] = None
-    decoder_mean: Annotated[
-        bool | None,
-        typer.Option(
-            "--decoder-mean/--no-decoder-mean",
-            help="Draw the rows of W to a mean learned beside them, and not to 0.",
-            show_default="yes; no for ranking",
-        ),
-    ] = None
-    missing_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Ranking: what a cell without a rating counts, beside 1 for a rating.",
-            show_default=f"{RANKING_DEFAULTS['missing_weight']:g} for ranking",
-        ),
-    ] = None
-    missing_value: Annotated[
-        float | None,
-        typer.Option(
-            help="Ranking: the rating that such a cell is taken for.",
-            show_default="a quarter of the scale's width below its lower end: 0 for 1 to 5",
-        ),
-    ] = None
-    center: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Damped means to subtract from the input and add back: {', '.join(config.CENTERS)}.",
-            show_default=f"{DEFAULTS['center']}; {RANKING_DEFAULTS['center']} for ranking",
-        ),
-    ] = None
-    learning_rate: Annotated[
-        float, typer.Option(help="Adam's largest step; it rises from 0, then falls to 0 along a cosine.")
-    ] = DEFAULTS["learning_rate"]
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Examples per step.", show_default=f"an eighth of the examples, {MAX_BATCH_SIZE:,} at most"),
-    ] = None
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data at most.", show_default=_default("epochs"))
-    ] = None
-    patience: Annotated[
-        int, typer.Option(help="Epochs without a better validation result before choosing stops; 0: never.")
-    ] = DEFAULTS["patience"]
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit/--no-refit", help="Fit the final model on train and valid together for the epochs chosen."
-        ),
-    ] = DEFAULTS["refit"]
-    seed: Annotated[int, typer.Option(help="Seed of initial weights and of the order of examples.")] = DEFAULTS["seed"]
-    threads: Threads = 0
-    device: Device = "auto"
+        typer.Option(metavar="NAME", help="Text encoding, such as latin-1 or cp1252.", rich_help_panel=FILE_FORMAT),
+    ] = "utf-8"
+    on_error: Annotated[
+        str,
+        typer.Option(help="On a bad row: fail, or skip and count it.", rich_help_panel=FILE_FORMAT),
+        OneOf(("fail", "skip")),
+    ] = "fail"
 
-    def given(self) -> dict[str, object]:
-        """The settings among them by the names of `TrainSettings`, without the variant.
+    def read_options(self, **others: Any) -> ReadOptions:  # noqa: ANN401
+        """Settings of the readers; `others` are fields of `ReadOptions` that have no option here.
 
         Raises:
-            UsageError: --hidden-size is not a comma list of whole numbers.
+            UsageError: an option has a value that cannot work.
         """
-        settings = {name: getattr(self, name) for name in OPTIONS if name not in NO_SETTINGS}
-        return {"hidden_sizes": parse_hidden_sizes(self.hidden_size), **settings}
-
-
-OPTIONS = inspect.signature(TrainingOptions, eval_str=True).parameters
-NO_SETTINGS = ("variant", "hidden_size", "threads", "device")
-"""Options that are no setting of the same name."""
-
-
-def with_training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`command` with one parameter an option in place of its parameter `training`."""
-
-    def run(**values: Any) -> Any:  # noqa: ANN401
-        asked = {name: values.pop(name) for name in OPTIONS}
-        return command(training=TrainingOptions(**asked), **values)
-
-    declared = inspect.signature(command, eval_str=True).parameters
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in declared.items():
-        parameters += OPTIONS.values() if name == "training" else [parameter]
-    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
-    run.__doc__ = command.__doc__
-    return run
+        return ReadOptions(
+            delimiter=parse_delimiter(self.delimiter),
+            columns=parse_columns(self.columns),
+            encoding=self.encoding,
+            skip_bad_rows=self.on_error == "skip",
+            **others,
+        )

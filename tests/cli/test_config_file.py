@@ -44,15 +44,15 @@ def test_an_empty_file_sets_nothing(settings):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[train]\nepoch = 3", r"has epoch in \[train\], which is no setting; did you mean epochs\?"),
-        ("[train]\nhidden_size = 3", r"has hidden_size in \[train\], which is no setting; did you mean hidden-size\?"),
-        ("[train]\nzzz = 3", r"no setting; known are epochs, force, hidden-size$"),
-        ("[trian]\nepochs = 3", r"has \[trian\], which is no table of a command; did you mean train\?"),
-        ("epochs = 3", r"has epochs outside a table; put it under that of a command, such as \[train\]"),
-        ("train = 3", r"has train outside a table"),
-        ("[train]\nepochs = {a = 1}", r"epochs in \[train\] must be a text, a number, true, false or a list of those"),
-        ("[train]\nepochs = 2020-01-01", r"epochs in \[train\] must be"),
-        ("[train\n", "is not TOML"),
+        ("[train]\nepoch = 3", r"s\.toml.* epoch in \[train\].* epochs\?$"),
+        ("[train]\nhidden_size = 3", r"s\.toml.* hidden_size in \[train\].* hidden-size\?$"),
+        ("[train]\nzzz = 3", r"zzz in \[train\].* epochs, force, hidden-size$"),
+        ("[trian]\nepochs = 3", r"s\.toml.*\[trian\].* train\?$"),
+        ("epochs = 3", r"s\.toml.* epochs .*table"),
+        ("train = 3", r"s\.toml.* train .*table"),
+        ("[train]\nepochs = {a = 1}", r"s\.toml.* epochs in \[train\].*\{'a': 1\}"),
+        ("[train]\nepochs = 2020-01-01", r"s\.toml.* epochs in \[train\].*2020"),
+        ("[train\n", r"s\.toml.* TOML"),
     ],
 )
 def test_what_means_nothing_is_refused_with_the_nearest_known(settings, text, message):
@@ -61,10 +61,10 @@ def test_what_means_nothing_is_refused_with_the_nearest_known(settings, text, me
 
 
 def test_a_missing_or_unreadable_file_is_one_sentence(tmp_path):
-    with pytest.raises(UsageError, match="cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"none\.toml.*No such file"):
         read_file(tmp_path / "none.toml", KNOWN)
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="is not TOML"):
+    with pytest.raises(UsageError, match=r"x\.toml.*TOML"):
         read_file(tmp_path / "x.toml", KNOWN)
 
 
@@ -95,7 +95,7 @@ def test_variables():
 )
 def test_a_misspelt_variable_is_refused_with_the_nearest_known(variable, meant):
     own = ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_TRAIN_SEED"]
-    with pytest.raises(UsageError, match=f"has {variable}, which is no setting; did you mean {meant}.$"):
+    with pytest.raises(UsageError, match=rf"{variable};.* {meant}\?$"):
         check_environment("train", own, ["AUTOREC_PREPARE_SEED", "AUTOREC_PREPARE_SPLIT"], [variable])
 
 
@@ -139,32 +139,34 @@ def test_flags_and_required_options_can_be_set(workshop, shop, monkeypatch):
         result = call("train", workshop / "data")
         assert result.status == 0, result.stderr
     assert "fitted on: train, epochs: 1" in result.stderr
-    assert "settings: output=m (autorec.toml), hidden-size=2 (autorec.toml), epochs=1 (AUTOREC_TRAIN_EPOCHS)" in (
-        result.stderr
-    )
+    (told,) = (line for line in result.stderr.splitlines() if " settings: " in line)
+    for word in ("output=m (autorec.toml)", "hidden-size=2 (autorec.toml)", "epochs=1 (AUTOREC_TRAIN_EPOCHS)"):
+        assert word in told
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "message"),
+    ("variable", "text", "words"),
     [
-        ("AUTOREC_RECOMMEND_TOPK=1", "", "TOPK, which is no setting; did you mean AUTOREC_RECOMMEND_TOP_K?"),
-        ("AUTOREC_RECOMEND_TOP_K=1", "", "did you mean AUTOREC_RECOMMEND_TOP_K?"),
-        ("AUTOREC_TRIAN_EPOCHS=1", "", "AUTOREC_TRIAN_EPOCHS, which is no setting; did you mean AUTOREC_TRAIN_EPOCHS?"),
-        ("AUTOREC_RECOMMEND_TOP_K=x", "", "(set by AUTOREC_RECOMMEND_TOP_K); try"),
-        ("", "[recommend]\ntopk = 1", "autorec.toml has topk in [recommend], which is no setting; did you mean top-k?"),
-        ("", "[recommend]\ntop-k = 2.5", "(set by autorec.toml); try"),
-        ("", "[recommend]\nconfig = 'x'", "has config in [recommend], which is no setting"),
-        ("AUTOREC_RECOMMEND_CONFIG=none.toml", "", "the settings file none.toml cannot be read"),
+        ("AUTOREC_RECOMMEND_TOPK=1", "", ["AUTOREC_RECOMMEND_TOPK", "AUTOREC_RECOMMEND_TOP_K?"]),
+        ("AUTOREC_RECOMEND_TOP_K=1", "", ["AUTOREC_RECOMEND_TOP_K", "AUTOREC_RECOMMEND_TOP_K?"]),
+        ("AUTOREC_TRIAN_EPOCHS=1", "", ["AUTOREC_TRIAN_EPOCHS", "AUTOREC_TRAIN_EPOCHS?"]),
+        ("AUTOREC_RECOMMEND_TOP_K=x", "", ["--top-k", "(set by AUTOREC_RECOMMEND_TOP_K)"]),
+        ("AUTOREC_RECOMMEND_ON_UNKNOWN=x", "", ["--on-unknown", "(set by AUTOREC_RECOMMEND_ON_UNKNOWN)"]),
+        ("", "[recommend]\ntopk = 1", ["autorec.toml", "topk in [recommend]", "top-k?"]),
+        ("", "[recommend]\ntop-k = 2.5", ["--top-k", "'2.5'", "(set by autorec.toml)"]),
+        ("", "[recommend]\nformat = 'xml'", ["--format", "'xml'", "(set by autorec.toml)"]),
+        ("", "[recommend]\nconfig = 'x'", ["config in [recommend]"]),
+        ("AUTOREC_RECOMMEND_CONFIG=none.toml", "", ["none.toml"]),
     ],
 )  # fmt: skip
-def test_what_means_nothing_is_status_2(item_model, shop, monkeypatch, variable, text, message):
+def test_what_means_nothing_is_status_2(item_model, shop, monkeypatch, variable, text, words):
     if variable:
         monkeypatch.setenv(*variable.split("="))
     if text:
         (shop / "autorec.toml").write_text(text)
     result = call("recommend", item_model)
     assert (result.status, result.stdout) == (2, "")
-    assert message in result.stderr
+    assert all(word in result.stderr for word in words), result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -177,7 +179,7 @@ def test_a_settings_file_that_cannot_be_read_is_not_passed_over(item_model, shop
         place.symlink_to("autorec.toml" if kind == "loop" else "gone.toml")
     result = call("recommend", item_model)
     assert (result.status, result.stdout) == (2, "")
-    assert "the settings file autorec.toml" in result.stderr
+    assert "autorec.toml" in result.stderr
 
 
 def test_config_show_reads_the_file_that_a_variable_names(shop, monkeypatch):
@@ -215,7 +217,7 @@ def test_a_preference_gives_way_to_what_is_typed(item_model, shop, text, argumen
     written = result.stdout or (shop / "x.csv").read_text()
     assert written.startswith(starts)
     assert ("MB of memory at most" in result.stderr) == ("-v" in arguments)
-    assert ("option quiet=True (autorec.toml) gives way to what is typed" in result.stderr) == ("-v" in arguments)
+    assert ("option quiet=True (autorec.toml) is overridden" in result.stderr) == ("-v" in arguments)
 
 
 def test_preferred_shares_give_way_to_a_split_or_a_file_that_is_typed(workshop, shop):

@@ -1,35 +1,124 @@
-"""The options of training, declared once."""
+"""Options declared as dataclasses, and what Typer makes of them."""
 
 import inspect
-from dataclasses import fields
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 
-from autorec_cli.cli.commands.train import train_command
-from autorec_cli.cli.options import OPTIONS, TrainingOptions, with_training_options
+from autorec_cli.cli.app import COMMANDS, app
+from autorec_cli.cli.options import PANELS, RESEARCH, InputFile, OneOf, OutputFile, gather, given, with_options
+from autorec_cli.cli.runner import RUN_OPTIONS
+from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.errors import UsageError
+from tests.program import call
 
 
-def test_every_setting_has_an_option_and_what_is_not_typed_is_the_default():
-    given = TrainingOptions().given()
-    assert {"variant", *given} == {field.name for field in fields(TrainSettings)}
-    assert settings_for("item", (50, 40), 1000, given) == settings_for("item", (50, 40), 1000, {})
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    switch: Annotated[bool, typer.Option("--switch", rich_help_panel=RESEARCH)] = False
 
 
-def test_options_stand_where_the_command_has_its_parameter():
-    def command(data, training: TrainingOptions, force=False):
-        """Do it."""
-        return data, training, force
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Inner
+    data: Annotated[Path, typer.Argument(), InputFile()]
+    kind: Annotated[str | None, typer.Option(), OneOf(("a", "b"))] = None
 
-    wrapped = with_training_options(command)
-    assert list(inspect.signature(wrapped).parameters) == ["data", *OPTIONS, "force"]
-    assert wrapped.__doc__ == "Do it."
-    values = {name: option.default for name, option in OPTIONS.items()}
-    assert wrapped(data=1, force=True, **{**values, "epochs": 7}) == (1, TrainingOptions(epochs=7), True)
-    assert set(OPTIONS) < set(inspect.signature(train_command).parameters)
+
+def test_fields_become_parameters_in_the_order_of_panels():
+    parameters = inspect.signature(with_options(print, Outer)).parameters
+    assert list(parameters) == ["context", "data", "kind", "switch"]
+    kind, info = typing.get_args(parameters["kind"].annotation)
+    assert typing.get_args(typing.get_args(kind)[0]) == ("a", "b")
+    assert info.show_envvar is False
+    assert parameters["data"].default is inspect.Parameter.empty
+
+
+def test_values_are_gathered_into_groups_and_given_back():
+    options = gather(Outer, {"data": Path("d"), "kind": "a", "switch": True, "quiet": False})
+    assert options == Outer(inner=Inner(switch=True), data=Path("d"), kind="a")
+    assert [(option.flag, option.value) for option in given(options)] == [
+        ("--switch", True), ("--data", Path("d")), ("--kind", "a"),
+    ]  # fmt: skip
+    assert [mark for option in given(options) for mark in option.marks if isinstance(mark, InputFile)] == [InputFile()]
+
+
+def test_every_training_setting_has_an_option_and_the_same_default():
+    values = TrainingOptions().given()
+    assert {"variant", *values} == {field.name for field in fields(TrainSettings)}
+    assert settings_for("item", (50, 40), 1000, values) == settings_for("item", (50, 40), 1000, {})
 
 
 def test_a_hidden_size_that_is_no_number_is_refused():
-    with pytest.raises(UsageError, match="--hidden-size must be a whole number or a comma list"):
+    with pytest.raises(UsageError, match="--hidden-size"):
         TrainingOptions(hidden_size="many").given()
+
+
+# --- all commands
+
+OPTIONS = [
+    (name, option)
+    for name, command in typer.main.get_command(app).commands.items()
+    for option in getattr(command, "params", [])
+]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_file_is_declared_to_be_read_or_written(name):
+    """As the help names files: a new option that does not say which it is would never be checked."""
+    hints = typing.get_type_hints(COMMANDS[name].options, include_extras=True)
+    declared = set()
+    for hint in hints.values():
+        hint = (
+            [*typing.get_type_hints(hint, include_extras=True).values()]
+            if hasattr(hint, "__dataclass_fields__")
+            else [hint]
+        )
+        for kind in hint:
+            marks = [mark for mark in typing.get_args(kind) if isinstance(mark, InputFile | OutputFile)]
+            declared.update(id(mark) for mark in marks)
+    n_files = sum(
+        option.metavar in ("SOURCE", "FILE", "MODEL", "DATA", "DIR", "PATH")
+        for command, option in OPTIONS
+        if command == name and option.name not in RUN_OPTIONS
+    )
+    assert len(declared) == n_files
+
+
+def test_every_option_has_a_help_text_and_a_known_panel():
+    for name, option in OPTIONS:
+        if option.name != "help":
+            assert option.help, (name, option.name)
+            assert option.help.rstrip(")")[-1] == ".", (name, option.name)
+            assert option.rich_help_panel in PANELS, (name, option.name)
+
+
+CHOICES = {
+    ("prepare", "split"), ("prepare", "on_error"), ("prepare", "duplicates"), ("prepare", "format"),
+    ("train", "objective"), ("train", "variant"), ("train", "hidden_activation"), ("train", "output_activation"),
+    ("train", "center"), ("evaluate", "on"), ("evaluate", "format"), ("recommend", "on_unknown"),
+    ("recommend", "on_error"), ("recommend", "format"), ("tune", "variant"), ("tune", "format"), ("tune", "objective"),
+    ("cross-validate", "objective"), ("info", "format"), ("doctor", "format"), 
+    *((name, "log_format") for name in COMMANDS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "option"), sorted(CHOICES))
+def test_choices_are_shown_completed_and_enforced(command, option, monkeypatch):
+    (parameter,) = (parameter for name, parameter in OPTIONS if (name, parameter.name) == (command, option))
+    context = typer.Context(typer.main.get_command(app).commands[command], info_name=command)
+    values = [item.value for item in parameter.shell_complete(context, "")]
+    assert len(values) > 1
+    help_text = call(command, "--help").stdout
+    assert values[0] in help_text
+    arguments = {"prepare": ["x", "-o", "d"], "train": ["d", "-o", "m"], "doctor": []}.get(command, ["m"])
+    result = call(command, *arguments, f"--{option.replace('_', '-')}", "no-such")
+    assert (result.status, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    for word in (f"--{option.replace('_', '-')}", "no-such", *values):
+        assert word in result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -12,9 +13,9 @@ import typer
 from autorec_cli.cli.commands.evaluate import CLEARLY_WORSE, Row, complete_rows, to_frame
 from autorec_cli.cli.console import Advance, progress, say, warn
 from autorec_cli.cli.fitting import Place, check_memory, drain, find_place
-from autorec_cli.cli.options import TrainingOptions, with_training_options
+from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.cli.output_options import Format, Output, WaitLock
+from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import spelled
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.data.splitting import DEFAULT_SHARE
@@ -46,60 +47,73 @@ BIAS = "user+item bias"
 LIST_LENGTH = 10
 
 
-@with_training_options
-def cross_validate_command(
+@dataclass(frozen=True, kw_only=True)
+class CrossValidateOptions:
+    """Options of `autorec cross-validate`."""
+
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`; its own split plays no role.")
-    ],
+        Path,
+        typer.Argument(metavar="DATA", help="Dataset directory made by `autorec prepare`; its own split is ignored."),
+        InputFile(),
+    ]
+    output: Output = "-"
+    format: Format = None
     repeats: Annotated[
         int | None,
-        typer.Option(metavar="R", help="Hold out ratings at random, R times.", show_default="5, if not --folds"),
-    ] = None,
+        typer.Option(metavar="N", help="Hold out ratings at random, N times.", show_default="5, unless --folds"),
+    ] = None
     folds: Annotated[
-        int | None, typer.Option(metavar="F", help="Instead, cut the ratings into F parts and test on each in turn.")
-    ] = None,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Instead, cut the ratings into N folds and test on each in turn.",
+        ),
+    ] = None
     test: Annotated[
         float | None,
-        typer.Option(help="Share of all ratings to test on.", show_default=f"{DEFAULT_SHARE}; 1/F with --folds"),
-    ] = None,
-    valid: Annotated[float, typer.Option(help="Share of the others to choose epochs on.")] = DEFAULT_SHARE,
-    ranking: Annotated[
-        bool, typer.Option("--ranking", help="Add nDCG, recall, coverage and popularity of top-k lists.")
-    ] = False,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Length of the lists that --ranking judges.")] = 10,
-    relevant_from: Annotated[
-        float | None,
-        typer.Option(help="Test ratings from here on are relevant.", show_default="three quarters up the scale"),
-    ] = None,
-    *,
-    training: TrainingOptions,
-    output: Output = "-",
-    format: Format = None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of all ratings in the test set.",
+            show_default=f"{DEFAULT_SHARE}; 1/N with --folds",
+        ),
+    ] = None
+    valid: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Share of the remaining ratings that the number of epochs is chosen on."),
+    ] = DEFAULT_SHARE
     per_split: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Also write the rows of every split, as `evaluate` has them; - is stdout, as CSV."
+            metavar="FILE",
+            help="Also write the rows of every split, as `evaluate` does; - is stdout, as CSV.",
         ),
-    ] = None,
-    wait_lock: WaitLock = 0.0,
-) -> dict[str, list[Row]]:
-    """Split all ratings of a dataset anew several times; train and test on each split, beside baselines.
+        OutputFile(),
+    ] = None
+    training: TrainingOptions
+    ranking: Ranking = False
+    top_k: TopK = 10
+    relevant_from: RelevantFrom = None
+    wait_lock: WaitLock = 0.0
 
-    The seed of each split is derived from --seed; it draws the split and trains.
+
+def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]]:
+    """Repeatedly re-split all ratings of a dataset, train and test on each split, and average the metrics.
+
+    The seed of each split is derived from --seed; it draws the split and seeds the training.
     """
     return cross_validate(
-        data,
-        training,
-        repeats=repeats,
-        folds=folds,
-        test=test,
-        valid=valid,
-        lists=top_k if ranking else None,
-        relevant_from=relevant_from,
-        output=output,
-        format=format,
-        per_split=per_split,
-        wait_lock=wait_lock,
+        options.data,
+        options.training,
+        repeats=options.repeats,
+        folds=options.folds,
+        test=options.test,
+        valid=options.valid,
+        lists=options.top_k if options.ranking else None,
+        relevant_from=options.relevant_from,
+        output=options.output,
+        format=options.format,
+        per_split=options.per_split,
+        wait_lock=options.wait_lock,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
-from autorec_cli.cli.output_options import Format, Output
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.files import followed
 
@@ -20,9 +20,17 @@ autorec doctor --format json | jq '.[] | select(.result != "ok")'
 """
 
 
-def doctor_command(output: Output = "-", format: Format = None) -> list[dict[str, Any]]:
-    """Check the installation, torch, CUDA, memory, disk and locks; the status is 2 if a check failed."""
-    return doctor(output=output, format=format)
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """Options of `autorec doctor`."""
+
+    output: Output = "-"
+    format: Format = None
+
+
+def doctor_command(options: DoctorOptions) -> list[dict[str, Any]]:
+    """Check the installation, torch, CUDA, memory, disk and file locking; the status is 2 if a check fails."""
+    return doctor(output=options.output, format=options.format)
 
 
 def doctor(*, output: str = "-", format: str | None = None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +13,19 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.options import (
+    UNATTENDED,
+    CsvSafe,
+    Format,
+    InputFile,
+    OneOf,
+    OutputFile,
+    Ranking,
+    RelevantFrom,
+    TopK,
+    WaitLock,
+)
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.cli.output_options import UNATTENDED, CsvSafe, Format, Output, WaitLock
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.gates import Gate, check_metric, enforce, parse_gate
 from autorec_cli.runtime.process_group import PATIENCE_IN_EVALUATION, World, joined, named_world
@@ -49,67 +60,79 @@ CLEARLY_WORSE = 1.005
 """A model whose RMSE is above the bias baseline's by more than this factor is called worse in words."""
 
 
-def evaluate_command(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model files made by `autorec train`.")],
-    on: Annotated[str, typer.Option("--on", help=f"The part of the dataset to predict: {', '.join(PARTS)}.")] = "test",
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Options of `autorec evaluate`."""
+
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL", help="Model files made by `autorec train`."), InputFile()
+    ]
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Output file; - is stdout. With --blend, NAME.model saves the blend there.",
+        ),
+        OutputFile(may_replace=lambda options, found: options.blend and found == "a blend"),
+    ] = "-"
+    format: Format = None
+    csv_safe: CsvSafe = False
+    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(PARTS)] = "test"
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The prepared dataset.", show_default="where it was when MODEL was trained"),
-    ] = None,
-    ranking: Annotated[
-        bool, typer.Option("--ranking", help="Add nDCG, recall, coverage and popularity of top-k lists.")
-    ] = False,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Length of the lists that --ranking judges.")] = 10,
-    relevant_from: Annotated[
-        float | None,
-        typer.Option(help="Held-out ratings from here on are relevant.", show_default="three quarters up the scale"),
-    ] = None,
+        typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),
+        InputFile(),
+    ] = None
     blend: Annotated[
         bool,
         typer.Option(
             "--blend",
-            help="Also evaluate the weighted mean of the models, weights fitted on valid; with -o NAME.model it is "
-            "stored there, for `recommend` like any model.",
+            help="Also evaluate a weighted mean of the models, with weights fitted on the validation set; -o "
+            "NAME.model saves it as a model for `recommend`.",
         ),
-    ] = False,
+    ] = False
+    ranking: Ranking = False
+    top_k: TopK = 10
+    relevant_from: RelevantFrom = None
     fail_above: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC=NUMBER",
-            help="End with status 8 if the metric of a model is above this, such as rmse=0.85; may be repeated.",
+            help="Exit with status 8 if this metric of a model is above NUMBER, as in rmse=0.85; can be repeated.",
             rich_help_panel=UNATTENDED,
         ),
-    ] = None,
+    ] = None
     fail_below: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC=NUMBER",
-            help="End with status 8 if the metric of a model is below this, such as ndcg@10=0.3; may be repeated.",
+            help="Exit with status 8 if this metric of a model is below NUMBER, as in ndcg@10=0.3; can be repeated.",
             rich_help_panel=UNATTENDED,
         ),
-    ] = None,
-    output: Output = "-",
-    format: Format = None,
-    csv_safe: CsvSafe = False,
-    wait_lock: WaitLock = 0.0,
-) -> list[Row]:
-    """Measure models on ratings they were not fitted on, beside baselines that need no network."""
+    ] = None
+    wait_lock: WaitLock = 0.0
+
+
+def evaluate_command(options: EvaluateOptions) -> list[Row]:
+    """Evaluate models on held-out ratings and report how they compare with simple baselines."""
     return evaluate(
-        models,
-        part=on,
-        data=data,
-        ranking=ranking,
-        k=top_k,
-        relevant_from=relevant_from,
-        blend=blend,
+        options.models,
+        part=options.on,
+        data=options.data,
+        ranking=options.ranking,
+        k=options.top_k,
+        relevant_from=options.relevant_from,
+        blend=options.blend,
         gates=[
-            *(parse_gate(text, above=True) for text in fail_above or ()),
-            *(parse_gate(text, above=False) for text in fail_below or ()),
+            *(parse_gate(text, above=True) for text in options.fail_above or ()),
+            *(parse_gate(text, above=False) for text in options.fail_below or ()),
         ],
-        output=output,
-        format=format,
-        csv_safe=csv_safe,
-        wait_lock=wait_lock,
+        output=options.output,
+        format=options.format,
+        csv_safe=options.csv_safe,
+        wait_lock=options.wait_lock,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autorec_cli.cli.options import Format, InputFile, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
-from autorec_cli.cli.output_options import Format, Output
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -26,13 +27,18 @@ autorec info item.model --format json | jq -r .metrics.valid_rmse
 """
 
 
-def info_command(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A model file or a dataset directory.")],
-    output: Output = "-",
-    format: Format = None,
-) -> dict[str, Any]:
-    """Say what a model or a dataset is: settings, sizes, where it comes from; damaged ones are refused."""
-    return info(path, output=output, format=format)
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions:
+    """Options of `autorec info`."""
+
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Model file or dataset directory."), InputFile()]
+    output: Output = "-"
+    format: Format = None
+
+
+def info_command(options: InfoOptions) -> dict[str, Any]:
+    """Show details of a model or dataset: hyperparameters, sizes and origin; damaged ones are refused."""
+    return info(options.path, output=options.output, format=options.format)
 
 
 def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autorec_cli.cli.console import say, show_facts, warn
-from autorec_cli.cli.output_options import WaitLock
-from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, ReadingOptions, WaitLock
+from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.splitting import DEFAULT_SHARE, SPLITS, choose_split
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.storage.file_kinds import DATASET_FILES
@@ -41,138 +42,160 @@ autorec prepare 'warehouse/ratings/day=*/*.parquet' -o data --since 2024-01-01
 autorec prepare u1.base --test-file u1.test -o data --format json
 """
 
-ON_ERROR = ("fail", "skip")
 FORMATS = ("table", "json")
 
 
-def prepare_command(
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Options of `autorec prepare`."""
+
     sources: Annotated[
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst. "
-            "Folders of Parquet files, as Spark and Hive write them.",
+            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst; also "
+            "directories of Parquet files, as Spark and Hive write them.",
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The dataset directory to write.")],
-    delimiter: Annotated[
-        str | None, typer.Option(help="Between fields: , ; | :: tab blanks.", show_default="detected")
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROLE=COLUMN,...",
-            help="Columns by name or number from 1: user=..,item=..,rating=..,timestamp=.. (timestamp=none: unused).",
-            show_default="detected",
-        ),
-    ] = None,
-    no_header: Annotated[
-        bool, typer.Option("--no-header", help="The first line is a rating.", show_default="detected")
-    ] = False,
-    encoding: Annotated[str, typer.Option(help="Encoding of the text, such as latin-1 or cp1252.")] = "utf-8",
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MOMENT",
-            help="Only ratings from this moment on: a date such as 2024-01-31 or 2024-01-31T12:00:00Z, or a number.",
-            show_default="all",
-        ),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(metavar="MOMENT", help="Only ratings before this moment, likewise.", show_default="all"),
-    ] = None,
-    on_error: Annotated[
-        str, typer.Option(help="At a bad row: fail, or skip it and count it. At a leak by --test-file: the same.")
-    ] = "fail",
-    duplicates: Annotated[
-        str,
-        typer.Option(
-            help=f"Of several ratings of one user and item keep: {', '.join(DUPLICATES)} "
-            "(last and first by timestamp, else by order)."
-        ),
-    ] = "last",
-    min_user_ratings: Annotated[int, typer.Option(help="Drop users with fewer ratings.")] = 1,
-    min_item_ratings: Annotated[int, typer.Option(help="Drop items with fewer ratings.")] = 1,
+        InputFile(),
+    ]
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Dataset directory to write."),
+        OutputFile(may_replace=lambda _options, _found: True),
+    ]
+    force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False
     titles: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Ids and titles of items, for readable lists.", show_default="none"),
-    ] = None,
+        typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
+        InputFile(),
+    ] = None
     split: Annotated[
         str,
         typer.Option(
-            help=f"What is held out: {', '.join(SPLITS)}. leave-last (one rating of each user for each part) "
-            "and none refuse --test and --valid other than 0.",
-            autocompletion=lambda: list(SPLITS),
+            help="How to choose held-out ratings. leave-last holds out the last two ratings of each user, none holds "
+            "out nothing; both take no --test and --valid."
         ),
-    ] = "random",
+        OneOf(tuple(SPLITS)),
+    ] = "random"
     test: Annotated[
         float | None,
         typer.Option(
-            help="Share of the ratings to test on; not with --split leave-last or none.",
-            show_default=f"{DEFAULT_SHARE}; with --test-file none",
+            metavar="SHARE",
+            help="Share of the ratings in the test set.",
+            show_default=f"{DEFAULT_SHARE}; none with --test-file",
         ),
-    ] = None,
+    ] = None
     valid: Annotated[
         float | None,
         typer.Option(
-            help="Share of what test leaves, to choose settings on; not with --split leave-last or none.",
+            metavar="SHARE",
+            help="Share of the remaining ratings in the validation set, which hyperparameters are chosen on.",
             show_default=str(DEFAULT_SHARE),
         ),
-    ] = None,
+    ] = None
     test_file: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Ratings that are the test part; may be repeated.", show_default="none"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+        typer.Option(
+            metavar="FILE",
+            help="Use these ratings as the test set; can be repeated. Ratings that SOURCE has too are an error, or are "
+            "dropped from training with --on-error skip.",
+        ),
+        InputFile(),
+    ] = None
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the split.")] = 0
+    format: Annotated[
+        str,
+        typer.Option("--format", help="Summary: a table on stderr, or json, which is also written to stdout."),
+        OneOf(FORMATS),
+    ] = "table"
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATETIME",
+            help="Keep only ratings from this time on: 2024-01-31, 2024-01-31T12:00:00Z, or a number as in the file.",
+            show_default="all",
+            rich_help_panel=FILTERS,
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATETIME",
+            help="Keep only ratings before this time, same format.",
+            show_default="all",
+            rich_help_panel=FILTERS,
+        ),
+    ] = None
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Which of several ratings of one item by one user to keep; first and last go by timestamp, else by "
+            "order in the file.",
+            rich_help_panel=FILTERS,
+        ),
+        OneOf(DUPLICATES),
+    ] = "last"
+    min_user_ratings: Annotated[
+        int, typer.Option(metavar="N", help="Drop users with fewer ratings.", rich_help_panel=FILTERS)
+    ] = 1
+    min_item_ratings: Annotated[
+        int, typer.Option(metavar="N", help="Drop items with fewer ratings.", rich_help_panel=FILTERS)
+    ] = 1
+    reading: ReadingOptions
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header",
+            help="The first line is a rating, not a header.",
+            show_default="detected",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = False
     rating_scale: Annotated[
         str | None,
-        typer.Option(metavar="LOW,HIGH", help="Ends of the rating scale.", show_default="those of the training part"),
-    ] = None,
-    format: Annotated[
-        str, typer.Option("--format", help="Summary: table on stderr, or json on stdout as well.")
-    ] = "table",
-    force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False,
-    wait_lock: WaitLock = 0.0,
-) -> dict[str, Any]:
-    """Turn files of ratings into a dataset: ids, sparse matrices, and a split into train, valid and test."""
-    _check_choice("--on-error", on_error, ON_ERROR)
-    _check_choice("--format", format, FORMATS)
-    if test_file and test:
-        raise UsageError("--test and --test-file contradict each other: the file is the test part; give one of them")
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="Ends of the rating scale.",
+            show_default="range of the training ratings",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = None
+    wait_lock: WaitLock = 0.0
+
+
+def prepare_command(options: PrepareOptions) -> dict[str, Any]:
+    """Turn files of ratings into a dataset: ids, sparse matrices, and training, validation and test sets."""
+    if options.test_file and options.test:
+        raise UsageError("--test and --test-file contradict each other; leave out one of them")
     from autorec_cli.data.preparation import PrepareSettings
     from autorec_cli.data.readers.numbers import parse_moment  # polars and scipy are not needed to show help
 
-    settings = PrepareSettings(
-        read=ReadOptions(
-            delimiter=parse_delimiter(delimiter),
-            columns=parse_columns(columns),
-            has_header=False if no_header else None,
-            encoding=encoding,
-            skip_bad_rows=on_error == "skip",
-            period=Period(
-                -math.inf if since is None else parse_moment("--since", since),
-                math.inf if until is None else parse_moment("--until", until),
-            ),
-        ),
-        split=choose_split(split, 0.0 if test_file else test, valid, seed),
-        duplicates=duplicates,
-        min_user_ratings=min_user_ratings,
-        min_item_ratings=min_item_ratings,
-        rating_scale=parse_rating_scale(rating_scale),
+    period = Period(
+        -math.inf if options.since is None else parse_moment("--since", options.since),
+        math.inf if options.until is None else parse_moment("--until", options.until),
     )
-    test_files = test_file or ()
-    facts = prepare(sources, output, settings, titles=titles, test_files=test_files, force=force, wait_lock=wait_lock)
+    settings = PrepareSettings(
+        read=options.reading.read_options(has_header=False if options.no_header else None, period=period),
+        split=choose_split(options.split, 0.0 if options.test_file else options.test, options.valid, options.seed),
+        duplicates=options.duplicates,
+        min_user_ratings=options.min_user_ratings,
+        min_item_ratings=options.min_item_ratings,
+        rating_scale=parse_rating_scale(options.rating_scale),
+    )
+    facts = prepare(
+        options.sources,
+        options.output,
+        settings,
+        titles=options.titles,
+        test_files=options.test_file or (),
+        force=options.force,
+        wait_lock=options.wait_lock,
+    )
     show_facts("dataset", _readable(facts))
-    say(f"next: autorec train {output} -o item.model")
-    if format == "json":
+    say(f"next: autorec train {options.output} -o item.model")
+    if options.format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
     return facts
-
-
-def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UsageError(f"{flag} {value} is not one of {', '.join(choices)}")
 
 
 def parse_rating_scale(text: str | None) -> tuple[float, float] | None:

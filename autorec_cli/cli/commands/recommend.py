@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.options import (
+    FILTERS,
+    NEW_USERS,
+    UNATTENDED,
+    CsvSafe,
+    Format,
+    InputFile,
+    OneOf,
+    Output,
+    ReadingOptions,
+    WaitLock,
+)
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.cli.output_options import CsvSafe, Format, Output, WaitLock
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.data.readers.options import ReadOptions
     from autorec_cli.inference.recommender import Request
 
 EXAMPLES = """
@@ -38,108 +49,133 @@ autorec recommend lists.model --shard 3/16 -o part-03.csv
 USERS_SHOWN = 20
 
 
-def recommend_command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file made by `autorec train`.")],
+@dataclass(frozen=True, kw_only=True)
+class RecommendOptions:
+    """Options of `autorec recommend`."""
+
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
+    output: Output = "-"
+    format: Format = None
+    csv_safe: CsvSafe = False
+    no_header: Annotated[bool, typer.Option("--no-header", help="Omit the header row of csv and tsv.")] = False
+    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
     user: Annotated[
-        list[str] | None, typer.Option("--user", metavar="ID", help="Only this user; can be repeated.")
-    ] = None,
+        list[str] | None,
+        typer.Option("--user", metavar="ID", help="Only this user; can be repeated.", show_default="all users"),
+    ] = None
     users: Annotated[
-        str | None, typer.Option("--users", metavar="FILE", help="Only these users, an id a line; - is stdin.")
-    ] = None,
+        str | None,
+        typer.Option(
+            "--users", metavar="FILE", help="Only these users, one id per line; - is stdin.", show_default="all users"
+        ),
+        InputFile(),
+    ] = None
+    rating_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Add the column predicted_rating from this model, which was trained to predict ratings.",
+        ),
+        InputFile(),
+    ] = None
+    show: Annotated[
+        int, typer.Option(metavar="N", help="Number of users shown in a table on a terminal; 0 shows all.")
+    ] = USERS_SHOWN
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recommend only these items, one id per line; - is stdin.",
+            show_default="all items",
+            rich_help_panel=FILTERS,
+        ),
+        InputFile(),
+    ] = None
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Never recommend these items, one id per line; - is stdin.",
+            rich_help_panel=FILTERS,
+        ),
+        InputFile(),
+    ] = None
+    min_item_ratings: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Recommend only items with at least this many training ratings; 0 includes cold items. Predictions "
+            "for rarely rated items are extreme: 20 or more gives lists that people recognize.",
+            rich_help_panel=FILTERS,
+        ),
+    ] = 1
+    include_seen: Annotated[
+        bool,
+        typer.Option("--include-seen", help="Also recommend items that the user has rated.", rich_help_panel=FILTERS),
+    ] = False
     history: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Ratings of users the model was not trained on, in any form that `prepare` reads; lists are for them.",
+            help="Recommend for new users, whose ratings are in this file, in any format that `prepare` reads; - is "
+            "stdin.",
+            rich_help_panel=NEW_USERS,
         ),
-    ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(help="Between the fields of --history: , ; | :: tab blanks.", show_default="detected"),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ROLE=COLUMN,...",
-            help="Columns of --history by name or number from 1: user=..,item=..,rating=..",
-            show_default="detected",
-        ),
-    ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of --history.")] = "utf-8",
-    on_error: Annotated[str, typer.Option(help="At a bad row of --history: fail, or skip it.")] = "fail",
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Items in a list.")] = 10,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also list items that the user has rated.")
-    ] = False,
-    candidates: Annotated[
-        str | None, typer.Option(metavar="FILE", help="List only these items, an id a line; - is stdin.")
-    ] = None,
-    exclude: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Never list these items, an id a line; - is stdin.")
-    ] = None,
-    min_item_ratings: Annotated[
-        int,
-        typer.Option(
-            help="List only items with so many training ratings; 0 lists cold items too. Predictions of rarely rated "
-            "items are extreme: 20 or more gives lists that people recognize."
-        ),
-    ] = 1,
-    rating_model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL", help="Add the column predicted_rating: what this model, trained to predict ratings, says."
-        ),
-    ] = None,
+        InputFile(),
+    ] = None
     on_unknown: Annotated[
         str,
-        typer.Option(help="Users of whom the model knows nothing: error, skip, or popular (the most rated items)."),
-    ] = "error",
-    output: Output = "-",
-    format: Format = None,
-    csv_safe: CsvSafe = False,
-    no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header row of csv and tsv.")] = False,
+        typer.Option(
+            help="Users that the model does not know: error, skip, or popular (the most rated items).",
+            rich_help_panel=NEW_USERS,
+        ),
+        OneOf(("error", "skip", "popular")),
+    ] = "error"
+    reading: ReadingOptions
     shard: Annotated[
         str | None,
         typer.Option(
             metavar="N/COUNT",
-            help="Only the N-th of COUNT runs of users. The csv, tsv or jsonl outputs of all COUNT, in order, are the "
-            "output of one; the first alone has a header row.",
+            help="Process shard N of COUNT of the users. The csv, tsv or jsonl outputs of all shards, concatenated in "
+            "order, equal the output of one run; only the first has a header row.",
             show_default="all users",
+            rich_help_panel=UNATTENDED,
         ),
-    ] = None,
-    show: Annotated[int, typer.Option(help="Users shown in a table; 0 shows all.")] = USERS_SHOWN,
-    wait_lock: WaitLock = 0.0,
-) -> dict[str, int]:
-    """Write the items that each user is predicted to like best and has not rated.
+    ] = None
+    wait_lock: WaitLock = 0.0
 
-    Lists of models trained with --objective ranking are far better than those of models that predict ratings.
+
+def recommend_command(options: RecommendOptions) -> dict[str, int]:
+    """Write top-k recommendations for every user: the best items that the user has not rated.
+
+    Models trained with --objective ranking make far better recommendations than models that predict ratings.
     """
-    if [users, history, candidates, exclude].count("-") > 1:
+    if [options.users, options.history, options.candidates, options.exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
     from autorec_cli.inference.recommender import Request
 
     request = Request(
-        user_ids=_wanted_users(user, users),
-        history=history,
-        history_format=_read_options(delimiter, columns, encoding, on_error),
-        k=top_k,
-        include_seen=include_seen,
-        candidates=candidates,
-        exclude=exclude,
-        min_item_ratings=min_item_ratings,
-        on_unknown=on_unknown,
+        user_ids=_wanted_users(options.user, options.users),
+        history=options.history,
+        history_format=options.reading.read_options(),
+        k=options.top_k,
+        include_seen=options.include_seen,
+        candidates=options.candidates,
+        exclude=options.exclude,
+        min_item_ratings=options.min_item_ratings,
+        on_unknown=options.on_unknown,
     )
     return recommend(
-        model,
+        options.model,
         request,
-        rating_model=rating_model,
-        output=output,
-        format=format,
-        header=not no_header,
-        csv_safe=csv_safe,
-        show=show,
-        shard=shard,
-        wait_lock=wait_lock,
+        rating_model=options.rating_model,
+        output=options.output,
+        format=options.format,
+        header=not options.no_header,
+        csv_safe=options.csv_safe,
+        show=options.show,
+        shard=options.shard,
+        wait_lock=options.wait_lock,
     )
 
 
@@ -214,19 +250,6 @@ def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.
     for block in blocks:
         written.append(block.height)
         yield block
-
-
-def _read_options(delimiter: str | None, columns: str | None, encoding: str, on_error: str) -> ReadOptions:
-    from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
-
-    if on_error not in ("fail", "skip"):
-        raise UsageError(f"--on-error must be fail or skip, not {on_error!r}")
-    return ReadOptions(
-        delimiter=parse_delimiter(delimiter),
-        columns=parse_columns(columns),
-        encoding=encoding,
-        skip_bad_rows=on_error == "skip",
-    )
 
 
 def _wanted_users(user: Sequence[str] | None, users: str | None) -> list[str] | None:

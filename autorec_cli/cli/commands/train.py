@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +14,10 @@ import typer
 from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.epoch_log import open_log
 from autorec_cli.cli.fitting import drain, find_place, memory_of
-from autorec_cli.cli.options import TrainingOptions, with_training_options
-from autorec_cli.cli.output_options import UNATTENDED, WaitLock
+from autorec_cli.cli.options import UNATTENDED, Data, InputFile, OutputFile, WaitLock
 from autorec_cli.cli.plan import require_memory, shape_of, show_plan
 from autorec_cli.cli.together import train_together
+from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.errors import UsageError
@@ -42,70 +42,89 @@ autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --
 """
 
 
-@with_training_options
-def train_command(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
-    training: TrainingOptions,
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of `autorec train`."""
+
+    data: Data
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="MODEL", help="Model file to write."),
+        OutputFile(may_replace=lambda _options, _found: True),
+    ]
+    force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False
+    training: TrainingOptions
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained and how much memory it takes, and stop.")
-    ] = False,
-    log: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also write one JSON line per epoch; - is stdout.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False,
-    keep_if_better: Annotated[
-        str | None,
-        typer.Option(
-            metavar="METRIC",
-            help="Replace MODEL only if the new one is no worse on the test ratings of DATA, by rmse, mae, ndcg@10 and "
-            "so on; otherwise end with status 8.",
-            rich_help_panel=UNATTENDED,
-        ),
-    ] = None,
+        bool,
+        typer.Option("--dry-run", help="Print the network shape, parameter count and estimated memory, then exit."),
+    ] = False
     warm_start: Annotated[
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="Start from the parameters of an older model, matched by id; a third of the epochs do.",
-            show_default="a fresh network",
+            help="Start from the parameters of an older model, matched by id; one third of the epochs is enough.",
+            show_default="a new network",
+            rich_help_panel=UNATTENDED,
         ),
-    ] = None,
+        InputFile(replaceable=True),
+    ] = None
+    keep_if_better: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Replace MODEL only if the new model is no worse on the test set by rmse, mae, ndcg@10 or another "
+            "metric; otherwise exit with status 8.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = None
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on from MODEL.resume, the state that a run of the same command left when it was cut off; without "
-            "one start from the beginning.",
+            help="Resume from MODEL.resume, the checkpoint of an interrupted run of the same command; start from the "
+            "beginning if there is none.",
             rich_help_panel=UNATTENDED,
         ),
-    ] = False,
+    ] = False
     save_every: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
-            help="Keep the state for --resume at the end of an epoch, no more often than this; 0: after each.",
+            help="Least time between two checkpoints, which are written at the end of an epoch; 0 writes one per "
+            "epoch.",
             rich_help_panel=UNATTENDED,
         ),
-    ] = SAVE_EVERY,
-    wait_lock: WaitLock = 0.0,
-) -> dict[str, Any]:
+    ] = SAVE_EVERY
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write one JSON line per epoch; - is stdout.",
+            rich_help_panel=UNATTENDED,
+        ),
+        OutputFile(),
+    ] = None
+    wait_lock: WaitLock = 0.0
+
+
+def train_command(options: TrainOptions) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
+    training = options.training
     return train(
-        data,
-        output,
+        options.data,
+        options.output,
         training.variant,
         training.given(),
         threads=training.threads,
         device=training.device,
-        log=log,
-        force=force,
-        dry_run=dry_run,
-        keep_if_better=keep_if_better,
-        warm_start=warm_start,
-        resume=resume,
-        save_every=save_every,
-        wait_lock=wait_lock,
+        log=options.log,
+        force=options.force,
+        dry_run=options.dry_run,
+        keep_if_better=options.keep_if_better,
+        warm_start=options.warm_start,
+        resume=options.resume,
+        save_every=options.save_every,
+        wait_lock=options.wait_lock,
     )
 
 

@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +15,8 @@ import typer
 
 from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.fitting import Place, check_memory, find_place
-from autorec_cli.cli.options import Device, Threads
+from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, OutputFile, Threads, WaitLock
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.cli.output_options import Output, WaitLock
 from autorec_cli.cli.training_report import spelled
 from autorec_cli.config import (
     DEFAULTS,
@@ -50,57 +50,73 @@ FORMATS = ("command", "json")
 BOTH = "both"
 
 
-def tune_command(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Directory made by `autorec prepare`.")],
-    trials: Annotated[int, typer.Option(help="How many settings to try, those in --storage included.")] = 50,
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Options of `autorec tune`."""
+
+    data: Data
+    output: Output = "-"
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the best hyperparameters as an `autorec train` command or as JSON.",
+            show_default="json if FILE ends in .json, else command",
+        ),
+        OneOf(FORMATS),
+    ] = None
     objective: Annotated[
-        str, typer.Option(help="rating: the lowest RMSE on valid; ranking: the highest nDCG@10.")
-    ] = DEFAULTS["objective"],
+        str,
+        typer.Option(help="rating: minimize RMSE on the validation set; ranking: maximize its nDCG@10."),
+        OneOf(OBJECTIVES),
+    ] = DEFAULTS["objective"]
     variant: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(VARIANTS)} or {BOTH}.", show_default="item; user for the ranking objective"),
-    ] = None,
-    max_hidden_size: Annotated[int, typer.Option(help="The most units of the hidden layer to try.")] = 500,
-    max_epochs: Annotated[int, typer.Option(help="The most passes over the data to try.")] = 60,
+        typer.Option(
+            help="item, user, or both to search among the two.", show_default="item; user with --objective ranking"
+        ),
+        OneOf((*VARIANTS, BOTH)),
+    ] = None
+    trials: Annotated[int, typer.Option(metavar="N", help="Number of trials, including those in --storage.")] = 50
+    max_hidden_size: Annotated[int, typer.Option(metavar="N", help="Largest hidden layer to try.")] = 500
+    max_epochs: Annotated[int, typer.Option(metavar="N", help="Maximum number of epochs of a trial.")] = 60
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the search and of each trial.")] = DEFAULTS[
+        "seed"
+    ]
+    threads: Threads = 0
+    device: Device = "auto"
     storage: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep trials in this SQLite file, and go on where it stands.",
-            show_default="in memory, gone when the search ends",
+            help="Keep trials in this SQLite file and continue the search that it holds.",
+            show_default="in memory",
+            rich_help_panel=UNATTENDED,
         ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is tried, and of each training.")] = DEFAULTS["seed"],
-    threads: Threads = 0,
-    device: Device = "auto",
-    output: Output = "-",
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help=f"What to write of the best settings: {' or '.join(FORMATS)}.", show_default="by the ending of FILE"
-        ),
-    ] = None,
-    wait_lock: WaitLock = 0.0,
-) -> dict[str, Any]:
-    """Search for settings by the validation part and write the `autorec train` command that uses the best.
+        OutputFile(),
+    ] = None
+    wait_lock: WaitLock = 0.0
 
-    Regularization, learning rate, hidden size, batch size, epochs and centring are searched with Optuna, which the
-    extra `tune` installs. Test ratings are not read.
+
+def tune_command(options: TuneOptions) -> dict[str, Any]:
+    """Search for the hyperparameters with the best validation result and write the `autorec train` command for them.
+
+    Optuna, which the extra `tune` installs, searches regularization, learning rate, hidden size, batch size, epochs
+    and centering. The test set is not read.
     """
     return tune(
-        data,
-        trials=trials,
-        objective=objective,
-        variant=variant,
-        max_hidden_size=max_hidden_size,
-        max_epochs=max_epochs,
-        storage=storage,
-        seed=seed,
-        threads=threads,
-        device=device,
-        output=output,
-        format=format,
-        wait_lock=wait_lock,
+        options.data,
+        trials=options.trials,
+        objective=options.objective,
+        variant=options.variant,
+        max_hidden_size=options.max_hidden_size,
+        max_epochs=options.max_epochs,
+        storage=options.storage,
+        seed=options.seed,
+        threads=options.threads,
+        device=options.device,
+        output=options.output,
+        format=options.format,
+        wait_lock=options.wait_lock,
     )
 
 

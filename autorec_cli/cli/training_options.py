@@ -1,0 +1,198 @@
+"""Options of every command that trains, declared once.
+
+To add one, add a field: named like a setting of `TrainSettings`, it reaches that setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+import typer
+
+from autorec_cli.cli.options import NETWORK, OPTIMIZER, RESEARCH, Device, OneOf, Threads, Variant
+from autorec_cli.config import (
+    CENTERS,
+    DEFAULTS,
+    HIDDEN_ACTIVATIONS,
+    MAX_BATCH_SIZE,
+    OBJECTIVES,
+    OUTPUT_ACTIVATIONS,
+    RANKING_DEFAULTS,
+    REGULARIZATION,
+    parse_hidden_sizes,
+)
+
+
+def _default(name: str) -> str:
+    """Help for a default that may depend on the objective."""
+    usual, ranking = f"{DEFAULTS[name]:g}", f"{RANKING_DEFAULTS[name]:g}"
+    return usual if usual == ranking else f"{usual}; {ranking} with --objective ranking"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Values as they were given; None leaves one to be derived from the data."""
+
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="rating: predict ratings, with the paper's loss. ranking: score items for top-k lists; unrated cells "
+            "count as weak observations."
+        ),
+        OneOf(OBJECTIVES),
+    ] = DEFAULTS["objective"]
+    variant: Variant = None
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Random seed for initial weights and the order of examples.")
+    ] = DEFAULTS["seed"]
+    threads: Threads = 0
+    device: Device = "auto"
+    hidden_size: Annotated[
+        str,
+        typer.Option(
+            metavar="N[,N...]",
+            help="Units of the hidden layer, or of several layers: 500,250,500.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = ",".join(map(str, DEFAULTS["hidden_sizes"]))
+    hidden_activation: Annotated[
+        str,
+        typer.Option(help="Activation of the hidden layers (g in the paper).", rich_help_panel=NETWORK),
+        OneOf(HIDDEN_ACTIVATIONS),
+    ] = DEFAULTS["hidden_activation"]
+    output_activation: Annotated[
+        str,
+        typer.Option(
+            help="Activation of the output layer (f in the paper); sigmoid is stretched to the rating scale.",
+            rich_help_panel=NETWORK,
+        ),
+        OneOf(OUTPUT_ACTIVATIONS),
+    ] = DEFAULTS["output_activation"]
+    center: Annotated[
+        str | None,
+        typer.Option(
+            help="Damped means to subtract from the input and add back to the output.",
+            show_default=f"{DEFAULTS['center']}; {RANKING_DEFAULTS['center']} with --objective ranking",
+            rich_help_panel=NETWORK,
+        ),
+        OneOf(CENTERS),
+    ] = None
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of an example's ratings hidden from the input, drawn anew in each step.",
+            show_default=_default("dropout"),
+            rich_help_panel=NETWORK,
+        ),
+    ] = None
+    regularization: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LAMBDA",
+            help="L2 penalty (lambda in the paper): loss = sum of squared errors + lambda/2 (|V|^2 + |W|^2), with "
+            "ratings in quarters of the scale's width, so that 1 to 5 stays as it is.",
+            show_default=f"{REGULARIZATION:g} x sqrt(ratings per example); "
+            f"{RANKING_DEFAULTS['regularization']:g} with --objective ranking",
+            rich_help_panel=OPTIMIZER,
+        ),
+    ] = None
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            metavar="RATE",
+            help="Peak learning rate of Adam (warm-up, then cosine decay).",
+            rich_help_panel=OPTIMIZER,
+        ),
+    ] = DEFAULTS["learning_rate"]
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Examples per step.",
+            show_default=f"1/8 of the examples, {MAX_BATCH_SIZE:,} at most",
+            rich_help_panel=OPTIMIZER,
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Maximum number of epochs.", show_default=_default("epochs"), rich_help_panel=OPTIMIZER
+        ),
+    ] = None
+    patience: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Stop the early-stopping phase after this many epochs without a better validation result; 0 never "
+            "stops early.",
+            rich_help_panel=OPTIMIZER,
+        ),
+    ] = DEFAULTS["patience"]
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Refit on the training and validation sets together, for the best number of epochs.",
+            rich_help_panel=OPTIMIZER,
+        ),
+    ] = DEFAULTS["refit"]
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="Scale the input of every example to the same length.",
+            show_default="yes",
+            rich_help_panel=RESEARCH,
+        ),
+    ] = None
+    implicit: Annotated[
+        bool | None,
+        typer.Option(
+            "--implicit/--no-implicit",
+            help="Also feed the network a rated/unrated mask, as SVD++ does.",
+            show_default="yes; no with --objective ranking",
+            rich_help_panel=RESEARCH,
+        ),
+    ] = None
+    decoder_mean: Annotated[
+        bool | None,
+        typer.Option(
+            "--decoder-mean/--no-decoder-mean",
+            help="Shrink decoder rows toward a learned mean instead of zero.",
+            show_default="yes; no with --objective ranking",
+            rich_help_panel=RESEARCH,
+        ),
+    ] = None
+    missing_weight: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            help="Ranking: weight of an unrated cell, where a rating has 1.",
+            show_default=f"{RANKING_DEFAULTS['missing_weight']:g} with --objective ranking",
+            rich_help_panel=RESEARCH,
+        ),
+    ] = None
+    missing_value: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATING",
+            help="Ranking: value imputed for unrated cells.",
+            show_default="a quarter of the scale's width below its lower end: 0 for 1 to 5",
+            rich_help_panel=RESEARCH,
+        ),
+    ] = None
+
+    def given(self) -> dict[str, object]:
+        """Values by the names of `TrainSettings`, without the variant.
+
+        Raises:
+            UsageError: --hidden-size is not a comma-separated list of whole numbers.
+        """
+        settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_SETTINGS}
+        return {"hidden_sizes": parse_hidden_sizes(self.hidden_size), **settings}
+
+
+NO_SETTINGS = ("variant", "hidden_size", "threads", "device")
+"""Options of training that are not settings of the same name."""
