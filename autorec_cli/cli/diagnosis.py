@@ -1,6 +1,6 @@
-"""What this machine and this installation can do: one row a check, for `autorec doctor`.
+"""Checks of the machine and the installation, one row each, for `autorec doctor`.
 
-Torch is looked at from a process of its own: an installation that crashes while it is loaded is what is looked for.
+Torch is checked in a process of its own, which may crash while it loads a broken installation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import autorec_cli
-from autorec_cli import __version__
 from autorec_cli.data import loops
 from autorec_cli.errors import AutoRecError
 from autorec_cli.runtime.memory import available_bytes
@@ -27,16 +26,15 @@ from autorec_cli.storage.files import replace_file, sync_file
 from autorec_cli.storage.locks import hold
 
 PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
-PACKAGE = Path(autorec_cli.__file__).parent
 EXTRAS = ("numba", "threadpoolctl")
 LITTLE_MEMORY = 1 << 30
 LITTLE_DISK = 1 << 30
 TORCH_SECONDS = 120
 
 WRITTEN_BYTES = 16 << 20
-"""How much is written to see how fast that is."""
+"""Size of the file that measures the write speed."""
 
-LOOK_AT_TORCH = """
+CHECK_TORCH = """
 import json, sys, torch
 matrix = torch.eye(8).to_sparse_csr()
 assert torch.equal(matrix @ torch.ones(8, 2), torch.ones(8, 2)), "a sparse product is wrong"
@@ -53,12 +51,14 @@ try:
 except ImportError as error:
     print(json.dumps(str(error)))
 """
-"""A line about torch, and then what keeps the loops from being compiled: null if nothing does."""
+"""Prints a line about torch, then the reason why numba cannot compile, or null if it can."""
+
+PACKAGE = Path(autorec_cli.__file__).parent
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, "ok", "warning" or "failed", and what was found."""
+    """Name of a check, its result ("ok", "warning" or "failed"), and what it found."""
 
     name: str
     result: str
@@ -66,8 +66,8 @@ class Check:
 
 
 def checks(folder: Path) -> list[Check]:
-    """Look at everything; `folder` is where outputs would be written."""
-    return [check for look in CHECKS for check in look(folder)]
+    """All checks; `folder` is where outputs would be written."""
+    return [check for run in CHECKS for check in run(folder)]
 
 
 def _programs(_folder: Path) -> list[Check]:
@@ -76,7 +76,7 @@ def _programs(_folder: Path) -> list[Check]:
     missing = [name for name in PACKAGES if found[name] is None]
     listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     return [
-        Check("autorec", "ok", f"{__version__} at {PACKAGE}"),
+        Check("autorec", "ok", f"{autorec_cli.__version__} at {PACKAGE}"),
         Check("python", "ok", python),
         Check("packages", "failed" if missing else "ok", f"missing: {', '.join(missing)}" if missing else listed),
         _reading(),
@@ -101,25 +101,25 @@ def _version(package: str) -> str | None:
 def _torch(_folder: Path) -> list[Check]:
     try:
         finished = subprocess.run(
-            [sys.executable, "-c", LOOK_AT_TORCH, str(PACKAGE.parent)],
+            [sys.executable, "-c", CHECK_TORCH, str(PACKAGE.parent)],
             capture_output=True,
             text=True,
             timeout=TORCH_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return [Check("torch", "failed", f"was not loaded within {TORCH_SECONDS} s")]
+        return [Check("torch", "failed", f"not loaded within {TORCH_SECONDS} s")]
     except OSError as error:
-        return [Check("torch", "failed", f"{sys.executable} cannot be started: {error.strerror}")]
-    told = [json.loads(line) for line in finished.stdout.splitlines()]
+        return [Check("torch", "failed", f"cannot start {sys.executable}: {error.strerror}")]
+    answers = [json.loads(line) for line in finished.stdout.splitlines()]
     problem = (finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"])[-1]
-    if not told:
+    if not answers:
         return [Check("torch", "failed", problem)]
-    found = told[0]
+    found = answers[0]
     return [
         Check("torch", "ok", f"{found['version']}, {found['threads']} threads"),
-        Check("cuda", "ok", ", ".join(found["cuda"]) or "none: training runs on the CPU"),
-        Check("engine", "failed", problem) if finished.returncode else _engine(told[1]),
+        Check("cuda", "ok", ", ".join(found["cuda"]) or "none; training runs on the CPU"),
+        Check("engine", "failed", problem) if finished.returncode else _engine(answers[1]),
     ]
 
 
@@ -127,15 +127,19 @@ INSTALL = "pip install 'autorec-cli[fast]'"
 
 
 def _engine(obstacle: str | None) -> Check:
-    """What trains on the CPU, given what keeps loops from being compiled."""
+    """Check of the engine that trains on the CPU, given the reason why numba cannot compile."""
     missing = [name for name in EXTRAS if _version(name) is None]
     if obstacle is not None:
         advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else INSTALL
-        found = f"torch's operations train on the CPU, though compiled loops are faster: {obstacle}; {advice}"
+        found = f"training on the CPU uses torch; compiled loops are faster, but {obstacle}; {advice}"
         return Check("engine", "warning", found)
     if missing:
-        return Check("engine", "warning", f"compiled loops train on the CPU; {missing[0]} is missing: {INSTALL}")
-    return Check("engine", "ok", "compiled loops train on the CPU (numba)")
+        return Check(
+            "engine",
+            "warning",
+            f"training on the CPU uses compiled loops; {missing[0]} is missing, install it with: {INSTALL}",
+        )
+    return Check("engine", "ok", "training on the CPU uses compiled loops (numba)")
 
 
 def _machine(folder: Path) -> list[Check]:
@@ -162,10 +166,10 @@ def _amount(name: str, n_bytes: int, little: int, what: str) -> Check:
 
 
 def _writing(folder: Path) -> list[Check]:
-    told: list[str] = []
+    messages: list[str] = []
     target = folder / ".autorec-doctor"
     try:
-        with hold(target, 0, told.append, told.append), replace_file(target) as temporary:
+        with hold(target, 0, messages.append, messages.append), replace_file(target) as temporary:
             start = time.perf_counter()
             temporary.write_bytes(bytes(WRITTEN_BYTES))
             sync_file(temporary)
@@ -173,9 +177,9 @@ def _writing(folder: Path) -> list[Check]:
         target.unlink()
     except (AutoRecError, OSError) as error:
         return [Check("writing", "failed", str(error))]
-    if told:
-        return [Check("writing", "warning", told[0])]
-    return [Check("writing", "ok", f"files are written ({speed:,.0f} MB/s), replaced and locked in {folder}")]
+    if messages:
+        return [Check("writing", "warning", messages[0])]
+    return [Check("writing", "ok", f"{speed:,.0f} MB/s; replacing and locking files works in {folder}")]
 
 
 CHECKS: tuple[Callable[[Path], list[Check]], ...] = (_programs, _torch, _machine, _writing)

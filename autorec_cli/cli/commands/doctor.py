@@ -1,4 +1,4 @@
-"""`autorec doctor`: what this machine and this installation can do."""
+"""`autorec doctor`: checks of the machine and the installation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import UsageError, counted
 from autorec_cli.storage.files import followed
 
 EXAMPLES = """
@@ -34,7 +34,7 @@ def doctor_command(options: DoctorOptions) -> list[dict[str, Any]]:
 
 
 def doctor(*, output: str = "-", format: str | None = None) -> list[dict[str, Any]]:
-    """Write a row for each check and return the rows.
+    """Write one row per check and return the rows.
 
     Raises:
         UsageError: a check failed; the rows are written all the same.
@@ -49,5 +49,5 @@ def doctor(*, output: str = "-", format: str | None = None) -> list[dict[str, An
         write([pl.DataFrame(rows)], stream)
     failed = [row["name"] for row in rows if row["result"] == "failed"]
     if failed:
-        raise UsageError(f"not everything works here: {', '.join(failed)} failed; see what was found above")
+        raise UsageError(f"{counted(len(failed), 'check')} failed: {', '.join(failed)}; see the rows above")
     return rows

@@ -130,7 +130,7 @@ def test_everything_works_here(tmp_path, monkeypatch):
     rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert {row["result"] for row in rows.values()} <= {"ok", "warning"}
     assert {"autorec", "python", "packages", "reading", "torch", "cuda", "engine", "memory", "disk"} <= set(rows)
-    assert re.search(r"files are written \([\d,]+ MB/s\), replaced and locked in ", rows["writing"]["found"])
+    assert re.search(r"[\d,]+ MB/s; ", rows["writing"]["found"])
     assert rows["writing"]["result"] == "ok"
     assert "torch" in rows["packages"]["found"]
     assert list(tmp_path.iterdir()) == []
@@ -152,7 +152,7 @@ def test_what_does_not_work_is_status_2_after_all_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "PACKAGES", ("numpy", "no-such-package"))
     result = call("doctor", "-o", tmp_path / "rows.csv")
     assert result.status == 2
-    assert "error: not everything works here: packages, torch failed" in result.stderr
+    assert "packages, torch" in result.stderr
     text = (tmp_path / "rows.csv").read_text()
     assert "torch,failed,ImportError: libtorch.so: not found" in text
     assert "packages,failed,missing: no-such-package" in text
@@ -160,30 +160,32 @@ def test_what_does_not_work_is_status_2_after_all_rows(tmp_path, monkeypatch):
 
 
 def test_a_torch_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
-    monkeypatch.setattr(diagnosis, "LOOK_AT_TORCH", "import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(diagnosis, "CHECK_TORCH", "import os; os.kill(os.getpid(), 11)")
     (torch,) = [check for check in diagnosis._torch(tmp_path) if check.name == "torch"]
     assert (torch.result, torch.found) == ("failed", "ended with status -11")
 
 
 def test_an_engine_that_is_not_compiled_is_told(tmp_path, monkeypatch):
     pytest.importorskip("numba")
-    assert diagnosis._torch(tmp_path)[-1] == diagnosis.Check("engine", "ok", "compiled loops train on the CPU (numba)")
+    engine = diagnosis._torch(tmp_path)[-1]
+    assert (engine.name, engine.result) == ("engine", "ok")
+    assert "numba" in engine.found
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     engine = diagnosis._torch(tmp_path)[-1]
     assert (engine.name, engine.result) == ("engine", "warning")
-    assert engine.found.endswith("numba is told not to compile (NUMBA_DISABLE_JIT); unset it")
+    assert all(word in engine.found for word in ("NUMBA_DISABLE_JIT", "unset it"))
 
 
 def test_missing_extras_are_told(monkeypatch):
     monkeypatch.setattr(diagnosis, "_version", lambda name: None if name == "numba" else "1")
     found = diagnosis._engine("No module named 'numba'").found
-    assert found.endswith("No module named 'numba'; pip install 'autorec-cli[fast]'")
+    assert all(word in found for word in ("No module named 'numba'", "pip install 'autorec-cli[fast]'"))
     assert diagnosis._engine(None).result == "warning"
 
 
 def test_a_numba_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
     text = """print('{"version": "2", "threads": 1, "cuda": []}', flush=True); import os; os.kill(os.getpid(), 11)"""
-    monkeypatch.setattr(diagnosis, "LOOK_AT_TORCH", text)
+    monkeypatch.setattr(diagnosis, "CHECK_TORCH", text)
     rows = {check.name: (check.result, check.found) for check in diagnosis._torch(tmp_path)}
     assert rows["torch"] == ("ok", "2, 1 threads")
     assert rows["engine"] == ("failed", "ended with status -11")
@@ -199,7 +201,7 @@ def test_no_place_for_temporary_files_is_told(monkeypatch):
 
 
 def test_a_torch_that_never_comes_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(diagnosis, "LOOK_AT_TORCH", "import time; time.sleep(60)")
+    monkeypatch.setattr(diagnosis, "CHECK_TORCH", "import time; time.sleep(60)")
     monkeypatch.setattr(diagnosis, "TORCH_SECONDS", 0.2)
     assert diagnosis._torch(tmp_path)[0].result == "failed"
 
@@ -215,4 +217,4 @@ def test_doctor_tells_of_a_python_that_cannot_be_started(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     found = {check.name: check for check in checks(tmp_path)}
     assert found["torch"].result == "failed"
-    assert "cannot be started" in found["torch"].found
+    assert str(tmp_path / "python") in found["torch"].found
