@@ -28,25 +28,25 @@ RETRY_SECONDS = 0.1
 
 def main() -> None:
     """Run the program; never returns."""
-    gc.set_threshold(50_000, 20, 20)  # importing makes many objects and little garbage: a tenth of the time to start
+    gc.set_threshold(50_000, 20, 20)  # imports make many objects and little garbage; saves a tenth of the startup time
     _open_closed_streams()
     _buffer_stdout()
-    if hasattr(signal, "SIGPIPE"):  # a reader that closes the pipe, as `| head -1` does, ends us silently with 141
+    if hasattr(signal, "SIGPIPE"):  # so that `| head -1` ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _unwind)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets jobs in the background ignore it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored in background jobs of a shell
         signal.signal(signal.SIGINT, _unwind)
     status = run()
-    for number in (signal.SIGINT, signal.SIGTERM):  # all is done that they could end
+    for number in (signal.SIGINT, signal.SIGTERM):  # the work is done
         signal.signal(number, signal.SIG_IGN)
     leave(status)
 
 
 def leave(status: int) -> NoReturn:
-    """End this process with `status` once what it wrote is out, without taking the interpreter down.
+    """Flush the output streams and exit with `status` at once, without shutting down the interpreter.
 
-    That takes torch up to a second, in which a signal would end in a traceback; and a thread of gloo that still lets go
-    of a tensor of ours aborts the process then (pytorch/pytorch#179291), which torchrun takes for a failed run.
+    With torch, shutting down takes up to a second in which a signal would end in a traceback, and a gloo thread that
+    releases a tensor of ours aborts the process (pytorch/pytorch#179291), which torchrun takes for a failed run.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
@@ -57,11 +57,11 @@ def leave(status: int) -> NoReturn:
 def run() -> int:
     """Run the program on `sys.argv` and return its exit status."""
     start()
-    for option in ("INSTALL", "SHOW"):  # Typer's own options; as variables they would take the place of every command
+    for option in ("INSTALL", "SHOW"):  # options of Typer; as variables they would replace every command
         os.environ.pop(f"{PREFIX}_{option}_COMPLETION", None)
     advice = None
     try:
-        status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer has turned Ctrl-C into 130
+        status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer turns Ctrl-C into 130
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
         advice = stop.advice if isinstance(stop, Stopped) else None
@@ -72,7 +72,7 @@ def run() -> int:
     except Exception as error:
         return _explain(error)
     if status in SIGNALLED:
-        fail(advice or f"{SIGNALLED[status]}; what was being written is as it was before")
+        fail(advice or f"{SIGNALLED[status]}; existing outputs were kept")
     return status
 
 
@@ -80,9 +80,9 @@ SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
 
 
 def _explain_usage(error: typer.TyperException) -> int:
-    """Say what Typer found wrong with the command line; where it showed the help instead, there is no message."""
+    """Log the error that Typer found in the command line; there is none where it showed the help instead."""
     context = getattr(error, "ctx", None)
-    message = _of_wrong_kind(error) or " ".join(error.format_message().split())
+    message = _wrong_value(error) or " ".join(error.format_message().split())
     if message:
         parameter = getattr(error, "param", None)
         origin = preferred_by(context, parameter.name) if context is not None and parameter is not None else None
@@ -95,21 +95,24 @@ def _explain_usage(error: typer.TyperException) -> int:
 
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-"""What pydantic, which Typer lets read values, calls them in the types of its errors, such as `int_parsing`."""
+"""Start of the error types of pydantic, which reads values for Typer, as in `int_parsing` -> type in our words."""
 
 
-def _of_wrong_kind(error: typer.TyperException) -> str | None:
-    """Which option has a value of the wrong kind, in our words; None where something else is wrong."""
+def _wrong_value(error: typer.TyperException) -> str | None:
+    """Message for a value that is of the wrong type or not one of the choices; None if something else is wrong."""
     parameter: Any = getattr(error, "param", None)
     details = getattr(error.__cause__, "errors", None)
     for found in details() if parameter is not None and details is not None else ():
-        if kind := KINDS.get(found["type"].partition("_")[0]):
-            return f"{max(parameter.opts, key=len)} must be {kind}, not {quoted(found['input'])}"
+        kind = KINDS.get(found["type"].partition("_")[0])
+        choices = found["msg"].partition(" is not one of ")[2].rstrip(".").replace("'", "")
+        if kind or choices:
+            wanted = kind or f"one of {choices}"
+            return f"{max(parameter.opts, key=len)} must be {wanted}, not {quoted(found['input'])}"
     return None
 
 
 def _explain(error: Exception) -> int:
-    """Say on stderr what went wrong, in one sentence unless it is a bug; returns the exit status."""
+    """Log an error as one sentence, with a traceback if it is a bug; returns the exit status."""
     failure = describe(error)
     if failure.exit_status == EXIT_BUG:
         traceback.print_exc()
@@ -120,7 +123,7 @@ def _explain(error: Exception) -> int:
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:
-    """Leave all that is running, so that temporary files go; but not amid torch's import, which would abort instead."""
+    """Raise from the running code, so that it cleans up; retry while torch is being imported, which would abort."""
     if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
         later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
         later.daemon = True
@@ -132,9 +135,9 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
 
 
 def _buffer_stdout() -> None:
-    """Put a buffer before a stdout that has none, as with PYTHONUNBUFFERED: it tells of a disk that takes half a block.
+    """Buffer a stdout that has no buffer, as with PYTHONUNBUFFERED, and so notice a disk that takes half a block.
 
-    Without it the other half would be lost in silence. Results are flushed block by block all the same.
+    Without a buffer the other half would be lost silently. Results are flushed block by block all the same.
     """
     if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
@@ -142,10 +145,9 @@ def _buffer_stdout() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Give the streams that the caller closed (`>&-`) something to be.
+    """Replace standard streams that the caller closed (`>&-`), whose numbers the next file would get.
 
-    Otherwise the next file we open would take their number. Reading finds nothing, what is said on stderr is lost, and
-    writing results to stdout fails.
+    stdin is empty then, stderr goes nowhere, and writing results to stdout fails.
     """
     for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         if getattr(sys, name) is None:

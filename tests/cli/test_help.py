@@ -1,0 +1,105 @@
+"""Help of every command: complete, quick to show, and with examples that run."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+import typer
+
+from autorec_cli.cli.app import COMMANDS, app
+from autorec_cli.cli.commands import config
+from tests.program import ROOT, call
+
+PROGRAM = typer.main.get_command(app)
+PARAMETERS = {"": PROGRAM.params, **{name: PROGRAM.commands[name].params for name in COMMANDS}}
+PARAMETERS["config show"] = PROGRAM.commands["config"].commands["show"].params
+HEAVY = {"torch", "polars", "scipy", "safetensors", "numba"}
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_help_names_every_option_fits_and_ends_in_examples(monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    result = call(*name.split(), "--help")
+    assert result.status == 0
+    assert max(map(len, result.stdout.splitlines())) <= int(columns)
+    for parameter in PARAMETERS[name]:
+        if parameter.param_type_name == "option":
+            for flag in (*parameter.opts, *parameter.secondary_opts):
+                assert re.search(rf"{flag}[ ,]", result.stdout), flag
+    assert f"autorec {name or 'prepare'} " in result.stdout.split("\u256f")[-1]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_help_imports_nothing_heavy(name):
+    script = (
+        "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
+        "from autorec_cli.cli import main\n"
+        "status = main.run()\n"
+        "sys.stderr.write(chr(10).join(sys.modules))\n"
+        "sys.exit(status)"
+    )
+    arguments = [*name.split(), "-h" if name == "train" else "--help"]
+    finished = subprocess.run([sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0
+    modules = set(finished.stderr.split("\n"))
+    assert "autorec_cli.cli.commands.train" in modules
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(flag):
+    result = call(flag)
+    assert (result.status, result.stderr) == (0, "")
+    assert re.fullmatch(r"autorec \d+\.\d+\.\d+\n", result.stdout)
+
+
+EXAMPLES = {name: command.examples for name, command in COMMANDS.items()} | {"config show": config.EXAMPLES}
+
+
+@pytest.fixture
+def examples_folder(workshop, tmp_path):
+    """A folder with every file that an example reads, and the program on the PATH."""
+    ratings = pl.read_csv(workshop / "ratings.csv", infer_schema=False)
+    for name in ("ratings.csv", "item.model", "user.model", "lists.model"):
+        shutil.copy(workshop / name, tmp_path)
+    shutil.copy(workshop / "titles.csv", tmp_path / "movies.csv")
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    ratings[::2].write_csv(tmp_path / "part-1.csv")
+    ratings[1::2].write_csv(tmp_path / "part-2.csv")
+    ratings.write_csv(tmp_path / "ratings.tsv", separator="\t")
+    subprocess.run("gzip part-*.csv ratings.tsv", shell=True, cwd=tmp_path, check=True)
+    (tmp_path / "warehouse" / "ratings" / "day=1").mkdir(parents=True)
+    recent = ratings.with_columns((pl.col("timestamp").cast(pl.Int64) + 200_000_000), pl.col("rating").cast(pl.Float64))
+    recent.write_parquet(tmp_path / "warehouse" / "ratings" / "day=1" / "a.parquet")
+    ratings[10:].write_csv(tmp_path / "u1.base")
+    ratings[:10].write_csv(tmp_path / "u1.test")
+    ratings[:5].with_columns(user=pl.lit("new")).write_csv(tmp_path / "new-users.csv")
+    (tmp_path / "active.tsv").write_text("007\tx\n011\ty\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "autorec").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m autorec_cli "$@"\n')
+    (tmp_path / "bin" / "jq").write_text("#!/bin/sh\ncat > /dev/null\n")
+    for tool in (tmp_path / "bin").iterdir():
+        tool.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(examples_folder, monkeypatch, name):
+    monkeypatch.setenv("PATH", f"{examples_folder / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("AUTOREC_TRAIN_EPOCHS", "2")
+    monkeypatch.setenv("AUTOREC_PREPARE_FORCE", "true")
+    examples = [line for line in EXAMPLES[name].splitlines() if line and not line.startswith("[bold]")]
+    assert len(examples) >= 2
+    for example in examples:
+        for model in ("item.model", "user.model"):
+            if name == "train":
+                (examples_folder / model).unlink(missing_ok=True)
+        script = f"set -o pipefail; {example}"
+        finished = subprocess.run(["bash", "-c", script], cwd=examples_folder, capture_output=True, text=True)
+        assert finished.returncode == 0, (example, finished.stderr)
+        assert "Traceback" not in finished.stderr
