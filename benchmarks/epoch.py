@@ -29,9 +29,20 @@ from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.training import randomness, trainer
 from autorec_cli.training.validation import make_validation
+from benchmarks import results
 from benchmarks.dense import DenseEngine
 
 CPU = torch.device("cpu")
+COLUMNS = {
+    "dataset": "",
+    "training ratings": "{:,}",
+    "variant": "",
+    "compiled": "{:.3f} s",
+    "PyTorch operations": "{:.3f} s",
+    "dense": "{:.3f} s",
+    "dense / compiled": "{:.1f}",
+}
+"""Columns of the row where all three engines ran."""
 MakeEngine = Callable[..., Engine]
 ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine, "dense": DenseEngine}
 
@@ -65,6 +76,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--passes", type=int, default=0, help="epochs trained for the valid RMSE; 0: none")
     parser.add_argument("--implicit", action="store_true")
+    parser.add_argument("--name", help="the name of the dataset in its row")
+    results.add_option(parser)
     arguments = parser.parse_args()
     data = dataset.load(arguments.dataset)
     shape = f"{data.n_users:,} x {data.n_items:,}, {data.train.nnz:,} training ratings"
@@ -101,6 +114,10 @@ def main() -> None:
         if arguments.passes:
             line += f", valid RMSE {valid_rmse(contender, data, arguments.passes):.4f} after {arguments.passes} epochs"
         print(line)
+    if list(medians) == list(ENGINES):
+        name = arguments.name or arguments.dataset.name
+        row = [name, data.train.nnz, arguments.variant, *medians.values(), medians["dense"] / medians["compiled"]]
+        results.report(COLUMNS, [row], arguments.result, n_keys=3)
 
 
 def valid_rmse(contender: Contender, data: dataset.Dataset, passes: int) -> float:

@@ -32,9 +32,12 @@ from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, judge
 from autorec_cli.training.trainer import fit, to_model
+from benchmarks import results
 
 K = 10
 LAMBDAS = (100.0, 200.0, 400.0, 800.0, 1600.0)
+COLUMNS = {"model": "", "nDCG@10": "{:.4f}", "recall@10": "{:.4f}", "coverage": "{:.3f}", "mean popularity": "{:,.0f}"}
+METRICS = (f"ndcg@{K}", f"recall@{K}", f"coverage@{K}", f"mean_popularity@{K}")
 NETWORKS = {
     "ranking-user": ("ranking", "user"),
     "ranking-item": ("ranking", "item"),
@@ -115,6 +118,14 @@ def row_of(name: str, split: Split, protocol: RankingProtocol, given: Row) -> Ro
     return network_row(split.dataset, protocol, name, split.seed, given)
 
 
+def label(name: str, options: str) -> str:
+    """The name of a row: "ranking, user", with the options of a ranking network that has some."""
+    objective, _, variant = name.partition("-")
+    if name not in NETWORKS:
+        return name
+    return ", ".join([objective, variant, *([options.strip()] if options and objective == "ranking" else [])])
+
+
 def parse_given(options: Sequence[str]) -> Row:
     """`--missing-weight 0.5 --hidden-size 1000` as settings."""
     given: Row = {}
@@ -133,6 +144,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default=",".join(["popularity", *EASES, *NETWORKS]))
+    results.add_option(parser)
     own, _, options = " ".join(sys.argv[1:]).partition(" -- ")
     arguments = parser.parse_args(own.split())
     prepared = dataset.load(arguments.data)
@@ -149,10 +161,15 @@ def main() -> None:
             seconds = time.perf_counter() - start
             print(f"split {number} {name}: nDCG {rows[-1][f'ndcg@{K}']:.4f}, {seconds:.0f} s", flush=True)
         measured.append(rows)
-    print(f"{arguments.data.name}, {plan.n_splits} splits | nDCG@10 | recall@10 | coverage | mean popularity")
-    for row in average(measured):
-        values = (f"{row[name]:.4f} ± {row[f'{name}_margin']:.4f}" for name in row if name.endswith(f"@{K}"))
-        print(f"{row['model']} | " + " | ".join(values))
+    cells = [
+        [
+            label(row["model"], options),
+            *([row[name], row[f"{name}_margin"]] for name in METRICS[:2]),
+            *map(row.get, METRICS[2:]),
+        ]
+        for row in average(measured)
+    ]
+    results.report(COLUMNS, cells, arguments.result)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,18 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from benchmarks import results
 from benchmarks.measure import AUTOREC, measure
+
+COLUMNS = {
+    "dataset": "",
+    "variant": "",
+    "hidden size": "{:,}",
+    "refit": "",
+    "estimated": "{:,.0f} MiB",
+    "measured": "{:,.0f} MiB",
+    "error": "{:+.0%}",
+}
 
 
 def estimated_mib(command: list[str]) -> float:
@@ -31,8 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--hidden-sizes", default="50,500")
+    results.add_option(parser)
     arguments = parser.parse_args()
-    print("dataset variant hidden refit | estimated MiB | measured MiB | error")
+    cells = []
     runs = itertools.product(
         arguments.datasets, ("item", "user"), arguments.hidden_sizes.split(","), ("--refit", "--no-refit")
     )
@@ -41,8 +53,9 @@ def main() -> None:
             options = ["--variant", variant, "--hidden-size", size, "--epochs", "1", refit, "--force"]
             command = [*AUTOREC, "train", str(dataset), "-o", str(Path(folder) / "model"), *options]
             estimated, measured = estimated_mib(command), measure(command).peak_mib
-            error = f"{estimated / measured - 1:+.0%}"
-            print(f"{dataset.name} {variant} {size} {refit} | {estimated:,.0f} | {measured:,.0f} | {error}", flush=True)
+            refitted = "yes" if refit == "--refit" else "no"
+            cells.append([dataset.name, variant, int(size), refitted, estimated, measured, estimated / measured - 1])
+    results.report(COLUMNS, cells, arguments.result, n_keys=4)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-AUTOREC = (sys.executable, "-m", "autorec_cli")
+from benchmarks import results
+from benchmarks.measure import AUTOREC
+
+COLUMNS = {
+    "night": "{:,}",
+    "from scratch: valid RMSE": "{:.4f}",
+    "warm start: valid RMSE": "{:.4f}",
+    "from scratch: test RMSE": "{:.4f}",
+    "warm start: test RMSE": "{:.4f}",
+}
 
 
 def in_order_of_time(ratings: pl.DataFrame) -> pl.DataFrame:
@@ -68,11 +77,12 @@ def main() -> None:
     parser.add_argument("--growth", type=float, default=0.02)
     parser.add_argument("--of", type=int, default=10, help="nights until the whole file is there")
     parser.add_argument("--folder", type=Path)
+    results.add_option(parser)
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     asked, options = parser.parse_args(sys.argv[1:end]), sys.argv[end + 1 :]
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="nightly."))
     ratings = in_order_of_time(pl.read_csv(asked.ratings))
-    older, kept = folder / "cold-0.model", []
+    older, kept, cells = folder / "cold-0.model", [], []
     for night in range(asked.nights + 1):
         data = folder / f"data-{night}"
         if not data.exists():
@@ -86,9 +96,11 @@ def main() -> None:
             warm = train(data, newer, [*options, "--warm-start", str(older)])
             line += f", warm valid {warm[0]:.4f} test {warm[1]:.4f} {warm[2]:.1f} s"
             older = newer
+            cells.append([night, cold[0], warm[0], cold[1], warm[1]])
             kept.append((warm[0] - cold[0], warm[1] - cold[1], cold[2] / warm[2]))
         print(line, flush=True)
     if kept:
+        results.report(COLUMNS, cells, asked.result)
         valid, test, ratio = (list(column) for column in zip(*kept, strict=True))
         print(
             f"warm minus cold: valid {statistics.mean(valid):+.4f} (worst {max(valid):+.4f}), "

@@ -23,6 +23,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from benchmarks import results
+
+COLUMNS = {"contender": "", "runs": "{:,}", "seconds": "{:.1f}", "test RMSE": "{:.4f}"}
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -74,6 +77,14 @@ def myfm_gibbs(train: Pairs, test: Pairs) -> np.ndarray:
 
 
 LIBRARIES = {"surprise": surprise_svd, "libmf": libmf_mf, "myfm": myfm_gibbs}
+LABELS = {
+    "autorec": "autorec",
+    "dense": "dense step",
+    "surprise": "Surprise, SVD, 20 epochs, penalty 0.05",
+    "libmf": "LIBMF, 64 factors, 40 iterations",
+    "myfm": "myFM, rank 10, 50 iterations",
+}
+"""Names of the rows; ours are followed by the options of training."""
 
 
 def run_library(name: str, folder: Path) -> None:
@@ -137,26 +148,29 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="autorec,dense," + ",".join(LIBRARIES))
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has the other libraries")
+    results.add_option(parser)
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     arguments, options = parser.parse_args(sys.argv[1:end]), sys.argv[end + 1 :]
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.only.split(",")}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.only.split(",")}
     for _ in range(arguments.runs):
-        for name in list(results):
+        for name in list(measured):
             if name in LIBRARIES:
                 command = [arguments.python, __file__, "--library", name, str(arguments.dataset)]
                 environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())}
                 output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
                 if output.strip() == "missing":
-                    del results[name]
+                    del measured[name]
                     print(f"{name}: not installed")
                     continue
                 seconds, rmse = map(float, output.split()[-2:])
             else:
                 seconds, rmse = run_ours(arguments.dataset, options, name == "dense")
-            results[name].append((seconds, rmse))
-    for name, values in results.items():
-        seconds, rmses = zip(*values, strict=True)
-        print(f"{name}: {statistics.median(seconds):.1f} s, test RMSE {statistics.median(rmses):.4f}")
+            measured[name].append((seconds, rmse))
+    cells = []
+    for name, values in measured.items():
+        contender = LABELS[name] if name in LIBRARIES else " ".join([LABELS[name], *options])
+        cells.append([contender, len(values), *(statistics.median(column) for column in zip(*values, strict=True))])
+    results.report(COLUMNS, cells, arguments.result)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import settings_for
-from autorec_cli.csr import Array
+from autorec_cli.csr import Array, add_parts
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.data.dataset import Dataset
@@ -31,14 +31,20 @@ from autorec_cli.inference.blending import item_scorer
 from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.inference.recommender import Request, audience_of
 from autorec_cli.inference.top_k import ranked_lists
+from benchmarks import results
 from benchmarks.measure import AUTOREC, measure
 
 K = 10
+CONTENDERS = ("autorec", "implicit, own threads", "implicit, threads of the product")
+ARRAYS = {"hidden size": "{:,}", **dict.fromkeys(CONTENDERS, "{:,.0f}"), "ratio to the better one": "{:.2f}"}
+"""Columns of users per second."""
+COMMANDS = {"hidden size": "{:,}", "users": "{:,}", "seconds": "{:.2f} s", "peak memory": "{:,.0f} MiB"}
+"""Columns of whole commands."""
 
 
 def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.Generator) -> Model:
     """A model of the shape of `data` with random parameters."""
-    seen = dataset.add_parts(dataset.add_parts(data.train, data.valid), data.test)
+    seen = add_parts(add_parts(data.train, data.valid), data.test)
     sizes = (data.n_items, data.n_users) if variant == "item" else (data.n_users, data.n_items)
 
     def normal(*shape: int) -> Array:
@@ -125,25 +131,21 @@ def alternate(runs: Mapping[str, Callable[[], Array]], n_runs: int) -> tuple[dic
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}, results
 
 
-def compare(model: Model, n_users: int, n_runs: int) -> None:
-    """Print users per second of each side, and how alike their lists are."""
-    runs = {
-        "autorec": our_lists(model, n_users),
-        "implicit, own threads": implicit_lists(model, n_users, own_threads=True),
-        "implicit, threads of the product": implicit_lists(model, n_users, own_threads=False),
-    }
+def compare(model: Model, n_users: int, n_runs: int) -> list[results.Cell]:
+    """Users per second of each side, and the ratio of ours to the better one; prints how alike their lists are."""
+    sides = (our_lists(model, n_users), *(implicit_lists(model, n_users, own_threads=own) for own in (True, False)))
+    runs = dict(zip(CONTENDERS, sides, strict=True))
     medians, lists = alternate(runs, n_runs)
     warm = (model.user_counts > 0)[:n_users]  # users without a rating are predicted by means, which implicit has not
     best = min(list(runs)[1:], key=medians.__getitem__)
-    for name, seconds in medians.items():
-        same = (lists[name] == lists["autorec"])[warm].mean()
-        print(f"  {name:34}{n_users / seconds:8,.0f} users/s   {same:8.3%} of the places as ours")
-    print(f"  ratio to the better one of implicit: {medians[best] / medians['autorec']:.2f}")
+    for name in CONTENDERS[1:]:
+        print(f"{name}: {(lists[name] == lists['autorec'])[warm].mean():.3%} of the places as ours")
+    return [*(n_users / seconds for seconds in medians.values()), medians[best] / medians["autorec"]]
 
 
-def run_commands(model: Model, path: Path, folder: Path, n_runs: int) -> None:
-    """Print seconds and peak memory of whole commands that write CSV, for growing numbers of users."""
-    print("  whole command: users, seconds, peak MiB, size of the CSV in MB")
+def run_commands(model: Model, path: Path, folder: Path, n_runs: int) -> list[list[results.Cell]]:
+    """Users, seconds and peak MiB of whole commands that write CSV, for growing numbers of users."""
+    rows: list[list[results.Cell]] = []
     for n_users in sorted({min(n, model.n_users) for n in (1, 10_000, 50_000, model.n_users)}):
         ids, output = folder / "users", folder / "top.csv"
         ids.write_text("".join(f"{identifier}\n" for identifier in model.user_ids[:n_users]))
@@ -151,7 +153,8 @@ def run_commands(model: Model, path: Path, folder: Path, n_runs: int) -> None:
         measured = [measure(command) for _ in range(n_runs)]
         seconds = statistics.median(one.seconds for one in measured)
         peak = max(one.peak_mib for one in measured)
-        print(f"  {n_users:10,} {seconds:8.2f} s {peak:8,.0f} MiB {output.stat().st_size / 1e6:8.1f} MB")
+        rows.append([n_users, seconds, peak])
+    return rows
 
 
 def main() -> None:
@@ -162,7 +165,10 @@ def main() -> None:
     parser.add_argument("--hidden-size", type=int, action="append")
     parser.add_argument("--users", type=int, default=20_000, help="how many the comparison makes lists for")
     parser.add_argument("--runs", type=int, default=5)
+    results.add_option(parser)
+    parser.add_argument("--result-commands", type=Path, metavar="FILE", help="the same for the rows of whole commands")
     arguments = parser.parse_args()
+    arrays, commands = [], []
     warnings.filterwarnings("ignore", message=".*BLAS", category=RuntimeWarning)  # implicit's advice, which is followed
     data = dataset.load(arguments.dataset)
     with tempfile.TemporaryDirectory() as folder:
@@ -172,8 +178,10 @@ def main() -> None:
             model_file.save(model, path)
             shape = f"{data.n_users:,} users x {data.n_items:,} items, {len(model.seen.indices):,} ratings seen"
             print(f"{shape}, hidden size {hidden_size}, model file {path.stat().st_size / 2**20:,.0f} MiB")
-            compare(model, min(arguments.users, data.n_users), arguments.runs)
-            run_commands(model, path, Path(folder), arguments.runs)
+            arrays.append([hidden_size, *compare(model, min(arguments.users, data.n_users), arguments.runs)])
+            commands += [[hidden_size, *row] for row in run_commands(model, path, Path(folder), arguments.runs)]
+    results.report(ARRAYS, arrays, arguments.result)
+    results.report(COMMANDS, commands, arguments.result_commands, n_keys=2)
 
 
 if __name__ == "__main__":

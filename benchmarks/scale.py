@@ -21,13 +21,25 @@ from pathlib import Path
 import polars as pl
 
 from autorec_cli.config import VARIANTS
-from benchmarks import generate
+from benchmarks import generate, results
 from benchmarks.measure import AUTOREC, measure
 
 N_USERS, N_ITEMS, N_RATINGS = 480_189, 17_770, 100_000_000
 SIZES = (1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000)
 HIDDEN_SIZE = 256
 LISTS = 10_000
+COLUMNS = {
+    "ratings": ("ratings", "{:,}"),
+    "prepare": ("prepare_seconds", "{:.1f} s"),
+    "prepare, peak": ("prepare_mib", "{:,.0f} MiB"),
+}
+for _variant in VARIANTS:
+    COLUMNS |= {
+        f"epoch, {_variant}": (f"{_variant}_epoch_seconds", "{:.2f} s"),
+        f"train, {_variant}, peak": (f"{_variant}_train_mib", "{:,.0f} MiB"),
+        f"recommend, {_variant}": (f"{_variant}_recommend_seconds", "{:.1f} s"),
+    }
+"""Title -> measurement and its format."""
 
 
 def measure_size(n_ratings: int, n_epochs: int, folder: Path) -> dict[str, float]:
@@ -51,32 +63,6 @@ def measure_size(n_ratings: int, n_epochs: int, folder: Path) -> dict[str, float
         row |= {f"{variant}_recommend_seconds": listed.seconds, f"{variant}_recommend_mib": listed.peak_mib}
         log.unlink()
     return row
-
-
-def show(rows: pl.DataFrame) -> None:
-    """Print the results as the Markdown tables of docs/benchmarks.md: times, then peak memory."""
-
-    def line(*cells: str) -> None:
-        print(f"| {' | '.join(cells)} |")
-
-    line("ratings", "users", "prepare", *(f"epoch, {v} | a million | {LISTS:,} lists, {v}" for v in VARIANTS))
-    line(*["---:"] * 9)
-    for row in rows.iter_rows(named=True):
-        cells = [f"{row['ratings']:,}", f"{row['users']:,}", f"{row['prepare_seconds']:.1f} s"]
-        for v in VARIANTS:
-            epoch = row[f"{v}_epoch_seconds"]
-            cells += [
-                f"{epoch:.2f} s",
-                f"{epoch / row['ratings'] * 1e6:.3f} s",
-                f"{row[f'{v}_recommend_seconds']:.1f} s",
-            ]
-        line(*cells)
-    print()
-    line("ratings", "prepare", *(f"train, {v} | {LISTS:,} lists, {v}" for v in VARIANTS))
-    line(*["---:"] * 6)
-    peaks = ["prepare_mib", *(f"{v}_{command}_mib" for v in VARIANTS for command in ("train", "recommend"))]
-    for row in rows.iter_rows(named=True):
-        line(f"{row['ratings']:,}", *(f"{row[peak] / 1024:.2f} GiB" for peak in peaks))
 
 
 def draw(rows: pl.DataFrame, path: Path) -> None:
@@ -114,6 +100,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ratings", type=int, action="append", help="a size; all five if never given")
     parser.add_argument("--epochs", type=int, default=4, help="the first is not counted; the median of the others is")
+    results.add_option(parser)
     arguments = parser.parse_args()
     if arguments.epochs < 2:
         parser.error("--epochs must be 2 or more: the first is not counted")
@@ -127,7 +114,8 @@ def main() -> None:
             rows.append(measure_size(n_ratings, arguments.epochs, Path(scratch)))
         pl.DataFrame(rows).sort("ratings").write_csv(table)
     measured = pl.read_csv(table)
-    show(measured)
+    cells = [[row[name] for name, _ in COLUMNS.values()] for row in measured.to_dicts()]
+    results.report({title: form for title, (_, form) in COLUMNS.items()}, cells, arguments.result)
     draw(measured, arguments.folder / "scale.svg")
 
 

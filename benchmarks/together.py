@@ -21,7 +21,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import results
 from benchmarks.measure import AUTOREC
+
+COLUMNS = {
+    "variant": "",
+    "processes x threads": "",
+    "most columns": "{:,}",
+    "most ratings": "{:,}",
+    "peak": "{:,.0f} MB",
+    "seconds per epoch": "{:.2f}",
+    "seconds, whole command": "{:.1f}",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--worlds", default="1x1,1x2,2x1")
     parser.add_argument("--runs", type=int, default=5)
+    results.add_option(parser)
     arguments, options = parser.parse_known_args()
     runs: dict[str, list[Run]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,14 +92,14 @@ def main() -> None:
             for world in arguments.worlds.split(","):
                 processes, threads = map(int, world.split("x"))
                 runs[world].append(train(arguments.dataset, processes, threads, options, Path(folder)))
-    print("processes x threads | most columns | most ratings | peak MB | seconds an epoch | whole command, seconds")
+    variant = options[options.index("--variant") + 1] if "--variant" in options else "item"
+    cells = []
     for world, found in runs.items():
         epochs = sorted(run.epoch for run in found)
-        print(
-            f"{world} | {found[0].columns or 'all'} | {found[0].ratings:,} | {max(run.peak for run in found):,.0f} | "
-            f"{statistics.median(epochs):.2f} ({epochs[0]:.2f} to {epochs[-1]:.2f}) | "
-            f"{statistics.median(run.whole for run in found):.1f}"
-        )
+        peak, whole = max(run.peak for run in found), statistics.median(run.whole for run in found)
+        seconds = [statistics.median(epochs), epochs[0], epochs[-1]]
+        cells.append([variant, world, found[0].columns or "all", found[0].ratings, peak, seconds, whole])
+    results.report(COLUMNS, cells, arguments.result, n_keys=2)
 
 
 if __name__ == "__main__":
