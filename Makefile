@@ -1,4 +1,4 @@
-# Commands for a stranger: `make demo`, `make test` and `make bench`. All make .venv and install what they need first.
+# `make demo` first; then `make test`, `make docs`, `make bench`. All make .venv and install what they need.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test check bench fuzz soak clean
+.PHONY: demo test check docs bench fuzz soak clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt autorec_cli/data/loops.c
@@ -61,6 +61,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Rewrites what README.md and docs/ show of the program and of benchmarks/results/; about a minute.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m docs.render
 
 # Broken and hostile input for prepare: about seven minutes. With atheris installed, `--atheris` chooses the inputs.
 fuzz: $(VENV)/installed-dev

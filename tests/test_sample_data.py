@@ -50,6 +50,12 @@ def test_whoever_knew_the_liking_would_err_by_the_noise_floor(generate, sample):
     assert generate.noise_floor(liking) < np.sqrt(np.square(sample.rating - liking).mean())
 
 
+def test_the_pages_name_the_noise_floor(generate, sample):
+    floor = f"{generate.noise_floor(sample.liking[sample.user, sample.item]):.3f}"
+    for page in (ROOT / "README.md", FOLDER / "README.md"):
+        assert floor in page.read_text(encoding="utf-8"), page
+
+
 def test_expected_rating_of_certain_likings(generate):
     mean, variance = generate.expected_rating(np.array([-10.0, 3.0, 20.0]))
     np.testing.assert_allclose(mean, [0.5, 3.0, 5.0], atol=1e-3)

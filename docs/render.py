@@ -1,0 +1,139 @@
+"""Everything in README.md and docs/ that comes from the program or from a benchmark; `make docs` runs it.
+
+    python -m docs.render [--no-tour]    write the pages anew
+    python -m docs.render --check        say what would change beyond rounding, and exit with 1
+
+Three things are rendered, the rest of a page is kept:
+
+- Tables between `<!-- table: NAME -->` and `<!-- end -->`, from benchmarks/results/NAME.json or a function in
+  `SUMMARIES`.
+- README.md's console blocks, from running their commands on sample_data/ (docs/tour.py). It takes about a minute.
+- docs/cli.md, from the program's own declarations (docs/reference.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import results
+from docs import reference, tour
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+REFERENCE = ROOT / "docs" / "cli.md"
+PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
+TABLE = re.compile(r"(?<=^<!-- table: )([\w-]+) -->\n.*?^<!-- end -->$", flags=re.MULTILINE | re.DOTALL)
+
+
+def accuracy() -> str:
+    """README's table: test RMSE of the defaults beside the paper's."""
+    paper, canonical = (results.load(results.FOLDER / f"{name}.json") for name in ("paper", "canonical-splits"))
+    models = ("I-AutoRec", "U-AutoRec", "user+item bias")
+    here = (paper.cell(name, "here") for name in models)
+    published = [f"{paper.value(name, 'paper'):.3f}" for name in models[:2]]
+    u1 = (canonical.value(name, "u1 (95% interval over users)") for name in models)
+    rows = [
+        ["test RMSE, default hyperparameters", "I-AutoRec", "U-AutoRec", "user+item bias"],
+        ["---", "---:", "---:", "---:"],
+        ["MovieLens 1M, five random 90/10 splits", *(f"{value:.3f} ± {margin:.3f}" for value, margin in here)],
+        ["the paper, on its own splits of MovieLens 1M", *published, ""],
+        ["MovieLens 100K, u1.base / u1.test, one run", *(f"{value:.3f}" for value in u1)],
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+SUMMARIES: dict[str, Callable[[], str]] = {"accuracy": accuracy}
+
+
+def render_tables(page: str) -> str:
+    """`page` with its tables from the result files."""
+    return TABLE.sub(lambda found: f"{found[1]} -->\n\n{_table(found[1])}\n\n<!-- end -->", page)
+
+
+def _table(name: str) -> str:
+    if name in SUMMARIES:
+        return SUMMARIES[name]()
+    table = results.load(results.FOLDER / f"{name}.json")
+    return f"{results.to_markdown(table)}\n\n<sub>{results.provenance(table)}</sub>"
+
+
+def render_tour(page: str) -> str:
+    """`page` with its console blocks from a fresh run."""
+    with tempfile.TemporaryDirectory() as folder:
+        return tour.rerun(page, tour.run_in(Path(folder)))
+
+
+def render(path: Path, with_tour: bool) -> str:
+    """The page at `path` as it should be."""
+    if path == REFERENCE:
+        return reference.render()
+    page = render_tables(path.read_text(encoding="utf-8"))
+    return render_tour(page) if with_tour and path == README else page
+
+
+def differences(page: str, fresh: str) -> list[str]:
+    """Lines of a diff between a page and what it should be, leaving out lines that are alike but for rounding."""
+    old, new = page.splitlines(), fresh.splitlines()
+    if len(old) == len(new):
+        pairs = [(a, b) for a, b in zip(old, new, strict=True) if not alike(a, b)]
+        old, new = [a for a, _ in pairs], [b for _, b in pairs]
+    return list(difflib.unified_diff(old, new, "page", "rendered", lineterm="", n=0))
+
+
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?: s\b)?")
+
+
+def alike(old: str, new: str) -> bool:
+    """True if two lines have the same text and nearly the same numbers.
+
+    Seconds may be any; numbers with decimals may differ by one thousandth or, above 1, by 0.2%; whole numbers, such as
+    counts, must be the same. Widths of cells depend on numbers, so spaces and rules of tables may differ.
+    """
+    if [part.split() for part in NUMBER.split(_unruled(old))] != [part.split() for part in NUMBER.split(_unruled(new))]:
+        return False
+    return all(_close(a, b) for a, b in zip(NUMBER.findall(old), NUMBER.findall(new), strict=True))
+
+
+def _unruled(line: str) -> str:
+    return re.sub("─+", "─", line)
+
+
+def _close(old: str, new: str) -> bool:
+    if old.endswith(" s") and new.endswith(" s"):
+        return True
+    if "." not in old or "." not in new:
+        return old == new
+    a, b = (float(text.replace(",", "")) for text in (old, new))
+    return abs(a - b) <= 0.001 + 1e-9 if max(a, b) < 1 else abs(a - b) <= 0.002 * max(a, b)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    parser.add_argument("--no-tour", action="store_true", help="leave README's console blocks alone")
+    asked = parser.parse_args()
+    stale = list(_stale(not asked.no_tour, write=not asked.check))
+    print("\n".join(stale))
+    return 1 if asked.check and stale else 0
+
+
+def _stale(with_tour: bool, write: bool) -> Iterator[str]:
+    """A diff for each page that is out of date; with `write`, the page is written anew where numbers differ at all."""
+    for path in dict.fromkeys((*PAGES, REFERENCE)):
+        page, fresh = path.read_text(encoding="utf-8") if path.exists() else "", render(path, with_tour)
+        found = differences(page, fresh)
+        if write and (found or path != README):
+            path.write_text(fresh, encoding="utf-8")
+        if found:
+            yield "\n".join([str(path.relative_to(ROOT)), *found])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

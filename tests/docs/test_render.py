@@ -1,0 +1,98 @@
+"""README and docs/ are what `make docs` writes, but for rounding."""
+
+import re
+import tomllib
+
+import pytest
+
+from benchmarks import results
+from docs import reference, render, tour
+from tests.program import ROOT
+
+README = render.README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", render.PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tables_are_those_of_the_result_files(path):
+    page = path.read_text(encoding="utf-8")
+    assert page.count("<!-- table: ") == len(render.TABLE.findall(page)), "a marker is not closed"
+    assert render.render_tables(page) == page, "run `make docs`"
+
+
+def test_every_result_file_is_shown_on_a_page():
+    shown = {name for path in render.PAGES for name in render.TABLE.findall(path.read_text(encoding="utf-8"))}
+    assert {path.stem for path in results.FOLDER.glob("*.json")} == shown - set(render.SUMMARIES)
+
+
+def test_the_command_line_reference_is_current():
+    page = render.REFERENCE.read_text(encoding="utf-8")
+    assert reference.render() == page, "run `make docs`"
+
+
+def test_the_reference_has_every_command_and_registry():
+    page = reference.render()
+    for name in ("prepare", "train", "cross-validate", "config show"):
+        assert f"\n## autorec {name}\n" in page
+    for text in ("AUTOREC_TRAIN_EPOCHS", "`rmse`", "`ndcg@K`", "`leave-last`", "`jsonl`", "| `9` |", "--wait-lock"):
+        assert text in page
+    assert "AUTOREC_TRAIN_EPOCHS" not in page.partition("\n## autorec evaluate\n")[2].partition("\n## ")[0]
+
+
+FIGURES = {
+    "0.319": ("ranking, user", "nDCG@10"),
+    "0.120": ("popularity", "nDCG@10"),
+    "0.325": ("ranking, user, --hidden-size 1000", "nDCG@10"),
+}
+"""Decimals in README.md's prose -> row and column of the result file ranking-1m."""
+NOISE_FLOOR = "0.623"
+"""Checked by tests/test_sample_data.py."""
+
+
+def test_figures_in_prose_are_those_of_result_files():
+    prose = re.sub(r"^```.*?^```$|^\|.*?$|`[^`]*`|\(http[^)]*\)", "", README, flags=re.MULTILINE | re.DOTALL)
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].lstrip(">=")
+    assert set(re.findall(r"(?<![\w-])\d+\.\d+", prose)) == {*FIGURES, NOISE_FLOOR, python}
+    table = results.load(results.FOLDER / "ranking-1m.json")
+    for text, (row, column) in FIGURES.items():
+        assert f"{table.value(row, column):.3f}" == text
+
+
+def test_a_stale_figure_differs_and_rounding_does_not():
+    line = "│ item.model │ 0.6618 ± 0.0094 │ 10,000 │    0 │"
+    assert render.alike(line, "│ item.model │ 0.6622 ± 0.0095 │ 10,000 │ 0 │")
+    assert not render.alike(line, line.replace("0.6618", "0.6647"))
+    assert not render.alike(line, line.replace("10,000", "10,001"))
+    assert not render.alike(line, line.replace("item", "user"))
+    assert not render.alike(line, line.replace("0.6618", "1"))
+
+
+def test_seconds_and_widths_of_cells_may_differ():
+    assert render.alike("│ time │ 4.2 s                  │", "│ time │ 11.6 s │")
+    assert render.alike("╭─────┬────╮", "╭───┬─────╮")
+    assert not render.alike("epochs: 30", "epochs: 29")
+
+
+def test_differences_show_what_is_to_change():
+    assert render.differences("a\n0.1234 b\n", "a\n0.1235 b\n") == []
+    assert render.differences("a\nb\n", "a\nc\n")[-2:] == ["-b", "+c"]
+    assert "+more" in render.differences("a\n", "a\nmore\n")
+
+
+def test_a_block_keeps_its_commands_and_gets_their_output():
+    page = "x\n```console\n$ one\nold\nolder\n$ two\n$ three\nold\n```\ny\n"
+    assert tour.commands_of(page) == ["one", "two", "three"]
+    fresh = tour.rerun(page, lambda command: f"{command}: new\n")
+    assert fresh == "x\n```console\n$ one\none: new\n$ two\n$ three\nthree: new\n```\ny\n"
+
+
+def test_a_screen_has_what_a_terminal_is_left_with():
+    bar = "epochs \x1b[38;5;237m━━━\x1b[0m 1/2\r\x1b[2Kepochs ━━━ 2/2\n"
+    assert tour.screen(f"\x1b[?25lfirst\r\n{bar}\x1b[1A\x1b[2Ksecond  \r\n") == "first\nsecond\n"
+
+
+def test_a_command_on_a_terminal_shows_results_or_else_messages(tmp_path):
+    environment = {"PATH": "/usr/bin:/bin"}
+    assert tour.run_on_terminal("echo result; echo message >&2", tmp_path, environment) == "result\n"
+    assert tour.run_on_terminal("test -t 2 && echo message >&2", tmp_path, environment) == "message\n"
+    with pytest.raises(RuntimeError, match="exit status 3"):
+        tour.run_on_terminal("exit 3", tmp_path, environment)
