@@ -57,6 +57,13 @@ def test_figures_in_prose_are_those_of_result_files():
         assert f"{table.value(row, column):.3f}" == text
 
 
+def test_evaluation_quotes_the_result_file():
+    table = results.load(results.FOLDER / "ranking-1m.json")
+    rating, popularity = (table.value(row, "nDCG@10") for row in ("rating, item", "popularity"))
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert f"nDCG@10 of {rating:.2f} against {popularity:.2f}" in page
+
+
 def test_a_stale_figure_differs_and_rounding_does_not():
     line = "│ item.model │ 0.6618 ± 0.0094 │ 10,000 │    0 │"
     assert render.alike(line, "│ item.model │ 0.6622 ± 0.0095 │ 10,000 │ 0 │")
