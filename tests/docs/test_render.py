@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from benchmarks import results
-from docs import reference, render, tour
+from docs import reference, render, rooms, tour
 from tests.program import ROOT
 
 README = render.README.read_text(encoding="utf-8")
@@ -36,6 +36,27 @@ def test_the_reference_has_every_command_and_registry():
     for text in ("AUTOREC_TRAIN_EPOCHS", "`rmse`", "`ndcg@K`", "`leave-last`", "`jsonl`", "| `9` |", "--wait-lock"):
         assert text in page
     assert "AUTOREC_TRAIN_EPOCHS" not in page.partition("\n## autorec evaluate\n")[2].partition("\n## ")[0]
+
+
+def test_architecture_lists_every_module_by_its_docstring():
+    assert not rooms.unplaced(), "add the folder to docs/rooms.py"
+    listed = rooms.render()
+    modules = [path for path in rooms.PACKAGE.rglob("*.py") if not path.name.startswith("__")]
+    assert len(re.findall(r"^- `\w+`: \S", listed, flags=re.MULTILINE)) == len(modules)
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/glossary.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md|toml|json))`", (ROOT / page).read_text(encoding="utf-8"))
+    assert named
+    assert [name for name in named if not any((base / name).exists() for base in (ROOT, rooms.PACKAGE))] == []
+
+
+@pytest.mark.parametrize("path", [*render.PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(path):
+    page = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:)([^)#]*)", page):
+        assert (path.parent / target).exists() or not target, target
 
 
 FIGURES = {
