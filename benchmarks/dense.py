@@ -15,7 +15,7 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.torch_engine import mean_row, read_adam
-from autorec_cli.runtime.process_group import ALONE
+from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.safetensors_writer import in_one
 
 
@@ -26,7 +26,7 @@ class DenseEngine:
         self, network: Network, device: torch.device, rows_at_once: int, *, decoder_mean: bool = False
     ) -> None:
         self._parameters = network.copy().to(device)
-        self._mean = mean_row(network.decoder_weight, ALONE) if decoder_mean else None
+        self._mean = mean_row(network.decoder_weight, SINGLE_PROCESS) if decoder_mean else None
         if self._mean is not None:
             self._parameters.decoder_weight.sub_(self._mean)
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0])

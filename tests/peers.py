@@ -10,39 +10,39 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.runtime.process_group import World
+from autorec_cli.runtime.process_group import ProcessGroup
 
 SECONDS = 60
 """How long one waits for the others before the test fails."""
 
 
-class Peer(World):
-    """A world whose messages go from thread to thread."""
+class Peer(ProcessGroup):
+    """A process_group whose messages go from thread to thread."""
 
     def __init__(self, rank: int, meeting: threading.Barrier, said: list[Any]) -> None:
         super().__init__(rank, len(said))
         self._meeting, self._said = meeting, said
 
-    def gather(self, values: Array) -> list[Array]:
-        """See `World`."""
+    def all_gather(self, values: Array) -> list[Array]:
+        """See `ProcessGroup`."""
         self._said[self.rank] = np.array(values)
         self._meeting.wait()
         heard = list(self._said)
         self._meeting.wait()
         return heard
 
-    def from_first(self, values: Array) -> Array:
-        """See `World`."""
-        values[...] = self.gather(values)[0]
+    def broadcast(self, values: Array) -> Array:
+        """See `ProcessGroup`."""
+        values[...] = self.all_gather(values)[0]
         return values
 
-    def _combined(self, values: Any, operation: str) -> Array:
-        heard = np.array(self.gather(np.array(values, dtype=np.float64)))
+    def _reduced(self, values: Any, operation: str) -> Array:
+        heard = np.array(self.all_gather(np.array(values, dtype=np.float64)))
         combined: Array = heard.max(axis=0) if operation == "MAX" else heard.sum(axis=0)
         return combined
 
 
-def together(size: int, work: Callable[[World], Any]) -> list[Any]:
+def together(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What `work` returns, or raises, for each of `size` processes."""
     meeting, said = threading.Barrier(size, timeout=SECONDS), [None] * size
 

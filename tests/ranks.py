@@ -27,7 +27,7 @@ from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import deal
-from autorec_cli.runtime.process_group import World, joined, named_world
+from autorec_cli.runtime.process_group import ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
 from autorec_cli.training.randomness import initial_network
 from tests.program import call
@@ -43,28 +43,28 @@ EVALUATED = (
 TILED = engine.TiledEngine
 
 
-def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], world: World) -> list[int]:
+def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], process_group: ProcessGroup) -> list[int]:
     """The bytes summed in one step of 8 examples, and in one of 3."""
-    stored = StoredDataset(data, world)
+    stored = StoredDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
     settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
-    share = deal(stored.counts(settings.variant), world)
+    share = deal(stored.counts(settings.variant), process_group)
     task = trainer.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
     network = initial_network(task, settings, torch.Generator().manual_seed(0))
     cpu, mean = torch.device("cpu"), settings.decoder_mean
-    trained = engine.make_engine(network, cpu, 8, settings.missing_weight, world, decoder_mean=mean)
+    trained = engine.make_engine(network, cpu, 8, settings.missing_weight, process_group, decoder_mean=mean)
     counted = []
     for n_rows in (8, 3):
-        before = world.n_reduced
+        before = process_group.n_reduced
         rows = np.arange(n_rows) % task.examples.shape[0]
         trained.step(task.examples[rows], task.inputs[rows], 0.01, 0.1)
-        counted.append(world.n_reduced - before)
+        counted.append(process_group.n_reduced - before)
     return counted
 
 
 def main(folder: Path, cases: list[dict[str, object]]) -> None:
     """Run `cases` in this process."""
-    world = named_world()
+    process_group = current_process_group()
     real = trainer.make_engine
     for case in cases:
         engine.TiledEngine = None if case.get("torch") else TILED
@@ -74,7 +74,7 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
             step = made.step
 
             def slowly(*of_step: object) -> object:
-                time.sleep(0.02 * (world.rank == world.size - 1))
+                time.sleep(0.02 * (process_group.rank == process_group.size - 1))
                 return step(*of_step)
 
             made.step = slowly if case.get("slow") else step
@@ -83,12 +83,12 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
         trainer.make_engine = make
         output, data = folder / str(case["output"]), folder / str(case["data"])
         told = train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
-        told["step"] = reduced_bytes(data, case["variant"], case["given"], world)
-        if world.is_first:
+        told["step"] = reduced_bytes(data, case["variant"], case["given"], process_group)
+        if process_group.is_first:
             Path(f"{output}.json").write_text(json.dumps(told))
     evaluated = [evaluate(folder, arguments) for arguments in EVALUATED]
-    evaluated.append(evaluate(folder, ("item", "--ranking", "-k", 3 + world.rank)))
-    (folder / f"evaluated.{world.rank}.json").write_text(json.dumps(evaluated))
+    evaluated.append(evaluate(folder, ("item", "--ranking", "-k", 3 + process_group.rank)))
+    (folder / f"evaluated.{process_group.rank}.json").write_text(json.dumps(evaluated))
 
 
 def evaluate(folder: Path, arguments: Sequence[object]) -> list[object]:
@@ -101,6 +101,6 @@ def evaluate(folder: Path, arguments: Sequence[object]) -> list[object]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined(named_world()):
+    with connected(current_process_group()):
         main(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
     leave(0)

@@ -20,7 +20,7 @@ from autorec_cli.cli.console import detail, start, warn
 from autorec_cli.cli.output import open_output
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
 from autorec_cli.runtime.memory import used_bytes
-from autorec_cli.runtime.process_group import named_world
+from autorec_cli.runtime.process_group import current_process_group
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: st
     """
     warnings = start(as_json=value_in(arguments, "log-format", context) == "json")
     summary = value_in(arguments, "summary", context)
-    if summary is not None and named_world().is_first and _may_be_replaced(Path(summary)):
+    if summary is not None and current_process_group().is_first and _may_be_replaced(Path(summary)):
         sum_up_failure(Run(context.info_name or "", {}, warnings, summary, datetime.now(UTC)), UsageError(message))
 
 

@@ -31,7 +31,7 @@ from autorec_cli.cli.output import check_place
 from autorec_cli.cli.run_summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
-from autorec_cli.runtime.process_group import named_world
+from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.storage.file_kinds import artifact_at
 from autorec_cli.storage.files import followed
 
@@ -123,7 +123,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     _check_places(own, gather(command.options, values))
     typed = {name for name in values if source_of(context, name) == "COMMANDLINE"}
     own = _choose_loudness(own, typed)
-    warnings, group = _start_log(own), named_world()
+    warnings, group = _start_log(own), current_process_group()
     summary = own.summary if group.is_first else None
     run = Run(context.info_name or "", options, warnings, summary, datetime.now(UTC))
     try:
@@ -152,7 +152,7 @@ def _choose_loudness(own: RunOptions, typed: set[str]) -> RunOptions:
 
 def _start_log(own: RunOptions) -> list[str]:
     """Log to stderr, of several processes only the first at length; returns the list that collects warnings."""
-    group, as_json = named_world(), own.log_format == "json"
+    group, as_json = current_process_group(), own.log_format == "json"
     if group.is_first:
         return start(quiet=own.quiet, verbose=own.verbose, as_json=as_json)
     return start(quiet=True, as_json=as_json, speaker=f"process {group.rank + 1} of {group.size}")

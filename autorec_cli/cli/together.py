@@ -21,9 +21,8 @@ from autorec_cli.cli.training_report import announce, check_output, facts_of, lo
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.partition import Share, deal
-from autorec_cli.runtime.process_group import World, joined, rank_on_host
+from autorec_cli.runtime.process_group import ProcessGroup, connected, local_rank, require_same
 from autorec_cli.storage.locks import hold
-from autorec_cli.training.agreement import require_alike
 from autorec_cli.training.checkpointer import keeping
 from autorec_cli.training.resume import Resume, finished, forget, identity, may_have_ended
 
@@ -37,7 +36,7 @@ def train_together(
     output: Path,
     variant: str | None,
     given: Mapping[str, object],
-    world: World,
+    process_group: ProcessGroup,
     *,
     threads: int,
     device: str,
@@ -48,7 +47,7 @@ def train_together(
     save_every: float,
     wait_lock: float,
 ) -> dict[str, Any]:
-    """Train on `data` with the other processes of `world`; arguments and errors as of `train.train`.
+    """Train on `data` with the other processes of `process_group`; arguments and errors as of `train.train`.
 
     Only `wish` stands for `resume`: whether to go on from what an earlier run left.
 
@@ -60,42 +59,42 @@ def train_together(
         LostPeerError: another process has ended or cannot be reached.
     """
     with ExitStack() as held:
-        if world.is_first and not dry_run:
+        if process_group.is_first and not dry_run:
             held.enter_context(hold(output, wait_lock, say, warn))
-        if world.is_first:
+        if process_group.is_first:
             check_output(output, force or dry_run or bool(wish))
         place = find_place(device, threads)  # takes seconds: what can be refused, is by now
         from autorec_cli.data.lazy_dataset import StoredDataset
         from autorec_cli.training import distributed, trainer
 
-        held.enter_context(joined(world))
+        held.enter_context(connected(process_group))
         start = time.perf_counter()
-        stored = StoredDataset(data, world)
+        stored = StoredDataset(data, process_group)
         shape = memory.Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
         settings = settings_for(variant, (shape.n_users, shape.n_items), shape.n_train, given, stored.rating_scale)
-        run = {**identity(stored.fingerprint, settings, None), "processes": world.size}
+        run = {**identity(stored.fingerprint, settings, None), "processes": process_group.size}
         asked = {"dry run": dry_run, "resume": int(wish), "engine": place.engine}
-        require_alike({**run, **versions(), **asked}, world)
-        may_be_made = world.is_first and not dry_run and may_have_ended(output, wish, force, world)
-        whole = finished(output, run, versions(), world) if may_be_made else None
-        if world.most(whole is not None):
-            forget(output, world)
+        require_same({**run, **versions(), **asked}, process_group)
+        may_be_made = process_group.is_first and not dry_run and may_have_ended(output, wish, force, process_group)
+        whole = finished(output, run, versions(), process_group) if may_be_made else None
+        if process_group.max(whole is not None):
+            forget(output, process_group)
             return {} if whole is None else facts_of(whole, shape, settings, output)
-        if world.is_first:
+        if process_group.is_first:
             check_output(output, force or dry_run)
-        share = deal(stored.counts(settings.variant), world)
+        share = deal(stored.counts(settings.variant), process_group)
         own = own_dataset(stored, settings, share)
         need, free = _memory_of(shape, own, settings, share, place)
-        if dry_run and world.is_first:
-            show_plan(shape, settings, f"{world.size} x {place}", need, free)
+        if dry_run and process_group.is_first:
+            show_plan(shape, settings, f"{process_group.size} x {place}", need, free)
         require_memory(need, free)
         if dry_run:
             return {"output": str(output), "trained": False, "settings": settings.to_document()}
         where = {**place.to_document(), **versions()}
-        with keeping(output, wish, save_every, run, where, world) as keeper:
-            announce(shape, settings, f"{world.size} x {place}")
+        with keeping(output, wish, save_every, run, where, process_group) as keeper:
+            announce(shape, settings, f"{process_group.size} x {place}")
             with (
-                open_log(log if world.is_first else None, wait_lock, map(log_line, keeper.history)) as stream,
+                open_log(log if process_group.is_first else None, wait_lock, map(log_line, keeper.history)) as stream,
                 reporter(settings, stream, keeper.history) as report,
                 keeper.heeding_signals(),
             ):
@@ -103,7 +102,7 @@ def train_together(
             provenance = trainer.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
             distributed.save(fitted, stored, settings, provenance, output)
         processes = _of_each(own, share)
-        if not world.is_first:
+        if not process_group.is_first:
             return {}
         summarize(fitted, provenance, output, time.perf_counter() - start)
         for number, process in enumerate(processes, 1):
@@ -117,9 +116,9 @@ def _of_each(own: Dataset, share: Share) -> list[dict[str, int]]:
         "columns": len(share.columns),
         "ratings": own.train.nnz + own.valid.nnz,
         "peak_bytes": memory.used_bytes(),
-        "reduced_bytes": share.world.n_reduced,
+        "reduced_bytes": share.process_group.n_reduced,
     }
-    gathered = share.world.gather(np.array(list(facts.values()), dtype=np.int64))
+    gathered = share.process_group.all_gather(np.array(list(facts.values()), dtype=np.int64))
     return [dict(zip(facts, values.tolist(), strict=True)) for values in gathered]
 
 
@@ -144,5 +143,5 @@ def _memory_of(
     n_own, n_examples = len(share.columns), shape.n_items if settings.variant == "item" else shape.n_users
     sides = (n_own, n_examples) if settings.variant == "item" else (n_examples, n_own)
     need = memory.training_need(memory.Shape(*sides, own.train.nnz, own.valid.nnz, 0), settings, place.engine)
-    _, n_here = rank_on_host()
+    _, n_here = local_rank()
     return need, memory.Need(memory.available_bytes() // n_here, trainer.free_on_device(place.device))

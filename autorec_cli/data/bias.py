@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 ITEM_DAMPING = 5.0
 USER_DAMPING = 5.0
@@ -56,7 +56,7 @@ def mean_scores(
     n_users: int | None = None,
     *,
     whole: str = "item",
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> DampedMeans:
     """The mean rating of each item over all users, those without a rating counted as `missing_value`.
 
@@ -73,7 +73,7 @@ def mean_scores(
     n_own, n_items = user_items.shape
     total = np.bincount(user_items.indices, weights=user_items.data - missing_value, minlength=n_items)
     if whole == "item":
-        total = world.total(total)
+        total = world.sum(total)
     return DampedMeans(missing_value, np.zeros(n_own), total / (n_users or n_own))
 
 
@@ -85,7 +85,7 @@ def damped_means(
     item_damping: float = ITEM_DAMPING,
     user_damping: float = USER_DAMPING,
     whole: str = "item",
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> DampedMeans:
     """Fit the formula at the top of this module to the stored cells of `user_items`.
 
@@ -100,7 +100,7 @@ def damped_means(
     """
     n_users, n_items = user_items.shape
     means = no_means(n_users, n_items)
-    total, count = world.total(np.array([np.sum(user_items.data, dtype=np.float64), user_items.nnz]))
+    total, count = world.sum(np.array([np.sum(user_items.data, dtype=np.float64), user_items.nnz]))
     if count == 0:
         return means
     rows, columns = row_indices(user_items), user_items.indices
@@ -108,15 +108,15 @@ def damped_means(
     deviation = user_items.data.astype(np.float64) - mean
     item_bias, user_bias = means.item_bias, means.user_bias
     if items:
-        item_bias = _damped(deviation, columns, n_items, item_damping, world if whole == "item" else ALONE)
+        item_bias = _damped(deviation, columns, n_items, item_damping, world if whole == "item" else SINGLE_PROCESS)
         deviation -= item_bias[columns]
     if users:
-        user_bias = _damped(deviation, rows, n_users, user_damping, world if whole == "user" else ALONE)
+        user_bias = _damped(deviation, rows, n_users, user_damping, world if whole == "user" else SINGLE_PROCESS)
     return DampedMeans(mean, user_bias, item_bias)
 
 
 def centering_means(
-    user_items: sparse.csr_array, center: str, whole: str = "item", world: World = ALONE
+    user_items: sparse.csr_array, center: str, whole: str = "item", world: ProcessGroup = SINGLE_PROCESS
 ) -> DampedMeans:
     """What `--center` subtracts: "none", "global", "item", "user" or "both"."""
     if center == "none":
@@ -125,8 +125,8 @@ def centering_means(
     return damped_means(user_items, users=users, items=items, whole=whole, world=world)
 
 
-def _damped(deviation: Array, owner: Array, n_owners: int, damping: float, world: World) -> Array:
-    total = world.total(np.bincount(owner, weights=deviation, minlength=n_owners))
-    count = world.total(np.bincount(owner, minlength=n_owners)) + damping
+def _damped(deviation: Array, owner: Array, n_owners: int, damping: float, world: ProcessGroup) -> Array:
+    total = world.sum(np.bincount(owner, weights=deviation, minlength=n_owners))
+    count = world.sum(np.bincount(owner, minlength=n_owners)) + damping
     bias: Array = np.divide(total, count, out=np.zeros(n_owners), where=count > 0)
     return bias

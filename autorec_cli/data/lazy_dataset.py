@@ -19,7 +19,7 @@ from autorec_cli.csr import Array, add_parts
 from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Share
-from autorec_cli.runtime.process_group import World, rank_on_host
+from autorec_cli.runtime.process_group import ProcessGroup, local_rank
 from autorec_cli.storage import checksums
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class StoredDataset:
         n_ratings: Of each part.
     """
 
-    def __init__(self, path: Path, world: World) -> None:
+    def __init__(self, path: Path, world: ProcessGroup) -> None:
         """Open the dataset; the processes of each machine share out the checks of its files.
 
         Raises:
@@ -147,7 +147,7 @@ class StoredDataset:
             self._tables: dict[str, IO[bytes]] = {
                 name: (path / f"{name}.parquet").open("rb") for name in ("users", "items")
             }
-            here, n_here = rank_on_host()  # every machine may have files of its own
+            here, n_here = local_rank()  # every machine may have files of its own
             for name in FILES[here::n_here]:
                 if checksums.of_file(path / name) != self.info["checksums"][name]:
                     raise ValueError(f"{name} is not what was written")
@@ -157,7 +157,7 @@ class StoredDataset:
             ) from error
         self.fingerprint = str(self.info["fingerprint"])
         written = json.dumps([self.fingerprint, self.info["checksums"]], sort_keys=True)
-        if world.most(world.text_from_first(written) != written):
+        if world.max(world.broadcast_text(written) != written):
             raise ArtifactError(
                 f"{path} is another dataset for some process than for the first; copy that one to every machine"
             )

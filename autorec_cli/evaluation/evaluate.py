@@ -15,14 +15,14 @@ from autorec_cli.evaluation.metrics import RATING_METRICS
 from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, judge
 from autorec_cli.inference.blending import cold_pairs, item_scorer, known_users, predict_pairs
 from autorec_cli.inference.model import Predictor
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Row = dict[str, Any]
 PairPredictor = Callable[[Array, Array], Array]
 
 
 def rating_rows(
-    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, world: World = ALONE
+    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, world: ProcessGroup = SINGLE_PROCESS
 ) -> list[Row]:
     """RMSE and MAE of models and baselines on one part of the dataset.
 
@@ -50,7 +50,7 @@ def rating_rows(
     return rows
 
 
-def _own_rows(held_out: sparse.csr_array, world: World) -> sparse.csr_array:
+def _own_rows(held_out: sparse.csr_array, world: ProcessGroup) -> sparse.csr_array:
     """The ratings of those users, one after the other, that this process measures; the other rows are empty."""
     bounds = np.searchsorted(held_out.indptr, np.arange(world.size + 1) * held_out.nnz / world.size)
     start, end = held_out.indptr[bounds[world.rank]], held_out.indptr[bounds[world.rank + 1]]
@@ -63,7 +63,7 @@ def ranking_rows(
     dataset: Dataset,
     part: str,
     protocol: RankingProtocol,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> list[Row]:
     """Metrics of top-k lists on one part of the dataset, for models and for the popularity ranking.
 
@@ -97,7 +97,7 @@ def metric_rows(
     dataset: Dataset,
     part: str,
     lists: RankingProtocol | None,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> list[Row]:
     """`rating_rows` of the models that predict ratings and, if `lists`, `ranking_rows` of all, joined by name.
 
@@ -139,7 +139,7 @@ def _cold(fitted: sparse.csr_array, users: Array, items: Array) -> Array:
 
 
 def _rating_row(
-    name: str, predictions: Array, held_out: sparse.csr_array, cold: Array, dataset: Dataset, world: World
+    name: str, predictions: Array, held_out: sparse.csr_array, cold: Array, dataset: Dataset, world: ProcessGroup
 ) -> Row:
     errors = predictions - held_out.data
     row: Row = {"model": name}
@@ -148,6 +148,6 @@ def _rating_row(
         row[metric] = estimate.value
         row[f"{metric}_low"] = estimate.value - estimate.margin
         row[f"{metric}_high"] = estimate.value + estimate.margin
-    row["n_pairs"], row["n_cold"] = map(int, world.total([held_out.nnz, cold.sum()]))
+    row["n_pairs"], row["n_cold"] = map(int, world.sum([held_out.nnz, cold.sum()]))
     row["clip_low"], row["clip_high"] = dataset.rating_scale
     return row

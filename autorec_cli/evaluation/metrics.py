@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Z_95 = NormalDist().inv_cdf(0.975)
 
@@ -30,7 +30,7 @@ class Estimate:
     margin: float
 
 
-def rmse(errors: Array, user_index: Array, world: World = ALONE) -> Estimate:
+def rmse(errors: Array, user_index: Array, world: ProcessGroup = SINGLE_PROCESS) -> Estimate:
     """Root of the mean squared error over pairs: sqrt(sum e^2 / n).
 
     The interval is the one of the mean squared error, carried through the root by the delta method.
@@ -40,15 +40,15 @@ def rmse(errors: Array, user_index: Array, world: World = ALONE) -> Estimate:
     return Estimate(root, mean.margin / (2 * root) if root > 0 else 0.0)
 
 
-def mae(errors: Array, user_index: Array, world: World = ALONE) -> Estimate:
+def mae(errors: Array, user_index: Array, world: ProcessGroup = SINGLE_PROCESS) -> Estimate:
     """Mean absolute error over pairs: sum |e| / n."""
     return mean_over_pairs(np.abs(errors), user_index, world)
 
 
-RATING_METRICS: Mapping[str, Callable[[Array, Array, World], Estimate]] = {"rmse": rmse, "mae": mae}
+RATING_METRICS: Mapping[str, Callable[[Array, Array, ProcessGroup], Estimate]] = {"rmse": rmse, "mae": mae}
 
 
-def mean_over_pairs(values: Array, user_index: Array, world: World = ALONE) -> Estimate:
+def mean_over_pairs(values: Array, user_index: Array, world: ProcessGroup = SINGLE_PROCESS) -> Estimate:
     """The mean of one value a pair, with users as the units that were sampled; no two processes have pairs of one user.
 
     Ratings of one user err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
@@ -57,11 +57,11 @@ def mean_over_pairs(values: Array, user_index: Array, world: World = ALONE) -> E
     """
     _, owner = np.unique(user_index, return_inverse=True)
     total, count = np.bincount(owner, weights=values), np.bincount(owner)
-    n_pairs, n_users, of_all = world.total([len(values), len(total), np.sum(values, dtype=np.float64)]).tolist()
+    n_pairs, n_users, of_all = world.sum([len(values), len(total), np.sum(values, dtype=np.float64)]).tolist()
     mean = of_all / n_pairs
     if n_users < 2:
         return Estimate(mean, float("nan"))
-    variance = n_users / (n_users - 1) * float(world.total(np.square(total - mean * count).sum())) / n_pairs**2
+    variance = n_users / (n_users - 1) * float(world.sum(np.square(total - mean * count).sum())) / n_pairs**2
     return Estimate(mean, Z_95 * float(np.sqrt(variance)))
 
 
@@ -106,9 +106,9 @@ LIST_METRICS = (*RANKING_METRICS, "coverage", "mean_popularity")
 """All that is measured of lists; `@k` is added to their names."""
 
 
-def times_listed(ranked: Array, n_items: int, world: World = ALONE) -> Array:
+def times_listed(ranked: Array, n_items: int, world: ProcessGroup = SINGLE_PROCESS) -> Array:
     """In how many lists each item is, (n_items,); `ranked` holds item_index, -1 where a list is short."""
-    return world.total(np.bincount(ranked[ranked >= 0], minlength=n_items))
+    return world.sum(np.bincount(ranked[ranked >= 0], minlength=n_items))
 
 
 def coverage(times: Array) -> float:

@@ -13,7 +13,7 @@ from scipy import sparse
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import RANKING_METRICS, coverage, mean_popularity, times_listed
 from autorec_cli.inference.top_k import NO_ITEM, ListBlock, ranked_lists
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 UserScorer = Callable[[Array], Array]
 """user_index (B,) -> (B, n_items) scores, which may be overwritten."""
@@ -44,7 +44,7 @@ def judge(
     seen: sparse.csr_array,
     item_counts: Array,
     protocol: RankingProtocol,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Give each user with a relevant held-out rating a list, and measure the lists.
 
@@ -68,7 +68,7 @@ def judge(
     own = np.array_split(judged, world.size)[world.rank]
     ranked = _ranked(score, own, seen, item_counts > 0, protocol.k)
     hits = _hits(ranked, relevant[own])
-    sums = world.total([formula(hits, n_relevant[own]).sum() for formula in RANKING_METRICS.values()])
+    sums = world.sum([formula(hits, n_relevant[own]).sum() for formula in RANKING_METRICS.values()])
     means = dict(zip(RANKING_METRICS, (sums / len(judged)).tolist(), strict=True))
     times = times_listed(ranked, len(item_counts), world)
     means |= {"coverage": coverage(times), "mean_popularity": mean_popularity(times, item_counts)}

@@ -208,7 +208,7 @@ def new_network(
         input_norm: Euclidean norm of a typical input.
         output_range: See `Network`.
         generator: The source of the random weights.
-        share: The columns of this process; each starts with the weights that it has in a world of one.
+        share: The columns of this process; each starts with the weights that it has in a process_group of one.
     """
     n_columns, own = share.n_columns, share.columns.astype(np.int64)
     sizes = (n_columns * settings.n_channels, *settings.hidden_sizes)

@@ -24,7 +24,7 @@ from autorec_cli.network.kernels import BETA1, BETA2, adam_products, products, s
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import mean_row, read_adam, row_sums, transposed, write_adam
 from autorec_cli.runtime.memory import TILE
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
@@ -39,11 +39,11 @@ class TiledEngine:
         threads: int,
         rows_at_once: int,
         missing_weight: float = 0.0,
-        world: World = ALONE,
+        process_group: ProcessGroup = SINGLE_PROCESS,
         *,
         decoder_mean: bool = False,
     ) -> None:
-        self._mean = mean_row(network.decoder_weight, world) if decoder_mean else None
+        self._mean = mean_row(network.decoder_weight, process_group) if decoder_mean else None
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
         nothing = torch.empty(0)
@@ -55,7 +55,7 @@ class TiledEngine:
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
-        self._world = world
+        self._process_group = process_group
         self._n_steps = 0
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
@@ -73,7 +73,7 @@ class TiledEngine:
         if self._mean is not None:
             sums = torch.from_numpy(row_sums(examples.indptr, error))[:, None]
             upstream.addcmul_(sums, self._mean_tiles)
-            mean = [self._world.add_up((sums.T @ last).view(-1)[: len(self._mean)])]
+            mean = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
         extra = _NOTHING
         if self._missing_weight:
             missing = self._missing(last)
@@ -161,10 +161,10 @@ class TiledEngine:
 
     def _add_up(self, tiles: Tensor, layer: int) -> Tensor:
         """The sum over all processes of tiles (., B, TILE) as wide as `layer`; the zeros behind it are not sent."""
-        if self._world.size == 1:
+        if self._process_group.size == 1:
             return tiles
         plain = from_tiles(tiles.numpy(), len(self._rest.encoder_biases[layer]))
-        return torch.from_numpy(to_tiles(self._world.add_up(torch.from_numpy(plain)).numpy()))
+        return torch.from_numpy(to_tiles(self._process_group.all_reduce(torch.from_numpy(plain)).numpy()))
 
     @cached_property
     def _n_hidden_in_last_tile(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 RATED = np.float32(2.5)
 """What the implicit channel shows in a rated cell, in the unit of the examples."""
@@ -76,7 +76,7 @@ class Inputs:
 
 
 def make_inputs(
-    examples: sparse.csr_array, implicit: bool, normalize: bool, world: World = ALONE
+    examples: sparse.csr_array, implicit: bool, normalize: bool, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> tuple[Inputs, float | None]:
     """What a network is shown of `examples` (N, P), and the Euclidean norm of each row of it if that is the same.
 
@@ -84,19 +84,19 @@ def make_inputs(
         examples: CSR float32.
         implicit: See `Inputs`.
         normalize: Whether all rows are scaled to the norm of a typical one; rows of zeros stay as they are.
-        world: The processes that hold the other columns of the examples.
+        process_group: The processes that hold the other columns of the examples.
     """
     if not normalize:
         return Inputs(examples, implicit, None), None
-    norms = np.sqrt(_squared_norms(examples, implicit, world))
-    norm = typical_norm(examples, implicit, world)
+    norms = np.sqrt(_squared_norms(examples, implicit, process_group))
+    norm = typical_norm(examples, implicit, process_group)
     scale = np.divide(norm, norms, out=np.ones(len(norms)), where=norms > 0).astype(np.float32)
     return Inputs(examples, implicit, scale), norm
 
 
-def typical_norm(examples: sparse.csr_array, implicit: bool, world: World = ALONE) -> float:
+def typical_norm(examples: sparse.csr_array, implicit: bool, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
     """Euclidean norm of the unscaled input of an average example: sqrt(sum of all squares / N)."""
-    return float(np.sqrt(_squared_norms(examples, implicit, world).sum() / examples.shape[0])) or 1.0
+    return float(np.sqrt(_squared_norms(examples, implicit, process_group).sum() / examples.shape[0])) or 1.0
 
 
 def shown_cells(
@@ -119,9 +119,9 @@ def shown_cells(
     return columns, values
 
 
-def _squared_norms(examples: sparse.csr_array, implicit: bool, world: World) -> Array:
+def _squared_norms(examples: sparse.csr_array, implicit: bool, process_group: ProcessGroup) -> Array:
     """(N,) float64."""
     squares = np.square(examples.data, dtype=np.float64)
     if implicit:
         squares += float(RATED) ** 2
-    return world.total(np.bincount(row_indices(examples), weights=squares, minlength=examples.shape[0]))
+    return process_group.sum(np.bincount(row_indices(examples), weights=squares, minlength=examples.shape[0]))

@@ -12,7 +12,7 @@ from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import AdamState, Network
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.torch_engine import TorchEngine
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 try:
     from autorec_cli.network.compiled_engine import TiledEngine
@@ -64,7 +64,7 @@ def make_engine(
     device: torch.device,
     rows_at_once: int,
     missing_weight: float = 0.0,
-    world: World = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
     *,
     decoder_mean: bool = False,
 ) -> Engine:
@@ -75,11 +75,11 @@ def make_engine(
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
         missing_weight: What the squared output of a cell without a rating counts, beside 1 for the error of a rating.
-        world: The processes that hold the other columns of the examples; all take every step together.
+        process_group: The processes that hold the other columns of the examples; all take every step together.
         decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0; then
             `missing_weight` must be 0.
     """
     if engine_name(device) == "compiled":
         threads = torch.get_num_threads()
-        return TiledEngine(network, threads, rows_at_once, missing_weight, world, decoder_mean=decoder_mean)
-    return TorchEngine(network, device, rows_at_once, missing_weight, world, decoder_mean=decoder_mean)
+        return TiledEngine(network, threads, rows_at_once, missing_weight, process_group, decoder_mean=decoder_mean)
+    return TorchEngine(network, device, rows_at_once, missing_weight, process_group, decoder_mean=decoder_mean)

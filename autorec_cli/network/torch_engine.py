@@ -30,7 +30,7 @@ from torch import Tensor
 from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -80,18 +80,18 @@ class TorchEngine:
         device: torch.device,
         rows_at_once: int,
         missing_weight: float = 0.0,
-        world: World = ALONE,
+        process_group: ProcessGroup = SINGLE_PROCESS,
         *,
         decoder_mean: bool = False,
     ) -> None:
         self._network = network.copy().to(device)
-        self._mean = mean_row(self._network.decoder_weight, world) if decoder_mean else None
+        self._mean = mean_row(self._network.decoder_weight, process_group) if decoder_mean else None
         if self._mean is not None:
             self._network.decoder_weight.sub_(self._mean)
         self._device = device
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
-        self._world = world
+        self._process_group = process_group
         # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
         free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
         groups = [{"params": self._network.penalized()}, {"params": free}]
@@ -100,7 +100,7 @@ class TorchEngine:
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
         batch = make_batch(examples, self._device, inputs)
-        result = step(self._network, batch, self._missing_weight, self._world, self._mean)
+        result = step(self._network, batch, self._missing_weight, self._process_group, self._mean)
         for parameter, gradient in zip(self._parameters(), result.gradients, strict=True):
             parameter.grad = gradient
         penalized, free = self._optimizer.param_groups
@@ -114,7 +114,7 @@ class TorchEngine:
         parts = [np.empty(0, dtype=np.float32)]
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            hidden = encode(self._network, to_rows(inputs[rows], self._device), self._world)[-1]
+            hidden = encode(self._network, to_rows(inputs[rows], self._device), self._process_group)[-1]
             z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden, self._mean)
             parts.append(self._network.output(z)[0].cpu().numpy())
         return np.concatenate(parts)
@@ -149,10 +149,10 @@ class TorchEngine:
         return all(bool(parameter.isfinite().all()) for parameter in self._parameters())
 
 
-def mean_row(weight: Tensor, world: World) -> Tensor:
+def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
     """The mean (k,) of the rows of `weight` (P, k), of which other processes have others."""
     sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
-    total = world.total(sums.cpu().numpy())
+    total = process_group.sum(sums.cpu().numpy())
     return torch.from_numpy(total[:-1] / total[-1]).to(weight)
 
 
@@ -221,10 +221,10 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
     return columns, columns.data
 
 
-def encode(network: Network, rows: Tensor, world: World = ALONE) -> list[Tensor]:
+def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:
     """The outputs of every hidden layer for the inputs `rows`, CSR of B rows: a list of (B, k_layer)."""
     function, _ = ACTIVATIONS[network.hidden_activation]
-    z = world.add_up(_product(rows, network.encoder_weights[0]))
+    z = process_group.all_reduce(_product(rows, network.encoder_weights[0]))
     return network.deeper(function(z + network.encoder_biases[0]))
 
 
@@ -232,7 +232,7 @@ def step(
     network: Network,
     batch: Batch,
     missing_weight: float = 0.0,
-    world: World = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
     mean: Tensor | None = None,
 ) -> Step:
     """The squared error over the observed cells of `batch`, and the gradients of the loss.
@@ -243,7 +243,7 @@ def step(
         Gradients in the order of `AdamState`: encoder weights, decoder weight, encoder biases, decoder bias, and `mean`
         (k,), the row c, if there is one.
     """
-    hidden = encode(network, batch.shown_rows, world)
+    hidden = encode(network, batch.shown_rows, process_group)
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1], mean))
     residual = predictions - batch.rows.values()
     error = 2 * (residual - missing_weight * predictions) * slope
@@ -256,32 +256,40 @@ def step(
         sums = torch.zeros(len(upstream), dtype=error.dtype, device=error.device)
         sums.index_add_(0, _row_of_cell(batch.rows), error)
         upstream += torch.outer(sums, mean)
-        mean_gradient = [world.add_up(hidden[-1].T @ sums)]
+        mean_gradient = [process_group.all_reduce(hidden[-1].T @ sums)]
     if missing_weight:
         missing = missing_gradients(hidden[-1], network.decoder_weight, network.decoder_bias, missing_weight)
         upstream += missing.hidden
         decoder_weight += missing.decoder_weight
         decoder_bias += missing.decoder_bias
-    weights, biases, slope_of_first = network.back_to_first(hidden, world.add_up(upstream))
+    weights, biases, slope_of_first = network.back_to_first(hidden, process_group.all_reduce(upstream))
     gradients = [_product(batch.shown_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), [*gradients, *mean_gradient])
 
 
 def codes(
-    network: Network, inputs: Inputs, rows_at_once: int, rows: Array | None = None, world: World = ALONE
+    network: Network,
+    inputs: Inputs,
+    rows_at_once: int,
+    rows: Array | None = None,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """The last hidden layer of the examples at `rows`, of all if None, (B, k), on the network's device."""
-    return torch.cat(list(code_blocks(network, inputs, rows_at_once, rows, world)))
+    return torch.cat(list(code_blocks(network, inputs, rows_at_once, rows, process_group)))
 
 
 def code_blocks(
-    network: Network, inputs: Inputs, rows_at_once: int, rows: Array | None = None, world: World = ALONE
+    network: Network,
+    inputs: Inputs,
+    rows_at_once: int,
+    rows: Array | None = None,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Tensor]:
     """The rows of `codes`, `rows_at_once` at a time."""
     device = network.decoder_weight.device
     rows = np.arange(inputs.shape[0]) if rows is None else rows
     for start in range(0, len(rows), rows_at_once):
-        yield encode(network, to_rows(inputs[rows[start : start + rows_at_once]], device), world)[-1]
+        yield encode(network, to_rows(inputs[rows[start : start + rows_at_once]], device), process_group)[-1]
 
 
 def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:

@@ -1,57 +1,58 @@
-"""The processes that train one network together: which of them this one is, and what they say to each other.
+"""The processes that train or evaluate together, and their collective operations.
 
-`torchrun` starts them and `torch.distributed` carries their messages: gloo between CPUs, nccl between GPUs. A world of
-one says nothing, so that the same code trains in a single process.
+`torchrun` starts them and `torch.distributed` carries their messages: gloo between CPUs, nccl between GPUs. In a group
+of one every operation returns at once, so that the same code runs in a single process.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import LostPeerError, describe
+from autorec_cli.errors import LostPeerError, UsageError, describe
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed.distributed_c10d import Store
 
 LAUNCHER = "TORCHELASTIC_RUN_ID"
-"""What torchrun sets in the environment of every process that it starts."""
+"""Environment variable that torchrun sets in every process it starts."""
 
-PATIENCE = timedelta(minutes=10)
-"""How long a process waits for one message before it takes the sender's machine for lost.
+MESSAGE_TIMEOUT = timedelta(minutes=10)
+"""Longest wait for one message.
 
-A process that ends closes its connections, which is seen at once; this is for a machine that loses power or its
-network. It counts from one message to the next, so that slow processes are waited for: one step may take that long.
+The end of a process is noticed at once, because its connections close. This is for a machine that loses power or its
+network. The clock restarts with every message, so a slow process has this long for each step.
 """
 
-PATIENCE_IN_EVALUATION = timedelta(days=1)
-"""The same where a process works on its whole share between two messages."""
+EVALUATION_TIMEOUT = timedelta(days=1)
+"""Longest wait where a process works through its whole partition between two messages."""
 
-PATIENCE_FOR_REASON = 5.0
-"""Seconds to wait for what a lost process has told."""
+REASON_TIMEOUT = 5.0
+"""Seconds to wait for the error message of a failed process."""
 
 REASON = "reason"
-"""Where it has."""
+"""Store key of that message."""
 
 
 @dataclass(eq=False)
-class World:
+class ProcessGroup:
     """All processes of a run, numbered from 0.
 
     Attributes:
-        rank: Which one this is.
-        size: How many there are.
-        n_reduced: Bytes of the tensors that `add_up` has summed.
-        store: What torchrun keeps for all of them, while they are connected.
+        rank: Number of this process.
+        size: Number of processes (the world size).
+        n_reduced: Bytes of the tensors that `all_reduce` has summed.
+        store: torchrun's key-value store, while connected.
     """
 
     rank: int = 0
@@ -61,80 +62,80 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that talks and writes."""
+        """True in the process that prints and writes."""
         return self.rank == 0
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Replace `tensor` by its sum over all processes, the same bits in each."""
         if self.size > 1:
             from torch import distributed
 
             self.n_reduced += tensor.nbytes
-            with self.talking():
+            with self._explained():
                 distributed.all_reduce(tensor)
         return tensor
 
-    def total(self, values: Array | Sequence[float] | float) -> Array:
-        """The sum of `values` over all processes, float64, in the shape of `values`."""
-        return self._combined(values, "SUM")
+    def sum(self, values: Array | Sequence[float] | float) -> Array:
+        """Sum of `values` over all processes, float64, in the shape of `values`."""
+        return self._reduced(values, "SUM")
 
-    def most(self, values: Array | float) -> Array:
-        """The largest of `values` over all processes, float64, in the shape of `values`."""
-        return self._combined(values, "MAX")
+    def max(self, values: Array | float) -> Array:
+        """Maximum of `values` over all processes, float64, in the shape of `values`."""
+        return self._reduced(values, "MAX")
 
-    def _combined(self, values: Array | Sequence[float] | float, operation: str) -> Array:
-        combined = np.array(values, dtype=np.float64)
+    def _reduced(self, values: Array | Sequence[float] | float, operation: str) -> Array:
+        reduced = np.array(values, dtype=np.float64)
         if self.size > 1:
             import torch
             from torch import distributed
 
-            with self.talking():
-                distributed.all_reduce(torch.from_numpy(combined), getattr(distributed.ReduceOp, operation))
-        return combined
+            with self._explained():
+                distributed.all_reduce(torch.from_numpy(reduced), getattr(distributed.ReduceOp, operation))
+        return reduced
 
-    def from_first(self, values: Array) -> Array:
-        """The first process's `values`; all give an array of one shape and type, which is overwritten."""
+    def broadcast(self, values: Array) -> Array:
+        """Overwrite `values` with those of the first process; same shape and type in all."""
         if self.size > 1:
             import torch
             from torch import distributed
 
-            with self.talking():
+            with self._explained():
                 distributed.broadcast(torch.from_numpy(values), 0)
         return values
 
-    def text_from_first(self, text: str) -> str:
-        """The first process's `text`."""
+    def broadcast_text(self, text: str) -> str:
+        """Return the first process's `text`."""
         own = np.frombuffer(text.encode(), dtype=np.uint8)
-        length = int(self.from_first(np.array([len(own)], dtype=np.int64))[0])
-        return self.from_first(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
+        length = int(self.broadcast(np.array([len(own)], dtype=np.int64))[0])
+        return self.broadcast(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
 
-    def gather(self, values: Array) -> list[Array]:
-        """The `values` of every process, by rank; all of one shape and type."""
+    def all_gather(self, values: Array) -> list[Array]:
+        """Return the `values` of every process, by rank; same shape and type in all."""
         if self.size == 1:
             return [values]
         import torch
         from torch import distributed
 
         gathered = [np.empty_like(values) for _ in range(self.size)]
-        with self.talking():
+        with self._explained():
             distributed.all_gather([torch.from_numpy(part) for part in gathered], torch.from_numpy(values))
         return gathered
 
-    def collect(self, values: Array, owners: Iterator[Array]) -> Iterator[Array]:
-        """Rows that are spread over the processes, in their common order, block by block.
+    def gather_rows(self, values: Array, owners: Iterator[Array]) -> Iterator[Array]:
+        """Gather partitioned rows on the first process, in their common order, block by block.
 
         Args:
-            values: (n_own, ...) C-contiguous, the rows that this process holds, in that order.
-            owners: Blocks (n,) of the ranks that hold the next n rows; only the first process reads it.
+            values: (n_own, ...) C-contiguous, the rows of this process, in that order.
+            owners: Blocks (n,) of the ranks that hold the next n rows; read by the first process only.
 
         Yields:
-            In the first process, each block's rows; the other processes only send, and yield nothing.
+            On the first process, the rows of each block; the others only send.
         """
         sent = 0
         while True:
             block = next(owners, None) if self.is_first else None
             counts = np.full(self.size, -1) if block is None else np.bincount(block, minlength=self.size)
-            counts = self.from_first(counts.astype(np.int64))
+            counts = self.broadcast(counts.astype(np.int64))
             if counts[0] < 0:
                 return
             own = values[sent : sent + counts[self.rank]]
@@ -149,122 +150,157 @@ class World:
             yield rows
 
     def _send(self, values: Array) -> None:
-        """To the first process, unless there is nothing."""
+        """Send `values` to the first process, unless they are empty."""
         if values.size:
             import torch
             from torch import distributed
 
-            with self.talking():
+            with self._explained():
                 distributed.send(torch.from_numpy(values.reshape(-1).view(np.uint8)), 0)
 
     def _receive(self, rank: int, shape: tuple[int, ...], like: Array) -> Array:
-        """What process `rank` sent, in the type of `like`."""
+        """Receive an array of this shape from process `rank`, in the type of `like`."""
         import torch
         from torch import distributed
 
         values = np.empty(shape, dtype=like.dtype)
         if values.size:
-            with self.talking():
+            with self._explained():
                 distributed.recv(torch.from_numpy(values.reshape(-1).view(np.uint8)), rank)
         return values
 
-    def tell_why(self, error: Exception) -> None:
-        """Leave the sentence for `error`, which ends this process, to those who lose it; the first to tell is heard."""
+    def report_failure(self, error: Exception) -> None:
+        """Store the message of `error`, which ends this process, for the others; the first one stored wins."""
         if self.store is not None:
-            why = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
+            reason = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
             with suppress(Exception):  # nothing may take the place of `error`
-                self.store.compare_set(REASON, "", why.encode(errors="backslashreplace").decode())
+                self.store.compare_set(REASON, "", reason.encode(errors="backslashreplace").decode())
 
     def _reason(self) -> str | None:
-        """What the process that was lost has told, if it had time to; the store may be lost with it."""
-        told: list[str] = []
+        """Message of the failed process, if it stored one; the store may be lost with it."""
+        found: list[str] = []
 
         def ask(store: Store) -> None:
             with suppress(Exception):
                 if store.check([REASON]):
-                    told.append(store.get(REASON).decode())
+                    found.append(store.get(REASON).decode())
 
         if self.store is not None:
             asking = threading.Thread(target=ask, args=(self.store,), daemon=True)
             asking.start()
-            asking.join(PATIENCE_FOR_REASON)
-        return told[0] if told else None
+            asking.join(REASON_TIMEOUT)
+        return found[0] if found else None
 
     @contextmanager
-    def talking(self) -> Iterator[None]:
-        """Turn what torch raises when a connection breaks into an error of ours.
+    def _explained(self) -> Iterator[None]:
+        """Turn torch's connection errors into ours.
 
         Raises:
-            LostPeerError: torch could not send or receive; it says why the other process ended, if that has told.
+            LostPeerError: torch could not send or receive; names the other process's error where it is known.
         """
         try:
             yield
         except RuntimeError as error:
-            why = self._reason() or "it has ended or cannot be reached; look for its error above"
-            advice = "once that is mended run the same command again, train with --resume"
-            raise LostPeerError(f"the connection to another process of this run was lost: {why}; {advice}") from error
+            reason = self._reason() or "it has ended or cannot be reached; look for its error above"
+            advice = "once that is fixed, run the same command again, train with --resume"
+            raise LostPeerError(
+                f"the connection to another process of this run was lost: {reason}; {advice}"
+            ) from error
 
 
-ALONE = World()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def named_world(environment: Mapping[str, str] = os.environ) -> World:
-    """The world that torchrun says this process is in; a world of one without torchrun."""
+def current_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
+    """Process group that torchrun put this process in; a group of one without torchrun."""
     if LAUNCHER not in environment:
-        return World()
-    return World(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+        return ProcessGroup()
+    return ProcessGroup(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
 
 
-def n_restarts(environment: Mapping[str, str] = os.environ) -> int:
-    """How often torchrun has started all processes again after one was lost."""
+def restart_count(environment: Mapping[str, str] = os.environ) -> int:
+    """Times that torchrun has restarted all processes after losing one."""
     return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) if LAUNCHER in environment else 0
 
 
-def rank_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """The number of this process among those of torchrun on its machine, and how many these are."""
+def local_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Rank of this process on its machine, and the number of processes there."""
     if LAUNCHER not in environment:
         return 0, 1
     return int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextmanager
-def joined(world: World, patience: timedelta | None = None) -> Iterator[None]:
-    """Connect this process with the others of `world` while the block runs; loads torch, which takes seconds.
-
-    Args:
-        world: The processes.
-        patience: The longest time to wait for a message; PATIENCE if it is None.
+def connected(process_group: ProcessGroup, timeout: timedelta = MESSAGE_TIMEOUT) -> Iterator[None]:
+    """Connect the processes of a group while the block runs; loads torch, which takes seconds.
 
     Raises:
-        LostPeerError: the others cannot be reached, one of them has ended, or nothing was heard of one for too long.
+        LostPeerError: a process cannot be reached, has ended, or has sent nothing for longer than `timeout`.
     """
-    if world.size == 1:
+    if process_group.size == 1:
         yield
         return
     import torch
     from torch import distributed
 
-    if distributed.is_initialized():  # by whoever calls us
+    if distributed.is_initialized():  # by our caller
         yield
         return
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with world.talking():
+    with process_group._explained():
         store, rank, size = next(rendezvous("env://"))
-        # torchrun's c10d store outlives a restart, and in it the addresses of processes that are no more.
-        store = PrefixStore(f"autorec/{n_restarts()}", store)
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience or PATIENCE)
-    world.store = store
+        # torchrun's store outlives a restart and still has the addresses of the processes before it.
+        store = PrefixStore(f"autorec/{restart_count()}", store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+    process_group.store = store
     try:
         yield
-        world.total(0.0)  # so that none leaves while another still reads from it
+        process_group.sum(0.0)  # so that no process leaves while another still reads from it
     except LostPeerError:
         raise
     except Exception as error:
-        world.tell_why(error)
+        process_group.report_failure(error)
         raise
     finally:
-        world.store = None
-        distributed.destroy_process_group()  # or its threads would abort the process as it ends
+        process_group.store = None
+        distributed.destroy_process_group()  # or its threads would abort the process at exit
+
+
+def require_same(facts: Mapping[str, Any], process_group: ProcessGroup) -> None:
+    """Check that all processes were started alike: each machine has its own command line, program and files.
+
+    Args:
+        facts: JSON types that must be equal in all processes.
+        process_group: The processes.
+
+    Raises:
+        UsageError: they differ from those of the first process; raised in all processes.
+    """
+    own = json.dumps(facts, sort_keys=True)
+    first = process_group.broadcast_text(own)
+    found = differences(json.loads(first), json.loads(own), "{name} is {after} here and {before} in the first process")
+    if not process_group.max(bool(found)):
+        return
+    details = ", ".join(found) if found else "see the message of another process"
+    raise UsageError(
+        f"the processes were started with different options ({details}); start all with the same command, versions "
+        "and files"
+    )
+
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], wording: str = "{name} was {before} and is {after}"
+) -> list[str]:
+    """Entries in which two JSON documents differ, in this `wording`; empty if they are equal."""
+    found = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, wording)
+        elif old != new:
+            long = any(isinstance(value, str) and len(value) > 40 for value in (old, new))
+            found.append(f"{name} differs" if long else wording.format(name=name, before=old, after=new))
+    return found

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Generic, Self, TypeVar
 
-from autorec_cli.runtime.process_group import rank_on_host
+from autorec_cli.runtime.process_group import local_rank
 
 MOST_THREADS = 4  # what is in flight takes memory
 
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 def n_threads() -> int:
     """How many threads to use: this process's part of the processors that it may run on, at most `MOST_THREADS`."""
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    _, n_here = rank_on_host()
+    _, n_here = local_rank()
     return min(max(n_processors // n_here, 1), MOST_THREADS)
 
 

@@ -238,21 +238,6 @@ def _document(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     return checksums.unseal(text)
 
 
-def differences(
-    saved: Mapping[str, Any], wanted: Mapping[str, Any], words: str = "{name} was {before} and is {now}"
-) -> list[str]:
-    """What the run `wanted` has other than the run `saved`, in these `words`; empty if they are the same run."""
-    found = []
-    for name in sorted({*saved, *wanted}):
-        before, now = saved.get(name), wanted.get(name)
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += differences(before, now, words)
-        elif before != now:
-            long = any(isinstance(value, str) and len(value) > 40 for value in (before, now))
-            found.append(f"{name} is another one" if long else words.format(name=name, before=before, now=now))
-    return found
-
-
 def _pack_chosen(name: str, chosen: Chosen, tensors: dict[str, Array]) -> dict[str, Any]:
     """The document of `chosen`; its arrays go to `tensors`."""
     if chosen.network is not None:

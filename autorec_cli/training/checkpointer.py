@@ -23,7 +23,7 @@ import numpy as np
 
 from autorec_cli.cli.console import warn
 from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.files import sweep
 from autorec_cli.training.resume import Resume, find_state, forget, forget_own, state_path, waiting_path
 
@@ -88,7 +88,7 @@ class StateKeeper:
         history: What has been told of the epochs.
         left: Where the earlier run stood that this one goes on from, until `take`; None for the beginning.
         came: Gives the number of the signal that came; see `heeding`.
-        world: The processes that train the network.
+        process_group: The processes that train the network.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class StateKeeper:
     history: list[Mapping[str, Any]]
     left: State | None = None
     came: Callable[[], int | None] = lambda: None
-    world: World = ALONE
+    process_group: ProcessGroup = SINGLE_PROCESS
     _n_steps: int = 0
     _last: float = field(default_factory=time.monotonic)
     _complained: bool = False
@@ -133,14 +133,14 @@ class StateKeeper:
             Stopped: it did.
         """
         self._n_steps += 1
-        if self.world.size > 1 and self._n_steps % AGREE_EVERY:
+        if self.process_group.size > 1 and self._n_steps % AGREE_EVERY:
             return
         self._stop_if(self._agree()[0], state)
 
     def _agree(self) -> tuple[int, bool]:
         """The number of the signal that came to any process, 0 if none did, and whether it is time to keep a state."""
         due = time.monotonic() - self._last >= self.save_every
-        number, is_due = self.world.most(np.array([self.came() or 0, due])).tolist()
+        number, is_due = self.process_group.max(np.array([self.came() or 0, due])).tolist()
         return int(number), bool(is_due)
 
     def _stop_if(self, number: int, state: Callable[[], State]) -> None:
@@ -171,7 +171,7 @@ class StateKeeper:
         from autorec_cli.training import checkpoint
 
         saved = checkpoint.Saved(self.run, self.place, self.history, state)
-        if self.world.size == 1:
+        if self.process_group.size == 1:
             checkpoint.save(saved, self.path)
             return
         failure = None
@@ -179,7 +179,7 @@ class StateKeeper:
             checkpoint.save(saved, waiting_path(self.path))
         except AutoRecError as error:
             failure = error
-        if self.world.most(failure is not None):
+        if self.process_group.max(failure is not None):
             raise failure or UsageError("another process could not keep its state")
         waiting_path(self.path).replace(self.path)
 
@@ -191,7 +191,7 @@ def keeping(
     save_every: float,
     run: Mapping[str, Any],
     place: Mapping[str, Any],
-    world: World = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[StateKeeper]:
     """Keep states of the run that writes `output` while it trains; they go when the run has come to its end.
 
@@ -201,7 +201,7 @@ def keeping(
         save_every: See `StateKeeper`.
         run: See `resume.Saved`.
         place: See `resume.Saved`.
-        world: The processes that train the network.
+        process_group: The processes that train the network.
 
     Yields:
         The keeper, which knows where to go on.
@@ -209,17 +209,17 @@ def keeping(
     Raises:
         ArtifactError: what an earlier run left is damaged, of another run or of another number of processes.
     """
-    path = state_path(output, world)
+    path = state_path(output, process_group)
     sweep(path)
     sweep(waiting_path(path))
-    saved = find_state(output, wish, run, place, world)
+    saved = find_state(output, wish, run, place, process_group)
     history, left = (list(saved.history), saved.state) if saved else ([], None)
     del saved  # or it would hold the state for as long as training takes
-    keeper = StateKeeper(path, run, place, save_every, history, left, world=world)
+    keeper = StateKeeper(path, run, place, save_every, history, left, process_group=process_group)
     del left
     try:
         yield keeper
     except (TrainingDivergedError, QualityGateError):  # it would end so again
         forget_own(path)
         raise
-    forget(output, world)
+    forget(output, process_group)

@@ -40,20 +40,20 @@ def save(
     share = fitted.task.share
     document, own = model_file.to_parts(nameless_model(fitted, settings, provenance))
     spread = _spread(fitted, stored, settings, own)
-    if share.world.is_first:
+    if share.process_group.is_first:
         rest = {name: in_one(array) for name, array in own.items()} | _copied(stored)
         model_file.save_parts(document, rest | spread, path)
     else:
         for name in in_file_order(spread):
             for _ in spread[name].make():
                 pass
-    share.world.total(0.0)  # nobody goes on before the model is there
+    share.process_group.sum(0.0)  # nobody goes on before the model is there
 
 
 def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own: dict[str, Array]) -> dict[str, Pieces]:
     """What all processes have some of, or compute together."""
     task, share = fitted.task, fitted.task.share
-    world, variant = share.world, settings.variant
+    process_group, variant = share.process_group, settings.variant
     side = "user" if variant == "item" else "item"
     names = ("decoder.weight", "decoder.bias", f"{side}_counts")
     spread = {name: _columns(own[name], fitted) for name in (*names, f"centering.{side}_bias", f"baseline.{side}_bias")}
@@ -62,7 +62,10 @@ def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own:
     spread[first] = _columns(own[first], fitted, halves=settings.n_channels)
 
     def make_codes() -> Iterator[Array]:
-        return (block.numpy() for block in code_blocks(fitted.network, task.inputs, settings.batch_size, world=world))
+        return (
+            block.numpy()
+            for block in code_blocks(fitted.network, task.inputs, settings.batch_size, process_group=process_group)
+        )
 
     n_hidden = settings.hidden_sizes[-1]
     spread["codes"] = Pieces(np.dtype(np.float32), (task.examples.shape[0], n_hidden), make_codes)
@@ -71,7 +74,7 @@ def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own:
         spread["valid_predictions"] = Pieces(
             predictions.dtype,
             (stored.n_ratings["valid"],),
-            lambda: world.collect(predictions, stored.owners("valid", variant, share)),
+            lambda: process_group.gather_rows(predictions, stored.owners("valid", variant, share)),
         )
     return spread
 
@@ -82,7 +85,7 @@ def _columns(own: Array, fitted: Fitted, halves: int = 1) -> Pieces:
     own = np.ascontiguousarray(own).reshape(halves, len(share.columns), *own.shape[1:])
 
     def make() -> Iterator[Array]:
-        return chain.from_iterable(share.world.collect(half, share.column_owners()) for half in own)
+        return chain.from_iterable(share.process_group.gather_rows(half, share.column_owners()) for half in own)
 
     return Pieces(own.dtype, (halves * share.n_columns, *own.shape[2:]), make)
 

@@ -53,8 +53,8 @@ class Task:
         users = np.diff(self.ratings.indptr)
         items = np.bincount(self.ratings.indices, minlength=self.ratings.shape[1])
         if variant == "item":  # of its users this process has all ratings
-            return users, self.share.world.total(items).astype(np.int64)
-        return self.share.world.total(users).astype(np.int64), items
+            return users, self.share.process_group.sum(items).astype(np.int64)
+        return self.share.process_group.sum(users).astype(np.int64), items
 
 
 def make_task(
@@ -69,21 +69,21 @@ def make_task(
         share: The columns that this process holds; all if None.
     """
     share = share or whole(ratings.shape[0 if settings.variant == "item" else 1])
-    world = share.world
+    process_group = share.process_group
     low, high = rating_scale
     unit = (high - low) / 4 if high > low else 1.0
     if settings.missing_value is None:
-        centering = centering_means(ratings, settings.center, settings.variant, world)
-        baseline = damped_means(ratings, whole=settings.variant, world=world)
+        centering = centering_means(ratings, settings.center, settings.variant, process_group)
+        baseline = damped_means(ratings, whole=settings.variant, world=process_group)
     else:  # measured from there, cells without a rating are 0
         centering = no_means(ratings.shape[0], ratings.shape[1], settings.missing_value)
         n_users = share.n_columns if settings.variant == "item" else ratings.shape[0]
-        baseline = mean_scores(ratings, settings.missing_value, n_users, whole=settings.variant, world=world)
+        baseline = mean_scores(ratings, settings.missing_value, n_users, whole=settings.variant, world=process_group)
     offset = centering.predict(row_indices(ratings), ratings.indices)
     values = ((ratings.data - offset) / unit).astype(np.float32)
     examples = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
     if settings.variant == "item":
         examples = examples.T.tocsr()
-    inputs, input_norm = make_inputs(examples, settings.implicit, settings.normalize, world)
-    n_ratings = int(world.total(ratings.nnz))
+    inputs, input_norm = make_inputs(examples, settings.implicit, settings.normalize, process_group)
+    n_ratings = int(process_group.sum(ratings.nnz))
     return Task(examples, inputs, input_norm, ratings, centering, baseline, unit, rating_scale, n_ratings, share)

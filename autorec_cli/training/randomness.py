@@ -25,7 +25,7 @@ GOLDEN = np.uint32(0x9E3779B1)
 def initial_network(task: Task, settings: TrainSettings, generator: torch.Generator) -> Network:
     """The network that training on `task` starts from."""
     means = _column_means(task, settings.missing_weight)
-    norm = task.input_norm or typical_norm(task.examples, settings.implicit, task.share.world)
+    norm = task.input_norm or typical_norm(task.examples, settings.implicit, task.share.process_group)
     return new_network(settings, means, norm, _target_range(task), generator, task.share)
 
 
@@ -75,7 +75,7 @@ def _column_means(task: Task, missing_weight: float) -> Array:
     total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
     counts = np.bincount(examples.indices, minlength=examples.shape[1])
     counts = counts + missing_weight * (examples.shape[0] - counts)
-    sums = task.share.world.total(np.array([total.sum(), counts.sum()]))
+    sums = task.share.process_group.sum(np.array([total.sum(), counts.sum()]))
     means: Array = (total + 5 * (sums[0] / sums[1])) / (counts + 5)
     return means
 
@@ -83,5 +83,5 @@ def _column_means(task: Task, missing_weight: float) -> Array:
 def _target_range(task: Task) -> tuple[float, float]:
     values = task.examples.data
     ends = (-values.min(), values.max()) if len(values) else (-np.inf, -np.inf)
-    low, high = task.share.world.most(np.array(ends)) * (-1, 1)
+    low, high = task.share.process_group.max(np.array(ends)) * (-1, 1)
     return (float(low), float(high)) if high > low else (float(low) - 1, float(high) + 1)

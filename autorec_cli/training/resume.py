@@ -13,7 +13,7 @@ import numpy as np
 
 from autorec_cli.cli.console import say, warn
 from autorec_cli.errors import ArtifactError, counted
-from autorec_cli.runtime.process_group import ALONE, World, n_restarts
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, differences, restart_count
 from autorec_cli.storage.files import followed
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def resuming(asked: bool) -> Resume:
     """The wish of a run that was, or was not, `asked` to go on by --resume."""
     if asked:
         return Resume.YES
-    return Resume.IF_IT_CAN if n_restarts() else Resume.NO
+    return Resume.IF_IT_CAN if restart_count() else Resume.NO
 
 
-def state_path(model: Path, world: World = ALONE) -> Path:
+def state_path(model: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> Path:
     """Where the state of a run that writes `model` is kept; a symbolic link is followed, as its lock is."""
     target = followed(model)
-    of_whom = "" if world.size == 1 else f".{world.rank + 1}-of-{world.size}"
+    of_whom = "" if process_group.size == 1 else f".{process_group.rank + 1}-of-{process_group.size}"
     return target.with_name(f"{target.name}.resume{of_whom}")
 
 
@@ -54,10 +54,10 @@ def waiting_path(path: Path) -> Path:
     return path.with_name(path.name + NEXT)
 
 
-def forget(output: Path, world: World = ALONE) -> None:
+def forget(output: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
     """Remove the states of a run that has come to its end, and those of other numbers of processes."""
-    forget_own(state_path(output, world))
-    for other in _of_other_worlds(output, world):
+    forget_own(state_path(output, process_group))
+    for other in _of_other_worlds(output, process_group):
         other.unlink(missing_ok=True)
 
 
@@ -67,19 +67,19 @@ def forget_own(path: Path) -> None:
     waiting_path(path).unlink(missing_ok=True)
 
 
-def _of_other_worlds(output: Path, world: World) -> dict[Path, int]:
+def _of_other_worlds(output: Path, process_group: ProcessGroup) -> dict[Path, int]:
     """The states beside `output` of other numbers of processes, and these numbers."""
     own = state_path(output)
     named = re.compile(rf"{re.escape(own.name)}(\.\d+-of-(\d+))?(\.next)?")
     found = {}
     for path in own.parent.glob(f"{glob.escape(own.name)}*"):
-        if (match := named.fullmatch(path.name)) and (size := int(match[2] or 1)) != world.size:
+        if (match := named.fullmatch(path.name)) and (size := int(match[2] or 1)) != process_group.size:
             found[path] = size
     return found
 
 
 def find_state(
-    output: Path, wish: Resume, run: Mapping[str, Any], place: Mapping[str, Any], world: World
+    output: Path, wish: Resume, run: Mapping[str, Any], place: Mapping[str, Any], process_group: ProcessGroup
 ) -> Saved | None:
     """What to go on from; None in all processes, having said why, if there is nothing or it is not wanted.
 
@@ -88,20 +88,19 @@ def find_state(
         wish: Whether to go on.
         run: See `resume.Saved`.
         place: See `resume.Saved`.
-        world: The processes that train the network.
+        process_group: The processes that train the network.
 
     Raises:
         ArtifactError: what an earlier run left is damaged, of another run or of another number of processes.
     """
-    from autorec_cli.training import checkpoint
 
-    path = state_path(output, world)
+    path = state_path(output, process_group)
     if not wish:
         if path.exists():
             say(f"{path} holds the state of a run that was cut off; this one starts anew, --resume would have gone on")
         return None
-    saved, problem = _last_of_all(output, run, world)
-    missing, hindered = world.most(np.array([saved is None, problem is not None])).tolist()
+    saved, problem = _last_of_all(output, run, process_group)
+    missing, hindered = process_group.max(np.array([saved is None, problem is not None])).tolist()
     if saved is None or missing:
         if hindered and wish is Resume.YES:
             raise problem or ArtifactError(
@@ -113,7 +112,7 @@ def find_state(
         say(f"{why}, so training starts from the beginning")
         forget_own(path)
         return None
-    others = checkpoint.differences(saved.place, place)
+    others = differences(saved.place, place)
     if others:
         warn(f"the run was cut off in another place ({', '.join(others)}): last digits of the model may differ")
     stage = "choosing epochs" if saved.state.chosen is None else "the final fit"
@@ -122,16 +121,18 @@ def find_state(
     return saved
 
 
-def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Saved | None, ArtifactError | None]:
+def _last_of_all(
+    output: Path, run: Mapping[str, Any], process_group: ProcessGroup
+) -> tuple[Saved | None, ArtifactError | None]:
     """The last state of `run` of which every process has its part; None if there is none, and what hinders here.
 
     Nothing hinders where no state was ever whole: a state has its name once all processes have theirs.
     """
     from autorec_cli.training import checkpoint
 
-    path = state_path(output, world)
+    path = state_path(output, process_group)
     problem = None
-    for other, size in _of_other_worlds(output, world).items():
+    for other, size in _of_other_worlds(output, process_group).items():
         processes = "1 process" if size == 1 else f"{size} processes"
         if other.suffix != NEXT:
             problem = ArtifactError(
@@ -149,7 +150,7 @@ def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Sa
             states[checkpoint.progress(place)] = place
         except ArtifactError as error:
             problem = error
-    everyone = [set(marks.tolist()) for marks in world.gather(np.array([*states, -1, -1][:2]))]
+    everyone = [set(marks.tolist()) for marks in process_group.all_gather(np.array([*states, -1, -1][:2]))]
     last = max(set.intersection(*everyone) - {-1}, default=None)
     if last is None:
         return None, problem
@@ -165,7 +166,7 @@ def _last_of_all(output: Path, run: Mapping[str, Any], world: World) -> tuple[Sa
 def _require_run(state: Path, run: Mapping[str, Any]) -> None:
     from autorec_cli.training import checkpoint
 
-    found = checkpoint.differences(checkpoint.run_of(state), run)
+    found = differences(checkpoint.run_of(state), run)
     if found:
         raise ArtifactError(
             f"{state} is of another run ({', '.join(found)}); repeat its options and dataset, or train without "
@@ -184,13 +185,13 @@ def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None) 
     return {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
 
 
-def may_have_ended(output: Path, wish: Resume, may_replace: bool, world: World = ALONE) -> bool:
+def may_have_ended(output: Path, wish: Resume, may_replace: bool, process_group: ProcessGroup = SINGLE_PROCESS) -> bool:
     """Whether `output` may be what a resumed run would write, made before that run was killed."""
-    return bool(wish) and (state_path(output, world).exists() or not may_replace)
+    return bool(wish) and (state_path(output, process_group).exists() or not may_replace)
 
 
 def finished(
-    output: Path, run: Mapping[str, Any], versions: Mapping[str, str], world: World = ALONE
+    output: Path, run: Mapping[str, Any], versions: Mapping[str, str], process_group: ProcessGroup = SINGLE_PROCESS
 ) -> dict[str, Any] | None:
     """The provenance of the model `output` if `run` would make it, and what left a state, if there is one, was that.
 
@@ -200,7 +201,7 @@ def finished(
     from autorec_cli.inference import model_file
     from autorec_cli.training import checkpoint
 
-    state = state_path(output, world)
+    state = state_path(output, process_group)
     try:
         saved = checkpoint.run_of(state) if state.exists() else run
         if {**saved, WARM_START: None} != {**run, WARM_START: None}:

@@ -29,7 +29,7 @@ from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.partition import Share
-from autorec_cli.runtime.process_group import rank_on_host
+from autorec_cli.runtime.process_group import local_rank
 from autorec_cli.training import randomness
 from autorec_cli.training.checkpoint import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
 from autorec_cli.training.examples import Task, make_task
@@ -92,7 +92,7 @@ def resolve_device(name: str) -> torch.device:
         UsageError: CUDA is asked for and cannot be had, or the name is not a device.
     """
     check_device(name)
-    number_here, n_here = rank_on_host()
+    number_here, n_here = local_rank()
     if n_here > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         if n_here > torch.cuda.device_count():
             raise UsageError(
@@ -171,7 +171,7 @@ def fit(
     if task.n_ratings == 0:
         raise UsageError("the training part has no ratings; prepare it again with smaller --test and --valid")
     parts: tuple[str, ...] = ("train",)
-    valid = dataset.valid if task.share.world.total(dataset.valid.nnz) else None
+    valid = dataset.valid if task.share.process_group.sum(dataset.valid.nnz) else None
     keeper = keeper or KeepsNothing()
     run = partial(_run, settings=settings, device=device, keeper=keeper, start=start)
     chosen = final = keeper.chosen() or (yield from run(task, valid, settings.epochs, chosen=None))
@@ -279,7 +279,7 @@ def _run(
     network = randomness.initial_network(task, settings, generator)
     if start is not None:
         network = start(task, network)
-    of_run = settings.missing_weight, task.share.world
+    of_run = settings.missing_weight, task.share.process_group
     engine = make_engine(network, device, settings.batch_size, *of_run, decoder_mean=settings.decoder_mean)
     del network  # the engine has its own
     validation = make_validation(task, valid, settings) if valid is not None else None
@@ -333,7 +333,7 @@ def _epoch(
 
     After each step `after_step` is given what makes the part of the epoch that is done then.
     """
-    n_examples, world = task.examples.shape[0], task.share.world
+    n_examples, process_group = task.examples.shape[0], task.share.process_group
     steps = math.ceil(n_examples / settings.batch_size)
     squared_errors: list[Tensor] = []
 
@@ -352,7 +352,7 @@ def _epoch(
         if after_step is not None:
             after_step(part)
     # The loss is measured before each step, so what the last step did shows in the parameters only.
-    total, n_broken = world.total(np.array([part().squared_error, not engine.is_finite()])).tolist()
+    total, n_broken = process_group.sum(np.array([part().squared_error, not engine.is_finite()])).tolist()
     if not math.isfinite(total) or n_broken:
         raise TrainingDivergedError(
             f"the loss is not a finite number in epoch {epoch}, so no model was written; "

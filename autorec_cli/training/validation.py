@@ -18,7 +18,7 @@ from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, default_relevance, judge, list_items
 from autorec_cli.network.engine import Engine
 from autorec_cli.network.torch_engine import codes, transposed
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.training.examples import Task
 
 LIST_LENGTH = 10
@@ -102,7 +102,7 @@ class RatingValidation:
         """RMSE in rating units over all pairs, cold ones included, with outputs weighed by least squares on them."""
         outputs = engine.predict(self._task.inputs, self._cells) * np.float32(self._task.unit)
         wanted = self._valid.data[self._order] - self._offset
-        scale = _slope(outputs, wanted, self._task.share.world) if self._weighs else 1.0
+        scale = _slope(outputs, wanted, self._task.share.process_group) if self._weighs else 1.0
         predictions = self._by_baseline.copy()
         predictions[self._order] = np.clip(scale * outputs + self._offset, *self._task.rating_scale)
         return Validated("rmse", self._rmse(predictions), self._baseline, predictions, scale)
@@ -110,7 +110,7 @@ class RatingValidation:
     def _rmse(self, predictions: Array) -> float:
         """Over the held-out ratings of all processes."""
         squares = np.square(predictions - self._valid.data, dtype=np.float64).sum()
-        total, n_ratings = self._task.share.world.total(np.array([squares, self._valid.nnz]))
+        total, n_ratings = self._task.share.process_group.sum(np.array([squares, self._valid.nnz]))
         return math.sqrt(total / n_ratings)
 
 
@@ -121,7 +121,7 @@ class UserColumnsRanking:
     """
 
     def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
-        self._task, self._world = task, task.share.world
+        self._task, self._process_group = task, task.share.process_group
         self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(task.rating_scale))
         self._rows_at_once = settings.batch_size
         users = _with_relevant(valid, self._protocol.relevant_from)
@@ -136,7 +136,7 @@ class UserColumnsRanking:
         if self._n_judged == 0:
             return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
-        items = codes(network, self._task.inputs, self._rows_at_once, world=self._world).numpy()
+        items = codes(network, self._task.inputs, self._rows_at_once, process_group=self._process_group).numpy()
         users = network.decoder_weight.numpy()[self._users]  # a user's own bias moves the whole list
         return Validated(METRIC, self._judge(lambda index: users[index] @ items.T), self._baseline, None)
 
@@ -144,16 +144,18 @@ class UserColumnsRanking:
         """Those of `users` that are among at most JUDGED_USERS of all processes, and how many these are."""
         share = self._task.share
         in_runs = np.bincount(share.runs_of(share.columns[users]), minlength=len(share.owners))
-        in_runs = self._world.total(in_runs).astype(np.int64)
+        in_runs = self._process_group.sum(in_runs).astype(np.int64)
         judged = _some(int(in_runs.sum()), seed)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(in_runs)])
-        own = [np.arange(starts[run], starts[run + 1]) for run in np.flatnonzero(share.owners == self._world.rank)]
+        own = [
+            np.arange(starts[run], starts[run + 1]) for run in np.flatnonzero(share.owners == self._process_group.rank)
+        ]
         return users[np.isin(np.concatenate([np.empty(0, dtype=np.int64), *own]), judged)], len(judged)
 
     def _judge(self, score: UserScorer) -> float:
         metrics = judge(score, self._valid, self._seen, self._item_counts, self._protocol)
         n_users = metrics.get("n_users", 0)
-        total, n_judged = self._world.total(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
+        total, n_judged = self._process_group.sum(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
         return float(total / n_judged) if n_judged else math.nan
 
 
@@ -161,12 +163,12 @@ class ItemColumnsRanking:
     """The same where items are the columns: each process lists its own items, and the lists are merged."""
 
     def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
-        self._task, self._world = task, task.share.world
+        self._task, self._process_group = task, task.share.process_group
         self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(task.rating_scale))
         self._rows_at_once = settings.batch_size
         relevant = np.zeros(valid.shape[0])
         relevant[_with_relevant(valid, self._protocol.relevant_from)] = 1
-        users = np.flatnonzero(self._world.most(relevant))
+        users = np.flatnonzero(self._process_group.max(relevant))
         self._users = users[_some(len(users), settings.seed)]
         self._valid, self._seen = valid[self._users], task.ratings[self._users]
         _, self._item_counts = task.counts(settings.variant)
@@ -178,7 +180,7 @@ class ItemColumnsRanking:
         if len(self._users) == 0:
             return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
-        users = codes(network, self._task.inputs, self._rows_at_once, self._users, self._world).numpy()
+        users = codes(network, self._task.inputs, self._rows_at_once, self._users, self._process_group).numpy()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
         value = self._judge(lambda index: users[index] @ weight.T + bias)
         return Validated(METRIC, value, self._baseline, None)
@@ -189,11 +191,12 @@ class ItemColumnsRanking:
         own = list_items(score, self._valid, self._seen, self._item_counts, self._protocol)
         names = np.append(self._task.share.columns, 0).astype(np.int64)  # the last is that of NO_ITEM
         scores, numbers, hits = (
-            np.concatenate(self._world.gather(part), axis=1) for part in (own.scores, names[own.items], own.hits)
+            np.concatenate(self._process_group.all_gather(part), axis=1)
+            for part in (own.scores, names[own.items], own.hits)
         )
         order = np.lexsort((numbers, -scores), axis=1)[:, :LIST_LENGTH]  # as `lists.top_k` orders
         merged = np.take_along_axis(hits, order, axis=1)
-        return float(RANKING_METRICS["ndcg"](merged, self._world.total(own.n_relevant).astype(np.int64)).mean())
+        return float(RANKING_METRICS["ndcg"](merged, self._process_group.sum(own.n_relevant).astype(np.int64)).mean())
 
 
 def _with_relevant(valid: sparse.csr_array, relevant_from: float) -> Array:
@@ -208,10 +211,12 @@ def _some(n_users: int, seed: int) -> Array:
     return np.sort(np.random.default_rng(seed).choice(n_users, JUDGED_USERS, replace=False))
 
 
-def _slope(outputs: Array, targets: Array, world: World = ALONE) -> float:
+def _slope(outputs: Array, targets: Array, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
     """The least-squares factor of all processes' `outputs` (n,), not below 0, as if some more had met their targets."""
     outputs = outputs.astype(np.float64)
-    square, product, n_outputs = world.total(np.array([outputs @ outputs, outputs @ targets, len(outputs)])).tolist()
+    square, product, n_outputs = process_group.sum(
+        np.array([outputs @ outputs, outputs @ targets, len(outputs)])
+    ).tolist()
     if not 0 < square < math.inf:
         return 1.0
     agreeing = square * AGREEING / n_outputs

@@ -8,20 +8,20 @@ from autorec_cli.data import dataset
 from autorec_cli.data.dataset import FILES
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.errors import ArtifactError
-from autorec_cli.runtime.process_group import World
+from autorec_cli.runtime.process_group import ProcessGroup
 from tests.planted import planted_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps them open
 
 
-class Second(World):
+class Second(ProcessGroup):
     """The second of two processes, each on a machine of its own; the first one's texts are changed by `differs`."""
 
     def __init__(self, differs=lambda text: text):
         super().__init__(1, 2)
         self.differs = differs
 
-    def text_from_first(self, text):
+    def broadcast_text(self, text):
         return self.differs(text)
 
     def most(self, values):

@@ -3,21 +3,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.runtime.partition import deal, whole
-from autorec_cli.runtime.process_group import World
+from autorec_cli.runtime.process_group import ProcessGroup
 
 
 @given(st.integers(0, 3000), st.integers(1, 9), st.sampled_from([0.0, 1.0, 2.0]), st.integers(0, 99))
 def test_every_column_is_dealt_once_and_all_get_as_many_runs(n_columns, size, tail, seed):
     rng = np.random.default_rng(seed)
     counts = rng.permutation((1000 / np.arange(1, n_columns + 1) ** tail).astype(np.int64))
-    shares = [deal(counts, World(rank, size)) for rank in range(size)]
+    shares = [deal(counts, ProcessGroup(rank, size)) for rank in range(size)]
     held = np.concatenate([share.columns for share in shares])
     np.testing.assert_array_equal(np.sort(held), np.arange(n_columns))
     lengths = [len(share.columns) for share in shares]
     runs = np.bincount(shares[0].owners, minlength=size)
     assert max(runs) <= -(-len(shares[0].owners) // size)
     for share in shares:
-        np.testing.assert_array_equal(share.owners_of(share.columns), share.world.rank)
+        np.testing.assert_array_equal(share.owners_of(share.columns), share.process_group.rank)
     owners = np.concatenate([np.empty(0, dtype=np.int64), *shares[0].column_owners()])
     np.testing.assert_array_equal(np.bincount(owners, minlength=size), lengths)
 
@@ -26,8 +26,8 @@ def test_ratings_are_balanced_where_few_columns_have_most():
     counts = np.sort((1e6 / np.arange(1, 100_001)).astype(np.int64))[::-1]
     alternating = np.concatenate([counts[::2], counts[1::2]])
     for order in (counts, counts[::-1], alternating):
-        ratings = [int(order[deal(order, World(rank, 4)).columns].sum()) for rank in range(4)]
-        heaviest_run = max(np.add.reduceat(order, deal(order, World(0, 4)).bounds[:-1]))
+        ratings = [int(order[deal(order, ProcessGroup(rank, 4)).columns].sum()) for rank in range(4)]
+        heaviest_run = max(np.add.reduceat(order, deal(order, ProcessGroup(0, 4)).bounds[:-1]))
         assert max(ratings) <= 1.1 * max(sum(ratings) / 4, heaviest_run)
 
 

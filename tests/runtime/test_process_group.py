@@ -9,7 +9,14 @@ import time
 from datetime import timedelta
 
 from autorec_cli.errors import LostPeerError, UsageError
-from autorec_cli.runtime.process_group import LAUNCHER, PATIENCE, World, joined, named_world, rank_on_host
+from autorec_cli.runtime.process_group import (
+    LAUNCHER,
+    MESSAGE_TIMEOUT,
+    ProcessGroup,
+    connected,
+    current_process_group,
+    local_rank,
+)
 from tests.program import ROOT
 
 SECONDS = 2
@@ -26,20 +33,20 @@ def environment(rank, port):
 
 def main(end):
     """Process 1 is slow, for longer than the patience but never between two messages, and then vanishes or fails."""
-    world, waited = named_world(), time.monotonic()
+    process_group, waited = current_process_group(), time.monotonic()
     try:
-        with joined(world, timedelta(seconds=SECONDS)):
+        with connected(process_group, timedelta(seconds=SECONDS)):
             for _ in range(3):
-                time.sleep(SECONDS / 2 * world.rank)
-                assert world.total(world.rank) == 1
-            if world.rank == 1:
+                time.sleep(SECONDS / 2 * process_group.rank)
+                assert process_group.sum(process_group.rank) == 1
+            if process_group.rank == 1:
                 sys.stdout.write("ending\n")
                 sys.stdout.flush()
                 if end == "fail":
                     raise UsageError("the disk of \udcff is full")
                 os.kill(os.getpid(), signal.SIGSTOP)
             waited = time.monotonic()
-            world.total(0.0)
+            process_group.sum(0.0)
     except LostPeerError as error:
         sys.stdout.write(f"{time.monotonic() - waited:.1f} s: {error}")
 
@@ -77,18 +84,18 @@ def test_a_slow_process_is_waited_for_and_a_vanished_one_is_not():
 def test_those_who_lose_a_process_know_what_it_died_of():
     seconds, message = lost_by_the_first("fail")
     assert seconds < SECONDS
-    assert "was lost: process 2 of 2 says: the disk of \\udcff is full; once that is mended" in message
+    assert "was lost: process 2 of 2 says: the disk of \\udcff is full;" in message
 
 
 def test_without_torchrun_this_process_is_alone_on_its_machine():
-    assert rank_on_host({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "0"}) == (0, 1)
-    assert rank_on_host({LAUNCHER: "1", "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4"}) == (3, 4)
+    assert local_rank({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "0"}) == (0, 1)
+    assert local_rank({LAUNCHER: "1", "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4"}) == (3, 4)
 
 
 def test_nobody_waits_forever_and_one_process_for_nobody():
-    assert timedelta(minutes=1) < PATIENCE < timedelta(minutes=30)
-    with joined(World()):
-        assert World().total([1.0, 2.0]).tolist() == [1, 2]
+    assert timedelta(minutes=1) < MESSAGE_TIMEOUT < timedelta(minutes=30)
+    with connected(ProcessGroup()):
+        assert ProcessGroup().total([1.0, 2.0]).tolist() == [1, 2]
 
 
 if __name__ == "__main__":

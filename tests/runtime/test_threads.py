@@ -88,7 +88,7 @@ def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: range(6), raising=False)
     expected = {1: 4, 2: 3, 6: 1, 7: 1}
     for n_here, expected_threads in expected.items():
-        monkeypatch.setattr(module, "rank_on_host", lambda n=n_here: (0, n))
+        monkeypatch.setattr(module, "local_rank", lambda n=n_here: (0, n))
         assert N_THREADS() == expected_threads
 
 

@@ -13,7 +13,7 @@ from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import blend
 from autorec_cli.network.autoencoder import AdamState
-from autorec_cli.runtime.process_group import ALONE, World
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one
 from autorec_cli.training import checkpoint
 from autorec_cli.training.resume import Resume, find_state, finished, forget, identity, state_path
@@ -43,14 +43,14 @@ def keep(path, n_steps, run=RUN):
 def leave(folder, *kept, run=RUN):
     """States of as many processes: of each the steps of the one that has its name, and of the one that waits."""
     for rank, (named, waiting) in enumerate(kept):
-        path = state_path(folder / "m", World(rank, len(kept)))
+        path = state_path(folder / "m", ProcessGroup(rank, len(kept)))
         keep(path, named, run)
         keep(path.with_name(f"{path.name}.next"), waiting, run)
 
 
 def found(folder, wish, size=2):
     """The steps of the state that each process goes on from, None for the beginning, or its error as text."""
-    results = together(size, lambda world: find_state(folder / "m", wish, RUN, {}, world))
+    results = together(size, lambda process_group: find_state(folder / "m", wish, RUN, {}, process_group))
     return [str(r) if isinstance(r, ArtifactError) else r and r.state.adam.n_steps for r in results]
 
 
@@ -106,7 +106,7 @@ def test_a_state_of_two_processes_is_refused_by_one_and_by_three_and_goes_when_t
     leave(tmp_path, (20, None), (20, None))
     (tmp_path / "m.resumes").touch()
     assert all("of 2 processes; start as many" in said for said in found(tmp_path, Resume.YES, size))
-    forget(tmp_path / "m", World(0, size))
+    forget(tmp_path / "m", ProcessGroup(0, size))
     assert names(tmp_path) == ["m.resumes"]
 
 
@@ -122,13 +122,13 @@ def made(workshop, tmp_path_factory):
 
 def test_a_model_that_is_whole_is_what_the_run_would_make(made, tmp_path):
     path, run, model = made
-    assert finished(path, run, versions(), World(0, 2)) == model.provenance
-    assert finished(path, {**run, "dataset": "another"}, versions(), World(0, 2)) is None
+    assert finished(path, run, versions(), ProcessGroup(0, 2)) == model.provenance
+    assert finished(path, {**run, "dataset": "another"}, versions(), ProcessGroup(0, 2)) is None
     content = path.read_bytes()
     for position in range(len(content) // 2, len(content), len(content) // 20):
         damaged = tmp_path / "damaged"
         damaged.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-        assert finished(damaged, run, versions(), World(0, 2)) is None
+        assert finished(damaged, run, versions(), ProcessGroup(0, 2)) is None
 
 
 def test_a_blend_is_not(made, workshop, tmp_path):
@@ -137,18 +137,18 @@ def test_a_blend_is_not(made, workshop, tmp_path):
     _, run, model = made
     blended = blend([("a", model), ("b", model)], dataset.load(workshop / "data").valid.data)
     model_file.save(blended, tmp_path / "blend")
-    assert finished(tmp_path / "blend", run, versions(), World(0, 2)) is None
-    assert finished(tmp_path / "blend", run, versions(), ALONE) is None
+    assert finished(tmp_path / "blend", run, versions(), ProcessGroup(0, 2)) is None
+    assert finished(tmp_path / "blend", run, versions(), SINGLE_PROCESS) is None
 
 
-def trained(monkeypatch, data, output, wish, given=lambda world: TINY, **options):
+def trained(monkeypatch, data, output, wish, given=lambda process_group: TINY, **options):
     """What two processes return or raise that train `output`."""
-    monkeypatch.setattr(command, "joined", lambda world: nullcontext())
+    monkeypatch.setattr(command, "joined", lambda process_group: nullcontext())
     options = {"log": None, "force": False, "dry_run": False, "save_every": 30.0, "wait_lock": 0.0, **options}
     return together(
         2,
-        lambda world: command.train_together(
-            data, output, "item", given(world), world, threads=1, device="cpu", wish=wish, **options
+        lambda process_group: command.train_together(
+            data, output, "item", given(process_group), process_group, threads=1, device="cpu", wish=wish, **options
         ),
     )
 
@@ -167,9 +167,13 @@ def test_a_dry_run_leaves_all_as_it_is_and_a_resumed_one_tidies_up(made, worksho
 
 def test_processes_that_are_started_otherwise_than_the_first_are_refused(made, workshop, monkeypatch, tmp_path):
     first, second = trained(
-        monkeypatch, workshop / "data", tmp_path / "m", Resume.NO, lambda world: {**TINY, "seed": world.rank}
+        monkeypatch,
+        workshop / "data",
+        tmp_path / "m",
+        Resume.NO,
+        lambda process_group: {**TINY, "seed": process_group.rank},
     )
     assert isinstance(first, UsageError)
-    assert str(first).startswith("another process is to do something else")
-    assert str(second).startswith("for this process seed is 1 and for the first one 0; start all with the same command")
+    assert "another process" in str(first)
+    assert "seed is 1 here and 0 in the first process" in str(second)
     assert names(tmp_path) == []

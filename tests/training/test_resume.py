@@ -219,7 +219,7 @@ def test_resume_of_another_run_is_refused_and_names_what_differs(cut_off):
     assert call("prepare", "ratings.csv", "-o", "data").status == 0
     result = resumed()
     assert result.status == 4
-    assert "dataset is another one" in result.stderr
+    assert "dataset differs" in result.stderr
     assert (cut_off / "m.resume").read_bytes() == kept
 
 

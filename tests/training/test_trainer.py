@@ -283,10 +283,10 @@ def test_devices():
 def test_each_process_of_a_machine_takes_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("autorec_cli.training.trainer.rank_on_host", lambda: (1, 2))
+    monkeypatch.setattr("autorec_cli.training.trainer.local_rank", lambda: (1, 2))
     assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda:1")
     assert resolve_device("cpu") == CPU
-    monkeypatch.setattr("autorec_cli.training.trainer.rank_on_host", lambda: (1, 3))
+    monkeypatch.setattr("autorec_cli.training.trainer.local_rank", lambda: (1, 3))
     with pytest.raises(UsageError, match="3 processes on a machine of 2 GPUs"):
         resolve_device("auto")
 

@@ -24,7 +24,7 @@ IMPATIENT = """
 from datetime import timedelta
 from autorec_cli.cli import main
 from autorec_cli.runtime import process_group
-process_group.PATIENCE = timedelta(seconds=10)
+process_group.MESSAGE_TIMEOUT = timedelta(seconds=10)
 main.main()
 """
 """The program, which takes a host for lost after seconds."""

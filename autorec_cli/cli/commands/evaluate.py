@@ -28,9 +28,14 @@ from autorec_cli.cli.options import (
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.gates import Gate, check_metric, enforce, parse_gate
-from autorec_cli.runtime.process_group import PATIENCE_IN_EVALUATION, World, joined, named_world
+from autorec_cli.runtime.process_group import (
+    EVALUATION_TIMEOUT,
+    ProcessGroup,
+    connected,
+    current_process_group,
+    require_same,
+)
 from autorec_cli.storage import checksums
-from autorec_cli.training.agreement import require_alike
 
 Row = dict[str, Any]
 
@@ -178,7 +183,7 @@ def evaluate(
     format = choose_format(format, output)
     write = writer_for(format, csv_safe=csv_safe)
     paths = list({path.resolve(): path for path in paths}.values())
-    world = named_world()
+    world = current_process_group()
     with ExitStack() as reserved:
         for place in (output, str(stored or "-")) if world.is_first else ():
             reserved.enter_context(reserve_output(place, wait_lock, say, warn))
@@ -199,7 +204,7 @@ def evaluate(
             lists = RankingProtocol(k, threshold)
         if 0 < len(scorers) < len(models):
             say(f"measured by lists only, as scores are no ratings: {', '.join(scorers)}")
-        with joined(world, PATIENCE_IN_EVALUATION):
+        with connected(world, EVALUATION_TIMEOUT):
             if world.size > 1:
                 _require_alike(paths, {"on": part, "blend": blend, "lists": lists and asdict(lists)}, world)
             rows = metric_rows(models, prepared, part, lists, world)
@@ -222,10 +227,10 @@ def evaluate(
     return complete_rows(rows)
 
 
-def _require_alike(paths: Sequence[Path], asked: dict[str, Any], world: World) -> None:
+def _require_alike(paths: Sequence[Path], asked: dict[str, Any], world: ProcessGroup) -> None:
     """Check that all processes measure the same models, which belong to one dataset, in the same way."""
     read = {f"checksum of model {number}": checksums.of_file(path) for number, path in enumerate(paths, 1)}
-    require_alike({"autorec-cli": __version__, **read, **asked}, world)
+    require_same({"autorec-cli": __version__, **read, **asked}, world)
 
 
 def _write_tables(rows: Sequence[Row], part: str, k: int, stream: IO[bytes]) -> None:

@@ -21,7 +21,7 @@ from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, check_given, settings_for
 from autorec_cli.errors import UsageError
-from autorec_cli.runtime.process_group import named_world
+from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.storage.locks import hold
 from autorec_cli.training.checkpointer import SAVE_EVERY, check_save_every, keeping
 from autorec_cli.training.promotion import compete, load_rival
@@ -180,14 +180,14 @@ def train(
 
     check_save_every(save_every)
     check_given(variant, given, device)
-    world = named_world()
+    process_group = current_process_group()
     wish = resuming(resume)
-    if world.size > 1:
+    if process_group.size > 1:
         if warm_start is not None or keep_if_better is not None:
             raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
         return train_together(
-            data, output, variant, given, world, threads=threads, device=device, log=log, force=force, dry_run=dry_run,
-            wish=wish, save_every=save_every, wait_lock=wait_lock,
+            data, output, variant, given, process_group, threads=threads, device=device, log=log, force=force,
+            dry_run=dry_run, wish=wish, save_every=save_every, wait_lock=wait_lock,
         )  # fmt: skip
     with nullcontext() if dry_run else hold(output, wait_lock, say, warn):
         may_replace = force or dry_run or keep_if_better is not None
