@@ -50,10 +50,10 @@ ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine,
 class Contender:
     """One engine with one batch size."""
 
-    def __init__(self, make: MakeEngine, task: trainer.Task, settings: TrainSettings) -> None:
-        self.task, self.settings = task, settings
+    def __init__(self, make: MakeEngine, examples: trainer.Examples, settings: TrainSettings) -> None:
+        self.examples, self.settings = examples, settings
         self.generator = torch.Generator().manual_seed(settings.seed)
-        network = randomness.initial_network(task, settings, self.generator)
+        network = randomness.initial_network(examples, settings, self.generator)
         self.engine = make(network, CPU, settings.batch_size, decoder_mean=settings.decoder_mean)
         self.epoch = 0
 
@@ -61,7 +61,7 @@ class Contender:
         """One more epoch; the seconds it took."""
         self.epoch += 1
         start = time.perf_counter()
-        trainer._epoch(self.engine, self.task, self.settings, self.epoch, self.generator)
+        trainer._epoch(self.engine, self.examples, self.settings, self.epoch, self.generator)
         return time.perf_counter() - start
 
 
@@ -89,19 +89,19 @@ def main() -> None:
         given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}
         given["regularization"] = 200.0
     defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
-    task = trainer.make_task(data.train, data.rating_scale, defaults)
+    examples = trainer.make_examples(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]
     chosen = {}
     for name in arguments.engines.split(","):
         seconds = {}
         for batch_size in batches:
-            if batch_size >= 2 * task.examples.shape[0]:
+            if batch_size >= 2 * examples.matrix.shape[0]:
                 continue
-            contender = Contender(ENGINES[name], task, dataclasses.replace(defaults, batch_size=batch_size))
+            contender = Contender(ENGINES[name], examples, dataclasses.replace(defaults, batch_size=batch_size))
             seconds[batch_size] = min(contender.run() for _ in range(2))  # the first one warms up
         print(f"{name}: " + ", ".join(f"batch {size} {value:.3f} s" for size, value in seconds.items()))
         chosen[name] = dataclasses.replace(defaults, batch_size=min(seconds, key=seconds.__getitem__))
-    contenders = {name: Contender(ENGINES[name], task, settings) for name, settings in chosen.items()}
+    contenders = {name: Contender(ENGINES[name], examples, settings) for name, settings in chosen.items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(arguments.runs + 1):
         for name, contender in contenders.items():
@@ -124,7 +124,7 @@ def valid_rmse(contender: Contender, data: dataset.Dataset, passes: int) -> floa
     """Train to the end of the schedule and measure."""
     while contender.epoch < passes:
         contender.run()
-    return make_validation(contender.task, data.valid, contender.settings).measure(contender.engine).value
+    return make_validation(contender.examples, data.valid, contender.settings).measure(contender.engine).value
 
 
 if __name__ == "__main__":

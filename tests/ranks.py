@@ -26,7 +26,7 @@ from autorec_cli.cli.together import own_dataset
 from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network import engine
-from autorec_cli.runtime.partition import deal
+from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
 from autorec_cli.training.randomness import initial_network
@@ -48,16 +48,18 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], pro
     stored = StoredDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
     settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
-    share = deal(stored.counts(settings.variant), process_group)
-    task = trainer.make_task(own_dataset(stored, settings, share).train, stored.rating_scale, settings, share)
-    network = initial_network(task, settings, torch.Generator().manual_seed(0))
+    partition = partition_columns(stored.counts(settings.variant), process_group)
+    examples = trainer.make_examples(
+        own_dataset(stored, settings, partition).train, stored.rating_scale, settings, partition
+    )
+    network = initial_network(examples, settings, torch.Generator().manual_seed(0))
     cpu, mean = torch.device("cpu"), settings.decoder_mean
     trained = engine.make_engine(network, cpu, 8, settings.missing_weight, process_group, decoder_mean=mean)
     counted = []
     for n_rows in (8, 3):
         before = process_group.n_reduced
-        rows = np.arange(n_rows) % task.examples.shape[0]
-        trained.step(task.examples[rows], task.inputs[rows], 0.01, 0.1)
+        rows = np.arange(n_rows) % examples.matrix.shape[0]
+        trained.step(examples.matrix[rows], examples.inputs[rows], 0.01, 0.1)
         counted.append(process_group.n_reduced - before)
     return counted
 

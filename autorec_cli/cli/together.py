@@ -20,7 +20,7 @@ from autorec_cli.cli.plan import require_memory, show_plan
 from autorec_cli.cli.training_report import announce, check_output, facts_of, log_line, reporter, summarize, versions
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.runtime import memory
-from autorec_cli.runtime.partition import Share, deal
+from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup, connected, local_rank, require_same
 from autorec_cli.storage.locks import hold
 from autorec_cli.training.checkpointer import keeping
@@ -82,9 +82,9 @@ def train_together(
             return {} if whole is None else facts_of(whole, shape, settings, output)
         if process_group.is_first:
             check_output(output, force or dry_run)
-        share = deal(stored.counts(settings.variant), process_group)
-        own = own_dataset(stored, settings, share)
-        need, free = _memory_of(shape, own, settings, share, place)
+        partition = partition_columns(stored.counts(settings.variant), process_group)
+        own = own_dataset(stored, settings, partition)
+        need, free = _memory_of(shape, own, settings, partition, place)
         if dry_run and process_group.is_first:
             show_plan(shape, settings, f"{process_group.size} x {place}", need, free)
         require_memory(need, free)
@@ -98,10 +98,10 @@ def train_together(
                 reporter(settings, stream, keeper.history) as report,
                 keeper.heeding_signals(),
             ):
-                fitted = drain(trainer.fit(own, settings, place.device, keeper, share=share), report)
+                fitted = drain(trainer.fit(own, settings, place.device, keeper, partition=partition), report)
             provenance = trainer.provenance_of(fitted, data, stored.fingerprint, stored.info.get("split"), versions())
             distributed.save(fitted, stored, settings, provenance, output)
-        processes = _of_each(own, share)
+        processes = _of_each(own, partition)
         if not process_group.is_first:
             return {}
         summarize(fitted, provenance, output, time.perf_counter() - start)
@@ -110,37 +110,37 @@ def train_together(
         return {**facts_of(provenance, shape, settings, output, fitted.validation), "processes": processes}
 
 
-def _of_each(own: Dataset, share: Share) -> list[dict[str, int]]:
+def _of_each(own: Dataset, partition: Partition) -> list[dict[str, int]]:
     """What each process held, the most memory that it used, and how much was summed over all, in bytes."""
     facts = {
-        "columns": len(share.columns),
+        "columns": len(partition.columns),
         "ratings": own.train.nnz + own.valid.nnz,
         "peak_bytes": memory.used_bytes(),
-        "reduced_bytes": share.process_group.n_reduced,
+        "reduced_bytes": partition.process_group.n_reduced,
     }
-    gathered = share.process_group.all_gather(np.array(list(facts.values()), dtype=np.int64))
+    gathered = partition.process_group.all_gather(np.array(list(facts.values()), dtype=np.int64))
     return [dict(zip(facts, values.tolist(), strict=True)) for values in gathered]
 
 
-def own_dataset(stored: StoredDataset, settings: TrainSettings, share: Share) -> Dataset:
+def own_dataset(stored: StoredDataset, settings: TrainSettings, partition: Partition) -> Dataset:
     """The ratings of this process to train with, without test ratings and names."""
     import polars as pl
     from scipy import sparse
 
     from autorec_cli.data.dataset import Dataset
 
-    train, valid = (stored.own(part, settings.variant, share) for part in ("train", "valid"))
+    train, valid = (stored.own(part, settings.variant, partition) for part in ("train", "valid"))
     nothing = sparse.csr_array(train.shape, dtype=np.float32)
     return Dataset(train, valid, nothing, pl.DataFrame(), pl.DataFrame(), stored.rating_scale, {})
 
 
 def _memory_of(
-    shape: memory.Shape, own: Dataset, settings: TrainSettings, share: Share, place: Place
+    shape: memory.Shape, own: Dataset, settings: TrainSettings, partition: Partition, place: Place
 ) -> tuple[memory.Need, memory.Need]:
     """What this process will need, and its part of what can be had on its machine."""
     from autorec_cli.training import trainer
 
-    n_own, n_examples = len(share.columns), shape.n_items if settings.variant == "item" else shape.n_users
+    n_own, n_examples = len(partition.columns), shape.n_items if settings.variant == "item" else shape.n_users
     sides = (n_own, n_examples) if settings.variant == "item" else (n_examples, n_own)
     need = memory.training_need(memory.Shape(*sides, own.train.nnz, own.valid.nnz, 0), settings, place.engine)
     _, n_here = local_rank()

@@ -18,7 +18,7 @@ from scipy import sparse
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, read_document
 from autorec_cli.errors import ArtifactError
-from autorec_cli.runtime.partition import Share
+from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
 from autorec_cli.storage import checksums
 
@@ -89,11 +89,11 @@ class StoredMatrix:
         for start in range(0, self.shape[0], ROWS_AT_ONCE):
             yield self.rows(start, min(start + ROWS_AT_ONCE, self.shape[0]))
 
-    def own_rows(self, share: Share) -> sparse.csr_array:
+    def own_rows(self, share: Partition) -> sparse.csr_array:
         """The rows that are columns of `share`."""
         return _stacked([self.rows(*run) for run in share.runs()], self.shape[1])
 
-    def own_columns(self, share: Share) -> sparse.csr_array:
+    def own_columns(self, share: Partition) -> sparse.csr_array:
         """All rows, of which cells in the columns of `share` only, these numbered from 0."""
         places = np.full(self.shape[1], -1, dtype=np.int32)
         places[share.columns] = np.arange(len(share.columns), dtype=np.int32)
@@ -185,7 +185,7 @@ class StoredDataset:
         handle.seek(0)
         return pl.read_parquet(handle, columns=[column])[column]
 
-    def own(self, part: str, variant: str, share: Share) -> sparse.csr_array:
+    def own(self, part: str, variant: str, share: Partition) -> sparse.csr_array:
         """The cells of a part in the columns of `share`: the ratings of its users, or in the user variant its items."""
         matrix = self._parts[part]
         return matrix.own_rows(share) if variant == "item" else matrix.own_columns(share)
@@ -195,7 +195,7 @@ class StoredDataset:
         for train, valid, test in zip(*(self._parts[name].blocks() for name in PARTS), strict=True):
             yield add_parts(add_parts(train, valid), test)
 
-    def owners(self, part: str, variant: str, share: Share) -> Iterator[Array]:
+    def owners(self, part: str, variant: str, share: Partition) -> Iterator[Array]:
         """The ranks that hold the cells of a part, in the order of the matrix, in blocks."""
         start = 0
         for block in self._parts[part].blocks():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array
-from autorec_cli.runtime.partition import ROWS_AT_ONCE, Share
+from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
 from autorec_cli.storage.safetensors_writer import Pieces
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -193,7 +193,7 @@ def new_network(
     input_norm: float,
     output_range: tuple[float, float],
     generator: torch.Generator,
-    share: Share,
+    partition: Partition,
 ) -> Network:
     """A network before training.
 
@@ -208,9 +208,9 @@ def new_network(
         input_norm: Euclidean norm of a typical input.
         output_range: See `Network`.
         generator: The source of the random weights.
-        share: The columns of this process; each starts with the weights that it has in a process_group of one.
+        partition: The columns of this process; each starts with the weights that it has in a process_group of one.
     """
-    n_columns, own = share.n_columns, share.columns.astype(np.int64)
+    n_columns, own = partition.n_columns, partition.columns.astype(np.int64)
     sizes = (n_columns * settings.n_channels, *settings.hidden_sizes)
     if settings.output_activation == "sigmoid":
         low, high = output_range

@@ -231,12 +231,12 @@ class TiledEngine:
         """A step of Adam along the transposed matrix of `values` in `cells`, times `factor`, plus `extra`."""
         columns, order = cells.transposed
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
-            share = np.float32(rate / (1 - BETA1**self._n_steps))
+            step_size = np.float32(rate / (1 - BETA1**self._n_steps))
             penalty = np.float32(decay)
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
         arguments = (columns.indptr, columns.indices, values[order], factor, extra)
         state = (weights.tiles, weights.means, weights.squares)
-        self._workers.run(adam_products, columns.indptr, *arguments, *state, share, penalty, correction)
+        self._workers.run(adam_products, columns.indptr, *arguments, *state, step_size, penalty, correction)
 
 
 class _Weights:

@@ -24,7 +24,7 @@ Rows = slice | Array
 
 @dataclass(frozen=True)
 class Inputs:
-    """The rows that an encoder is given for the examples of a task.
+    """The rows that an encoder is given for the examples.
 
     Attributes:
         examples: CSR (N, P) float32.

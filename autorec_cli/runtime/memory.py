@@ -20,7 +20,7 @@ TILE = 64
 """Columns that the compiled engine keeps together; the last ones are filled up with zeros."""
 CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
-MAKE_TASK = 48
+MAKE_EXAMPLES = 48
 """Bytes a rating while it is centred and turned: float64 values, offsets, and the examples themselves."""
 JOIN_PARTS = 40
 """Bytes a rating while two parts become one matrix: coordinates, their sorted copy, the result."""
@@ -107,7 +107,7 @@ def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
     weights += 4 * 4 * sum(above * below for above, below in pairwise(settings.hidden_sizes))
     joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
     data = joined + CELL * n_fitted
-    preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_TASK) * n_fitted
+    preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_EXAMPLES) * n_fitted
     codes = 4 * n_examples * settings.hidden_sizes[-1]
     n_all = shape.n_train + shape.n_valid + shape.n_test
     ids = 150 * (shape.n_users + shape.n_items)

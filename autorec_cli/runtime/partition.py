@@ -1,7 +1,6 @@
-"""Which columns of the examples each process holds: as many columns and as many ratings for each.
+"""Assignment of the examples' columns to processes, balanced by columns and by ratings.
 
-Columns are dealt in runs of consecutive ones, so that a process reads its part of a file in a few pieces, and what is
-known of all columns can be told run by run.
+Columns are assigned in runs of consecutive ones, so that a process reads its partition of a file in a few pieces.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from autorec_cli.csr import Array
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 RUNS_PER_PROCESS = 64
-"""More of them balance ratings better; fewer are read faster."""
+"""More runs balance ratings better; fewer are read faster."""
 
 ROWS_AT_ONCE = 1 << 13
 """Columns that are drawn, sent or written at a time."""
 
 
 @dataclass(frozen=True)
-class Share:
-    """The columns of every process.
+class Partition:
+    """Columns of every process.
 
     Attributes:
         process_group: The processes.
-        bounds: (n_runs + 1,) int64, where runs of columns begin, and the end of the last.
-        owners: (n_runs,) int64, the rank that holds each run.
+        bounds: (n_runs + 1,) int64, first column of each run, and the number of columns.
+        owners: (n_runs,) int64, rank that holds each run.
     """
 
     process_group: ProcessGroup
@@ -39,43 +38,43 @@ class Share:
 
     @property
     def n_columns(self) -> int:
-        """Columns of all processes together."""
+        """Number of columns in all processes together."""
         return int(self.bounds[-1])
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """The first column of each run of this process, and the one after its last, ascending."""
+        """First column of each run of this process and the one after its last, ascending."""
         own = np.flatnonzero(self.owners == self.process_group.rank)
         return zip(self.bounds[own].tolist(), self.bounds[own + 1].tolist(), strict=True)
 
     @cached_property
     def columns(self) -> Array:
-        """(n_own,) uint32 number of each column of this process, ascending: a column's place here is its index here."""
+        """(n_own,) uint32, global index of each column of this process, ascending."""
         parts = [np.arange(first, last, dtype=np.uint32) for first, last in self.runs()]
         return np.concatenate([np.empty(0, dtype=np.uint32), *parts])
 
     def runs_of(self, columns: Array) -> Array:
-        """The run that each of `columns` (n,) is in."""
+        """Run of each of `columns` (n,)."""
         runs: Array = np.searchsorted(self.bounds, columns, side="right") - 1
         return runs
 
     def owners_of(self, columns: Array) -> Array:
-        """The rank that holds each of `columns` (n,)."""
+        """Rank that holds each of `columns` (n,)."""
         owners: Array = self.owners[self.runs_of(columns)]
         return owners
 
     def column_owners(self) -> Iterator[Array]:
-        """The ranks that hold all columns in order, in blocks; for `ProcessGroup.collect`."""
+        """Ranks of all columns in order, in blocks; for `ProcessGroup.gather_rows`."""
         for start in range(0, self.n_columns, ROWS_AT_ONCE):
             yield self.owners_of(np.arange(start, min(start + ROWS_AT_ONCE, self.n_columns)))
 
 
-def whole(n_columns: int) -> Share:
-    """All columns in a process_group of one."""
-    return Share(SINGLE_PROCESS, np.array([0, n_columns]), np.zeros(1, dtype=np.int64))
+def single_partition(n_columns: int) -> Partition:
+    """All columns in a single process."""
+    return Partition(SINGLE_PROCESS, np.array([0, n_columns]), np.zeros(1, dtype=np.int64))
 
 
-def deal(counts: Array, process_group: ProcessGroup) -> Share:
-    """Deal columns so that each process has as many, to within a run, and as many ratings as runs allow.
+def partition_columns(counts: Array, process_group: ProcessGroup) -> Partition:
+    """Give each process equally many columns, to within a run, and about equally many ratings.
 
     Args:
         counts: (n_columns,) ratings of each column.
@@ -85,12 +84,13 @@ def deal(counts: Array, process_group: ProcessGroup) -> Share:
     n_runs = max(1, min(n_columns, RUNS_PER_PROCESS * process_group.size))
     bounds = np.arange(n_runs + 1) * n_columns // n_runs
     ratings = np.add.reduceat(counts, bounds[:-1]) if n_columns else np.zeros(1, dtype=np.int64)
-    most = -(-n_runs // process_group.size)
+    max_runs = -(-n_runs // process_group.size)
     owners = np.empty(n_runs, dtype=np.int64)
+    # Greedy: the largest run goes to the process with the fewest ratings that may still take one.
     fewest = [(0, 0, rank) for rank in range(process_group.size)]  # ratings, runs, rank
     for run in np.argsort(-ratings, kind="stable").tolist():
         n_ratings, n_own, rank = heapq.heappop(fewest)
         owners[run] = rank
-        if n_own + 1 < most:
+        if n_own + 1 < max_runs:
             heapq.heappush(fewest, (n_ratings + int(ratings[run]), n_own + 1, rank))
-    return Share(process_group, bounds, owners)
+    return Partition(process_group, bounds, owners)

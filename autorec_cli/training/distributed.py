@@ -37,23 +37,23 @@ def save(
         UsageError: it cannot be written there.
         LostPeerError: another process has ended.
     """
-    share = fitted.task.share
+    partition = fitted.examples.partition
     document, own = model_file.to_parts(nameless_model(fitted, settings, provenance))
     spread = _spread(fitted, stored, settings, own)
-    if share.process_group.is_first:
+    if partition.process_group.is_first:
         rest = {name: in_one(array) for name, array in own.items()} | _copied(stored)
         model_file.save_parts(document, rest | spread, path)
     else:
         for name in in_file_order(spread):
             for _ in spread[name].make():
                 pass
-    share.process_group.sum(0.0)  # nobody goes on before the model is there
+    partition.process_group.sum(0.0)  # nobody goes on before the model is there
 
 
 def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own: dict[str, Array]) -> dict[str, Pieces]:
     """What all processes have some of, or compute together."""
-    task, share = fitted.task, fitted.task.share
-    process_group, variant = share.process_group, settings.variant
+    examples, partition = fitted.examples, fitted.examples.partition
+    process_group, variant = partition.process_group, settings.variant
     side = "user" if variant == "item" else "item"
     names = ("decoder.weight", "decoder.bias", f"{side}_counts")
     spread = {name: _columns(own[name], fitted) for name in (*names, f"centering.{side}_bias", f"baseline.{side}_bias")}
@@ -64,30 +64,30 @@ def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own:
     def make_codes() -> Iterator[Array]:
         return (
             block.numpy()
-            for block in code_blocks(fitted.network, task.inputs, settings.batch_size, process_group=process_group)
+            for block in code_blocks(fitted.network, examples.inputs, settings.batch_size, process_group=process_group)
         )
 
     n_hidden = settings.hidden_sizes[-1]
-    spread["codes"] = Pieces(np.dtype(np.float32), (task.examples.shape[0], n_hidden), make_codes)
+    spread["codes"] = Pieces(np.dtype(np.float32), (examples.matrix.shape[0], n_hidden), make_codes)
     if fitted.validation is not None and fitted.validation.predictions is not None:
         predictions = np.ascontiguousarray(own["valid_predictions"])
         spread["valid_predictions"] = Pieces(
             predictions.dtype,
             (stored.n_ratings["valid"],),
-            lambda: process_group.gather_rows(predictions, stored.owners("valid", variant, share)),
+            lambda: process_group.gather_rows(predictions, stored.owners("valid", variant, partition)),
         )
     return spread
 
 
 def _columns(own: Array, fitted: Fitted, halves: int = 1) -> Pieces:
     """A row for each column of the examples, of which this process has `own`; with two `halves` one more for each."""
-    share = fitted.task.share
-    own = np.ascontiguousarray(own).reshape(halves, len(share.columns), *own.shape[1:])
+    partition = fitted.examples.partition
+    own = np.ascontiguousarray(own).reshape(halves, len(partition.columns), *own.shape[1:])
 
     def make() -> Iterator[Array]:
-        return chain.from_iterable(share.process_group.gather_rows(half, share.column_owners()) for half in own)
+        return chain.from_iterable(partition.process_group.gather_rows(half, partition.column_owners()) for half in own)
 
-    return Pieces(own.dtype, (halves * share.n_columns, *own.shape[2:]), make)
+    return Pieces(own.dtype, (halves * partition.n_columns, *own.shape[2:]), make)
 
 
 def _copied(stored: StoredDataset) -> dict[str, Pieces]:

@@ -1,7 +1,6 @@
-"""Ratings as the network sees them: centred, scaled, and turned the way the variant wants.
+"""Ratings as training examples: centered, scaled, and transposed for the item variant.
 
-Where several processes hold some of the columns each, all that is said of an example as a whole, such as its norm, is
-said of its cells in all of them.
+Where columns are partitioned across processes, statistics of a whole example, such as its norm, are summed over all.
 """
 
 from __future__ import annotations
@@ -15,29 +14,29 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.bias import DampedMeans, centering_means, damped_means, mean_scores, no_means
 from autorec_cli.network.encoder_input import Inputs, make_inputs
-from autorec_cli.runtime.partition import Share, whole
+from autorec_cli.runtime.partition import Partition, single_partition
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a network is fitted to.
+class Examples:
+    """Training examples of one process.
 
     Attributes:
-        examples: CSR (N, P) float32: items x users for the item variant, users x items for the user variant; each
+        matrix: CSR (N, P) float32: items x users for the item variant, users x items for the user variant; each
             cell is (rating - centering) / unit.
-        inputs: What the network is shown of them.
+        inputs: Encoder inputs made from them.
         input_norm: Euclidean norm of every row of `inputs`; None if they are not scaled.
         ratings: The same ratings as given, CSR n_users x n_items.
-        centering: What was subtracted, in rating units.
-        baseline: What predicts cold pairs: user and item damped means of `ratings`, or, for the ranking objective,
-            `baselines.mean_scores`.
+        centering: Means that were subtracted, in rating units.
+        baseline: Predictor of cold pairs: user and item damped means of `ratings`, or `bias.mean_scores` for the
+            ranking objective.
         unit: A quarter of the rating scale's width: 1 for ratings from 1 to 5.
-        rating_scale: Where predictions are clipped.
-        n_ratings: How many there are in all processes.
-        share: The columns of the examples that this process holds.
+        rating_scale: Range that predictions are clipped to.
+        n_ratings: Ratings in all processes.
+        partition: Columns of this process.
     """
 
-    examples: sparse.csr_array
+    matrix: sparse.csr_array
     inputs: Inputs
     input_norm: float | None
     ratings: sparse.csr_array
@@ -46,44 +45,56 @@ class Task:
     unit: float
     rating_scale: tuple[float, float]
     n_ratings: int
-    share: Share
+    partition: Partition
 
     def counts(self, variant: str) -> tuple[Array, Array]:
-        """Ratings of each user and each item, (n_users,) and (n_items,), in all processes; of its own columns only."""
+        """Ratings per user and per item, (n_users,) and (n_items,); of the columns, only those of this process."""
+        process_group = self.partition.process_group
         users = np.diff(self.ratings.indptr)
         items = np.bincount(self.ratings.indices, minlength=self.ratings.shape[1])
-        if variant == "item":  # of its users this process has all ratings
-            return users, self.share.process_group.sum(items).astype(np.int64)
-        return self.share.process_group.sum(users).astype(np.int64), items
+        if variant == "item":  # users are columns, and all their ratings are here
+            return users, process_group.sum(items).astype(np.int64)
+        return process_group.sum(users).astype(np.int64), items
 
 
-def make_task(
-    ratings: sparse.csr_array, rating_scale: tuple[float, float], settings: TrainSettings, share: Share | None = None
-) -> Task:
-    """Centre and scale `ratings` (n_users x n_items) and turn them the way the variant wants.
+def make_examples(
+    ratings: sparse.csr_array,
+    rating_scale: tuple[float, float],
+    settings: TrainSettings,
+    partition: Partition | None = None,
+) -> Examples:
+    """Center, scale and orient ratings.
 
     Args:
-        ratings: Of the users, or in the user variant of the items, in `share`.
-        rating_scale: Where predictions are clipped.
-        settings: Of the training.
-        share: The columns that this process holds; all if None.
+        ratings: CSR n_users x n_items, with the users, or in the user variant the items, of `partition` only.
+        rating_scale: Lowest and highest rating.
+        settings: Hyperparameters.
+        partition: Columns of this process; all if None.
     """
-    share = share or whole(ratings.shape[0 if settings.variant == "item" else 1])
-    process_group = share.process_group
+    partition = partition or single_partition(ratings.shape[0 if settings.variant == "item" else 1])
+    process_group = partition.process_group
     low, high = rating_scale
     unit = (high - low) / 4 if high > low else 1.0
-    if settings.missing_value is None:
-        centering = centering_means(ratings, settings.center, settings.variant, process_group)
-        baseline = damped_means(ratings, whole=settings.variant, world=process_group)
-    else:  # measured from there, cells without a rating are 0
-        centering = no_means(ratings.shape[0], ratings.shape[1], settings.missing_value)
-        n_users = share.n_columns if settings.variant == "item" else ratings.shape[0]
-        baseline = mean_scores(ratings, settings.missing_value, n_users, whole=settings.variant, world=process_group)
+    centering, baseline = _means(ratings, settings, partition)
     offset = centering.predict(row_indices(ratings), ratings.indices)
     values = ((ratings.data - offset) / unit).astype(np.float32)
-    examples = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
+    matrix = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
     if settings.variant == "item":
-        examples = examples.T.tocsr()
-    inputs, input_norm = make_inputs(examples, settings.implicit, settings.normalize, process_group)
+        matrix = matrix.T.tocsr()
+    inputs, input_norm = make_inputs(matrix, settings.implicit, settings.normalize, process_group)
     n_ratings = int(process_group.sum(ratings.nnz))
-    return Task(examples, inputs, input_norm, ratings, centering, baseline, unit, rating_scale, n_ratings, share)
+    return Examples(
+        matrix, inputs, input_norm, ratings, centering, baseline, unit, rating_scale, n_ratings, partition
+    )  # fmt: skip
+
+
+def _means(ratings: sparse.csr_array, settings: TrainSettings, partition: Partition) -> tuple[DampedMeans, DampedMeans]:
+    """Means to subtract from the ratings, and means that predict cold pairs."""
+    variant, process_group = settings.variant, partition.process_group
+    if settings.missing_value is None:
+        centering = centering_means(ratings, settings.center, variant, process_group)
+        return centering, damped_means(ratings, whole=variant, world=process_group)
+    # Measured from the missing value, unrated cells are 0.
+    n_users = partition.n_columns if variant == "item" else ratings.shape[0]
+    centering = no_means(ratings.shape[0], ratings.shape[1], settings.missing_value)
+    return centering, mean_scores(ratings, settings.missing_value, n_users, whole=variant, world=process_group)

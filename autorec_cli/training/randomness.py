@@ -1,7 +1,7 @@
-"""Everything random in training: initial weights, the order of examples, and which cells dropout hides.
+"""Random draws of training: initial weights, the order of examples, and dropout.
 
-All processes of a run draw the same numbers from generators of one seed: initial weights for columns of others too,
-which they drop. For dropout a number is drawn for each row, none for a cell.
+All processes draw the same numbers from generators of one seed, initial weights for the columns of others included.
+Dropout draws one number per row and none per cell, so that a process need not know the cells of others.
 """
 
 from __future__ import annotations
@@ -16,37 +16,42 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import Network, new_network
 from autorec_cli.network.encoder_input import typical_norm
-from autorec_cli.training.examples import Task
+from autorec_cli.training.examples import Examples
 
 KEYS = 1 << 32
 GOLDEN = np.uint32(0x9E3779B1)
+DAMPING = 5
+"""Cells of mean value that are added to every column for its initial bias."""
 
 
-def initial_network(task: Task, settings: TrainSettings, generator: torch.Generator) -> Network:
-    """The network that training on `task` starts from."""
-    means = _column_means(task, settings.missing_weight)
-    norm = task.input_norm or typical_norm(task.examples, settings.implicit, task.share.process_group)
-    return new_network(settings, means, norm, _target_range(task), generator, task.share)
+def initial_network(examples: Examples, settings: TrainSettings, generator: torch.Generator) -> Network:
+    """Randomly initialized network for these examples."""
+    process_group = examples.partition.process_group
+    means = _column_means(examples, settings.missing_weight)
+    norm = examples.input_norm or typical_norm(examples.matrix, settings.implicit, process_group)
+    return new_network(settings, means, norm, _target_range(examples), generator, examples.partition)
 
 
 def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:
-    """The numbers of all rows once, in random order, `batch_size` at a time."""
+    """Row indices of an epoch's batches, each row once, in random order."""
     order = torch.randperm(n_rows, generator=generator).numpy()
     for start in range(0, n_rows, batch_size):
         yield order[start : start + batch_size]
 
 
-def kept(batch: sparse.csr_array, columns: Array, dropout: float, generator: torch.Generator) -> Array | None:
-    """What each cell of a batch's input is multiplied by: 0 for a share of `dropout`, more than 1 for the others.
+def dropout_factors(
+    batch: sparse.csr_array, columns: Array, dropout: float, generator: torch.Generator
+) -> Array | None:
+    """Draw the factor of each input cell: 0 with probability `dropout`, else 1 / (1 - dropout).
 
-    Srivastava et al. (JMLR 2014), in the form that needs nothing at prediction time. A key is drawn for each row, and
-    whether a cell is hidden is a hash of that and of its column: it is the same whatever other cells this process has.
+    Inverted dropout (Srivastava et al., JMLR 2014). A key is drawn per row; a cell is dropped by a hash of the key and
+    its column, so that the outcome does not depend on the other cells of this process.
 
     Args:
         batch: Some examples, CSR (B, P).
-        columns: (P,) uint32, what the columns are called in all processes.
-        dropout: The share, from 0 to less than 1.
-        generator: The source of the keys.
+        columns: (P,) uint32, global indices of the columns.
+        dropout: Probability in [0, 1).
+        generator: Source of the keys.
 
     Returns:
         (nnz,) float32; None without dropout.
@@ -55,12 +60,12 @@ def kept(batch: sparse.csr_array, columns: Array, dropout: float, generator: tor
         return None
     keys = torch.randint(KEYS, (batch.shape[0],), generator=generator).numpy().astype(np.uint32)
     numbers = np.repeat(keys, np.diff(batch.indptr)) + columns[batch.indices] * GOLDEN
-    kept: Array = (_mixed(numbers) >= np.uint32(dropout * KEYS)) / np.float32(1 - dropout)
-    return kept
+    factors: Array = (_hashed(numbers) >= np.uint32(dropout * KEYS)) / np.float32(1 - dropout)
+    return factors
 
 
-def _mixed(numbers: Array) -> Array:
-    """`numbers` (n,) uint32, overwritten by what looks random: the last step of MurmurHash3 (Appleby, 2011)."""
+def _hashed(numbers: Array) -> Array:
+    """Hash `numbers` (n,) uint32 in place: the finalizer of MurmurHash3 (Appleby, 2011)."""
     numbers ^= numbers >> np.uint32(16)
     numbers *= np.uint32(0x85EBCA6B)
     numbers ^= numbers >> np.uint32(13)
@@ -69,19 +74,20 @@ def _mixed(numbers: Array) -> Array:
     return numbers
 
 
-def _column_means(task: Task, missing_weight: float) -> Array:
-    """(P,) mean of each column, cells without a rating 0 with this weight, damped by five cells of mean value."""
-    examples = task.examples
-    total = np.bincount(examples.indices, weights=examples.data, minlength=examples.shape[1])
-    counts = np.bincount(examples.indices, minlength=examples.shape[1])
-    counts = counts + missing_weight * (examples.shape[0] - counts)
-    sums = task.share.process_group.sum(np.array([total.sum(), counts.sum()]))
-    means: Array = (total + 5 * (sums[0] / sums[1])) / (counts + 5)
+def _column_means(examples: Examples, missing_weight: float) -> Array:
+    """Damped mean (P,) of each column, in which an unrated cell is a 0 of weight `missing_weight`."""
+    matrix = examples.matrix
+    total = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1])
+    counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    counts = counts + missing_weight * (matrix.shape[0] - counts)
+    sums = examples.partition.process_group.sum(np.array([total.sum(), counts.sum()]))
+    means: Array = (total + DAMPING * (sums[0] / sums[1])) / (counts + DAMPING)
     return means
 
 
-def _target_range(task: Task) -> tuple[float, float]:
-    values = task.examples.data
+def _target_range(examples: Examples) -> tuple[float, float]:
+    """Lowest and highest target of all processes, at least a little apart."""
+    values = examples.matrix.data
     ends = (-values.min(), values.max()) if len(values) else (-np.inf, -np.inf)
-    low, high = task.share.process_group.max(np.array(ends)) * (-1, 1)
+    low, high = examples.partition.process_group.max(np.array(ends)) * (-1, 1)
     return (float(low), float(high)) if high > low else (float(low) - 1, float(high) + 1)

@@ -28,17 +28,17 @@ from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import codes
-from autorec_cli.runtime.partition import Share
+from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import local_rank
 from autorec_cli.training import randomness
 from autorec_cli.training.checkpoint import NOT_BEGUN, NOTHING_YET, Chosen, EpochPart, Keeper, KeepsNothing, State
-from autorec_cli.training.examples import Task, make_task
+from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.validation import Validated, make_validation, metric_of
 
 THREADS_PER_CORE = 4
 TORCH_VERSION = str(torch.__version__)
 WARM_UP = 0.1
-"""Share of all steps during which the learning rate rises."""
+"""Partition of all steps during which the learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class Fitted:
 
     Attributes:
         network: On the CPU.
-        task: What the network was fitted on.
-        fitted_parts: The parts of the dataset in `task`.
+        examples: What the network was fitted on.
+        fitted_parts: The parts of the dataset in `examples`.
         epochs: Passes that the network had.
         validation: How the epochs were chosen; None without a validation part.
     """
 
     network: Network
-    task: Task
+    examples: Examples
     fitted_parts: tuple[str, ...]
     epochs: int
     validation: Validated | None
@@ -134,7 +134,7 @@ def use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-Start = Callable[[Task, Network], Network]
+Start = Callable[[Examples, Network], Network]
 """Makes the network that training begins with, from what is to be fitted and a fresh network."""
 
 
@@ -144,7 +144,7 @@ def fit(
     device: torch.device,
     keeper: Keeper | None = None,
     start: Start | None = None,
-    share: Share | None = None,
+    partition: Partition | None = None,
 ) -> Generator[EpochResult, None, Fitted]:
     """Choose the number of epochs on valid, then fit the final network.
 
@@ -155,7 +155,7 @@ def fit(
         keeper: Is told of every step and epoch, so that it can keep where training stands; where an earlier run of the
             same dataset, settings and start stood, this one goes on from there.
         start: What both fits begin with; a fresh network if None.
-        share: The columns that `dataset` has the ratings of, where other processes, which all call this, have others.
+        partition: The columns that `dataset` has the ratings of, where other processes have others.
 
     Yields:
         One result after each epoch, of both phases.
@@ -167,23 +167,23 @@ def fit(
         TrainingDivergedError: the loss is not finite.
         UsageError: the training part is empty.
     """
-    task = make_task(dataset.train, dataset.rating_scale, settings, share)
-    if task.n_ratings == 0:
+    examples = make_examples(dataset.train, dataset.rating_scale, settings, partition)
+    if examples.n_ratings == 0:
         raise UsageError("the training part has no ratings; prepare it again with smaller --test and --valid")
     parts: tuple[str, ...] = ("train",)
-    valid = dataset.valid if task.share.process_group.sum(dataset.valid.nnz) else None
+    valid = dataset.valid if examples.partition.process_group.sum(dataset.valid.nnz) else None
     keeper = keeper or KeepsNothing()
     run = partial(_run, settings=settings, device=device, keeper=keeper, start=start)
-    chosen = final = keeper.chosen() or (yield from run(task, valid, settings.epochs, chosen=None))
+    chosen = final = keeper.chosen() or (yield from run(examples, valid, settings.epochs, chosen=None))
     if valid is not None and settings.refit:
-        del task  # the second fit needs its memory
-        task = make_task(add_parts(dataset.train, valid), dataset.rating_scale, settings, share)
+        del examples  # the second fit needs its memory
+        examples = make_examples(add_parts(dataset.train, valid), dataset.rating_scale, settings, partition)
         parts = ("train", "valid")
-        final = yield from run(task, None, chosen.epoch, chosen=chosen)
+        final = yield from run(examples, None, chosen.epoch, chosen=chosen)
     assert final.network is not None
     return Fitted(
         network=final.network,
-        task=task,
+        examples=examples,
         fitted_parts=parts,
         epochs=chosen.epoch,
         validation=chosen.validation,
@@ -196,7 +196,7 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
     items = dataset.items
     return replace(
         nameless_model(fitted, settings, provenance),
-        codes=codes(fitted.network, fitted.task.inputs, settings.batch_size).numpy(),
+        codes=codes(fitted.network, fitted.examples.inputs, settings.batch_size).numpy(),
         user_ids=dataset.users["id"].to_list(),
         item_ids=items["id"].to_list(),
         titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
@@ -206,8 +206,8 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
 
 def nameless_model(fitted: Fitted, settings: TrainSettings, provenance: dict[str, Any]) -> Model:
     """What this process has of the model: no codes, ids and seen items, and all else of its own columns only."""
-    network, task = fitted.network, fitted.task
-    user_counts, item_counts = task.counts(settings.variant)
+    network, examples = fitted.network, fitted.examples
+    user_counts, item_counts = examples.counts(settings.variant)
     nothing = np.empty(0, dtype=np.int32)
     return Model(
         settings=settings,
@@ -217,12 +217,12 @@ def nameless_model(fitted: Fitted, settings: TrainSettings, provenance: dict[str
         decoder_weight=network.decoder_weight.numpy(),
         decoder_bias=network.decoder_bias.numpy(),
         output_range=network.output_range,
-        unit=task.unit,
-        output_unit=task.unit * (fitted.validation.scale if fitted.validation else 1.0),
-        input_norm=task.input_norm,
-        centering=task.centering,
-        baseline=task.baseline,
-        rating_scale=task.rating_scale,
+        unit=examples.unit,
+        output_unit=examples.unit * (fitted.validation.scale if fitted.validation else 1.0),
+        input_norm=examples.input_norm,
+        centering=examples.centering,
+        baseline=examples.baseline,
+        rating_scale=examples.rating_scale,
         user_ids=(),
         item_ids=(),
         titles=None,
@@ -264,7 +264,7 @@ def _valid_predictions(fitted: Fitted) -> Array:
 
 
 def _run(
-    task: Task,
+    examples: Examples,
     valid: sparse.csr_array | None,
     n_epochs: int,
     *,
@@ -276,13 +276,13 @@ def _run(
 ) -> Generator[EpochResult, None, Chosen]:
     """Train a network for `n_epochs` at most, from its seed or an earlier run's state; with `valid` the best counts."""
     generator = torch.Generator().manual_seed(settings.seed)
-    network = randomness.initial_network(task, settings, generator)
+    network = randomness.initial_network(examples, settings, generator)
     if start is not None:
-        network = start(task, network)
-    of_run = settings.missing_weight, task.share.process_group
+        network = start(examples, network)
+    of_run = settings.missing_weight, examples.partition.process_group
     engine = make_engine(network, device, settings.batch_size, *of_run, decoder_mean=settings.decoder_mean)
     del network  # the engine has its own
-    validation = make_validation(task, valid, settings) if valid is not None else None
+    validation = make_validation(examples, valid, settings) if valid is not None else None
     best, epoch, part = NOTHING_YET, 0, NOT_BEGUN
     if (state := keeper.take()) is not None:
         best, epoch, part = state.best, state.epoch, state.part
@@ -292,7 +292,7 @@ def _run(
     while epoch < n_epochs and not (settings.patience and epoch - best.epoch >= settings.patience):
         start_time = time.perf_counter()
         told = _telling(keeper, partial(_state, chosen, epoch, engine, generator.get_state(), best))
-        train_rmse = _epoch(engine, task, settings, epoch + 1, generator, part, told)
+        train_rmse = _epoch(engine, examples, settings, epoch + 1, generator, part, told)
         epoch, part = epoch + 1, NOT_BEGUN
         measured = validation.measure(engine) if validation else None
         improved = measured is None or best.validation is None or measured.is_better_than(best.validation)
@@ -322,7 +322,7 @@ def _state(
 
 def _epoch(
     engine: Engine,
-    task: Task,
+    examples: Examples,
     settings: TrainSettings,
     epoch: int,
     generator: torch.Generator,
@@ -333,7 +333,7 @@ def _epoch(
 
     After each step `after_step` is given what makes the part of the epoch that is done then.
     """
-    n_examples, process_group = task.examples.shape[0], task.share.process_group
+    n_examples, process_group = examples.matrix.shape[0], examples.partition.process_group
     steps = math.ceil(n_examples / settings.batch_size)
     squared_errors: list[Tensor] = []
 
@@ -341,14 +341,14 @@ def _epoch(
         return EpochPart(done.n_steps + len(squared_errors), float(sum(squared_errors, done.squared_error)))
 
     for number, rows in enumerate(randomness.shuffled_rows(n_examples, settings.batch_size, generator)):
-        batch = task.examples[rows]
-        kept = randomness.kept(batch, task.share.columns, settings.dropout, generator)
+        batch = examples.matrix[rows]
+        kept = randomness.dropout_factors(batch, examples.partition.columns, settings.dropout, generator)
         if number < done.n_steps:  # drawn all the same, as what is drawn later depends on it
             continue
         rate = settings.learning_rate * _share_of_rate((epoch - 1) * steps + number, settings.epochs * steps)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * len(rows) / n_examples
-        squared_errors.append(engine.step(batch, task.inputs.of(batch, rows, kept), rate, decay))
+        squared_errors.append(engine.step(batch, examples.inputs.of(batch, rows, kept), rate, decay))
         if after_step is not None:
             after_step(part)
     # The loss is measured before each step, so what the last step did shows in the parameters only.
@@ -359,11 +359,11 @@ def _epoch(
             f"try a --learning-rate below {settings.learning_rate:g} or a --regularization below "
             f"{settings.regularization:g}"
         )
-    return math.sqrt(total / task.n_ratings) * task.unit
+    return math.sqrt(total / examples.n_ratings) * examples.unit
 
 
 def _share_of_rate(step_index: int, n_steps: int) -> float:
-    """The learning rate of a step as a share of the largest: a linear rise, times half a cosine down to 0.
+    """The learning rate of a step as a partition of the largest: a linear rise, times half a cosine down to 0.
 
     Without the rise Adam's first steps, all of one size and sign, drive every hidden unit of an uncentred input into
     saturation (docs/notes/defaults.md). The cosine is Loshchilov and Hutter's (2017), without restarts.

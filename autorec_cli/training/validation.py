@@ -1,6 +1,6 @@
-"""How good a network is while it is trained, as `evaluate` measures it: RMSE of ratings, or nDCG of lists.
+"""Validation metrics during training, as `evaluate` measures them: RMSE, or nDCG for the ranking objective.
 
-Where several processes hold some of the columns each, every one measures what it can with them, and all get one value.
+Where columns are partitioned, each process measures its own, and all get the same value.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, default_
 from autorec_cli.network.engine import Engine
 from autorec_cli.network.torch_engine import codes, transposed
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from autorec_cli.training.examples import Task
+from autorec_cli.training.examples import Examples
 
 LIST_LENGTH = 10
 METRIC = f"ndcg@{LIST_LENGTH}"
-AGREEING = 20
-"""Held-out ratings that a network is taken to predict without error, so that few others say little of its scale."""
-JUDGED_USERS = 5000
-"""Users whose lists are judged after each epoch, at most: enough to tell epochs apart, whatever the dataset's size."""
+PRIOR_RATINGS = 20
+"""Imagined validation ratings that are predicted without error; with few real ones the scale stays near 1."""
+MAX_USERS = 5000
+"""Users whose recommendations are measured after each epoch, at most; enough to tell epochs apart."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What held-out ratings say of a network.
+    """Validation metric of a network.
 
     Attributes:
         metric: "rmse" or "ndcg@10", as `evaluate` calls it.
-        value: Of the network; NaN if no user has a relevant rating.
-        baseline: Of what needs no network: user and item averages, or the most rated items.
-        predictions: (n_valid,) float32, the prediction of each held-out rating of this process in the order of the
-            matrix; None where outputs are scores and no ratings.
-        scale: What these predictions multiply the network's outputs by.
+        value: Value for the network; NaN if no user has a relevant rating.
+        baseline: Value for the bias baseline, or the popularity baseline of the ranking objective.
+        predictions: (n_valid,) float32, the prediction of each validation rating of this process in the order of the
+            matrix; None where outputs are scores and not ratings.
+        scale: Factor applied to the network's outputs in these predictions.
     """
 
     metric: str
@@ -49,42 +49,44 @@ class Validated:
     scale: float = 1.0
 
     def is_better_than(self, other: Validated) -> bool:
-        """Whether the value is better; among values that could not be measured the later one is."""
+        """Compare two values; if this one could not be measured, it counts as better."""
         if math.isnan(self.value):
             return True
         return self.value < other.value if self.metric in RATING_METRICS else self.value > other.value
 
 
 class Validation(Protocol):
-    """Measures the network of an engine on held-out ratings."""
+    """Measures an engine's network on the validation set."""
 
     def measure(self, engine: Engine) -> Validated:
-        """What they say of the network as it is now."""
+        """Measure the current network."""
 
 
 def metric_of(objective: str) -> str:
-    """What epochs are chosen by."""
+    """Validation metric of an objective."""
     return "rmse" if objective == "rating" else METRIC
 
 
-def make_validation(task: Task, valid: sparse.csr_array, settings: TrainSettings) -> Validation:
-    """What judges a network fitted to `task` by the ratings `valid` (n_users x n_items), of the columns of `task`."""
+def make_validation(examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> Validation:
+    """Validation for networks fitted to `examples`; `valid` (n_users x n_items) has the same columns."""
     if settings.objective == "ranking":
         by_item = settings.variant == "item"
-        return UserColumnsRanking(task, valid, settings) if by_item else ItemColumnsRanking(task, valid, settings)
-    return RatingValidation(task, valid, settings)
+        return (
+            UserColumnsRanking(examples, valid, settings) if by_item else ItemColumnsRanking(examples, valid, settings)
+        )
+    return RatingValidation(examples, valid, settings)
 
 
 class RatingValidation:
-    """RMSE on held-out pairs: predictions clipped, cold pairs predicted by the baseline."""
+    """RMSE of clipped predictions; cold pairs are predicted by the baseline."""
 
-    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
-        self._task = task
+    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> None:
+        self._examples = examples
         self._valid = valid
         users, items = row_indices(valid), valid.indices
-        by_baseline = np.clip(task.baseline.predict(users, items), *task.rating_scale).astype(np.float32)
+        by_baseline = np.clip(examples.baseline.predict(users, items), *examples.rating_scale).astype(np.float32)
         self._baseline = self._rmse(by_baseline)
-        user_counts, item_counts = task.counts(settings.variant)
+        user_counts, item_counts = examples.counts(settings.variant)
         warm = np.flatnonzero((user_counts[users] > 0) & (item_counts[items] > 0))
         self._by_baseline = by_baseline
         users, items = users[warm], items[warm]
@@ -94,61 +96,62 @@ class RatingValidation:
             pattern, order = transposed(pattern)
             pattern.data = np.ones(len(users), dtype=np.float32)
         self._cells, self._order = pattern, warm[order]
-        self._offset = task.centering.predict(users, items)[order]
-        # Centred by both means, outputs are what a network adds to the baseline, and so can be trusted more or less.
-        self._weighs = settings.center == "both" and settings.output_activation == "identity"
+        self._offset = examples.centering.predict(users, items)[order]
+        # Centered by both means, outputs are corrections to the baseline, and can be shrunk as a whole.
+        self._scales = settings.center == "both" and settings.output_activation == "identity"
 
     def measure(self, engine: Engine) -> Validated:
-        """RMSE in rating units over all pairs, cold ones included, with outputs weighed by least squares on them."""
-        outputs = engine.predict(self._task.inputs, self._cells) * np.float32(self._task.unit)
-        wanted = self._valid.data[self._order] - self._offset
-        scale = _slope(outputs, wanted, self._task.share.process_group) if self._weighs else 1.0
+        """RMSE in rating units over all pairs, cold ones included, after least-squares scaling of the outputs."""
+        outputs = engine.predict(self._examples.inputs, self._cells) * np.float32(self._examples.unit)
+        targets = self._valid.data[self._order] - self._offset
+        scale = _least_squares_scale(outputs, targets, self._examples.partition.process_group) if self._scales else 1.0
         predictions = self._by_baseline.copy()
-        predictions[self._order] = np.clip(scale * outputs + self._offset, *self._task.rating_scale)
+        predictions[self._order] = np.clip(scale * outputs + self._offset, *self._examples.rating_scale)
         return Validated("rmse", self._rmse(predictions), self._baseline, predictions, scale)
 
     def _rmse(self, predictions: Array) -> float:
-        """Over the held-out ratings of all processes."""
+        """RMSE over the validation ratings of all processes."""
         squares = np.square(predictions - self._valid.data, dtype=np.float64).sum()
-        total, n_ratings = self._task.share.process_group.sum(np.array([squares, self._valid.nnz]))
+        total, n_ratings = self._examples.partition.process_group.sum(np.array([squares, self._valid.nnz]))
         return math.sqrt(total / n_ratings)
 
 
 class UserColumnsRanking:
-    """nDCG@10 of the lists of items that users have not rated in the task, ratings three quarters up being relevant.
+    """nDCG@10 of recommendations where users are columns: each process ranks items for its own users.
 
-    Users are the columns: the lists of a user are made where his or her column is.
+    Relevant are validation ratings from three quarters up the scale; items rated in the examples are excluded.
     """
 
-    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
-        self._task, self._process_group = task, task.share.process_group
-        self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(task.rating_scale))
+    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> None:
+        self._examples, self._process_group = examples, examples.partition.process_group
+        self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(examples.rating_scale))
         self._rows_at_once = settings.batch_size
         users = _with_relevant(valid, self._protocol.relevant_from)
-        self._users, self._n_judged = self._some_users(users, settings.seed)
-        self._valid, self._seen = valid[self._users], task.ratings[self._users]
-        _, self._item_counts = task.counts(settings.variant)
+        self._users, self._n_judged = self._sample_users(users, settings.seed)
+        self._valid, self._seen = valid[self._users], examples.ratings[self._users]
+        _, self._item_counts = examples.counts(settings.variant)
         popularity = self._item_counts.astype(np.float32)
         self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
 
     def measure(self, engine: Engine) -> Validated:
-        """nDCG@10, the mean over the judged users."""
+        """Mean nDCG@10 over the sampled users."""
         if self._n_judged == 0:
             return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
-        items = codes(network, self._task.inputs, self._rows_at_once, process_group=self._process_group).numpy()
-        users = network.decoder_weight.numpy()[self._users]  # a user's own bias moves the whole list
+        items = codes(network, self._examples.inputs, self._rows_at_once, process_group=self._process_group).numpy()
+        users = network.decoder_weight.numpy()[self._users]  # a user's own bias does not change the order
         return Validated(METRIC, self._judge(lambda index: users[index] @ items.T), self._baseline, None)
 
-    def _some_users(self, users: Array, seed: int) -> tuple[Array, int]:
-        """Those of `users` that are among at most JUDGED_USERS of all processes, and how many these are."""
-        share = self._task.share
-        in_runs = np.bincount(share.runs_of(share.columns[users]), minlength=len(share.owners))
+    def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
+        """Sample MAX_USERS users of all processes; returns those of `users` in it, and its size."""
+        partition = self._examples.partition
+        in_runs = np.bincount(partition.runs_of(partition.columns[users]), minlength=len(partition.owners))
         in_runs = self._process_group.sum(in_runs).astype(np.int64)
-        judged = _some(int(in_runs.sum()), seed)
+        judged = _sample(int(in_runs.sum()), seed)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(in_runs)])
         own = [
-            np.arange(starts[run], starts[run + 1]) for run in np.flatnonzero(share.owners == self._process_group.rank)
+            np.arange(starts[run], starts[run + 1])
+            for run in np.flatnonzero(partition.owners == self._process_group.rank)
         ]
         return users[np.isin(np.concatenate([np.empty(0, dtype=np.int64), *own]), judged)], len(judged)
 
@@ -160,27 +163,27 @@ class UserColumnsRanking:
 
 
 class ItemColumnsRanking:
-    """The same where items are the columns: each process lists its own items, and the lists are merged."""
+    """nDCG@10 where items are columns: each process ranks its own items, and the top-k lists are merged."""
 
-    def __init__(self, task: Task, valid: sparse.csr_array, settings: TrainSettings) -> None:
-        self._task, self._process_group = task, task.share.process_group
-        self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(task.rating_scale))
+    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> None:
+        self._examples, self._process_group = examples, examples.partition.process_group
+        self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(examples.rating_scale))
         self._rows_at_once = settings.batch_size
         relevant = np.zeros(valid.shape[0])
         relevant[_with_relevant(valid, self._protocol.relevant_from)] = 1
         users = np.flatnonzero(self._process_group.max(relevant))
-        self._users = users[_some(len(users), settings.seed)]
-        self._valid, self._seen = valid[self._users], task.ratings[self._users]
-        _, self._item_counts = task.counts(settings.variant)
+        self._users = users[_sample(len(users), settings.seed)]
+        self._valid, self._seen = valid[self._users], examples.ratings[self._users]
+        _, self._item_counts = examples.counts(settings.variant)
         popularity = self._item_counts.astype(np.float32)
         self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
 
     def measure(self, engine: Engine) -> Validated:
-        """nDCG@10, the mean over the judged users."""
+        """Mean nDCG@10 over the sampled users."""
         if len(self._users) == 0:
             return Validated(METRIC, math.nan, math.nan, None)
         network = engine.network()
-        users = codes(network, self._task.inputs, self._rows_at_once, self._users, self._process_group).numpy()
+        users = codes(network, self._examples.inputs, self._rows_at_once, self._users, self._process_group).numpy()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
         value = self._judge(lambda index: users[index] @ weight.T + bias)
         return Validated(METRIC, value, self._baseline, None)
@@ -189,35 +192,35 @@ class ItemColumnsRanking:
         if len(self._users) == 0:
             return math.nan
         own = list_items(score, self._valid, self._seen, self._item_counts, self._protocol)
-        names = np.append(self._task.share.columns, 0).astype(np.int64)  # the last is that of NO_ITEM
-        scores, numbers, hits = (
+        numbers = np.append(self._examples.partition.columns, 0).astype(np.int64)  # the last is for NO_ITEM
+        scores, items, hits = (
             np.concatenate(self._process_group.all_gather(part), axis=1)
-            for part in (own.scores, names[own.items], own.hits)
+            for part in (own.scores, numbers[own.items], own.hits)
         )
-        order = np.lexsort((numbers, -scores), axis=1)[:, :LIST_LENGTH]  # as `lists.top_k` orders
+        order = np.lexsort((items, -scores), axis=1)[:, :LIST_LENGTH]  # the order of `top_k`
         merged = np.take_along_axis(hits, order, axis=1)
         return float(RANKING_METRICS["ndcg"](merged, self._process_group.sum(own.n_relevant).astype(np.int64)).mean())
 
 
 def _with_relevant(valid: sparse.csr_array, relevant_from: float) -> Array:
-    """user_index of the users with a relevant rating, ascending."""
+    """user_index of users with a relevant rating, ascending."""
     return np.unique(row_indices(valid)[valid.data >= relevant_from])
 
 
-def _some(n_users: int, seed: int) -> Array:
-    """Which of `n_users` users are judged, at most JUDGED_USERS, ascending."""
-    if n_users <= JUDGED_USERS:
+def _sample(n_users: int, seed: int) -> Array:
+    """Random sample of at most MAX_USERS of `n_users` users, ascending."""
+    if n_users <= MAX_USERS:
         return np.arange(n_users)
-    return np.sort(np.random.default_rng(seed).choice(n_users, JUDGED_USERS, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(n_users, MAX_USERS, replace=False))
 
 
-def _slope(outputs: Array, targets: Array, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
-    """The least-squares factor of all processes' `outputs` (n,), not below 0, as if some more had met their targets."""
+def _least_squares_scale(outputs: Array, targets: Array, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
+    """Least-squares factor of the outputs (n,) of all processes, at least 0, with PRIOR_RATINGS as a prior."""
     outputs = outputs.astype(np.float64)
     square, product, n_outputs = process_group.sum(
         np.array([outputs @ outputs, outputs @ targets, len(outputs)])
     ).tolist()
     if not 0 < square < math.inf:
         return 1.0
-    agreeing = square * AGREEING / n_outputs
-    return float(max(0.0, product + agreeing) / (square + agreeing))
+    prior = square * PRIOR_RATINGS / n_outputs
+    return float(max(0.0, product + prior) / (square + prior))

@@ -22,10 +22,10 @@ from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen
 from autorec_cli.inference.model import Model, SeenItems
 from autorec_cli.network.autoencoder import Network
-from autorec_cli.training.examples import Task
+from autorec_cli.training.examples import Examples
 
 KEPT = 0.5
-"""Share of the older V and W in those that training starts from, the rest being those of a fresh network.
+"""Partition of the older V and W in those that training starts from, the rest being those of a fresh network.
 
 Shrinking and perturbing (Ash and Adams, NeurIPS 2020): from unshrunk weights a network ends where it fits the training
 ratings better and others worse than a cold start does (docs/benchmarks.md).
@@ -85,7 +85,9 @@ def _told(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Callable[[Task, Network], Network]:
+def start_from(
+    model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
+) -> Callable[[Examples, Network], Network]:
     """What gives a fresh network of users and items with these ids the parameters of `model`; see `training.Start`."""
     by_item = model.settings.variant == "item"
     known, wanted, counts = (
@@ -94,7 +96,7 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
     place = positions(known, wanted)
     place[(place != UNKNOWN) & (counts[place] == 0)] = UNKNOWN  # it has an id there, but was never fitted
 
-    def start(_task: Task, fresh: Network) -> Network:
+    def start(_examples: Examples, fresh: Network) -> Network:
         return replace(
             fresh,
             encoder_weights=(

@@ -24,7 +24,7 @@ class Second(ProcessGroup):
     def broadcast_text(self, text):
         return self.differs(text)
 
-    def most(self, values):
+    def max(self, values):
         return values
 
 

@@ -15,7 +15,7 @@ from autorec_cli.inference.scoring import (
     solve_decoder_row,
 )
 from autorec_cli.network.autoencoder import ACTIVATIONS
-from autorec_cli.training.trainer import make_task
+from autorec_cli.training.trainer import make_examples
 from tests.planted import planted_dataset
 from tests.training.test_trainer import model_of, small_settings
 
@@ -40,18 +40,18 @@ def model(settings):
 
 def plain_definition(model, settings):
     """Every example through the network as dense vectors: (n_users, n_items) in rating units, unclipped."""
-    task = make_task(DATASET.train, DATASET.rating_scale, settings)
-    hidden = torch.from_numpy(task.inputs[:].toarray())
+    examples = make_examples(DATASET.train, DATASET.rating_scale, settings)
+    hidden = torch.from_numpy(examples.inputs[:].toarray())
     for weight, bias in zip(model.encoder_weights, model.encoder_biases, strict=True):
         hidden = ACTIVATIONS[settings.hidden_activation][0](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
     output = hidden.numpy() @ model.decoder_weight.T + model.decoder_bias
     if settings.output_activation == "sigmoid":  # the paper's f, stretched from the lowest to the highest target
-        low, high = task.examples.data.min(), task.examples.data.max()
+        low, high = examples.matrix.data.min(), examples.matrix.data.max()
         output = low + (high - low) / (1 + np.exp(-output))
     if settings.variant == "item":
         output = output.T
     users, items = np.indices(output.shape)
-    return output * model.output_unit + task.centering.predict(users, items)
+    return output * model.output_unit + examples.centering.predict(users, items)
 
 
 def test_scores_are_columns_of_the_plain_definition(model, settings):

@@ -5,7 +5,7 @@ import torch
 from autorec_cli.config import HIDDEN_ACTIVATIONS, settings_for
 from autorec_cli.inference import scoring
 from autorec_cli.network.autoencoder import ACTIVATIONS, new_network
-from autorec_cli.runtime.partition import whole
+from autorec_cli.runtime.partition import single_partition
 
 Z = torch.tensor([-3.0, -0.5, 0.25, 2.0], dtype=torch.float64)
 
@@ -27,7 +27,7 @@ def test_numpy_activations_are_the_torch_ones(name):
 def test_new_network_predicts_column_means(output_activation):
     settings = settings_for("item", (9, 9), 9, {"hidden_sizes": (4,), "output_activation": output_activation})
     means = np.array([1.5, 2.0, 3.0])
-    network = new_network(settings, means, 2.0, (1.0, 5.0), torch.Generator().manual_seed(0), whole(3))
+    network = new_network(settings, means, 2.0, (1.0, 5.0), torch.Generator().manual_seed(0), single_partition(3))
     predictions, _ = network.output(network.decoder_bias)
     np.testing.assert_allclose(predictions.numpy(), means, rtol=1e-5)
 
@@ -35,10 +35,10 @@ def test_new_network_predicts_column_means(output_activation):
 def test_new_network_depends_on_its_generator_only():
     settings = settings_for("item", (9, 9), 9, {"hidden_sizes": (4, 3)})
     torch.manual_seed(1)
-    first = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7), whole(5))
+    first = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7), single_partition(5))
     torch.manual_seed(2)
-    second = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7), whole(5))
-    other = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(8), whole(5))
+    second = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7), single_partition(5))
+    other = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(8), single_partition(5))
     assert torch.equal(first.encoder_weights[0], second.encoder_weights[0])
     assert not torch.equal(first.encoder_weights[0], other.encoder_weights[0])
     assert [tuple(parameter.shape) for parameter in first.penalized()] == [(10, 4), (5, 3)]

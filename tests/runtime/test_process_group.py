@@ -95,7 +95,7 @@ def test_without_torchrun_this_process_is_alone_on_its_machine():
 def test_nobody_waits_forever_and_one_process_for_nobody():
     assert timedelta(minutes=1) < MESSAGE_TIMEOUT < timedelta(minutes=30)
     with connected(ProcessGroup()):
-        assert ProcessGroup().total([1.0, 2.0]).tolist() == [1, 2]
+        assert ProcessGroup().sum([1.0, 2.0]).tolist() == [1, 2]
 
 
 if __name__ == "__main__":

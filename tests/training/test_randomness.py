@@ -3,7 +3,7 @@ import torch
 
 from autorec_cli.network import autoencoder
 from autorec_cli.runtime.partition import ROWS_AT_ONCE
-from autorec_cli.training.randomness import kept
+from autorec_cli.training.randomness import dropout_factors
 from tests.networks import random_examples
 
 
@@ -11,11 +11,11 @@ def test_a_cell_is_hidden_or_not_whatever_other_cells_there_are():
     examples, _ = random_examples(30, 400, 0.5, np.random.default_rng(0))
     columns = np.arange(400, dtype=np.uint32)
     whole = examples.copy()
-    whole.data = kept(examples, columns, 0.3, torch.Generator().manual_seed(1))
+    whole.data = dropout_factors(examples, columns, 0.3, torch.Generator().manual_seed(1))
     own = np.sort(np.random.default_rng(1).choice(400, 150, replace=False))
     part = examples[:, own]
     part.sort_indices()
-    part.data = kept(part, columns[own], 0.3, torch.Generator().manual_seed(1))
+    part.data = dropout_factors(part, columns[own], 0.3, torch.Generator().manual_seed(1))
     np.testing.assert_array_equal(part.toarray(), whole.toarray()[:, own])
 
 
@@ -23,7 +23,7 @@ def test_dropout_hides_its_share_of_cells_independently():
     examples, _ = random_examples(300, 1000, 1.0, np.random.default_rng(0))
     generator = torch.Generator().manual_seed(1)
     for dropout in (0.1, 0.5, 0.9):
-        hidden = kept(examples, np.arange(1000, dtype=np.uint32), dropout, generator).reshape(300, 1000) == 0
+        hidden = dropout_factors(examples, np.arange(1000, dtype=np.uint32), dropout, generator).reshape(300, 1000) == 0
         within = 5 * (dropout * (1 - dropout)) ** 0.5
         assert abs(hidden.mean() - dropout) < within / 300_000**0.5
         assert np.abs(hidden.mean(0) - dropout).max() < within / 300**0.5
@@ -35,7 +35,7 @@ def test_dropout_hides_its_share_of_cells_independently():
 def test_without_dropout_nothing_is_drawn():
     generator = torch.Generator().manual_seed(1)
     examples, _ = random_examples(3, 4, 0.5, np.random.default_rng(0))
-    assert kept(examples, np.arange(4, dtype=np.uint32), 0.0, generator) is None
+    assert dropout_factors(examples, np.arange(4, dtype=np.uint32), 0.0, generator) is None
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
 
 

@@ -13,8 +13,8 @@ from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
 from autorec_cli.training import randomness, trainer
-from autorec_cli.training.trainer import fit, make_task, resolve_device, to_model, use_threads
-from autorec_cli.training.validation import _slope
+from autorec_cli.training.trainer import fit, make_examples, resolve_device, to_model, use_threads
+from autorec_cli.training.validation import _least_squares_scale
 from tests.planted import dataset_of, planted_dataset
 
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_valid_ratings_do_not_enter_the_choosing_network():
     assert [result.train_rmse for result in results] == [result.train_rmse for result in shifted]
     assert [result.valid for result in results] != [result.valid for result in shifted]
     assert first.fitted_parts == ("train",)
-    assert first.task.ratings.nnz == dataset.train.nnz
+    assert first.examples.ratings.nnz == dataset.train.nnz
 
 
 def test_final_network_is_fitted_on_train_and_valid_for_the_epochs_chosen():
@@ -97,7 +97,7 @@ def test_final_network_is_fitted_on_train_and_valid_for_the_epochs_chosen():
     assert fitted.epochs == len(final) == best.epoch
     assert fitted.validation.value == best.valid
     assert fitted.fitted_parts == ("train", "valid")
-    assert fitted.task.ratings.nnz == dataset.train.nnz + dataset.valid.nnz
+    assert fitted.examples.ratings.nnz == dataset.train.nnz + dataset.valid.nnz
     assert all(result.valid is None for result in final)
 
 
@@ -154,12 +154,12 @@ def test_regularization_shrinks_the_weights():
     assert norms[1] < 0.7 * norms[0]
 
 
-def papers_objective(network, task, regularization):
+def papers_objective(network, examples, regularization):
     """Gradients of the sum of squared errors over the observed cells + lambda/2 (|V|^2 + |W|^2) by autograd."""
     copy = network.copy()
     parameters = [parameter.requires_grad_() for parameter in copy.parameters()]
-    dense, observed = torch.from_numpy(task.examples.toarray()), torch.from_numpy(pattern_of(task.examples))
-    hidden = torch.from_numpy(task.inputs[:].toarray())
+    dense, observed = torch.from_numpy(examples.matrix.toarray()), torch.from_numpy(pattern_of(examples.matrix))
+    hidden = torch.from_numpy(examples.inputs[:].toarray())
     for weight, bias in zip(copy.encoder_weights, copy.encoder_biases, strict=True):
         hidden = torch.sigmoid(hidden @ weight + bias)
     errors = (hidden @ copy.decoder_weight.T + copy.decoder_bias - dense)[observed]
@@ -189,25 +189,27 @@ class Watched:
 
 
 def one_epoch(settings):
-    """Train one epoch on the planted dataset; returns the task, the network before it and the engine after it."""
-    task = make_task(planted_dataset().train, (1.0, 5.0), settings)
+    """Train one epoch on the planted dataset; returns the examples, the network before it and the engine after it."""
+    examples = make_examples(planted_dataset().train, (1.0, 5.0), settings)
     generator = torch.Generator().manual_seed(0)
     # Large weights and biases, so that the penalty and its absence both show.
-    network = new_network(settings, np.full(task.examples.shape[1], 3.0), 1.0, (1.0, 5.0), generator, task.share)
+    network = new_network(
+        settings, np.full(examples.matrix.shape[1], 3.0), 1.0, (1.0, 5.0), generator, examples.partition
+    )
     for parameter in network.parameters():
         parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
     watched = Watched(make_engine(network.copy(), torch.device("cpu"), settings.batch_size))
-    trainer._epoch(watched, task, settings, 1, generator)
-    return task, network, watched
+    trainer._epoch(watched, examples, settings, 1, generator)
+    return examples, network, watched
 
 
 @pytest.mark.parametrize("sizes", [(16,), (12, 6)])
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_a_step_over_all_examples_follows_the_gradient_of_the_papers_objective(variant, sizes):
     settings = small_settings(variant, hidden_sizes=sizes, regularization=70.0, center="none", batch_size=80, epochs=1)
-    task, before, watched = one_epoch(settings)
-    expected = papers_objective(before, task, 70.0)
-    free = papers_objective(before, task, 0.0)
+    examples, before, watched = one_epoch(settings)
+    expected = papers_objective(before, examples, 70.0)
+    free = papers_objective(before, examples, 0.0)
     assert (expected[0] - free[0]).norm() > 0.1 * expected[0].norm(), "the penalty must show"
     for mean, gradient in zip(watched.engine.state().means, expected, strict=True):
         seen = torch.from_numpy(mean.whole()) / (1 - 0.9)  # Adam's first average is a tenth of the gradient
@@ -241,8 +243,8 @@ def test_ratings_are_measured_in_quarters_of_the_scale():
 
 def test_examples_of_the_item_variant_are_the_transpose():
     dataset = planted_dataset()
-    by_item = make_task(dataset.train, dataset.rating_scale, small_settings("item", center="none")).examples
-    by_user = make_task(dataset.train, dataset.rating_scale, small_settings("user", center="none")).examples
+    by_item = make_examples(dataset.train, dataset.rating_scale, small_settings("item", center="none")).matrix
+    by_user = make_examples(dataset.train, dataset.rating_scale, small_settings("user", center="none")).matrix
     np.testing.assert_array_equal(by_item.toarray(), by_user.toarray().T)
     assert by_item.nnz == dataset.train.nnz
 
@@ -252,7 +254,7 @@ def test_cold_validation_pairs_are_predicted_by_the_baseline():
     dataset = dataset_of({"train": cells, "valid": {(6, 0): 2.0}, "test": {}}, (7, 5))
     settings = small_settings(epochs=1)
     results, _ = run(dataset, settings)
-    baseline = make_task(dataset.train, dataset.rating_scale, settings).baseline
+    baseline = make_examples(dataset.train, dataset.rating_scale, settings).baseline
     expected = abs(baseline.mean + baseline.item_bias[0] - 2.0)
     assert results[0].valid == pytest.approx(expected)
     assert math.isfinite(results[0].train_rmse)
@@ -264,7 +266,7 @@ def test_cold_validation_pairs_are_clipped():
     cells |= {(0, item): 5.0 for item in range(20, 40)}
     dataset = dataset_of({"train": cells, "valid": {(0, 40): 5.0}}, (20, 41))
     settings = small_settings(epochs=1)
-    baseline = make_task(dataset.train, dataset.rating_scale, settings).baseline
+    baseline = make_examples(dataset.train, dataset.rating_scale, settings).baseline
     assert baseline.predict(np.array(0), np.array(40)) > 5.5
     results, _ = run(dataset, settings)
     assert results[0].valid == 0
@@ -333,7 +335,7 @@ def test_outputs_that_are_whole_ratings_are_taken_as_they_are():
 
 def test_few_held_out_ratings_say_little_of_the_scale():
     outputs, targets = np.ones(5, dtype=np.float32), np.full(5, 9.0)
-    assert _slope(outputs, targets) < 3
-    assert _slope(np.ones(5000, dtype=np.float32), np.full(5000, 9.0)) == pytest.approx(9, rel=0.01)
-    assert _slope(np.ones(5000, dtype=np.float32), np.full(5000, -9.0)) == 0
-    assert _slope(np.zeros(5, dtype=np.float32), targets) == 1
+    assert _least_squares_scale(outputs, targets) < 3
+    assert _least_squares_scale(np.ones(5000, dtype=np.float32), np.full(5000, 9.0)) == pytest.approx(9, rel=0.01)
+    assert _least_squares_scale(np.ones(5000, dtype=np.float32), np.full(5000, -9.0)) == 0
+    assert _least_squares_scale(np.zeros(5, dtype=np.float32), targets) == 1

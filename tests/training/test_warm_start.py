@@ -76,9 +76,9 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     after = taken(before, users, items, more=3)
     model = model_of(before, settings)
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
-    task = trainer.make_task(after.train, after.rating_scale, settings)
-    fresh = randomness.initial_network(task, settings, torch.Generator().manual_seed(0))
-    network = start(task, fresh)
+    examples = trainer.make_examples(after.train, after.rating_scale, settings)
+    fresh = randomness.initial_network(examples, settings, torch.Generator().manual_seed(0))
+    network = start(examples, fresh)
     kept = users if variant == "item" else items
     counts = (model.user_counts if variant == "item" else model.item_counts)[kept]
     known = np.flatnonzero(counts > 0)

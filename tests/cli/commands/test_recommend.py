@@ -20,7 +20,7 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.recommender import Request
-from autorec_cli.training.trainer import make_task
+from autorec_cli.training.trainer import make_examples
 from tests.program import ROOT, call, run
 
 IDS = {"user_id": pl.String, "item_id": pl.String}
@@ -74,14 +74,14 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     model, prepared = model_file.load(item_model), dataset.load(workshop / "data")
     assert model.provenance["fitted_parts"] == ["train", "valid"]
     ratings = add_parts(prepared.train, prepared.valid)
-    task = make_task(ratings, prepared.rating_scale, model.settings)
-    items = torch.from_numpy(task.inputs[:].toarray())  # (n_items, 2 n_users)
+    examples = make_examples(ratings, prepared.rating_scale, model.settings)
+    items = torch.from_numpy(examples.inputs[:].toarray())  # (n_items, 2 n_users)
     hidden = torch.sigmoid(
         items @ torch.from_numpy(model.encoder_weights[0]) + torch.from_numpy(model.encoder_biases[0])
     )
     output = (hidden @ torch.from_numpy(model.decoder_weight).T + torch.from_numpy(model.decoder_bias)).numpy()
-    expected = output * model.output_unit + task.centering.mean
-    expected = np.clip(expected + task.centering.user_bias + task.centering.item_bias[:, None], 1, 5)
+    expected = output * model.output_unit + examples.centering.mean
+    expected = np.clip(expected + examples.centering.user_bias + examples.centering.item_bias[:, None], 1, 5)
     user_at = {identifier: index for index, identifier in enumerate(model.user_ids)}
     item_at = {identifier: index for index, identifier in enumerate(model.item_ids)}
     listed = [expected[item_at[item], user_at[user]] for user, item in lists.select("user_id", "item_id").iter_rows()]
