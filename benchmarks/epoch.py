@@ -27,7 +27,9 @@ from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
-from autorec_cli.training import randomness, trainer
+from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.randomness import initial_network
+from autorec_cli.training.trainer import Trainer
 from autorec_cli.training.validation import make_validation
 from benchmarks import results
 from benchmarks.dense import DenseEngine
@@ -50,18 +52,19 @@ ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine,
 class Contender:
     """One engine with one batch size."""
 
-    def __init__(self, make: MakeEngine, examples: trainer.Examples, settings: TrainSettings) -> None:
+    def __init__(self, make: MakeEngine, examples: Examples, settings: TrainSettings) -> None:
         self.examples, self.settings = examples, settings
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        network = randomness.initial_network(examples, settings, self.generator)
+        generator = torch.Generator().manual_seed(settings.seed)
+        network = initial_network(examples, settings, generator)
         self.engine = make(network, CPU, settings.batch_size, decoder_mean=settings.decoder_mean)
-        self.epoch = 0
+        self.trainer = Trainer(self.engine, examples, settings, generator, n_epochs=settings.epochs + 1)
 
     def run(self) -> float:
         """One more epoch; the seconds it took."""
-        self.epoch += 1
         start = time.perf_counter()
-        trainer._epoch(self.engine, self.examples, self.settings, self.epoch, self.generator)
+        for batch in self.trainer.batches():
+            self.trainer.step(batch)
+        self.trainer.end_epoch()
         return time.perf_counter() - start
 
 
@@ -89,7 +92,7 @@ def main() -> None:
         given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}
         given["regularization"] = 200.0
     defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
-    examples = trainer.make_examples(data.train, data.rating_scale, defaults)
+    examples = make_examples(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]
     chosen = {}
     for name in arguments.engines.split(","):
@@ -122,7 +125,7 @@ def main() -> None:
 
 def valid_rmse(contender: Contender, data: dataset.Dataset, passes: int) -> float:
     """Train to the end of the schedule and measure."""
-    while contender.epoch < passes:
+    while contender.trainer.epoch < passes:
         contender.run()
     return make_validation(contender.examples, data.valid, contender.settings).measure(contender.engine).value
 

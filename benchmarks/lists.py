@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.cli.fitting import drain
 from autorec_cli.config import settings_for
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data import dataset
@@ -31,7 +30,8 @@ from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, judge
-from autorec_cli.training.trainer import fit, to_model
+from autorec_cli.training.export import to_model
+from autorec_cli.training.trainer import drain, fit
 from benchmarks import results
 
 K = 10

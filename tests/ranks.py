@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node N -m tests.ranks FOLDER CASES
 
-CASES is a JSON list of objects: `data`, `output`, `variant`, `given` as of `commands.train.train`; `torch` trains
+CASES is a JSON list of objects: `data`, `output`, `variant`, `given` as of `tests.trained.train`; `torch` trains
 with torch's operations; `slow` lets the last process sleep before each step. The first process writes
 `OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes. Then all evaluate
 some of the models (`EVALUATED`), and process R writes `evaluated.R.json`: status, stdout and stderr; and at last
@@ -20,17 +20,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autorec_cli.cli.commands.train import train
 from autorec_cli.cli.main import leave
-from autorec_cli.cli.together import own_dataset
 from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
+from autorec_cli.training.distributed import read_partition
+from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
 from tests.program import call
+from tests.trained import train
 
 EVALUATED = (
     ("item", "user", "--ranking", "--blend"),
@@ -49,8 +50,8 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], pro
     shape = (stored.n_users, stored.n_items)
     settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
     partition = partition_columns(stored.counts(settings.variant), process_group)
-    examples = trainer.make_examples(
-        own_dataset(stored, settings, partition).train, stored.rating_scale, settings, partition
+    examples = make_examples(
+        read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition
     )
     network = initial_network(examples, settings, torch.Generator().manual_seed(0))
     cpu, mean = torch.device("cpu"), settings.decoder_mean

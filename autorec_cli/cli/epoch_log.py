@@ -1,4 +1,4 @@
-"""The file of `train --log`: one line an epoch, seen by others when it is whole."""
+"""File of `train --log`: one line per epoch, which appears whole."""
 
 from __future__ import annotations
 
@@ -17,11 +17,20 @@ from autorec_cli.storage.locks import hold
 
 @contextmanager
 def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> Iterator[Callable[[str], None] | None]:
-    """What writes to --log; a file appears whole when training ends, and however it ends: that may be what it tells.
+    """Open the log for writing; it appears when training ends, with or without an error.
 
-    A file begins with the lines `earlier`, of the epochs before a run that is resumed was cut off.
+    Args:
+        log: File, "-" for stdout, or None. An existing special file, such as /dev/stderr or a named pipe, is written
+            to directly.
+        wait_lock: Seconds to wait while another run writes the file.
+        earlier: Lines of the epochs before a resumed run was interrupted.
 
-    What is there already and is no plain file, such as /dev/stderr or a named pipe, is written to as it is.
+    Yields:
+        A function that writes one line; None without a log.
+
+    Raises:
+        UsageError: the file cannot be written.
+        LockedError: another run is writing it.
     """
     if log is None or log == "-":
         yield None if log is None else partial(_write_line, sys.stdout, "standard output")
@@ -40,7 +49,7 @@ def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> 
                         _write_line(stream, log, "".join(earlier))
                     yield partial(_write_line, stream, log)
                 except BaseException as error:
-                    failure = error
+                    failure = error  # raised below, after the log has its name
         except OSError as error:
             raise cannot_write(log, error) from error
     if failure is not None:

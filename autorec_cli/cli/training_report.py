@@ -1,157 +1,139 @@
-"""What commands that train say on stderr: before, while and after a network is trained."""
+"""Report of a training run on stderr: its plan, its epochs and its outcome, and the file of `train --log`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli import __version__
-from autorec_cli.cli.console import progress, say, show_facts, warn
-from autorec_cli.cli.plan import examples_and_layers
-from autorec_cli.config import TrainSettings
-from autorec_cli.errors import UsageError
-from autorec_cli.runtime.memory import Shape
+from autorec_cli.cli.console import detail, progress, say, show_facts, warn
+from autorec_cli.cli.epoch_log import open_log
+from autorec_cli.errors import counted
 
 if TYPE_CHECKING:
-    from autorec_cli.training.trainer import EpochResult, Fitted
-    from autorec_cli.training.validation import Validated
-
-Report = Callable[["EpochResult"], None]
+    from autorec_cli.training.plan import TrainingPlan
+    from autorec_cli.training.train import TrainedModel
+    from autorec_cli.training.trainer import EpochResult
+    from autorec_cli.training.validation import ValidationResult
 
 HARDLY_BETTER = 0.999
-"""A model whose RMSE is above this share of the averages' has learned nothing: one that diverged may be just below, as
-its outputs are trusted as far as valid says."""
+"""Fraction of the baseline's RMSE above which a model has learned nothing.
+
+A model that diverged may be just below 1, because validation scales its outputs down.
+"""
 
 
-def announce(shape: Shape, settings: TrainSettings, device: str) -> None:
-    """Say what is going to be trained, and on which `device`."""
-    n_examples, layers = examples_and_layers(shape, settings)
-    say(
-        f"{settings.variant} variant: {n_examples:,} examples, layers {layers}, "
-        f"{shape.n_train:,} training and {shape.n_valid:,} validation ratings, device {device}"
-    )
+@dataclass(frozen=True)
+class TrainingReport:
+    """Shows a training run; see `train.Reporter`.
+
+    Attributes:
+        log: File for one JSON line per epoch, "-" for stdout; None for no log.
+        wait_lock: Seconds to wait while another run writes `log`.
+    """
+
+    log: str | None = None
+    wait_lock: float = 0.0
+
+    def planned(self, plan: TrainingPlan) -> None:
+        """Show network, parameters and memory of a dry run."""
+        from autorec_cli.network.memory_estimate import mib, n_parameters
+        from autorec_cli.runtime.memory import used_bytes
+
+        settings, used = plan.settings, used_bytes()
+        n_steps = -(-plan.n_examples // settings.batch_size)
+        facts = [
+            ("examples", f"{plan.n_examples:,} ({settings.variant} variant), {plan.shape.n_train:,} training ratings"),
+            ("layers", _layers(plan)),
+            ("parameters", f"{n_parameters(plan.shape, settings):,}"),
+            ("steps", f"{n_steps} per epoch, at most {counted(settings.epochs, 'epoch')}"),
+            ("device", plan.device),
+            ("memory", f"about {mib(used + plan.need.host)} at the peak, {mib(used + plan.free.host)} available"),
+        ]
+        if plan.need.device:
+            text = f"about {mib(plan.need.device)} at the peak, {mib(plan.free.device)} available"
+            facts.append(("device memory", text))
+        show_facts("dry run", facts)
+
+    @contextmanager
+    def training(
+        self, plan: TrainingPlan, earlier: list[Mapping[str, Any]]
+    ) -> Iterator[Callable[[EpochResult, Mapping[str, Any]], None]]:
+        """Show that training starts, then every epoch; `earlier` ones begin the log."""
+        settings, shape = plan.settings, plan.shape
+        say(
+            f"{settings.variant} variant: {plan.n_examples:,} examples, layers {_layers(plan)}, "
+            f"{shape.n_train:,} training and {shape.n_valid:,} validation ratings, device {plan.device}"
+        )
+        with (
+            open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write,
+            progress("epoch", settings.epochs) as advance,
+        ):
+
+            def show(result: EpochResult, record: Mapping[str, Any]) -> None:
+                advance(result.epoch, result.n_epochs, _epoch_text(result))
+                if write:
+                    write(_log_line(record))
+
+            yield show
+
+    def finished(self, trained: TrainedModel) -> None:
+        """Show the outcome, and warn if simple baselines are as good."""
+        provenance, validation = trained.provenance, trained.validation
+        facts = [
+            ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB)"),
+            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {provenance['epochs']}"),
+            _validation_fact(validation, "warm_start" in provenance),
+            ("time", f"{trained.seconds:.1f} s"),
+            ("next", f"autorec evaluate {trained.output}"),
+        ]
+        show_facts("trained", facts)
+        if validation is not None:
+            _warn_if_useless(validation)
+        for number, process in enumerate(trained.processes, 1):
+            detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
 
 
-@contextmanager
-def reporter(
-    settings: TrainSettings, log: Callable[[str], None] | None, history: list[Mapping[str, Any]]
-) -> Iterator[Report]:
-    """Show each epoch on stderr, add it to `history` and, if asked, write it to `log`."""
-    with progress("epoch", settings.epochs) as advance:
-
-        def report(result: EpochResult) -> None:
-            best, metric = "*" if result.best else " ", spelled(result.metric)
-            valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{best}"
-            text = f"{result.phase}: train RMSE {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
-            advance(result.epoch, result.n_epochs, text)
-            facts = asdict(result)
-            facts[f"valid_{facts.pop('metric')}"] = facts.pop("valid")
-            history.append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts})
-            if log:
-                log(log_line(history[-1]))
-
-        yield report
+def _layers(plan: TrainingPlan) -> str:
+    return "-".join(map(str, plan.layer_sizes))
 
 
-def spelled(metric: str) -> str:
-    """`metric`, "rmse" or "ndcg@10", as people write it."""
+def _epoch_text(result: EpochResult) -> str:
+    best, metric = "*" if result.best else " ", metric_label(result.metric)
+    valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{best}"
+    return f"{result.phase}: train RMSE {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
+
+
+def _log_line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def metric_label(metric: str) -> str:
+    """Label of "rmse" or "ndcg@10" in messages."""
     return metric.replace("rmse", "RMSE").replace("ndcg", "nDCG")
 
 
-def log_line(facts: Mapping[str, Any]) -> str:
-    """What a log holds of an epoch."""
-    return json.dumps(facts) + "\n"
-
-
-def summarize(fitted: Fitted, provenance: Mapping[str, Any], output: Path, seconds: float) -> None:
-    """Say what was trained, and warn where averages are as good."""
-    facts = [
-        ("model", f"{output} ({output.stat().st_size / 1e6:.1f} MB)"),
-        ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {fitted.epochs}"),
-        _on_valid(fitted, "warm_start" in provenance),
-        ("time", f"{seconds:.1f} s"),
-        ("next", f"autorec evaluate {output}"),
-    ]
-    show_facts("trained", facts)
-    measured = fitted.validation
-    if measured and measured.metric == "rmse" and measured.value > measured.baseline * HARDLY_BETTER:
-        better = "better than" if measured.value > measured.baseline else "as well as"
-        warn(
-            f"on the validation ratings user and item averages predict {better} this model; try a smaller "
-            "--learning-rate or a larger --regularization, or leave out --center and --no-implicit if you gave them"
-        )
-    if measured and measured.metric != "rmse" and measured.value < measured.baseline:
-        warn(
-            "for the validation ratings the most rated items make better lists than this model; "
-            "try a smaller --learning-rate, or another --missing-weight or --regularization"
-        )
-
-
-def _on_valid(fitted: Fitted, warm: bool) -> tuple[str, str]:
-    measured = fitted.validation
-    if measured is None:
-        return "valid", "no ratings that the older model cannot know" if warm else "no validation part"
-    other = "user+item averages" if measured.metric == "rmse" else "most rated items"
+def _validation_fact(validation: ValidationResult | None, warm: bool) -> tuple[str, str]:
+    if validation is None:
+        return "valid", "no ratings that the older model cannot know" if warm else "no validation ratings"
+    baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
     return (
-        f"valid {spelled(measured.metric)}",
-        f"{measured.value:.4f} before the final fit ({other}: {measured.baseline:.4f})",
+        f"valid {metric_label(validation.metric)}",
+        f"{validation.value:.4f} before the final fit ({baseline}: {validation.baseline:.4f})",
     )
 
 
-def versions() -> dict[str, str]:
-    """Of what trains."""
-    from autorec_cli.training import trainer
-
-    return {"autorec-cli": __version__, "torch": trainer.TORCH_VERSION}
-
-
-def check_output(output: Path, force: bool) -> None:
-    """Refuse before hours of training what could not be written after them.
-
-    Raises:
-        UsageError: a model cannot be written to `output`, or it exists and is not to be replaced.
-    """
-    if str(output) == "-":
-        raise UsageError("a model cannot be written to standard output; name a file with --output")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file for the model")
-    if output.exists() and not output.is_file():
-        raise UsageError(f"{output} is no plain file; name one for the model")
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists; use --force to replace it or name another file")
-
-
-def facts_of(
-    provenance: Mapping[str, Any],
-    shape: Shape,
-    settings: TrainSettings,
-    output: Path,
-    validation: Validated | None = None,
-) -> dict[str, Any]:
-    """What the model in the file `output` is and how good it was, for a summary of the run.
-
-    `n_chosen_by` is how many validation ratings epochs were chosen by, which a warm start leaves few of; what was not
-    measured is None.
-    """
-    from autorec_cli.training.validation import metric_of
-
-    name = f"valid_{metric_of(settings.objective)}"
-    return {
-        "output": str(output),
-        "bytes": output.stat().st_size,
-        "n_users": shape.n_users,
-        "n_items": shape.n_items,
-        "n_train": shape.n_train,
-        "n_valid": shape.n_valid,
-        "fitted_parts": provenance["fitted_parts"],
-        "epochs": provenance["epochs"],
-        "n_chosen_by": provenance.get("warm_start", {}).get("n_chosen_by", shape.n_valid),
-        name: provenance["metrics"].get(name),
-        f"baseline_{name}": None if validation is None else validation.baseline,
-        "settings": settings.to_document(),
-    }
+def _warn_if_useless(validation: ValidationResult) -> None:
+    if validation.metric == "rmse" and validation.value > validation.baseline * HARDLY_BETTER:
+        better = "better than" if validation.value > validation.baseline else "as well as"
+        warn(
+            f"on the validation ratings the bias baseline predicts {better} this model; try a smaller --learning-rate "
+            "or a larger --regularization, or leave out --center and --no-implicit if you gave them"
+        )
+    if validation.metric != "rmse" and validation.value < validation.baseline:
+        warn(
+            "on the validation ratings this model ranks worse than the popularity baseline; try a smaller "
+            "--learning-rate, or another --missing-weight or --regularization"
+        )

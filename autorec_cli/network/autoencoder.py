@@ -21,6 +21,9 @@ from autorec_cli.csr import Array
 from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
 from autorec_cli.storage.safetensors_writer import Pieces
 
+TILE = 64
+"""Columns that the compiled engine keeps together; the last tile is padded with zeros."""
+
 Elementwise = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: Mapping[str, tuple[Elementwise, Elementwise]] = {

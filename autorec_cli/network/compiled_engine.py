@@ -18,12 +18,11 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, MissingGradients, Network, missing_gradients
+from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, AdamState, MissingGradients, Network, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.kernels import BETA1, BETA2, adam_products, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import mean_row, read_adam, row_sums, transposed, write_adam
-from autorec_cli.runtime.memory import TILE
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 

@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from autorec_cli.runtime.memory import TILE
+from autorec_cli.network.autoencoder import TILE
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is told not to compile (NUMBA_DISABLE_JIT)")

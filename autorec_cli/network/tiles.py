@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autorec_cli.network.autoencoder import TILE
 from autorec_cli.network.kernels import count_blocks
-from autorec_cli.runtime.memory import TILE
 from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048

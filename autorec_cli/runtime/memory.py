@@ -1,4 +1,4 @@
-"""How much memory a training run will need, and how much this process can have."""
+"""Memory that this process has used and can still take."""
 
 from __future__ import annotations
 
@@ -8,31 +8,13 @@ import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.errors import NotEnoughMemoryError
 
-TILE = 64
-"""Columns that the compiled engine keeps together; the last ones are filled up with zeros."""
 CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
-MAKE_EXAMPLES = 48
-"""Bytes a rating while it is centred and turned: float64 values, offsets, and the examples themselves."""
-JOIN_PARTS = 40
-"""Bytes a rating while two parts become one matrix: coordinates, their sorted copy, the result."""
-STEP = 40
-"""Bytes a cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
-INPUT = 28
-"""Bytes a cell of a batch's input with a pattern of its own: the matrix, its transpose, its order."""
-RUNTIME = 160 * 2**20
-"""What libraries take on their first use: thread stacks, code compiled or loaded, work space; measured."""
-LISTS = 100 * 2**20
-"""Blocks of scores while lists are judged after each epoch, and what ranks them; measured."""
-
 LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
@@ -43,84 +25,6 @@ OWN_PAGES = 4 << 20
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a training run's memory depends on besides its settings.
-
-    Attributes:
-        n_users, n_items: Of the dataset.
-        n_train, n_valid, n_test: Ratings of each part.
-    """
-
-    n_users: int
-    n_items: int
-    n_train: int
-    n_valid: int
-    n_test: int
-
-
-def n_parameters(shape: Shape, settings: TrainSettings) -> int:
-    """Weights and biases of the network."""
-    n_columns = shape.n_users if settings.variant == "item" else shape.n_items
-    sizes = (n_columns * settings.n_channels, *settings.hidden_sizes, n_columns)
-    return sum(above * below + below for above, below in pairwise(sizes))
-
-
-@dataclass(frozen=True)
-class Need:
-    """The most bytes that training will allocate beyond the loaded dataset: an estimate, within a quarter either way.
-
-    Attributes:
-        host: In the process.
-        device: On a GPU; 0 if training is on the CPU.
-    """
-
-    host: int
-    device: int = 0
-
-
-def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
-    """Estimate what a run needs.
-
-    Args:
-        shape: Of the dataset.
-        settings: Of the run.
-        engine: "compiled", which needs no gradients of the size of V and W; "torch"; or "cuda", torch on a GPU.
-    """
-    n_examples, n_columns = shape.n_items, shape.n_users
-    if settings.variant == "user":
-        n_examples, n_columns = n_columns, n_examples
-    edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
-    rows = (settings.n_channels * n_columns, n_columns)  # of V and W
-    plain = 4 * sum(n * size for n, size in zip(rows, edges, strict=True))
-    tiled = 4 * sum(n * -(-size // TILE) * TILE for n, size in zip(rows, edges, strict=True))
-    # Parameters and two moments; gradients as well, and the tile that a product copies, with torch's operations.
-    weights = 3 * tiled if engine == "compiled" else 4 * plain + 4 * n_columns * TILE
-    refit = settings.refit and shape.n_valid > 0
-    n_fitted = shape.n_train + (shape.n_valid if refit else 0)
-    batch_share = min(1.0, settings.batch_size / n_examples)
-    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2)
-    step = int(n_fitted * batch_share) * cell + 4 * settings.batch_size * 4 * (sum(edges) + sum(settings.hidden_sizes))
-    # The deep form's dense layers: parameters, gradients, two moments.
-    weights += 4 * 4 * sum(above * below for above, below in pairwise(settings.hidden_sizes))
-    joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
-    data = joined + CELL * n_fitted
-    preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_EXAMPLES) * n_fitted
-    codes = 4 * n_examples * settings.hidden_sizes[-1]
-    n_all = shape.n_train + shape.n_valid + shape.n_test
-    ids = 150 * (shape.n_users + shape.n_items)
-    saving = data + plain + codes + JOIN_PARTS * n_all + ids
-    if engine == "cuda":
-        return Need(RUNTIME + max(preparing, saving), weights + step + codes)
-    missing = 0
-    if settings.objective == "ranking":  # the decoder untiled, the gradient of its missing cells, and that in tiles
-        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
-    # Without a second fit the best network so far is kept. At the end of the last epoch the network is copied out.
-    best = plain if not refit else 0
-    training = data + weights + best + max(step, plain) + missing
-    return Need(RUNTIME + max(preparing, training, saving))
 
 
 def used_bytes() -> int:

@@ -1,100 +1,123 @@
-"""The model file of a network whose columns several processes hold: the first one writes it as the others send theirs.
+"""Training data and model file of a process group, of which each process holds some columns.
 
-None has more in memory than its own columns and a block of what passes, but for the first one's ids: parameters are
-sent block by block, codes are computed as they are written, ids and what each user has rated are copied from the
+No process has more in memory than its own columns and a block of the others' rows, and the first one the ids:
+parameters are sent block by block, codes are computed as they are written, ids and seen items are copied from the
 dataset's files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
+from scipy import sparse
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.inference import model_file
 from autorec_cli.network.torch_engine import code_blocks
+from autorec_cli.runtime import memory
+from autorec_cli.runtime.partition import Partition
 from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
-from autorec_cli.training.trainer import Fitted, nameless_model
+from autorec_cli.training.export import partition_model
 
 if TYPE_CHECKING:
-    import polars as pl
+    from autorec_cli.training.trainer import Fitted
 
 NAMES_AT_ONCE = 1 << 18
 
 
+def read_partition(stored: StoredDataset, settings: TrainSettings, partition: Partition) -> Dataset:
+    """Read the train and valid ratings of this process, without test ratings, ids and titles."""
+    train, valid = (stored.own(part, settings.variant, partition) for part in ("train", "valid"))
+    empty = sparse.csr_array(train.shape, dtype=np.float32)
+    return Dataset(train, valid, empty, pl.DataFrame(), pl.DataFrame(), stored.rating_scale, {})
+
+
+def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]]:
+    """Columns, ratings, peak memory and summed bytes of each process, by rank."""
+    facts = {
+        "columns": len(partition.columns),
+        "ratings": dataset.train.nnz + dataset.valid.nnz,
+        "peak_bytes": memory.used_bytes(),
+        "reduced_bytes": partition.process_group.n_reduced,
+    }
+    gathered = partition.process_group.all_gather(np.array(list(facts.values()), dtype=np.int64))
+    return [dict(zip(facts, values.tolist(), strict=True)) for values in gathered]
+
+
 def save(
-    fitted: Fitted, stored: StoredDataset, settings: TrainSettings, provenance: dict[str, Any], path: Path
+    fitted: Fitted, stored: StoredDataset, settings: TrainSettings, provenance: Mapping[str, Any], path: Path
 ) -> None:
-    """Write the model file from all processes, each of which calls this; the first one needs `path`.
+    """Write the model file; every process calls this, and the first one writes.
 
     Raises:
-        UsageError: it cannot be written there.
+        UsageError: it cannot be written.
         LostPeerError: another process has ended.
     """
-    partition = fitted.examples.partition
-    document, own = model_file.to_parts(nameless_model(fitted, settings, provenance))
-    spread = _spread(fitted, stored, settings, own)
-    if partition.process_group.is_first:
+    process_group = fitted.examples.partition.process_group
+    document, own = model_file.to_parts(partition_model(fitted, settings, provenance))
+    gathered = _gathered(fitted, stored, settings, own)
+    if process_group.is_first:
         rest = {name: in_one(array) for name, array in own.items()} | _copied(stored)
-        model_file.save_parts(document, rest | spread, path)
+        model_file.save_parts(document, rest | gathered, path)
     else:
-        for name in in_file_order(spread):
-            for _ in spread[name].make():
+        for name in in_file_order(gathered):
+            for _ in gathered[name].make():
                 pass
-    partition.process_group.sum(0.0)  # nobody goes on before the model is there
+    process_group.sum(0.0)  # no process continues before the model is there
 
 
-def _spread(fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own: dict[str, Array]) -> dict[str, Pieces]:
-    """What all processes have some of, or compute together."""
-    examples, partition = fitted.examples, fitted.examples.partition
-    process_group, variant = partition.process_group, settings.variant
+def _gathered(
+    fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own: dict[str, Array]
+) -> dict[str, Pieces]:
+    """Tensors that are partitioned across processes, or computed by all together."""
+    examples, partition, variant = fitted.examples, fitted.examples.partition, settings.variant
+    process_group = partition.process_group
     side = "user" if variant == "item" else "item"
-    names = ("decoder.weight", "decoder.bias", f"{side}_counts")
-    spread = {name: _columns(own[name], fitted) for name in (*names, f"centering.{side}_bias", f"baseline.{side}_bias")}
-
+    names = ("decoder.weight", "decoder.bias", f"{side}_counts", f"centering.{side}_bias", f"baseline.{side}_bias")
+    gathered = {name: _columns(own[name], partition) for name in names}
     first = "encoder.0.weight"
-    spread[first] = _columns(own[first], fitted, halves=settings.n_channels)
+    gathered[first] = _columns(own[first], partition, settings.n_channels)
 
     def make_codes() -> Iterator[Array]:
-        return (
-            block.numpy()
-            for block in code_blocks(fitted.network, examples.inputs, settings.batch_size, process_group=process_group)
-        )
+        blocks = code_blocks(fitted.network, examples.inputs, settings.batch_size, process_group=process_group)
+        return (block.numpy() for block in blocks)
 
-    n_hidden = settings.hidden_sizes[-1]
-    spread["codes"] = Pieces(np.dtype(np.float32), (examples.matrix.shape[0], n_hidden), make_codes)
+    shape = (examples.matrix.shape[0], settings.hidden_sizes[-1])
+    gathered["codes"] = Pieces(np.dtype(np.float32), shape, make_codes)
     if fitted.validation is not None and fitted.validation.predictions is not None:
         predictions = np.ascontiguousarray(own["valid_predictions"])
-        spread["valid_predictions"] = Pieces(
+        gathered["valid_predictions"] = Pieces(
             predictions.dtype,
             (stored.n_ratings["valid"],),
             lambda: process_group.gather_rows(predictions, stored.owners("valid", variant, partition)),
         )
-    return spread
+    return gathered
 
 
-def _columns(own: Array, fitted: Fitted, halves: int = 1) -> Pieces:
-    """A row for each column of the examples, of which this process has `own`; with two `halves` one more for each."""
-    partition = fitted.examples.partition
-    own = np.ascontiguousarray(own).reshape(halves, len(partition.columns), *own.shape[1:])
+def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
+    """A row for each column of each channel, of which this process has `own`."""
+    own = np.ascontiguousarray(own).reshape(n_channels, len(partition.columns), *own.shape[1:])
 
     def make() -> Iterator[Array]:
-        return chain.from_iterable(partition.process_group.gather_rows(half, partition.column_owners()) for half in own)
+        gather = partition.process_group.gather_rows
+        return chain.from_iterable(gather(channel, partition.column_owners()) for channel in own)
 
-    return Pieces(own.dtype, (halves * partition.n_columns, *own.shape[2:]), make)
+    return Pieces(own.dtype, (n_channels * partition.n_columns, *own.shape[2:]), make)
 
 
 def _copied(stored: StoredDataset) -> dict[str, Pieces]:
-    """What is in the dataset's files as it is in the model: ids, titles, and what each user has rated."""
+    """Tensors copied from the dataset's files: ids, titles and seen items."""
     n_rated = sum(stored.n_ratings.values())
     copied = {
-        "seen.indptr": Pieces(np.dtype(np.int64), (stored.n_users + 1,), lambda: _rated_ends(stored)),
+        "seen.indptr": Pieces(np.dtype(np.int64), (stored.n_users + 1,), lambda: _seen_indptr(stored)),
         "seen.indices": Pieces(
             np.dtype(np.int32), (n_rated,), lambda: (block.indices.astype(np.int32) for block in stored.rated())
         ),
@@ -106,7 +129,7 @@ def _copied(stored: StoredDataset) -> dict[str, Pieces]:
     return copied
 
 
-def _rated_ends(stored: StoredDataset) -> Iterator[Array]:
+def _seen_indptr(stored: StoredDataset) -> Iterator[Array]:
     last = np.zeros(1, dtype=np.int64)
     yield last
     for block in stored.rated():
@@ -116,9 +139,7 @@ def _rated_ends(stored: StoredDataset) -> Iterator[Array]:
 
 
 def _packed(name: str, strings: pl.Series) -> dict[str, Pieces]:
-    """As `checkpoint` packs strings: their UTF-8 bytes, and where each ends."""
-    import polars as pl
-
+    """Strings as the model file packs them: their UTF-8 bytes, and the end of each."""
     n_bytes = int(strings.str.len_bytes().cast(pl.Int64).sum())
     parts = [slice(start, start + NAMES_AT_ONCE) for start in range(0, len(strings), NAMES_AT_ONCE)]
 

@@ -1,80 +1,78 @@
-"""`train --keep-if-better`: the model that is already there is replaced by no worse one."""
+"""Promotion (`train --keep-if-better`): a new model replaces the current one only if it is no worse."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from autorec_cli.cli.console import say
+from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.evaluation.gates import check_metric, is_worse
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
+from autorec_cli.inference import model_file
+from autorec_cli.inference.model import Model, Predictor
 
-if TYPE_CHECKING:
-    from autorec_cli.data.dataset import Dataset
-    from autorec_cli.inference.model import Model, Predictor
+log = logging.getLogger(__name__)
 
 FLAG = "--keep-if-better"
-LIST_LENGTH = 10
+TOP_K = 10
 
 
-def load_rival(path: Path, prepared: Dataset, metric: str, objective: str) -> Predictor | None:
-    """The model that the new one must not fall behind, None if there is none yet; what cannot be compared is refused.
+def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> Predictor | None:
+    """Load the current model and check that a new one can be compared with it; None if there is none yet.
 
     Raises:
-        UsageError: there is no such metric, it says nothing of models of `objective`, or there is no test part.
-        ArtifactError: the old model cannot be read, or was trained for another objective where that matters.
+        UsageError: the metric is unknown or does not suit `objective`, or there is no test set.
+        ArtifactError: the current model cannot be read, or has no such metric.
     """
-    from autorec_cli.inference import model_file
-
-    of_lists = check_metric(metric, LIST_LENGTH, FLAG)
-    if objective != "rating" and not of_lists:
-        raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{LIST_LENGTH}")
-    if not prepared.test.nnz:
+    is_ranking_metric = check_metric(metric, TOP_K, FLAG)
+    if objective != "rating" and not is_ranking_metric:
+        raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{TOP_K}")
+    if not dataset.test.nnz:
         raise UsageError(f"{FLAG} compares models on test ratings, and the dataset has none; prepare it with --test")
-    rival = model_file.load(path) if path.exists() else None
-    if rival is not None and not (rival.predicts_ratings or of_lists):
+    current = model_file.load(path) if path.exists() else None
+    if current is not None and not (current.predicts_ratings or is_ranking_metric):
         raise ArtifactError(
-            f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{LIST_LENGTH}, or --force"
+            f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{TOP_K}, or --force"
         )
-    return rival
+    return current
 
 
-def compete(model: Model, rival: Predictor, prepared: Dataset, metric: str, path: Path) -> None:
-    """Measure both models on test ratings that neither was fitted on, the older one by the ids that it knows.
+def require_no_worse(model: Model, current: Predictor, dataset: Dataset, metric: str, path: Path) -> None:
+    """Compare both models on test ratings that neither was fitted to; the current one is aligned by ids.
 
-    Of another dataset than its own, the older model may know any rating that it has seen: only pairs that are new to
-    it count, unless a stable split has kept every rating in its part.
+    On a dataset other than its own, the current model may know every rating it has seen. Only unseen pairs count then,
+    unless a stable split has kept every rating in its split.
 
     Raises:
-        QualityGateError: the new one is worse, or there are too few such ratings to tell.
+        QualityGateError: the new model is worse, or there are too few such ratings.
     """
     from autorec_cli.evaluation.evaluate import ranking_rows, rating_rows
     from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
     from autorec_cli.inference.alignment import align, unseen
     from autorec_cli.training.warm_start import keeps_parts
 
-    user_ids, item_ids = (table["id"].to_list() for table in (prepared.users, prepared.items))
-    aligned = align(rival, user_ids, item_ids)
+    user_ids, item_ids = (table["id"].to_list() for table in (dataset.users, dataset.items))
+    aligned = align(current, user_ids, item_ids)
     models = [("new", model), ("old", aligned)]
-    if not keeps_parts(rival.provenance, prepared):
-        prepared = replace(prepared, test=unseen(prepared.test, aligned.seen))
-    n_pairs = int(prepared.test.nnz)
+    if not keeps_parts(current.provenance, dataset):
+        dataset = replace(dataset, test=unseen(dataset.test, aligned.seen))
+    n_pairs = int(dataset.test.nnz)
     if n_pairs < LEAST_PAIRS:
         raise QualityGateError(
-            f"{path} stays as it was: of the {LEAST_PAIRS} test ratings new to it that are needed to compare "
-            f"there are {n_pairs}; gather more ratings, or use --force instead of {FLAG}"
+            f"{path} was kept: comparing the models needs {LEAST_PAIRS} test ratings that the old one has not seen, "
+            f"and there are {n_pairs}; gather more ratings, or use --force instead of {FLAG}"
         )
-    if check_metric(metric, LIST_LENGTH, FLAG):
-        protocol = RankingProtocol(LIST_LENGTH, default_relevance(prepared.rating_scale))
-        new, old, *_ = ranking_rows(models, prepared, "test", protocol)
+    if check_metric(metric, TOP_K, FLAG):
+        protocol = RankingProtocol(TOP_K, default_relevance(dataset.rating_scale))
+        new, old, *_ = ranking_rows(models, dataset, "test", protocol)
     else:
-        new, old, *_ = rating_rows(models, prepared, "test")
-    told = " and ".join(f"{row[metric]:.6g} of the {row['model']} model" for row in (new, old) if metric in row)
+        new, old, *_ = rating_rows(models, dataset, "test")
+    values = ", ".join(f"{row['model']} model {row[metric]:.6g}" for row in (new, old) if metric in row)
     if is_worse(metric, new, old):
         raise QualityGateError(
-            f"{path} stays as it was: the new model is worse on the test ratings ({metric}: {told or 'not measured'}); "
-            f"train with other settings, or use --force instead of {FLAG}"
+            f"{path} was kept: the new model is worse on the test ratings ({metric}: {values or 'not measured'}); "
+            f"train with other options, or use --force instead of {FLAG}"
         )
-    say(f"on {n_pairs:,} test ratings new to both {metric} is {told}: {path} is replaced")
+    log.info(f"{metric} on {n_pairs:,} test ratings that neither model has seen: {values}; replacing {path}")

@@ -1,7 +1,7 @@
-"""Searching for settings: Optuna proposes them, the validation part judges them. Test ratings are never read.
+"""Hyperparameter search: Optuna proposes, the validation set decides. Test ratings are never read.
 
-A trial is the first half of a training: epochs are chosen on valid, nothing is refitted. The tree-structured Parzen
-estimator (Bergstra et al. 2011) proposes settings after what good trials had in common. A trial that is behind the
+A trial is the selection phase of a training, without a refit. The tree-structured Parzen estimator (Bergstra et al.
+2011) proposes hyperparameters. A trial that is behind the
 median of the earlier ones is pruned. Median rather than Hyperband, whose brackets need some ten trials each before the
 estimator can learn from them, and because it compares trials at equal shares of their schedules: the learning rate
 falls along a cosine as long as the trial, so at equal epochs a long trial would look bad that ends well.
@@ -20,34 +20,37 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, TrainSettings, settings_for
+from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
+from autorec_cli.training.plan import check_memory, resolve_settings
 from autorec_cli.training.trainer import EpochResult, fit
 
 if TYPE_CHECKING:
     import torch
 
+    from autorec_cli.network.device import Place
+
 STUDY = "autorec"
 REPORTS = 10
-"""How often, in equal shares of its epochs, a trial is compared with the others."""
+"""Times that a trial is compared with the others, at equal fractions of its epochs."""
 LEAST_BATCH = 16
 FIRST_TRIALS = 5
-"""Trials that are never pruned, because there is little to compare them with."""
+"""Trials that are never pruned, for lack of others to compare with."""
 FIRST_REPORT = 3
-"""The report of a trial, from 1, at which it can be pruned first."""
+"""First report of a trial, from 1, at which it can be pruned."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the search.
+    """Bounds of the search.
 
     Attributes:
-        objective: "rating", judged by RMSE, or "ranking", judged by nDCG@10.
+        objective: "rating", which minimizes RMSE, or "ranking", which maximizes nDCG@10.
         variants: "item", "user" or both.
-        max_hidden_size: The most units of the hidden layer.
-        max_epochs: The most epochs of a trial.
-        seed: Of the proposals and of every training.
+        max_hidden_size: Largest hidden layer.
+        max_epochs: Maximum number of epochs of a trial.
+        seed: Seed of the proposals and of every training.
     """
 
     objective: str
@@ -64,15 +67,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How one trial ended.
+    """Outcome of one trial.
 
     Attributes:
         number: From 1, among the trials that ended.
-        settings: What was tried.
+        settings: Its hyperparameters.
         outcome: "complete", "pruned" or "diverged".
-        valid: The best of its epochs; None if it had none.
-        epochs: How many it had.
-        best: Whether it is the best complete trial so far.
+        valid: Best validation result; None if no epoch ended.
+        epochs: Number of epochs.
+        best: True if no complete trial was better so far.
     """
 
     number: int
@@ -84,11 +87,11 @@ class TrialResult:
 
 
 def space(limits: Limits, n_examples: int) -> dict[str, BaseDistribution]:
-    """What is searched: the names of settings, `hidden_size` for a single hidden layer, and their ranges.
+    """Search space: names of hyperparameters, with `hidden_size` for a single hidden layer, and their ranges.
 
     Args:
         limits: Bounds of the search.
-        n_examples: Of the variant that has more of them.
+        n_examples: Number of examples of the variant that has more.
     """
     batch = min(MAX_BATCH_SIZE, n_examples)
     of_objective: dict[str, BaseDistribution] = {"center": CategoricalDistribution(CENTERS)}
@@ -107,30 +110,39 @@ def space(limits: Limits, n_examples: int) -> dict[str, BaseDistribution]:
 
 
 def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> TrainSettings:
-    """The settings of a trial with these values of `space`; three digits of a number are enough."""
+    """Hyperparameters of a trial from values of `space`, numbers rounded to three digits."""
     given = {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in params.items()}
     given |= {"hidden_sizes": (given.pop("hidden_size"),), "seed": limits.seed, "objective": limits.objective}
-    shape = (dataset.n_users, dataset.n_items)
-    return settings_for(str(given.pop("variant")), shape, dataset.train.nnz, given, dataset.rating_scale)
+    return resolve_settings(dataset, str(given.pop("variant")), given)
 
 
 def largest(dataset: Dataset, limits: Limits) -> list[TrainSettings]:
-    """For each variant, settings within the limits that need the most memory."""
-    most = {"hidden_size": limits.max_hidden_size, "batch_size": min(MAX_BATCH_SIZE, _most_examples(dataset))}
-    return [to_settings({"variant": variant, **most}, dataset, limits) for variant in limits.variants]
+    """Hyperparameters of each variant that need the most memory within the limits."""
+    maximum = {"hidden_size": limits.max_hidden_size, "batch_size": min(MAX_BATCH_SIZE, _max_examples(dataset))}
+    return [to_settings({"variant": variant, **maximum}, dataset, limits) for variant in limits.variants]
+
+
+def check_memory_of_largest(dataset: Dataset, limits: Limits, place: Place) -> None:
+    """Check that every trial will fit into memory.
+
+    Raises:
+        NotEnoughMemoryError: one may not.
+    """
+    for settings in largest(dataset, limits):
+        check_memory(dataset, settings, place)
 
 
 def open_study(dataset: Dataset, limits: Limits, storage: Path | None) -> optuna.Study:
-    """The study to add trials to: the one in the file `storage`, or a new one; its first trials are the defaults.
+    """Open the study in the file `storage`, or a new one, whose first trials are the defaults.
 
     Raises:
-        UsageError: the study in the file was about something else.
-        ArtifactError: the file is none of ours, or cannot be read.
+        UsageError: the study in the file is of another dataset or has other limits.
+        ArtifactError: the file is not a study of autorec, or cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = optuna.pruners.MedianPruner(FIRST_TRIALS, FIRST_REPORT)
-    # A RuntimeError is Optuna's about a database of another version.
-    unusable: tuple[type[Exception], ...] = (*_of_storage(), RuntimeError)
+    # Optuna raises a RuntimeError for a database of another version.
+    unusable: tuple[type[Exception], ...] = (*_storage_errors(), RuntimeError)
     about = {"dataset": dataset.fingerprint(), **asdict(limits), "variants": list(limits.variants)}
     try:
         url = None if storage is None else _sqlite_url(storage)
@@ -151,27 +163,27 @@ def open_study(dataset: Dataset, limits: Limits, storage: Path | None) -> optuna
         differing = " and ".join(name.replace("_", "-") for name in about if known.get(name) != about[name])
         raise UsageError(f"the trials in {storage} were made with another {differing}; name another file for these")
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # of a run that was killed
-        _put_back(study, trial)
+        _enqueue_again(study, trial)
     return study
 
 
 @contextmanager
 def storing(storage: Path | None) -> Iterator[None]:
-    """Name the file where a search fails because its trials cannot be stored.
+    """Turn errors of storing trials into one that names the file.
 
     Raises:
-        UsageError: in place of what Optuna raises, for example because the disk is full.
+        UsageError: trials cannot be stored, for example because the disk is full.
     """
     try:
         yield
-    except _of_storage() as error:
+    except _storage_errors() as error:
         raise UsageError(
             f"cannot write {storage} ({_first_line(error)}); make room or choose another place for --storage"
         ) from error
 
 
 def ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials that count: an interrupted one does not."""
+    """Complete and pruned trials, without interrupted ones."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
@@ -181,31 +193,31 @@ def search(
     limits: Limits,
     n_trials: int,
     device: torch.device,
-    follow: Callable[[EpochResult], None],
+    on_epoch: Callable[[EpochResult], None],
 ) -> Iterator[TrialResult]:
     """Add trials to `study` until `n_trials` have ended; yields each as it ends.
 
-    What is proposed depends on the seed and the trials before, so that a search that was interrupted goes on as it
-    would have.
+    A proposal depends on the seed and the trials before it only, so that an interrupted search continues as it would
+    have.
 
     Args:
-        study: As `open_study` gives it.
-        dataset: Its train and valid parts are used, and valid is not empty.
-        limits: Those of the study.
-        n_trials: Trials in all, those already in the study included.
-        device: Where to train.
-        follow: Is told of every epoch.
+        study: See `open_study`.
+        dataset: Train and valid splits are used; valid is not empty.
+        limits: Limits of the study.
+        n_trials: Total number of trials, including those already in the study.
+        device: Device to train on.
+        on_epoch: Called after every epoch.
     """
-    searched = space(limits, _most_examples(dataset))
+    searched = space(limits, _max_examples(dataset))
     while (n_ended := len(ended(study))) < n_trials:
         seed = int(np.random.SeedSequence([limits.seed, n_ended]).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(seed=seed)
         trial = study.ask(searched)
         settings = to_settings(trial.params, dataset, limits)
         try:
-            outcome, valid, epochs = _try(trial, dataset, settings, device, follow)
+            outcome, valid, epochs = _run_trial(trial, dataset, settings, device, on_epoch)
         except BaseException:
-            _put_back(study, trial)
+            _enqueue_again(study, trial)
             raise
         if outcome == "complete":
             study.tell(trial, valid)
@@ -216,10 +228,10 @@ def search(
 
 
 def best_of(study: optuna.Study, dataset: Dataset, limits: Limits) -> tuple[TrainSettings, float]:
-    """The settings of the best trial and what it reached on the validation part.
+    """Hyperparameters of the best trial, and its validation result.
 
     Raises:
-        TrainingDivergedError: no trial was complete.
+        TrainingDivergedError: no trial is complete.
     """
     try:
         best = study.best_trial
@@ -231,21 +243,21 @@ def best_of(study: optuna.Study, dataset: Dataset, limits: Limits) -> tuple[Trai
     return to_settings(best.params, dataset, limits), best.value
 
 
-def _try(
+def _run_trial(
     trial: optuna.Trial,
     dataset: Dataset,
     settings: TrainSettings,
     device: torch.device,
-    follow: Callable[[EpochResult], None],
+    on_epoch: Callable[[EpochResult], None],
 ) -> tuple[str, float | None, int]:
-    """Choose epochs with `settings`; returns the outcome, the best on valid, and how many epochs were run."""
+    """Run one trial; returns the outcome, the best validation result and the number of epochs."""
     better = min if settings.objective == "rating" else max
     best: float | None = None
     epoch, reported = 0, 0
     try:
         with closing(fit(dataset, settings, device)) as results:
             for result in results:
-                follow(result)
+                on_epoch(result)
                 assert result.valid is not None
                 best, epoch = result.valid if best is None else better(best, result.valid), result.epoch
                 for step in range(reported + 1, REPORTS * epoch // result.n_epochs + 1):
@@ -260,17 +272,16 @@ def _try(
     raise AssertionError("fit ended before its last epoch")
 
 
-def _put_back(study: optuna.Study, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:
-    """End a trial that was interrupted, and let another one try its settings."""
+def _enqueue_again(study: optuna.Study, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:
+    """End an interrupted trial, and enqueue its hyperparameters again."""
     study.tell(trial.number, state=TrialState.FAIL)
     if trial.params:
         study.enqueue_trial(trial.params)
 
 
 def _defaults(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:
-    """The default settings of a variant, as far as they are within the limits."""
-    given = {"objective": limits.objective}
-    defaults = settings_for(variant, (dataset.n_users, dataset.n_items), dataset.train.nnz, given, dataset.rating_scale)
+    """Default hyperparameters of a variant, clipped to the limits."""
+    defaults = resolve_settings(dataset, variant, {"objective": limits.objective})
     rating = limits.objective == "rating"
     return {
         "variant": variant,
@@ -279,12 +290,12 @@ def _defaults(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:
         "dropout": defaults.dropout,
         **({"center": defaults.center} if rating else {"missing_weight": defaults.missing_weight}),
         "learning_rate": defaults.learning_rate,
-        "batch_size": max(defaults.batch_size, min(LEAST_BATCH, _most_examples(dataset))),
+        "batch_size": max(defaults.batch_size, min(LEAST_BATCH, _max_examples(dataset))),
         "epochs": min(defaults.epochs, limits.max_epochs),
     }
 
 
-def _most_examples(dataset: Dataset) -> int:
+def _max_examples(dataset: Dataset) -> int:
     return max(dataset.n_users, dataset.n_items)
 
 
@@ -294,8 +305,8 @@ def _sqlite_url(file: Path) -> str:
     return URL.create("sqlite", database=str(file.resolve())).render_as_string()
 
 
-def _of_storage() -> tuple[type[Exception], ...]:
-    """What Optuna and SQLAlchemy raise about a database."""
+def _storage_errors() -> tuple[type[Exception], ...]:
+    """Exceptions of Optuna and SQLAlchemy about a database."""
     from sqlalchemy.exc import SQLAlchemyError
 
     return optuna.exceptions.OptunaError, SQLAlchemyError

@@ -30,7 +30,7 @@ MAX_USERS = 5000
 
 
 @dataclass(frozen=True)
-class Validated:
+class ValidationResult:
     """Validation metric of a network.
 
     Attributes:
@@ -48,7 +48,7 @@ class Validated:
     predictions: Array | None
     scale: float = 1.0
 
-    def is_better_than(self, other: Validated) -> bool:
+    def is_better_than(self, other: ValidationResult) -> bool:
         """Compare two values; if this one could not be measured, it counts as better."""
         if math.isnan(self.value):
             return True
@@ -58,7 +58,7 @@ class Validated:
 class Validation(Protocol):
     """Measures an engine's network on the validation set."""
 
-    def measure(self, engine: Engine) -> Validated:
+    def measure(self, engine: Engine) -> ValidationResult:
         """Measure the current network."""
 
 
@@ -100,14 +100,14 @@ class RatingValidation:
         # Centered by both means, outputs are corrections to the baseline, and can be shrunk as a whole.
         self._scales = settings.center == "both" and settings.output_activation == "identity"
 
-    def measure(self, engine: Engine) -> Validated:
+    def measure(self, engine: Engine) -> ValidationResult:
         """RMSE in rating units over all pairs, cold ones included, after least-squares scaling of the outputs."""
         outputs = engine.predict(self._examples.inputs, self._cells) * np.float32(self._examples.unit)
         targets = self._valid.data[self._order] - self._offset
         scale = _least_squares_scale(outputs, targets, self._examples.partition.process_group) if self._scales else 1.0
         predictions = self._by_baseline.copy()
         predictions[self._order] = np.clip(scale * outputs + self._offset, *self._examples.rating_scale)
-        return Validated("rmse", self._rmse(predictions), self._baseline, predictions, scale)
+        return ValidationResult("rmse", self._rmse(predictions), self._baseline, predictions, scale)
 
     def _rmse(self, predictions: Array) -> float:
         """RMSE over the validation ratings of all processes."""
@@ -133,14 +133,14 @@ class UserColumnsRanking:
         popularity = self._item_counts.astype(np.float32)
         self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
 
-    def measure(self, engine: Engine) -> Validated:
+    def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
         if self._n_judged == 0:
-            return Validated(METRIC, math.nan, math.nan, None)
+            return ValidationResult(METRIC, math.nan, math.nan, None)
         network = engine.network()
         items = codes(network, self._examples.inputs, self._rows_at_once, process_group=self._process_group).numpy()
         users = network.decoder_weight.numpy()[self._users]  # a user's own bias does not change the order
-        return Validated(METRIC, self._judge(lambda index: users[index] @ items.T), self._baseline, None)
+        return ValidationResult(METRIC, self._judge(lambda index: users[index] @ items.T), self._baseline, None)
 
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
         """Sample MAX_USERS users of all processes; returns those of `users` in it, and its size."""
@@ -178,15 +178,15 @@ class ItemColumnsRanking:
         popularity = self._item_counts.astype(np.float32)
         self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
 
-    def measure(self, engine: Engine) -> Validated:
+    def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
         if len(self._users) == 0:
-            return Validated(METRIC, math.nan, math.nan, None)
+            return ValidationResult(METRIC, math.nan, math.nan, None)
         network = engine.network()
         users = codes(network, self._examples.inputs, self._rows_at_once, self._users, self._process_group).numpy()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
         value = self._judge(lambda index: users[index] @ weight.T + bias)
-        return Validated(METRIC, value, self._baseline, None)
+        return ValidationResult(METRIC, value, self._baseline, None)
 
     def _judge(self, score: UserScorer) -> float:
         if len(self._users) == 0:

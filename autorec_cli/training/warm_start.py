@@ -1,34 +1,42 @@
-"""Training that begins with the parameters of an older model, on a dataset whose users and items have changed.
+"""Warm start: training that begins with the parameters of an older model, whose users and items may differ.
 
-Users and items are matched by id. What the older model has never been fitted on starts as in a fresh network. Since the
-older model may have been fitted on what is now held out, `honest` says which held-out ratings still are.
+Users and items are matched by id. Those that the older model was never fitted to start as in a fresh network. The
+older model may have been fitted to ratings that are now held out; `separate_known` finds out which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import WARM_EPOCHS, TrainSettings
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
+from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen
 from autorec_cli.inference.model import Model, SeenItems
-from autorec_cli.network.autoencoder import Network
-from autorec_cli.training.examples import Examples
+from autorec_cli.storage import checksums
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autorec_cli.network.autoencoder import Network
+    from autorec_cli.training.trainer import Start
+
+log = logging.getLogger(__name__)
 
 KEPT = 0.5
-"""Partition of the older V and W in those that training starts from, the rest being those of a fresh network.
+"""Weight of the older V and W in the initial ones; the rest is a fresh network's.
 
-Shrinking and perturbing (Ash and Adams, NeurIPS 2020): from unshrunk weights a network ends where it fits the training
-ratings better and others worse than a cold start does (docs/benchmarks.md).
+Shrink and perturb (Ash and Adams, NeurIPS 2020): from unshrunk weights a network overfits, and ends worse than a cold
+start (docs/benchmarks.md).
 """
 
 MUST_AGREE = {
@@ -41,18 +49,91 @@ MUST_AGREE = {
     "implicit": "--implicit",
     "normalize": "--normalize",
 }
-"""Settings without which parameters mean something else, and their flags."""
+"""Hyperparameters that decide the meaning of the parameters, and their flags."""
 
 
-def require_likeness(model: Model, settings: TrainSettings, path: Path) -> None:
-    """Check that a network with `settings` can begin with the parameters of `model`.
+@dataclass(frozen=True)
+class OlderModel:
+    """Model to start from.
+
+    Attributes:
+        path: Its file.
+        model: The model.
+        checksum: CRC-32 of the file.
+    """
+
+    path: Path
+    model: Model
+    checksum: int
+
+    def completed(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Hyperparameters `given` by the caller, and suitable values for some of the others."""
+        settings = self.model.settings
+        suitable = {name: getattr(settings, name) for name in ("center", "implicit", "normalize")}
+        suitable["epochs"] = WARM_EPOCHS
+        return suitable | {name: value for name, value in given.items() if value is not None}
+
+
+def load_older_model(path: Path) -> OlderModel:
+    """Load the model to start from.
 
     Raises:
-        ArtifactError: it cannot; the message names what differs.
+        ArtifactError: it is not a model, or corrupted.
+    """
+    return OlderModel(path, model_file.load_model(path), checksums.of_file(path))
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Dataset and initial network of a run.
+
+    Attributes:
+        dataset: Ratings to fit; validation ratings that the older model may know are in train.
+        start: Initializes the network; None for a cold start.
+        provenance: Entries that differ from those of a cold start.
+    """
+
+    dataset: Dataset
+    start: Start | None
+    provenance: Mapping[str, Any]
+
+
+def prepare_start(older: OlderModel | None, dataset: Dataset, settings: TrainSettings) -> WarmStart:
+    """Prepare a run from `older`, or a cold start if it is None; logs which held-out ratings `older` may know.
+
+    Raises:
+        ArtifactError: the older model's parameters do not fit the network, or its ids are not those of the dataset.
+    """
+    if older is None:
+        return WarmStart(dataset, None, {})
+    require_compatible(older.model, settings, older.path)
+    user_ids, item_ids = dataset.users["id"].to_list(), dataset.items["id"].to_list()
+    require_common_ids(older.model, user_ids, item_ids, older.path)
+    separated = separate_known(older.model, dataset)
+    _log_known(separated, dataset, settings.epochs, older.path)
+    fitted_parts = [part for part in ("train", "valid") if fitted_on(older.model.provenance, part)]
+    provenance: dict[str, Any] = {
+        "warm_start": {
+            "checksum": older.checksum,
+            "n_chosen_by": separated.dataset.valid.nnz,
+            "kept_parts": not separated.n_known_test,
+            "fitted_parts": fitted_parts,
+        }
+    }
+    if separated.n_known_valid:
+        provenance["fitted_parts"] = ["train", "valid"]
+    return WarmStart(separated.dataset, start_from(older.model, user_ids, item_ids), provenance)
+
+
+def require_compatible(model: Model, settings: TrainSettings, path: Path) -> None:
+    """Check that a network with `settings` can start with the parameters of `model`.
+
+    Raises:
+        ArtifactError: it cannot; the message names the differences.
     """
     ours, theirs = settings.to_document(), model.settings.to_document()
     differing = [
-        f"{flag} is {_told(ours[name])} here and {_told(theirs[name])} there"
+        f"{flag} is {_shown(ours[name])} here and {_shown(theirs[name])} there"
         for name, flag in MUST_AGREE.items()
         if ours[name] != theirs[name]
     ]
@@ -64,7 +145,7 @@ def require_likeness(model: Model, settings: TrainSettings, path: Path) -> None:
 
 
 def require_common_ids(model: Model, user_ids: Sequence[str], item_ids: Sequence[str], path: Path) -> None:
-    """Check that `model` knows anyone of those whose parameters a network has: users, or items in the user variant.
+    """Check that `model` knows some of the users, or of the items in the user variant, that are columns.
 
     Raises:
         ArtifactError: it does not, so a warm start would be a cold one of too few epochs.
@@ -72,23 +153,23 @@ def require_common_ids(model: Model, user_ids: Sequence[str], item_ids: Sequence
     by_item = model.settings.variant == "item"
     theirs, ours = (model.user_ids, user_ids) if by_item else (model.item_ids, item_ids)
     if set(theirs).isdisjoint(ours):
-        whom = "users" if by_item else "items"
+        side = "users" if by_item else "items"
         raise ArtifactError(
-            f"training cannot start from {path}: it knows none of the {whom} of this dataset by their ids; compare the "
+            f"training cannot start from {path}: it has no ids in common with the {side} of this dataset; compare the "
             "ids of the two, or leave out --warm-start"
         )
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def start_from(
-    model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
-) -> Callable[[Examples, Network], Network]:
-    """What gives a fresh network of users and items with these ids the parameters of `model`; see `training.Start`."""
+def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Start:
+    """Make the initializer of networks for users and items with these ids; see `trainer.Start`."""
+    import torch
+
     by_item = model.settings.variant == "item"
     known, wanted, counts = (
         (model.user_ids, user_ids, model.user_counts) if by_item else (model.item_ids, item_ids, model.item_counts)
@@ -96,7 +177,7 @@ def start_from(
     place = positions(known, wanted)
     place[(place != UNKNOWN) & (counts[place] == 0)] = UNKNOWN  # it has an id there, but was never fitted
 
-    def start(_examples: Examples, fresh: Network) -> Network:
+    def start(fresh: Network) -> Network:
         return replace(
             fresh,
             encoder_weights=(
@@ -111,52 +192,71 @@ def start_from(
     return start
 
 
-def _mixed(old: Array, place: Array, fresh: torch.Tensor, share: float) -> torch.Tensor:
-    """A `share` of the rows of `old` at `place` and the rest of `fresh`; all of `fresh` where it is UNKNOWN."""
+def _mixed(old: Array, place: Array, fresh: Tensor, weight: float) -> Tensor:
+    """Weighted mean of `fresh` and the rows of `old` at `place`; only `fresh` where `place` is UNKNOWN."""
+    import torch
+
     mixed = fresh.clone().numpy()
     known = place != UNKNOWN
-    mixed[known] = share * old[place[known]] + (1 - share) * mixed[known]
+    mixed[known] = weight * old[place[known]] + (1 - weight) * mixed[known]
     return torch.from_numpy(mixed)
 
 
 @dataclass(frozen=True)
-class Honest:
-    """What of a dataset's held-out ratings an older model cannot have been fitted on.
+class Separated:
+    """Dataset whose validation ratings are unknown to an older model.
 
     Attributes:
-        dataset: As it was, but validation ratings that the older model may know are training ratings; the others too
-            if they are too few to choose epochs by.
-        n_known: How many the older model may know.
-        n_doubtful: Test ratings that it, or a model before it, may have been fitted on.
+        dataset: Validation ratings that the older model may know are in train; all of them, if the rest is too small
+            to select epochs.
+        n_known_valid: Validation ratings that the older model may know.
+        n_known_test: Test ratings that it, or a model it started from, may have been fitted to.
     """
 
     dataset: Dataset
-    n_known: int
-    n_doubtful: int
+    n_known_valid: int
+    n_known_test: int
 
 
-def honest(model: Model, dataset: Dataset) -> Honest:
-    """Keep only validation ratings that `model` cannot have been fitted on.
+def separate_known(model: Model, dataset: Dataset) -> Separated:
+    """Move validation ratings that `model` may have been fitted to into the train split.
 
-    It knows none of them if it was fitted on train alone and every rating was in the same part then, else those that
-    were not in its dataset at all.
+    It knows none if it was fitted to train alone and every rating was in the same split then; otherwise it may know
+    all that were in its dataset.
     """
-    stays = keeps_parts(model.provenance, dataset)
+    same_splits = keeps_parts(model.provenance, dataset)
     aligned = align(model, dataset.users["id"].to_list(), dataset.items["id"].to_list()).seen
-    n_doubtful = 0 if stays else dataset.test.nnz - unseen(dataset.test, aligned).nnz
-    if stays and not fitted_on(model.provenance, "valid"):
-        return Honest(dataset, 0, n_doubtful)
+    n_known_test = 0 if same_splits else dataset.test.nnz - unseen(dataset.test, aligned).nnz
+    if same_splits and not fitted_on(model.provenance, "valid"):
+        return Separated(dataset, 0, n_known_test)
     new = unseen(dataset.valid, aligned)
-    n_known = int(dataset.valid.nnz - new.nnz)
-    if n_known and new.nnz < LEAST_PAIRS:
+    n_known_valid = int(dataset.valid.nnz - new.nnz)
+    if n_known_valid and new.nnz < LEAST_PAIRS:
         new = sparse.csr_array(new.shape, dtype=new.dtype)
-    moved = _without(dataset.valid, new)
+    moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
     train = add_parts(dataset.train, moved) if moved.nnz else dataset.train
-    return Honest(replace(dataset, train=train, valid=new), n_known, n_doubtful)
+    return Separated(replace(dataset, train=train, valid=new), n_known_valid, n_known_test)
 
 
-def keeps_parts(provenance: dict[str, Any], dataset: Dataset) -> bool:
-    """Whether ratings of the older model's dataset, and of those before it, are in the same part of `dataset`."""
+def _log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) -> None:
+    n_left = separated.dataset.valid.nnz
+    if separated.n_known_valid:
+        n_few = dataset.valid.nnz - separated.n_known_valid - n_left
+        few = f", together with the other {n_few}, which are too few to select epochs" if n_few else ""
+        outcome = f"epochs are selected on the other {n_left:,}" if n_left else f"all {epochs} epochs run"
+        log.info(
+            f"{path} may have learned from {separated.n_known_valid:,} of {dataset.valid.nnz:,} validation ratings, "
+            f"which are used for training{few}: {outcome}"
+        )
+    if separated.n_known_test:
+        log.warning(
+            f"{path} may have learned from {separated.n_known_test:,} of {dataset.test.nnz:,} test ratings, so that "
+            "test metrics of the new model are too good; prepare both datasets with --split stable"
+        )
+
+
+def keeps_parts(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
+    """Check that every rating of the older model's dataset, and of those before it, is in the same split here."""
     before = provenance.get("warm_start")
     if before is not None and not before["kept_parts"]:
         return False
@@ -166,12 +266,7 @@ def keeps_parts(provenance: dict[str, Any], dataset: Dataset) -> bool:
     return ours is not None and theirs == ours and ours["strategy"] == "stable" and not ours["test_given"]
 
 
-def fitted_on(provenance: dict[str, Any], part: str) -> bool:
-    """Whether a model, or one that it started from, was fitted on `part`."""
+def fitted_on(provenance: Mapping[str, Any], part: str) -> bool:
+    """Check whether a model, or one that it started from, was fitted to a split."""
     before = provenance.get("warm_start")
     return part in provenance["fitted_parts"] or (before is not None and part in before["fitted_parts"])
-
-
-def _without(matrix: sparse.csr_array, other: sparse.csr_array) -> sparse.csr_array:
-    """The cells of `matrix` that are not in `other`."""
-    return unseen(matrix, SeenItems(other.indptr, other.indices))

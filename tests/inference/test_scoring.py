@@ -15,7 +15,7 @@ from autorec_cli.inference.scoring import (
     solve_decoder_row,
 )
 from autorec_cli.network.autoencoder import ACTIVATIONS
-from autorec_cli.training.trainer import make_examples
+from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
 from tests.training.test_trainer import model_of, small_settings
 

@@ -10,14 +10,15 @@ import sys
 
 import pytest
 
-from autorec_cli.cli.commands.train import train
 from autorec_cli.config import settings_for
 from autorec_cli.errors import NotEnoughMemoryError
+from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
 from tests.conftest import SMALL
 from tests.program import ROOT, run
+from tests.trained import train
 
-SHAPE = memory.Shape(n_users=6040, n_items=3706, n_train=810_000, n_valid=90_000, n_test=100_000)
+SHAPE = memory_estimate.Shape(n_users=6040, n_items=3706, n_train=810_000, n_valid=90_000, n_test=100_000)
 
 
 def settings(variant="item", **given):
@@ -25,28 +26,30 @@ def settings(variant="item", **given):
 
 
 def test_parameters_are_counted_with_biases():
-    assert memory.n_parameters(SHAPE, settings(implicit=False)) == 2 * 6040 * 500 + 500 + 6040
-    assert memory.n_parameters(SHAPE, settings()) == 3 * 6040 * 500 + 500 + 6040
+    assert memory_estimate.n_parameters(SHAPE, settings(implicit=False)) == 2 * 6040 * 500 + 500 + 6040
+    assert memory_estimate.n_parameters(SHAPE, settings()) == 3 * 6040 * 500 + 500 + 6040
     deep = settings("user", hidden_sizes=(500, 250, 500))
-    assert memory.n_parameters(SHAPE, deep) == 3 * 3706 * 500 + 2 * 500 * 250 + 500 + 250 + 500 + 3706
+    assert memory_estimate.n_parameters(SHAPE, deep) == 3 * 3706 * 500 + 2 * 500 * 250 + 500 + 250 + 500 + 3706
 
 
 def test_the_dense_layers_of_the_deep_form_count():
-    need = memory.training_need(SHAPE, settings(hidden_sizes=(20_000, 20_000)), "compiled").host
+    need = memory_estimate.training_need(SHAPE, settings(hidden_sizes=(20_000, 20_000)), "compiled").host
     assert need > 20_000 * 20_000 * 4 * 4
 
 
 def test_need_grows_with_hidden_size_and_ratings():
-    small, large = (memory.training_need(SHAPE, settings(hidden_sizes=(k,)), "compiled").host for k in (100, 2000))
+    small, large = (
+        memory_estimate.training_need(SHAPE, settings(hidden_sizes=(k,)), "compiled").host for k in (100, 2000)
+    )
     assert large - small > 6040 * 1900 * 4 * 6  # V and W, each with two moments
     many = dataclasses.replace(SHAPE, n_train=100_000_000)
-    assert memory.training_need(many, settings(), "compiled").host > 100_000_000 * memory.CELL * 2
+    assert memory_estimate.training_need(many, settings(), "compiled").host > 100_000_000 * memory.CELL * 2
 
 
 def test_on_a_gpu_the_weights_are_on_the_device():
-    need = memory.training_need(SHAPE, settings(), "cuda")
+    need = memory_estimate.training_need(SHAPE, settings(), "cuda")
     assert need.device > 6040 * 500 * 4 * 8
-    assert memory.training_need(SHAPE, settings(), "torch").device == 0
+    assert memory_estimate.training_need(SHAPE, settings(), "torch").device == 0
 
 
 def test_available_memory_is_no_more_than_the_machine_has():

@@ -96,7 +96,7 @@ def test_predicted_ratings_have_four_decimals(lists_model, item_model):
 
 
 def test_threads_that_wait_sleep_whatever_loads_torch_first():
-    code = "import autorec_cli.training.checkpoint, os; print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import autorec_cli.training.checkpoints.checkpoint, os; print(os.environ['OMP_WAIT_POLICY'])"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=True)
     assert told.stdout.decode().strip() == "PASSIVE"

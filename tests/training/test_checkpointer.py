@@ -6,18 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.cli import together as command
-from autorec_cli.cli.commands.train import train
-from autorec_cli.cli.training_report import versions
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import blend
 from autorec_cli.network.autoencoder import AdamState
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one
-from autorec_cli.training import checkpoint
-from autorec_cli.training.resume import Resume, find_state, finished, forget, identity, state_path
+from autorec_cli.training import train as training
+from autorec_cli.training.checkpoints import checkpoint
+from autorec_cli.training.checkpoints.resume import (
+    Resume,
+    checkpoint_path,
+    find_checkpoint,
+    find_finished,
+    identity,
+    remove_checkpoints,
+)
+from autorec_cli.training.export import versions
 from tests.peers import together
+from tests.trained import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps its dataset open
 
@@ -31,10 +38,10 @@ def keep(path, n_steps, run=RUN):
         return
     numbers = [in_one(np.zeros(2, dtype=np.float32))]
     adam = AdamState(abs(n_steps), numbers, numbers, numbers)
-    state = checkpoint.State(
-        None, 1, checkpoint.NOT_BEGUN, adam, torch.zeros(1, dtype=torch.uint8), checkpoint.NOTHING_YET
+    state = checkpoint.TrainerState(
+        None, 1, checkpoint.EPOCH_START, adam, torch.zeros(1, dtype=torch.uint8), checkpoint.NO_SELECTION
     )
-    checkpoint.save(checkpoint.Saved(run, {}, [], state), path)
+    checkpoint.save(checkpoint.Checkpoint(run, {}, [], state), path)
     if n_steps <= 0:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1] if n_steps else []))
@@ -43,14 +50,14 @@ def keep(path, n_steps, run=RUN):
 def leave(folder, *kept, run=RUN):
     """States of as many processes: of each the steps of the one that has its name, and of the one that waits."""
     for rank, (named, waiting) in enumerate(kept):
-        path = state_path(folder / "m", ProcessGroup(rank, len(kept)))
+        path = checkpoint_path(folder / "m", ProcessGroup(rank, len(kept)))
         keep(path, named, run)
         keep(path.with_name(f"{path.name}.next"), waiting, run)
 
 
 def found(folder, wish, size=2):
     """The steps of the state that each process goes on from, None for the beginning, or its error as text."""
-    results = together(size, lambda process_group: find_state(folder / "m", wish, RUN, {}, process_group))
+    results = together(size, lambda process_group: find_checkpoint(folder / "m", wish, RUN, {}, process_group))
     return [str(r) if isinstance(r, ArtifactError) else r and r.state.adam.n_steps for r in results]
 
 
@@ -74,17 +81,17 @@ def names(folder):
 def test_all_go_on_from_the_last_state_that_each_has_whole(tmp_path, kept, wanted):
     """As a kill between two renames, or amid the first state, would leave them."""
     leave(tmp_path, *kept)
-    assert found(tmp_path, Resume.YES) == [wanted, wanted]
+    assert found(tmp_path, resume=True) == [wanted, wanted]
 
 
 @pytest.mark.parametrize(
     ("kept", "run", "first", "second"),
     [
         ([(20, None), (20, None)], OTHER, "another run (seed was 0 and is 5)", "another run (seed was 0 and is 5)"),
-        ([(20, None), (-20, None)], RUN, "another process cannot go on", "cannot be used (its checksums"),
-        ([(20, None), (0, None)], RUN, "is not of the step that", "cannot be used"),
-        ([(20, None), (None, None)], RUN, "is not of the step that", "another process cannot go on"),
-        ([(20, None), (30, None)], RUN, "is not of the step that", "is not of the step that"),
+        ([(20, None), (-20, None)], RUN, "another process cannot use its checkpoint", "cannot be used (its checksums"),
+        ([(20, None), (0, None)], RUN, "not of the same step as", "cannot be used"),
+        ([(20, None), (None, None)], RUN, "not of the same step as", "another process cannot use its checkpoint"),
+        ([(20, None), (30, None)], RUN, "not of the same step as", "not of the same step as"),
         ([(20, None), (20, None), (20, None)], RUN, "of 3 processes; start as many", "of 3 processes; start as many"),
         ([(20, None)], RUN, "of 1 process; start as many", "of 1 process; start as many"),
     ],
@@ -93,12 +100,12 @@ def test_all_go_on_from_the_last_state_that_each_has_whole(tmp_path, kept, wante
 def test_what_cannot_be_gone_on_from_is_refused_and_stays_unless_torchrun_asks(tmp_path, kept, run, first, second):
     leave(tmp_path, *kept, run=run)
     before = names(tmp_path)
-    for said, wanted in zip(found(tmp_path, Resume.YES), (first, second), strict=True):
+    for said, wanted in zip(found(tmp_path, resume=True), (first, second), strict=True):
         assert wanted in said
     assert names(tmp_path) == before
     assert found(tmp_path, Resume.NO) == [None, None]
     assert names(tmp_path) == before
-    assert found(tmp_path, Resume.IF_IT_CAN) == [None, None]
+    assert found(tmp_path, Resume.IF_POSSIBLE) == [None, None]
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -106,7 +113,7 @@ def test_a_state_of_two_processes_is_refused_by_one_and_by_three_and_goes_when_t
     leave(tmp_path, (20, None), (20, None))
     (tmp_path / "m.resumes").touch()
     assert all("of 2 processes; start as many" in said for said in found(tmp_path, Resume.YES, size))
-    forget(tmp_path / "m", ProcessGroup(0, size))
+    remove_checkpoints(tmp_path / "m", ProcessGroup(0, size))
     assert names(tmp_path) == ["m.resumes"]
 
 
@@ -116,19 +123,19 @@ def made(workshop, tmp_path_factory):
     path = tmp_path_factory.mktemp("made") / "m"
     train(workshop / "data", path, "item", TINY, threads=1, device="cpu")
     model = model_file.load_model(path)
-    run = {**identity(model.provenance["fingerprint"], model.settings, None), "processes": 2}
+    run = identity(model.provenance["fingerprint"], model.settings, None, 2)
     return path, run, model
 
 
 def test_a_model_that_is_whole_is_what_the_run_would_make(made, tmp_path):
     path, run, model = made
-    assert finished(path, run, versions(), ProcessGroup(0, 2)) == model.provenance
-    assert finished(path, {**run, "dataset": "another"}, versions(), ProcessGroup(0, 2)) is None
+    assert find_finished(path, run, versions(), ProcessGroup(0, 2)) == model.provenance
+    assert find_finished(path, {**run, "dataset": "another"}, versions(), ProcessGroup(0, 2)) is None
     content = path.read_bytes()
     for position in range(len(content) // 2, len(content), len(content) // 20):
         damaged = tmp_path / "damaged"
         damaged.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-        assert finished(damaged, run, versions(), ProcessGroup(0, 2)) is None
+        assert find_finished(damaged, run, versions(), ProcessGroup(0, 2)) is None
 
 
 def test_a_blend_is_not(made, workshop, tmp_path):
@@ -137,18 +144,17 @@ def test_a_blend_is_not(made, workshop, tmp_path):
     _, run, model = made
     blended = blend([("a", model), ("b", model)], dataset.load(workshop / "data").valid.data)
     model_file.save(blended, tmp_path / "blend")
-    assert finished(tmp_path / "blend", run, versions(), ProcessGroup(0, 2)) is None
-    assert finished(tmp_path / "blend", run, versions(), SINGLE_PROCESS) is None
+    assert find_finished(tmp_path / "blend", run, versions(), ProcessGroup(0, 2)) is None
+    assert find_finished(tmp_path / "blend", run, versions(), SINGLE_PROCESS) is None
 
 
-def trained(monkeypatch, data, output, wish, given=lambda process_group: TINY, **options):
+def trained(monkeypatch, data, output, given=lambda process_group: TINY, **options):
     """What two processes return or raise that train `output`."""
-    monkeypatch.setattr(command, "joined", lambda process_group: nullcontext())
-    options = {"log": None, "force": False, "dry_run": False, "save_every": 30.0, "wait_lock": 0.0, **options}
+    monkeypatch.setattr(training, "connected", lambda process_group: nullcontext())
     return together(
         2,
-        lambda process_group: command.train_together(
-            data, output, "item", given(process_group), process_group, threads=1, device="cpu", wish=wish, **options
+        lambda process_group: train(
+            data, output, "item", given(process_group), process_group=process_group, threads=1, device="cpu", **options
         ),
     )
 
@@ -157,10 +163,10 @@ def test_a_dry_run_leaves_all_as_it_is_and_a_resumed_one_tidies_up(made, worksho
     path, run, _ = made
     leave(path.parent, (20, 30), (20, 30), run=run)
     before = names(path.parent)
-    for result in trained(monkeypatch, workshop / "data", path, Resume.YES, dry_run=True):
+    for result in trained(monkeypatch, workshop / "data", path, resume=True, dry_run=True):
         assert result["trained"] is False
     assert names(path.parent) == before
-    first, other = trained(monkeypatch, workshop / "data", path, Resume.YES)
+    first, other = trained(monkeypatch, workshop / "data", path, resume=True)
     assert (first["output"], first["bytes"], other) == (str(path), path.stat().st_size, {})
     assert names(path.parent) == [path.name]
 

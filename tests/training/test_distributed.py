@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.cli.commands.train import train
 from autorec_cli.data import dataset
 from autorec_cli.inference import model_file, scoring
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate
+from tests.trained import train
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
 SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}

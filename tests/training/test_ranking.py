@@ -172,8 +172,8 @@ def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
     np.testing.assert_allclose(norms, examples.input_norm, rtol=1e-5)
     np.testing.assert_array_equal(examples.matrix.toarray(), dataset.train.toarray())
     plain = make_examples(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
-    assert plain.inputs.examples is plain.examples
-    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.examples.toarray())
+    assert plain.inputs.examples is plain.matrix
+    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.matrix.toarray())
 
 
 def codes_of(fitted):

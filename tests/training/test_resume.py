@@ -17,7 +17,10 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files
-from autorec_cli.training import checkpoint, trainer
+from autorec_cli.training import trainer
+from autorec_cli.training.checkpoints import checkpoint
+from autorec_cli.training.checkpoints.checkpointer import deferred_signals
+from autorec_cli.training.export import to_model
 from tests.conftest import SMALL
 from tests.network.test_engine import NAMES
 from tests.planted import planted_dataset
@@ -49,8 +52,8 @@ class Cutter:
     def __init__(self, path, at=None, left=None):
         self.path, self.at, self.n_moments, self.left = path, at, 0, left
 
-    def chosen(self):
-        return self.left and self.left.chosen
+    def selection(self):
+        return self.left and self.left.selection
 
     def take(self):
         state, self.left = self.left, None
@@ -59,19 +62,19 @@ class Cutter:
     def after_step(self, state):
         self.n_moments += 1
         if self.n_moments == self.at:
-            checkpoint.save(checkpoint.Saved({}, {}, [], state()), self.path)
+            checkpoint.save(checkpoint.Checkpoint({}, {}, [], state()), self.path)
             raise CutError
 
     after_epoch = after_step
 
 
 def fit(dataset, settings, keeper):
-    epochs, results = trainer.fit(dataset, settings, CPU, keeper), []
+    epochs, results = trainer.fit(dataset, settings, CPU, checkpointer=keeper), []
     while True:
         try:
             results.append(next(epochs))
         except StopIteration as end:
-            return results, trainer.to_model(end.value, dataset, settings, {})
+            return results, to_model(end.value, dataset, settings, {})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -89,7 +92,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
         with pytest.raises(CutError):
             fit(dataset, settings, Cutter(tmp_path / "state", moment))
         state = checkpoint.load(tmp_path / "state").state
-        seen.add((state.chosen is None, state.part.n_steps > 0))
+        seen.add((state.selection is None, state.progress.n_steps > 0))
         rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=state))
         model_file.save(model, tmp_path / "resumed")
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), moment
@@ -145,12 +148,13 @@ def test_a_signal_keeps_the_state_and_resume_ends_in_the_same_model_and_log(shop
     ended, said = cut(shop, sent, *train, "--log", "log")
     assert ended == status
     assert (
-        f"error: {word}; run the same command with --resume to go on from {shop / 'm.resume'}" in said.splitlines()[-1]
+        f"error: {word}; run the same command with --resume to continue from {shop / 'm.resume'}"
+        in said.splitlines()[-1]
     )
     assert names(shop) == ["data", "log", "m.resume", "whole", "whole.log"]
     result = run(*train, "--log", "log", "--resume", cwd=shop)
     assert result.status == 0
-    assert f"going on from {shop / 'm.resume'}: choosing epochs, after epoch" in result.stderr
+    assert f"resuming from {shop / 'm.resume'}: selecting epochs, after epoch" in result.stderr
     assert (shop / "m").read_bytes() == (shop / "whole").read_bytes()
     assert names(shop) == ["data", "log", "m", "whole", "whole.log"]
     whole, resumed = (
@@ -161,10 +165,8 @@ def test_a_signal_keeps_the_state_and_resume_ends_in_the_same_model_and_log(shop
 
 
 def test_a_second_ctrl_c_ends_at_once_and_keeps_nothing(monkeypatch):
-    from autorec_cli.training.checkpointer import heeding
-
     before = signal.getsignal(signal.SIGINT)
-    with heeding() as came:
+    with deferred_signals() as came:
         assert came() is None
         signal.raise_signal(signal.SIGINT)
         assert came() == signal.SIGINT
@@ -175,11 +177,9 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_nothing(monkeypatch):
 
 
 def test_a_signal_that_whoever_started_us_ignores_stays_ignored():
-    from autorec_cli.training.checkpointer import heeding
-
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with heeding() as came:
+        with deferred_signals() as came:
             signal.raise_signal(signal.SIGINT)
             assert came() is None
     finally:
@@ -263,14 +263,14 @@ def test_what_a_kill_leaves_of_a_state_half_written_is_swept(cut_off, monkeypatc
 def test_without_a_state_resume_starts_from_the_beginning_and_says_so(workshop, tmp_path):
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--resume")
     assert result.status == 0
-    assert f"there is no {tmp_path / 'm.resume'} to go on from, so training starts from the beginning" in result.stderr
+    assert f"there is no {tmp_path / 'm.resume'}, so training starts from the beginning" in result.stderr
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
 
 
 def test_without_resume_training_starts_anew_and_the_state_goes_in_the_end(cut_off, workshop):
     result = call("train", "data", "-o", "m", *SMALL)
     assert result.status == 0
-    assert f"{cut_off / 'm.resume'} holds the state of a run that was cut off; this one starts anew" in result.stderr
+    assert f"{cut_off / 'm.resume'} is the checkpoint of an interrupted run; starting over" in result.stderr
     assert names(cut_off) == ["data", "m"]
 
 
@@ -284,7 +284,7 @@ def test_a_run_killed_after_its_model_was_written_is_whole(cut_off):
             (cut_off / "m.resume").write_bytes(left)
         result = resumed()
         assert result.status == 0
-        assert "m is whole: the run that is to go on had come to its end" in result.stderr
+        assert "m is complete" in result.stderr
         assert (cut_off / "m").read_bytes() == model
         assert names(cut_off) == ["data", "m"]
     other = resumed("--seed", 1)  # of which the model there is none
@@ -310,7 +310,7 @@ def test_a_state_that_cannot_be_written_is_a_warning_and_training_goes_on(worksh
     monkeypatch.setattr(checkpoint, "save", full)
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--save-every", 0)
     assert result.status == 0
-    assert result.stderr.count("warning: this run could not go on after an interruption: cannot write m.resume") == 1
+    assert result.stderr.count("warning: this run cannot be resumed if it is interrupted: cannot write m.resume") == 1
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
 
 

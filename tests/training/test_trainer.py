@@ -12,8 +12,10 @@ from autorec_cli.evaluation.evaluate import rating_rows
 from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
-from autorec_cli.training import randomness, trainer
-from autorec_cli.training.trainer import fit, make_examples, resolve_device, to_model, use_threads
+from autorec_cli.training import randomness
+from autorec_cli.training.examples import make_examples
+from autorec_cli.training.export import to_model
+from autorec_cli.training.trainer import Trainer, fit
 from autorec_cli.training.validation import _least_squares_scale
 from tests.planted import dataset_of, planted_dataset
 
@@ -199,7 +201,10 @@ def one_epoch(settings):
     for parameter in network.parameters():
         parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
     watched = Watched(make_engine(network.copy(), torch.device("cpu"), settings.batch_size))
-    trainer._epoch(watched, examples, settings, 1, generator)
+    trainer = Trainer(watched, examples, settings, generator, n_epochs=2)
+    for batch in trainer.batches():
+        trainer.step(batch)
+    trainer.end_epoch()
     return examples, network, watched
 
 
@@ -272,45 +277,6 @@ def test_cold_validation_pairs_are_clipped():
     assert results[0].valid == 0
 
 
-def test_devices():
-    assert resolve_device("cpu") == CPU
-    with pytest.raises(UsageError, match="--device must be"):
-        resolve_device("tpu")
-    with pytest.raises(UsageError, match="--device must be"):
-        resolve_device("cpu:1")
-    with pytest.raises(UsageError, match="CUDA devices here"):
-        resolve_device(f"cuda:{torch.cuda.device_count()}")
-
-
-def test_each_process_of_a_machine_takes_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("autorec_cli.training.trainer.local_rank", lambda: (1, 2))
-    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda:1")
-    assert resolve_device("cpu") == CPU
-    monkeypatch.setattr("autorec_cli.training.trainer.local_rank", lambda: (1, 3))
-    with pytest.raises(UsageError, match="3 processes on a machine of 2 GPUs"):
-        resolve_device("auto")
-
-
-def test_threads_are_those_asked_for():
-    before = torch.get_num_threads()
-    try:
-        for threads in (2, 1, 3):
-            use_threads(threads)
-            assert torch.get_num_threads() == threads
-        use_threads(0)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("threads", [-1, 100_000])
-def test_impossible_numbers_of_threads_are_refused(threads):
-    with pytest.raises(UsageError, match="--threads"):
-        use_threads(threads)
-
-
 # --- how far outputs are trusted
 
 
@@ -324,7 +290,7 @@ def test_outputs_are_weighed_by_what_valid_says_of_them(variant):
     _, fitted = run(dataset, settings)
     assert fitted.validation.scale < 0.3
     assert fitted.validation.value < 1.02 * fitted.validation.baseline
-    model = trainer.to_model(fitted, dataset, settings, {"fitted_parts": ["train", "valid"]})
+    model = to_model(fitted, dataset, settings, {"fitted_parts": ["train", "valid"]})
     assert model.output_unit == fitted.validation.scale * model.unit
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from autorec_cli.cli.commands.train import train
 from autorec_cli.data import dataset
 from tests.planted import planted_dataset
 from tests.program import ROOT
+from tests.trained import train
 from tests.training.test_distributed import assert_same_models
 
 ADDRESSES = ("10.231.231.1", "10.231.231.2")

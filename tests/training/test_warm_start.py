@@ -15,7 +15,9 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.training import randomness, trainer, warm_start
-from autorec_cli.training.warming import load_older, warm_up
+from autorec_cli.training.examples import make_examples
+from autorec_cli.training.export import to_model
+from autorec_cli.training.warm_start import load_older_model, prepare_start
 from tests.conftest import SMALL
 from tests.planted import planted_dataset
 from tests.program import call
@@ -29,7 +31,7 @@ def settings_of(variant, **given):
 
 
 def fit(prepared, settings, start=None):
-    epochs = trainer.fit(prepared, settings, CPU, None, start)
+    epochs = trainer.fit(prepared, settings, CPU, start=start)
     while True:
         try:
             next(epochs)
@@ -41,7 +43,7 @@ def model_of(prepared, settings, **provenance):
     fitted = fit(prepared, settings)
     parts = list(fitted.fitted_parts)
     known = {"fingerprint": prepared.fingerprint(), "split": prepared.info.get("split"), "fitted_parts": parts}
-    return trainer.to_model(fitted, prepared, settings, {**known, **provenance})
+    return to_model(fitted, prepared, settings, {**known, **provenance})
 
 
 def taken(prepared, user_index, item_index, more=0):
@@ -76,9 +78,9 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     after = taken(before, users, items, more=3)
     model = model_of(before, settings)
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
-    examples = trainer.make_examples(after.train, after.rating_scale, settings)
+    examples = make_examples(after.train, after.rating_scale, settings)
     fresh = randomness.initial_network(examples, settings, torch.Generator().manual_seed(0))
-    network = start(examples, fresh)
+    network = start(fresh)
     kept = users if variant == "item" else items
     counts = (model.user_counts if variant == "item" else model.item_counts)[kept]
     known = np.flatnonzero(counts > 0)
@@ -104,7 +106,7 @@ def test_a_warm_start_is_ahead_of_a_cold_one_after_as_few_epochs():
     rng = np.random.default_rng(0)
     after = taken(before, rng.permutation(200), rng.permutation(120), more=2)
     old = fit(before, settings_of("item", epochs=40, hidden_sizes=(16,), refit=False))
-    model = trainer.to_model(old, before, settings_of("item", hidden_sizes=(16,)), {"fitted_parts": ["train"]})
+    model = to_model(old, before, settings_of("item", hidden_sizes=(16,)), {"fitted_parts": ["train"]})
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
     few = settings_of("item", epochs=6, hidden_sizes=(16,), refit=False)
     warm, cold = (fit(after, few, begin).validation.value for begin in (start, None))
@@ -123,8 +125,8 @@ def test_of_another_random_split_only_new_ratings_are_honest():
     prepared = as_before(planted_dataset(), "random")
     model = model_of(prepared, settings_of("item"))
     after = as_before(taken(prepared, np.arange(80)[::-1].copy(), np.arange(50), more=2), "random")
-    found = warm_start.honest(model, after)
-    assert (found.n_known, found.n_doubtful) == (prepared.valid.nnz, prepared.test.nnz)
+    found = warm_start.separate_known(model, after)
+    assert (found.n_known_valid, found.n_known_test) == (prepared.valid.nnz, prepared.test.nnz)
     assert found.dataset.valid.nnz == 0
     assert found.dataset.train.nnz == after.train.nnz + after.valid.nnz
     assert found.dataset.test is after.test
@@ -134,11 +136,11 @@ def test_of_a_stable_split_test_stays_honest_and_valid_if_it_was_not_fitted():
     prepared = as_before(planted_dataset(), "stable")
     after = as_before(taken(prepared, np.arange(80), np.arange(50), more=2), "stable")
     alone = model_of(prepared, settings_of("item", refit=False))
-    assert warm_start.honest(alone, after) == warm_start.Honest(after, 0, 0)
-    both = warm_start.honest(model_of(prepared, settings_of("item")), after)
-    assert (both.n_known, both.n_doubtful, both.dataset.valid.nnz) == (prepared.valid.nnz, 0, 0)
+    assert warm_start.separate_known(alone, after) == warm_start.Separated(after, 0, 0)
+    both = warm_start.separate_known(model_of(prepared, settings_of("item")), after)
+    assert (both.n_known_valid, both.n_known_test, both.dataset.valid.nnz) == (prepared.valid.nnz, 0, 0)
     other = dataclasses.replace(after, info=random_split("stable", seed=1))
-    assert warm_start.honest(alone, other).n_doubtful == prepared.test.nnz
+    assert warm_start.separate_known(alone, other).n_known_test == prepared.test.nnz
 
 
 @pytest.mark.parametrize(("n_new", "n_left"), [(29, 0), (30, 30)])
@@ -147,8 +149,8 @@ def test_epochs_are_not_chosen_by_a_few_ratings(n_new, n_left):
     rows, columns = np.nonzero(~(prepared.train + prepared.valid + prepared.test).toarray().astype(bool))
     new = sparse.csr_array((np.full(n_new, 3, np.float32), (rows[:n_new], columns[:n_new])), shape=prepared.valid.shape)
     grown = dataclasses.replace(prepared, valid=add_parts(prepared.valid, new))
-    found = warm_start.honest(model_of(prepared, settings_of("item")), grown)
-    assert (found.n_known, found.dataset.valid.nnz) == (prepared.valid.nnz, n_left)
+    found = warm_start.separate_known(model_of(prepared, settings_of("item")), grown)
+    assert (found.n_known_valid, found.dataset.valid.nnz) == (prepared.valid.nnz, n_left)
     assert found.dataset.train.nnz + n_left == grown.train.nnz + grown.valid.nnz
 
 
@@ -160,14 +162,14 @@ def test_what_an_older_model_started_from_counts_too():
         ({"kept_parts": False, "fitted_parts": ["train"]}, (prepared.valid.nnz, prepared.test.nnz)),
     ):
         model = model_of(prepared, settings_of("item", refit=False), warm_start=before)
-        found = warm_start.honest(model, prepared)
-        assert (found.n_known, found.n_doubtful) == expected
+        found = warm_start.separate_known(model, prepared)
+        assert (found.n_known_valid, found.n_known_test) == expected
 
 
 def test_the_same_dataset_with_any_split_has_an_honest_test_part():
     prepared = as_before(planted_dataset(), "random")
-    found = warm_start.honest(model_of(prepared, settings_of("item")), prepared)
-    assert (found.n_known, found.n_doubtful) == (prepared.valid.nnz, 0)
+    found = warm_start.separate_known(model_of(prepared, settings_of("item")), prepared)
+    assert (found.n_known_valid, found.n_known_test) == (prepared.valid.nnz, 0)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
     model_file.save(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
     given = {"center": "both", **given}
     with pytest.raises(ArtifactError, match=told) as error:
-        warm_up(load_older(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
+        prepare_start(load_older_model(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
     assert error.value.exit_status == 4
 
 
@@ -197,10 +199,10 @@ def test_a_model_of_others_is_refused(tmp_path, variant):
     model_file.save(model_of(prepared, settings), tmp_path / "m")
     side = "users" if variant == "item" else "items"
     others = getattr(prepared, side).with_columns(pl.col("id") + "x")
-    with pytest.raises(ArtifactError, match=f"knows none of the {side} of this dataset by their ids"):
-        warm_up(load_older(tmp_path / "m"), dataclasses.replace(prepared, **{side: others}), settings)
+    with pytest.raises(ArtifactError, match=f"no ids in common with the {side} of this dataset"):
+        prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: others}), settings)
     one = pl.concat([getattr(prepared, side)[:1], others[1:]])
-    warm_up(load_older(tmp_path / "m"), dataclasses.replace(prepared, **{side: one}), settings)
+    prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: one}), settings)
 
 
 @pytest.mark.parametrize("implicit", [False, True])
@@ -209,7 +211,9 @@ def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
     prepared = planted_dataset()
     older = settings_of("item", center="item", implicit=implicit, normalize=not implicit)
     model_file.save(model_of(prepared, older), tmp_path / "m")
-    given = load_older(tmp_path / "m").given({"center": None, "implicit": None, "normalize": None, "epochs": 3})
+    given = load_older_model(tmp_path / "m").completed(
+        {"center": None, "implicit": None, "normalize": None, "epochs": 3}
+    )
     assert given == {"center": "item", "implicit": implicit, "normalize": not implicit, "epochs": 3}
 
 
@@ -240,7 +244,7 @@ def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_wha
     result = call("train", "two", "-o", "new", "--warm-start", "m", *options(epochs=None, center=None))
     assert result.status == 0, result.stderr
     n_valid = dataset.load(night / "two").valid.nnz
-    assert f"of {n_valid} validation ratings, which are trained on: epochs are chosen by the other " in result.stderr
+    assert f"of {n_valid} validation ratings" in result.stderr
     assert "warning" not in result.stderr
     model = model_file.load(night / "new")
     assert (model.settings.epochs, model.settings.center) == (10, "none")
@@ -250,7 +254,7 @@ def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_wha
     assert len(model.valid_predictions) == 0
     again = call("train", "two", "-o", "new", "--force", "--warm-start", "new", *options())
     assert again.status == 0
-    assert "all 15 epochs run, none is chosen" in again.stderr
+    assert "all 15 epochs run" in again.stderr
     assert "final" in again.stderr
 
 
@@ -276,14 +280,14 @@ def test_status_4_when_training_cannot_start_from_the_model(night):
 def test_a_warm_start_that_is_cut_off_goes_on_to_the_same_bytes(night, monkeypatch):
     """In place of the very model that it started from, too."""
     from autorec_cli.errors import Stopped
-    from autorec_cli.training.checkpointer import StateKeeper
+    from autorec_cli.training.checkpoints.checkpointer import Checkpointer
 
     command = ("train", "two", "-o", "m", "--force", "--warm-start", "m", *options(), "--save-every", 0)
     old = (night / "m").read_bytes()
     assert call(*command).status == 0
     wanted = (night / "m").read_bytes()
     (night / "m").write_bytes(old)
-    real, n_epochs = StateKeeper.after_epoch, []
+    real, n_epochs = Checkpointer.after_epoch, []
 
     def stop(self, state):
         real(self, state)
@@ -291,7 +295,7 @@ def test_a_warm_start_that_is_cut_off_goes_on_to_the_same_bytes(night, monkeypat
         if len(n_epochs) == 4:
             raise Stopped(143, "terminated")
 
-    monkeypatch.setattr(StateKeeper, "after_epoch", stop)
+    monkeypatch.setattr(Checkpointer, "after_epoch", stop)
     assert call(*command).status == 143
     state = (night / "m.resume").read_bytes()
     other = call(*command[:-2], "--resume", "--warm-start", "new")
@@ -302,5 +306,5 @@ def test_a_warm_start_that_is_cut_off_goes_on_to_the_same_bytes(night, monkeypat
     (night / "m.resume").write_bytes(state)  # killed between the two
     result = call(*command, "--resume")
     assert result.status == 0, result.stderr
-    assert "m is whole" in result.stderr
+    assert "m is complete" in result.stderr
     assert (night / "m").read_bytes() == wanted

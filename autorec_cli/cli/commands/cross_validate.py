@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -11,13 +11,12 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.commands.evaluate import CLEARLY_WORSE, Row, complete_rows, to_frame
-from autorec_cli.cli.console import Advance, progress, say, warn
-from autorec_cli.cli.fitting import Place, check_memory, drain, find_place
+from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.cli.training_report import spelled
-from autorec_cli.config import TrainSettings, check_given, settings_for
+from autorec_cli.cli.training_report import metric_label
+from autorec_cli.config import check_given
 from autorec_cli.data.splitting import DEFAULT_SHARE
 from autorec_cli.errors import UsageError
 
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.resampling import Plan, Pool
     from autorec_cli.evaluation.ranking import RankingProtocol
+    from autorec_cli.training.cross_validation import SplitResult
     from autorec_cli.training.trainer import EpochResult
-
-NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
-"""The paper's names for the variants, used as row labels."""
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -44,7 +41,7 @@ autorec cross-validate data --folds 5 --epochs 20 --per-split splits.csv -o mean
 
 
 BIAS = "user+item bias"
-LIST_LENGTH = 10
+TOP_K = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,170 +98,110 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
 
     The seed of each split is derived from --seed; it draws the split and seeds the training.
     """
-    return cross_validate(
-        options.data,
-        options.training,
-        repeats=options.repeats,
-        folds=options.folds,
-        test=options.test,
-        valid=options.valid,
-        lists=options.top_k if options.ranking else None,
-        relevant_from=options.relevant_from,
-        output=options.output,
-        format=options.format,
-        per_split=options.per_split,
-        wait_lock=options.wait_lock,
-    )
-
-
-def cross_validate(
-    data: Path,
-    training: TrainingOptions,
-    *,
-    repeats: int | None = None,
-    folds: int | None = None,
-    test: float | None = None,
-    valid: float = DEFAULT_SHARE,
-    lists: int | None = None,
-    relevant_from: float | None = None,
-    output: str = "-",
-    format: str | None = None,
-    per_split: str | None = None,
-    wait_lock: float = 0.0,
-) -> dict[str, list[Row]]:
-    """Write what training with some options reaches on average, telling of each split on stderr.
-
-    Args:
-        data: A prepared dataset, of which all parts are used alike.
-        training: How to train on each split.
-        repeats: Random hold-outs, 5 if neither they nor `folds` are given.
-        folds: Disjoint test parts that leave no rating out.
-        test: Share of the ratings that a hold-out tests on.
-        valid: Share of the others to choose epochs on.
-        lists: Length of top-k lists to judge too; None judges none.
-        relevant_from: Test ratings from here on are relevant; None for three quarters up the scale.
-        output: Where to write a row for each model, "-" for stdout.
-        format: How; None for what `output` ends in.
-        per_split: A file for the rows of every split.
-        wait_lock: Seconds to wait while another run writes the same files.
-
-    Returns:
-        `average` and `splits`: the rows as they are written.
-
-    Raises:
-        UsageError: an option has a value that cannot work.
-        LockedError: another run is writing an output.
-        NotEnoughMemoryError: training would not fit into memory.
-        ArtifactError: `data` is not a prepared dataset.
-        TrainingDivergedError: the loss of a split is not finite; nothing is written.
-    """
     from autorec_cli.data import dataset
     from autorec_cli.data.resampling import choose_plan, pool
-    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+    from autorec_cli.evaluation import cross_validation
+    from autorec_cli.network.device import find_place
+    from autorec_cli.training.cross_validation import ModelOptions, cross_validate
+    from autorec_cli.training.plan import resolve_settings
 
-    if lists is not None and lists < 1:
-        raise UsageError(f"--top-k must be a whole number from 1, not {lists}")
+    training, wait, per_split = options.training, options.wait_lock, options.per_split
+    if options.ranking and options.top_k < 1:
+        raise UsageError(f"--top-k must be a whole number from 1, not {options.top_k}")
     check_given(training.variant, training.given(), training.device)
-    plan = choose_plan(repeats, folds, test, valid, training.seed)
-    format = choose_format(format, output)
-    write = writer_for(format)
+    plan = choose_plan(options.repeats, options.folds, options.test, options.valid, training.seed)
+    format = choose_format(options.format, options.output)
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
-    with reserve_output(output, wait_lock, say, warn), reserve_output(per_split or "-", wait_lock, say, warn):
-        prepared = dataset.load(data)
-        settings = _settings(training, prepared)
-        place = find_place(training.device, training.threads)  # takes seconds: what can be refused, is by now
-        from autorec_cli.evaluation import cross_validation
-
-        threshold = default_relevance(prepared.rating_scale) if relevant_from is None else relevant_from
-        if lists is None and settings.objective == "ranking":
-            lists = LIST_LENGTH
-        protocol = None if lists is None else RankingProtocol(lists, threshold)
+    with reserve_output(options.output, wait, say, warn), reserve_output(per_split or "-", wait, say, warn):
+        prepared = dataset.load(options.data)
+        model = ModelOptions(training.variant, training.given(), training.device, training.threads)
+        protocol = _protocol(options, prepared)
+        settings = resolve_settings(prepared, training.variant, training.given())
+        place = find_place(training.device, training.threads)
         pooled = pool(prepared)
-        del prepared  # every split holds the same ratings once more
-        _announce(plan, pooled, settings.variant, place, protocol)
-        measured = []
-        with progress("split", plan.n_splits) as advance:
-            for number in range(1, plan.n_splits + 1):
-                measured.append(_measure_split(pooled, plan, number, training, place, protocol, advance))
-        averages = cross_validation.average(measured)
-        splits = [row for rows in measured for row in rows]
+        _announce(plan, pooled, f"{settings.variant} variant, device {place}", protocol)
+        del prepared  # every split holds the same ratings again
+        with _progress(plan, protocol) as (on_epoch, show):
+            results = []
+            for result in cross_validate(pooled, plan, model, protocol, on_epoch):
+                results.append(result.rows)
+                show(result)
+        averages, splits = cross_validation.average(results), [row for rows in results for row in rows]
         if per_split is not None:
             with open_output(per_split) as stream:
                 write_splits([to_frame(splits)], stream)
-        with open_output(output) as stream:
-            if format == "table":
-                _write_tables(averages, plan, lists, stream)
-            else:
-                write([to_frame(averages)], stream)
-    _say_what_it_means(averages, plan)
+        with open_output(options.output) as stream:
+            _write_averages(averages, plan, protocol, format, stream)
+    _explain(averages, plan)
     return {"average": complete_rows(averages), "splits": complete_rows(splits)}
 
 
-def _settings(training: TrainingOptions, ratings: Dataset, **others: object) -> TrainSettings:
-    given = {**training.given(), **others}
-    return settings_for(training.variant, ratings.train.shape, ratings.train.nnz, given, ratings.rating_scale)
+def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol | None:
+    """How to measure top-k recommendations; None for a model that predicts ratings, unless they are asked for."""
+    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+
+    if not options.ranking and options.training.objective != "ranking":
+        return None
+    threshold = options.relevant_from
+    if threshold is None:
+        threshold = default_relevance(prepared.rating_scale)
+    return RankingProtocol(options.top_k if options.ranking else TOP_K, threshold)
 
 
-def _announce(plan: Plan, pooled: Pool, variant: str, place: Place, protocol: RankingProtocol | None) -> None:
+def _announce(plan: Plan, pooled: Pool, model: str, protocol: RankingProtocol | None) -> None:
     kind = "folds" if plan.disjoint else "random hold-outs"
     say(
-        f"{plan.n_splits} {kind} of {pooled.ratings.nnz:,} ratings, {plan.test:.3g} to test and {plan.valid:.3g} of "
-        f"the others to choose epochs on; {variant} variant, device {place}"
+        f"{plan.n_splits} {kind} of {pooled.ratings.nnz:,} ratings: {plan.test:.3g} for the test set, {plan.valid:.3g} "
+        f"of the others for validation; {model}"
     )
     if protocol is not None:
-        say(f"lists: all items a user has not rated before, relevant: test ratings from {protocol.relevant_from:g}")
+        say(
+            f"candidates: all items a user has not rated before; relevant: test ratings from {protocol.relevant_from:g}"
+        )
 
 
-def _measure_split(
-    pooled: Pool,
-    plan: Plan,
-    number: int,
-    training: TrainingOptions,
-    place: Place,
-    protocol: RankingProtocol | None,
-    advance: Advance,
-) -> list[Row]:
-    """Train and measure on one split, which is gone from memory afterwards."""
-    from autorec_cli.data.resampling import make_split
-    from autorec_cli.evaluation.evaluate import metric_rows
-    from autorec_cli.training.trainer import fit, to_model
+@contextmanager
+def _progress(
+    plan: Plan, protocol: RankingProtocol | None
+) -> Iterator[tuple[Callable[[int, EpochResult], None], Callable[[SplitResult], None]]]:
+    """Two functions that show the epochs of a split, and its result."""
+    with progress("split", plan.n_splits) as advance:
 
-    start = time.perf_counter()
-    drawn = make_split(pooled, plan, number)
-    ratings = drawn.dataset
-    settings = _settings(training, ratings, seed=drawn.seed)
-    check_memory(ratings, settings, place)
+        def show_epoch(number: int, result: EpochResult) -> None:
+            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, train RMSE {result.train_rmse:.4f}"
+            advance(number - 1, plan.n_splits, text, passing=True)
 
-    def report(result: EpochResult) -> None:
-        text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, train RMSE {result.train_rmse:.4f}"
-        advance(number - 1, plan.n_splits, text, passing=True)
+        def show_split(result: SplitResult) -> None:
+            metric, baseline = _headline(result.rows[0], protocol)
+            rows = [row for row in (result.rows[0], _row_of(result.rows, baseline)) if metric in row]
+            values = ", ".join(f"{row['model']} {row[metric]:.4f}" for row in rows)
+            text = f"test {metric_label(metric)}: {values}; epochs: {result.epochs}, seed: {result.seed}"
+            advance(result.number, plan.n_splits, f"{text}, {result.seconds:.1f} s", lasting=True)
 
-    fitted = drain(fit(ratings, settings, place.device), report)
-    model = to_model(fitted, ratings, settings, {"fitted_parts": list(fitted.fitted_parts)})
-    rows = metric_rows([(NAMES[settings.variant], model)], ratings, "test", protocol)
-    metric, baseline = _headline(rows[0], protocol)
-    told = ", ".join(f"{row['model']} {row[metric]:.4f}" for row in (rows[0], _row_of(rows, baseline)) if metric in row)
-    seconds = time.perf_counter() - start
-    text = f"test {spelled(metric)}: {told}; epochs: {fitted.epochs}, seed: {drawn.seed}, {seconds:.1f} s"
-    advance(number, plan.n_splits, text, lasting=True)
-    return [{"split": number, "seed": drawn.seed, **row} for row in rows]
+        yield show_epoch, show_split
 
 
-def _write_tables(averages: Sequence[Row], plan: Plan, lists: int | None, stream: IO[bytes]) -> None:
+def _write_averages(
+    averages: Sequence[Row], plan: Plan, protocol: RankingProtocol | None, format: str, stream: IO[bytes]
+) -> None:
+    if format != "table":
+        writer_for(format)([to_frame(averages)], stream)
+        return
     title = f"test ratings of {plan.n_splits} splits, mean ± half of the 95% interval"
     if "rmse" in averages[0]:
-        write_table([_table(averages, lists=False)], stream, title=title)
-    if lists is not None:
-        write_table([_table(averages, lists=True)], stream, title=f"top-{lists} lists against test ratings, the same")
+        write_table([_table(averages, ranking=False)], stream, title=title)
+    if protocol is not None:
+        title = f"top-{protocol.k} recommendations against test ratings, mean ± half of the 95% interval"
+        write_table([_table(averages, ranking=True)], stream, title=title)
 
 
-def _table(averages: Sequence[Row], lists: bool) -> pl.DataFrame:
-    """For reading: the metrics of ratings, or of lists, an interval beside each value."""
+def _table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:
+    """Rating or ranking metrics for reading, each with its interval."""
     import polars as pl
 
     cells = []
     for row in averages:
-        metrics = [name for name in row if f"{name}_margin" in row and ("@" in name) == lists]
+        metrics = [name for name in row if f"{name}_margin" in row and ("@" in name) == ranking]
         if metrics:
             shown = {_heading(name): f"{row[name]:.4f} ± {row[f'{name}_margin']:.4f}" for name in metrics}
             cells.append({"model": row["model"], **shown, "splits": row["n_splits"]})
@@ -280,20 +217,21 @@ def _row_of(rows: Sequence[Row], name: str) -> Row:
 
 
 def _headline(network: Row, protocol: RankingProtocol | None) -> tuple[str, str]:
-    """What a split is told by: the metric, and the baseline to beat."""
+    """Metric that summarizes a split, and the baseline to compare with."""
     if "rmse" in network or protocol is None:
         return "rmse", BIAS
     return f"ndcg@{protocol.k}", "popularity"
 
 
-def _say_what_it_means(averages: Sequence[Row], plan: Plan) -> None:
-    network = averages[0]
-    if "rmse" in network and network["rmse"] > _row_of(averages, BIAS)["rmse"] * CLEARLY_WORSE:
+def _explain(averages: Sequence[Row], plan: Plan) -> None:
+    """Warn if the model is worse than the bias baseline, and say what the intervals mean."""
+    network, bias = averages[0], _row_of(averages, BIAS) if "rmse" in averages[0] else None
+    if bias is not None and network["rmse"] > bias["rmse"] * CLEARLY_WORSE:
         warn(
-            f"{network['model']} predicts worse than user and item averages do ({network['rmse']:.4f} against "
-            f"{_row_of(averages, BIAS)['rmse']:.4f} RMSE): try a smaller --learning-rate or another --regularization"
+            f"{network['model']} predicts worse than the bias baseline ({network['rmse']:.4f} against "
+            f"{bias['rmse']:.4f} RMSE): try a smaller --learning-rate or another --regularization"
         )
     say(
-        f"means over {plan.n_splits} splits, with 95% intervals of Student's t that count splits as the sample; what "
-        "that means and what not: docs/evaluation.md"
+        f"means over {plan.n_splits} splits, with 95% intervals of Student's t that take splits as the sample; see "
+        "docs/evaluation.md"
     )

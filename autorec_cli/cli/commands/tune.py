@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import progress, say, warn
-from autorec_cli.cli.fitting import Place, check_memory, find_place
 from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, OutputFile, Threads, WaitLock
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.cli.training_report import spelled
+from autorec_cli.cli.training_report import metric_label
 from autorec_cli.config import (
     DEFAULTS,
     OBJECTIVE_VARIANTS,
@@ -30,9 +29,8 @@ from autorec_cli.config import (
 from autorec_cli.errors import ArtifactError, UsageError, counted
 
 if TYPE_CHECKING:
-    from autorec_cli.data.dataset import Dataset
     from autorec_cli.training.trainer import EpochResult
-    from autorec_cli.training.tuning import Limits, TrialResult
+    from autorec_cli.training.tuning import TrialResult
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -103,141 +101,68 @@ def tune_command(options: TuneOptions) -> dict[str, Any]:
     Optuna, which the extra `tune` installs, searches regularization, learning rate, hidden size, batch size, epochs
     and centering. The test set is not read.
     """
-    return tune(
-        options.data,
-        trials=options.trials,
-        objective=options.objective,
-        variant=options.variant,
-        max_hidden_size=options.max_hidden_size,
-        max_epochs=options.max_epochs,
-        storage=options.storage,
-        seed=options.seed,
-        threads=options.threads,
-        device=options.device,
-        output=options.output,
-        format=options.format,
-        wait_lock=options.wait_lock,
-    )
-
-
-def tune(
-    data: Path,
-    *,
-    trials: int = 50,
-    objective: str = "rating",
-    variant: str | None = None,
-    max_hidden_size: int = 500,
-    max_epochs: int = 60,
-    storage: Path | None = None,
-    seed: int = 0,
-    threads: int = 0,
-    device: str = "auto",
-    output: str = "-",
-    format: str | None = None,
-    wait_lock: float = 0.0,
-) -> dict[str, Any]:
-    """Search for settings until `trials` have ended in all, telling of each on stderr.
-
-    Args:
-        data: A prepared dataset.
-        trials: How many settings to try, those in `storage` included.
-        objective: "rating" or "ranking".
-        variant: "item", "user", "both", or None for the objective's.
-        max_hidden_size: The most units of the hidden layer.
-        max_epochs: The most epochs of a trial.
-        storage: A SQLite file that keeps the trials; None keeps them in memory.
-        seed: Of what is tried, and of each training.
-        threads: CPU threads, 0 for one per core.
-        device: As in `training.resolve_device`.
-        output: Where to write the best settings, "-" for stdout.
-        format: "command" or "json"; None for what `output` ends in.
-        wait_lock: Seconds to wait while another run writes `output` or `storage`.
-
-    Returns:
-        What is written as JSON: the best settings, their validation RMSE, and the command that trains with them.
-
-    Raises:
-        UsageError: an option has a value that cannot work, Optuna is missing, or `storage` is of another search.
-        LockedError: another run is using `storage` or writing `output`.
-        NotEnoughMemoryError: the largest network to try would not fit into memory.
-        ArtifactError: `data` is not a prepared dataset or has no validation part, or `storage` cannot be read.
-        TrainingDivergedError: no trial ended with a finite loss.
-    """
     from autorec_cli.data import dataset
 
-    if importlib.util.find_spec("optuna") is None:
-        raise UsageError("tune needs Optuna, which is not installed; install it with: pip install 'autorec-cli[tune]'")
-    if trials < 1:
-        raise UsageError(f"--trials must be a whole number from 1, not {trials}")
-    if objective not in OBJECTIVES:
-        raise UsageError(f"--objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
-    variant = variant or OBJECTIVE_VARIANTS[objective]
-    if variant not in (*VARIANTS, BOTH):
-        raise UsageError(f"--variant must be one of {', '.join((*VARIANTS, BOTH))}, not {variant!r}")
-    check_device(device)
-    if str(storage) == "-":
-        raise UsageError("trials cannot be stored on standard output; name a file with --storage")
-    format = _choose_format(format, output)
+    _check(options)
+    objective, variant = options.objective, options.variant or OBJECTIVE_VARIANTS[options.objective]
+    storage, wait = options.storage, options.wait_lock
+    format = options.format or ("json" if Path(options.output).suffix == ".json" else "command")
     kept = "-" if storage is None else str(storage)
-    with reserve_output(output, wait_lock, say, warn), reserve_output(kept, wait_lock, say, warn):
-        prepared = dataset.load(data)
+    with reserve_output(options.output, wait, say, warn), reserve_output(kept, wait, say, warn):
+        prepared = dataset.load(options.data)
         if not (prepared.train.nnz and prepared.valid.nnz):
-            raise ArtifactError(f"{data} has no ratings to choose settings on; prepare it with --valid above 0")
-        place = find_place(device, threads)
+            raise ArtifactError(f"{options.data} has no validation ratings; prepare it with --valid above 0")
+        from autorec_cli.network.device import find_place
         from autorec_cli.training import tuning
         from autorec_cli.training.validation import metric_of
 
-        limits = tuning.Limits(
-            objective, VARIANTS if variant == BOTH else (variant,), max_hidden_size, max_epochs, seed
-        )
-        metric = metric_of(objective)
-        _check_largest(prepared, limits, place)
+        place, metric = find_place(options.device, options.threads), metric_label(metric_of(objective))
+        variants = VARIANTS if variant == BOTH else (variant,)
+        limits = tuning.Limits(objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
+        tuning.check_memory_of_largest(prepared, limits, place)
         study = tuning.open_study(prepared, limits, storage)
         n_ended = len(tuning.ended(study))
         say(
-            f"up to {counted(trials, 'trial')}, {n_ended} of them made before, judged by "
+            f"up to {counted(options.trials, 'trial')}, {n_ended} of them made before, on "
             f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"
         )
-        with tuning.storing(storage), _reporter(trials, n_ended, spelled(metric)) as (follow, report):
-            for result in tuning.search(study, prepared, limits, trials, place.device, follow):
-                report(result)
+        with tuning.storing(storage), _progress(options.trials, n_ended, metric) as (on_epoch, show):
+            for result in tuning.search(study, prepared, limits, options.trials, place.device, on_epoch):
+                show(result)
         settings, valid = tuning.best_of(study, prepared, limits)
         found = {
-            f"valid_{metric}": round(valid, 6),
+            f"valid_{metric_of(objective)}": round(valid, 6),
             "n_trials": len(tuning.ended(study)),
             "settings": settings.to_document(),
-            "command": shlex.join(
-                ["autorec", "train", str(data), "-o", f"{settings.variant}.model", *_flags(settings)]
-            ),
+            "command": _train_command(options.data, settings),
         }
         text = str(found["command"]) if format == "command" else json.dumps(found, indent=2)
-        with open_output(output) as stream:
+        with open_output(options.output) as stream:
             stream.write(f"{text}\n".encode())
-    told = f"best validation {spelled(metric)} {valid:.4f}"
-    say(f"{told}, a little lucky as the best of many: `autorec evaluate` knows better")
+    say(
+        f"best validation {metric} {valid:.4f}, optimistic as the best of many options.trials; confirm it with "
+        "`autorec evaluate`"
+    )
     return found
 
 
-def _choose_format(asked: str | None, output: str) -> str:
-    if asked is not None and asked not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {asked!r}")
-    return asked or ("json" if Path(output).suffix == ".json" else "command")
+def _check(options: TuneOptions) -> None:
+    """Check what can be refused before the dataset is read."""
+    if importlib.util.find_spec("optuna") is None:
+        raise UsageError("tune needs Optuna, which is not installed; install it with: pip install 'autorec-cli[tune]'")
+    if options.trials < 1:
+        raise UsageError(f"--trials must be a whole number from 1, not {options.trials}")
+    check_device(options.device)
+    if str(options.storage) == "-":
+        raise UsageError("trials cannot be stored on standard output; name a file with --storage")
 
 
-def _check_largest(prepared: Dataset, limits: Limits, place: Place) -> None:
-    """Check that whatever may be tried fits into memory.
-
-    Raises:
-        NotEnoughMemoryError: it does not.
-    """
-    from autorec_cli.training.tuning import largest
-
-    for settings in largest(prepared, limits):
-        check_memory(prepared, settings, place)
+def _train_command(data: Path, settings: TrainSettings) -> str:
+    return shlex.join(["autorec", "train", str(data), "-o", f"{settings.variant}.model", *_flags(settings)])
 
 
 def _flags(settings: TrainSettings) -> list[str]:
-    """The options of `autorec train` that make these settings, as far as they are not the defaults of every dataset."""
+    """Options of `autorec train` for these hyperparameters, without those that are defaults for every dataset."""
     document = settings.to_document()
     document["hidden_size"] = ",".join(map(str, document.pop("hidden_sizes")))
     typical = {"hidden_size": ",".join(map(str, DEFAULTS["hidden_sizes"])), **DEFAULTS}
@@ -256,21 +181,23 @@ def _flags(settings: TrainSettings) -> list[str]:
 
 
 @contextmanager
-def _reporter(n_trials: int, n_ended: int, metric: str) -> Iterator[Any]:
-    """Two functions that show, on stderr, how a trial goes on and how it ended."""
+def _progress(
+    n_trials: int, n_ended: int, metric: str
+) -> Iterator[tuple[Callable[[EpochResult], None], Callable[[TrialResult], None]]]:
+    """Two functions that show the epochs of a trial, and its result."""
     with progress("trial", n_trials) as advance:
         count = n_ended
 
-        def follow(result: EpochResult) -> None:
-            text = f"epoch {result.epoch}/{result.n_epochs}, valid {spelled(result.metric)} {result.valid:.4f}"
+        def show_epoch(result: EpochResult) -> None:
+            text = f"epoch {result.epoch}/{result.n_epochs}, valid {metric} {result.valid:.4f}"
             advance(count, n_trials, text, passing=True)
 
-        def report(result: TrialResult) -> None:
+        def show_trial(result: TrialResult) -> None:
             nonlocal count
             count = result.number
             best = "*" if result.best else " "
             valid = "nothing measured" if result.valid is None else f"valid {metric} {result.valid:.4f}{best}"
-            tried = " ".join(_flags(result.settings))
-            advance(count, n_trials, f"{result.outcome}: {valid} epoch {result.epochs}: {tried}", lasting=True)
+            flags = " ".join(_flags(result.settings))
+            advance(count, n_trials, f"{result.outcome}: {valid} epoch {result.epochs}: {flags}", lasting=True)
 
-        yield follow, report
+        yield show_epoch, show_trial

@@ -20,7 +20,7 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.recommender import Request
-from autorec_cli.training.trainer import make_examples
+from autorec_cli.training.examples import make_examples
 from tests.program import ROOT, call, run
 
 IDS = {"user_id": pl.String, "item_id": pl.String}

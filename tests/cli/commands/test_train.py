@@ -7,16 +7,16 @@ import shutil
 
 import pytest
 
-from autorec_cli.cli.commands.train import train
-from autorec_cli.cli.training_report import summarize
+from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.storage import safetensors_writer
-from autorec_cli.training.trainer import Fitted
-from autorec_cli.training.validation import Validated
+from autorec_cli.training.train import TrainedModel
+from autorec_cli.training.validation import ValidationResult
 from tests.conftest import SMALL
 from tests.program import call, run
+from tests.trained import train
 
 TINY = {"hidden_sizes": (2,), "epochs": 1}
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
@@ -133,18 +133,19 @@ def test_options_are_checked_before_outputs_and_inputs(tmp_path, options, messag
 )
 def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse, better):
     (tmp_path / "m").touch()
-    fitted = Fitted(None, None, ("train",), 1, Validated("rmse", rmse, 1.0, None))
-    summarize(fitted, {"fitted_parts": ["train"]}, tmp_path / "m", 1.0)
+    provenance = {"fitted_parts": ["train"], "epochs": 1}
+    trained = TrainedModel(tmp_path / "m", provenance, ValidationResult("rmse", rmse, 1.0, None), 1.0)
+    TrainingReport().finished(trained)
     warnings = [line for line in capsys.readouterr().err.splitlines() if " warning: " in line]
     assert len(warnings) == (better is not None)
     for warning in warnings:
-        assert f"user and item averages predict {better} this model; try a smaller --learning-rate or" in warning
+        assert f"predicts {better} this model" in warning
 
 
 def test_a_learning_rate_that_is_far_too_large_is_warned_of(workshop, tmp_path):
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--learning-rate", 1000)
     assert result.status == 0
-    assert " warning: on the validation ratings user and item averages predict better than" in result.stderr
+    assert "predicts better than this model" in result.stderr
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):

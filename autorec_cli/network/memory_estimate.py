@@ -1,0 +1,133 @@
+"""Estimate of the memory that a training run will need, and the check that it is available."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from autorec_cli.config import TrainSettings
+from autorec_cli.errors import NotEnoughMemoryError
+from autorec_cli.runtime import memory
+from autorec_cli.runtime.memory import CELL
+from autorec_cli.runtime.process_group import local_rank
+
+if TYPE_CHECKING:
+    from autorec_cli.network.device import Place
+
+MAKE_EXAMPLES = 48
+"""Bytes per rating while examples are made: float64 values, offsets, and the examples themselves."""
+JOIN_PARTS = 40
+"""Bytes per rating while train and valid become one matrix: coordinates, their sorted copy, the result."""
+STEP = 40
+"""Bytes per cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
+INPUT = 28
+"""Bytes per cell of an encoder input with a pattern of its own: the matrix, its transpose, its order."""
+RUNTIME = 160 * 2**20
+"""Memory of libraries on their first use: thread stacks, compiled code, work space; measured."""
+LISTS = 100 * 2**20
+"""Blocks of scores while recommendations are measured after each epoch; measured."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Numbers of users, items and ratings per split."""
+
+    n_users: int
+    n_items: int
+    n_train: int
+    n_valid: int
+    n_test: int
+
+
+@dataclass(frozen=True)
+class Need:
+    """Peak bytes beyond the loaded dataset, estimated within a quarter either way.
+
+    Attributes:
+        host: In the process.
+        device: On a GPU; 0 when training on the CPU.
+    """
+
+    host: int
+    device: int = 0
+
+
+def n_parameters(shape: Shape, settings: TrainSettings) -> int:
+    """Number of weights and biases of the network."""
+    n_columns = shape.n_users if settings.variant == "item" else shape.n_items
+    sizes = (n_columns * settings.n_channels, *settings.hidden_sizes, n_columns)
+    return sum(n_in * n_out + n_out for n_in, n_out in pairwise(sizes))
+
+
+def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
+    """Estimate the memory of a run.
+
+    Args:
+        shape: Size of the dataset.
+        settings: Hyperparameters.
+        engine: "compiled", which stores no gradients of V and W; "torch"; or "cuda", torch on a GPU.
+    """
+    from autorec_cli.network.autoencoder import TILE
+
+    n_examples, n_columns = shape.n_items, shape.n_users
+    if settings.variant == "user":
+        n_examples, n_columns = n_columns, n_examples
+    edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
+    rows = (settings.n_channels * n_columns, n_columns)  # of V and W
+    plain = 4 * sum(n * size for n, size in zip(rows, edges, strict=True))
+    tiled = 4 * sum(n * -(-size // TILE) * TILE for n, size in zip(rows, edges, strict=True))
+    # Parameters and two moments; with torch, gradients as well, and the tile that a product copies.
+    weights = 3 * tiled if engine == "compiled" else 4 * plain + 4 * n_columns * TILE
+    refit = settings.refit and shape.n_valid > 0
+    n_fitted = shape.n_train + (shape.n_valid if refit else 0)
+    batch_fraction = min(1.0, settings.batch_size / n_examples)
+    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2)
+    step = int(n_fitted * batch_fraction) * cell + 4 * settings.batch_size * 4 * (
+        sum(edges) + sum(settings.hidden_sizes)
+    )
+    # Dense layers of the deep form: parameters, gradients, two moments.
+    weights += 4 * 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
+    joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
+    data = joined + CELL * n_fitted
+    preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_EXAMPLES) * n_fitted
+    codes = 4 * n_examples * settings.hidden_sizes[-1]
+    n_all = shape.n_train + shape.n_valid + shape.n_test
+    ids = 150 * (shape.n_users + shape.n_items)
+    saving = data + plain + codes + JOIN_PARTS * n_all + ids
+    if engine == "cuda":
+        return Need(RUNTIME + max(preparing, saving), weights + step + codes)
+    missing = 0
+    if settings.objective == "ranking":  # the decoder untiled, the gradient of its unrated cells, and that in tiles
+        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
+    # Without a refit the best network so far is kept. After the last epoch the network is copied out of the engine.
+    best = plain if not refit else 0
+    training = data + weights + best + max(step, plain) + missing
+    return Need(RUNTIME + max(preparing, training, saving))
+
+
+def available(place: Place) -> Need:
+    """Memory that this process can still take, on the machine and on the device."""
+    from autorec_cli.network.device import free_on_device
+
+    _, n_local = local_rank()
+    return Need(memory.available_bytes() // n_local, free_on_device(place.device))
+
+
+def require_memory(need: Need, free: Need) -> None:
+    """Check that a run fits.
+
+    Raises:
+        NotEnoughMemoryError: it does not.
+    """
+    for wanted, left, where in ((need.host, free.host, ""), (need.device, free.device, " on the device")):
+        if wanted > left:
+            raise NotEnoughMemoryError(
+                f"training needs about {mib(wanted)} more memory{where} and {mib(left)} is available, so it was not "
+                "started; try a smaller --hidden-size or --batch-size, or the other --variant"
+            )
+
+
+def mib(n_bytes: int) -> str:
+    """Format a size in MiB."""
+    return f"{n_bytes / 2**20:,.0f} MiB"

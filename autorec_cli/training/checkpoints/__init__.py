@@ -1,0 +1,1 @@
+"""Checkpoints: saving and resuming interrupted runs."""

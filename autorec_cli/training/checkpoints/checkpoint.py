@@ -1,0 +1,261 @@
+"""Checkpoint of an interrupted run: the state of training, and the `.safetensors` file that holds it.
+
+The file holds parameters, Adam's moments, the state of the random generator and the best epoch so far, and identifies
+the run it belongs to. It is not a model, and never takes the place of one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from autorec_cli.csr import Array
+from autorec_cli.errors import ArtifactError
+from autorec_cli.network.autoencoder import AdamState, Network
+from autorec_cli.storage import checksums, safetensors_writer
+from autorec_cli.storage.safetensors_writer import Pieces
+from autorec_cli.training.validation import ValidationResult
+
+METADATA_KEY = "autorec-checkpoint"
+OLDER_METADATA_KEY = "autorec-resume"
+FORMAT_VERSION = 1
+ADAM = ("parameters", "means", "squares")
+"""Large fields of `AdamState`; the names of their tensors in the file begin with these."""
+REFIT = 1 << 40
+"""More steps than the selection phase takes."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Best epoch so far; `network` is None where a refit will make it."""
+
+    network: Network | None
+    epoch: int
+    validation: ValidationResult | None
+
+
+NO_SELECTION = Selection(None, 0, None)
+
+
+@dataclass(frozen=True)
+class EpochProgress:
+    """Steps taken in an epoch, and the sum of squared errors before each of them."""
+
+    n_steps: int
+    squared_error: float
+
+
+EPOCH_START = EpochProgress(0, 0.0)
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """State of training.
+
+    Attributes:
+        selection: Outcome of the selection phase; None during that phase.
+        epoch: Completed epochs of the present phase.
+        progress: Progress of the next one.
+        adam: Parameters and the optimizer's moments.
+        generator: State of the random generator when `epoch` ended, uint8; the draws of `progress` are repeated.
+        best: Best epoch of the present phase.
+    """
+
+    selection: Selection | None
+    epoch: int
+    progress: EpochProgress
+    adam: AdamState
+    generator: Tensor
+    best: Selection
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Contents of a checkpoint file.
+
+    Attributes:
+        run: Identity of the run: dataset, hyperparameters and the like, as JSON types.
+        environment: Device, engine, threads and versions, which change only the last digits of a model.
+        history: Facts of the epochs so far, as JSON types.
+        state: State of training.
+    """
+
+    run: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    state: TrainerState
+
+
+Tensors = TypeVar("Tensors", Array, Pieces)
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written, for example because the disk is full.
+    """
+    state = checkpoint.state
+    tensors: dict[str, Array] = {"generator": state.generator.numpy()}
+    document = {
+        "format_version": FORMAT_VERSION,
+        "run": checkpoint.run,
+        "environment": checkpoint.environment,
+        "history": list(checkpoint.history),
+        "epoch": state.epoch,
+        "steps_of_epoch": state.progress.n_steps,
+        "squared_error": state.progress.squared_error,
+        "n_steps": state.adam.n_steps,
+        "best": _pack_selection("best", state.best, tensors),
+        "selection": None if state.selection is None else _pack_selection("selection", state.selection, tensors),
+    }
+    pieces = {name: safetensors_writer.in_one(array) for name, array in tensors.items()}
+    for name in ADAM:
+        pieces |= {f"{name}.{number}": part for number, part in enumerate(getattr(state.adam, name))}
+    safetensors_writer.write(path, METADATA_KEY, document, pieces)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; the large tensors are checked now and read again when they are used.
+
+    Raises:
+        ArtifactError: it does not exist, is corrupted, or is of another version.
+    """
+    with _explained(path):
+        file: Any = safe_open(path, framework="numpy")  # stays open for the pieces, whatever becomes of the name
+        document = _document(path, file.metadata())
+        arrays: dict[str, Array] = {}
+        pieces: dict[str, Pieces] = {}
+        found = {}
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            array = file.get_tensor(name)
+            found[name] = checksums.of_array(array)
+            if name.partition(".")[0] in ADAM:
+                pieces[name] = Pieces(array.dtype, array.shape, partial(_read_tensor, path, file, name, found[name]))
+            else:
+                arrays[name] = array
+        if document["checksums"] != found:
+            raise ValueError("its checksums do not match its contents")
+        state = _unpack_state(document, arrays, pieces)
+        return Checkpoint(document["run"], document["environment"], document["history"], state)
+
+
+def _read_tensor(path: Path, file: Any, name: str, checksum: int) -> Iterator[Array]:  # noqa: ANN401
+    with _explained(path):
+        array = file.get_tensor(name)
+        if checksums.of_array(array) != checksum:
+            raise ValueError("it was changed while it was read")
+    yield array
+
+
+def read_run(path: Path) -> Mapping[str, Any]:
+    """Read the identity of a checkpoint's run, and nothing else.
+
+    Raises:
+        ArtifactError: as `load`, as far as the header shows.
+    """
+    run: Mapping[str, Any] = _read_document(path)["run"]
+    return run
+
+
+def read_progress(path: Path) -> int:
+    """Read the number of steps taken; larger for later checkpoints of a run.
+
+    Raises:
+        ArtifactError: as `read_run`.
+    """
+    document = _read_document(path)
+    return int(document["n_steps"]) + (REFIT if document["selection"] is not None else 0)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    with _explained(path), safe_open(path, framework="numpy") as file:
+        return _document(path, file.metadata())
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn errors of reading `path` into an ArtifactError."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ArtifactError(
+            f"the checkpoint {path} cannot be used ({error}); train without --resume to start from the beginning"
+        ) from error
+
+
+def _document(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    metadata = metadata or {}
+    if OLDER_METADATA_KEY in metadata:
+        raise ArtifactError(
+            f"the checkpoint {path} was made by an unsupported older version; train without --resume to start from the "
+            "beginning"
+        )
+    if json.loads(metadata[METADATA_KEY])["format_version"] > FORMAT_VERSION:
+        raise ArtifactError(f"the checkpoint {path} was made by a newer autorec; upgrade, or train without --resume")
+    return checksums.unseal(metadata[METADATA_KEY])
+
+
+def _pack_selection(name: str, selection: Selection, tensors: dict[str, Array]) -> dict[str, Any]:
+    """Convert to JSON types; arrays are added to `tensors`."""
+    network, validation = selection.network, selection.validation
+    document: dict[str, Any] = {"epoch": selection.epoch, "has_network": network is not None, "validation": None}
+    if validation is not None:
+        if validation.predictions is not None:
+            tensors[f"{name}.predictions"] = validation.predictions
+        document["validation"] = [validation.metric, validation.value, validation.baseline, validation.scale]
+    if network is not None:
+        tensors |= {f"{name}.network.{number}": part.numpy() for number, part in enumerate(network.parameters())}
+        document["functions"] = [network.hidden_activation, network.output_activation, list(network.output_range)]
+    return document
+
+
+def _unpack_selection(name: str, document: Mapping[str, Any], tensors: Mapping[str, Array]) -> Selection:
+    network = validation = None
+    if document["has_network"]:
+        hidden, output, (low, high) = document["functions"]
+        parameters = [torch.from_numpy(array) for array in _numbered(f"{name}.network", tensors)]
+        depth = (len(parameters) - 2) // 2
+        network = Network(
+            encoder_weights=tuple(parameters[:depth]),
+            encoder_biases=tuple(parameters[depth + 1 : -1]),
+            decoder_weight=parameters[depth],
+            decoder_bias=parameters[-1],
+            hidden_activation=hidden,
+            output_activation=output,
+            output_range=(low, high),
+        )
+    if document["validation"] is not None:
+        metric, value, baseline, scale = document["validation"]
+        validation = ValidationResult(metric, value, baseline, tensors.get(f"{name}.predictions"), scale)
+    return Selection(network, document["epoch"], validation)
+
+
+def _unpack_state(
+    document: Mapping[str, Any], tensors: Mapping[str, Array], pieces: Mapping[str, Pieces]
+) -> TrainerState:
+    adam = (_numbered(name, pieces) for name in ADAM)
+    selection = document["selection"]
+    return TrainerState(
+        selection=None if selection is None else _unpack_selection("selection", selection, tensors),
+        epoch=document["epoch"],
+        progress=EpochProgress(document["steps_of_epoch"], document["squared_error"]),
+        adam=AdamState(document["n_steps"], *adam),
+        generator=torch.from_numpy(tensors["generator"]),
+        best=_unpack_selection("best", document["best"], tensors),
+    )
+
+
+def _numbered(name: str, parts: Mapping[str, Tensors]) -> list[Tensors]:
+    """Parts called `name.0`, `name.1` and so on, in order."""
+    n_parts = sum(key.startswith(f"{name}.") for key in parts)
+    return [parts[f"{name}.{number}"] for number in range(n_parts)]

@@ -1,0 +1,239 @@
+"""Checkpoints during training: after an epoch when due, and when a signal interrupts the run.
+
+The first SIGTERM or Ctrl-C lets the current step end. Where several processes train a network, each saves the state of
+its own columns. They agree every AGREE_EVERY steps whether a signal came, so that all stop and save after the same
+step. A new checkpoint replaces the old one when all have written theirs; if they are killed amid that, all resume from
+the last one that each of them has.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from autorec_cli.storage.files import sweep
+from autorec_cli.training.checkpoints.resume import (
+    Resume,
+    checkpoint_path,
+    find_checkpoint,
+    pending_path,
+    remove_checkpoint,
+    remove_checkpoints,
+)
+
+if TYPE_CHECKING:
+    from autorec_cli.training.checkpoints.checkpoint import Selection, TrainerState
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY = 30.0
+"""Minimum seconds between two regular checkpoints."""
+
+AGREE_EVERY = 8
+"""Steps between two agreements of several processes on whether a signal came."""
+
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def check_save_every(seconds: float) -> None:
+    """Check the value of --save-every.
+
+    Raises:
+        UsageError: it is not a finite number of seconds from 0.
+    """
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise UsageError(f"--save-every must be a number of seconds from 0, not {seconds}")
+
+
+@contextmanager
+def deferred_signals() -> Iterator[Callable[[], int | None]]:
+    """Record the first SIGTERM or Ctrl-C while the block runs, instead of stopping; the second one stops at once.
+
+    Yields:
+        A function that returns the number of the signal that came; None before one has.
+    """
+    received: list[int] = []
+
+    def record(number: int, _frame: FrameType | None) -> None:
+        if received:
+            raise SystemExit(128 + number)
+        received.append(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # other threads get no signals
+        # A signal that our parent had us ignore, as nohup and `&` do, stays ignored.
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, record)
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Checkpointer:
+    """Saves and resumes the checkpoints of one run.
+
+    Attributes:
+        path: Checkpoint file of this process.
+        run: See `checkpoint.Checkpoint`.
+        environment: See `checkpoint.Checkpoint`.
+        save_every: Minimum seconds between two checkpoints; 0 saves one per epoch.
+        history: Facts of the epochs so far.
+        resumed: State of the earlier run, until `take`; None to start from the beginning.
+        received: Returns the number of the signal that came; see `deferred_signals`.
+        process_group: Processes that train the network.
+    """
+
+    path: Path
+    run: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    save_every: float
+    history: list[Mapping[str, Any]]
+    resumed: TrainerState | None = None
+    received: Callable[[], int | None] = lambda: None
+    process_group: ProcessGroup = SINGLE_PROCESS
+    _n_steps: int = 0
+    _last_save: float = field(default_factory=time.monotonic)
+    _has_warned: bool = False
+
+    @contextmanager
+    def deferring_signals(self) -> Iterator[None]:
+        """Let the first signal that comes while the block runs wait for `after_step`.
+
+        Raises:
+            Stopped: a signal came after the last step.
+        """
+        with deferred_signals() as self.received:
+            yield
+            number, _ = self._agree()
+        if number:
+            how = "with --resume to continue" if self.path.exists() else "again"
+            raise Stopped(128 + number, f"{SIGNALS[signal.Signals(number)]}; run the same command {how}")
+
+    def selection(self) -> Selection | None:
+        """Outcome of the earlier run's selection phase; None if that had not ended."""
+        return None if self.resumed is None else self.resumed.selection
+
+    def take(self) -> TrainerState | None:
+        """Hand over the earlier run's state, which is large, and forget it."""
+        state, self.resumed = self.resumed, None
+        return state
+
+    def after_step(self, state: Callable[[], TrainerState]) -> None:
+        """Save a checkpoint and stop if a signal came.
+
+        Raises:
+            Stopped: it did.
+        """
+        self._n_steps += 1
+        if self.process_group.size > 1 and self._n_steps % AGREE_EVERY:
+            return
+        self._stop_if(self._agree()[0], state)
+
+    def after_epoch(self, state: Callable[[], TrainerState]) -> None:
+        """Save a checkpoint if it is due; failure to write it is no reason to stop.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        number, is_due = self._agree()
+        self._stop_if(number, state)
+        if not is_due:
+            return
+        try:
+            self._save(state())
+        except AutoRecError as error:
+            if not self._has_warned:
+                log.warning(f"this run cannot be resumed if it is interrupted: {error}")
+            self._has_warned = True
+        self._last_save = time.monotonic()
+
+    def _agree(self) -> tuple[int, bool]:
+        """Number of the signal that any process received, 0 if none, and whether a checkpoint is due."""
+        due = time.monotonic() - self._last_save >= self.save_every
+        number, is_due = self.process_group.max(np.array([self.received() or 0, due])).tolist()
+        return int(number), bool(is_due)
+
+    def _stop_if(self, number: int, state: Callable[[], TrainerState]) -> None:
+        if not number:
+            return
+        reason = SIGNALS[signal.Signals(number)]
+        try:
+            self._save(state())
+        except AutoRecError as error:
+            raise Stopped(128 + number, f"{reason}, and no checkpoint for --resume was saved: {error}") from error
+        raise Stopped(128 + number, f"{reason}; run the same command with --resume to continue from {self.path}")
+
+    def _save(self, state: TrainerState) -> None:
+        from autorec_cli.training.checkpoints import checkpoint
+
+        contents = checkpoint.Checkpoint(self.run, self.environment, self.history, state)
+        if self.process_group.size == 1:
+            checkpoint.save(contents, self.path)
+            return
+        failure = None
+        try:
+            checkpoint.save(contents, pending_path(self.path))
+        except AutoRecError as error:
+            failure = error
+        if self.process_group.max(failure is not None):
+            raise failure or UsageError("another process could not save its checkpoint")
+        pending_path(self.path).replace(self.path)
+
+
+@contextmanager
+def checkpointing(
+    output: Path,
+    policy: Resume,
+    save_every: float,
+    run: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    process_group: ProcessGroup = SINGLE_PROCESS,
+) -> Iterator[Checkpointer]:
+    """Save checkpoints of a run while the block trains; they are removed at its end.
+
+    Args:
+        output: Model that will be written; its lock is held.
+        policy: Whether to resume from an earlier run's checkpoint.
+        save_every: See `Checkpointer`.
+        run: See `checkpoint.Checkpoint`.
+        environment: See `checkpoint.Checkpoint`.
+        process_group: Processes that train the network.
+
+    Yields:
+        The checkpointer, which has the state to resume from.
+
+    Raises:
+        ArtifactError: the checkpoint is corrupted, or of another run or world size.
+    """
+    path = checkpoint_path(output, process_group)
+    sweep(path)
+    sweep(pending_path(path))
+    found = find_checkpoint(output, policy, run, environment, process_group)
+    history, resumed = (list(found.history), found.state) if found else ([], None)
+    del found  # or it would keep the state in memory during training
+    checkpointer = Checkpointer(path, run, environment, save_every, history, resumed, process_group=process_group)
+    del resumed
+    try:
+        yield checkpointer
+    except (TrainingDivergedError, QualityGateError):  # a resumed run would fail again
+        remove_checkpoint(path)
+        raise
+    remove_checkpoints(output, process_group)

@@ -1,0 +1,224 @@
+"""Resuming a run: where its checkpoint is, whether to use it, and whether the run had already finished."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autorec_cli.errors import ArtifactError, counted
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, differences, restart_count
+from autorec_cli.storage.files import followed
+
+if TYPE_CHECKING:
+    from autorec_cli.config import TrainSettings
+    from autorec_cli.training.checkpoints.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+WARM_START = "--warm-start"
+
+PENDING = ".next"
+"""Suffix of a checkpoint that waits until all processes have written theirs."""
+
+
+class Resume(IntEnum):
+    """Policy for an earlier run's checkpoint."""
+
+    NO = 0
+    IF_POSSIBLE = 1
+    """torchrun has restarted all processes: a checkpoint of another run, or a corrupted one, is no reason to stop."""
+    YES = 2
+
+
+def resume_policy(resume: bool) -> Resume:
+    """Policy with or without --resume."""
+    if resume:
+        return Resume.YES
+    return Resume.IF_POSSIBLE if restart_count() else Resume.NO
+
+
+def checkpoint_path(model: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> Path:
+    """Path of the checkpoint of a run that writes `model`; a symbolic link is followed, as for its lock."""
+    target = followed(model)
+    suffix = "" if process_group.size == 1 else f".{process_group.rank + 1}-of-{process_group.size}"
+    return target.with_name(f"{target.name}.resume{suffix}")
+
+
+def pending_path(path: Path) -> Path:
+    """Path of a checkpoint until all processes have written theirs."""
+    return path.with_name(path.name + PENDING)
+
+
+def remove_checkpoints(output: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
+    """Remove the checkpoints of a finished run, and those of other world sizes."""
+    remove_checkpoint(checkpoint_path(output, process_group))
+    for other in _of_other_sizes(output, process_group):
+        other.unlink(missing_ok=True)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint at `path`, and the pending one."""
+    path.unlink(missing_ok=True)
+    pending_path(path).unlink(missing_ok=True)
+
+
+def _of_other_sizes(output: Path, process_group: ProcessGroup) -> dict[Path, int]:
+    """Checkpoints of runs with other world sizes, and these sizes."""
+    own = checkpoint_path(output)
+    pattern = re.compile(rf"{re.escape(own.name)}(\.\d+-of-(\d+))?(\.next)?")
+    found = {}
+    for path in own.parent.glob(f"{glob.escape(own.name)}*"):
+        if (match := pattern.fullmatch(path.name)) and (size := int(match[2] or 1)) != process_group.size:
+            found[path] = size
+    return found
+
+
+def find_checkpoint(
+    output: Path, policy: Resume, run: Mapping[str, Any], environment: Mapping[str, Any], process_group: ProcessGroup
+) -> Checkpoint | None:
+    """Load the checkpoint to resume from; None in all processes if there is none or it is not wanted.
+
+    Args:
+        output: Model that will be written; its lock is held.
+        policy: Whether to resume.
+        run: See `checkpoint.Checkpoint`.
+        environment: See `checkpoint.Checkpoint`.
+        process_group: Processes that train the network.
+
+    Raises:
+        ArtifactError: the checkpoint is corrupted, or of another run or world size.
+    """
+    path = checkpoint_path(output, process_group)
+    if not policy:
+        if path.exists():
+            log.info(f"{path} is the checkpoint of an interrupted run; starting over, use --resume to continue it")
+        return None
+    checkpoint, problem = _last_common(output, run, process_group)
+    missing, unusable = process_group.max(np.array([checkpoint is None, problem is not None])).tolist()
+    if checkpoint is None or missing:
+        if unusable and policy is Resume.YES:
+            raise problem or ArtifactError(
+                "another process cannot use its checkpoint, see its message; train without --resume to start over"
+            )
+        reason = f"the checkpoint {path} is of another run or corrupted" if unusable else f"there is no {path}"
+        log.info(f"{reason}, so training starts from the beginning")
+        remove_checkpoint(path)
+        return None
+    changed = differences(checkpoint.environment, environment)
+    if changed:
+        log.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
+    state = checkpoint.state
+    phase = "selecting epochs" if state.selection is None else "final fit"
+    log.info(f"resuming from {path}: {phase}, after epoch {state.epoch} and {counted(state.progress.n_steps, 'step')}")
+    return checkpoint
+
+
+def _last_common(
+    output: Path, run: Mapping[str, Any], process_group: ProcessGroup
+) -> tuple[Checkpoint | None, ArtifactError | None]:
+    """Load the last checkpoint of `run` that every process has; None if there is none, and the problem if any.
+
+    A kill amid the first checkpoint is no problem: checkpoints get their names once all processes have written theirs.
+    """
+    from autorec_cli.training.checkpoints import checkpoint
+
+    path = checkpoint_path(output, process_group)
+    problem = _size_problem(output, process_group)
+    if path.exists():
+        problem = ArtifactError(
+            f"the checkpoint of another process is missing, or not of the same step as {path}; bring it back, or train "
+            "without --resume to start over"
+        )
+    found = {}
+    for place in filter(Path.exists, (pending_path(path), path)):
+        try:
+            _require_run(place, run)
+            found[checkpoint.read_progress(place)] = place
+        except ArtifactError as error:
+            problem = error
+    everywhere = [set(steps.tolist()) for steps in process_group.all_gather(np.array([*found, -1, -1][:2]))]
+    last = max(set.intersection(*everywhere) - {-1}, default=None)
+    if last is None:
+        return None, problem
+    try:
+        loaded = checkpoint.load(found[last])
+    except ArtifactError as error:
+        return None, error
+    if found[last] != path:
+        found[last].replace(path)
+    return loaded, None
+
+
+def _size_problem(output: Path, process_group: ProcessGroup) -> ArtifactError | None:
+    for other, size in _of_other_sizes(output, process_group).items():
+        processes = "1 process" if size == 1 else f"{size} processes"
+        if other.suffix != PENDING:
+            return ArtifactError(f"{other} is of {processes}; start as many, or train without --resume to start over")
+    return None
+
+
+def _require_run(path: Path, run: Mapping[str, Any]) -> None:
+    from autorec_cli.training.checkpoints import checkpoint
+
+    found = differences(checkpoint.read_run(path), run)
+    if found:
+        raise ArtifactError(
+            f"{path} is of another run ({', '.join(found)}); repeat its options and dataset, or train without --resume "
+            "to start over"
+        )
+
+
+def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None, n_processes: int) -> dict[str, Any]:
+    """Identity of a run, as JSON types: equal for equal runs only.
+
+    Args:
+        fingerprint: Fingerprint of the dataset.
+        settings: Hyperparameters.
+        warm_start: Checksum of the model to start from; None for a cold start.
+        n_processes: World size.
+    """
+    document = {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
+    return {**document, "processes": n_processes}
+
+
+def may_have_finished(
+    output: Path, policy: Resume, may_replace: bool, process_group: ProcessGroup = SINGLE_PROCESS
+) -> bool:
+    """Check whether `output` may be the result of the run to resume, written before that was killed."""
+    return bool(policy) and (checkpoint_path(output, process_group).exists() or not may_replace)
+
+
+def find_finished(
+    output: Path, run: Mapping[str, Any], versions: Mapping[str, str], process_group: ProcessGroup = SINGLE_PROCESS
+) -> dict[str, Any] | None:
+    """Provenance of the model `output`, if it is the result of `run`, killed after saving it; else None.
+
+    If its checkpoint is still there, the model may have replaced the one that the run started from. With several
+    processes, call this in the first one.
+    """
+    from autorec_cli.inference import model_file
+    from autorec_cli.training.checkpoints import checkpoint
+
+    path = checkpoint_path(output, process_group)
+    try:
+        saved = checkpoint.read_run(path) if path.exists() else run
+        if {**saved, WARM_START: None} != {**run, WARM_START: None}:
+            return None
+        document = model_file.check(output)
+    except ArtifactError:
+        return None
+    provenance: dict[str, Any] = document["provenance"]
+    older = (provenance.get("warm_start") or {}).get("checksum")
+    of_model = {"dataset": provenance.get("fingerprint"), "settings": document.get("settings"), WARM_START: older}
+    wanted = {**run, WARM_START: older if run[WARM_START] is not None else None}
+    if not ({**run, **of_model} == saved == wanted and provenance.get("versions") == versions):
+        return None
+    log.info(f"{output} is complete: the interrupted run had finished")
+    return provenance

@@ -1,0 +1,92 @@
+"""Cross-validation: train and evaluate a model on every split of a plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from autorec_cli.data.resampling import Plan, Pool, make_split
+from autorec_cli.evaluation.evaluate import metric_rows
+from autorec_cli.evaluation.ranking import RankingProtocol
+from autorec_cli.training.plan import resolve_settings
+from autorec_cli.training.train import train_dataset
+
+if TYPE_CHECKING:
+    from autorec_cli.training.trainer import EpochResult
+
+NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
+"""Row labels: the paper's names for the variants."""
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """Outcome of one split.
+
+    Attributes:
+        number: From 1.
+        seed: Seed of the split and of the training.
+        epochs: Number of epochs of the model.
+        seconds: Duration of training and evaluation.
+        rows: Metrics of the model and the baselines, as `evaluate` writes them; the model comes first.
+    """
+
+    number: int
+    seed: int
+    epochs: int
+    seconds: float
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Model to train on every split: variant, hyperparameters, device and CPU threads; see `TrainRequest`."""
+
+    variant: str | None
+    hyperparameters: Mapping[str, object]
+    device: str = "auto"
+    threads: int = 0
+
+
+def cross_validate(
+    pool: Pool,
+    plan: Plan,
+    options: ModelOptions,
+    protocol: RankingProtocol | None = None,
+    on_epoch: Callable[[int, EpochResult], object] = lambda _number, _result: None,
+) -> Iterator[SplitResult]:
+    """Train and evaluate on every split; only one split is in memory at a time.
+
+    Args:
+        pool: All ratings of a dataset.
+        plan: Splits to make.
+        options: Model to train.
+        protocol: How to measure top-k recommendations; None measures ratings only.
+        on_epoch: Called with the number of the split after every epoch.
+
+    Yields:
+        One result per split.
+    """
+    for number in range(1, plan.n_splits + 1):
+        yield _measure_split(pool, plan, number, options, protocol, on_epoch)
+
+
+def _measure_split(
+    pool: Pool,
+    plan: Plan,
+    number: int,
+    options: ModelOptions,
+    protocol: RankingProtocol | None,
+    on_epoch: Callable[[int, EpochResult], object],
+) -> SplitResult:
+    started = time.perf_counter()
+    split = make_split(pool, plan, number)
+    settings = resolve_settings(split.dataset, options.variant, {**options.hyperparameters, "seed": split.seed})
+    model = train_dataset(
+        split.dataset, settings,
+        device=options.device, threads=options.threads, on_epoch=lambda result: on_epoch(number, result),
+    )  # fmt: skip
+    rows = metric_rows([(NAMES[settings.variant], model)], split.dataset, "test", protocol)
+    numbered = [{"split": number, "seed": split.seed, **row} for row in rows]
+    return SplitResult(number, split.seed, model.provenance["epochs"], time.perf_counter() - started, numbered)

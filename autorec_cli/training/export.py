@@ -1,0 +1,90 @@
+"""Export of a trained network as a model: parameters with ids, counts and provenance, in numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autorec_cli import __version__
+from autorec_cli.config import TrainSettings
+from autorec_cli.csr import add_parts
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.inference.model import Model, SeenItems
+from autorec_cli.network.device import TORCH_VERSION
+from autorec_cli.network.torch_engine import codes
+from autorec_cli.training.trainer import Fitted
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide the result of training."""
+    return {"autorec-cli": __version__, "torch": TORCH_VERSION}
+
+
+def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenance: Mapping[str, Any]) -> Model:
+    """Combine a trained network with the ids, titles and seen items of its dataset."""
+    rated = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
+    items = dataset.items
+    return replace(
+        partition_model(fitted, settings, provenance),
+        codes=codes(fitted.network, fitted.examples.inputs, settings.batch_size).numpy(),
+        user_ids=dataset.users["id"].to_list(),
+        item_ids=items["id"].to_list(),
+        titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
+        seen=SeenItems(rated.indptr, rated.indices),
+    )
+
+
+def partition_model(fitted: Fitted, settings: TrainSettings, provenance: Mapping[str, Any]) -> Model:
+    """Model of this process's columns, without codes, ids and seen items."""
+    network, examples, validation = fitted.network, fitted.examples, fitted.validation
+    user_counts, item_counts = examples.counts(settings.variant)
+    empty = np.empty(0, dtype=np.int32)
+    predictions = None if validation is None else validation.predictions
+    return Model(
+        settings=settings,
+        encoder_weights=tuple(weight.numpy() for weight in network.encoder_weights),
+        encoder_biases=tuple(bias.numpy() for bias in network.encoder_biases),
+        codes=np.empty((0, settings.hidden_sizes[-1]), dtype=np.float32),
+        decoder_weight=network.decoder_weight.numpy(),
+        decoder_bias=network.decoder_bias.numpy(),
+        output_range=network.output_range,
+        unit=examples.unit,
+        output_unit=examples.unit * (validation.scale if validation else 1.0),
+        input_norm=examples.input_norm,
+        centering=examples.centering,
+        baseline=examples.baseline,
+        rating_scale=examples.rating_scale,
+        user_ids=(),
+        item_ids=(),
+        titles=None,
+        user_counts=user_counts,
+        item_counts=item_counts,
+        seen=SeenItems(empty, empty),
+        valid_predictions=np.empty(0, dtype=np.float32) if predictions is None else predictions,
+        provenance=dict(provenance),
+    )
+
+
+def provenance_of(fitted: Fitted, data: Path | None, fingerprint: str, split: object) -> dict[str, Any]:
+    """Provenance of a model: equal for resumed and for uninterrupted runs, whatever the number of processes.
+
+    Args:
+        fitted: The trained network.
+        data: Path of the dataset; None for one in memory.
+        fingerprint: Fingerprint of the dataset.
+        split: How the dataset was split, as JSON types.
+    """
+    validation = fitted.validation
+    return {
+        "dataset": "" if data is None else str(data.resolve()),
+        "fingerprint": fingerprint,
+        "split": split,
+        "fitted_parts": list(fitted.fitted_parts),
+        "epochs": fitted.epochs,
+        "metrics": {} if validation is None else {f"valid_{validation.metric}": validation.value},
+        "versions": versions(),
+    }

@@ -1,0 +1,67 @@
+"""Plan of a training run: hyperparameters, size, and whether it fits into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
+
+if TYPE_CHECKING:
+    from autorec_cli.network.device import Place
+
+
+def resolve_settings(
+    dataset: Dataset, variant: str | None = None, hyperparameters: Mapping[str, object] | None = None
+) -> TrainSettings:
+    """Complete `hyperparameters` with defaults, some of which depend on the dataset."""
+    shape = (dataset.n_users, dataset.n_items)
+    return settings_for(variant, shape, dataset.train.nnz, hyperparameters or {}, dataset.rating_scale)
+
+
+def check_memory(dataset: Dataset, settings: TrainSettings, place: Place) -> None:
+    """Check that training fits into memory.
+
+    Raises:
+        NotEnoughMemoryError: it does not.
+    """
+    require_memory(training_need(shape_of(dataset), settings, place.engine), available(place))
+
+
+def shape_of(dataset: Dataset) -> Shape:
+    """Size of a dataset."""
+    n_ratings = (dataset.train.nnz, dataset.valid.nnz, dataset.test.nnz)
+    return Shape(dataset.n_users, dataset.n_items, *n_ratings)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Facts of a run before it starts.
+
+    Attributes:
+        settings: Hyperparameters.
+        shape: Size of the dataset.
+        device: Device and engine: "cpu (compiled)", or "2 x cpu (compiled)" for two processes.
+        need: Memory that this process will need.
+        free: Memory that is available to it.
+    """
+
+    settings: TrainSettings
+    shape: Shape
+    device: str
+    need: Need
+    free: Need
+
+    @property
+    def n_examples(self) -> int:
+        """Number of training examples."""
+        return self.shape.n_items if self.settings.variant == "item" else self.shape.n_users
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Units of all layers, input and output included."""
+        n_columns = self.shape.n_users if self.settings.variant == "item" else self.shape.n_items
+        return (n_columns, *self.settings.hidden_sizes, n_columns)

@@ -1,0 +1,350 @@
+"""Train a dataset into a model: in memory (`train_dataset`), or from file to file (`train`).
+
+`train` locks the output, resumes or starts, checks memory, fits, promotes and saves. A single process is a process
+group of one: it has the whole dataset in memory, and only there can a model be compared with an older one. With more
+processes each reads its own columns.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autorec_cli.config import TrainSettings, check_given
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.errors import UsageError
+from autorec_cli.inference.model import Model
+from autorec_cli.network.memory_estimate import available, require_memory, training_need
+from autorec_cli.runtime.process_group import ProcessGroup, connected, require_same
+from autorec_cli.storage.locks import hold
+from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY, Checkpointer, check_save_every, checkpointing
+from autorec_cli.training.checkpoints.resume import (
+    find_finished,
+    identity,
+    may_have_finished,
+    remove_checkpoints,
+    resume_policy,
+)
+from autorec_cli.training.plan import TrainingPlan, check_memory, shape_of
+from autorec_cli.training.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from autorec_cli.network.device import Place
+    from autorec_cli.training.trainer import EpochResult, Fitted
+    from autorec_cli.training.validation import ValidationResult
+
+log = logging.getLogger(__name__)
+
+OnEpoch = Callable[["EpochResult"], object]
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A training run from a prepared dataset to a model file.
+
+    Attributes:
+        data: Prepared dataset.
+        output: Model file.
+        variant: "item", "user", or None for the one that suits the objective.
+        hyperparameters: By the names of `TrainSettings`; missing ones and None get their defaults.
+        threads: CPU threads, 0 for one per core.
+        device: See `device.resolve_device`.
+        force: Replace an existing `output`.
+        dry_run: Stop before training.
+        keep_if_better: Metric by which `output` is replaced only by a model that is no worse on the test set.
+        warm_start: Older model to start from; it also decides some of the defaults.
+        resume: Continue from the checkpoint of an interrupted run.
+        save_every: Minimum seconds between two checkpoints; 0 saves one per epoch.
+        wait_lock: Seconds to wait while another run writes `output`.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    data: Path
+    output: Path
+    variant: str | None = None
+    hyperparameters: Mapping[str, object] = field(default_factory=dict)
+    threads: int = 0
+    device: str = "auto"
+    force: bool = False
+    dry_run: bool = False
+    keep_if_better: str | None = None
+    warm_start: Path | None = None
+    resume: bool = False
+    save_every: float = SAVE_EVERY
+    wait_lock: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_save_every(self.save_every)
+        check_given(self.variant, self.hyperparameters, self.device)
+
+    @property
+    def may_replace(self) -> bool:
+        """True if an existing output is no error."""
+        return self.force or self.dry_run or self.keep_if_better is not None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Facts of a run after the model was saved.
+
+    Attributes:
+        output: Model file.
+        provenance: See `export.provenance_of`.
+        validation: Result of the selected epoch; None without validation ratings.
+        seconds: Duration of loading, training and saving.
+        processes: Facts of each process; empty for a single one.
+    """
+
+    output: Path
+    provenance: Mapping[str, Any]
+    validation: ValidationResult | None
+    seconds: float
+    processes: list[dict[str, int]] = field(default_factory=list)
+
+
+Record = Mapping[str, Any]
+"""Facts of an epoch as JSON types."""
+
+
+class Reporter(Protocol):
+    """Receives the facts of a run from the process that the user watches; decides how to show them."""
+
+    def planned(self, plan: TrainingPlan) -> None:
+        """Show the plan of a dry run."""
+
+    def training(
+        self, plan: TrainingPlan, earlier: list[Record]
+    ) -> AbstractContextManager[Callable[[EpochResult, Record], object]]:
+        """Show that training starts; `earlier` are the epochs of a resumed run.
+
+        Returns:
+            A context that lasts while the run trains, and gives the function to call after every epoch.
+        """
+
+    def finished(self, trained: TrainedModel) -> None:
+        """Show the outcome."""
+
+
+def train_dataset(
+    dataset: Dataset,
+    settings: TrainSettings,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    on_epoch: OnEpoch = lambda _: None,
+) -> Model:
+    """Train a model on a dataset in memory.
+
+    Args:
+        dataset: Ratings with their ids.
+        settings: Hyperparameters; see `plan.resolve_settings`.
+        device: See `device.resolve_device`.
+        threads: CPU threads, 0 for one per core.
+        on_epoch: Called after every epoch.
+
+    Raises:
+        UsageError: the device is not available, or the train split is empty.
+        NotEnoughMemoryError: training would not fit into memory.
+        TrainingDivergedError: the loss is not finite.
+    """
+    from autorec_cli.network.device import find_place
+    from autorec_cli.training.export import provenance_of, to_model
+    from autorec_cli.training.trainer import drain, fit
+
+    place = find_place(device, threads)
+    check_memory(dataset, settings, place)
+    fitted = drain(fit(dataset, settings, place.device), on_epoch)
+    provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
+    return to_model(fitted, dataset, settings, provenance)
+
+
+def train(request: TrainRequest, process_group: ProcessGroup, reporter: Reporter) -> dict[str, Any]:
+    """Train a prepared dataset into a model file; with several processes, all of them call this.
+
+    Args:
+        request: What to train, and how.
+        process_group: The processes; `SINGLE_PROCESS` for one.
+        reporter: Receives the facts of the run in the first process.
+
+    Returns:
+        Summary of the run, as JSON types; empty in all processes but the first.
+
+    Raises:
+        UsageError: an output cannot be written, the device is not available, or processes were started differently.
+        LockedError: another run is writing the output.
+        NotEnoughMemoryError: the run would not fit into memory; nothing was trained.
+        ArtifactError: the dataset, the older model or the checkpoint cannot be used.
+        TrainingDivergedError: the loss is not finite; `output` is unchanged.
+        QualityGateError: the new model is worse by `keep_if_better`; `output` is unchanged.
+        LostPeerError: another process has ended or cannot be reached.
+        Stopped: a signal came; a checkpoint is kept.
+    """
+    if process_group.size > 1 and (request.warm_start is not None or request.keep_if_better is not None):
+        raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
+    policy, output, is_first = resume_policy(request.resume), request.output, process_group.is_first
+    with ExitStack() as stack:
+        if is_first and not request.dry_run:
+            stack.enter_context(hold(output, request.wait_lock, log.info, log.warning))
+        may_be_done = (
+            is_first and not request.dry_run and may_have_finished(output, policy, request.may_replace, process_group)
+        )
+        if is_first:
+            check_output(output, request.may_replace or may_be_done)
+        stack.enter_context(connected(process_group))
+        source = open_source(request, process_group)
+        run = identity(source.fingerprint, source.settings, source.checksum, process_group.size)
+        if process_group.size > 1:
+            _require_same_start(request, run, process_group)
+        provenance = find_finished(output, run, _versions(), process_group) if may_be_done else None
+        if process_group.max(provenance is not None):
+            remove_checkpoints(output, process_group)
+            return {} if provenance is None else _summary(source, output, provenance)
+        if is_first:
+            check_output(output, request.may_replace)
+        source.read()
+        return _train_source(request, source, run, process_group, reporter)
+
+
+def _train_source(
+    request: TrainRequest,
+    source: Source,
+    run: Mapping[str, Any],
+    process_group: ProcessGroup,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Train and save, after everything that can be refused quickly was refused."""
+    from autorec_cli.network.device import find_place
+    from autorec_cli.training.export import provenance_of
+
+    place, settings = find_place(request.device, request.threads), source.settings
+    started = time.perf_counter()
+    need = training_need(shape_of(source.dataset), settings, place.engine)
+    devices = str(place) if process_group.size == 1 else f"{process_group.size} x {place}"
+    plan = TrainingPlan(settings, source.training_shape, devices, need, available(place))
+    if request.dry_run and process_group.is_first:
+        reporter.planned(plan)
+    require_memory(plan.need, plan.free)
+    if request.dry_run:
+        return {"output": str(request.output), "trained": False, "settings": settings.to_document()}
+    environment = {**place.to_document(), **_versions()}
+    policy = resume_policy(request.resume)
+    with checkpointing(request.output, policy, request.save_every, run, environment, process_group) as checkpointer:
+        fitted = _fit(source, place, plan, checkpointer, reporter)
+        provenance = provenance_of(fitted, request.data, source.fingerprint, source.split)
+        provenance |= source.provenance
+        source.save(fitted, provenance)
+    processes = source.process_facts()
+    if not process_group.is_first:
+        return {}
+    seconds = time.perf_counter() - started
+    reporter.finished(TrainedModel(request.output, provenance, fitted.validation, seconds, processes))
+    summary = _summary(source, request.output, provenance, fitted.validation)
+    return {**summary, "processes": processes} if processes else summary
+
+
+def _fit(
+    source: Source,
+    place: Place,
+    plan: TrainingPlan,
+    checkpointer: Checkpointer,
+    reporter: Reporter,
+) -> Fitted:
+    from autorec_cli.training.trainer import drain, fit
+
+    history = checkpointer.history
+    with reporter.training(plan, history) as show, checkpointer.deferring_signals():
+
+        def on_epoch(result: EpochResult) -> None:
+            history.append(_record(result))
+            show(result, history[-1])
+
+        epochs = fit(
+            source.dataset, source.settings, place.device,
+            start=source.start, checkpointer=checkpointer, partition=source.partition,
+        )  # fmt: skip
+        return drain(epochs, on_epoch)
+
+
+def _record(result: EpochResult) -> Record:
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "phase": result.phase,
+        "epoch": result.epoch,
+        "n_epochs": result.n_epochs,
+        "train_rmse": result.train_rmse,
+        "seconds": result.seconds,
+        "best": result.best,
+        f"valid_{result.metric}": result.valid,
+    }
+
+
+def _require_same_start(request: TrainRequest, run: Mapping[str, Any], process_group: ProcessGroup) -> None:
+    """Check that all processes do the same run in the same way.
+
+    Raises:
+        UsageError: they do not; raised in all processes.
+    """
+    from autorec_cli.network.device import find_place
+
+    engine, policy = find_place(request.device, request.threads).engine, resume_policy(request.resume)
+    options = {"dry run": request.dry_run, "resume": int(policy), "engine": engine}
+    require_same({**run, **_versions(), **options}, process_group)
+
+
+def _versions() -> dict[str, str]:
+    from autorec_cli.training.export import versions
+
+    return versions()
+
+
+def check_output(output: Path, may_replace: bool) -> None:
+    """Check before hours of training that a model can be written.
+
+    Raises:
+        UsageError: it cannot be written to `output`, or that exists and must not be replaced.
+    """
+    if str(output) == "-":
+        raise UsageError("a model cannot be written to standard output; name a file with --output")
+    if output.is_dir():
+        raise UsageError(f"{output} is a directory; name a file for the model")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is not a regular file; name one for the model")
+    if output.exists() and not may_replace:
+        raise UsageError(f"{output} exists; use --force to replace it or name another file")
+
+
+def _summary(
+    source: Source,
+    output: Path,
+    provenance: Mapping[str, Any],
+    validation: ValidationResult | None = None,
+) -> dict[str, Any]:
+    """Summary of a run, as JSON types; None for what was not measured.
+
+    `n_chosen_by` is the number of validation ratings that epochs were selected on, of which a warm start leaves few.
+    """
+    from autorec_cli.training.validation import metric_of
+
+    shape, name = source.shape, f"valid_{metric_of(source.settings.objective)}"
+    return {
+        "output": str(output),
+        "bytes": output.stat().st_size,
+        "n_users": shape.n_users,
+        "n_items": shape.n_items,
+        "n_train": shape.n_train,
+        "n_valid": shape.n_valid,
+        "fitted_parts": provenance["fitted_parts"],
+        "epochs": provenance["epochs"],
+        "n_chosen_by": provenance.get("warm_start", {}).get("n_chosen_by", shape.n_valid),
+        name: provenance["metrics"].get(name),
+        f"baseline_{name}": None if validation is None else validation.baseline,
+        "settings": source.settings.to_document(),
+    }
