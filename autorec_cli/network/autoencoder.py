@@ -1,4 +1,4 @@
-"""The network: an autoencoder over rows of which only some cells are observed (Sedhain et al., WWW 2015).
+"""AutoRec: an autoencoder over partially observed rows (Sedhain et al., WWW 2015).
 
 Shapes, here and in `sparse`: N examples (rows), P columns, B examples in a batch, k units in the last hidden layer.
 
@@ -38,7 +38,7 @@ ACTIVATIONS: Mapping[str, tuple[Elementwise, Elementwise]] = {
 
 @dataclass(frozen=True)
 class Network:
-    """The parameters, and the two functions between them.
+    """Parameters and activation functions.
 
     Attributes:
         encoder_weights: The first is V, (P, k1) or, with the implicit channel, (2P, k1); then (k1, k2), ...
@@ -47,7 +47,7 @@ class Network:
         decoder_bias: b (P,).
         hidden_activation: g, a key of ACTIVATIONS.
         output_activation: f, "identity" or "sigmoid".
-        output_range: Where "sigmoid" starts and ends, in the unit of the examples.
+        output_range: Range of a sigmoid output, in the unit of the examples.
     """
 
     encoder_weights: tuple[Tensor, ...]
@@ -63,15 +63,15 @@ class Network:
         return [*self.encoder_weights, self.decoder_weight, *self.encoder_biases, self.decoder_bias]
 
     def penalized(self) -> list[Tensor]:
-        """The parameters that the penalty counts: V and W, as in the paper's objective."""
+        """Parameters with a penalty: V and W, as in the paper's objective."""
         return [self.encoder_weights[0], self.decoder_weight]
 
     def free(self) -> list[Tensor]:
-        """The other parameters: biases, and the dense layers of the deep form, which V and W penalized hold small."""
+        """Parameters without a penalty: biases, and the dense layers of the deep form."""
         return [*self.encoder_weights[1:], *self.encoder_biases, self.decoder_bias]
 
     def output(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """f(z) and f'(z)."""
+        """Output f(z) and its derivative f'(z)."""
         if self.output_activation == "identity":
             return z, torch.ones_like(z)
         low, high = self.output_range
@@ -79,7 +79,7 @@ class Network:
         return low + (high - low) * s, (high - low) * s * (1 - s)
 
     def deeper(self, first: Tensor) -> list[Tensor]:
-        """The outputs of every hidden layer, (B, k_layer) each, from that of the first."""
+        """Outputs of all hidden layers, (B, k_layer) each, from that of the first."""
         function, _ = ACTIVATIONS[self.hidden_activation]
         hidden = [first]
         for weight, bias in zip(self.encoder_weights[1:], self.encoder_biases[1:], strict=True):
@@ -90,12 +90,12 @@ class Network:
         """Back-propagate through the hidden layers.
 
         Args:
-            hidden: What `deeper` returned.
+            hidden: Outputs of all layers, from `deeper`.
             upstream: d loss / d hidden[-1], (B, k).
 
         Returns:
-            The gradients of `encoder_weights[1:]`, those of all `encoder_biases`, and d loss / d z of the first
-            layer, (B, k1).
+            Gradients of `encoder_weights[1:]`, gradients of all `encoder_biases`, and d loss / d z of the first layer,
+            (B, k1).
         """
         _, derivative = ACTIVATIONS[self.hidden_activation]
         weights: list[Tensor] = []
@@ -108,7 +108,7 @@ class Network:
         return weights, biases, slope
 
     def to(self, device: torch.device) -> Network:
-        """The network with its parameters on `device`."""
+        """Move the parameters to `device`."""
         return replace(
             self,
             encoder_weights=tuple(weight.to(device) for weight in self.encoder_weights),
@@ -118,7 +118,7 @@ class Network:
         )
 
     def copy(self) -> Network:
-        """A network with parameters of its own."""
+        """Copy the network and its parameters."""
         return replace(
             self,
             encoder_weights=tuple(weight.clone() for weight in self.encoder_weights),
@@ -144,11 +144,11 @@ class MissingGradients:
 
 
 def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weight: float) -> MissingGradients:
-    """What cells without a rating add when each is a weak observation of 0, as if they were all of the batch.
+    """Gradients of unrated cells, each a weak observation of 0, as if all cells of the batch were unrated.
 
     The sum over all B x P cells is a quadratic form in k x k matrices, as in implicit ALS (Hu, Koren and Volinsky,
-    ICDM 2008): with a column of ones on h and b beside W it is the trace of (h'h)(W'W), so nothing of size B x P is
-    made. The caller takes the observed cells' share off again.
+    ICDM 2008): with a column of ones appended to h and b to W it is the trace of (h'h)(W'W), so nothing of size B x P
+    is allocated. The caller subtracts the observed cells.
 
     Args:
         hidden: h, the codes (B, k).
@@ -167,16 +167,16 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
 
 @dataclass(frozen=True)
 class AdamState:
-    """Where training by Adam (Kingma and Ba 2015) stands.
+    """Parameters and optimizer state of Adam (Kingma and Ba, 2015).
 
-    Lists of float32 in the order of `Network.parameters`; last comes the mean row, if W is what differs from it.
+    Lists of float32 in the order of `Network.parameters`; the mean row comes last, if W is stored relative to it.
 
-    It takes three times the memory of the network, so nothing is copied until its pieces are made.
+    Three times as large as the network, so nothing is copied until its pieces are read.
 
     Attributes:
-        n_steps: Steps taken.
-        parameters: The parameters.
-        means, squares: Running averages of their gradients and of the squares of these.
+        n_steps: Number of steps taken.
+        parameters: Network parameters.
+        means, squares: Running averages of the gradients and of their squares.
     """
 
     n_steps: int
@@ -198,20 +198,20 @@ def new_network(
     generator: torch.Generator,
     partition: Partition,
 ) -> Network:
-    """A network before training.
+    """Randomly initialized network.
 
-    V is normal and so small that z of a typical example has a standard deviation of ENCODER_SPREAD, well inside the
+    V is normal, scaled so that z of a typical example has a standard deviation of ENCODER_SPREAD, well inside the
     steep part of a sigmoid. Dense layers are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16) times a
-    gain; without it a sigmoid, of slope 1/4, passes too little on to the next layer for the deep form to learn. The
-    decoder starts near nothing and its bias where the columns' means are: the first predictions are those means.
+    gain, without which the deep form does not learn: a sigmoid has slope 1/4. The decoder starts near zero and its
+    bias at the column means, which are the first predictions.
 
     Args:
-        settings: Sizes and activations.
-        column_means: (P,) the mean of each column of this process, in the examples' unit.
+        settings: Hyperparameters.
+        column_means: (P,) mean of each column of this process, in the examples' unit.
         input_norm: Euclidean norm of a typical input.
         output_range: See `Network`.
-        generator: The source of the random weights.
-        partition: The columns of this process; each starts with the weights that it has in a process_group of one.
+        generator: Source of the random weights.
+        partition: Columns of this process; their weights do not depend on the world size.
     """
     n_columns, own = partition.n_columns, partition.columns.astype(np.int64)
     sizes = (n_columns * settings.n_channels, *settings.hidden_sizes)
@@ -235,9 +235,9 @@ def new_network(
 
 
 def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: torch.Generator) -> Tensor:
-    """The `rows`, ascending, of a normal matrix (n_in, n_out), which is drawn block by block.
+    """Draw `rows`, ascending, of a normal matrix (n_in, n_out), block by block.
 
-    Torch draws 16 numbers at a time: blocks of ROWS_AT_ONCE rows, the last of more, are what one draw would make.
+    Torch draws 16 numbers at a time, so blocks of ROWS_AT_ONCE rows, the last of more, equal a single draw.
     """
     own = torch.empty(len(rows), n_out)
     n_blocks = max(1, n_in // ROWS_AT_ONCE)

@@ -1,8 +1,8 @@
-"""What a network is shown of its examples: their ratings, which cells are rated, and how strongly.
+"""Encoder inputs made from examples: ratings, an implicit channel, and normalization.
 
-A rating is 0 where it equals what centring expects, so that a network which sees ratings only cannot tell such a cell
-from an empty one. With the implicit channel it sees both: the columns double, the second half says what is rated. That
-is the implicit feedback of SVD++ (Koren, KDD 2008), worth more than any other setting (docs/notes/defaults.md).
+A centered rating is 0 where it equals its mean, so that a network which sees only ratings cannot tell it from an
+unrated cell. The implicit channel doubles the columns; the second half is a rated/unrated mask. It is the implicit
+feedback of SVD++ (Koren, KDD 2008), and improves accuracy more than any other option (docs/notes/defaults.md).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 RATED = np.float32(2.5)
-"""What the implicit channel shows in a rated cell, in the unit of the examples."""
+"""Value of a rated cell in the implicit channel, in the unit of the examples."""
 
 Rows = slice | Array
-"""Some examples: a slice, or their numbers."""
+"""Some examples, as a slice or indices."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The rows that an encoder is given for the examples.
+    """Encoder inputs of all examples.
 
     Attributes:
         examples: CSR (N, P) float32.
-        implicit: Whether a second half of columns says which cells are rated.
-        scale: (N,) float32 what each row is multiplied by; None for 1.
+        implicit: Append the implicit channel.
+        scale: (N,) float32 factor of each row; None for 1.
     """
 
     examples: sparse.csr_array
@@ -38,34 +38,34 @@ class Inputs:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """N, and P columns or twice as many."""
+        """(N, P), or (N, 2P) with the implicit channel."""
         n_rows, n_columns = self.examples.shape
         return n_rows, n_columns * (2 if self.implicit else 1)
 
     def __getitem__(self, rows: Rows) -> sparse.csr_array:
-        """CSR of the inputs of some examples, see `of`."""
+        """Inputs of some examples, CSR; see `of`."""
         return self.of(self.examples[rows], rows)
 
-    def of(self, batch: sparse.csr_array, rows: Rows, kept: Array | None = None) -> sparse.csr_array:
-        """The inputs of a batch.
+    def of(self, batch: sparse.csr_array, rows: Rows, factors: Array | None = None) -> sparse.csr_array:
+        """Inputs of a batch.
 
         Args:
-            batch: `examples[rows]`, which the caller has already, with sorted indices.
-            rows: Which examples these are.
-            kept: (nnz,) what each rated cell is multiplied by besides, in both halves; None for 1.
+            batch: `examples[rows]`, with sorted indices.
+            rows: The examples of the batch.
+            factors: (nnz,) factor of each rated cell in both halves, for dropout; None for 1.
 
         Returns:
-            CSR float32 of as many rows with sorted indices; without the implicit channel in the pattern of `batch`.
+            CSR float32 with sorted indices; without the implicit channel, in the pattern of `batch`.
         """
         counts = np.diff(batch.indptr)
         factor = None if self.scale is None else np.repeat(self.scale[rows], counts)
-        if kept is not None:
-            factor = kept if factor is None else factor * kept
+        if factors is not None:
+            factor = factors if factor is None else factor * factors
         values = batch.data if factor is None else (batch.data * factor).astype(np.float32, copy=False)
         if not self.implicit:
             return sparse.csr_array((values, batch.indices, batch.indptr), shape=batch.shape)
         n_rows, n_columns = batch.shape
-        # A row of n cells becomes one of 2n: its ratings, then as many marks in the second half of the columns.
+        # A row of n cells becomes one of 2n: its ratings, then the mask in the second half of the columns.
         first = np.arange(batch.nnz) + np.repeat(batch.indptr[:-1], counts)
         second = first + np.repeat(counts, counts)
         data = np.empty(2 * batch.nnz, dtype=np.float32)
@@ -78,13 +78,13 @@ class Inputs:
 def make_inputs(
     examples: sparse.csr_array, implicit: bool, normalize: bool, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> tuple[Inputs, float | None]:
-    """What a network is shown of `examples` (N, P), and the Euclidean norm of each row of it if that is the same.
+    """Make the inputs of `examples` (N, P); also returns the norm of their rows, None if they are not normalized.
 
     Args:
         examples: CSR float32.
         implicit: See `Inputs`.
-        normalize: Whether all rows are scaled to the norm of a typical one; rows of zeros stay as they are.
-        process_group: The processes that hold the other columns of the examples.
+        normalize: Scale all rows to the norm of a typical one; rows of zeros stay zero.
+        process_group: Processes that hold the other columns of the examples.
     """
     if not normalize:
         return Inputs(examples, implicit, None), None
@@ -95,21 +95,21 @@ def make_inputs(
 
 
 def typical_norm(examples: sparse.csr_array, implicit: bool, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
-    """Euclidean norm of the unscaled input of an average example: sqrt(sum of all squares / N)."""
+    """Root mean square norm of the unscaled inputs: sqrt(sum of all squares / N)."""
     return float(np.sqrt(_squared_norms(examples, implicit, process_group).sum() / examples.shape[0])) or 1.0
 
 
 def shown_cells(
     columns: Array, values: Array, n_columns: int, implicit: bool, norm: float | None
 ) -> tuple[Array, Array]:
-    """The input of one example, as the rows of the first encoder weight to add up and what each counts.
+    """Input of one example, as rows of the first encoder weight and their factors.
 
     Args:
-        columns: (n,) the rated columns of n_columns.
-        values: (n,) what is in them, in the network's unit.
+        columns: (n,) rated columns.
+        values: (n,) their centered ratings, in the network's unit.
         n_columns: P.
         implicit: See `Inputs`.
-        norm: What `make_inputs` gave.
+        norm: Norm that `make_inputs` returned.
     """
     if implicit:
         columns = np.concatenate([columns, columns + n_columns])
@@ -120,7 +120,7 @@ def shown_cells(
 
 
 def _squared_norms(examples: sparse.csr_array, implicit: bool, process_group: ProcessGroup) -> Array:
-    """(N,) float64."""
+    """Squared norm of each row, (N,) float64."""
     squares = np.square(examples.data, dtype=np.float64)
     if implicit:
         squares += float(RATED) ** 2

@@ -1,4 +1,4 @@
-"""What trains a network, one batch at a time, and the one place that decides which implementation does."""
+"""Training engine: one optimizer step at a time; `make_engine` chooses the implementation."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ except ImportError:  # numba is an extra
 
 
 class Engine(Protocol):
-    """Holds parameters and the optimizer's state; never makes anything of the size of examples x columns."""
+    """Parameters and optimizer state; never allocates a dense matrix of examples x columns."""
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
-        """One step of Adam on the squared error over the cells of `examples` (B, P), indices sorted.
+        """Take one step of Adam on the squared error over the cells of `examples`.
 
         Args:
-            examples: CSR float32, what the network shall put out.
-            inputs: CSR float32 of as many rows, what it is shown; in the pattern of `examples` if it has its shape.
-            rate: The learning rate.
-            decay: What the gradients of V and W gain for each unit of a weight: the penalty's share of this batch.
+            examples: Targets, CSR (B, P) float32 with sorted indices.
+            inputs: Encoder inputs, CSR float32 of B rows; with the shape of `examples` they have its pattern too.
+            rate: Learning rate.
+            decay: Penalty of this batch: factor of V and W in their gradients.
 
         Returns:
-            The squared error before the step, a 0-d float64 tensor.
+            Squared error before the step, a 0-d float64 tensor.
         """
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
-        """The outputs for all N rows of `inputs` in the pattern of `cells` (N, P), in its order, (nnz,) float32."""
+        """Outputs for all N rows of `inputs` at `cells`, CSR (N, P), in its order, (nnz,) float32."""
 
     def network(self) -> Network:
-        """A copy of the network as it is now, on the CPU."""
+        """Copy of the current network, on the CPU."""
 
     def state(self) -> AdamState:
-        """The parameters and the optimizer's state as they are until the next step; how tests see gradients."""
+        """Parameters and optimizer state, valid until the next step; tests read gradients from it."""
 
     def restore(self, state: AdamState) -> None:
-        """Go on from `state`, from whatever engine it is."""
+        """Continue from the state of any engine."""
 
     def is_finite(self) -> bool:
-        """Whether all parameters are finite numbers."""
+        """Check that all parameters are finite."""
 
 
 def engine_name(device: torch.device) -> str:
-    """What trains on `device`: "compiled" or "torch" on a CPU, or "cuda"."""
+    """Name of the engine for `device`: "compiled" or "torch" on a CPU, or "cuda"."""
     if device.type != "cpu":
         return device.type
     return "torch" if TiledEngine is None else "compiled"
@@ -68,16 +68,15 @@ def make_engine(
     *,
     decoder_mean: bool = False,
 ) -> Engine:
-    """The fastest engine that this installation has for `device`, ready to train `network`.
+    """Make the fastest installed engine for `device`, with a copy of `network`.
 
     Args:
-        network: The parameters to start from; they are copied.
+        network: Initial parameters.
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
-        missing_weight: What the squared output of a cell without a rating counts, beside 1 for the error of a rating.
-        process_group: The processes that hold the other columns of the examples; all take every step together.
-        decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0; then
-            `missing_weight` must be 0.
+        missing_weight: Weight of the squared output of an unrated cell, relative to 1 for a rated one.
+        process_group: Processes that hold the other columns; all take every step together.
+        decoder_mean: Shrink the rows of W toward a learned mean instead of zero; requires `missing_weight` 0.
     """
     if engine_name(device) == "compiled":
         threads = torch.get_num_threads()

@@ -1,11 +1,15 @@
-"""Loops over observed cells for a CPU, compiled by numba where it is installed.
+"""CPU kernels for products over observed cells, compiled by numba.
 
-A dense factor (n, k) is kept in tiles, (ceil(k / TILE), n, TILE) with zeros behind the last column: what a loop touches
-of it at once stays in a core's cache, and TILE floats fit a few vector registers, which hold a whole row of sums. The
-innermost loops are written in LLVM's vector types (`row_sum`, `row_dots`), because compilers do not keep such sums in
-registers by themselves; they run on any processor LLVM knows.
+They are here for speed alone: a training step takes 32 ms in plain numba and 19 ms with these kernels. You need not
+open this file to work on anything else; `torch_engine` computes the same in a few lines of PyTorch.
 
-Every row of a result is computed by one thread, in the order of its cells: results do not depend on how many there are.
+A dense factor (n, k) is kept in tiles, (ceil(k / TILE), n, TILE), padded with zeros: a tile stays in a core's cache,
+and TILE floats fit a few vector registers, which hold a whole row of sums. The innermost loops (`row_sum`, `row_dots`)
+are written in LLVM's vector types, because compilers do not keep such sums in registers by themselves. They run on any
+processor that LLVM supports.
+
+Every row of a result is computed by one thread, in the order of its cells, so results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from numba.extending import intrinsic
 from autorec_cli.network.autoencoder import TILE
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-    raise ImportError("numba is told not to compile (NUMBA_DISABLE_JIT)")
+    raise ImportError("NUMBA_DISABLE_JIT forbids numba to compile")
 
 BETA1, BETA2 = 0.9, 0.999
 LANES = 16
@@ -38,7 +42,7 @@ def _data(context, builder, signature, arguments, position):
 
 
 def _vectors(builder, data, row):
-    """Pointers to the vectors of row `row` of a tile."""
+    """Pointers to the vectors of a row of a tile."""
     start = builder.mul(row, _INDEX(TILE))
     places = (builder.add(start, _INDEX(offset)) for offset in range(0, TILE, LANES))
     return [builder.bitcast(builder.gep(data, [place]), _VECTOR.as_pointer()) for place in places]
@@ -132,11 +136,11 @@ def row_dots(typing, indices, left, row, right, start, stop, dots):
 
 
 UNUSABLE_CACHE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
-"""What numba raises where its cache is on a full disk, or was cut off by a power cut."""
+"""Errors of numba where its cache is on a full disk, or was damaged by a power cut."""
 
 
 def _compiled(function):
-    """`function` compiled on its first call, without the interpreter's lock; kept on disk where that is possible."""
+    """Compile `function` on its first call, without the GIL; cached on disk where possible."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
     uncached = numba.njit(**options)(function)
     try:
@@ -156,7 +160,7 @@ def _compiled(function):
 
 @_compiled
 def products(pointers, indices, values, factor, sums, first, last):
-    """Rows `first` to `last` of the product of a sparse matrix and `factor`, into `sums`, both in tiles.
+    """Write rows `first` to `last` of the product of a sparse matrix and `factor` to `sums`, both in tiles.
 
     `pointers` (n_blocks + 1, m): the cells of row r in block b are pointers[b, r] to pointers[b + 1, r].
     """
@@ -193,8 +197,7 @@ def adam_products(
     """One step of Adam (Kingma and Ba 2015) on rows `first` to `last` of `weights`, gradients never stored.
 
     The gradient is the product of the sparse matrix and `factor`, plus `extra` if that has tiles, plus `decay` times
-    the weights. `rate` is divided by
-    1 - beta1^t already, `correction` is 1 / sqrt(1 - beta2^t).
+    the weights. `rate` is already divided by 1 - beta1^t; `correction` is 1 / sqrt(1 - beta2^t).
     """
     beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(1e-8)
     gradients = np.empty((1, TILE), dtype=np.float32)

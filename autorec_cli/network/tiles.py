@@ -1,4 +1,4 @@
-"""Matrices in tiles (see `kernels`), sparse rows in blocks, and threads that share the rows."""
+"""Tiled matrices (see `kernels`), blocks of sparse rows, and a thread pool over rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from autorec_cli.network.kernels import count_blocks
 from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048
-"""Rows of a factor visited at once: of one tile they take half a MiB, less than the L2 cache of a core."""
+"""Rows of a factor per block; in one tile they take half a MiB, less than the L2 cache of a core."""
 
 ROWS_AT_ONCE = 1 << 14
-"""Rows of a matrix that leave their tiles at once."""
+"""Rows that `untiled` converts at a time."""
 
 Floats = NDArray[np.float32]
 Indexes = NDArray[np.int32]
 
 
 def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> NDArray[np.int64]:
-    """Where the cells of every row begin in every block of COLUMNS_AT_ONCE columns: (n_blocks + 1, m)."""
+    """First cell of every row in every block of COLUMNS_AT_ONCE columns, (n_blocks + 1, m)."""
     n_blocks = max(1, -(-n_columns // COLUMNS_AT_ONCE))
     pointers = np.empty((n_blocks + 1, len(indptr) - 1), dtype=np.int64)
     count_blocks(indptr, indices, COLUMNS_AT_ONCE, pointers)
@@ -33,7 +33,7 @@ def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> ND
 
 
 def to_tiles(matrix: Floats) -> Floats:
-    """(n, k) -> (ceil(k / TILE), n, TILE)."""
+    """Convert (n, k) to (ceil(k / TILE), n, TILE)."""
     n_rows, n_columns = matrix.shape
     tiles = np.zeros((-(-n_columns // TILE), n_rows, TILE), dtype=np.float32)
     for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
@@ -43,7 +43,7 @@ def to_tiles(matrix: Floats) -> Floats:
 
 
 def from_tiles(tiles: Floats, n_columns: int) -> Floats:
-    """(ceil(k / TILE), n, TILE) -> (n, k)."""
+    """Convert (ceil(k / TILE), n, TILE) to (n, k)."""
     matrix = np.empty((tiles.shape[1], n_columns), dtype=np.float32)
     for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
         part = matrix[:, start : start + TILE]
@@ -52,7 +52,7 @@ def from_tiles(tiles: Floats, n_columns: int) -> Floats:
 
 
 def untiled(tiles: Floats, n_columns: int) -> Pieces:
-    """What `from_tiles` gives, in pieces of some rows each."""
+    """Convert as `from_tiles`, in pieces of ROWS_AT_ONCE rows."""
     n_rows = tiles.shape[1]
 
     def make() -> Iterator[Floats]:
@@ -63,7 +63,7 @@ def untiled(tiles: Floats, n_columns: int) -> Pieces:
 
 
 class Workers:
-    """Threads that share the rows of a matrix, as many cells for each."""
+    """Thread pool that divides the rows of a matrix evenly by cells."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -71,13 +71,13 @@ class Workers:
 
     def run(self, kernel: Callable[..., None], indptr: NDArray[Any], *arguments: object) -> None:
         """Call `kernel(*arguments, first, last)` for ranges of rows that cover all of `indptr`."""
-        calls = [self._pool.submit(kernel, *arguments, first, last) for first, last in self._shares(indptr)]
+        calls = [self._pool.submit(kernel, *arguments, first, last) for first, last in self._row_ranges(indptr)]
         for call in calls:
             call.result()
 
-    def _shares(self, indptr: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    def _row_ranges(self, indptr: NDArray[Any]) -> Iterator[tuple[int, int]]:
         n_rows = len(indptr) - 1
-        goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # a row costs something even if it is empty
+        goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # an empty row costs something too
         bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
         bounds[0], bounds[-1] = 0, n_rows
         return ((first, last) for first, last in pairwise(bounds) if first < last)

@@ -1,4 +1,4 @@
-"""One training step that touches observed cells only, in PyTorch's operations: for CUDA, and wherever numba is missing.
+"""Engine of PyTorch operations over observed cells only: for CUDA, and where numba is missing.
 
 With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
 
@@ -6,12 +6,11 @@ With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
     E = 2 (f(z) - X) f'(z)   on the pattern of X only   sampled dense-dense product
     dW = E' h   db = column sums of E   dh = E W   dZ = dh * g'   dV = X' dZ   dmu = column sums of dZ
 
-With a mean row c, rows of W are what they differ from it by, so that the penalty draws them to it and not to 0:
+With a mean row c, W is stored relative to it, so that the penalty shrinks rows toward c instead of zero:
 
     x_hat = f(h (W + 1 c')' + b)      dh += s c'     dc = h' s     s = row sums of E
 
-Where several processes hold some of the columns each, X V, E W and dc are added up over them; all else stays where it
-is.
+Where columns are partitioned across processes, X V, E W and dc are summed over all; the rest is local.
 
 Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a dense step needs 10 N P k and B P.
 """
@@ -36,19 +35,19 @@ from autorec_cli.storage.safetensors_writer import Pieces
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 TILE_COLUMNS = 64
-"""Columns of the dense factor multiplied at once: so many of a few thousand rows stay in a core's L2 cache."""
+"""Columns of the dense factor multiplied at once; with a few thousand rows they stay in a core's L2 cache."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of the examples, and the same cells in column order.
+    """Examples of a step, in row and in column order.
 
     Attributes:
-        rows: CSR of the targets, B x P: what the network shall put out.
-        columns: CSR of the pattern of the transpose of `rows`, P x B.
+        rows: Targets, CSR (B, P).
+        columns: Pattern of the transpose of `rows`, CSR (P, B).
         column_order: (nnz,) position in `rows` of each cell of `columns`.
-        shown_rows: CSR of the inputs, of B rows.
-        shown_columns: CSR of the transpose of `shown_rows`.
+        shown_rows: Encoder inputs, CSR of B rows.
+        shown_columns: Transpose of `shown_rows`, CSR.
     """
 
     rows: Tensor
@@ -60,11 +59,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """What one pass over a batch gives.
+    """Squared error and gradients of a batch.
 
     Attributes:
         squared_error: Sum over the observed cells of (f - x)^2, before the update, a 0-d tensor.
-        gradients: Of the loss without its penalty, in the order of `AdamState`.
+        gradients: Gradients of the loss without its penalty, in the order of `AdamState`.
     """
 
     squared_error: Tensor
@@ -127,7 +126,7 @@ class TorchEngine:
         return network
 
     def _parameters(self) -> list[Tensor]:
-        """All parameters in the order of `AdamState`."""
+        """Parameters in the order of `AdamState`."""
         return [*self._network.parameters(), *([] if self._mean is None else [self._mean])]
 
     def state(self) -> AdamState:
@@ -150,25 +149,25 @@ class TorchEngine:
 
 
 def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
-    """The mean (k,) of the rows of `weight` (P, k), of which other processes have others."""
+    """Mean (k,) of the rows of `weight` (P, k) over all processes."""
     sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
     total = process_group.sum(sums.cpu().numpy())
     return torch.from_numpy(total[:-1] / total[-1]).to(weight)
 
 
 def row_sums(indptr: Array, values: Array) -> Array:
-    """The sum of each row of the CSR matrix that has `values` (nnz,) float32."""
+    """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
     sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
     return np.diff(sums[indptr]).astype(np.float32)
 
 
 def _on_cpu(tensor: Tensor) -> Pieces:
-    """`tensor`, which comes from its device when its piece is made."""
+    """Wrap `tensor`, which is copied from its device when the piece is read."""
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
 
 
 def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
-    """The number of steps that `optimizer` has taken, and its averages for each of `parameters`."""
+    """Read the number of steps of `optimizer`, and its moments for each of `parameters`."""
     states = [optimizer.state.get(parameter, {}) for parameter in parameters]
     means, squares = (
         [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
@@ -184,7 +183,7 @@ def write_adam(
     means: Iterable[Tensor],
     squares: Iterable[Tensor],
 ) -> None:
-    """Put back what `read_adam` gave."""
+    """Restore what `read_adam` returned."""
     for parameter, mean, square in zip(parameters, means, squares, strict=True):
         step = torch.tensor(float(n_steps), device=parameter.device)
         copies = {"exp_avg": mean, "exp_avg_sq": square}
@@ -194,7 +193,7 @@ def write_adam(
 
 
 def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> Batch:
-    """Lay the rows of `examples` and of their `inputs`, the same if None, out for a step on `device`."""
+    """Copy `examples` and their `inputs`, the same if None, to `device` for a step."""
     inputs = examples if inputs is None else inputs
     rows, columns, order = _both_ways(examples, device)
     if inputs.shape == examples.shape:  # and so in the same pattern
@@ -205,7 +204,7 @@ def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.
 
 
 def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """`matrix` and its transpose as CSR tensors, and the position in the first of each cell of the second."""
+    """Convert `matrix` and its transpose to CSR tensors; also returns the position of each transposed cell."""
     columns, positions = transposed(matrix)
     order = torch.from_numpy(positions.astype(np.int64)).to(device)
     rows = to_rows(matrix, device)
@@ -214,15 +213,15 @@ def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, 
 
 
 def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
-    """The pattern of the transpose as a CSR matrix, and the position in `examples` of each of its cells, (nnz,)."""
-    # The transpose of a matrix that holds 0, 1, 2, ... says where each cell of the transpose comes from.
+    """Transpose the pattern; also returns the position in `examples` of each cell, (nnz,)."""
+    # Transposing a matrix that holds 0, 1, 2, ... gives the position of each cell.
     positions = np.arange(examples.nnz, dtype=np.int32)
     columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
     return columns, columns.data
 
 
 def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:
-    """The outputs of every hidden layer for the inputs `rows`, CSR of B rows: a list of (B, k_layer)."""
+    """Compute the outputs (B, k_layer) of all hidden layers for the inputs `rows`, CSR of B rows."""
     function, _ = ACTIVATIONS[network.hidden_activation]
     z = process_group.all_reduce(_product(rows, network.encoder_weights[0]))
     return network.deeper(function(z + network.encoder_biases[0]))
@@ -235,7 +234,7 @@ def step(
     process_group: ProcessGroup = SINGLE_PROCESS,
     mean: Tensor | None = None,
 ) -> Step:
-    """The squared error over the observed cells of `batch`, and the gradients of the loss.
+    """Compute the squared error over the observed cells of `batch`, and the gradients of the loss.
 
     The loss is that error plus `missing_weight` times the sum of squared outputs of all other cells (identity output).
 
@@ -274,7 +273,7 @@ def codes(
     rows: Array | None = None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
-    """The last hidden layer of the examples at `rows`, of all if None, (B, k), on the network's device."""
+    """Compute the codes (last hidden layer) of the examples at `rows`, all if None, (B, k)."""
     return torch.cat(list(code_blocks(network, inputs, rows_at_once, rows, process_group)))
 
 
@@ -285,7 +284,7 @@ def code_blocks(
     rows: Array | None = None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Tensor]:
-    """The rows of `codes`, `rows_at_once` at a time."""
+    """Yield the rows of `codes`, `rows_at_once` at a time."""
     device = network.decoder_weight.device
     rows = np.arange(inputs.shape[0]) if rows is None else rows
     for start in range(0, len(rows), rows_at_once):
@@ -293,19 +292,19 @@ def code_blocks(
 
 
 def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:
-    """H (W + 1 c')' + b at the cells of the CSR matrix `rows` (B, P) only, (nnz,), from the codes `hidden` (B, k)."""
+    """Compute H (W + 1 c')' + b at the cells of `rows`, CSR (B, P), (nnz,), from the codes `hidden` (B, k)."""
     z: Tensor = torch.sparse.sampled_addmm(rows, hidden, network.decoder_weight.T, beta=0.0).values()
     z = z + network.decoder_bias[rows.col_indices()]
     return z if mean is None else z + (hidden @ mean)[_row_of_cell(rows)]
 
 
 def _row_of_cell(rows: Tensor) -> Tensor:
-    """The row of each cell of a CSR matrix, (nnz,)."""
+    """Row of each cell of a CSR matrix, (nnz,)."""
     return torch.repeat_interleave(rows.crow_indices().diff())
 
 
 def to_rows(examples: sparse.csr_array, device: torch.device) -> Tensor:
-    """`examples` as a CSR tensor on `device`."""
+    """Copy `examples` to `device` as a CSR tensor."""
     return _csr(examples.indptr, examples.indices, torch.from_numpy(examples.data), examples.shape, device)
 
 
@@ -320,10 +319,10 @@ def _csr(indptr: Array, indices: Array, values: Tensor, shape: tuple[int, ...], 
 
 
 def _product(matrix: Tensor, dense: Tensor) -> Tensor:
-    """The product of a CSR matrix (m, n) and a dense one (n, k), as (m, k).
+    """Multiply a CSR matrix (m, n) by a dense one (n, k).
 
-    `embedding_bag` with a weight a cell is the same sum as `torch.sparse.mm`; in tiles of columns it is two to three
-    times as fast on a CPU.
+    `embedding_bag` with a weight per cell computes the same as `torch.sparse.mm`; on tiles of columns it is two to
+    three times as fast on a CPU.
     """
     product = dense.new_empty(matrix.shape[0], dense.shape[1])
     for start in range(0, dense.shape[1], TILE_COLUMNS):
@@ -340,7 +339,7 @@ def _product(matrix: Tensor, dense: Tensor) -> Tensor:
 
 
 def _with_values(pattern: Tensor, values: Tensor) -> Tensor:
-    """A CSR tensor with the cells of `pattern` and other values in them."""
+    """Replace the values of a CSR tensor."""
     return torch.sparse_csr_tensor(
         pattern.crow_indices(), pattern.col_indices(), values, size=pattern.shape, check_invariants=False
     )

@@ -271,7 +271,7 @@ def test_torchrun_starts_again_and_the_model_is_the_same(folder, endless):
     os.kill(pids[1], signal.SIGKILL)
     status, said = finished(launcher)
     assert status == 0, said
-    assert "going on from" in said
+    assert "resuming from" in said
     assert (folder / "restarted").read_bytes() == endless.read_bytes()
     assert left_in(folder, "restarted") == ["restarted"]
 
@@ -286,5 +286,5 @@ def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, endless):
     again = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "stopped", *ENDLESS, "--resume")
     status, said = finished(again)
     assert status == 0, said
-    assert "going on from" in said
+    assert "resuming from" in said
     assert (folder / "stopped").read_bytes() == endless.read_bytes()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from autorec_cli.config import settings_for
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
-from autorec_cli.storage import checksums, files
+from autorec_cli.storage import checksums, files, safetensors_writer
 from autorec_cli.training import trainer
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
@@ -236,6 +237,19 @@ def test_a_damaged_state_is_refused_wherever_it_is_damaged(cut_off):
         assert (result.status, result.stdout) == (4, "")
         assert "train without --resume to start from the beginning" in result.stderr.splitlines()[-1]
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "reason"),
+    [("autorec-resume", 2, "unsupported older version"), (checkpoint.METADATA_KEY, 99, "newer autorec")],
+)
+def test_a_checkpoint_of_another_format_is_refused_as_such(workshop, tmp_path, key, version, reason):
+    pieces = {"generator": safetensors_writer.in_one(np.zeros(1, dtype=np.uint8))}
+    safetensors_writer.write(tmp_path / "m.resume", key, {"format_version": version}, pieces)
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--resume")
+    assert (result.status, result.stdout) == (4, "")
+    assert reason in result.stderr.splitlines()[-1]
+    assert names(tmp_path) == ["m.resume"]
 
 
 def test_what_a_kill_leaves_of_a_state_half_written_is_swept(cut_off, monkeypatch):

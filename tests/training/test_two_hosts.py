@@ -106,7 +106,7 @@ def test_a_cut_cable_ends_both_hosts_and_mended_they_make_the_model_of_one_proce
     ip("-n", hosts[1].name, "link", "set", hosts[1].cable, "up")
     (status, said), (other_status, other_said) = map(ended, launch(hosts, tmp_path, "--resume"))
     assert (status, other_status) == (0, 0), said + other_said
-    assert "going on from" in said + other_said
+    assert "resuming from" in said + other_said
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("m")] == ["m"]
     train(tmp_path / "data", tmp_path / "one", None, SETTINGS, threads=1, device="cpu")
     assert_same_models(tmp_path / "m", tmp_path / "one")

@@ -101,9 +101,6 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
     from autorec_cli.data import dataset
     from autorec_cli.data.resampling import choose_plan, pool
     from autorec_cli.evaluation import cross_validation
-    from autorec_cli.network.device import find_place
-    from autorec_cli.training.cross_validation import ModelOptions, cross_validate
-    from autorec_cli.training.plan import resolve_settings
 
     training, wait, per_split = options.training, options.wait_lock, options.per_split
     if options.ranking and options.top_k < 1:
@@ -114,6 +111,11 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
     with reserve_output(options.output, wait, say, warn), reserve_output(per_split or "-", wait, say, warn):
         prepared = dataset.load(options.data)
+        # These load torch, which takes seconds: what can be refused has been.
+        from autorec_cli.network.device import find_place
+        from autorec_cli.training.cross_validation import ModelOptions, cross_validate
+        from autorec_cli.training.plan import resolve_settings
+
         model = ModelOptions(training.variant, training.given(), training.device, training.threads)
         protocol = _protocol(options, prepared)
         settings = resolve_settings(prepared, training.variant, training.given())

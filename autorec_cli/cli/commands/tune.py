@@ -140,7 +140,7 @@ def tune_command(options: TuneOptions) -> dict[str, Any]:
         with open_output(options.output) as stream:
             stream.write(f"{text}\n".encode())
     say(
-        f"best validation {metric} {valid:.4f}, optimistic as the best of many options.trials; confirm it with "
+        f"best validation {metric} {valid:.4f}, optimistic as the best of many trials; confirm it with "
         "`autorec evaluate`"
     )
     return found
