@@ -1,4 +1,4 @@
-"""Train a dataset into a model: in memory (`train_dataset`), or from file to file (`train`).
+"""Train a dataset into a model: in memory (`fit_dataset`), or from file to file (`train`).
 
 `train` locks the output, resumes or starts, checks memory, fits, promotes and saves. A single process is a process
 group of one: it has the whole dataset in memory, and only there can a model be compared with an older one. With more
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from autorec_cli.training.validation import ValidationResult
 
 log = logging.getLogger(__name__)
-
-OnEpoch = Callable[["EpochResult"], object]
 
 
 @dataclass(frozen=True)
@@ -133,22 +131,22 @@ class Reporter(Protocol):
         """Show the outcome."""
 
 
-def train_dataset(
-    dataset: Dataset,
-    settings: TrainSettings,
-    *,
-    device: str = "auto",
-    threads: int = 0,
-    on_epoch: OnEpoch = lambda _: None,
-) -> Model:
-    """Train a model on a dataset in memory.
+def fit_dataset(
+    dataset: Dataset, settings: TrainSettings, *, device: str = "auto", threads: int = 0
+) -> Generator[EpochResult, None, Model]:
+    """Train a model on a dataset in memory, epoch by epoch.
 
     Args:
         dataset: Ratings with their ids.
         settings: Hyperparameters; see `plan.resolve_settings`.
         device: See `device.resolve_device`.
         threads: CPU threads, 0 for one per core.
-        on_epoch: Called after every epoch.
+
+    Yields:
+        One result after each epoch.
+
+    Returns:
+        The model (the generator's return value).
 
     Raises:
         UsageError: the device is not available, or the train split is empty.
@@ -157,13 +155,27 @@ def train_dataset(
     """
     from autorec_cli.network.device import find_place
     from autorec_cli.training.export import provenance_of, to_model
-    from autorec_cli.training.trainer import drain, fit
+    from autorec_cli.training.trainer import fit
 
     place = find_place(device, threads)
     check_memory(dataset, settings, place)
-    fitted = drain(fit(dataset, settings, place.device), on_epoch)
+    fitted = yield from fit(dataset, settings, place.device)
     provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
     return to_model(fitted, dataset, settings, provenance)
+
+
+def train_dataset(
+    dataset: Dataset,
+    settings: TrainSettings,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    on_epoch: Callable[[EpochResult], object] = lambda _: None,
+) -> Model:
+    """Train a model on a dataset in memory; as `fit_dataset`, with a callback after every epoch."""
+    from autorec_cli.training.trainer import drain
+
+    return drain(fit_dataset(dataset, settings, device=device, threads=threads), on_epoch)
 
 
 def train(request: TrainRequest, process_group: ProcessGroup, reporter: Reporter) -> dict[str, Any]:

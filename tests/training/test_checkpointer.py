@@ -81,7 +81,7 @@ def names(folder):
 def test_all_go_on_from_the_last_state_that_each_has_whole(tmp_path, kept, wanted):
     """As a kill between two renames, or amid the first state, would leave them."""
     leave(tmp_path, *kept)
-    assert found(tmp_path, resume=True) == [wanted, wanted]
+    assert found(tmp_path, Resume.YES) == [wanted, wanted]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_all_go_on_from_the_last_state_that_each_has_whole(tmp_path, kept, wante
 def test_what_cannot_be_gone_on_from_is_refused_and_stays_unless_torchrun_asks(tmp_path, kept, run, first, second):
     leave(tmp_path, *kept, run=run)
     before = names(tmp_path)
-    for said, wanted in zip(found(tmp_path, resume=True), (first, second), strict=True):
+    for said, wanted in zip(found(tmp_path, Resume.YES), (first, second), strict=True):
         assert wanted in said
     assert names(tmp_path) == before
     assert found(tmp_path, Resume.NO) == [None, None]
@@ -176,7 +176,6 @@ def test_processes_that_are_started_otherwise_than_the_first_are_refused(made, w
         monkeypatch,
         workshop / "data",
         tmp_path / "m",
-        Resume.NO,
         lambda process_group: {**TINY, "seed": process_group.rank},
     )
     assert isinstance(first, UsageError)
