@@ -121,7 +121,7 @@ def _validation_fact(validation: ValidationResult | None, warm: bool) -> tuple[s
     baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
     return (
         f"valid {metric_label(validation.metric)}",
-        f"{validation.value:.4f} before the final fit ({baseline}: {validation.baseline:.4f})",
+        f"{validation.value:.4f} before the refit ({baseline}: {validation.baseline:.4f})",
     )
 
 

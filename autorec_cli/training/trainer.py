@@ -46,7 +46,7 @@ class EpochResult:
     """Result of one epoch.
 
     Attributes:
-        phase: "choose" in the selection phase; "final" in the refit, or where there are no validation ratings.
+        phase: "selection", "refit", or "fit" where there are no validation ratings.
         epoch: From 1.
         n_epochs: Maximum number of epochs of this phase.
         train_rmse: RMSE in rating units, each batch measured just before its step.
@@ -257,7 +257,7 @@ class Trainer:
             self.best = NO_SELECTION  # or two networks would be in memory
             self.best = Selection(self.engine.network() if self._keeps_network() else None, self.epoch, result)
         return EpochResult(
-            phase="choose" if result else "final",
+            phase="selection" if result else "refit" if self.selection else "fit",
             epoch=self.epoch,
             n_epochs=self.n_epochs,
             train_rmse=train_rmse,

@@ -23,7 +23,7 @@ def test_a_dataset_in_memory_becomes_a_model_and_nothing_is_said(capfd):
         dataset.n_users,
         dataset.fingerprint(),
     )
-    assert [result.epoch for result in results if result.phase == "choose"] == [1, 2]
+    assert [result.epoch for result in results if result.phase == "selection"] == [1, 2]
     assert capfd.readouterr() == ("", "")
 
 

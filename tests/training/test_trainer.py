@@ -93,8 +93,8 @@ def test_valid_ratings_do_not_enter_the_choosing_network():
 def test_final_network_is_fitted_on_train_and_valid_for_the_epochs_chosen():
     dataset = planted_dataset()
     results, fitted = run(dataset, small_settings())
-    choosing = [result for result in results if result.phase == "choose"]
-    final = [result for result in results if result.phase == "final"]
+    choosing = [result for result in results if result.phase == "selection"]
+    final = [result for result in results if result.phase == "refit"]
     best = min(choosing, key=lambda result: result.valid)
     assert fitted.epochs == len(final) == best.epoch
     assert fitted.validation.value == best.valid
@@ -117,7 +117,7 @@ def test_without_refit_the_best_epoch_is_kept():
 def test_patience_stops_choosing():
     dataset = planted_dataset()
     results, fitted = run(dataset, small_settings(patience=3, learning_rate=0.05, regularization=0.0, epochs=200))
-    choosing = [result for result in results if result.phase == "choose"]
+    choosing = [result for result in results if result.phase == "selection"]
     assert len(choosing) == fitted.epochs + 3 < 200
 
 
@@ -125,7 +125,7 @@ def test_without_valid_all_epochs_are_run_once():
     dataset = planted_dataset()
     empty = dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid
     results, fitted = run(dataclasses.replace(dataset, valid=empty), small_settings(epochs=4))
-    assert [result.phase for result in results] == ["final"] * 4
+    assert [result.phase for result in results] == ["fit"] * 4
     assert (fitted.epochs, fitted.validation, fitted.fitted_parts) == (4, None, ("train",))
 
 

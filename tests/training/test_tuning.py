@@ -34,7 +34,7 @@ def fake_fit(rmse_of):
             rmse = rmse_of(settings, epoch)
             if rmse is None:
                 raise TrainingDivergedError("diverged")
-            yield EpochResult("choose", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True)
+            yield EpochResult("selection", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True)
         raise AssertionError("the search went on to the final fit")
 
     return fit

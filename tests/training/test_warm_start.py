@@ -255,7 +255,7 @@ def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_wha
     again = call("train", "two", "-o", "new", "--force", "--warm-start", "new", *options())
     assert again.status == 0
     assert "all 15 epochs run" in again.stderr
-    assert "final" in again.stderr
+    assert " fit: train RMSE" in again.stderr
 
 
 def test_train_warns_where_the_older_model_may_have_learned_from_test_ratings(night):

@@ -115,7 +115,7 @@ def find_checkpoint(
     if changed:
         log.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
     state = checkpoint.state
-    phase = "selecting epochs" if state.selection is None else "final fit"
+    phase = "selecting epochs" if state.selection is None else "refit"
     log.info(f"resuming from {path}: {phase}, after epoch {state.epoch} and {counted(state.progress.n_steps, 'step')}")
     return checkpoint
 

@@ -33,16 +33,16 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     chosen = model_file.load(tmp_path / "m").provenance["epochs"]
     assert [(entry["phase"], entry["epoch"]) for entry in entries] == [
-        *(("choose", epoch) for epoch in range(1, 16)),
-        *(("final", epoch) for epoch in range(1, chosen + 1)),
+        *(("selection", epoch) for epoch in range(1, 16)),
+        *(("refit", epoch) for epoch in range(1, chosen + 1)),
     ]
     epochs = [line for line in lines if re.match(STAMP + "epoch ", line)]
     assert len(epochs) == len(entries)
     for line, entry in zip(epochs, entries, strict=True):
         assert f"{entry['epoch']}/{entry['n_epochs']} {entry['phase']}: train RMSE {entry['train_rmse']:.4f}" in line
         assert entry["seconds"] > 0
-        assert (entry["valid_rmse"] is None) == (entry["phase"] == "final")
-    best = min(entry["valid_rmse"] for entry in entries if entry["phase"] == "choose")
+        assert (entry["valid_rmse"] is None) == (entry["phase"] == "refit")
+    best = min(entry["valid_rmse"] for entry in entries if entry["phase"] == "selection")
     assert f"trained: valid RMSE: {best:.4f}" in result.stderr
     assert f"next: autorec evaluate {tmp_path / 'm'}" in lines[-1]
     assert "device cpu" in lines[0] or "device cuda" in lines[0]
@@ -53,7 +53,7 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
 def test_another_seed_is_another_model_and_log_can_be_stdout(workshop, tmp_path):
     result = run("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--seed", 1, "--log", "-", "--no-refit")
     assert result.status == 0
-    assert [json.loads(line)["phase"] for line in result.stdout.splitlines()] == ["choose"] * 15
+    assert [json.loads(line)["phase"] for line in result.stdout.splitlines()] == ["selection"] * 15
     assert (tmp_path / "m").read_bytes() != (workshop / "item.model").read_bytes()
     assert model_file.load(tmp_path / "m").provenance["fitted_parts"] == ["train"]
 
