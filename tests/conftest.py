@@ -1,4 +1,4 @@
-"""One small prepared dataset and three models, made through the real program once a session and only read by tests."""
+"""One small prepared dataset and three models, made through the real program once a run and only read by tests."""
 
 from __future__ import annotations
 
@@ -8,23 +8,60 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # the matrices are tiny, and workers of pytest-xdist would fight for cores
 
+import fcntl
+import shutil
+
 import numpy as np
 import pytest
 
+from tests import forking
 from tests.planted import PARTS, planted_dataset
-from tests.program import run
-
-SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
-         "--center", "none", "--threads", 1)  # fmt: skip
+from tests.program import SMALL, run
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory):
-    """A folder with ratings.csv, titles.csv, the dataset `data`, `item.model`, `user.model` and `lists.model`.
+def made_once(tmp_path_factory):
+    """`made_once(name, make)`: the folder that `make(folder)` fills, once for all workers of pytest-xdist.
 
-    Each worker of pytest-xdist makes its own: it takes about ten seconds, and nothing has to be locked.
+    Tests only read it: a session in which one has changed it fails.
     """
-    folder = tmp_path_factory.mktemp("workshop")
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    used = []
+
+    def found_or_made(name, make):
+        folder, made = root / name, root / f"{name}.made"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                made.write_text("\n".join(contents(folder)))
+        used.append((folder, made))
+        return folder
+
+    yield found_or_made
+    for folder, made in used:
+        assert "\n".join(contents(folder)) == made.read_text(), f"a test has changed {folder}"
+
+
+def contents(folder):
+    """Names, sizes and times of all files in a folder, besides those that begin with a dot."""
+    return sorted(
+        f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        for path in folder.rglob("[!.]*")
+        if path.is_file()
+    )
+
+
+@pytest.fixture(scope="session")
+def workshop(made_once):
+    """A folder with ratings.csv, titles.csv, the dataset `data`, `item.model`, `user.model` and `lists.model`."""
+    return made_once("workshop", make_workshop)
+
+
+def make_workshop(folder):
     planted = planted_dataset()
     ratings = [
         f"{user:03},{item:05},{rating:g},{1_600_000_000 + 7 * user + item}"
@@ -42,7 +79,14 @@ def workshop(tmp_path_factory):
     ):
         result = run(*arguments, cwd=folder)
         assert result.status == 0, result.stderr
-    return folder
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory):
+    """Variables for a shell in which `autorec` is the program under test."""
+    folder = tmp_path_factory.mktemp("bin")
+    forking.install(folder)
+    return {"PATH": os.pathsep.join([str(folder), os.environ["PATH"]]), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from scipy import sparse
 
+from autorec_cli.network import engine as engines
 from autorec_cli.network.autoencoder import ACTIVATIONS, Network
+
+COMPILED = "compiled"
+numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")
+NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
+"""The engines."""
 
 
 def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5, n_inputs=None):

@@ -1,4 +1,4 @@
-"""Running the program: `run` in a process of its own, the way a shell does, and `call` in this one."""
+"""Running the program: `run` in a process of its own, as a shell does, and `call` in this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import forking
+from tests.forking import ROOT
+
+PROGRAM = (sys.executable, "-m", "autorec_cli")
+SECONDS = 100
+"""How long a run may take before its test fails."""
+SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
+         "--center", "none", "--threads", 1)  # fmt: skip
+"""Options of `train` for a small model of the workshop's dataset."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +48,28 @@ def call(*args: object) -> Result:
 
 def run(
     *args: object,
-    stdin: bytes | str | None = None,
+    stdin: bytes | str = b"",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 120,
+    fresh: bool = False,
 ) -> Result:
     """Run `autorec` with `args` in a process of its own and return stdout, stderr and exit status.
 
     Args:
         args: The command line after the program's name; paths and numbers are turned into text.
-        stdin: What the program reads on standard input; nothing by default.
-        env: Variables to add to, or replace in, this process's environment.
+        stdin: What the program reads on standard input.
+        env: Variables to add to, or replace in, this process's environment; the run is a fresh one then.
         cwd: Folder to run in; this process's own by default.
-        timeout: Seconds after which the test fails.
+        fresh: Start Python anew, for tests of memory or imports; otherwise the process is forked (see `forking`).
     """
-    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
-    finished = subprocess.run(
-        [sys.executable, "-m", "autorec_cli", *map(str, args)],
-        input=stdin.encode() if isinstance(stdin, str) else (stdin or b""),
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": path, **(env or {})},
-        cwd=cwd,
-        timeout=timeout,
-        check=False,
-    )
-    return Result(
-        stdout=finished.stdout.decode("utf-8"), stderr=finished.stderr.decode("utf-8"), status=finished.returncode
-    )
+    stdin = stdin.encode() if isinstance(stdin, str) else stdin
+    if forking.POSSIBLE and env is None and not fresh:
+        stdout, stderr, status = forking.forked([*map(str, args)], stdin, cwd, SECONDS)
+    else:
+        path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
+        finished = subprocess.run(
+            [*PROGRAM, *map(str, args)], input=stdin, capture_output=True, cwd=cwd, timeout=SECONDS, check=False,
+            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+        )  # fmt: skip
+        stdout, stderr, status = finished.stdout, finished.stderr, finished.returncode
+    return Result(stdout.decode(), stderr.decode(), status)

@@ -1,4 +1,4 @@
-"""Training in this process, as `autorec train` does it."""
+"""Training in this process, as `autorec train` does it, and small models."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.inference import model_file, scoring
+from autorec_cli.inference.model import Model
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.training import train as training
+from autorec_cli.training.export import to_model
+from autorec_cli.training.trainer import fit
+
+CPU = torch.device("cpu")
+PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
 
 
 def train(
@@ -26,3 +38,45 @@ def train(
     request = training.TrainRequest(data, output, variant, given, **options)
     report = TrainingReport(log if process_group.is_first else None)
     return training.train(request, process_group, report)
+
+
+def small_settings(variant="item", **given) -> TrainSettings:
+    values = {"hidden_sizes": (16,), "epochs": 30, "batch_size": 16, "regularization": 5.0, "patience": 0, **given}
+    return settings_for(variant, (80, 50), 2000, values)
+
+
+def run(dataset: Dataset, settings: TrainSettings):
+    """All epoch results and the fitted network."""
+    results = []
+    epochs = fit(dataset, settings, CPU)
+    while True:
+        try:
+            results.append(next(epochs))
+        except StopIteration as end:
+            return results, end.value
+
+
+def model_of(dataset: Dataset, settings: TrainSettings) -> Model:
+    _, fitted = run(dataset, settings)
+    return to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": list(fitted.fitted_parts)})
+
+
+def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> None:
+    """Equal in all that is no float, and in what they predict for every pair."""
+    ours, theirs = model_file.load(model), model_file.load(other)
+    assert (list(ours.user_ids), list(ours.item_ids)) == (list(theirs.user_ids), list(theirs.item_ids))
+    assert ours.titles == theirs.titles
+    assert ours.settings == theirs.settings
+    for name in ("user_counts", "item_counts"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    for name in ("indptr", "indices"):
+        np.testing.assert_array_equal(getattr(ours.seen, name), getattr(theirs.seen, name))
+    pairs = np.meshgrid(np.arange(ours.n_users), np.arange(ours.n_items))
+    users, items = (side.ravel() for side in pairs)
+    predicted, wanted = (scoring.predict_pairs(model, users, items) for model in (ours, theirs))
+    assert np.linalg.norm(predicted - wanted) <= tolerance * np.linalg.norm(wanted)
+    np.testing.assert_allclose(ours.valid_predictions, theirs.valid_predictions, rtol=tolerance)
+    skip = ("dataset", "metrics")
+    assert {k: v for k, v in ours.provenance.items() if k not in skip} == {
+        k: v for k, v in theirs.provenance.items() if k not in skip
+    }

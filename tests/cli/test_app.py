@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SMALL
-from tests.program import ROOT, run
+from tests.program import ROOT, SMALL, run
 
 PROGRAM = [sys.executable, "-m", "autorec_cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

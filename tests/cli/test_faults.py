@@ -9,8 +9,7 @@ import tempfile
 
 import pytest
 
-from tests.conftest import SMALL
-from tests.program import ROOT, call, run
+from tests.program import ROOT, SMALL, call, run
 
 OLD = "the old one"
 RESULTS = {

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from autorec_cli import __version__
-from tests.conftest import SMALL
-from tests.program import ROOT, call, run
+from tests.program import ROOT, SMALL, call, run
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 TINY = ("--epochs", 2, "--hidden-size", 2)

@@ -14,7 +14,7 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.inference.top_k import ranked_lists
 from tests.planted import dataset_of, matrix_of, planted_dataset
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 
 def cells_of(matrix):

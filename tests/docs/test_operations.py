@@ -1,16 +1,14 @@
 """docs/operations.md says only what is so: its blocks run in order, its statuses are the program's, its units parse."""
 
 import configparser
-import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from autorec_cli import errors
-from tests.cli.test_exit_statuses import TABLE
+from tests.exit_statuses import COMMAND_LINES
 from tests.program import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -21,15 +19,10 @@ def blocks(language):
 
 
 @pytest.fixture
-def server(workshop, tmp_path):
+def server(workshop, shell, tmp_path):
     """A folder with ratings.csv, and an environment in which `autorec` is the program under test."""
     shutil.copy(workshop / "ratings.csv", tmp_path)
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "autorec"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m autorec_cli "$@"\n')
-    program.chmod(0o755)
-    paths = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
-    return tmp_path, {"PATH": paths, "OMP_NUM_THREADS": "1"}
+    return tmp_path, shell
 
 
 def test_every_block_runs_in_the_order_of_the_page(server):
@@ -104,4 +97,4 @@ def test_every_exit_status_is_explained_and_produced_by_a_test_of_the_program():
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
     explained = {int(number) for row in rows for number in re.findall(r"\d+", row)}
     assert explained == statuses
-    assert set(TABLE) == statuses
+    assert set(COMMAND_LINES) == statuses

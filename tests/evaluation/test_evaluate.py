@@ -9,7 +9,7 @@ from autorec_cli.evaluation.evaluate import fitted_ratings, ranking_rows, rating
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from autorec_cli.inference.scoring import item_scorer, known_users, predict_pairs
 from tests.planted import dataset_of, planted_dataset
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 # Items 0 and 1 have training ratings 2, 4 and 5; item 2 and user 2 have none.
 TRAIN = {(0, 0): 2.0, (1, 0): 4.0, (1, 1): 5.0, (0, 1): 5.0, (3, 0): 3.0}

@@ -10,8 +10,7 @@ import pytest
 from autorec_cli.errors import QualityGateError, UsageError
 from autorec_cli.evaluation.gates import Gate, check_metric, enforce, is_worse, parse_gate
 from autorec_cli.inference import model_file
-from tests.conftest import SMALL
-from tests.program import call, run
+from tests.program import SMALL, call, run
 
 ROW = {"model": "m", "rmse": 0.9, "ndcg@10": 0.3}
 POOR = (*SMALL, "--epochs", 1, "--learning-rate", 1e-5)

@@ -7,7 +7,7 @@ from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import align, positions
 from autorec_cli.inference.scoring import cold_pairs, item_scorer, known_users, predict_pairs
 from tests.planted import planted_dataset
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 SIDE = np.arange(50)
 

@@ -11,7 +11,7 @@ from autorec_cli.inference import blending, model_file, scoring
 from autorec_cli.inference.model import Blend, Model
 from tests.planted import planted_dataset
 from tests.program import call
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 DATASET = planted_dataset(titles=True)
 PAIRS = (np.arange(50) % 80, np.arange(50) % 50)

@@ -12,7 +12,7 @@ from autorec_cli.inference.model_file import load, save
 from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.storage import safetensors_writer
 from tests.planted import planted_dataset
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 
 @pytest.fixture(scope="module")

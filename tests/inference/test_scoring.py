@@ -17,7 +17,7 @@ from autorec_cli.inference.scoring import (
 from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 DATASET = planted_dataset()
 

@@ -17,13 +17,18 @@ from autorec_cli.network import engine as engines
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.engine import engine_name, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
-from tests.networks import dense_step, in_float32, random_examples, random_network
+from tests.networks import (
+    COMPILED,
+    NAMES,
+    dense_step,
+    in_float32,
+    numba_is_here,
+    random_examples,
+    random_network,
+)
 from tests.program import ROOT
 
 CPU = torch.device("cpu")
-COMPILED = "compiled"
-numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")
-NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 
 
 def engine_called(name, network, rows_at_once=5, threads=2, **options):

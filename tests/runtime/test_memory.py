@@ -14,8 +14,7 @@ from autorec_cli.config import settings_for
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
-from tests.conftest import SMALL
-from tests.program import ROOT, run
+from tests.program import ROOT, SMALL, run
 from tests.trained import train
 
 SHAPE = memory_estimate.Shape(n_users=6040, n_items=3706, n_train=810_000, n_valid=90_000, n_test=100_000)

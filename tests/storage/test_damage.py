@@ -10,7 +10,7 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.storage import checksums
 from tests.planted import planted_dataset
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 FLIPS = 400
 """Bytes that are turned in each file; the first hundred are always among them."""

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from autorec_cli.storage.file_kinds import artifact_at
-from tests.conftest import SMALL
-from tests.program import ROOT, call
+from tests.program import ROOT, SMALL, call
 
 
 def test_models_and_files_of_datasets_are_told_from_others(workshop, item_model, tmp_path):

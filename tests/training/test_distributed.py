@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from autorec_cli.data import dataset
-from autorec_cli.inference import model_file, scoring
+from autorec_cli.inference import model_file
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate
-from tests.trained import train
+from tests.trained import assert_same_models, train
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
 SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
@@ -91,27 +91,6 @@ def together(request, folder):
 def epochs(log):
     kept = ("phase", "epoch", "train_rmse", "valid_rmse", "valid_ndcg@10")
     return [[json.loads(line).get(name) or 0 for name in kept[1:]] for line in Path(log).read_text().splitlines()]
-
-
-def assert_same_models(model, other, tolerance=1e-4):
-    """Equal in all that is no float, and in what they predict for every pair."""
-    ours, theirs = model_file.load(model), model_file.load(other)
-    assert (list(ours.user_ids), list(ours.item_ids)) == (list(theirs.user_ids), list(theirs.item_ids))
-    assert ours.titles == theirs.titles
-    assert ours.settings == theirs.settings
-    for name in ("user_counts", "item_counts"):
-        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    for name in ("indptr", "indices"):
-        np.testing.assert_array_equal(getattr(ours.seen, name), getattr(theirs.seen, name))
-    pairs = np.meshgrid(np.arange(ours.n_users), np.arange(ours.n_items))
-    users, items = (side.ravel() for side in pairs)
-    predicted, wanted = (scoring.predict_pairs(model, users, items) for model in (ours, theirs))
-    assert np.linalg.norm(predicted - wanted) <= tolerance * np.linalg.norm(wanted)
-    np.testing.assert_allclose(ours.valid_predictions, theirs.valid_predictions, rtol=tolerance)
-    skip = ("dataset", "metrics")
-    assert {k: v for k, v in ours.provenance.items() if k not in skip} == {
-        k: v for k, v in theirs.provenance.items() if k not in skip
-    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

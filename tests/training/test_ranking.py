@@ -20,7 +20,7 @@ from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
 from tests.planted import dataset_of, matrix_of
 from tests.program import call
-from tests.training.test_trainer import model_of, run
+from tests.trained import model_of, run
 
 VARIANTS = ["item", "user"]
 GROUPS = 4

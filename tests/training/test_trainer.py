@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli.config import settings_for
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation.evaluate import rating_rows
 from autorec_cli.inference import model_file
@@ -15,33 +14,12 @@ from autorec_cli.network.engine import make_engine
 from autorec_cli.training import randomness
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
-from autorec_cli.training.trainer import Trainer, fit
+from autorec_cli.training.trainer import Trainer
 from autorec_cli.training.validation import _least_squares_scale
 from tests.planted import dataset_of, planted_dataset
+from tests.trained import PROVENANCE, model_of, run, small_settings
 
 CPU = torch.device("cpu")
-PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
-
-
-def small_settings(variant="item", **given):
-    values = {"hidden_sizes": (16,), "epochs": 30, "batch_size": 16, "regularization": 5.0, "patience": 0, **given}
-    return settings_for(variant, (80, 50), 2000, values)
-
-
-def run(dataset, settings):
-    """All epoch results and the fitted model."""
-    results = []
-    epochs = fit(dataset, settings, CPU)
-    while True:
-        try:
-            results.append(next(epochs))
-        except StopIteration as end:
-            return results, end.value
-
-
-def model_of(dataset, settings):
-    _, fitted = run(dataset, settings)
-    return to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": list(fitted.fitted_parts)})
 
 
 @pytest.mark.parametrize("variant", ["item", "user"])

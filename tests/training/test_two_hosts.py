@@ -12,8 +12,7 @@ import pytest
 from autorec_cli.data import dataset
 from tests.planted import planted_dataset
 from tests.program import ROOT
-from tests.trained import train
-from tests.training.test_distributed import assert_same_models
+from tests.trained import assert_same_models, train
 
 ADDRESSES = ("10.231.231.1", "10.231.231.2")
 LOST = "the connection to another process of this run was lost"

@@ -18,9 +18,8 @@ from autorec_cli.training import randomness, trainer, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
 from autorec_cli.training.warm_start import load_older_model, prepare_start
-from tests.conftest import SMALL
 from tests.planted import planted_dataset
-from tests.program import call
+from tests.program import SMALL, call
 
 CPU = torch.device("cpu")
 GIVEN = {"hidden_sizes": (12, 6), "epochs": 3, "batch_size": 16, "regularization": 5.0}

@@ -12,8 +12,7 @@ import polars as pl
 import pytest
 
 from autorec_cli.data import dataset
-from tests.conftest import SMALL
-from tests.program import ROOT, call, run
+from tests.program import ROOT, SMALL, call, run
 
 BASELINES = ["global mean", "item mean", "user+item bias"]
 QUICK = (*SMALL, "--epochs", 3)

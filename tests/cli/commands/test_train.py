@@ -14,8 +14,7 @@ from autorec_cli.inference import model_file
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.training.train import TrainedModel
 from autorec_cli.training.validation import ValidationResult
-from tests.conftest import SMALL
-from tests.program import call, run
+from tests.program import SMALL, call, run
 from tests.trained import train
 
 TINY = {"hidden_sizes": (2,), "epochs": 1}

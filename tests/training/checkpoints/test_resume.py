@@ -22,10 +22,9 @@ from autorec_cli.training import trainer
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
 from autorec_cli.training.export import to_model
-from tests.conftest import SMALL
-from tests.network.test_engine import NAMES
+from tests.networks import NAMES
 from tests.planted import planted_dataset
-from tests.program import ROOT, call, run
+from tests.program import ROOT, SMALL, call, run
 
 CPU = torch.device("cpu")
 CASES = {

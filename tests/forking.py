@@ -1,0 +1,180 @@
+"""Quick runs of `autorec`: forked from a process that has imported the program, as importing takes 1 to 4 seconds.
+
+`forked` runs one command line; `install` writes a program `autorec` for scripts of the shell, which passes its streams,
+folder, environment and signals on. Such a run is a process of its own in all but its start: tests of environment
+variables, locales, limits, imports or memory start Python anew (see `program.run`).
+
+    python -m tests.forking SOCKET
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+POSSIBLE = hasattr(os, "pidfd_open")  # Linux
+CLIENT = """#!{python} -SE
+import json, os, signal, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(request)
+answers = server.makefile("rb")
+child = int(answers.readline())
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: os.kill(child, number))
+status = int(answers.readline())
+os._exit(status if status >= 0 else 128 - status)
+"""
+"""The program `autorec` of `install`. Whoever kills it kills the run, as the connection ends with it."""
+
+
+@functools.cache
+def server() -> str:
+    """Start the process that forks, once for this one, and return the address of its socket."""
+    address = f"{tempfile.mkdtemp(prefix='autorec-tests.')}/socket"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.forking", address], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    atexit.register(process.wait)
+    atexit.register(process.stdin.close)
+    return address
+
+
+def install(folder: Path) -> None:
+    """Write a program `autorec` to `folder`."""
+    program = folder / "autorec"
+    slow = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m autorec_cli "$@"\n'
+    program.write_text(CLIENT.format(python=sys.executable, address=server()) if POSSIBLE else slow)
+    program.chmod(0o755)
+
+
+def forked(arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: float) -> tuple[bytes, bytes, int]:
+    """Run `autorec` with `arguments`; stdout, stderr and status."""
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        given.write(stdin)
+        given.seek(0)
+        connection.settimeout(timeout)
+        connection.connect(server())
+        request = json.dumps([arguments, str(cwd or Path.cwd()), dict(os.environ)]).encode()
+        descriptors = [stream.fileno() for stream in (given, stdout, stderr)]
+        socket.send_fds(connection, [len(request).to_bytes(8, "big")], descriptors)
+        connection.sendall(request)
+        answers = connection.makefile("rb")
+        _, status = answers.readline(), int(answers.readline())
+        results = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            results.append(stream.read())
+        return results[0], results[1], status
+
+
+# --- the process that forks
+
+
+def serve(address: str) -> None:
+    """Fork for every connection, until stdin closes."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who watch
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                watch(connection)
+            connection.close()
+    shutil.rmtree(Path(address).parent)
+
+
+def watch(connection: socket.socket) -> NoReturn:
+    """Fork the run that `connection` asks for, tell its id and its status, and end it if nobody listens any more."""
+    size, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+    arguments, folder, environment = json.loads(connection.makefile("rb").read(int.from_bytes(size, "big")))
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        work(arguments, folder, environment, descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    with suppress(OSError):  # whoever asked may be gone
+        connection.sendall(f"{child}\n".encode())
+        done = os.pidfd_open(child)
+        if done not in select.select([done, connection], [], [])[0]:
+            os.kill(child, signal.SIGKILL)
+        connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
+    os._exit(0)
+
+
+def work(arguments: list[str], folder: str, environment: Mapping[str, str], descriptors: Sequence[int]) -> NoReturn:
+    """Become the program."""
+    from autorec_cli.cli import main
+
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["autorec", *arguments]
+    main.main()
+
+
+def import_program() -> None:
+    """Import all that a run may need, and compile or load the kernels; no thread of Python is left.
+
+    Polars survives a fork as long as nothing has been computed with it.
+    """
+    import numpy as np
+    import polars  # noqa: F401
+    import safetensors.numpy  # noqa: F401
+    import torch
+
+    from autorec_cli.cli import main  # noqa: F401
+    from autorec_cli.network.engine import make_engine
+    from autorec_cli.training import trainer  # noqa: F401
+    from tests.networks import in_float32, random_examples, random_network
+
+    rng = np.random.default_rng(0)
+    examples = random_examples(8, 9, 0.5, rng)[0].astype(np.float32)
+    network = in_float32(random_network((9, 3), "sigmoid", "identity", rng))
+    make_engine(network, torch.device("cpu"), rows_at_once=8).step(examples, examples, 0.01, 0.1)
+    gc.collect()
+    gc.freeze()
+    assert threading.active_count() == 1
+
+
+if __name__ == "__main__":
+    import_program()
+    serve(sys.argv[1])
