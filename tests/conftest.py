@@ -10,6 +10,7 @@ os.environ.setdefault(
 
 import fcntl
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,11 +83,10 @@ def make_workshop(folder):
 
 
 @pytest.fixture(scope="session")
-def shell(tmp_path_factory):
+def shell():
     """Variables for a shell in which `autorec` is the program under test."""
-    folder = tmp_path_factory.mktemp("bin")
-    forking.install(folder)
-    return {"PATH": os.pathsep.join([str(folder), os.environ["PATH"]]), "OMP_NUM_THREADS": "1"}
+    folders = [str(Path(forking.program()).parent), os.environ["PATH"]]
+    return {"PATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")

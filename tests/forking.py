@@ -1,10 +1,10 @@
 """Quick runs of `autorec`: forked from a process that has imported the program, as importing takes 1 to 4 seconds.
 
-`forked` runs one command line; `install` writes a program `autorec` for scripts of the shell, which passes its streams,
-folder, environment and signals on. Such a run is a process of its own in all but its start: tests of environment
-variables, locales, limits, imports or memory start Python anew (see `program.run`).
+`program` is an `autorec` for shells and pipes, and `forked` runs one command line. Such a run is a process of its own
+in all but its start, with the streams, folder, environment, limit of file sizes and signals of whoever started it.
+Tests of locales, imports, closed streams, memory or what sets up libraries start Python anew (see `program.run`).
 
-    python -m tests.forking SOCKET
+    python -m tests.forking FOLDER
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import functools
 import gc
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -30,10 +31,12 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 POSSIBLE = hasattr(os, "pidfd_open")  # Linux
 CLIENT = """#!{python} -SE
-import json, os, signal, socket, sys
+import json, os, resource, signal, socket
+import sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), limit]).encode()
 socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 answers = server.makefile("rb")
@@ -43,15 +46,28 @@ for number in (signal.SIGINT, signal.SIGTERM):
 status = int(answers.readline())
 os._exit(status if status >= 0 else 128 - status)
 """
-"""The program `autorec` of `install`. Whoever kills it kills the run, as the connection ends with it."""
+"""Kill it, and the run is killed, as their connection ends."""
+SLOW = """#!/bin/sh
+PYTHONPATH={root} exec {python} -m autorec_cli "$@"
+"""
 
 
 @functools.cache
-def server() -> str:
-    """Start the process that forks, once for this one, and return the address of its socket."""
-    address = f"{tempfile.mkdtemp(prefix='autorec-tests.')}/socket"
+def program() -> str:
+    """The path of a program `autorec`, in a folder of its own, that is started quickly."""
+    path = server() / "autorec" if POSSIBLE else Path(tempfile.mkdtemp(prefix="autorec-tests.")) / "autorec"
+    text = CLIENT.format(python=sys.executable, address=str(path.parent / "socket"))
+    path.write_text(text if POSSIBLE else SLOW.format(python=sys.executable, root=ROOT))
+    path.chmod(0o755)
+    return str(path)
+
+
+@functools.cache
+def server() -> Path:
+    """Start the process that forks, once for this one, and return the folder of its socket."""
+    folder = tempfile.mkdtemp(prefix="autorec-tests.")
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.forking", address], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "tests.forking", folder], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert process.stdin is not None
@@ -59,15 +75,7 @@ def server() -> str:
     assert process.stdout.readline() == b"ready\n"
     atexit.register(process.wait)
     atexit.register(process.stdin.close)
-    return address
-
-
-def install(folder: Path) -> None:
-    """Write a program `autorec` to `folder`."""
-    program = folder / "autorec"
-    slow = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m autorec_cli "$@"\n'
-    program.write_text(CLIENT.format(python=sys.executable, address=server()) if POSSIBLE else slow)
-    program.chmod(0o755)
+    return Path(folder)
 
 
 def forked(arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: float) -> tuple[bytes, bytes, int]:
@@ -81,8 +89,9 @@ def forked(arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: fl
         given.write(stdin)
         given.seek(0)
         connection.settimeout(timeout)
-        connection.connect(server())
-        request = json.dumps([arguments, str(cwd or Path.cwd()), dict(os.environ)]).encode()
+        connection.connect(str(server() / "socket"))
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        request = json.dumps([arguments, str(cwd or Path.cwd()), dict(os.environ), limit]).encode()
         descriptors = [stream.fileno() for stream in (given, stdout, stderr)]
         socket.send_fds(connection, [len(request).to_bytes(8, "big")], descriptors)
         connection.sendall(request)
@@ -98,11 +107,11 @@ def forked(arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: fl
 # --- the process that forks
 
 
-def serve(address: str) -> None:
+def serve(folder: Path) -> None:
     """Fork for every connection, until stdin closes."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who watch
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(str(folder / "socket"))
         listener.listen()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
@@ -113,17 +122,17 @@ def serve(address: str) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 watch(connection)
             connection.close()
-    shutil.rmtree(Path(address).parent)
+    shutil.rmtree(folder)
 
 
 def watch(connection: socket.socket) -> NoReturn:
     """Fork the run that `connection` asks for, tell its id and its status, and end it if nobody listens any more."""
     size, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
-    arguments, folder, environment = json.loads(connection.makefile("rb").read(int.from_bytes(size, "big")))
+    request = json.loads(connection.makefile("rb").read(int.from_bytes(size, "big")))
     child = os.fork()
     if child == 0:
         connection.close()
-        work(arguments, folder, environment, descriptors)
+        work(*request, descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     with suppress(OSError):  # whoever asked may be gone
@@ -135,7 +144,9 @@ def watch(connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def work(arguments: list[str], folder: str, environment: Mapping[str, str], descriptors: Sequence[int]) -> NoReturn:
+def work(
+    arguments: list[str], folder: str, environment: Mapping[str, str], limit: list[int], descriptors: Sequence[int]
+) -> NoReturn:
     """Become the program."""
     from autorec_cli.cli import main
 
@@ -147,6 +158,7 @@ def work(arguments: list[str], folder: str, environment: Mapping[str, str], desc
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit[0], limit[1]))
     sys.argv = ["autorec", *arguments]
     main.main()
 
@@ -177,4 +189,4 @@ def import_program() -> None:
 
 if __name__ == "__main__":
     import_program()
-    serve(sys.argv[1])
+    serve(Path(sys.argv[1]))

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from autorec_cli.data import dataset
 from autorec_cli.inference import model_file
+from tests.forking import program
 from tests.planted import planted_dataset
-from tests.program import ROOT
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STATUSES = {-9: "SIGKILL", 143: "SIGTERM", 130: "Ctrl-C", -15: "SIGTERM", -2: "Ctrl-C", 0: "ended before"}
@@ -36,10 +36,10 @@ KINDS = (("--center", "both"), ("--no-refit",), ("--patience", "20"), ("--object
 
 def start(folder: Path, options: Sequence[str], resume: bool) -> subprocess.Popen[bytes]:
     """Start a training of `data` to `m`."""
-    command = [sys.executable, "-m", "autorec_cli", "train", "data", "-o", "m", *OPTIONS, *options]
+    command = [program(), "train", "data", "-o", "m", *OPTIONS, *options]
     return subprocess.Popen(
         [*command, *(["--resume"] if resume else [])], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
     )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
-"""What tests run in every process that torchrun starts: trainings, one after the other, and a count of what is sent.
+"""Process groups of several sizes, each of which runs trainings, one after the other, and counts what it sends.
 
-    torchrun --nproc-per-node N -m tests.ranks FOLDER CASES
+    python -m tests.ranks FOLDER SIZE...
 
-CASES is a JSON list of objects: `data`, `output`, `variant`, `given` as of `tests.trained.train`; `torch` trains
+Every group works in FOLDER/SIZE. Its processes are forked from this one, which has imported the program, and not
+started by torchrun, as importing takes each of them seconds. FOLDER/SIZE/cases is a JSON list of objects: `data`,
+`output`, `variant`, `given` as of `tests.trained.train`; `torch` trains
 with torch's operations; `slow` lets the last process sleep before each step. The first process writes
 `OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes. Then all evaluate
 some of the models (`EVALUATED`), and process R writes `evaluated.R.json`: status, stdout and stderr; and at last
@@ -12,8 +14,11 @@ with a --top-k of its own in each.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,11 +30,12 @@ from autorec_cli.config import settings_for
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import partition_columns
-from autorec_cli.runtime.process_group import ProcessGroup, connected, current_process_group
+from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
 from autorec_cli.training.distributed import read_partition
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
+from tests.forking import import_program
 from tests.program import call
 from tests.trained import train
 
@@ -102,8 +108,32 @@ def evaluate(folder: Path, arguments: Sequence[object]) -> list[object]:
     return [result.status, result.stdout, result.stderr]
 
 
+def rank_of(size: int, rank: int, port: int, folder: Path) -> int:
+    """Fork process `rank` of a group; returns its id."""
+    child = os.fork()
+    if child:
+        return child
+    os.environ |= {LAUNCHER: "tests", "RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
+                   "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    try:
+        with connected(current_process_group()):
+            main(folder, json.loads((folder / "cases").read_text()))
+        leave(0)
+    finally:
+        traceback.print_exc()
+        leave(1)
+
+
+def group_of(size: int, folder: Path) -> None:
+    """Run a group and wait for its end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for child in [rank_of(size, rank, port, folder) for rank in range(size)]:
+        if os.waitpid(child, 0)[1]:
+            sys.exit(f"a process of {size} has failed")
+
+
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with connected(current_process_group()):
-        main(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
-    leave(0)
+    import_program()
+    for number in sys.argv[2:]:
+        group_of(int(number), Path(sys.argv[1], number))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import ROOT, SMALL, run
+from tests.forking import program
+from tests.program import PROGRAM, ROOT, SMALL, run
 
-PROGRAM = [sys.executable, "-m", "autorec_cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def start(*arguments, **options):
-    return subprocess.Popen([*PROGRAM, *map(str, arguments)], env=ENVIRONMENT, **options)
+    return subprocess.Popen([program(), *map(str, arguments)], env=ENVIRONMENT, **options)
 
 
 def assert_one_sentence(stderr, message):
@@ -142,7 +142,7 @@ def test_a_signal_amid_the_import_of_torch_waits_for_its_end(tmp_path, sent, sta
 
 def test_status_141_a_closed_pipe_ends_silently(workshop):
     """Long lists, so that they do not fit into the pipe."""
-    command = f"{sys.executable} -m autorec_cli recommend lists.model -k 50 --include-seen --show 0 --format"
+    command = f"{program()} recommend lists.model -k 50 --include-seen --show 0 --format"
     for name in ("csv", "table"):
         script = f"set -o pipefail; {command} {name} | head -1"
         finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
@@ -154,7 +154,7 @@ def test_status_141_a_closed_pipe_ends_silently(workshop):
 @pytest.mark.parametrize("log", ["", " --log-format json"])
 def test_a_closed_stderr_does_not_end_training(workshop, tmp_path, log):
     train = " ".join(map(str, ("train", "data", "-o", tmp_path / "m", *SMALL)))
-    script = f"set -o pipefail; {sys.executable} -m autorec_cli {train}{log} 2>&1 | head -1"
+    script = f"set -o pipefail; {program()} {train}{log} 2>&1 | head -1"
     finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.count("\n") == 1
@@ -162,9 +162,7 @@ def test_a_closed_stderr_does_not_end_training(workshop, tmp_path, log):
 
 
 def test_status_141_where_results_and_messages_share_a_closed_pipe(workshop):
-    script = (
-        f"set -o pipefail; {sys.executable} -m autorec_cli recommend item.model -k 50 --include-seen 2>&1 | head -1"
-    )
+    script = f"set -o pipefail; {program()} recommend item.model -k 50 --include-seen 2>&1 | head -1"
     finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (141, "")
     assert "warning: item.model " in finished.stdout
@@ -240,7 +238,7 @@ def test_help_takes_less_than_half_a_second():
     taken = []
     for _ in range(3):
         before = os.times()
-        assert run("--help").status == 0
+        assert run("--help", fresh=True).status == 0
         after = os.times()
         taken.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(taken) < 0.5
@@ -257,7 +255,7 @@ def test_module_and_console_script_agree(workshop):
     script = Path(sys.executable).with_name("autorec")
     for arguments in (["--version"], ["recommend", "item.model", "--user", "007"], ["--nothing"]):
         here = subprocess.run([script, *arguments], cwd=workshop, env=ENVIRONMENT, capture_output=True, text=True)
-        there = run(*arguments, cwd=workshop)
+        there = run(*arguments, cwd=workshop, fresh=True)
         assert (here.returncode, here.stdout) == (there.status, there.stdout)
 
 

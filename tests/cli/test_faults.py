@@ -4,12 +4,12 @@ import errno
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import pytest
 
-from tests.program import ROOT, SMALL, call, run
+from tests.forking import program
+from tests.program import PROGRAM, ROOT, SMALL, call, run
 
 OLD = "the old one"
 RESULTS = {
@@ -43,8 +43,7 @@ def limited(blocks, *arguments):
     """Run the real program in a shell that lets no file grow beyond so many KiB, as a full disk would."""
     script = f'ulimit -f {blocks}; exec "$@"'
     return subprocess.run(
-        ["bash", "-c", script, "bash", sys.executable, "-m", "autorec_cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        ["bash", "-c", script, "bash", program(), *map(str, arguments)], capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -224,7 +223,7 @@ def test_a_folder_without_permission_keeps_the_old_output(shop, output):
     (shop / "there").chmod(0o555)
     before = snapshot(shop)
     finished = subprocess.run(
-        [*(SETPRIV if os.geteuid() == 0 else ()), sys.executable, "-m", "autorec_cli",
+        [*(SETPRIV if os.geteuid() == 0 else ()), *PROGRAM,
          *map(str, OUTPUTS[output]), "there/x"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip

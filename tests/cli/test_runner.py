@@ -5,11 +5,11 @@ import os
 import pty
 import re
 import subprocess
-import sys
 
 import pytest
 
 from autorec_cli import __version__
+from tests.forking import program
 from tests.program import ROOT, SMALL, call, run
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
@@ -204,7 +204,7 @@ def test_warnings_are_in_the_summary(lists_model):
 
 def test_a_terminated_run_is_summed_up(workshop, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "autorec_cli", "train", workshop / "data", "-o", tmp_path / "m", *map(str, SMALL),
+        [program(), "train", workshop / "data", "-o", tmp_path / "m", *map(str, SMALL),
          "--epochs", "1000000", "--summary", tmp_path / "run.json"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -243,7 +243,7 @@ def on_terminal(arguments, cwd, **environment):
     """What the program writes on a terminal, stdout and stderr together, and its status."""
     main, side = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "autorec_cli", *map(str, arguments)], cwd=cwd, stdin=side, stdout=side, stderr=side,
+        [program(), *map(str, arguments)], cwd=cwd, stdin=side, stdout=side, stderr=side,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm-256color", **environment},
     )  # fmt: skip
     os.close(side)

@@ -19,6 +19,7 @@ from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate
 from tests.trained import assert_same_models, train
 
+SIZES = (1, 2, 3, 4)
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
 SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
 DEEP = {**SMALL, "hidden_sizes": [70, 9], "dropout": 0.3, "output_activation": "sigmoid"}
@@ -32,6 +33,9 @@ KINDS = {
     "user-few": ("few", "user", {**SMALL, "objective": "ranking"}),
 }
 """Dataset, variant and settings of models; `few` has three users, of whom one has no training rating."""
+LONG = {"hidden_sizes": [16], "batch_size": 8, "epochs": 20, "refit": False}
+LONG_TYPED = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--no-refit", "--save-every", 0, "--threads", 1)
+"""Settings of a model that takes a while."""
 RANKED = [kind for kind, (_, _, given) in KINDS.items() if given.get("objective") == "ranking"]
 WITHOUT_RATINGS = {"train": {(0, 0): 4.0, (0, 1): 3.0, (2, 1): 1.0}, "valid": {(1, 0): 5.0}, "test": {(1, 1): 2.0}}
 
@@ -59,33 +63,39 @@ def finished(process):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The datasets, and in `one` the models that a single process makes."""
-    folder = tmp_path_factory.mktemp("distributed")
+def folder(made_once):
+    """The datasets; in `one` the models that a single process makes, in 1, 2, 3 and 4 those of as many."""
+    return made_once("distributed", make_folder)
+
+
+def make_folder(folder):
     dataset.save(planted_dataset(titles=True), folder / "data")
     dataset.save(dataset_of(WITHOUT_RATINGS, (3, 2)), folder / "few")
     (folder / "one").mkdir()
     for case in cases():
         output, data = folder / "one" / case["output"], folder / case["data"]
         train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
-    return folder
+    for size in SIZES:
+        there = folder / str(size)
+        there.mkdir()
+        for name in ("data", "few"):
+            (there / name).symlink_to(folder / name)
+        wanted = cases()
+        if size == 2:
+            wanted += cases("-torch", torch=True) + cases("-slow", slow=True)[:1]
+            wanted.append({"data": str(folder / "data"), "output": "undisturbed", "variant": None, "given": LONG})
+        (there / "cases").write_text(json.dumps(wanted))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.ranks", folder, *map(str, SIZES)], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3, 4])
+@pytest.fixture(params=SIZES)
 def together(request, folder):
     """A folder with the models that so many processes make, and how many these are."""
-    size = request.param
-    there = folder / str(size)
-    there.mkdir()
-    wanted = cases()
-    for name in ("data", "few"):
-        (there / name).symlink_to(folder / name)
-    if size == 2:
-        wanted += cases("-torch", torch=True) + cases("-slow", slow=True)[:1]
-    (there / "cases").write_text(json.dumps(wanted))
-    status, said = finished(launch(there, size, "-m", "tests.ranks", there, there / "cases"))
-    assert status == 0, said
-    return there, size
+    return folder / str(request.param), request.param
 
 
 def epochs(log):
@@ -180,14 +190,16 @@ def test_other_commands_read_the_model(folder, together):
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs, one a process: nccl shares none")
 @pytest.mark.parametrize("kind", ["item", "user-ranking"])
-def test_two_gpus_make_the_model_of_one(folder, kind):
+def test_two_gpus_make_the_model_of_one(folder, tmp_path, kind):
     data, variant, given = KINDS[kind]
-    train(folder / data, folder / f"{kind}-gpu", variant, given, threads=1, device="cuda")
+    train(folder / data, tmp_path / f"{kind}-gpu", variant, given, threads=1, device="cuda")
     options = [part for name, value in given.items() for part in typed(name, value)]
     options += ["--variant", variant, "--device", "cuda"]
-    status, said = finished(launch(folder, 2, "-m", "autorec_cli", "train", data, "-o", f"{kind}-gpus", *options))
+    status, said = finished(
+        launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / data, "-o", f"{kind}-gpus", *options)
+    )
     assert status == 0, said
-    assert_same_models(folder / f"{kind}-gpus", folder / f"{kind}-gpu")
+    assert_same_models(tmp_path / f"{kind}-gpus", tmp_path / f"{kind}-gpu")
 
 
 def typed(name, value):
@@ -196,17 +208,6 @@ def typed(name, value):
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     return [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else value]
-
-
-ENDLESS = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--save-every", 0, "--threads", 1, "--no-refit")
-
-
-@pytest.fixture(scope="module")
-def endless(folder):
-    """A model that takes a while, of two processes that nothing disturbs."""
-    status, said = finished(launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "undisturbed", *ENDLESS))
-    assert status == 0, said
-    return folder / "undisturbed"
 
 
 def processes_of(launcher, n):
@@ -228,42 +229,42 @@ def left_in(folder, name):
     return sorted(path.name for path in folder.iterdir() if name in path.name)
 
 
-def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder):
+def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
     name = "killed"
-    launcher = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", name, *ENDLESS)
+    launcher = launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / "data", "-o", name, *LONG_TYPED)
     pids = processes_of(launcher, 2)
-    wait_for(folder / f"{name}.resume.2-of-2", launcher)
+    wait_for(tmp_path / f"{name}.resume.2-of-2", launcher)
     os.kill(pids[0], signal.SIGKILL)
     status, said = finished(launcher)
     assert status == 1
     assert "the connection to another process of this run was lost" in said or "terminated; run the same" in said
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-    assert not (folder / name).exists()
-    assert {f"{name}.resume.1-of-2", f"{name}.resume.2-of-2"} <= set(left_in(folder, name))
+    assert not (tmp_path / name).exists()
+    assert {f"{name}.resume.1-of-2", f"{name}.resume.2-of-2"} <= set(left_in(tmp_path, name))
 
 
-def test_torchrun_starts_again_and_the_model_is_the_same(folder, endless):
-    options = ("--max-restarts", 2, "-m", "autorec_cli", "train", "data", "-o", "restarted")
-    launcher = launch(folder, 2, *options, *ENDLESS)
+def test_torchrun_starts_again_and_the_model_is_the_same(folder, tmp_path):
+    options = ("--max-restarts", 2, "-m", "autorec_cli", "train", folder / "data", "-o", "restarted")
+    launcher = launch(tmp_path, 2, *options, *LONG_TYPED)
     pids = processes_of(launcher, 2)
-    wait_for(folder / "restarted.resume.1-of-2", launcher)
+    wait_for(tmp_path / "restarted.resume.1-of-2", launcher)
     os.kill(pids[1], signal.SIGKILL)
     status, said = finished(launcher)
     assert status == 0, said
     assert "resuming from" in said
-    assert (folder / "restarted").read_bytes() == endless.read_bytes()
-    assert left_in(folder, "restarted") == ["restarted"]
+    assert (tmp_path / "restarted").read_bytes() == (folder / "2" / "undisturbed").read_bytes()
+    assert left_in(tmp_path, "restarted") == ["restarted"]
 
 
-def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, endless):
-    launcher = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "stopped", *ENDLESS)
-    wait_for(folder / "stopped.resume.1-of-2", launcher)
+def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, tmp_path):
+    launcher = launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / "data", "-o", "stopped", *LONG_TYPED)
+    wait_for(tmp_path / "stopped.resume.1-of-2", launcher)
     launcher.send_signal(signal.SIGTERM)
     status, said = finished(launcher)
     assert status != 0
     assert "terminated; run the same command with --resume" in said
-    again = launch(folder, 2, "-m", "autorec_cli", "train", "data", "-o", "stopped", *ENDLESS, "--resume")
+    again = launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / "data", "-o", "stopped", *LONG_TYPED, "--resume")
     status, said = finished(again)
     assert status == 0, said
     assert "resuming from" in said
-    assert (folder / "stopped").read_bytes() == endless.read_bytes()
+    assert (tmp_path / "stopped").read_bytes() == (folder / "2" / "undisturbed").read_bytes()

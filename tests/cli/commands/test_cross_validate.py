@@ -2,17 +2,16 @@
 
 import io
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 
 import polars as pl
 import pytest
 
 from autorec_cli.data import dataset
-from tests.program import ROOT, SMALL, call, run
+from tests.forking import program
+from tests.program import SMALL, call, run
 
 BASELINES = ["global mean", "item mean", "user+item bias"]
 QUICK = (*SMALL, "--epochs", 3)
@@ -119,9 +118,7 @@ def test_an_interrupted_run_leaves_nothing(workshop, tmp_path):
         "s.csv",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [program(), *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         shown = [process.stderr.readline() for _ in range(2)]

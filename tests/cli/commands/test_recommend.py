@@ -21,6 +21,7 @@ from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.recommender import Request
 from autorec_cli.training.examples import make_examples
+from tests.forking import program
 from tests.program import ROOT, call, run
 
 IDS = {"user_id": pl.String, "item_id": pl.String}
@@ -263,7 +264,7 @@ def on_a_terminal(*arguments, columns=80):
     controller, terminal = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
+        [program(), *map(str, arguments)],
         stdin=terminal, stdout=terminal, stderr=terminal, env=environment,
     )  # fmt: skip
     os.close(terminal)

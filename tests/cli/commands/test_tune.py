@@ -1,7 +1,6 @@
 """`autorec tune` through the program."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ import pytest
 
 from autorec_cli.cli.commands.tune import _flags
 from autorec_cli.config import settings_for
+from tests.forking import program
 from tests.program import ROOT, call, run
 
 pytest.importorskip("optuna")
@@ -79,9 +79,7 @@ def test_a_stored_search_goes_on_until_all_trials_are_done(workshop, tmp_path):
 def test_a_search_that_was_cut_off_goes_on(workshop, tmp_path, sent):
     arguments = ["tune", workshop / "data", *SMALL, "--max-epochs", 10**6, "--storage", "trials.db", "-o", "best.txt"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [program(), *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         shown = [process.stderr.readline() for _ in range(2)]  # the defaults have ended, a long trial is running

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,15 +21,16 @@ from autorec_cli.training import trainer
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
 from autorec_cli.training.export import to_model
+from tests.forking import program
 from tests.networks import NAMES
 from tests.planted import planted_dataset
-from tests.program import ROOT, SMALL, call, run
+from tests.program import SMALL, call, run
 
 CPU = torch.device("cpu")
 CASES = {
     "item": {},
-    "patience": {"patience": 2, "learning_rate": 0.05, "regularization": 0.0},
-    "no-refit": {"refit": False, "learning_rate": 0.05, "regularization": 0.0},
+    "patience": {"patience": 2, "epochs": 4, "learning_rate": 0.05, "regularization": 0.0},
+    "no-refit": {"refit": False, "epochs": 4, "learning_rate": 0.05, "regularization": 0.0},
     "deep": {"hidden_sizes": (12, 6), "dropout": 0.3, "output_activation": "sigmoid"},
     "ranking": {"objective": "ranking", "hidden_sizes": (70,)},
     "ranking-no-refit": {"objective": "ranking", "refit": False},
@@ -38,7 +38,7 @@ CASES = {
 
 
 def settings_of(case):
-    given = {"hidden_sizes": (16,), "epochs": 4, "batch_size": 16, "regularization": 5.0, **CASES[case]}
+    given = {"hidden_sizes": (16,), "epochs": 3, "batch_size": 27, "regularization": 5.0, **CASES[case]}
     return settings_for("user" if case == "deep" else None, (80, 50), 2000, given)
 
 
@@ -107,8 +107,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
 
 def start(folder, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "autorec_cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=folder, text=True,
+        [program(), *map(str, arguments)], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -186,19 +185,24 @@ def test_a_signal_that_whoever_started_us_ignores_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_three_kills(workshop, tmp_path):
+def test_two_kills(tmp_path):
     from tests.kills import main
 
-    assert main(["--kills", "3", "--folder", str(tmp_path)]) == 0
+    assert main(["--kills", "2", "--folder", str(tmp_path)]) == 0
 
 
 @pytest.fixture
-def cut_off(shop, monkeypatch):
-    """The shop as the current folder, with the state of a run that was cut off after a few epochs."""
-    monkeypatch.chdir(shop)
-    status, _ = cut(shop, signal.SIGTERM, "train", "data", "-o", "m", *SMALL, "--epochs", 60)
-    assert status == 143
-    return shop
+def cut_off(made_once, workshop, tmp_path, monkeypatch):
+    """The current folder, with a dataset and the state of a run that was cut off after a few epochs."""
+
+    def make(folder):
+        shutil.copytree(workshop / "data", folder / "data")
+        status, _ = cut(folder, signal.SIGTERM, "train", "data", "-o", "m", *SMALL, "--epochs", 60)
+        assert status == 143
+
+    shutil.copytree(made_once("cut-off", make), tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def resumed(*options):
