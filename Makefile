@@ -37,7 +37,7 @@ demo: $(VENV)/installed
 	head -n 6 demo/top.csv
 
 test: check
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # Each prints its table; docs/benchmarks.md says what they mean, and how to run one alone or at full size.
 bench: $(VENV)/installed-bench $(DATA) bench/ratings.csv
@@ -68,6 +68,7 @@ docs: $(VENV)/installed-dev
 
 # Broken and hostile input for prepare: about seven minutes. With atheris installed, `--atheris` chooses the inputs.
 fuzz: $(VENV)/installed-dev
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n auto -m hypothesis
 	$(BIN)/python -m tests.fuzz --inputs 100000
 
 # 200 nights of cron with kills, full disks and overlaps, and 100 kills that are each resumed: an hour.

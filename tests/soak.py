@@ -30,6 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.forking import import_program
+
 TRAIN = ("--hidden-size", 16, "--batch-size", 16, "--regularization", 5, "--threads", 1, "--epochs", 60,
          "--save-every", 0, "-q")  # fmt: skip
 EVENTS = ("none", "kill", "kill", "kill", "terminate", "terminate", "full", "overlap")
@@ -216,12 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = os.environ["POLARS_MAX_THREADS"] = "1"
-    import polars  # noqa: F401
-    import safetensors.numpy  # noqa: F401
-    import torch  # noqa: F401
-
-    from autorec_cli.training import trainer  # noqa: F401
-
+    import_program()
     os.chdir(asked.folder or tempfile.mkdtemp(prefix="soak."))
     Path("history").mkdir()
     rng, draws = random.Random(asked.seed), np.random.default_rng(asked.seed)

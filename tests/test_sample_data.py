@@ -76,13 +76,20 @@ def test_titles_are_all_different(generate):
     assert len(set(titles)) == generate.N_ITEMS
 
 
+@pytest.fixture(scope="module")
+def prepared(made_once):
+    def make(folder):
+        assert run("prepare", FOLDER / "ratings.csv.gz", "-o", folder / "data").status == 0
+
+    return made_once("sample", make) / "data"
+
+
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_a_model_trained_with_the_defaults_comes_close_to_the_noise_floor_and_never_below(
-    variant, generate, sample, tmp_path
+    variant, generate, sample, prepared, tmp_path
 ):
     floor = generate.noise_floor(sample.liking[sample.user, sample.item])
-    assert run("prepare", FOLDER / "ratings.csv.gz", "-o", tmp_path / "data").status == 0
-    assert run("train", tmp_path / "data", "-o", tmp_path / "m", "--variant", variant).status == 0
+    assert run("train", prepared, "-o", tmp_path / "m", "--variant", variant).status == 0
     result = run("evaluate", tmp_path / "m", "--format", "json")
     rmse = {row["model"]: row["rmse"] for row in json.loads(result.stdout)}
     assert floor < rmse["m"] < 1.14 * floor

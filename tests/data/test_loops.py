@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -19,7 +19,6 @@ def test_they_are_compiled_here():
     assert loops.are_compiled()
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 400), max_size=90), max_size=6), st.sampled_from([401, 70_000, 20_000_000]))
 def test_cells_are_sorted_by_item_within_their_rows_and_equal_ones_stay(rows, n_items):
     items = np.array([item * (n_items // 401) for row in rows for item in row], dtype=np.int32)
@@ -37,7 +36,6 @@ def test_values_are_counted():
     assert loops.count_values(values, 60).tolist() == np.bincount(values, minlength=60).tolist()
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 8), st.integers(1, 8), st.integers(1, 3), st.integers(0, 2**32))
 def test_parts_are_those_of_numpy(n_rows, n_columns, n_parts, seed):
     """Cells with a label that is no part go nowhere; a stored 0 is a cell."""

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -153,7 +153,6 @@ def test_temporal_leaves_ties_of_the_cut_on_the_earlier_side():
     assert sizes(same) == (10, 0, 0)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     times=st.lists(st.integers(0, 12), min_size=1, max_size=40),
     test=st.sampled_from([0, 0.1, 0.5, 0.9]),
@@ -169,7 +168,6 @@ def test_no_training_rating_is_later_than_a_held_out_one(times, test, valid):
     assert (labels == TEST).sum() <= round(test * len(times))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     strategy=st.sampled_from([name for name in SPLITS if name != "none"]),

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -43,7 +43,6 @@ def assert_near(ours, reference, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=100, deadline=None)
 @given(
     n_rows=st.integers(1, 40),
     n_columns=st.integers(1, 40),

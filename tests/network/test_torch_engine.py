@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -21,7 +21,6 @@ DEVICES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     n_rows=st.integers(1, 12),
     n_columns=st.integers(1, 12),

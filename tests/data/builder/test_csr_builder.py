@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.data.builder import buffers, csr_builder
@@ -95,7 +95,6 @@ pairs = st.tuples(st.integers(0, 6), st.integers(0, 6))
 values = st.sampled_from([0.0, -0.0, -1.5, 1.0, 2.5, 5.0])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(pairs, values, st.integers(10**9, 10**9 + 5)), min_size=1, max_size=40))
 @pytest.mark.parametrize("rule", ["last", "first", "mean"])
 def test_the_matrix_is_what_a_dictionary_would_be(tmp_path, rule, rows):
@@ -133,7 +132,6 @@ def outcome(tmp_path, train, test, rule, skip_leaks):
     return [None if array is None else array.tolist() for array in arrays], ratings.n_duplicates, ratings.n_leaked
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.tuples(*(st.lists(st.tuples(pairs, values, st.integers(10**9, 10**9 + 3)), min_size=least, max_size=25)
                       for least in (1, 0))),

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.cli.commands.prepare import prepare
@@ -184,7 +184,6 @@ def outcome(names, options):
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=files,
     delimiter=st.sampled_from([",", "::", "\t"]),

@@ -10,7 +10,7 @@ import math
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.data.builder import ratings_table
@@ -255,7 +255,6 @@ tricky_ids = ids | st.sampled_from(
 ratings = st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, -0.0, -3.0, 0.5])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(tricky_ids, tricky_ids, ratings), min_size=1, max_size=12), quote_all=st.booleans())
 def test_whatever_csv_can_hold_comes_back(tmp_path, rows, quote_all):
     out = io.StringIO(newline="")
@@ -266,7 +265,6 @@ def test_whatever_csv_can_hold_comes_back(tmp_path, rows, quote_all):
     assert rows_of(tmp_path / "ratings.csv", options=options)[0] == [tuple(row) for row in rows]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(ids, ids, ratings), min_size=1, max_size=12))
 def test_whatever_parquet_can_hold_comes_back(tmp_path, rows):
     pl.DataFrame(rows, schema={"user": pl.String, "item": pl.String, "rating": pl.Float64}, orient="row").write_parquet(
