@@ -66,7 +66,7 @@ check: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m docs.render
 
-# Broken and hostile input for prepare: about seven minutes. With atheris installed, `--atheris` chooses the inputs.
+# Many examples for every property, then broken and hostile input for prepare: about 15 minutes. With atheris installed, `--atheris` chooses the inputs.
 fuzz: $(VENV)/installed-dev
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n auto -m hypothesis
 	$(BIN)/python -m tests.fuzz --inputs 100000

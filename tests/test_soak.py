@@ -1,9 +1,10 @@
-"""A few nights of the soak, so that it still runs when it is wanted for all 200."""
+"""Two nights of the soak and two kills, so that both still run when they are wanted for hundreds."""
 
 import os
 import subprocess
 import sys
 
+from tests import kills
 from tests.program import ROOT
 
 
@@ -15,3 +16,7 @@ def test_two_nights_lose_nothing(tmp_path):
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stdout.startswith("2 nights (")
     assert finished.stdout.endswith("left over: nothing; nothing was lost\n")
+
+
+def test_two_kills_lose_nothing(tmp_path):
+    assert kills.main(["--kills", "2", "--folder", str(tmp_path)]) == 0

@@ -185,18 +185,8 @@ def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path, ki
 
     The estimate and the run share it, as starting it takes longer than both.
     """
-    command = [
-        "train",
-        workshop / "data",
-        "--hidden-size",
-        100000,
-        "--epochs",
-        1,
-        "--batch-size",
-        16,
-        "--save-every",
-        0,
-    ]
+    command = ["train", workshop / "data", "--hidden-size", 100_000, "--batch-size", 40]
+    command += ["--epochs", 1, "--save-every", 0]
     if kind == "no-refit":
         command += ["--no-refit"]
     if kind == "warm":

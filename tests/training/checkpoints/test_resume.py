@@ -185,12 +185,6 @@ def test_a_signal_that_whoever_started_us_ignores_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_two_kills(tmp_path):
-    from tests.kills import main
-
-    assert main(["--kills", "2", "--folder", str(tmp_path)]) == 0
-
-
 @pytest.fixture
 def cut_off(made_once, workshop, tmp_path, monkeypatch):
     """The current folder, with a dataset and the state of a run that was cut off after a few epochs."""
