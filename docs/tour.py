@@ -44,10 +44,13 @@ def _rerun_block(block: str, run: Callable[[str], str]) -> str:
     return "".join(lines)
 
 
-def run_in(folder: Path) -> Callable[[str], str]:
-    """A function that runs a command in `folder`, which gets the sample data, and returns what to show of it."""
+def run_in(folder: Path, program: Path = Path(sys.executable)) -> Callable[[str], str]:
+    """A function that runs a command in `folder`, which gets the sample data, and returns what to show of it.
+
+    `program` is beside the `autorec` that it runs.
+    """
     shutil.copytree(ROOT / "sample_data", folder / "sample_data", dirs_exist_ok=True)
-    paths = (Path(sys.executable).parent, os.environ["PATH"])
+    paths = (program.parent, os.environ["PATH"])
     environment = {
         **os.environ,
         "PATH": os.pathsep.join(map(str, paths)),

@@ -8,6 +8,7 @@ import typer
 
 from autorec_cli.cli.app import app
 from docs import render, tour
+from tests.forking import program
 from tests.program import ROOT
 
 README = render.README.read_text(encoding="utf-8")
@@ -21,7 +22,7 @@ def options_of(command):
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
     """README.md with the output of a fresh run, which fails if a command does."""
-    return tour.rerun(README, tour.run_in(tmp_path_factory.mktemp("tour")))
+    return tour.rerun(README, tour.run_in(tmp_path_factory.mktemp("tour"), Path(program())))
 
 
 def test_console_blocks_show_what_a_fresh_run_prints(fresh):
