@@ -1,7 +1,7 @@
 """Everything in README.md and docs/ that comes from the program or from a benchmark; `make docs` runs it.
 
     python -m docs.render [--no-tour]    write the pages anew
-    python -m docs.render --check        say what would change beyond rounding, and exit with 1
+    python -m docs.render --check        show what would change, and exit with 1 if anything does
 
 Three things are rendered, the rest of a page is kept:
 
@@ -73,17 +73,23 @@ def render(path: Path, with_tour: bool) -> str:
     """The page at `path` as it should be."""
     if path == REFERENCE:
         return reference.render()
-    page = render_tables(path.read_text(encoding="utf-8"))
-    return render_tour(page) if with_tour and path == README else page
+    page = path.read_text(encoding="utf-8")
+    fresh = render_tables(page)
+    return settle(fresh, render_tour(fresh)) if with_tour and path == README else fresh
+
+
+def settle(page: str, fresh: str) -> str:
+    """`fresh` with those lines of `page` that are alike but for rounding: a rendering changes only what it must."""
+    old, new = page.splitlines(keepends=True), fresh.splitlines(keepends=True)
+    if len(old) != len(new):
+        return fresh
+    return "".join(a if alike(a, b) else b for a, b in zip(old, new, strict=True))
 
 
 def differences(page: str, fresh: str) -> list[str]:
-    """Lines of a diff between a page and what it should be, leaving out lines that are alike but for rounding."""
-    old, new = page.splitlines(), fresh.splitlines()
-    if len(old) == len(new):
-        pairs = [(a, b) for a, b in zip(old, new, strict=True) if not alike(a, b)]
-        old, new = [a for a, _ in pairs], [b for _, b in pairs]
-    return list(difflib.unified_diff(old, new, "page", "rendered", lineterm="", n=0))
+    """Lines of a diff between a page and what it should be, without those that are alike but for rounding."""
+    settled = settle(page, fresh).splitlines()
+    return list(difflib.unified_diff(page.splitlines(), settled, "page", "rendered", lineterm="", n=0))
 
 
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?: s\b)?")
@@ -120,19 +126,21 @@ def main() -> int:
     parser.add_argument("--no-tour", action="store_true", help="leave README's console blocks alone")
     asked = parser.parse_args()
     stale = list(_stale(not asked.no_tour, write=not asked.check))
-    print("\n".join(stale))
+    for diff in stale:
+        print(diff)
     return 1 if asked.check and stale else 0
 
 
 def _stale(with_tour: bool, write: bool) -> Iterator[str]:
-    """A diff for each page that is out of date; with `write`, the page is written anew where numbers differ at all."""
+    """A diff for each page that is out of date; with `write`, the page is written anew."""
     for path in dict.fromkeys((*PAGES, REFERENCE)):
-        page, fresh = path.read_text(encoding="utf-8") if path.exists() else "", render(path, with_tour)
-        found = differences(page, fresh)
-        if write and (found or path != README):
-            path.write_text(fresh, encoding="utf-8")
-        if found:
-            yield "\n".join([str(path.relative_to(ROOT)), *found])
+        page = path.read_text(encoding="utf-8") if path.exists() else ""
+        fresh = render(path, with_tour)
+        if page != fresh:
+            if write:
+                path.write_text(fresh, encoding="utf-8")
+            diff = difflib.unified_diff(page.splitlines(), fresh.splitlines(), "page", "rendered", lineterm="", n=0)
+            yield "\n".join([str(path.relative_to(ROOT)), *diff])
 
 
 if __name__ == "__main__":

@@ -106,6 +106,12 @@ def test_differences_show_what_is_to_change():
     assert "+more" in render.differences("a\n", "a\nmore\n")
 
 
+def test_a_rendering_keeps_lines_that_are_alike():
+    page, fresh = "took 4.2 s\n0.6647\n", "took 9.9 s\n0.6618\n"
+    assert render.settle(page, fresh) == "took 4.2 s\n0.6618\n"
+    assert render.settle(page, fresh + "more\n") == fresh + "more\n"
+
+
 def test_a_block_keeps_its_commands_and_gets_their_output():
     page = "x\n```console\n$ one\nold\nolder\n$ two\n$ three\nold\n```\ny\n"
     assert tour.commands_of(page) == ["one", "two", "three"]
