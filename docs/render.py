@@ -79,8 +79,11 @@ def render(path: Path, with_tour: bool) -> str:
 
 
 def settle(page: str, fresh: str) -> str:
-    """`fresh` with those lines of `page` that are alike but for rounding: a rendering changes only what it must."""
-    old, new = page.splitlines(keepends=True), fresh.splitlines(keepends=True)
+    """`fresh` with those blocks of `page` that are alike but for rounding: a rendering changes only what it must.
+
+    Blocks end at blank lines, so that the cells of a table on the screen stay in line.
+    """
+    old, new = BLOCK.findall(page), BLOCK.findall(fresh)
     if len(old) != len(new):
         return fresh
     return "".join(a if alike(a, b) else b for a, b in zip(old, new, strict=True))
@@ -92,11 +95,12 @@ def differences(page: str, fresh: str) -> list[str]:
     return list(difflib.unified_diff(page.splitlines(), settled, "page", "rendered", lineterm="", n=0))
 
 
+BLOCK = re.compile(r".+?(?:\n\s*\n|\Z)", re.DOTALL)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?: s\b)?")
 
 
 def alike(old: str, new: str) -> bool:
-    """True if two lines have the same text and nearly the same numbers.
+    """True if two lines or blocks have the same text and nearly the same numbers.
 
     Seconds may be any; numbers with decimals may differ by one thousandth or, above 1, by 0.2%; whole numbers, such as
     counts, must be the same. Widths of cells depend on numbers, so spaces and rules of tables may differ.

@@ -107,9 +107,14 @@ def test_differences_show_what_is_to_change():
 
 
 def test_a_rendering_keeps_lines_that_are_alike():
-    page, fresh = "took 4.2 s\n0.6647\n", "took 9.9 s\n0.6618\n"
-    assert render.settle(page, fresh) == "took 4.2 s\n0.6618\n"
-    assert render.settle(page, fresh + "more\n") == fresh + "more\n"
+    page, fresh = "took 4.2 s\n\n0.6647\n", "took 9.9 s\n\n0.6618\n"
+    assert render.settle(page, fresh) == "took 4.2 s\n\n0.6618\n"
+    assert render.settle(page, fresh + "\nmore\n") == fresh + "\nmore\n"
+
+
+def test_a_block_is_rendered_whole():
+    page, fresh = "│ 4.2 s  │\n│ 0.6647 │\n\n1 s\n", "│ 11.9 s   │\n│ 0.6618   │\n\n2 s\n"
+    assert render.settle(page, fresh) == "│ 11.9 s   │\n│ 0.6618   │\n\n1 s\n"
 
 
 def test_a_block_keeps_its_commands_and_gets_their_output():
