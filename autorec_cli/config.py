@@ -1,9 +1,9 @@
-"""Settings as frozen dataclasses: checked where they are made, saved beside the weights they led to."""
+"""Training settings: a frozen dataclass, checked when it is made and saved with the weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,7 +15,7 @@ OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
 OBJECTIVE_VARIANTS = {"rating": "item", "ranking": "user"}
-"""Which variant suits an objective best."""
+"""Default variant of each objective."""
 
 DEFAULTS: Mapping[str, Any] = {
     "objective": "rating",
@@ -35,7 +35,7 @@ DEFAULTS: Mapping[str, Any] = {
     "refit": True,
     "seed": 0,
 }
-"""What is used where the caller says nothing. How it was chosen: docs/notes/defaults.md."""
+"""Defaults for the rating objective. How they were chosen: docs/notes/defaults.md."""
 
 RANKING_DEFAULTS: Mapping[str, Any] = {
     "regularization": 150.0,
@@ -46,62 +46,87 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
     "missing_weight": 0.5,
     "epochs": 30,
 }
-"""What the ranking objective uses instead."""
+"""Defaults for the ranking objective, where they differ."""
 
 WARM_EPOCHS = 10
-"""What training that starts from an older model uses instead; docs/benchmarks.md has the measurements."""
+"""Default number of epochs of a warm start; docs/benchmarks.md has the measurements."""
 
 MAX_SEED = 2**63 - 1
 MAX_BATCH_SIZE = 1024
 STEPS_PER_EPOCH = 8
 REGULARIZATION = 14.0
-"""lambda of a dataset whose examples have one rating each; see `default_regularization`."""
+"""Default lambda for one rating per example; see `default_regularization`."""
 
 
 def default_batch_size(n_examples: int) -> int:
-    """An eighth of the examples, so that few examples still give enough steps; 1,024 at most."""
+    """One eighth of the examples, so that small datasets still give enough steps; at most 1,024."""
     return min(MAX_BATCH_SIZE, -(-n_examples // STEPS_PER_EPOCH))
 
 
 def default_regularization(ratings_per_example: float) -> float:
-    """In proportion to the root of an example's ratings, to two digits.
+    """Lambda in proportion to the square root of the ratings per example, to two digits.
 
-    The norm of an input grows with that root, so that the weights which make hidden units of one strength of it shrink
-    with it, and a penalty that shall weigh as much has to grow.
+    The norm of an input grows with that root, so the weights that give hidden units the same strength shrink with it;
+    to weigh as much, the penalty has to grow.
     """
     return float(f"{REGULARIZATION * math.sqrt(ratings_per_example):.2g}")
 
 
+def require_choice(flag: str, value: str, choices: Iterable[str]) -> None:
+    """Check that the option `flag` has one of its values.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if value not in (choices := tuple(choices)):
+        raise UsageError(f"{flag} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def require_count(flag: str, value: int, minimum: int) -> None:
+    """Check that the option `flag` is at least `minimum`.
+
+    Raises:
+        UsageError: it is less.
+    """
+    if value < minimum:
+        raise UsageError(f"{flag} must be a whole number from {minimum}, not {value}")
+
+
+def _require_range(flag: str, value: float, minimum: float, exclusive: bool = False) -> None:
+    if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
+        raise UsageError(f"{flag} must be a number {'above' if exclusive else 'from'} {minimum}, not {value}")
+
+
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides what a model becomes, apart from the data.
+    """Hyperparameters that, with the data, determine a model.
 
     Attributes:
         variant: "item" (one example per item, the paper's I-AutoRec) or "user".
-        objective: "rating": the paper's loss, over rated cells only; "ranking": every other cell counts too, as a weak
-            observation of `missing_value`, so that outputs are scores to rank by and no ratings.
+        objective: "rating": the paper's loss, over rated cells only; "ranking": every other cell is a weak observation
+            of `missing_value`, so outputs are scores that order items, not ratings.
         hidden_sizes: Units of each hidden layer, from input to output.
         hidden_activation: The paper's g.
         output_activation: The paper's f; "sigmoid" is stretched to the range of the training targets.
         regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * (|V|^2 + |W|^2), with ratings
-            measured in quarters of the rating scale's width (so that 1 to 5 is taken as it is).
-        dropout: Share of an example's ratings hidden from the network's input, drawn anew at each step.
-        implicit: Whether the network's input says which cells are rated, besides how; see `inputs.Inputs`.
-        normalize: Whether the input of every example is scaled to the same Euclidean norm, so that many ratings do not
-            saturate the hidden units.
-        decoder_mean: Whether the penalty draws the rows of W to a mean that is learned beside them, and not to 0.
-        missing_weight: What a cell without a rating counts beside 1 for a rating; above 0 for "ranking" only.
-        missing_value: The rating that such a cell is taken for; None for "rating".
-        center: Which damped means are subtracted from the ratings and added back to the predictions.
-        learning_rate: Adam's largest step; it rises from 0, then falls to 0 along half a cosine over `epochs`.
+            measured in quarters of the rating scale's width (1 to 5 is taken as it is).
+        dropout: Fraction of an example's ratings hidden from the input, drawn anew at each step.
+        implicit: Feed the network a rated/unrated mask as well; see `network.encoder_input`.
+        normalize: Scale every example's input to the same Euclidean norm, so that many ratings do not saturate the
+            hidden units.
+        decoder_mean: Shrink decoder rows toward a learned mean instead of zero.
+        missing_weight: Weight of an unrated cell, where a rating has 1; above 0 for "ranking" only.
+        missing_value: Rating imputed for unrated cells; None for "rating".
+        center: Damped means to subtract from the ratings and add back to the predictions.
+        learning_rate: Peak learning rate of Adam (warm-up, then cosine decay over `epochs`).
         batch_size: Examples (rows) per step.
-        epochs: Passes over the examples at most.
-        patience: Epochs without a better validation RMSE after which choosing stops; 0 never stops early.
-        refit: Whether the final model is fitted on train and valid together once `epochs` is chosen.
+        epochs: Maximum number of epochs.
+        patience: Early stopping after this many epochs without a better validation metric; 0 never stops early.
+        refit: Fit the final model on the training and validation sets together, for the best number of epochs.
         seed: Seeds initial weights and the order of examples.
 
     Raises:
-        UsageError: a value is outside its range; the message names the flag.
+        UsageError: a value is out of range; the message names the option.
     """
 
     variant: str
@@ -125,23 +150,23 @@ class TrainSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        _require_choice("--variant", self.variant, VARIANTS)
-        _require_choice("--objective", self.objective, OBJECTIVES)
-        _require_choice("--hidden-activation", self.hidden_activation, HIDDEN_ACTIVATIONS)
-        _require_choice("--output-activation", self.output_activation, OUTPUT_ACTIVATIONS)
-        _require_choice("--center", self.center, CENTERS)
+        require_choice("--variant", self.variant, VARIANTS)
+        require_choice("--objective", self.objective, OBJECTIVES)
+        require_choice("--hidden-activation", self.hidden_activation, HIDDEN_ACTIVATIONS)
+        require_choice("--output-activation", self.output_activation, OUTPUT_ACTIVATIONS)
+        require_choice("--center", self.center, CENTERS)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             given = ",".join(map(str, self.hidden_sizes))
             raise UsageError(f"--hidden-size must be one or more whole numbers from 1, not {given!r}")
         _require_range("--regularization", self.regularization, minimum=0)
         if not 0 <= self.dropout < 1:
-            raise UsageError(f"--dropout must be a share from 0 to less than 1, not {self.dropout}")
+            raise UsageError(f"--dropout must be in [0, 1), not {self.dropout}")
         self._check_objective()
         _require_range("--learning-rate", self.learning_rate, minimum=0, exclusive=True)
-        _require_count("--batch-size", self.batch_size, minimum=1)
-        _require_count("--epochs", self.epochs, minimum=1)
-        _require_count("--patience", self.patience, minimum=0)
-        _require_count("--seed", self.seed, minimum=0)
+        require_count("--batch-size", self.batch_size, minimum=1)
+        require_count("--epochs", self.epochs, minimum=1)
+        require_count("--patience", self.patience, minimum=0)
+        require_count("--seed", self.seed, minimum=0)
         if self.seed > MAX_SEED:
             raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
 
@@ -156,27 +181,26 @@ class TrainSettings:
         if self.output_activation != "identity":
             raise UsageError("--objective ranking needs --output-activation identity")
         if self.decoder_mean:
-            raise UsageError("--decoder-mean is for --objective rating; leave it out, or say --no-decoder-mean")
+            raise UsageError("--decoder-mean needs --objective rating; leave it out, or pass --no-decoder-mean")
         if self.center != "none":
-            raise UsageError("--objective ranking measures ratings from --missing-value, so --center must be none")
+            raise UsageError("--objective ranking needs --center none: ratings are measured from --missing-value")
 
     @property
     def n_channels(self) -> int:
-        """Columns of the network's input for each column of its output; see `inputs.Inputs`."""
+        """Input channels per output column: 2 with the implicit channel, else 1."""
         return 2 if self.implicit else 1
 
     def to_document(self) -> dict[str, Any]:
-        """The settings as JSON types."""
+        """Convert to JSON types."""
         return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> TrainSettings:
-        """The inverse of `to_document`; models of before there was a `decoder_mean` have none.
+        """Invert `to_document`.
 
         Raises:
             KeyError: a setting is missing.
         """
-        document = {"decoder_mean": False, **document}
         values = {field.name: document[field.name] for field in fields(cls)}
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
@@ -188,23 +212,22 @@ def settings_for(
     given: Mapping[str, object],
     rating_scale: tuple[float, float] = (1.0, 5.0),
 ) -> TrainSettings:
-    """Settings of `variant`: those in `given` that are not None, defaults for the others.
+    """Make settings: the values in `given` that are not None, defaults for the others.
 
     Args:
-        variant: "item", "user", or None for the one that suits the objective.
+        variant: "item", "user", or None for the default of the objective.
         shape: (n_users, n_items) of the ratings, which some defaults depend on.
         n_ratings: Training ratings.
         given: Values by the names of `TrainSettings`.
-        rating_scale: Of the dataset; by default a cell without a rating counts as one step, a quarter of the scale's
-            width, below its lower end.
+        rating_scale: Of the dataset; unrated cells default to a quarter of its width below its lower end.
 
     Raises:
-        UsageError: a value is outside its range.
+        UsageError: a value is out of range.
     """
     ranking = given.get("objective") == "ranking"
     if variant is None:
         variant = OBJECTIVE_VARIANTS.get(str(given.get("objective", DEFAULTS["objective"])), VARIANTS[0])
-    _require_choice("--variant", variant, VARIANTS)
+    require_choice("--variant", variant, VARIANTS)
     n_users, n_items = shape
     n_examples = n_items if variant == "item" else n_users
     values: dict[str, Any] = {
@@ -220,22 +243,22 @@ def settings_for(
 
 
 def check_given(variant: str | None, given: Mapping[str, object], device: str) -> None:
-    """Check what was asked of training before there is a dataset, on which only defaults depend.
+    """Check training options before the dataset, on which only defaults depend, is read.
 
     Args:
         variant: As `settings_for` takes it.
         given: The same.
-        device: As in `training.resolve_device`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: a value is outside its range.
+        UsageError: a value is out of range.
     """
     settings_for(variant, (1, 1), 1, given)
     check_device(device)
 
 
 def check_device(name: str) -> None:
-    """Check that `name` is that of a device, whether or not it is here.
+    """Check that `name` is the name of a device, present or not.
 
     Raises:
         UsageError: it is not.
@@ -246,28 +269,13 @@ def check_device(name: str) -> None:
 
 
 def parse_hidden_sizes(text: str) -> tuple[int, ...]:
-    """Read `500` or `500,250,500`.
+    """Parse `500` or `500,250,500`.
 
     Raises:
-        UsageError: it is not a comma list of whole numbers.
+        UsageError: it is not a comma-separated list of whole numbers.
     """
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        advice = f"--hidden-size must be a whole number or a comma list such as 500,250,500, not {text!r}"
+        advice = f"--hidden-size must be a whole number or a list such as 500,250,500, not {text!r}"
         raise UsageError(advice) from None
-
-
-def _require_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{flag} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def _require_count(flag: str, value: int, minimum: int) -> None:
-    if value < minimum:
-        raise UsageError(f"{flag} must be a whole number from {minimum}, not {value}")
-
-
-def _require_range(flag: str, value: float, minimum: float, exclusive: bool = False) -> None:
-    if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
-        raise UsageError(f"{flag} must be a number {'above' if exclusive else 'from'} {minimum}, not {value}")

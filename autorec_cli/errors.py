@@ -1,18 +1,21 @@
-"""The error tree and the exit statuses.
+"""Errors, their exit statuses, and the sentence that reports each of them.
 
-    AutoRecError                  1   a bug, if nothing below fits
-      UsageError                  2   the command line contradicts itself or the machine
-      InputDataError              3   a source of ratings cannot be used
-      ArtifactError               4   a prepared dataset or a model cannot be used, or they do not match
-      TrainingDivergedError       5   the loss is no longer a number
-      NotEnoughMemoryError        6   the run would not fit, or did not
-      LockedError                 7   another run holds the output
-      QualityGateError            8   the model is worse than what was asked for
-      LostPeerError               9   another process of the run has ended or cannot be reached
+    Exception
+    ├── AutoRecError                1   an error without a class of its own: a bug
+    │   ├── UsageError              2   options contradict each other or the machine
+    │   ├── InputDataError          3   ratings that cannot be read or used
+    │   ├── ArtifactError           4   a dataset or model is missing, damaged or does not match
+    │   ├── TrainingDivergedError   5   the loss is infinite or not a number
+    │   ├── NotEnoughMemoryError    6   the run does not fit into memory
+    │   ├── LockedError             7   another run is writing the output
+    │   ├── QualityGateError        8   a metric misses the limit that was set
+    │   └── LostPeerError           9   another process of the run ended or is unreachable
+    └── SystemExit
+        └── Stopped           130, 143  a signal ended the run after its work was saved
 
-Signals keep the shell's numbers: 130 Ctrl-C, 143 SIGTERM, 141 closed pipe.
+Exit statuses without an error class: 0 success, 141 closed pipe.
 
-The message of every error is one sentence that says what is wrong, where, and what to do next.
+An error's message is one sentence: what is wrong, where, and what to do next.
 """
 
 from __future__ import annotations
@@ -22,69 +25,74 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # Ctrl-C
+EXIT_TERMINATED = 143  # SIGTERM
 
 
 class AutoRecError(Exception):
-    """What `autorec` reports as one line on stderr; `exit_status` is what the shell then sees."""
+    """Parent of all errors that the package raises on purpose.
+
+    Attributes:
+        exit_status: Status with which `autorec` ends.
+    """
 
     exit_status: ClassVar[int] = EXIT_BUG
 
 
 class UsageError(AutoRecError):
-    """An option has a value that cannot work, or two options contradict each other."""
+    """Option value that cannot work, or options that contradict each other."""
 
     exit_status = 2
 
 
 class InputDataError(AutoRecError):
-    """A source of ratings is missing, empty, broken or not understood."""
+    """Ratings that are missing, empty, broken or of an unknown format."""
 
     exit_status = 3
 
 
 class ArtifactError(AutoRecError):
-    """A prepared dataset or a model file is missing, damaged, too new, or not the one expected."""
+    """Dataset or model that is missing, damaged, of another version or not the expected one."""
 
     exit_status = 4
 
 
 class TrainingDivergedError(AutoRecError):
-    """The training loss became infinite or not a number."""
+    """Training loss that became infinite or NaN."""
 
     exit_status = 5
 
 
 class NotEnoughMemoryError(AutoRecError):
-    """The run needs more memory than the machine has."""
+    """Run that needs more memory than is available."""
 
     exit_status = 6
 
 
 class LockedError(AutoRecError):
-    """Another run is writing the same output."""
+    """Output that another run is writing."""
 
     exit_status = 7
 
 
 class QualityGateError(AutoRecError):
-    """A metric is on the wrong side of the limit that the caller set."""
+    """Metric on the wrong side of a limit."""
 
     exit_status = 8
 
 
 class LostPeerError(AutoRecError):
-    """Another process of the same run has ended, or cannot be reached."""
+    """Process of the same run that ended or cannot be reached."""
 
     exit_status = 9
 
 
 class Stopped(SystemExit):
-    """A signal ends the program after it has put its work in order.
+    """Exit after a signal, once the work is saved.
 
     Attributes:
         code: The exit status.
-        advice: One sentence that says how to go on.
+        advice: One sentence that says how to continue.
     """
 
     def __init__(self, exit_status: int, advice: str) -> None:
@@ -96,33 +104,37 @@ LONGEST_QUOTE = 60
 
 
 def quoted(value: object) -> str:
-    """`value` as an error message quotes it: in quotes, and not all of it if it is endless."""
+    """`value` in quotes, shortened if it is long."""
     text = str(value)
     return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}... ({len(text):,} characters)"
 
 
 def counted(n: int, noun: str) -> str:
-    """`n` and its noun: "1 user", "2,000 users"."""
+    """Count with its noun: "1 user", "2,000 users"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What the shell and the reader get to know of an exception."""
+    """Exit status and message for an exception."""
 
     exit_status: int
     message: str
 
 
 def describe(error: Exception) -> Failure:
-    """The exit status and the one sentence for `error`; what nobody foresaw is a bug."""
+    """Find the exit status and message for `error`.
+
+    Running out of memory, operating system errors and file names that are not UTF-8 are the user's to solve; any other
+    exception that is no `AutoRecError` is a bug.
+    """
     if isinstance(error, AutoRecError):
         return Failure(error.exit_status, str(error))
-    if isinstance(error, MemoryError) or _is_memory_of_torch(error):
-        advice = "not enough memory; close other programs or use a smaller --hidden-size or --batch-size"
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        advice = "not enough memory; close other programs, or use a smaller --hidden-size or --batch-size"
         return Failure(NotEnoughMemoryError.exit_status, advice)
     if isinstance(error, OSError) and error.errno is not None:
-        # A stream has no file name; but nothing can be missing about it.
+        # Standard output has no file name, and cannot be missing.
         place = error.filename or ("" if error.errno == errno.ENOENT else "standard output")
         message = f"{place}: {error.strerror}" if place else str(error.strerror)
         advice = "check its permissions" if isinstance(error, PermissionError) else "make room or choose another place"
@@ -134,7 +146,7 @@ def describe(error: Exception) -> Failure:
     return Failure(EXIT_BUG, f"this is a bug in autorec ({name}); please report it with the lines above")
 
 
-def _is_memory_of_torch(error: Exception) -> bool:
-    """Whether it is torch's way of saying that memory ran out, on the CPU or on CUDA."""
+def _is_torch_out_of_memory(error: Exception) -> bool:
+    """True for torch's out-of-memory errors, on the CPU or on CUDA."""
     text = str(error)
     return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)

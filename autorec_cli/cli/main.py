@@ -20,9 +20,8 @@ from autorec_cli.cli.config_file import PREFIX, preferred_by
 from autorec_cli.cli.console import fail, start
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.cli.run_summary import sum_up_refusal
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe, quoted
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped, UsageError, describe, quoted
 
-EXIT_TERMINATED = 143
 RETRY_SECONDS = 0.1
 
 

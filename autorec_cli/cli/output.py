@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.files import replace_file, require_parent
 from autorec_cli.storage.locks import Tell, hold
@@ -130,8 +131,8 @@ def choose_format(asked: str | None, output: str) -> str:
     Raises:
         UsageError: the format is unknown, contradicts the ending, or is binary on a terminal.
     """
-    if asked is not None and asked not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {asked!r}")
+    if asked is not None:
+        require_choice("--format", asked, FORMATS)
     ending = _ending(output)
     if ending in NOT_WRITTEN:
         raise UsageError(f"cannot write .{ending} files ({output}); choose from {', '.join(list(FORMATS)[1:])}")
