@@ -29,7 +29,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.evaluate import metric_rows
-from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, judge
+from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings
 from autorec_cli.training.export import to_model
 from autorec_cli.training.trainer import drain, fit
 from benchmarks import results
@@ -79,7 +79,7 @@ def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
             inputs.data = np.ones_like(inputs.data)
         scores = ease(inputs, regularization)
         counts = np.bincount(seen.indices, minlength=data.n_items)
-        return judge(lambda users: scores[users], held_out, seen, counts, protocol)
+        return measure_rankings(lambda users: scores[users], held_out, seen, counts, protocol).metrics()
 
     scale = 1.0 if binary else float(np.square(data.train.data).mean())  # of X'X, so that lambda means the same
     on_valid = [lists(data.train, data.valid, value * scale)[f"ndcg@{K}"] for value in LAMBDAS]
@@ -105,7 +105,9 @@ def popularity_row(data: Dataset, protocol: RankingProtocol) -> Row:
     fitted = add_parts(data.train, data.valid)
     counts = np.bincount(fitted.indices, minlength=data.n_items)
     scores = counts.astype(np.float32)
-    lists = judge(lambda users: np.tile(scores, (len(users), 1)), data.test, fitted, counts, protocol)
+    lists = measure_rankings(
+        lambda users: np.tile(scores, (len(users), 1)), data.test, fitted, counts, protocol
+    ).metrics()
     return {"model": "popularity", **lists}
 
 

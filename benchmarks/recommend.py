@@ -27,10 +27,10 @@ from autorec_cli.data import dataset
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference import model_file
-from autorec_cli.inference.blending import item_scorer
-from autorec_cli.inference.model import Model, SeenItems
-from autorec_cli.inference.recommender import Request, audience_of
-from autorec_cli.inference.top_k import ranked_lists
+from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.target_users import known_users
+from autorec_cli.inference.top_k import rank_items
 from benchmarks import results
 from benchmarks.measure import AUTOREC, measure
 
@@ -65,13 +65,15 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         input_norm=None,
         centering=means,
         baseline=means,
-        rating_scale=data.rating_scale,
-        user_ids=data.users["id"].to_list(),
-        item_ids=data.items["id"].to_list(),
-        titles=None,
-        user_counts=np.diff(data.train.indptr),
-        item_counts=np.bincount(data.train.indices, minlength=data.n_items),
-        seen=SeenItems(seen.indptr, seen.indices),
+        catalog=Catalog(
+            user_ids=data.users["id"].to_list(),
+            item_ids=data.items["id"].to_list(),
+            titles=None,
+            user_counts=np.diff(data.train.indptr),
+            item_counts=np.bincount(data.train.indices, minlength=data.n_items),
+            seen=SeenItems(seen.indptr, seen.indices),
+            rating_scale=data.rating_scale,
+        ),
         valid_predictions=np.empty(0, dtype=np.float32),
         provenance={},
     )
@@ -79,13 +81,13 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
 
 def our_lists(model: Model, n_users: int) -> Callable[[], Array]:
     """What makes the lists of the first `n_users` users as one array of item_index."""
-    audience = audience_of(model, Request(k=K), print).first(n_users)
-    listable = model.item_counts > 0
+    users = known_users(model, None).first(n_users)
+    candidates = model.catalog.item_counts > 0
 
     def run() -> Array:
-        predict = item_scorer(model)
-        with ranked_lists(n_users, lambda part: predict(audience.users(part)), audience.seen, listable, K) as blocks:
-            return np.concatenate([block.ranked for block in blocks])
+        score = model.user_scorer()
+        blocks = rank_items(n_users, lambda part: score(users.index[part]), users.seen, candidates, K)
+        return np.concatenate([block.items for block in blocks])
 
     return run
 
@@ -107,10 +109,12 @@ def implicit_lists(model: Model, n_users: int, own_threads: bool) -> Callable[[]
     recommender = Factors(num_threads=0 if own_threads else 1)
     recommender.item_factors = np.hstack([items, by_item, np.ones_like(by_item)])
     recommender.user_factors = np.hstack([users * np.float32(model.output_unit), np.ones_like(by_user), by_user])
-    ratings = np.ones(len(model.seen.indices), dtype=np.float32)
-    seen = sparse.csr_matrix((ratings, model.seen.indices, model.seen.indptr), shape=(model.n_users, model.n_items))
+    ratings = np.ones(len(model.catalog.seen.indices), dtype=np.float32)
+    catalog = model.catalog
+    shape = (catalog.n_users, catalog.n_items)
+    seen = sparse.csr_matrix((ratings, catalog.seen.indices, catalog.seen.indptr), shape=shape)
     seen = seen[:n_users]
-    unlisted = np.flatnonzero(model.item_counts == 0)
+    unlisted = np.flatnonzero(model.catalog.item_counts == 0)
 
     def run() -> Array:
         with threadpool_limits(1 if own_threads else None, "blas"):
@@ -136,7 +140,8 @@ def compare(model: Model, n_users: int, n_runs: int) -> list[results.Cell]:
     sides = (our_lists(model, n_users), *(implicit_lists(model, n_users, own_threads=own) for own in (True, False)))
     runs = dict(zip(CONTENDERS, sides, strict=True))
     medians, lists = alternate(runs, n_runs)
-    warm = (model.user_counts > 0)[:n_users]  # users without a rating are predicted by means, which implicit has not
+    # Users without a rating are predicted by means, which implicit does not have.
+    warm = (model.catalog.user_counts > 0)[:n_users]
     best = min(list(runs)[1:], key=medians.__getitem__)
     for name in CONTENDERS[1:]:
         print(f"{name}: {(lists[name] == lists['autorec'])[warm].mean():.3%} of the places as ours")
@@ -146,9 +151,9 @@ def compare(model: Model, n_users: int, n_runs: int) -> list[results.Cell]:
 def run_commands(model: Model, path: Path, folder: Path, n_runs: int) -> list[list[results.Cell]]:
     """Users, seconds and peak MiB of whole commands that write CSV, for growing numbers of users."""
     rows: list[list[results.Cell]] = []
-    for n_users in sorted({min(n, model.n_users) for n in (1, 10_000, 50_000, model.n_users)}):
+    for n_users in sorted({min(n, model.catalog.n_users) for n in (1, 10_000, 50_000, model.catalog.n_users)}):
         ids, output = folder / "users", folder / "top.csv"
-        ids.write_text("".join(f"{identifier}\n" for identifier in model.user_ids[:n_users]))
+        ids.write_text("".join(f"{identifier}\n" for identifier in model.catalog.user_ids[:n_users]))
         command = [*AUTOREC, "recommend", path, "--users", ids, "-k", str(K), "-o", output]
         measured = [measure(command) for _ in range(n_runs)]
         seconds = statistics.median(one.seconds for one in measured)
@@ -176,7 +181,7 @@ def main() -> None:
             model = random_model(data, arguments.variant, hidden_size, np.random.default_rng(0))
             path = Path(folder) / "random.model"
             model_file.save(model, path)
-            shape = f"{data.n_users:,} users x {data.n_items:,} items, {len(model.seen.indices):,} ratings seen"
+            shape = f"{data.n_users:,} users x {data.n_items:,} items, {len(model.catalog.seen.indices):,} ratings seen"
             print(f"{shape}, hidden size {hidden_size}, model file {path.stat().st_size / 2**20:,.0f} MiB")
             arrays.append([hidden_size, *compare(model, min(arguments.users, data.n_users), arguments.runs)])
             commands += [[hidden_size, *row] for row in run_commands(model, path, Path(folder), arguments.runs)]

@@ -190,8 +190,8 @@ def check_history() -> int:
     from autorec_cli.inference import model_file
 
     for path in sorted(Path("history").iterdir()):
-        model = model_file.load(path)
-        known = next(user for user, count in zip(model.user_ids, model.user_counts, strict=True) if count)
+        catalog = model_file.load(path).catalog
+        known = next(user for user, count in zip(catalog.user_ids, catalog.user_counts, strict=True) if count)
         if autorec("recommend", path, "--user", known, "-k", 3, "-q", "-o", "lists.csv"):
             return 1
         if len(Path("lists.csv").read_text().splitlines()) != 4:

@@ -12,7 +12,7 @@ import torch
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.config import TrainSettings, settings_for
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.inference import model_file, scoring
+from autorec_cli.inference import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.training import train as training
@@ -64,16 +64,17 @@ def model_of(dataset: Dataset, settings: TrainSettings) -> Model:
 def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> None:
     """Equal in all that is no float, and in what they predict for every pair."""
     ours, theirs = model_file.load(model), model_file.load(other)
-    assert (list(ours.user_ids), list(ours.item_ids)) == (list(theirs.user_ids), list(theirs.item_ids))
-    assert ours.titles == theirs.titles
+    one, two = ours.catalog, theirs.catalog
+    assert (list(one.user_ids), list(one.item_ids)) == (list(two.user_ids), list(two.item_ids))
+    assert one.titles == two.titles
     assert ours.settings == theirs.settings
     for name in ("user_counts", "item_counts"):
-        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     for name in ("indptr", "indices"):
-        np.testing.assert_array_equal(getattr(ours.seen, name), getattr(theirs.seen, name))
-    pairs = np.meshgrid(np.arange(ours.n_users), np.arange(ours.n_items))
+        np.testing.assert_array_equal(getattr(one.seen, name), getattr(two.seen, name))
+    pairs = np.meshgrid(np.arange(one.n_users), np.arange(one.n_items))
     users, items = (side.ravel() for side in pairs)
-    predicted, wanted = (scoring.predict_pairs(model, users, items) for model in (ours, theirs))
+    predicted, wanted = (model.predict_pairs(users, items) for model in (ours, theirs))
     assert np.linalg.norm(predicted - wanted) <= tolerance * np.linalg.norm(wanted)
     np.testing.assert_allclose(ours.valid_predictions, theirs.valid_predictions, rtol=tolerance)
     skip = ("dataset", "metrics")

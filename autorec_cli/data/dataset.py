@@ -1,16 +1,17 @@
-"""The prepared dataset: a directory that scipy and polars open without this package.
+"""Prepared dataset: a directory that scipy and polars read without this package.
 
 train.npz valid.npz test.npz   scipy.sparse CSR, n_users x n_items, float32; a stored 0 is a rating of 0
 users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, title (items, if known)
-dataset.json                   format version, sources, columns found, rating scale, split, seed, counts, fingerprint,
-                               size and CRC-32 of every other file
+dataset.json                   format and version, sources, columns found, rating scale, split, seed, counts,
+                               fingerprint, CRC-32 of every other file
+
+docs/formats.md has every field.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ import numpy as np
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums
+from autorec_cli.storage.file_formats import DATASET
 from autorec_cli.storage.files import replace_folder, sync_file
 
 if TYPE_CHECKING:  # both take a while to import
     import polars as pl
     from scipy import sparse
 
-FORMAT_VERSION = 2
+DOCUMENT = "dataset.json"
 PARTS = ("train", "valid", "test")
 TABLES = ("users", "items")
 FILES = (*(f"{part}.npz" for part in PARTS), *(f"{table}.parquet" for table in TABLES))
@@ -39,15 +41,15 @@ WRITTEN_AT_ONCE = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Dataset:
-    """Ratings split into three disjoint parts, with the ids of their rows and columns.
+    """Ratings split into disjoint training, validation and test sets, with user and item ids.
 
     Attributes:
         train, valid, test: CSR matrices of one shape (n_users, n_items), float32, indices sorted, no duplicates.
-            Every stored cell is a rating, zeros included; what is not stored was not rated.
+            Every stored cell is a rating, zeros included; cells that are not stored are unrated.
         users, items: One row per matrix row (column) in index order: `index`, `id` (string), `n_ratings`,
             `n_train_ratings`, and for items `title` where titles were given.
-        rating_scale: Lowest and highest rating of the training part.
-        info: What else `dataset.json` holds: sources, columns, split, seed, counts.
+        rating_scale: Lowest and highest rating of the training set.
+        info: Other fields of `dataset.json`: sources, columns, split, seed, counts.
     """
 
     train: sparse.csr_array
@@ -60,20 +62,20 @@ class Dataset:
 
     @property
     def n_users(self) -> int:
-        """Rows of the matrices."""
+        """Number of rows of the matrices."""
         return int(self.train.shape[0])
 
     @property
     def n_items(self) -> int:
-        """Columns of the matrices."""
+        """Number of columns of the matrices."""
         return int(self.train.shape[1])
 
     def part(self, name: str) -> sparse.csr_array:
-        """The matrix called "train", "valid" or "test"."""
+        """Matrix of the split called "train", "valid" or "test"."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of shapes, patterns, ratings, rating scale and ids: equal exactly when the data is equal."""
+        """SHA-256 (hex) of shape, rating scale, ratings and ids: equal exactly if the data is equal."""
         import polars as pl
 
         digest = hashlib.sha256(repr((self.train.shape, tuple(map(float, self.rating_scale)))).encode())
@@ -95,17 +97,16 @@ def save(dataset: Dataset, path: Path) -> None:
     """Write `dataset` as the directory `path`, whole or not at all; an older one there is replaced.
 
     Raises:
-        UsageError: it cannot be written there, for example because the disk is full.
+        UsageError: it cannot be written, for example because the disk is full.
     """
     with replace_folder(path) as folder:
-        # Hashing, writing and waiting for the disk side by side; the fingerprint takes longest and starts first.
+        # Hash, write and wait for the disk in parallel; the fingerprint takes longest and starts first.
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
         tasks += [partial(_save_matrix, dataset.part(name), folder / f"{name}.npz") for name in PARTS]
         tasks += [partial(_save_table, getattr(dataset, name), folder / f"{name}.parquet") for name in TABLES]
         with in_order(lambda task: task(), tasks) as results:
             fingerprint, *written = results
         document = {
-            "format_version": FORMAT_VERSION,
             "fingerprint": fingerprint,
             "n_users": dataset.n_users,
             "n_items": dataset.n_items,
@@ -113,19 +114,19 @@ def save(dataset: Dataset, path: Path) -> None:
             **dataset.info,
             "checksums": dict(zip(FILES, written, strict=True)),
         }
-        (folder / "dataset.json").write_text(checksums.seal(document, indent=2) + "\n", encoding="utf-8")
+        (folder / DOCUMENT).write_text(DATASET.seal(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _save_table(table: pl.DataFrame, file: Path) -> int:
-    """Write `table`; returns the checksum of `file`."""
-    packed = io.BytesIO()  # polars would wrap a full disk into an error of its own
+    """Write `table` and return the checksum of `file`."""
+    packed = io.BytesIO()  # polars would wrap the error of a full disk
     table.write_parquet(packed)
     file.write_bytes(packed.getbuffer())
     return checksums.of_file(file)
 
 
 def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
-    """Write what `scipy.sparse.save_npz` does, without copies of the arrays; returns the checksum of `file`."""
+    """Write the same bytes as `scipy.sparse.save_npz`, without copying the arrays; return the checksum of `file`."""
     arrays = {
         "indices": matrix.indices,
         "indptr": matrix.indptr,
@@ -146,14 +147,14 @@ def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
 
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
-"""What reading files that were cut off, or are not what their names say, raises."""
+"""Errors raised by reading truncated or foreign files."""
 
 
 def load(path: Path) -> Dataset:
-    """Read the directory `path` as written by `save`; if it is replaced meanwhile, the new one.
+    """Read the dataset directory `path`; if it is replaced meanwhile, read the new one.
 
     Raises:
-        ArtifactError: it is not a prepared dataset, is damaged, or has a format this version does not know.
+        ArtifactError: it is not a prepared dataset, is damaged, or is of another format version.
     """
     while True:
         before = _identity(path)
@@ -163,12 +164,12 @@ def load(path: Path) -> Dataset:
             if _identity(path) == before:
                 raise
         else:
-            if _identity(path) == before:  # or its files might be of two datasets
+            if _identity(path) == before:  # else its files might be of two datasets
                 return dataset
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What tells the folder `path` from another one that takes its name; None if there is none."""
+    """Device, inode and time of the directory `path`, which differ once it is replaced; None if there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -180,59 +181,54 @@ def _load(path: Path) -> Dataset:
     import polars as pl
 
     document = read_document(path)
-    own = ("format_version", "fingerprint", "n_users", "n_items", "rating_scale", "checksums")
+    own = ("format", "version", "fingerprint", "n_users", "n_items", "rating_scale", "checksums")
     try:
         _check_files(path, document)
         low, high = document["rating_scale"]
-        dataset = Dataset(
+        return Dataset(
             **{name: _load_matrix(path / f"{name}.npz") for name in PARTS},
             **{name: _load_table(path / f"{name}.parquet") for name in TABLES},
             rating_scale=(float(low), float(high)),
             info={key: value for key, value in document.items() if key not in own},
         )
-        consistent = document["format_version"] > 1 or _is_consistent(dataset, document["fingerprint"])
     except (*UNREADABLE, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`") from error
-    if not consistent:
-        raise ArtifactError(
-            f"the dataset {path} is damaged: its files do not belong together; make it again with `autorec prepare`"
-        )
-    return dataset
+        raise damaged(path, error) from error
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The contents of `path`/dataset.json.
+    """Read `path`/dataset.json.
 
     Raises:
-        ArtifactError: there is none, it is not JSON, or its format version is unknown.
+        ArtifactError: there is none, it is damaged, or it is of another format version.
     """
     if not path.exists():
         raise ArtifactError(f"there is no dataset {path}; make one with `autorec prepare RATINGS -o {path}`")
-    file = path / "dataset.json"
+    file = path / DOCUMENT
     if not file.is_file():
-        raise ArtifactError(
-            f"{path} is not a prepared dataset: it has no dataset.json; make one with `autorec prepare`"
-        )
+        raise ArtifactError(f"{path} is not a prepared dataset: it has no {DOCUMENT}; make one with `autorec prepare`")
     try:
-        text = file.read_text(encoding="utf-8")
-        version = json.loads(text)["format_version"]
-        document = checksums.unseal(text) if version == FORMAT_VERSION else json.loads(text)
+        return DATASET.unseal(file.read_text(encoding="utf-8"), f"the dataset {path}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"the dataset {path} is damaged (dataset.json: {error}); make it again with `autorec prepare`"
-        ) from error
-    if version not in (1, FORMAT_VERSION):
-        raise ArtifactError(
-            f"the dataset {path} has format version {version}, this program knows up to {FORMAT_VERSION}; "
-            "upgrade autorec-cli or make the dataset again with `autorec prepare`"
-        )
-    return dict(document)
+        raise damaged(path, f"{DOCUMENT}: {error}") from error
+
+
+def damaged(path: Path, reason: object) -> ArtifactError:
+    """Error for a damaged dataset at `path`."""
+    return ArtifactError(f"the dataset {path} is damaged ({reason}); make it again with `autorec prepare`")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Check a dataset and describe it as JSON types, for `autorec info`.
+
+    Raises:
+        ArtifactError: it cannot be loaded.
+    """
+    dataset = load(path)
+    return {"kind": "dataset", "has_titles": "title" in dataset.items.columns, **read_document(path)}
 
 
 def _check_files(path: Path, document: dict[str, Any]) -> None:
-    """Compare every file with its checksum; datasets of version 1 have only their fingerprint."""
-    if document["format_version"] == 1:
-        return
+    """Compare every file with its checksum."""
     for name, checksum in document["checksums"].items():
         if checksums.of_file(path / name) != checksum:
             raise ValueError(f"{name} is not what was written")
@@ -241,17 +237,12 @@ def _check_files(path: Path, document: dict[str, Any]) -> None:
 def _load_matrix(file: Path) -> sparse.csr_array:
     from scipy import sparse
 
-    with file.open("rb") as handle:  # scipy would leave a damaged file open
+    with file.open("rb") as handle:  # scipy leaves a damaged file open
         return sparse.csr_array(sparse.load_npz(handle))
 
 
 def _load_table(file: Path) -> pl.DataFrame:
     import polars as pl
 
-    with file.open("rb") as handle:  # polars opens no file whose name is not UTF-8
+    with file.open("rb") as handle:  # polars cannot open names that are not UTF-8
         return pl.read_parquet(handle)
-
-
-def _is_consistent(dataset: Dataset, fingerprint: str) -> bool:
-    shape = (len(dataset.users), len(dataset.items))
-    return all(dataset.part(name).shape == shape for name in PARTS) and dataset.fingerprint() == fingerprint

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, add_parts
-from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, read_document
+from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, damaged, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
@@ -140,8 +140,6 @@ class StoredDataset:
         """
         self.path = path
         self.info = read_document(path)
-        if "checksums" not in self.info:
-            raise ArtifactError(f"{path} was prepared by an older version; several processes need it prepared again")
         try:
             self._parts = {name: StoredMatrix(path / f"{name}.npz") for name in PARTS}
             self._tables: dict[str, IO[bytes]] = {
@@ -152,9 +150,7 @@ class StoredDataset:
                 if checksums.of_file(path / name) != self.info["checksums"][name]:
                     raise ValueError(f"{name} is not what was written")
         except UNREADABLE as error:
-            raise ArtifactError(
-                f"the dataset {path} is damaged ({error}); make it again with `autorec prepare`"
-            ) from error
+            raise damaged(path, error) from error
         self.fingerprint = str(self.info["fingerprint"])
         written = json.dumps([self.fingerprint, self.info["checksums"]], sort_keys=True)
         if world.max(world.broadcast_text(written) != written):

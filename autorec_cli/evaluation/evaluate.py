@@ -1,153 +1,291 @@
-"""Held-out ratings and predictions of them -> rows of metrics, next to baselines that need no network."""
+"""Evaluation: rows of metrics for models and for baselines that need no network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array, add_parts, row_indices
-from autorec_cli.data.bias import DampedMeans, damped_means
+from autorec_cli.data.bias import damped_means
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation.metrics import RATING_METRICS
-from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, judge
-from autorec_cli.inference.blending import cold_pairs, item_scorer, known_users, predict_pairs
-from autorec_cli.inference.model import Predictor
-from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from autorec_cli.errors import ArtifactError
+from autorec_cli.evaluation.gates import CLEARLY_WORSE
+from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
+from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, default_relevance, measure_rankings
+from autorec_cli.inference.scorer import Scorer
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-PairPredictor = Callable[[Array, Array], Array]
+Models = Sequence[tuple[str, Scorer]]
+"""Names and models, all trained on the dataset that they are evaluated on."""
+
+SPLITS = ("test", "valid", "train")
+EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"train": (), "valid": ("train",), "test": ("train", "valid")}
+BIAS_BASELINE = "user+item bias"
+POPULARITY_BASELINE = "popularity"
+RATING_BASELINES: Mapping[str, Mapping[str, Any]] = {
+    "global mean": {"users": False, "items": False},
+    "item mean": {"users": False, "item_damping": 0},
+    BIAS_BASELINE: {},
+}
+"""Options of `damped_means` for each baseline."""
 
 
-def rating_rows(
-    models: Sequence[tuple[str, Predictor]], dataset: Dataset, part: str, world: ProcessGroup = SINGLE_PROCESS
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Held-out ratings to evaluate on, and how.
+
+    Attributes:
+        split: "test", "valid" or "train".
+        ranking: Add ranking metrics; models that only rank have no others.
+        k: Length of the lists.
+        relevant_from: Lowest held-out rating that is relevant; None is three quarters up the rating scale.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    split: str = "test"
+    ranking: bool = False
+    k: int = 10
+    relevant_from: float | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("--on", self.split, SPLITS)
+        require_count("--top-k", self.k, minimum=1)
+
+    def protocol(self, models: Sequence[Scorer], rating_scale: tuple[float, float]) -> RankingProtocol | None:
+        """Protocol of the ranking metrics; None if there are none."""
+        if not self.ranking and all(model.predicts_ratings for model in models):
+            return None
+        default = default_relevance(rating_scale)
+        return RankingProtocol(self.k, default if self.relevant_from is None else self.relevant_from)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Errors and rankings of the users of one model or baseline.
+
+    Attributes:
+        name: Of the model.
+        errors: None if it predicts no ratings.
+        rankings: None without ranking metrics.
+    """
+
+    name: str
+    errors: UserErrors | None = None
+    rankings: UserRankings | None = None
+
+    def reduced(self, add: Callable[[Array], Array]) -> Measurement:
+        """Add up measurements of different users; `add` sums an array over all processes."""
+        errors, rankings = self.errors, self.rankings
+        if errors is not None:
+            errors = UserErrors(*(add(getattr(errors, field.name)) for field in fields(errors)))
+        if rankings is not None:
+            values = {name: add(value) for name, value in rankings.values.items()}
+            n_relevant = add(rankings.n_relevant)
+            rankings = replace(rankings, n_relevant=n_relevant, values=values, times=add(rankings.times))
+        return Measurement(self.name, errors, rankings)
+
+    def row(self, rating_scale: tuple[float, float]) -> Row:
+        """Metrics by name: those of ratings with the ends of their 95% intervals, then those of rankings."""
+        row: Row = {"model": self.name}
+        if self.errors is not None:
+            for name, metric in RATING_METRICS.items():
+                estimate = metric(self.errors)
+                row[name] = estimate.value
+                row[f"{name}_low"], row[f"{name}_high"] = (estimate.value + sign * estimate.margin for sign in (-1, 1))
+            row["n_pairs"], row["n_cold"] = int(self.errors.n_pairs.sum()), int(self.errors.n_cold.sum())
+            row["clip_low"], row["clip_high"] = rating_scale
+        return row | (self.rankings.metrics() if self.rankings is not None else {})
+
+
+def evaluate(
+    models: Sequence[Scorer] | Mapping[str, Scorer], dataset: Dataset, settings: EvaluateSettings | None = None
 ) -> list[Row]:
-    """RMSE and MAE of models and baselines on one part of the dataset.
+    """Evaluate models on held-out ratings of the dataset that they were trained on.
 
     Args:
-        models: Names and models, all trained on `dataset`.
-        dataset: Where the held-out ratings come from.
-        part: "train", "valid" or "test"; it has ratings.
-        world: The processes that share out the users; all give the same arguments and get the same rows.
+        models: By name, or in a sequence: these are called "model", or "model 1", "model 2", ...
+        dataset: Held-out ratings, and what the baselines are fitted on.
+        settings: Default settings if None.
 
     Returns:
-        A row for each model, then one for each baseline: `model`, each metric with its `_low` and `_high` ends of the
-        95% interval, `n_pairs`, `n_cold` (pairs that the baseline predicted) and the clip range.
+        A row for each model, then one for each baseline: `model`; each rating metric with `_low` and `_high`,
+        `n_pairs`, `n_cold` (cold pairs, predicted by the baseline), the clip range; each ranking metric `@k`, and
+        `n_users`.
+
+    Raises:
+        ArtifactError: a model was trained on another dataset, or the split is empty.
     """
-    held_out = _own_rows(dataset.part(part), world)
-    users, items = row_indices(held_out), held_out.indices
-    fitted = fitted_ratings(models, dataset)
-    cold = _cold(fitted, users, items)
-    rows = [
-        _rating_row(name, predict_pairs(model, users, items), held_out, cold_pairs(model, users, items), dataset, world)
-        for name, model in models
-    ]
-    for name, predict in _rating_baselines(fitted).items():
-        predictions = np.clip(predict(users, items), *dataset.rating_scale)
-        rows.append(_rating_row(name, predictions, held_out, cold, dataset, world))
+    settings = settings or EvaluateSettings()
+    if not isinstance(models, Mapping):
+        models = {f"model {number}" if len(models) > 1 else "model": model for number, model in enumerate(models, 1)}
+    named = list(models.items())
+    check_models(named, dataset, settings.split)
+    protocol = settings.protocol(list(models.values()), dataset.rating_scale)
+    rows = metric_rows(named, dataset, settings.split, protocol)
+    log_findings(rows, len(named), settings)
     return rows
 
 
-def _own_rows(held_out: sparse.csr_array, world: ProcessGroup) -> sparse.csr_array:
-    """The ratings of those users, one after the other, that this process measures; the other rows are empty."""
-    bounds = np.searchsorted(held_out.indptr, np.arange(world.size + 1) * held_out.nnz / world.size)
-    start, end = held_out.indptr[bounds[world.rank]], held_out.indptr[bounds[world.rank + 1]]
+def check_models(models: Models, dataset: Dataset, split: str) -> None:
+    """Check that models and dataset belong together, and warn of splits that a model was fitted on.
+
+    Raises:
+        ArtifactError: a model was trained on another dataset, or the split is empty.
+    """
+    fingerprint = dataset.fingerprint()
+    for name, model in models:
+        if model.provenance["fingerprint"] != fingerprint:
+            raise ArtifactError(
+                f"{name} was not trained on this dataset (their fingerprints differ); evaluate models of different "
+                "datasets separately, and pass --data DIR if a dataset has moved"
+            )
+    if dataset.part(split).nnz == 0:
+        raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with --{split} above 0")
+    for name, model in models:
+        if split in model.provenance["fitted_parts"] and split != "train":
+            logger.warning("%s was fitted on the %s ratings too: its metrics are training errors", name, split)
+
+
+def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None) -> list[Row]:
+    """Metrics of models, then of baselines; see `evaluate`. Without a `protocol` there are no ranking metrics."""
+    return [measured.row(dataset.rating_scale) for measured in measure(models, dataset, split, protocol)]
+
+
+def rating_rows(models: Models, dataset: Dataset, split: str) -> list[Row]:
+    """Rating metrics of models that predict ratings, then of baselines."""
+    held_out = dataset.part(split)
+    return [measured.row(dataset.rating_scale) for measured in _measure_ratings(models, dataset, held_out)]
+
+
+def ranking_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol) -> list[Row]:
+    """Ranking metrics of models, then of the popularity baseline; see `_measure_rankings`."""
+    measured = _measure_rankings(models, dataset, dataset.part(split), split, protocol)
+    return [of_model.row(dataset.rating_scale) for of_model in measured]
+
+
+def measure(
+    models: Models,
+    dataset: Dataset,
+    split: str,
+    protocol: RankingProtocol | None,
+    partition: tuple[int, int] = (0, 1),
+) -> list[Measurement]:
+    """Measure models and baselines on a partition of the users.
+
+    Args:
+        models: Names and models; only ranking metrics are measured of those that predict no ratings.
+        dataset: Held-out ratings.
+        split: "train", "valid" or "test".
+        protocol: Of the ranking metrics; None measures none.
+        partition: Number, from 0, and count of partitions; see `Measurement.reduced`.
+
+    Returns:
+        Measurements of the models, in their order, then of the baselines.
+    """
+    held_out = _partition(dataset.part(split), *partition)
+    raters = [(name, model) for name, model in models if model.predicts_ratings]
+    joined = {name: Measurement(name) for name, _ in models}
+    for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
+        joined[rated.name] = rated
+    for ranked in _measure_rankings(models, dataset, held_out, split, protocol) if protocol else []:
+        before = joined.get(ranked.name, ranked)
+        joined[ranked.name] = replace(before, rankings=ranked.rankings)
+    return list(joined.values())
+
+
+def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.csr_array:
+    """Ratings of one of `count` ranges of users with about as many ratings each; other rows are empty."""
+    bounds = np.searchsorted(held_out.indptr, np.arange(count + 1) * held_out.nnz / count)
+    start, end = held_out.indptr[bounds[number]], held_out.indptr[bounds[number + 1]]
     pointers = np.clip(held_out.indptr, start, end) - start
     return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
 
 
-def ranking_rows(
-    models: Sequence[tuple[str, Predictor]],
-    dataset: Dataset,
-    part: str,
-    protocol: RankingProtocol,
-    world: ProcessGroup = SINGLE_PROCESS,
-) -> list[Row]:
-    """Metrics of top-k lists on one part of the dataset, for models and for the popularity ranking.
+def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:
+    """Errors of models, then of baselines fitted on all ratings that any model was fitted on."""
+    users, items = row_indices(held_out), held_out.indices
 
-    Each user with a relevant rating in `part` gets a list of the items that the user has not rated in an earlier part
-    (train for valid, train and valid for test). Items without a rating in those parts are never listed.
+    def measured(name: str, predictions: Array, cold: Array) -> Measurement:
+        return Measurement(name, UserErrors.of(predictions - held_out.data, users, held_out.shape[0], cold))
 
-    Returns:
-        A row for each model, then one for popularity: `model`, each metric `@k`, `coverage@k`, `mean_popularity@k` and
-        `n_users` (how many lists were judged).
+    measurements = [
+        measured(name, model.predict_pairs(users, items), model.cold_pairs(users, items)) for name, model in models
+    ]
+    fitted = fitted_ratings(models, dataset)
+    item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
+    cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
+    for name, options in RATING_BASELINES.items():
+        predictions = np.clip(damped_means(fitted, **options).predict(users, items), *dataset.rating_scale)
+        measurements.append(measured(name, predictions, cold))
+    return measurements
+
+
+def _measure_rankings(
+    models: Models, dataset: Dataset, held_out: sparse.csr_array, split: str, protocol: RankingProtocol
+) -> list[Measurement]:
+    """Rankings of models, then of the popularity baseline.
+
+    Each user with a relevant held-out rating gets a list of items that he or she has not rated in an earlier split
+    (train for valid, train and valid for test). Items without a rating in those are not recommended.
     """
-    known = {"train": [], "valid": ["train"], "test": ["train", "valid"]}[part]
-    seen = _union(dataset, known)
-    item_counts = np.bincount(_union(dataset, known or ["train"]).indices, minlength=dataset.n_items)
-
-    def by_popularity(user_index: Array) -> Array:
-        return np.tile(item_counts.astype(np.float32), (len(user_index), 1))
-
-    def by_model(model: Predictor) -> UserScorer:
-        predict = item_scorer(model)
-        return lambda user_index: predict(known_users(model, user_index))
-
-    scorers = {name: by_model(model) for name, model in models} | {"popularity": by_popularity}
-    held_out = dataset.part(part)
+    earlier = EARLIER_SPLITS[split]
+    seen = _union(dataset, earlier)
+    item_counts = np.bincount(_union(dataset, earlier or ["train"]).indices, minlength=dataset.n_items)
+    popularity = item_counts.astype(np.float32)
+    scorers = {name: model.user_scorer() for name, model in models}
+    scorers[POPULARITY_BASELINE] = lambda user_index: np.tile(popularity, (len(user_index), 1))
     return [
-        {"model": name, **judge(score, held_out, seen, item_counts, protocol, world)} for name, score in scorers.items()
+        Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol))
+        for name, score in scorers.items()
     ]
 
 
-def metric_rows(
-    models: Sequence[tuple[str, Predictor]],
-    dataset: Dataset,
-    part: str,
-    lists: RankingProtocol | None,
-    world: ProcessGroup = SINGLE_PROCESS,
-) -> list[Row]:
-    """`rating_rows` of the models that predict ratings and, if `lists`, `ranking_rows` of all, joined by name.
-
-    Returns:
-        A row for each model, in their order, then one for each baseline.
-    """
-    raters = [(name, model) for name, model in models if model.predicts_ratings]
-    joined: dict[str, Row] = {name: {} for name, _ in models}
-    rated = rating_rows(raters, dataset, part, world) if raters else []
-    for row in [*rated, *(ranking_rows(models, dataset, part, lists, world) if lists else [])]:
-        joined.setdefault(row["model"], {}).update(row)
-    return list(joined.values())
+def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
+    """Ratings that at least one of `models` was fitted on; baselines use them too."""
+    splits = {split for _, model in models for split in model.provenance["fitted_parts"]}
+    return _union(dataset, [name for name in ("train", "valid") if name in splits])
 
 
-def fitted_ratings(models: Sequence[tuple[str, Predictor]], dataset: Dataset) -> sparse.csr_array:
-    """The ratings that at least one of `models` was fitted on: what baselines may use too."""
-    parts = {part for _, model in models for part in model.provenance["fitted_parts"]}
-    return _union(dataset, [name for name in ("train", "valid") if name in parts])
-
-
-def _union(dataset: Dataset, parts: Sequence[str]) -> sparse.csr_array:
+def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
     union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
-    for name in parts:
+    for name in splits:
         union = add_parts(union, dataset.part(name)) if union.nnz else dataset.part(name)
     return union
 
 
-def _rating_baselines(fitted: sparse.csr_array) -> dict[str, PairPredictor]:
-    constant = damped_means(fitted, users=False, items=False)
-    item = damped_means(fitted, users=False, item_damping=0)
-    both: DampedMeans = damped_means(fitted)
-    return {"global mean": constant.predict, "item mean": item.predict, "user+item bias": both.predict}
-
-
-def _cold(fitted: sparse.csr_array, users: Array, items: Array) -> Array:
-    item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
-    cold: Array = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
-    return cold
-
-
-def _rating_row(
-    name: str, predictions: Array, held_out: sparse.csr_array, cold: Array, dataset: Dataset, world: ProcessGroup
-) -> Row:
-    errors = predictions - held_out.data
-    row: Row = {"model": name}
-    for metric, formula in RATING_METRICS.items():
-        estimate = formula(errors, row_indices(held_out), world)
-        row[metric] = estimate.value
-        row[f"{metric}_low"] = estimate.value - estimate.margin
-        row[f"{metric}_high"] = estimate.value + estimate.margin
-    row["n_pairs"], row["n_cold"] = map(int, world.sum([held_out.nnz, cold.sum()]))
-    row["clip_low"], row["clip_high"] = dataset.rating_scale
-    return row
+def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> None:
+    """Log how the first `n_models` rows compare with the baselines, and what the figures are based on."""
+    by_name = {row["model"]: row for row in rows}
+    bias, popularity = by_name.get(BIAS_BASELINE), by_name.get(POPULARITY_BASELINE)
+    ndcg = f"ndcg@{settings.k}"
+    for row in rows[:n_models]:
+        if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
+            logger.warning(
+                "%s predicts worse than the bias baseline (RMSE %.4f against %.4f): do not use it; try a smaller "
+                "--learning-rate or another --regularization",
+                *(row["model"], row["rmse"], bias["rmse"]),
+            )
+        if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
+            logger.warning(
+                "%s ranks worse than the popularity baseline (nDCG@%d %.4f against %.4f); for recommendations, train "
+                "with --objective ranking",
+                *(row["model"], settings.k, row[ndcg], popularity[ndcg]),
+            )
+    if popularity and "n_users" not in popularity:
+        logger.warning("no user has a relevant %s rating, so nothing was ranked; lower --relevant-from", settings.split)
+    if bias:
+        logger.info(
+            "evaluated on the %s set: %s pairs, %s of them cold (user or item without training ratings, predicted by "
+            "user+item bias); predictions are clipped to %g to %g; confidence intervals are over users",
+            *(settings.split, f"{bias['n_pairs']:,}", f"{bias['n_cold']:,}", bias["clip_low"], bias["clip_high"]),
+        )

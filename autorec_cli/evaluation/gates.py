@@ -1,4 +1,4 @@
-"""Limits for metrics, so that a script can stop before a bad model is used."""
+"""Quality gates: limits for metrics, so that a script stops before a bad model is used."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autorec_cli.errors import QualityGateError, UsageError
 from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS, RATING_METRICS
 
+if TYPE_CHECKING:
+    from autorec_cli.inference.scorer import Scorer
+
 SMALLER_IS_BETTER = frozenset(RATING_METRICS)
+
+CLEARLY_WORSE = 1.005
+"""Factor on the bias baseline's RMSE above which a model is reported as worse."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a metric may be at most (`above` is where it fails) or at least."""
+    """Limit of a metric.
+
+    Attributes:
+        metric: Such as "rmse" or "ndcg@10".
+        limit: The value.
+        above: The gate fails above the limit; otherwise below.
+    """
 
     metric: str
     limit: float
@@ -24,11 +36,11 @@ class Gate:
 
     @property
     def flag(self) -> str:
-        """The option that sets it."""
+        """Option that sets the gate."""
         return "--fail-above" if self.above else "--fail-below"
 
     def miss(self, row: Mapping[str, Any]) -> str | None:
-        """Why the model of `row` is on the wrong side, as what was not measured always is; None if it is not."""
+        """Explain why `row` misses the gate; None if it passes. A metric that is missing or NaN misses it."""
         value = row.get(self.metric)
         if value is None or math.isnan(value):
             return f"{self.metric} of {row['model']} could not be measured"
@@ -39,10 +51,10 @@ class Gate:
 
 
 def parse_gate(text: str, above: bool) -> Gate:
-    """The gate that `text`, such as `rmse=0.85`, stands for.
+    """Parse a gate such as `rmse=0.85`.
 
     Raises:
-        UsageError: it is not METRIC=NUMBER, or lets every bad model pass: a larger RMSE is worse, a larger nDCG is not.
+        UsageError: it is not METRIC=NUMBER, or it is backwards: a lower RMSE is better, a higher nDCG is.
     """
     metric, _, number = text.partition("=")
     try:
@@ -54,29 +66,54 @@ def parse_gate(text: str, above: bool) -> Gate:
         raise UsageError(f"{gate.flag} {text} is not METRIC=NUMBER, such as rmse=0.85 or ndcg@10=0.3")
     name = metric.partition("@")[0]
     if name in (RANKING_METRICS if above else SMALLER_IS_BETTER):
-        other = replace(gate, above=not above).flag
-        raise UsageError(f"{gate.flag} {text} would stop good models only; use {other} {text}")
+        other, better = replace(gate, above=not above).flag, "higher" if above else "lower"
+        raise UsageError(f"{gate.flag} {text} is backwards: a {better} {name} is better; use {other} {text}")
     return gate
 
 
+def upper_limit(text: str) -> Gate:
+    """Parse `--fail-above`; see `parse_gate`."""
+    return parse_gate(text, above=True)
+
+
+def lower_limit(text: str) -> Gate:
+    """Parse `--fail-below`; see `parse_gate`."""
+    return parse_gate(text, above=False)
+
+
+def check_gates(gates: Sequence[Gate], models: Sequence[tuple[str, Scorer]], k: int) -> None:
+    """Check that all models have the metrics of all gates.
+
+    Raises:
+        UsageError: a gate needs predicted ratings, and a model only ranks.
+    """
+    rankers = [name for name, model in models if not model.predicts_ratings]
+    for gate in gates:
+        if rankers and not check_metric(gate.metric, k, gate.flag):
+            raise UsageError(
+                f"{gate.flag} {gate.metric} needs predicted ratings, and the ranking model {rankers[0]} has scores; "
+                f"use --fail-below ndcg@{k}, or leave that model out"
+            )
+
+
 def check_metric(metric: str, k: int, flag: str) -> bool:
-    """Check that `metric` is measured with lists of length `k`; returns whether it needs lists at all.
+    """Check that `metric` exists for lists of length `k`; return True if it is a ranking metric.
 
     Args:
         metric: Such as "rmse" or "ndcg@10".
-        k: The length of the lists that are made.
-        flag: The option that names the metric.
+        k: Length of the lists.
+        flag: Option that names the metric.
 
     Raises:
-        UsageError: there is no such metric, or its lists are of another length.
+        UsageError: there is no such metric, or it is for another length.
     """
     name, at, length = metric.partition("@")
     known = [*RATING_METRICS, *(f"{name}@{k}" for name in LIST_METRICS)]
     if metric in known:
         return bool(at)
     if name in LIST_METRICS and length.isdigit():
-        raise UsageError(f"{flag} {metric} needs lists of that length, but they are of {k}: name {name}@{k}")
-    raise UsageError(f"{flag} {metric} names no metric{_hint(metric, known)}")
+        raise UsageError(f"{flag} {metric} is for another list length than {k}; use {name}@{k}")
+    raise UsageError(f"{flag} {metric} is not a metric{_hint(metric, known)}")
 
 
 def _hint(name: str, known: Collection[str]) -> str:
@@ -88,16 +125,16 @@ def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
     """Check every row against every gate.
 
     Raises:
-        QualityGateError: one is missed; the message names all that are.
+        QualityGateError: a gate is missed; the message names all of them.
     """
     misses = [miss for row in rows for gate in gates if (miss := gate.miss(row)) is not None]
     if misses:
-        raise QualityGateError(f"quality gate missed: {'; '.join(misses)}; the results are written, use them with care")
+        raise QualityGateError(f"quality gate missed: {'; '.join(misses)}; the results were written all the same")
 
 
 def is_worse(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether the row `new` is worse than the row `old`; what was not measured is worse than what was."""
-    ours, theirs = (float(row.get(metric, math.nan)) for row in (new, old))
-    if math.isnan(theirs):
-        return math.isnan(ours)
-    return not (ours <= theirs if metric in SMALLER_IS_BETTER else ours >= theirs)
+    """Compare two rows: True if `new` is worse, or has no value where `old` has one."""
+    new_value, old_value = (float(row.get(metric, math.nan)) for row in (new, old))
+    if math.isnan(old_value):
+        return math.isnan(new_value)
+    return not (new_value <= old_value if metric in SMALLER_IS_BETTER else new_value >= old_value)

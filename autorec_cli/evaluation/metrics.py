@@ -1,8 +1,7 @@
-"""Formulas: what an error, a list and a set of lists are worth.
+"""Metrics of predicted ratings and of top-k recommendations.
 
-A metric of ratings takes the errors of all pairs and the user of each; a metric of lists takes, for each user, which of
-the k ranks are hits and how many relevant items there were. Where several processes measure, each has users of its own,
-and sums are over all.
+A rating metric takes the errors of each user, a ranking metric the hits of each user. All of them are sums over the
+pairs, or values, of one user: what several processes measure of different users can be added and gives the same metric.
 """
 
 from __future__ import annotations
@@ -14,61 +13,98 @@ from statistics import NormalDist
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 Z_95 = NormalDist().inv_cdf(0.975)
 
 LEAST_PAIRS = 30
-"""Fewer ratings than these say nothing of which model, or epoch, is better."""
+"""Fewest ratings that can tell which of two models, or epochs, is better."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the half width of its 95% confidence interval (NaN where one user, or split, is all there is)."""
+    """A value and the half width of its 95% confidence interval; NaN if there is only one user or split."""
 
     value: float
     margin: float
 
 
-def rmse(errors: Array, user_index: Array, world: ProcessGroup = SINGLE_PROCESS) -> Estimate:
-    """Root of the mean squared error over pairs: sqrt(sum e^2 / n).
+# --- predicted ratings
 
-    The interval is the one of the mean squared error, carried through the root by the delta method.
+
+@dataclass(frozen=True)
+class UserErrors:
+    """Errors of predicted ratings, summed for each user.
+
+    Attributes:
+        n_pairs: (n_users,) predicted ratings.
+        n_cold: (n_users,) those of cold pairs.
+        absolute: (n_users,) sum of |e|.
+        squared: (n_users,) sum of e^2.
     """
-    mean = mean_over_pairs(np.square(errors), user_index, world)
+
+    n_pairs: Array
+    n_cold: Array
+    absolute: Array
+    squared: Array
+
+    @classmethod
+    def of(cls, errors: Array, user_index: Array, n_users: int, cold: Array | None = None) -> UserErrors:
+        """Sum the errors of (n_pairs,) predictions, some of which may be of cold pairs."""
+
+        def total(values: Array | None) -> Array:
+            return np.bincount(user_index, weights=values, minlength=n_users)
+
+        n_cold = np.zeros(n_users) if cold is None else total(cold)
+        return cls(total(None), n_cold, total(np.abs(errors)), total(np.square(errors)))
+
+
+def rmse(errors: UserErrors) -> Estimate:
+    """Root mean squared error: sqrt(sum e^2 / n).
+
+    The interval is that of the mean squared error, carried through the root by the delta method.
+    """
+    mean = mean_over_pairs(errors.squared, errors.n_pairs)
+    if mean.value == 0:
+        return Estimate(0.0, 0.0)
     root = float(np.sqrt(mean.value))
-    return Estimate(root, mean.margin / (2 * root) if root > 0 else 0.0)
+    return Estimate(root, mean.margin / (2 * root))
 
 
-def mae(errors: Array, user_index: Array, world: ProcessGroup = SINGLE_PROCESS) -> Estimate:
-    """Mean absolute error over pairs: sum |e| / n."""
-    return mean_over_pairs(np.abs(errors), user_index, world)
+def mae(errors: UserErrors) -> Estimate:
+    """Mean absolute error: sum |e| / n."""
+    return mean_over_pairs(errors.absolute, errors.n_pairs)
 
 
-RATING_METRICS: Mapping[str, Callable[[Array, Array, ProcessGroup], Estimate]] = {"rmse": rmse, "mae": mae}
+RATING_METRICS: Mapping[str, Callable[[UserErrors], Estimate]] = {"rmse": rmse, "mae": mae}
 
 
-def mean_over_pairs(values: Array, user_index: Array, world: ProcessGroup = SINGLE_PROCESS) -> Estimate:
-    """The mean of one value a pair, with users as the units that were sampled; no two processes have pairs of one user.
+def mean_over_pairs(sums: Array, n_pairs: Array) -> Estimate:
+    """Mean of one value per pair, with users as the sampling units.
 
-    Ratings of one user err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
+    One user's ratings err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
     of user u, the variance of the ratio m = sum s_u / sum n_u over U users is
     U/(U-1) * sum (s_u - m n_u)^2 / (sum n_u)^2 (Cochran, Sampling Techniques, 1977, section 2.11).
+
+    Args:
+        sums: (n_users,) s_u.
+        n_pairs: (n_users,) n_u; users without pairs do not count.
     """
-    _, owner = np.unique(user_index, return_inverse=True)
-    total, count = np.bincount(owner, weights=values), np.bincount(owner)
-    n_pairs, n_users, of_all = world.sum([len(values), len(total), np.sum(values, dtype=np.float64)]).tolist()
-    mean = of_all / n_pairs
-    if n_users < 2:
+    measured = n_pairs > 0
+    sums, n_pairs = sums[measured], n_pairs[measured]
+    n_users, total = len(sums), n_pairs.sum()
+    if n_users == 0:
+        return Estimate(float("nan"), float("nan"))
+    mean = float(sums.sum() / total)
+    if n_users == 1:
         return Estimate(mean, float("nan"))
-    variance = n_users / (n_users - 1) * float(world.sum(np.square(total - mean * count).sum())) / n_pairs**2
+    variance = n_users / (n_users - 1) * float(np.square(sums - mean * n_pairs).sum()) / float(total) ** 2
     return Estimate(mean, Z_95 * float(np.sqrt(variance)))
 
 
 def mean_over_splits(values: Sequence[float]) -> Estimate:
-    """The mean of one value a split, with splits as the units that were sampled.
+    """Mean of one value per split, with splits as the sampling units.
 
-    With s the standard deviation of the n values, the margin is t s / sqrt(n), t the 97.5% point of Student's
+    With s the standard deviation of the n values, the margin is t s / sqrt(n), where t is the 97.5% point of Student's
     distribution with n - 1 degrees of freedom.
     """
     from scipy.special import stdtrit
@@ -79,11 +115,14 @@ def mean_over_splits(values: Sequence[float]) -> Estimate:
     return Estimate(mean, float(stdtrit(n_splits - 1, 0.975)) * float(np.std(values, ddof=1)) / n_splits**0.5)
 
 
+# --- top-k recommendations
+
+
 def ndcg(hits: Array, n_relevant: Array) -> Array:
-    """Normalized discounted cumulative gain of each list, gain 1, discount log2 (Jarvelin and Kekalainen 2002).
+    """Normalized discounted cumulative gain per user, gain 1, discount log2 (Jarvelin and Kekalainen 2002).
 
     Args:
-        hits: (n_users, k) bool, whether the item at each rank is relevant, best rank first.
+        hits: (n_users, k) bool, relevance of the item at each rank, best rank first.
         n_relevant: (n_users,) relevant items of each user, at least 1.
     """
     k = hits.shape[1]
@@ -94,7 +133,7 @@ def ndcg(hits: Array, n_relevant: Array) -> Array:
 
 
 def recall(hits: Array, n_relevant: Array) -> Array:
-    """The share of each user's relevant items that is in the list: hits / n_relevant."""
+    """Fraction of each user's relevant items that are recommended: hits / n_relevant. Arguments as of `ndcg`."""
     values: Array = hits.sum(axis=1) / n_relevant
     return values
 
@@ -103,19 +142,26 @@ RANKING_METRICS: Mapping[str, Callable[[Array, Array], Array]] = {"ndcg": ndcg, 
 
 
 LIST_METRICS = (*RANKING_METRICS, "coverage", "mean_popularity")
-"""All that is measured of lists; `@k` is added to their names."""
+"""All metrics of top-k lists; `@k` is added to their names."""
 
 
-def times_listed(ranked: Array, n_items: int, world: ProcessGroup = SINGLE_PROCESS) -> Array:
-    """In how many lists each item is, (n_items,); `ranked` holds item_index, -1 where a list is short."""
-    return world.sum(np.bincount(ranked[ranked >= 0], minlength=n_items))
+def times_recommended(ranked: Array, n_items: int) -> Array:
+    """Number of lists that contain each item, (n_items,).
+
+    Args:
+        ranked: (n_users, k) item_index, -1 where a list is short.
+        n_items: Number of items.
+    """
+    return np.bincount(ranked[ranked >= 0], minlength=n_items)
 
 
 def coverage(times: Array) -> float:
-    """The share of all items that is in at least one list; `times` as `times_listed` gives it."""
+    """Fraction of all items that are recommended at least once; `times` as of `times_recommended`."""
     return float(np.count_nonzero(times) / len(times))
 
 
 def mean_popularity(times: Array, item_counts: Array) -> float:
-    """The mean number of training ratings of a listed item; `times` as `times_listed` gives it."""
-    return float(times @ item_counts / times.sum()) if times.any() else float("nan")
+    """Mean number of training ratings of a recommended item; NaN without recommendations."""
+    if not times.any():
+        return float("nan")
+    return float(times @ item_counts / times.sum())

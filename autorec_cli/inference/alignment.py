@@ -1,44 +1,39 @@
-"""A model of one dataset, seen from another one: the same users and items by id, in another order.
+"""A model of one dataset, reordered to the users and items of another by id.
 
 Ratings come and go every night, and with them the positions of users and items. An aligned model predicts the same for
-the same ids; who is new to it is cold.
+the same ids; new users and items are cold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.inference.model import Blend, Model, Predictor, SeenItems
+from autorec_cli.inference.catalog import UNKNOWN, Catalog, SeenItems, positions
 
-UNKNOWN = -1
+if TYPE_CHECKING:
+    from autorec_cli.inference.model import Model
 
 
-def align(predictor: Predictor, user_ids: Sequence[str], item_ids: Sequence[str]) -> Predictor:
-    """`predictor` with the users and items of the ids given, in their order.
+def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
+    """Model with the given users and items, in their order.
 
-    What the model does not know has zeros everywhere and no training rating, so that the baseline predicts for it; what
-    it knows besides is left out.
+    Users and items that it does not know have zeros everywhere and no ratings, so the baseline predicts for them; those
+    that are not given are dropped.
     """
-    if isinstance(predictor, Blend):
-        return replace(predictor, models=tuple(align_model(model, user_ids, item_ids) for model in predictor.models))
-    return align_model(predictor, user_ids, item_ids)
-
-
-def align_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
-    """See `align`."""
-    users, items = positions(model.user_ids, user_ids), positions(model.item_ids, item_ids)
+    users, items = positions(model.catalog.user_ids, user_ids), positions(model.catalog.item_ids, item_ids)
     encoded, decoded = (items, users) if model.settings.variant == "item" else (users, items)
 
     def means(of: DampedMeans) -> DampedMeans:
         return DampedMeans(of.mean, _take(of.user_bias, users), _take(of.item_bias, items))
 
-    titles = None if model.titles is None else [*model.titles, ""]
+    titles = None if model.catalog.titles is None else [*model.catalog.titles, ""]
     return replace(
         model,
         encoder_weights=(_take(model.encoder_weights[0], input_rows(model, decoded)), *model.encoder_weights[1:]),
@@ -47,18 +42,21 @@ def align_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) 
         decoder_bias=_take(model.decoder_bias, decoded),
         centering=means(model.centering),
         baseline=means(model.baseline),
-        user_ids=list(user_ids),
-        item_ids=list(item_ids),
-        titles=None if titles is None else [titles[index] for index in items],
-        user_counts=_take(model.user_counts, users),
-        item_counts=_take(model.item_counts, items),
-        seen=_align_seen(model, users, items),
+        catalog=replace(
+            model.catalog,
+            user_ids=list(user_ids),
+            item_ids=list(item_ids),
+            titles=None if titles is None else [titles[index] for index in items],
+            user_counts=_take(model.catalog.user_counts, users),
+            item_counts=_take(model.catalog.item_counts, items),
+            seen=_align_seen(model.catalog, users, items),
+        ),
         valid_predictions=np.empty(0, dtype=np.float32),  # of another dataset's pairs
     )
 
 
 def input_rows(model: Model, columns: Array) -> Array:
-    """The rows of the first encoder weight of some columns (n,): (n,) or, with the implicit channel, (2n,)."""
+    """Rows of the first encoder weight for some columns (n,): (n,), or (2n,) with the implicit channel."""
     if not model.settings.implicit:
         return columns
     second = np.where(columns == UNKNOWN, UNKNOWN, columns + len(model.decoder_bias))
@@ -66,7 +64,7 @@ def input_rows(model: Model, columns: Array) -> Array:
 
 
 def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:
-    """The cells of `ratings`, n_users x n_items, that are not in `seen`."""
+    """Cells of `ratings`, n_users x n_items, that are not in `seen`."""
     n_users, n_items = ratings.shape
     rows, columns = row_indices(ratings), ratings.indices
     seen_rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(seen.indptr))
@@ -74,24 +72,18 @@ def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:
     return sparse.csr_array((ratings.data[new], (rows[new], columns[new])), shape=ratings.shape)
 
 
-def positions(known: Sequence[str], wanted: Sequence[str]) -> Array:
-    """Where each of `wanted` is in `known`, (n_wanted,) int64; UNKNOWN where it is not."""
-    index = {identifier: position for position, identifier in enumerate(known)}
-    return np.array([index.get(identifier, UNKNOWN) for identifier in wanted], dtype=np.int64)
-
-
 def _take(array: Array, index: Array) -> Array:
-    """The rows of `array` at `index`, zeros where it is UNKNOWN."""
+    """Rows of `array` at `index`; zeros for UNKNOWN."""
     taken = np.zeros((len(index), *array.shape[1:]), dtype=array.dtype)
     known = index != UNKNOWN
     taken[known] = array[index[known]]
     return taken
 
 
-def _align_seen(model: Model, users: Array, items: Array) -> SeenItems:
-    new_index = np.full(model.n_items, UNKNOWN, dtype=np.int64)
+def _align_seen(catalog: Catalog, users: Array, items: Array) -> SeenItems:
+    new_index = np.full(catalog.n_items, UNKNOWN, dtype=np.int64)
     new_index[items[items != UNKNOWN]] = np.flatnonzero(items != UNKNOWN)
-    indptr, indices = model.seen.indptr, model.seen.indices
+    indptr, indices = catalog.seen.indptr, catalog.seen.indices
     seen = (indices[indptr[user] : indptr[user + 1]] if user != UNKNOWN else indices[:0] for user in users)
     rows = [np.sort(new_index[row]) for row in seen]
     kept = [row[row != UNKNOWN] for row in rows]

@@ -1,122 +1,158 @@
-"""Predictions of a model or of a blend of several, by the functions of `scoring`; and how a blend is fitted."""
+"""Blends: weighted means of models that predict ratings."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
-from scipy.optimize import nnls
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import scoring
-from autorec_cli.inference.model import Blend, Model, Predictor
+from autorec_cli.data.bias import DampedMeans
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.inference.catalog import Catalog
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import HistoryScorer, Scorer, UserScorer, clipped
 
-Users = tuple[scoring.Users, ...]
-"""The same users as each model sees them."""
+logger = logging.getLogger(__name__)
 
-ItemScorer = Callable[[Users], Array]
-"""B users -> what every item is ranked by for each of them: (B, n_items) float32."""
-
-
-def parts(predictor: Predictor) -> tuple[Model, ...]:
-    """The models of a blend; a model on its own."""
-    return predictor.models if isinstance(predictor, Blend) else (predictor,)
+Users = TypeVar("Users")
 
 
-def known_users(predictor: Predictor, user_index: Array) -> Users:
-    """See `scoring.known_users`."""
-    return tuple(scoring.known_users(model, user_index) for model in parts(predictor))
+@dataclass(frozen=True)
+class Blend:
+    """A weighted mean of models of one dataset, a `Scorer`.
+
+    prediction = intercept + sum of weights[m] * clipped prediction of models[m], clipped to the rating scale.
+
+    Attributes:
+        models: One or more, all of which predict ratings.
+        weights: One per model.
+        intercept: In rating units.
+        provenance: As of a model; its fitted splits are those that any model was fitted on.
+    """
+
+    models: tuple[Model, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    provenance: dict[str, Any]
+
+    predicts_ratings = True
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The models' catalog, with the lowest counts of any of them."""
+        catalogs = [model.catalog for model in self.models]
+        return replace(
+            catalogs[0],
+            user_counts=np.minimum.reduce([catalog.user_counts for catalog in catalogs]),
+            item_counts=np.minimum.reduce([catalog.item_counts for catalog in catalogs]),
+        )
+
+    @property
+    def baseline(self) -> DampedMeans:
+        """See `Scorer`."""
+        return self.models[0].baseline
+
+    def user_scorer(self) -> UserScorer:
+        """See `Scorer`."""
+        return self._blended([model.user_scorer() for model in self.models])
+
+    def history_scorer(self) -> HistoryScorer:
+        """See `Scorer`."""
+        return self._blended([model.history_scorer() for model in self.models])
+
+    def _blended(self, scorers: Sequence[Callable[[Users], Array]]) -> Callable[[Users], Array]:
+        """Make a function that blends the scores of one scorer per model."""
+
+        def score(users: Users) -> Array:
+            total: Array | None = None
+            for weight, score_by in zip(self.weights, scorers, strict=True):
+                scores = score_by(users)
+                np.clip(scores, *self.catalog.rating_scale, out=scores)
+                scores *= np.float32(weight)
+                total = scores if total is None else np.add(total, scores, out=total)
+            assert total is not None  # a blend has at least one model
+            total += np.float32(self.intercept)
+            return total
+
+        return score
+
+    def predict_pairs(self, user_index: Array, item_index: Array) -> Array:
+        """See `Scorer`."""
+        predictions = np.full(len(user_index), self.intercept)
+        for weight, model in zip(self.weights, self.models, strict=True):
+            predictions += weight * model.predict_pairs(user_index, item_index)
+        return clipped(self, predictions)
+
+    def cold_pairs(self, user_index: Array, item_index: Array) -> Array:
+        """Mark pairs that are cold for every model. See `Scorer`."""
+        cold: Array = np.logical_and.reduce([model.cold_pairs(user_index, item_index) for model in self.models])
+        return cold
+
+    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Blend:
+        """See `Scorer`."""
+        return replace(self, models=tuple(model.aligned(user_ids, item_ids) for model in self.models))
+
+    def describe(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        models = [
+            {"weight": weight, **model.describe_network(), **model.provenance}
+            for weight, model in zip(self.weights, self.models, strict=True)
+        ]
+        own = {"intercept": self.intercept, **self.provenance, "models": models}
+        return {"kind": "blend", **self.catalog.describe(), **own}
 
 
-def nameless_users(users: Users, unknown: Array) -> Users:
-    """See `scoring.nameless_users`."""
-    return tuple(scoring.nameless_users(part, unknown) for part in users)
+def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
+    """Fit the blend of `models` with the least squared error on the validation set.
 
-
-def fold_in(predictor: Predictor, histories: Sequence[tuple[Array, Array]]) -> Users:
-    """See `scoring.fold_in`."""
-    return tuple(scoring.fold_in(model, histories) for model in parts(predictor))
-
-
-def clip(predictor: Predictor, values: Array) -> Array:
-    """See `scoring.clip`."""
-    return scoring.clip(parts(predictor)[0], values)
-
-
-def item_scorer(predictor: Predictor) -> ItemScorer:
-    """See `scoring.item_scorer`; a blend weighs clipped predictions."""
-    if isinstance(predictor, Model):
-        score_one = scoring.item_scorer(predictor)
-        return lambda users: score_one(users[0])
-    scorers = [scoring.item_scorer(model) for model in predictor.models]
-
-    def score(users: Users) -> Array:
-        total: Array | None = None
-        for weight, one, part in zip(predictor.weights, scorers, users, strict=True):
-            scores = one(part)
-            np.clip(scores, *predictor.rating_scale, out=scores)
-            scores *= np.float32(weight)
-            total = scores if total is None else np.add(total, scores, out=total)
-        assert total is not None  # a blend has at least one model
-        total += np.float32(predictor.intercept)
-        return total
-
-    return score
-
-
-def predict_pairs(predictor: Predictor, user_index: Array, item_index: Array) -> Array:
-    """See `scoring.predict_pairs`."""
-    if isinstance(predictor, Model):
-        return scoring.predict_pairs(predictor, user_index, item_index)
-    predictions = np.full(len(user_index), predictor.intercept)
-    for weight, model in zip(predictor.weights, predictor.models, strict=True):
-        predictions += weight * scoring.predict_pairs(model, user_index, item_index)
-    return clip(predictor, predictions)
-
-
-def cold_pairs(predictor: Predictor, user_index: Array, item_index: Array) -> Array:
-    """Whether every model has to do without the user's or the item's ratings, (n_pairs,) bool."""
-    cold: Array = np.logical_and.reduce(
-        [scoring.cold_pairs(model, user_index, item_index) for model in parts(predictor)]
-    )
-    return cold
-
-
-def blend(models: Sequence[tuple[str, Model]], valid_ratings: Array) -> Blend:
-    """The blend of `models` with the least squared error on the validation ratings.
-
-    What counts is what each model predicted before it was fitted to those ratings too. Weights are not negative
-    (Lawson and Hanson 1974; Breiman, Stacked Regressions, 1996): free ones are no better on ratings that they were not
-    fitted to, and hard to read.
+    It is fitted on what each model predicted before its refit on those ratings. Weights are not negative (Lawson and
+    Hanson 1974; Breiman, Stacked Regressions, 1996): free ones are no better on ratings that they were not fitted to,
+    and hard to read.
 
     Args:
         models: Names and models of one dataset, which predict ratings.
         valid_ratings: (n_valid,) in the order of the dataset's matrix.
 
     Raises:
-        ArtifactError: a model has no predictions of the validation ratings, or they are of another split.
+        UsageError: there is only one model, or one is a blend.
+        ArtifactError: a model only ranks, or has no predictions of these validation ratings.
     """
-    for name, model in models:
-        if not model.predicts_ratings:
-            raise ArtifactError(f"{name} was trained to rank: its scores cannot be blended with predicted ratings")
-        if len(model.valid_predictions) != len(valid_ratings) or not len(valid_ratings):
-            raise ArtifactError(
-                f"{name} has no predictions of this dataset's validation ratings, on which weights are fitted; "
-                "train it again on a dataset with a valid part"
-            )
-    predictions = np.stack([model.valid_predictions for _, model in models], axis=1).astype(np.float64)
+    from scipy.optimize import nnls  # slow to import
+
+    if len(models) < 2:
+        raise UsageError("--blend needs two models or more; name another one")
+    single = [_checked(name, model, len(valid_ratings)) for name, model in models]
+    predictions = np.stack([model.valid_predictions for model in single], axis=1).astype(np.float64)
     means, mean = predictions.mean(0), float(np.mean(valid_ratings, dtype=np.float64))
     weights, _ = nnls(predictions - means, valid_ratings.astype(np.float64) - mean)
     intercept = mean - float(means @ weights)
-    first = models[0][1].provenance
-    fitted = [set(model.provenance["fitted_parts"]) for _, model in models]
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights + intercept - valid_ratings))))
+    told = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
+    logger.info("blend: %s, intercept %+.3f; validation RMSE %.4f", told, intercept, rmse)
+    fitted = set().union(*(model.provenance["fitted_parts"] for model in single))
     provenance = {
-        "dataset": first["dataset"],
-        "fingerprint": first["fingerprint"],
-        "fitted_parts": sorted(set.union(*fitted), key=["train", "valid"].index),
+        "dataset": single[0].provenance["dataset"],
+        "fingerprint": single[0].provenance["fingerprint"],
+        "fitted_parts": [split for split in ("train", "valid") if split in fitted],
         "blend_of": [name for name, _ in models],
         "metrics": {"valid_rmse": rmse},
     }
-    return Blend(tuple(model for _, model in models), tuple(map(float, weights)), intercept, provenance)
+    return Blend(tuple(single), tuple(map(float, weights)), intercept, provenance)
+
+
+def _checked(name: str, model: Scorer, n_valid: int) -> Model:
+    if not isinstance(model, Model):
+        raise UsageError(f"--blend takes single models; {name} is a blend already")
+    if not model.predicts_ratings:
+        raise ArtifactError(f"{name} was trained to rank: its scores cannot be blended with predicted ratings")
+    if len(model.valid_predictions) != n_valid or not n_valid:
+        raise ArtifactError(
+            f"{name} has no predictions of this dataset's validation set, on which blend weights are fitted; "
+            "train it again on a dataset with a validation set"
+        )
+    return model

@@ -1,13 +1,12 @@
-"""The model file: one `.safetensors` holding all that `recommend` and `evaluate` need, and no code.
+"""Model file: one `.safetensors` file with all that `recommend` and `evaluate` need, and no code.
 
 Tensors are the parameters, the codes of all examples, the means, the ids and the pattern of seen items; everything
-else is one JSON document in the file's metadata. Loading it needs numpy only. A CRC-32 of every tensor and one of the
-document tell a damaged file from a whole one.
+else is one JSON document in the file's metadata, under one key, as the order of several is not fixed. CRC-32 checksums
+of every tensor and of the document reveal damage. docs/formats.md has every field.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,44 +18,50 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
-from autorec_cli.inference.model import Blend, Model, Predictor, SeenItems
+from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
-from autorec_cli.storage.file_kinds import MODEL_KEY
+from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
-FORMAT_VERSION = 4
-METADATA_KEY = MODEL_KEY  # one key, because the order of several in the file is not fixed
 ROWS_AT_ONCE = 1 << 14
-"""Rows of a tensor that pass through memory at a time to be checked."""
+"""Rows of a tensor that are in memory at a time while it is checked."""
 
 
-def save(predictor: Predictor, path: Path) -> None:
+def save(model: Scorer, path: Path) -> None:
     """Write a model or a blend to `path`, whole or not at all; equal ones give equal bytes.
 
     Raises:
-        UsageError: it cannot be written there, for example because the disk is full.
+        UsageError: the file cannot be written, for example because the disk is full.
     """
-    document, tensors = _blend_to_parts(predictor) if isinstance(predictor, Blend) else to_parts(predictor)
+    if isinstance(model, Blend):
+        document, tensors = _blend_to_parts(model)
+    elif isinstance(model, Model):
+        document, tensors = to_parts(model)
+    else:
+        raise TypeError(f"neither a model nor a blend: {model!r}")
     save_parts(document, {name: in_one(array) for name, array in tensors.items()}, path)
 
 
 def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path: Path) -> None:
-    """As `save`, from what `to_parts` gives of a model.
+    """Write a model from its parts; see `to_parts`.
 
     Raises:
-        UsageError: it cannot be written there.
+        UsageError: the file cannot be written.
     """
-    write(path, METADATA_KEY, {"format_version": FORMAT_VERSION, **document}, tensors)
+    write(path, MODEL.name, {**MODEL.header(), **document}, tensors)
 
 
-def load(path: Path) -> Predictor:
-    """Read a model file: a model, or a blend of several.
+def load(path: Path) -> Scorer:
+    """Read a model file: a model or a blend.
 
     Raises:
-        ArtifactError: there is none, it is no model, it is damaged, or its format version is unknown.
+        ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.
     """
     if path.is_dir():
-        raise ArtifactError(f"{path} is a folder, no model; a model is the file that `autorec train` wrote")
+        raise ArtifactError(f"{path} is a directory, not a model; a model is the file that `autorec train` wrote")
     if not path.is_file():
         raise ArtifactError(f"there is no model {path}; make one with `autorec train DATA -o {path}`")
     try:
@@ -74,7 +79,7 @@ def load(path: Path) -> Predictor:
 
 
 def check(path: Path) -> dict[str, Any]:
-    """What a model file says of the model besides its tensors, which pass through memory in blocks to be checked.
+    """Check a whole model file, block by block, and return its document.
 
     Raises:
         ArtifactError: as `load`.
@@ -91,10 +96,10 @@ def check(path: Path) -> dict[str, Any]:
 
 
 def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no types
-    """`checksums.of_array` of a tensor in a file."""
+    """Checksum of a tensor in a file, as of `checksums.of_array`."""
     stored = file.get_slice(name)
     shape = tuple(stored.get_shape())
-    if 0 in shape:  # of which safetensors cuts no slice
+    if 0 in shape:  # safetensors cannot slice it
         return checksums.of_array(file.get_tensor(name))
     value = checksums.of_kind(stored[:1].dtype, shape)
     for start in range(0, shape[0], ROWS_AT_ONCE):
@@ -103,66 +108,41 @@ def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no
 
 
 def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    if METADATA_KEY not in metadata:
-        raise ArtifactError(f"{path} is a safetensors file, but no autorec model; make one with `autorec train`")
-    text = metadata[METADATA_KEY]
-    version = json.loads(text)["format_version"]
-    if version == 1:
-        return _from_version_2(json.loads(text))  # without checksums; training it again gives it some
-    if version == 2:
-        return _from_version_2(checksums.unseal(text))
-    if version == 3:
-        return _from_version_3(checksums.unseal(text))
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"the model {path} has format version {version}, this program knows up to {FORMAT_VERSION}; "
-            "upgrade autorec-cli or train the model again"
-        )
-    return checksums.unseal(text)
-
-
-def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
-    """A document from before there was more than one objective."""
-    added = {"objective": "rating", "dropout": 0.0, "normalize": False, "missing_weight": 0.0, "missing_value": None}
-    return _from_version_3({**document, "input_norm": None, "settings": {**document["settings"], **added}})
-
-
-def _from_version_3(document: dict[str, Any]) -> dict[str, Any]:
-    """A document, of a model or a blend, from before the implicit channel and the scaling of outputs."""
-    if "models" in document:
-        return {**document, "models": [_from_version_3(model) for model in document["models"]]}
-    return {**document, "output_unit": document["unit"], "settings": {**document["settings"], "implicit": False}}
+    if MODEL.name in metadata:
+        return MODEL.unseal(metadata[MODEL.name], f"the model {path}")
+    if OLD_MODEL_KEY in metadata:
+        raise MODEL.too_old(f"the model {path}")
+    raise ArtifactError(f"{path} is a safetensors file, but not an autorec model; make one with `autorec train`")
 
 
 def _check_tensors(path: Path, document: dict[str, Any], found: dict[str, int]) -> None:
-    if document["format_version"] == 1:
-        return
     if document["checksums"] != found:
         raise ArtifactError(f"the model {path} is damaged; copy it again or train it again with `autorec train`")
 
 
-def load_model(path: Path) -> Model:
-    """Read the file of a model.
+def load_single(path: Path) -> Model:
+    """Read the file of a model that is no blend.
 
     Raises:
         ArtifactError: as `load`, or it is a blend.
     """
-    predictor = load(path)
-    if isinstance(predictor, Blend):
-        raise ArtifactError(f"{path} is a blend of {len(predictor.models)} models; name one of those")
-    return predictor
+    model = load(path)
+    if not isinstance(model, Model):
+        raise ArtifactError(f"{path} is a blend of several models; name one of those")
+    return model
 
 
 def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The document and the tensors of a model."""
+    """Split a model into its JSON document and its tensors."""
+    catalog = model.catalog
     tensors: dict[str, Array] = {
         "codes": model.codes,
         "decoder.weight": model.decoder_weight,
         "decoder.bias": model.decoder_bias,
-        "user_counts": model.user_counts.astype(np.int64),
-        "item_counts": model.item_counts.astype(np.int64),
-        "seen.indptr": model.seen.indptr.astype(np.int64),
-        "seen.indices": model.seen.indices.astype(np.int32),
+        "user_counts": catalog.user_counts.astype(np.int64),
+        "item_counts": catalog.item_counts.astype(np.int64),
+        "seen.indptr": catalog.seen.indptr.astype(np.int64),
+        "seen.indices": catalog.seen.indices.astype(np.int32),
         "valid_predictions": model.valid_predictions.astype(np.float32),
     }
     for layer, (weight, bias) in enumerate(zip(model.encoder_weights, model.encoder_biases, strict=True)):
@@ -171,7 +151,7 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
     for name, means in (("centering", model.centering), ("baseline", model.baseline)):
         tensors[f"{name}.user_bias"] = means.user_bias
         tensors[f"{name}.item_bias"] = means.item_bias
-    for name, strings in (("user_ids", model.user_ids), ("item_ids", model.item_ids), ("titles", model.titles)):
+    for name, strings in (("user_ids", catalog.user_ids), ("item_ids", catalog.item_ids), ("titles", catalog.titles)):
         if strings is not None:
             tensors[f"{name}.bytes"], tensors[f"{name}.ends"] = _pack(strings)
     document = {
@@ -182,14 +162,14 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "input_norm": model.input_norm,
         "centering_mean": model.centering.mean,
         "baseline_mean": model.baseline.mean,
-        "rating_scale": list(model.rating_scale),
+        "rating_scale": list(catalog.rating_scale),
         "provenance": model.provenance,
     }
     return document, tensors
 
 
 def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The document and the tensors of a blend; a later model's tensor that the first one has too is written once."""
+    """Split a blend into document and tensors; tensors equal to the first model's are written once."""
     documents: list[dict[str, Any]] = []
     tensors: dict[str, Array] = {}
     first: dict[str, Array] = {}
@@ -244,20 +224,22 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         input_norm=document["input_norm"],
         centering=means("centering"),
         baseline=means("baseline"),
-        rating_scale=(low, high),
-        user_ids=strings("user_ids"),
-        item_ids=strings("item_ids"),
-        titles=strings("titles") if "titles.bytes" in tensors else None,
-        user_counts=tensors["user_counts"],
-        item_counts=tensors["item_counts"],
-        seen=SeenItems(tensors["seen.indptr"], tensors["seen.indices"]),
-        valid_predictions=tensors.get("valid_predictions", np.empty(0, dtype=np.float32)),
+        catalog=Catalog(
+            user_ids=strings("user_ids"),
+            item_ids=strings("item_ids"),
+            titles=strings("titles") if "titles.bytes" in tensors else None,
+            user_counts=tensors["user_counts"],
+            item_counts=tensors["item_counts"],
+            seen=SeenItems(tensors["seen.indptr"], tensors["seen.indices"]),
+            rating_scale=(low, high),
+        ),
+        valid_predictions=tensors["valid_predictions"],
         provenance=document["provenance"],
     )
 
 
 def _pack(strings: Sequence[str]) -> tuple[Array, Array]:
-    """All strings as UTF-8 in one byte array, and where each ends."""
+    """Pack strings into one array of UTF-8 bytes, and the end of each."""
     encoded = [string.encode() for string in strings]
     ends = np.cumsum([len(part) for part in encoded], dtype=np.int64)
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends

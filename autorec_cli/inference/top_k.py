@@ -1,13 +1,13 @@
-"""Top-k lists, block by block: which items may be listed for whom, and in which order.
+"""Top-k items of many users, block by block.
 
-Memory is bounded by a block of scores for each thread and one more, whatever the number of users, and the first lists
-can leave before the last block is scored.
+Memory is bounded by one block of scores per thread, whatever the number of users, and the first rows leave before the
+last block is scored. Between two batches no thread is left, so a caller may stop reading at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,72 +18,80 @@ from autorec_cli.runtime.threads import in_order, n_threads
 SCORES_AT_ONCE = 1 << 22
 """Users x items of a block: 16 MiB of float32 scores."""
 
+BLOCKS_AT_ONCE = 32
+"""Blocks whose top-k items, which are small, are kept until all of them are ranked."""
+
 MIN_GROUPS = 512
 """Groups of columns whose maxima narrow a row down; more of them cost more, fewer narrow it down less."""
 
 NO_ITEM = -1
 
 ScoreBlock = Callable[[slice], Array]
+"""Users -> (B, n_items) float32 scores, which may be overwritten; called by several threads."""
+
 SeenBlock = Callable[[slice], tuple[Array, Array]]
+"""Users -> (row, item_index) of their rated items, rows counted from 0; called by several threads."""
 
 
 @dataclass(frozen=True)
-class ListBlock:
-    """The lists of some consecutive users.
+class TopItems:
+    """Top-k items of some consecutive users.
 
     Attributes:
-        users: Which of the users asked for.
-        ranked: (B, k) item_index, best first, NO_ITEM where a list is short.
-        scores: (B, k) float32, what the items were ranked by; -inf where a list is short.
+        users: Their positions.
+        items: (B, k) item_index, best first, NO_ITEM where a list is short.
+        scores: (B, k) float32; -inf where a list is short.
     """
 
     users: slice
-    ranked: Array
+    items: Array
     scores: Array
 
 
-@contextmanager
-def ranked_lists(
-    n_users: int, score: ScoreBlock, seen: SeenBlock | None, listable: Array, k: int
-) -> Iterator[Iterator[ListBlock]]:
-    """Rank the items of `n_users` users, on several threads while the block runs.
+def rank_items(
+    n_users: int, score: ScoreBlock, seen: SeenBlock | None, candidates: Array, k: int
+) -> Iterator[TopItems]:
+    """Rank the items of `n_users` users.
 
     Args:
-        n_users: How many users there are.
-        score: Slice of users -> (B, n_items) float32 scores, which may be overwritten; called by several threads.
-        seen: Slice of users -> (row, item_index) of what is not to be listed again; rows count from 0 in the slice.
-            None lists everything. Called by several threads too.
-        listable: (n_items,) bool, items that may be listed at all.
+        n_users: Number of users.
+        score: Scores of a block of users.
+        seen: Items that are not recommended; None recommends rated items too.
+        candidates: (n_items,) bool, items that may be recommended at all.
         k: Length of a list, at least 1.
 
     Yields:
-        An iterator over blocks of lists, in the order of the users. Items of equal score are in the order of
-        their index.
+        Blocks in the order of the users. Items of equal score are in the order of their index.
     """
-    unlisted = np.flatnonzero(~listable)
+    excluded = np.flatnonzero(~candidates)
 
-    def rank(users: slice) -> ListBlock:
+    def rank(users: slice) -> TopItems:
         scores = score(users)
-        scores[:, unlisted] = -np.inf
+        scores[:, excluded] = -np.inf
         if seen is not None:
             scores[seen(users)] = -np.inf
-        return ListBlock(users, *top_k(scores, k))
+        return TopItems(users, *top_k(scores, k))
 
-    users_at_once = max(1, SCORES_AT_ONCE // len(listable))
+    users_at_once = max(1, SCORES_AT_ONCE // len(candidates))
     blocks = [slice(start, min(start + users_at_once, n_users)) for start in range(0, n_users, users_at_once)]
-    products = _one_thread_a_product() if len(blocks) > 1 and n_threads() > 1 else None
-    if products is None:
-        yield map(rank, blocks)
-    else:
-        with products, in_order(rank, blocks) as ranked:
-            yield ranked
+    for start in range(0, len(blocks), BLOCKS_AT_ONCE):
+        yield from _rank_blocks(rank, blocks[start : start + BLOCKS_AT_ONCE])
 
 
-def _one_thread_a_product() -> AbstractContextManager[object] | None:
-    """Keeps each matrix product on one thread until it is left; None where threadpoolctl is not installed.
+def _rank_blocks(rank: Callable[[slice], TopItems], blocks: list[slice]) -> Iterable[TopItems]:
+    """Rank all `blocks`: on several threads if matrix products can be kept to one thread each, else one by one."""
+    limits = _one_thread_per_product() if len(blocks) > 1 and n_threads() > 1 else None
+    if limits is None:
+        return map(rank, blocks)
+    with limits, in_order(rank, blocks) as ranked:
+        return list(ranked)
 
-    Blocks on threads of their own are a fifth faster than products that share out their work, and more where another
-    program is busy: shares of one product wait for each other.
+
+def _one_thread_per_product() -> AbstractContextManager[object] | None:
+    """Keep each matrix product on one thread; None without threadpoolctl.
+
+    Blocks on threads of their own are one fifth faster than products that split their work over threads, and more if
+    the machine is busy: the threads of one product wait for each other.
     """
     try:
         from threadpoolctl import threadpool_limits
@@ -94,10 +102,12 @@ def _one_thread_a_product() -> AbstractContextManager[object] | None:
 
 
 def top_k(scores: Array, k: int) -> tuple[Array, Array]:
-    """The columns of the `k` highest scores in each row, best first; equal scores in column order.
+    """Columns of the `k` highest scores in each row.
+
+    Best first; equal scores in column order.
 
     Args:
-        scores: (B, n) floating point; -inf marks what may not be listed.
+        scores: (B, n) floating point; -inf marks excluded items.
         k: Length of a list, at least 1.
 
     Returns:
@@ -118,10 +128,10 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
 
 
 def _floor(scores: Array, k: int) -> Array:
-    """(B, 1) finite values that all of a row's `k` highest finite scores reach, and few others.
+    """Lower bounds, (B, 1) finite, that each row's `k` highest scores and few others reach.
 
-    That is the k-th highest of the maxima of groups of columns: k groups have a member that reaches it. Maxima of
-    groups take one pass that the processor can vectorize, where selecting among all columns takes many.
+    The bound is the k-th highest of the maxima of groups of columns: k groups have a member that reaches it. Group
+    maxima take one pass that the processor can vectorize, where selecting among all columns takes many.
     """
     n_rows, n = scores.shape
     n_groups = min(n, max(MIN_GROUPS, 8 * k))

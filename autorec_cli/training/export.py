@@ -13,7 +13,8 @@ from autorec_cli import __version__
 from autorec_cli.config import TrainSettings
 from autorec_cli.csr import add_parts
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.inference.model import Model, SeenItems
+from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.model import Model
 from autorec_cli.network.device import TORCH_VERSION
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.training.trainer import Fitted
@@ -28,14 +29,16 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
     """Combine a trained network with the ids, titles and seen items of its dataset."""
     rated = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
     items = dataset.items
-    return replace(
-        partition_model(fitted, settings, provenance),
-        codes=codes(fitted.network, fitted.examples.inputs, settings.batch_size).numpy(),
+    model = partition_model(fitted, settings, provenance)
+    catalog = replace(
+        model.catalog,
         user_ids=dataset.users["id"].to_list(),
         item_ids=items["id"].to_list(),
         titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
         seen=SeenItems(rated.indptr, rated.indices),
     )
+    all_codes = codes(fitted.network, fitted.examples.inputs, settings.batch_size).numpy()
+    return replace(model, codes=all_codes, catalog=catalog)
 
 
 def partition_model(fitted: Fitted, settings: TrainSettings, provenance: Mapping[str, Any]) -> Model:
@@ -57,13 +60,7 @@ def partition_model(fitted: Fitted, settings: TrainSettings, provenance: Mapping
         input_norm=examples.input_norm,
         centering=examples.centering,
         baseline=examples.baseline,
-        rating_scale=examples.rating_scale,
-        user_ids=(),
-        item_ids=(),
-        titles=None,
-        user_counts=user_counts,
-        item_counts=item_counts,
-        seen=SeenItems(empty, empty),
+        catalog=Catalog((), (), None, user_counts, item_counts, SeenItems(empty, empty), examples.rating_scale),
         valid_predictions=np.empty(0, dtype=np.float32) if predictions is None else predictions,
         provenance=dict(provenance),
     )

@@ -11,7 +11,8 @@ from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.evaluation.gates import check_metric, is_worse
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference import model_file
-from autorec_cli.inference.model import Model, Predictor
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ FLAG = "--keep-if-better"
 TOP_K = 10
 
 
-def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> Predictor | None:
+def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> Scorer | None:
     """Load the current model and check that a new one can be compared with it; None if there is none yet.
 
     Raises:
@@ -39,7 +40,7 @@ def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> P
     return current
 
 
-def require_no_worse(model: Model, current: Predictor, dataset: Dataset, metric: str, path: Path) -> None:
+def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: str, path: Path) -> None:
     """Compare both models on test ratings that neither was fitted to; the current one is aligned by ids.
 
     On a dataset other than its own, the current model may know every rating it has seen. Only unseen pairs count then,
@@ -50,14 +51,14 @@ def require_no_worse(model: Model, current: Predictor, dataset: Dataset, metric:
     """
     from autorec_cli.evaluation.evaluate import ranking_rows, rating_rows
     from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
-    from autorec_cli.inference.alignment import align, unseen
+    from autorec_cli.inference.alignment import unseen
     from autorec_cli.training.warm_start import keeps_parts
 
     user_ids, item_ids = (table["id"].to_list() for table in (dataset.users, dataset.items))
-    aligned = align(current, user_ids, item_ids)
+    aligned = current.aligned(user_ids, item_ids)
     models = [("new", model), ("old", aligned)]
     if not keeps_parts(current.provenance, dataset):
-        dataset = replace(dataset, test=unseen(dataset.test, aligned.seen))
+        dataset = replace(dataset, test=unseen(dataset.test, aligned.catalog.seen))
     n_pairs = int(dataset.test.nnz)
     if n_pairs < LEAST_PAIRS:
         raise QualityGateError(

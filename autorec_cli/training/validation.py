@@ -15,7 +15,8 @@ from scipy import sparse
 from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
-from autorec_cli.evaluation.ranking import RankingProtocol, UserScorer, default_relevance, judge, list_items
+from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings, rank_all_users
+from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
 from autorec_cli.network.torch_engine import codes, transposed
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -156,7 +157,7 @@ class UserColumnsRanking:
         return users[np.isin(np.concatenate([np.empty(0, dtype=np.int64), *own]), judged)], len(judged)
 
     def _judge(self, score: UserScorer) -> float:
-        metrics = judge(score, self._valid, self._seen, self._item_counts, self._protocol)
+        metrics = measure_rankings(score, self._valid, self._seen, self._item_counts, self._protocol).metrics()
         n_users = metrics.get("n_users", 0)
         total, n_judged = self._process_group.sum(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
         return float(total / n_judged) if n_judged else math.nan
@@ -191,7 +192,7 @@ class ItemColumnsRanking:
     def _judge(self, score: UserScorer) -> float:
         if len(self._users) == 0:
             return math.nan
-        own = list_items(score, self._valid, self._seen, self._item_counts, self._protocol)
+        own = rank_all_users(score, self._valid, self._seen, self._item_counts, self._protocol)
         numbers = np.append(self._examples.partition.columns, 0).astype(np.int64)  # the last is for NO_ITEM
         scores, items, hits = (
             np.concatenate(self._process_group.all_gather(part), axis=1)

@@ -20,8 +20,9 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference import model_file
-from autorec_cli.inference.alignment import UNKNOWN, align, input_rows, positions, unseen
-from autorec_cli.inference.model import Model, SeenItems
+from autorec_cli.inference.alignment import input_rows, unseen
+from autorec_cli.inference.catalog import UNKNOWN, SeenItems, positions
+from autorec_cli.inference.model import Model
 from autorec_cli.storage import checksums
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load_older_model(path: Path) -> OlderModel:
     Raises:
         ArtifactError: it is not a model, or corrupted.
     """
-    return OlderModel(path, model_file.load_model(path), checksums.of_file(path))
+    return OlderModel(path, model_file.load_single(path), checksums.of_file(path))
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def require_common_ids(model: Model, user_ids: Sequence[str], item_ids: Sequence
         ArtifactError: it does not, so a warm start would be a cold one of too few epochs.
     """
     by_item = model.settings.variant == "item"
-    theirs, ours = (model.user_ids, user_ids) if by_item else (model.item_ids, item_ids)
+    catalog = model.catalog
+    theirs, ours = (catalog.user_ids, user_ids) if by_item else (catalog.item_ids, item_ids)
     if set(theirs).isdisjoint(ours):
         side = "users" if by_item else "items"
         raise ArtifactError(
@@ -171,9 +173,9 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
     import torch
 
     by_item = model.settings.variant == "item"
-    known, wanted, counts = (
-        (model.user_ids, user_ids, model.user_counts) if by_item else (model.item_ids, item_ids, model.item_counts)
-    )
+    catalog = model.catalog
+    known, wanted = (catalog.user_ids, user_ids) if by_item else (catalog.item_ids, item_ids)
+    counts = catalog.user_counts if by_item else catalog.item_counts
     place = positions(known, wanted)
     place[(place != UNKNOWN) & (counts[place] == 0)] = UNKNOWN  # it has an id there, but was never fitted
 
@@ -225,7 +227,7 @@ def separate_known(model: Model, dataset: Dataset) -> Separated:
     all that were in its dataset.
     """
     same_splits = keeps_parts(model.provenance, dataset)
-    aligned = align(model, dataset.users["id"].to_list(), dataset.items["id"].to_list()).seen
+    aligned = model.aligned(dataset.users["id"].to_list(), dataset.items["id"].to_list()).catalog.seen
     n_known_test = 0 if same_splits else dataset.test.nnz - unseen(dataset.test, aligned).nnz
     if same_splits and not fitted_on(model.provenance, "valid"):
         return Separated(dataset, 0, n_known_test)

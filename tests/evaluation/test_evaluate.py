@@ -5,9 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli.evaluation.evaluate import fitted_ratings, ranking_rows, rating_rows
+from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.evaluation.evaluate import (
+    EvaluateSettings,
+    evaluate,
+    fitted_ratings,
+    measure,
+    metric_rows,
+    ranking_rows,
+    rating_rows,
+)
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
-from autorec_cli.inference.scoring import item_scorer, known_users, predict_pairs
 from tests.planted import dataset_of, planted_dataset
 from tests.trained import model_of, small_settings
 
@@ -62,7 +70,7 @@ def test_baselines_are_clipped_too():
 
 def test_predictions_are_clipped(tiny_model):
     wild = dataclasses.replace(tiny_model, decoder_bias=tiny_model.decoder_bias + 100)
-    predictions = predict_pairs(wild, np.array([0, 3]), np.array([0, 1]))
+    predictions = wild.predict_pairs(np.array([0, 3]), np.array([0, 1]))
     assert predictions.tolist() == [5, 5]
 
 
@@ -76,12 +84,14 @@ def test_test_ratings_are_predicted_from_training_ratings_alone(variant):
     assert other.fingerprint() != dataset.fingerprint()
     settings = small_settings(variant, epochs=3, center="both")
     ours, theirs = model_of(dataset, settings), model_of(other, settings)
-    for name in ("codes", "decoder_weight", "decoder_bias", "user_counts", "item_counts"):
+    for name in ("codes", "decoder_weight", "decoder_bias"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+    for name in ("user_counts", "item_counts"):
+        np.testing.assert_array_equal(getattr(ours.catalog, name), getattr(theirs.catalog, name), err_msg=name)
     for first, second in zip(ours.encoder_weights, theirs.encoder_weights, strict=True):
         np.testing.assert_array_equal(first, second)
     users, items = np.indices((80, 50)).reshape(2, -1)
-    np.testing.assert_array_equal(predict_pairs(ours, users, items), predict_pairs(theirs, users, items))
+    np.testing.assert_array_equal(ours.predict_pairs(users, items), theirs.predict_pairs(users, items))
     # So the numbers of both on one test part are the same; those on the other part are not.
     first, second, elsewhere = (
         rating_rows([("m", model)], held_out, "test")
@@ -126,7 +136,7 @@ def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
     counts = sum(np.bincount(dataset.part(name).indices, minlength=50) for name in known)
     assert counts.min() > 0
     popularity = np.tile(counts, (80, 1))
-    scores = item_scorer(model)(known_users(model, np.arange(80)))
+    scores = model.user_scorer()(np.arange(80))
     for name, expected in (("popularity", popularity), ("m", scores)):
         ndcg, n_users = naive_ndcg(expected, dataset, known, part, 5, 4.0)
         assert rows[name]["ndcg@5"] == pytest.approx(ndcg)
@@ -146,3 +156,56 @@ def test_items_without_a_rating_are_never_listed(tiny_model):
     (row, _) = ranking_rows([("m", tiny_model)], TINY, "test", RankingProtocol(3, 5.0))
     assert row["recall@3"] == 0  # the relevant item 2 is cold
     assert row["n_users"] == 1
+
+
+def test_evaluate_names_models_and_measures_them_with_the_baselines(caplog):
+    dataset = planted_dataset()
+    model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
+    with caplog.at_level("INFO"):
+        rows = evaluate([model], dataset)
+    assert [row["model"] for row in rows] == ["model", "global mean", "item mean", "user+item bias"]
+    assert rows == rating_rows([("model", model)], dataset, "test")
+    assert "evaluated on the test set" in caplog.text
+    rows = evaluate([model, model], dataset, EvaluateSettings("valid", ranking=True, k=5))
+    assert [row["model"] for row in rows][:2] == ["model 1", "model 2"]
+    assert "model 1 was fitted on the valid ratings too" in caplog.text
+    assert rows[-1]["model"] == "popularity"
+    (row, *_) = evaluate({"mine": model}, dataset)
+    assert row["model"] == "mine"
+
+
+def fingerprinted(model, dataset):
+    return dataclasses.replace(model, provenance={**model.provenance, "fingerprint": dataset.fingerprint()})
+
+
+def test_a_model_of_another_dataset_is_refused():
+    dataset = planted_dataset()
+    model = fingerprinted(model_of(dataset, small_settings(epochs=1)), dataset)
+    with pytest.raises(ArtifactError, match="model was not trained on this dataset"):
+        evaluate([model], planted_dataset(seed=1))
+    empty = dataclasses.replace(dataset, test=dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid)
+    with pytest.raises(ArtifactError, match="the test set of the dataset has no ratings"):
+        evaluate([fingerprinted(model, empty)], empty)
+
+
+@pytest.mark.parametrize("wrong", [{"split": "tset"}, {"k": 0}])
+def test_evaluate_settings_are_checked_where_they_are_made(wrong):
+    with pytest.raises(UsageError):
+        EvaluateSettings(**wrong)
+
+
+@pytest.mark.parametrize("count", [2, 3, 200])
+def test_partitions_of_the_users_add_up_to_all_of_them(count):
+    """As processes do it: each measures its users, and the sums of all of them give the rows."""
+    dataset = planted_dataset()
+    models = [("m", model_of(dataset, small_settings(epochs=2)))]
+    protocol = RankingProtocol(5, 4.0)
+    parts = [measure(models, dataset, "test", protocol, (number, count)) for number in range(count)]
+    arrays = [[] for _ in range(count)]
+    for number, part in enumerate(parts):
+        for of_model in part:
+            of_model.reduced(lambda array, number=number: arrays[number].append(array) or array)
+    sums = [sum(same) for same in zip(*arrays, strict=True)]
+    whole = measure(models, dataset, "test", protocol)
+    rows = [of_model.reduced(lambda _: sums.pop(0)).row(dataset.rating_scale) for of_model in whole]
+    assert rows == metric_rows(models, dataset, "test", protocol)

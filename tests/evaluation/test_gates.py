@@ -57,10 +57,10 @@ def test_all_misses_are_named():
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("rsme", r"--fail-above rsme names no metric; did you mean rmse\?"),
+        ("rsme", r"--fail-above rsme .*did you mean rmse\?"),
         ("ndcg", r"did you mean ndcg@10\?"),
-        ("ndcg@20", r"needs lists of that length, but they are of 10: name ndcg@10"),
-        ("ndcg@x", r"names no metric"),
+        ("ndcg@20", r"ndcg@20 .*10.* ndcg@10"),
+        ("ndcg@x", r"ndcg@x is not a metric"),
         ("zzz", r"known are rmse, mae, ndcg@10"),
     ],
 )
@@ -185,8 +185,8 @@ def test_with_too_few_new_ratings_the_old_model_stays(shop, workshop):
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("rsme", "--keep-if-better rsme names no metric; did you mean rmse?"),
-        ("ndcg@20", "--keep-if-better ndcg@20 needs lists of that length, but they are of 10: name ndcg@10"),
+        ("rsme", "--keep-if-better rsme is not a metric; did you mean rmse?"),
+        ("ndcg@20", "use ndcg@10"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_training(shop, metric, message):

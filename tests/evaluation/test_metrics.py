@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from autorec_cli.evaluation.metrics import (
     Z_95,
+    UserErrors,
     coverage,
     mae,
     mean_over_pairs,
@@ -12,36 +15,56 @@ from autorec_cli.evaluation.metrics import (
     ndcg,
     recall,
     rmse,
-    times_listed,
+    times_recommended,
 )
 
 
+def over_pairs(values, user_index):
+    """The mean of one value per pair, from its sums over users."""
+    return mean_over_pairs(np.bincount(user_index, weights=values), np.bincount(user_index))
+
+
 def test_rmse_and_mae_of_errors_3_and_4():
-    errors, users = np.array([3.0, -4.0]), np.array([0, 1])
-    assert rmse(errors, users).value == pytest.approx(np.sqrt(12.5))
-    assert mae(errors, users).value == pytest.approx(3.5)
+    errors = UserErrors.of(np.array([3.0, -4.0]), np.array([0, 1]), 2)
+    assert rmse(errors).value == pytest.approx(np.sqrt(12.5))
+    assert mae(errors).value == pytest.approx(3.5)
 
 
 def test_no_error_has_no_interval():
-    estimate = rmse(np.zeros(4), np.array([0, 0, 1, 1]))
+    estimate = rmse(UserErrors.of(np.zeros(4), np.array([0, 0, 1, 1]), 2))
     assert (estimate.value, estimate.margin) == (0.0, 0.0)
 
 
 def test_interval_with_one_pair_a_user_is_the_usual_one():
     values = np.array([1.0, 2.0, 4.0, 7.0])
     expected = Z_95 * values.std(ddof=1) / np.sqrt(len(values))
-    assert mean_over_pairs(values, np.arange(4)).margin == pytest.approx(expected)
+    assert over_pairs(values, np.arange(4)).margin == pytest.approx(expected)
 
 
 def test_interval_does_not_shrink_when_a_users_pairs_repeat_each_other():
     values = np.array([1.0, 2.0, 4.0, 7.0])
-    once = mean_over_pairs(values, np.arange(4))
-    copied = mean_over_pairs(np.repeat(values, 10), np.repeat(np.arange(4), 10))
+    once = over_pairs(values, np.arange(4))
+    copied = over_pairs(np.repeat(values, 10), np.repeat(np.arange(4), 10))
     assert copied.margin == pytest.approx(once.margin)
 
 
 def test_interval_of_a_single_user_is_unknown():
-    assert np.isnan(mean_over_pairs(np.array([1.0, 2.0]), np.array([5, 5])).margin)
+    assert np.isnan(over_pairs(np.array([1.0, 2.0]), np.array([5, 5])).margin)
+
+
+def test_without_pairs_there_is_no_mean():
+    estimate = mean_over_pairs(np.zeros(3), np.zeros(3, dtype=int))
+    assert np.isnan([estimate.value, estimate.margin]).all()
+
+
+def test_sums_of_different_users_add_up_to_the_sums_of_all():
+    rng = np.random.default_rng(0)
+    errors, users, cold = rng.normal(size=40), np.repeat(np.arange(10), 4), np.arange(40) % 3 == 0
+    parts = [UserErrors.of(errors[own], users[own], 10, cold[own]) for own in (users < 4, users >= 4)]
+    added = UserErrors(*(sum(getattr(part, field.name) for part in parts) for field in dataclasses.fields(UserErrors)))
+    whole = UserErrors.of(errors, users, 10, cold)
+    assert (rmse(added), mae(added)) == (rmse(whole), mae(whole))
+    assert added.n_cold.sum() == cold.sum()
 
 
 def test_interval_covers_the_truth_about_95_times_in_100():
@@ -51,7 +74,7 @@ def test_interval_covers_the_truth_about_95_times_in_100():
         count = rng.integers(1, 20, n_users)
         owner = np.repeat(np.arange(n_users), count)
         values = rng.normal(2, 1, n_users)[owner] + rng.normal(0, 1, len(owner))
-        estimate = mean_over_pairs(values, owner)
+        estimate = over_pairs(values, owner)
         inside += abs(estimate.value - 2) <= estimate.margin
     assert 0.91 < inside / 400 < 0.98
 
@@ -71,9 +94,9 @@ def test_recall_counts_relevant_items_beyond_the_list():
 
 def test_coverage_and_popularity_leave_out_short_lists():
     ranked = np.array([[0, 1], [0, -1]])
-    assert coverage(times_listed(ranked, 4)) == 0.5
-    assert mean_popularity(times_listed(ranked, 4), np.array([10, 4, 0, 0])) == pytest.approx(8.0)
-    assert np.isnan(mean_popularity(times_listed(np.array([[-1]]), 1), np.array([3])))
+    assert coverage(times_recommended(ranked, 4)) == 0.5
+    assert mean_popularity(times_recommended(ranked, 4), np.array([10, 4, 0, 0])) == pytest.approx(8.0)
+    assert np.isnan(mean_popularity(times_recommended(np.array([[-1]]), 1), np.array([3])))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 20))

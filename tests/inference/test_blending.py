@@ -7,8 +7,9 @@ import pytest
 
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.evaluate import rating_rows
-from autorec_cli.inference import blending, model_file, scoring
-from autorec_cli.inference.model import Blend, Model
+from autorec_cli.inference import blending, model_file
+from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.model import Model
 from tests.planted import planted_dataset
 from tests.program import call
 from tests.trained import model_of, small_settings
@@ -35,9 +36,7 @@ def test_validation_predictions_are_those_before_the_final_fit(models):
     """They are what `blend` can trust: nearer to the valid ratings once the network has been fitted to them."""
     for variant, model in models:
         unfitted = model_of(DATASET, small_settings(variant, epochs=15, refit=False))
-        np.testing.assert_allclose(
-            model.valid_predictions, scoring.predict_pairs(unfitted, *_pairs(DATASET.valid)), atol=1e-4
-        )
+        np.testing.assert_allclose(model.valid_predictions, unfitted.predict_pairs(*_pairs(DATASET.valid)), atol=1e-4)
 
 
 def _pairs(ratings):
@@ -71,14 +70,13 @@ def test_a_blend_is_no_worse_on_valid_than_its_models(models, blended):
 
 def test_predictions_are_the_weighted_sum_of_clipped_ones(models, blended):
     expected = blended.intercept + sum(
-        weight * scoring.predict_pairs(model, *PAIRS)
-        for weight, (_, model) in zip(blended.weights, models, strict=True)
+        weight * model.predict_pairs(*PAIRS) for weight, (_, model) in zip(blended.weights, models, strict=True)
     )
-    expected = np.clip(expected, *blended.rating_scale)
-    np.testing.assert_allclose(blending.predict_pairs(blended, *PAIRS), expected)
+    expected = np.clip(expected, *blended.catalog.rating_scale)
+    np.testing.assert_allclose(blended.predict_pairs(*PAIRS), expected)
     users, items = PAIRS
-    scores = blending.item_scorer(blended)(blending.known_users(blended, users))[np.arange(50), items]
-    np.testing.assert_allclose(np.clip(scores, *blended.rating_scale), expected, atol=1e-4)
+    scores = blended.user_scorer()(users)[np.arange(50), items]
+    np.testing.assert_allclose(np.clip(scores, *blended.catalog.rating_scale), expected, atol=1e-4)
 
 
 def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
@@ -90,22 +88,22 @@ def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
         blended.intercept,
         blended.provenance,
     )
-    np.testing.assert_array_equal(blending.predict_pairs(loaded, *PAIRS), blending.predict_pairs(blended, *PAIRS))
-    assert list(loaded.titles) == list(models[0][1].titles)
+    np.testing.assert_array_equal(loaded.predict_pairs(*PAIRS), blended.predict_pairs(*PAIRS))
+    assert list(loaded.catalog.titles) == list(models[0][1].catalog.titles)
     for number, (_, model) in enumerate(models):
         model_file.save(model, tmp_path / str(number))
     sizes = [(tmp_path / name).stat().st_size for name in ("0", "1", "blend.model")]
     assert sizes[2] < sizes[0] + sizes[1]
-    with pytest.raises(ArtifactError, match="is a blend of 2 models"):
-        model_file.load_model(tmp_path / "blend.model")
-    assert isinstance(model_file.load_model(tmp_path / "0"), Model)
+    with pytest.raises(ArtifactError, match="is a blend"):
+        model_file.load_single(tmp_path / "blend.model")
+    assert isinstance(model_file.load_single(tmp_path / "0"), Model)
 
 
 def test_folded_users_are_blended_too(models, blended):
     histories = [(np.array([1, 4, 9]), np.array([5.0, 2.0, 4.0]))]
-    scores = blending.item_scorer(blended)(blending.fold_in(blended, histories))
+    scores = blended.history_scorer()(histories)
     expected = blended.intercept + sum(
-        weight * np.clip(scoring.item_scorer(model)(scoring.fold_in(model, histories)), *model.rating_scale)
+        weight * np.clip(model.history_scorer()(histories), *model.catalog.rating_scale)
         for weight, (_, model) in zip(blended.weights, models, strict=True)
     )
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
@@ -113,7 +111,7 @@ def test_folded_users_are_blended_too(models, blended):
 
 def test_what_cannot_be_blended_is_refused(models):
     (name, model), other = models
-    with pytest.raises(ArtifactError, match="no predictions of this dataset's validation ratings"):
+    with pytest.raises(ArtifactError, match="no predictions of this dataset's validation set"):
         blending.blend([(name, with_predictions(model, [])), other], DATASET.valid.data)
     ranking = {"objective": "ranking", "missing_value": 0.0, "missing_weight": 0.1, "center": "none"}
     settings = dataclasses.replace(model.settings, **ranking, decoder_mean=False)
@@ -151,7 +149,7 @@ def test_evaluate_refuses_to_blend_one_model_or_a_blend(workshop, tmp_path):
     stored = tmp_path / "blend.model"
     assert call("evaluate", model, workshop / "user.model", "--blend", "-o", stored, "-q").status == 0
     kept = call("evaluate", model, workshop / "user.model", "--blend", "-o", stored.with_name("rows.csv"))
-    assert "the blend is not stored; --output NAME.model stores it" in kept.stderr
+    assert "--output NAME.model" in kept.stderr
     result = call("evaluate", stored, model, "--blend")
     assert (result.status, "is a blend already" in result.stderr) == (2, True)
     result = call("evaluate", workshop / "lists.model", model, "--blend")

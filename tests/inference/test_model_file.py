@@ -1,4 +1,4 @@
-import json
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from safetensors.numpy import save_file
 
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.inference.model import SeenItems
+from autorec_cli.inference.catalog import SeenItems
 from autorec_cli.inference.model_file import load, save
-from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.storage import safetensors_writer
+from autorec_cli.storage.safetensors_writer import in_one
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
 
@@ -23,14 +23,12 @@ def model():
 def test_a_model_survives_the_file(model, tmp_path):
     save(model, tmp_path / "m")
     loaded = load(tmp_path / "m")
-    users = np.arange(10)
-    np.testing.assert_array_equal(
-        item_scorer(loaded)(known_users(loaded, users)), item_scorer(model)(known_users(model, users))
-    )
+    np.testing.assert_array_equal(loaded.user_scorer()(np.arange(10)), model.user_scorer()(np.arange(10)))
     assert loaded.settings == model.settings
     assert loaded.provenance == model.provenance
-    assert list(loaded.titles) == list(model.titles)
-    np.testing.assert_array_equal(loaded.seen.of(np.array([3, 0, 3])), model.seen.of(np.array([3, 0, 3])))
+    assert list(loaded.catalog.titles) == list(model.catalog.titles)
+    users = np.array([3, 0, 3])
+    np.testing.assert_array_equal(loaded.catalog.seen.of(users), model.catalog.seen.of(users))
 
 
 def test_what_several_users_have_seen_comes_with_their_positions():
@@ -43,11 +41,10 @@ def test_what_several_users_have_seen_comes_with_their_positions():
 
 
 def test_ids_survive_as_they_are(model, tmp_path):
-    import dataclasses
-
     ids = ["007", "", 'naïve, "quoted"\n', "日本"] + [str(n) for n in range(76)]
-    save(dataclasses.replace(model, user_ids=ids), tmp_path / "m")
-    assert list(load(tmp_path / "m").user_ids) == ids
+    catalog = dataclasses.replace(model.catalog, user_ids=ids)
+    save(dataclasses.replace(model, catalog=catalog), tmp_path / "m")
+    assert list(load(tmp_path / "m").catalog.user_ids) == ids
 
 
 def test_missing_model(tmp_path):
@@ -63,7 +60,7 @@ def test_not_a_model(tmp_path):
 
 def test_foreign_safetensors_file(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "m")
-    with pytest.raises(ArtifactError, match="no autorec model"):
+    with pytest.raises(ArtifactError, match="not an autorec model"):
         load(tmp_path / "m")
 
 
@@ -76,30 +73,11 @@ def test_truncated_model(model, tmp_path):
 
 
 def test_model_without_a_tensor(model, tmp_path):
-    metadata = {model_file.METADATA_KEY: json.dumps({"format_version": 1, "settings": model.settings.to_document()})}
-    save_file({"codes": model.codes}, tmp_path / "m", metadata)
+    document, tensors = model_file.to_parts(model)
+    del tensors["codes"]
+    model_file.save_parts(document, {name: in_one(array) for name, array in tensors.items()}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="damaged"):
         load(tmp_path / "m")
-
-
-def test_unknown_format_version(model, tmp_path):
-    save_file({"x": np.zeros(1)}, tmp_path / "m", {model_file.METADATA_KEY: json.dumps({"format_version": 99})})
-    with pytest.raises(ArtifactError, match=r"format version 99.*upgrade"):
-        load(tmp_path / "m")
-
-
-def test_a_model_of_format_version_1_is_read(model, tmp_path):
-    """It had the same tensors and no checksums."""
-    save(model, tmp_path / "m")
-    with safe_open(tmp_path / "m", framework="numpy") as file:
-        document = json.loads(file.metadata()[model_file.METADATA_KEY])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del document["checksum"], document["checksums"]
-    document["format_version"] = 1
-    save_file(tensors, tmp_path / "old", {model_file.METADATA_KEY: json.dumps(document)})
-    old = load(tmp_path / "old")
-    np.testing.assert_array_equal(old.codes, model.codes)
-    assert old.provenance == model.provenance
 
 
 def test_a_tensor_that_was_changed_is_damage(model, tmp_path):

@@ -5,15 +5,10 @@ import pytest
 import torch
 
 from autorec_cli.data.bias import USER_DAMPING
-from autorec_cli.evaluation.evaluate import predict_pairs
-from autorec_cli.inference.scoring import (
-    clip,
-    fold_in,
-    item_scorer,
-    known_users,
-    nameless_users,
-    solve_decoder_row,
-)
+from autorec_cli.inference.catalog import UNKNOWN
+from autorec_cli.inference.fold_in import fold_in, solve_decoder_row
+from autorec_cli.inference.scorer import clipped
+from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
@@ -63,7 +58,7 @@ def test_scores_are_columns_of_the_plain_definition(model, settings):
 def test_predictions_of_pairs_are_clipped_scores(model):
     users, items = np.array([5, 5, 70]), np.array([0, 49, 20])
     scores = item_scorer(model)(known_users(model, np.arange(80)))
-    np.testing.assert_allclose(predict_pairs(model, users, items), clip(model, scores[users, items]), rtol=1e-5)
+    np.testing.assert_allclose(model.predict_pairs(users, items), clipped(model, scores[users, items]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
@@ -88,7 +83,7 @@ def test_fold_in_predicts_a_left_out_user_better_than_the_baseline(settings):
     )
     model = model_of(shorter, dataclasses.replace(settings, hidden_sizes=(16,), epochs=60))
     folded = fold_in(model, history)
-    scores = clip(model, item_scorer(model)(folded))
+    scores = clipped(model, item_scorer(model)(folded))
     cold = item_scorer(model)(dataclasses.replace(folded, cold=np.ones(40, dtype=bool)))
     error, baseline_error = [], []
     for row, (items, ratings) in enumerate(hidden):
@@ -98,23 +93,20 @@ def test_fold_in_predicts_a_left_out_user_better_than_the_baseline(settings):
 
 
 def test_cold_users_and_items_get_the_baseline(model):
-    cold = dataclasses.replace(
-        model, user_counts=np.where(np.arange(80) == 2, 0, model.user_counts), item_counts=model.item_counts.copy()
-    )
-    cold.item_counts[4] = 0
+    user_counts, item_counts = model.catalog.user_counts.copy(), model.catalog.item_counts.copy()
+    user_counts[2] = item_counts[4] = 0
+    catalog = dataclasses.replace(model.catalog, user_counts=user_counts, item_counts=item_counts)
+    cold = dataclasses.replace(model, catalog=catalog)
     scores = item_scorer(cold)(known_users(cold, np.array([2, 3])))
     np.testing.assert_allclose(scores[0], cold.baseline.predict(np.array(2), np.arange(50)), rtol=1e-5)
     assert scores[1, 4] == pytest.approx(cold.baseline.predict(np.array(3), np.array(4)), rel=1e-5)
-    unknown = nameless_users(known_users(model, np.array([3])), np.array([True]))
-    np.testing.assert_allclose(
-        item_scorer(model)(unknown)[0], model.baseline.mean + model.baseline.item_bias, rtol=1e-5
-    )
+    scores = model.user_scorer()(np.array([UNKNOWN]))
+    np.testing.assert_allclose(scores[0], model.baseline.mean + model.baseline.item_bias, rtol=1e-5)
 
 
 def test_history_of_unknown_items_only_is_cold(model):
-    folded = fold_in(
-        dataclasses.replace(model, item_counts=np.zeros(50, dtype=int)), [(np.array([1]), np.array([5.0]))]
-    )
+    catalog = dataclasses.replace(model.catalog, item_counts=np.zeros(50, dtype=int))
+    folded = fold_in(dataclasses.replace(model, catalog=catalog), [(np.array([1]), np.array([5.0]))])
     assert folded.cold.tolist() == [True]
 
 

@@ -1,4 +1,5 @@
 import sys
+import threading
 import time
 from contextlib import nullcontext
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from autorec_cli.inference import top_k as module
-from autorec_cli.inference.top_k import NO_ITEM, ranked_lists, top_k
+from autorec_cli.inference.top_k import NO_ITEM, rank_items, top_k
 from autorec_cli.runtime import threads
 
 SCORES = np.array([[1.0, 3.0, 2.0, 0.0], [5.0, 4.0, 5.0, 1.0], [0.0, 0.0, 0.0, 9.0]], dtype=np.float32)
@@ -20,13 +21,8 @@ def score(users):
     return SCORES[users].copy()
 
 
-def blocks_of(*arguments):
-    with ranked_lists(*arguments) as blocks:
-        return list(blocks)
-
-
 def ranked(seen=None, listable=EVERYTHING, k=2):
-    return np.concatenate([block.ranked for block in blocks_of(3, score, seen, listable, k)]).tolist()
+    return np.concatenate([block.items for block in rank_items(3, score, seen, listable, k)]).tolist()
 
 
 def test_best_first_and_ties_in_the_order_of_the_index():
@@ -55,26 +51,27 @@ def test_a_list_is_no_longer_than_there_are_items():
 
 
 def test_nobody_gets_no_blocks():
-    assert blocks_of(0, score, None, EVERYTHING, 2) == []
+    assert list(rank_items(0, score, None, EVERYTHING, 2)) == []
 
 
 @given(per_block=st.integers(1, 5))
 def test_blocks_do_not_show(per_block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SCORES_AT_ONCE", per_block * 4)
-        blocks = blocks_of(3, score, None, EVERYTHING, 2)
+        blocks = list(rank_items(3, score, None, EVERYTHING, 2))
     assert [block.users.start for block in blocks] == list(range(0, 3, per_block))
-    assert np.concatenate([block.ranked for block in blocks]).tolist() == ranked()
+    assert np.concatenate([block.items for block in blocks]).tolist() == ranked()
     assert np.concatenate([block.scores for block in blocks]).tolist() == [[3, 2], [5, 5], [9, 0]]
 
 
 @pytest.fixture(params=[True, False], ids=["workers", "one by one"])
 def per_user(request, monkeypatch):
-    """Blocks of one user, with and without threadpoolctl."""
+    """Blocks of one user, two of them at once, with and without threadpoolctl."""
     monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
+    monkeypatch.setattr(module, "BLOCKS_AT_ONCE", 2)
     for patched in (module, threads):
         monkeypatch.setattr(patched, "n_threads", lambda: 2)
-    monkeypatch.setattr(module, "_one_thread_a_product", nullcontext if request.param else lambda: None)
+    monkeypatch.setattr(module, "_one_thread_per_product", nullcontext if request.param else lambda: None)
     return request.param
 
 
@@ -85,10 +82,18 @@ def test_few_blocks_are_scored_before_the_first_is_taken(per_user):
         asked.append(users.start)
         return np.zeros((1, 4), dtype=np.float32)
 
-    with ranked_lists(100, watched, None, EVERYTHING, 2) as blocks:
+    blocks = rank_items(100, watched, None, EVERYTHING, 2)
+    next(blocks)
+    blocks.close()
+    assert sorted(asked) == ([0, 1] if per_user else [0])
+
+
+def test_no_thread_is_left_between_two_blocks(per_user):
+    before = threading.active_count()
+    blocks = rank_items(100, lambda users: np.zeros((1, 4), dtype=np.float32), None, EVERYTHING, 2)
+    for _ in range(5):
         next(blocks)
-    assert sorted(asked) == [0, 1, 2][: len(asked)]
-    assert len(asked) <= (3 if per_user else 1)
+        assert threading.active_count() == before
 
 
 def test_blocks_leave_in_the_order_of_users_whatever_finishes_first(per_user):
@@ -96,9 +101,9 @@ def test_blocks_leave_in_the_order_of_users_whatever_finishes_first(per_user):
         time.sleep(0.05 if users.start == 0 else 0)
         return SCORES[users].copy()
 
-    blocks = blocks_of(3, slow_first, None, EVERYTHING, 2)
+    blocks = list(rank_items(3, slow_first, None, EVERYTHING, 2))
     assert [block.users.start for block in blocks] == [0, 1, 2]
-    assert np.concatenate([block.ranked for block in blocks]).tolist() == ranked()
+    assert np.concatenate([block.items for block in blocks]).tolist() == ranked()
 
 
 def test_an_error_in_a_block_reaches_whoever_takes_it(per_user):
@@ -107,10 +112,10 @@ def test_an_error_in_a_block_reaches_whoever_takes_it(per_user):
             raise ValueError("no scores")
         return np.zeros((1, 4), dtype=np.float32)
 
-    with ranked_lists(100, broken, None, EVERYTHING, 2) as blocks:
-        assert [next(blocks).users.start, next(blocks).users.start] == [0, 1]
-        with pytest.raises(ValueError, match="no scores"):
-            next(blocks)
+    blocks = rank_items(100, broken, None, EVERYTHING, 2)
+    assert [next(blocks).users.start, next(blocks).users.start] == [0, 1]
+    with pytest.raises(ValueError, match="no scores"):
+        next(blocks)
 
 
 def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
@@ -129,7 +134,7 @@ def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
     for patched in (module, threads):
         monkeypatch.setattr(patched, "n_threads", lambda: 2)
     before = blas_threads()
-    assert len(blocks_of(3, watched, None, EVERYTHING, 2)) == 3
+    assert len(list(rank_items(3, watched, None, EVERYTHING, 2))) == 3
     assert during == [{1}] * 3
     assert blas_threads() == before
 
@@ -137,7 +142,7 @@ def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
 def test_without_threadpoolctl_blocks_come_one_by_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
-    assert module._one_thread_a_product() is None
+    assert module._one_thread_per_product() is None
     assert ranked() == [[1, 2], [0, 2], [3, 0]]
 
 

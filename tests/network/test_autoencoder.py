@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, settings_for
-from autorec_cli.inference import scoring
+from autorec_cli.inference import fold_in
 from autorec_cli.network.autoencoder import ACTIVATIONS, new_network
 from autorec_cli.runtime.partition import single_partition
 
@@ -20,7 +20,7 @@ def test_derivative_from_the_output_is_the_derivative(name):
 
 @pytest.mark.parametrize("name", HIDDEN_ACTIVATIONS)
 def test_numpy_activations_are_the_torch_ones(name):
-    np.testing.assert_allclose(scoring.ACTIVATIONS[name](Z.numpy()), ACTIVATIONS[name][0](Z).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(fold_in.ACTIVATIONS[name](Z.numpy()), ACTIVATIONS[name][0](Z).numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])

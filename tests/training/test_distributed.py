@@ -146,7 +146,7 @@ def test_the_summary_says_what_the_model_says(together, kind):
     there, _ = together
     told = json.loads((there / f"{kind}.json").read_text())
     model = model_file.load(there / kind)
-    assert (told["n_users"], told["n_items"]) == (len(model.user_ids), len(model.item_ids))
+    assert (told["n_users"], told["n_items"]) == (len(model.catalog.user_ids), len(model.catalog.item_ids))
     assert told["bytes"] == (there / kind).stat().st_size
     said = {"epochs", "fitted_parts", *model.provenance["metrics"]}
     assert {name: told[name] for name in said} == {

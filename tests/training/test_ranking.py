@@ -9,26 +9,20 @@ import pytest
 
 from autorec_cli.config import settings_for
 from autorec_cli.data.bias import mean_scores
-from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.evaluate import metric_rows, ranking_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
-from autorec_cli.inference import blending, model_file
-from autorec_cli.inference.scoring import fold_in, item_scorer, known_users, predict_pairs, solve_scoring_row
+from autorec_cli.inference import model_file
+from autorec_cli.inference.fold_in import fold_in, solve_scoring_row
+from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.network.torch_engine import codes
-from autorec_cli.storage import checksums
-from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
 from tests.planted import dataset_of, matrix_of
 from tests.program import call
-from tests.trained import model_of, run
+from tests.training.test_trainer import model_of, run
 
 VARIANTS = ["item", "user"]
 GROUPS = 4
-OLDER = {
-    "objective": "rating", "missing_value": None, "missing_weight": 0.0, "implicit": False, "center": "none",
-    "decoder_mean": False,
-}  # fmt: skip
-"""What models of ratings could be before there were the other settings."""
 
 
 def groups_dataset(n_users=120, n_items=40, seed=0):
@@ -89,10 +83,10 @@ def test_without_a_relevant_rating_the_last_epoch_is_kept(dataset):
 
 def test_cells_without_a_rating_enter_the_first_predictions(dataset):
     settings = ranking_settings()
-    examples = make_examples(dataset.train, dataset.rating_scale, settings)
-    assert examples.centering.mean == settings.missing_value == 0
-    bias = initial_network(examples, settings, _generator()).decoder_bias.numpy()
-    dense = examples.matrix.toarray()
+    task = make_task(dataset.train, dataset.rating_scale, settings)
+    assert task.centering.mean == settings.missing_value == 0
+    bias = initial_network(task, settings, _generator()).decoder_bias.numpy()
+    dense = task.examples.toarray()
     weight = np.where(dense != 0, 1, settings.missing_weight)
     expected = (dense * weight).sum(0) / weight.sum(0)
     np.testing.assert_allclose(bias, expected, rtol=0.1)
@@ -167,17 +161,17 @@ def test_the_scoring_row_minimizes_the_weighted_squares():
 
 
 def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
-    examples = make_examples(dataset.train, dataset.rating_scale, ranking_settings())
-    norms = np.sqrt(np.square(examples.inputs[:].toarray()).sum(1))
-    np.testing.assert_allclose(norms, examples.input_norm, rtol=1e-5)
-    np.testing.assert_array_equal(examples.matrix.toarray(), dataset.train.toarray())
-    plain = make_examples(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
-    assert plain.inputs.examples is plain.matrix
-    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.matrix.toarray())
+    task = make_task(dataset.train, dataset.rating_scale, ranking_settings())
+    norms = np.sqrt(np.square(task.inputs[:].toarray()).sum(1))
+    np.testing.assert_allclose(norms, task.input_norm, rtol=1e-5)
+    np.testing.assert_array_equal(task.examples.toarray(), dataset.train.toarray())
+    plain = make_task(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
+    assert plain.inputs.examples is plain.examples
+    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.examples.toarray())
 
 
 def codes_of(fitted):
-    return codes(fitted.network, fitted.examples.inputs, 16).numpy()
+    return codes(fitted.network, fitted.task.inputs, 16).numpy()
 
 
 def test_dropout_changes_training_and_not_the_codes(dataset):
@@ -194,7 +188,7 @@ def test_dropout_changes_training_and_not_the_codes(dataset):
         ({"objective": "ranking", "missing_weight": 0.0}, "--missing-weight"),
         ({"objective": "ranking", "missing_value": float("nan")}, "--missing-value"),
         ({"objective": "ranking", "output_activation": "sigmoid"}, "--output-activation identity"),
-        ({"objective": "ranking", "center": "both"}, "--center must be none"),
+        ({"objective": "ranking", "center": "both"}, "--center none"),
         ({"missing_weight": 0.3}, "need --objective ranking"),
         ({"missing_value": 0.0}, "need --objective ranking"),
         ({"dropout": 1.0}, "--dropout"),
@@ -212,60 +206,6 @@ def test_the_objective_chooses_the_variant_and_the_missing_value():
     assert (settings.variant, settings.missing_value) == ("user", -25.0)
 
 
-def test_a_file_of_before_there_were_objectives_is_read(dataset, tmp_path):
-    model = model_of(dataset, ranking_settings(epochs=1, normalize=False, **OLDER))
-    path = tmp_path / "m"
-    model_file.save(model, path)
-    without = ["objective", "dropout", "normalize", "missing_weight", "missing_value", "implicit", "decoder_mean"]
-    _rewrite(path, 2, without)
-    _assert_equal(model_file.load(path), model)
-    model_file.save(model, path)
-    _rewrite(path, 9, [])
-    with pytest.raises(ArtifactError, match="format version 9"):
-        model_file.load(path)
-
-
-def test_a_blend_of_before_the_implicit_channel_is_read(dataset, tmp_path):
-    models = [(variant, model_of(dataset, ranking_settings(variant, epochs=1, **OLDER))) for variant in VARIANTS]
-    blended = blending.blend(models, dataset.valid.data)
-    path = tmp_path / "m"
-    model_file.save(blended, path)
-    _rewrite(path, 3, ["implicit", "decoder_mean"])
-    read = model_file.load(path)
-    assert read.weights == blended.weights
-    for ours, theirs in zip(read.models, blended.models, strict=True):
-        _assert_equal(ours, theirs)
-
-
-def test_a_file_of_before_there_was_a_mean_row_is_read(dataset, tmp_path):
-    model = model_of(dataset, ranking_settings("item", epochs=1, **OLDER))
-    model_file.save(model, tmp_path / "m")
-    _rewrite(tmp_path / "m", 4, ["decoder_mean"])
-    _assert_equal(model_file.load(tmp_path / "m"), model)
-
-
-def _assert_equal(model, other):
-    assert model.settings == other.settings
-    users, items = np.indices((model.n_users, model.n_items)).reshape(2, -1)
-    np.testing.assert_array_equal(predict_pairs(model, users, items), predict_pairs(other, users, items))
-
-
-def _rewrite(path, version, left_out):
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-
-    with safe_open(path, framework="numpy") as file:
-        document = checksums.unseal(file.metadata()[model_file.METADATA_KEY])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    document["format_version"] = version
-    for part in document.get("models", [document]):
-        if version < 4:
-            part.pop("output_unit")
-        for name in left_out:
-            part["settings"].pop(name)
-    save_file(tensors, path, {model_file.METADATA_KEY: checksums.seal(json.loads(json.dumps(document)))})
-
-
 # --- through the program
 
 
@@ -275,11 +215,11 @@ def test_lists_of_scores_with_the_ratings_of_a_second_model(workshop):
     header, *rows = result.stdout.splitlines()
     assert header == "user_id,rank,item_id,score,title,predicted_rating"
     model = model_file.load(workshop / "item.model")
-    item_index = {identifier: index for index, identifier in enumerate(model.item_ids)}
-    user_index = {identifier: index for index, identifier in enumerate(model.user_ids)}
+    item_index = {identifier: index for index, identifier in enumerate(model.catalog.item_ids)}
+    user_index = {identifier: index for index, identifier in enumerate(model.catalog.user_ids)}
     for row in rows[:20]:
         fields = next(csv.reader([row]))
-        expected = predict_pairs(model, np.array([user_index[fields[0]]]), np.array([item_index[fields[2]]]))
+        expected = model.predict_pairs(np.array([user_index[fields[0]]]), np.array([item_index[fields[2]]]))
         assert float(fields[-1]) == pytest.approx(expected[0], abs=1e-3)
 
 
@@ -300,12 +240,12 @@ def test_a_ranking_model_cannot_be_the_rating_model(workshop):
 
 def test_a_rating_model_of_other_data_is_refused(lists_model, item_model, tmp_path):
     model = model_file.load(item_model)
-    n_users, n_items = model.n_users, model.n_items
+    n_users, n_items = model.catalog.n_users, model.catalog.n_items
 
     def with_strangers(n_user_ids, n_item_ids):
         """The item model with other ids for the last so many users and items."""
-        users = [*model.user_ids[: n_users - n_user_ids], *(f"other {number}" for number in range(n_user_ids))]
-        items = [*model.item_ids[: n_items - n_item_ids], *(f"other {number}" for number in range(n_item_ids))]
+        users = [*model.catalog.user_ids[: n_users - n_user_ids], *(f"other {number}" for number in range(n_user_ids))]
+        items = [*model.catalog.item_ids[: n_items - n_item_ids], *(f"other {number}" for number in range(n_item_ids))]
         model_file.save(dataclasses.replace(model, user_ids=users, item_ids=items), tmp_path / "m")
         return tmp_path / "m"
 
@@ -341,7 +281,7 @@ def test_evaluate_judges_lists_of_a_ranking_model_unasked(workshop):
 
 
 def test_evaluate_says_which_models_have_no_rmse(item_model, lists_model):
-    message = "measured by lists only, as scores are no ratings: lists.model"
+    message = "output scores, not ratings: lists.model"
     assert message in call("evaluate", item_model, lists_model).stderr
     assert message not in call("evaluate", lists_model).stderr
     assert message not in call("evaluate", item_model, "--ranking").stderr

@@ -81,7 +81,7 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     fresh = randomness.initial_network(examples, settings, torch.Generator().manual_seed(0))
     network = start(fresh)
     kept = users if variant == "item" else items
-    counts = (model.user_counts if variant == "item" else model.item_counts)[kept]
+    counts = (model.catalog.user_counts if variant == "item" else model.catalog.item_counts)[kept]
     known = np.flatnonzero(counts > 0)
     new = np.setdiff1d(np.arange(len(kept) + 3), known)
     assert len(new) >= 3

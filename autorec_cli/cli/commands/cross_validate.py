@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.cli.commands.evaluate import CLEARLY_WORSE, Row, complete_rows, to_frame
+from autorec_cli.cli.commands.evaluate import Row, complete_rows, to_frame
 from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
@@ -19,6 +19,7 @@ from autorec_cli.cli.training_report import metric_label
 from autorec_cli.config import check_given
 from autorec_cli.data.splitting import DEFAULT_SHARE
 from autorec_cli.errors import UsageError
+from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,15 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from autorec_cli.cli.options import Format, InputFile, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
-
-if TYPE_CHECKING:
-    from autorec_cli.inference.model import Model
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -50,7 +47,7 @@ def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[st
     import polars as pl
 
     format = choose_format(format, output)
-    document = _dataset(path) if path.is_dir() else _model(path)
+    document = _describe(path)
     with open_output(output) as stream:
         if format == "json":
             stream.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
@@ -60,55 +57,18 @@ def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[st
     return document
 
 
-def _model(path: Path) -> dict[str, Any]:
-    from autorec_cli.inference import model_file
-    from autorec_cli.inference.model import Blend
-
-    predictor = model_file.load(path)
-    about = {
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "n_users": predictor.n_users,
-        "n_items": predictor.n_items,
-        "n_cold_users": int((predictor.user_counts == 0).sum()),
-        "n_cold_items": int((predictor.item_counts == 0).sum()),
-        "has_titles": predictor.titles is not None,
-        "rating_scale": list(predictor.rating_scale),
-    }
-    if isinstance(predictor, Blend):
-        models = [
-            {"weight": weight, **_network(model), **model.provenance}
-            for weight, model in zip(predictor.weights, predictor.models, strict=True)
-        ]
-        return {"kind": "blend", **about, "intercept": predictor.intercept, **predictor.provenance, "models": models}
-    return {"kind": "model", **_network(predictor), **about, **predictor.provenance}
-
-
-def _network(model: Model) -> dict[str, Any]:
-    n_decoded = len(model.decoder_bias)
-    return {
-        "objective": model.settings.objective,
-        "variant": model.settings.variant,
-        "layers": [n_decoded, *model.settings.hidden_sizes, n_decoded],
-        "settings": model.settings.to_document(),
-    }
-
-
-def _dataset(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> dict[str, Any]:
     from autorec_cli.data import dataset
+    from autorec_cli.inference import model_file
 
-    prepared = dataset.load(path)
-    return {
-        "kind": "dataset",
-        "path": str(path),
-        "bytes": sum(file.stat().st_size for file in path.iterdir()),
-        "has_titles": "title" in prepared.items.columns,
-        **dataset.read_document(path),
-    }
+    document = dataset.describe(path) if path.is_dir() else model_file.load(path).describe()
+    files = path.iterdir() if path.is_dir() else [path]
+    n_bytes = sum(file.stat().st_size for file in files)
+    return {"kind": document.pop("kind"), "path": str(path), "bytes": n_bytes, **document}
 
 
 def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of a nested document; the names of inner ones follow a dot."""
+    """Flatten a nested document; names of inner values follow a dot."""
     for name, value in document.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,13 +22,14 @@ from autorec_cli.cli.options import (
     ReadingOptions,
     WaitLock,
 )
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.inference.recommender import Request
+    from autorec_cli.inference.recommender import RecommendSettings
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -150,111 +151,74 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
 
     Models trained with --objective ranking make far better recommendations than models that predict ratings.
     """
+    from autorec_cli.inference import model_file
+    from autorec_cli.inference.prediction import check_rating_model
+    from autorec_cli.inference.recommender import recommend_to, target_users
+
+    require_count("--show", options.show, minimum=0)
+    format = choose_format(options.format, options.output)
+    settings = _settings(options)
+    # Of csv and tsv shards only the first has a header.
+    header = not options.no_header and (settings.is_first_shard or format not in ("csv", "tsv"))
+    write = writer_for(format, header, options.csv_safe)
+    with reserve_output(options.output, options.wait_lock, say, warn):
+        ranker = model_file.load(options.model)
+        rater = None if options.rating_model is None else model_file.load(options.rating_model)
+        if rater is not None:
+            check_rating_model(rater, ranker, settings)
+        users = target_users(ranker, settings)
+        if ranker.predicts_ratings:
+            warn(f"{options.model} predicts ratings; models trained with --objective ranking recommend better")
+        n_users = len(users.user_ids)
+        if format == "table" and options.show and options.output == "-":
+            users = users.first(options.show)
+        n_rows = _write(recommend_to(users, ranker, settings, rater), options.output, format, write)
+    if len(users.user_ids) < n_users:
+        say(f"these are the first {options.show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
+    return {"n_users": n_users, "n_rows": n_rows}
+
+
+def _settings(options: RecommendOptions) -> RecommendSettings:
+    """Read the files of ids, and make settings of all options."""
+    from autorec_cli.inference.id_file import read_ids
+    from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.target_users import parse_shard
+
     if [options.users, options.history, options.candidates, options.exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
-    from autorec_cli.inference.recommender import Request
-
-    request = Request(
-        user_ids=_wanted_users(options.user, options.users),
-        history=options.history,
-        history_format=options.reading.read_options(),
+    files = {"--users": options.users, "--candidates": options.candidates, "--exclude": options.exclude}
+    ids = {flag: read_ids(file, flag) for flag, file in files.items() if file is not None}
+    user_ids = [*(options.user or ()), *ids.get("--users", ())]
+    return RecommendSettings(
         k=options.top_k,
+        user_ids=None if options.user is None and options.users is None else user_ids,
+        history=options.history,
+        history_options=options.reading.read_options(),
         include_seen=options.include_seen,
-        candidates=options.candidates,
-        exclude=options.exclude,
+        candidates=ids.get("--candidates"),
+        exclude=ids.get("--exclude", ()),
         min_item_ratings=options.min_item_ratings,
         on_unknown=options.on_unknown,
-    )
-    return recommend(
-        options.model,
-        request,
-        rating_model=options.rating_model,
-        output=options.output,
-        format=options.format,
-        header=not options.no_header,
-        csv_safe=options.csv_safe,
-        show=options.show,
-        shard=options.shard,
-        wait_lock=options.wait_lock,
+        shard=None if options.shard is None else parse_shard(options.shard),
     )
 
 
-def recommend(
-    path: Path,
-    request: Request,
-    *,
-    rating_model: Path | None = None,
-    output: str = "-",
-    format: str | None = None,
-    header: bool = True,
-    csv_safe: bool = False,
-    show: int = USERS_SHOWN,
-    shard: str | None = None,
-    wait_lock: float = 0.0,
-) -> dict[str, int]:
-    """Write the lists that `request` asks for, rows of user_id, rank, item_id, prediction or score, title if known.
-
-    With `rating_model` rows also have what that model predicts; `shard` is what `parse_shard` reads.
-
-    Returns:
-        How many users were asked for and how many rows were written for them.
-
-    Raises:
-        UsageError: an option has a value that cannot work.
-        LockedError: another run is writing `output`.
-        InputDataError: a file of ids or ratings cannot be used, or a user is unknown.
-        ArtifactError: the model cannot be used, or `rating_model` is of other data.
-    """
-    from autorec_cli.inference import model_file
-    from autorec_cli.inference.predicted_ratings import check_rating_model, with_predicted_ratings
-    from autorec_cli.inference.recommender import audience_of, list_frames, parse_shard
-
-    format = choose_format(format, output)
-    asked = None if shard is None else parse_shard(shard)
-    if asked is not None and asked.number > 1 and format in ("csv", "tsv"):
-        header = False
-    write = writer_for(format, header, csv_safe)
-    if show < 0:
-        raise UsageError(f"--show must be a whole number from 0, not {show}")
-    with reserve_output(output, wait_lock, say, warn):
-        model = model_file.load(path)
-        raters = None if rating_model is None else model_file.load(rating_model)
-        if raters is not None:
-            check_rating_model(raters, model, request)
-        audience = audience_of(model, request, warn)
-        if asked is not None:
-            audience = audience.shard(asked)
-        if model.predicts_ratings:
-            warn(f"{path} was trained to predict ratings; models trained with --objective ranking make better lists")
-        n_users = len(audience.user_ids)
-        if format == "table" and show and output == "-":
-            audience = audience.first(show)
-        written: list[int] = []
-        with list_frames(model, request, audience, warn) as blocks, open_output(output) as stream:
-            if raters is not None:
-                blocks = with_predicted_ratings(blocks, raters, request, audience.user_ids, warn)
-            blocks = _counted(blocks, written)
-            if format == "table":
-                blocks = (rows for frame in blocks for rows in frame.partition_by("user_id", maintain_order=True))
-                for rows in blocks:
+def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writer) -> int:
+    """Write the frames as they come, and return the number of rows."""
+    written: list[int] = []
+    frames = _counted(frames, written)
+    with open_output(output) as stream:
+        if format != "table":
+            write(frames, stream)
+        else:
+            for frame in frames:
+                for rows in frame.partition_by("user_id", maintain_order=True):
                     write_table([rows.drop("user_id")], stream, title=f"user {rows['user_id'][0]}")
-            else:
-                write(blocks, stream)
-    if len(audience.user_ids) < n_users:
-        say(f"these are the first {show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
-    return {"n_users": n_users, "n_rows": sum(written)}
+    return sum(written)
 
 
 def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.DataFrame]:
-    """`blocks`, noting the rows of each in `written` as it passes."""
+    """Yield `blocks`, noting the rows of each in `written`."""
     for block in blocks:
         written.append(block.height)
         yield block
-
-
-def _wanted_users(user: Sequence[str] | None, users: str | None) -> list[str] | None:
-    from autorec_cli.inference.recommender import read_ids
-
-    if user is None and users is None:
-        return None
-    return [*(user or []), *(read_ids(users, "--users") if users is not None else [])]

@@ -1,4 +1,4 @@
-"""`autorec evaluate`, through the real program where the shell matters and through `evaluate` elsewhere."""
+"""`autorec evaluate`, through the real program."""
 
 import dataclasses
 import io
@@ -8,11 +8,9 @@ import shutil
 import polars as pl
 import pytest
 
-from autorec_cli.cli.commands.evaluate import evaluate
 from autorec_cli.data import dataset
-from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
-from tests.program import run
+from tests.program import call, run
 
 RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "mae_high", "n_pairs", "n_cold",
                   "clip_low", "clip_high"]  # fmt: skip
@@ -22,8 +20,9 @@ BASELINES = ["global mean", "item mean", "user+item bias"]
 
 @pytest.fixture
 def rows_of(tmp_path):
-    def rows(*paths, **options):
-        evaluate(paths, output=str(tmp_path / "rows.json"), **options)
+    def rows(*arguments):
+        result = call("evaluate", *arguments, "-o", tmp_path / "rows.json")
+        assert result.status == 0, result.stderr
         return json.loads((tmp_path / "rows.json").read_text())
 
     return rows
@@ -49,12 +48,12 @@ def test_csv_in_a_pipe_has_a_row_a_model_and_a_row_a_baseline(workshop):
     for metric in ("rmse", "mae"):
         assert ((frame[f"{metric}_low"] < frame[metric]) & (frame[metric] < frame[f"{metric}_high"])).all()
     assert frame["rmse"][0] < frame["rmse"][4], "planted factors beat the biases"
-    assert f"{n_test} pairs, of which 0 are cold" in result.stderr
+    assert f"{n_test} pairs, 0 of them cold" in result.stderr
     assert "predictions are clipped to 1 to 5" in result.stderr
 
 
 def test_json_holds_the_same_numbers_and_ranking_adds_columns(workshop, item_model, rows_of):
-    rows = rows_of(item_model, ranking=True, k=5)
+    rows = rows_of(item_model, "--ranking", "-k", 5)
     assert [row["model"] for row in rows] == ["item.model", *BASELINES, "popularity"]
     assert list(rows[0]) == RATING_COLUMNS + RANKING_COLUMNS
     assert rows[1]["ndcg@5"] is None
@@ -81,11 +80,12 @@ def test_a_table_is_readable_at_80_columns(workshop):
 
 
 @pytest.mark.parametrize("part", ["valid", "train"])
-def test_other_parts_are_warned_about_when_the_model_has_seen_them(workshop, item_model, rows_of, capsys, part):
-    row = rows_of(item_model, part=part)[0]
+def test_other_parts_are_warned_about_when_the_model_has_seen_them(workshop, item_model, rows_of, part):
+    row = rows_of(item_model, "--on", part)[0]
     assert row["n_pairs"] == dataset.load(workshop / "data").part(part).nnz
     assert row["rmse"] < rows_of(item_model)[0]["rmse"]
-    assert ("was fitted on the valid ratings too" in capsys.readouterr().err) == (part == "valid")
+    told = call("evaluate", item_model, "--on", part, "-q").stderr
+    assert ("item.model was fitted on the valid ratings too" in told) == (part == "valid")
 
 
 def test_a_dataset_that_is_gone_is_named_with_what_to_do(tmp_path, item_model, workshop, rows_of):
@@ -93,18 +93,18 @@ def test_a_dataset_that_is_gone_is_named_with_what_to_do(tmp_path, item_model, w
     result = run("evaluate", model)
     assert (result.status, result.stdout) == (4, "")
     assert f"is no longer at {tmp_path / 'gone'}; say where it is with --data DIR" in result.stderr
-    assert rows_of(model, data=workshop / "data")[0]["rmse"] == rows_of(item_model)[0]["rmse"]
+    assert rows_of(model, "--data", workshop / "data")[0]["rmse"] == rows_of(item_model)[0]["rmse"]
 
 
 def test_another_dataset_is_refused(tmp_path, item_model, user_model, workshop):
     shutil.copytree(workshop / "data", tmp_path / "data")
-    with pytest.raises(ArtifactError, match=r"b\.model was not trained on the dataset"):
-        evaluate([item_model, moved(user_model, tmp_path / "b.model", fingerprint="0" * 64)])
+    refused = call("evaluate", item_model, moved(user_model, tmp_path / "b.model", fingerprint="0" * 64))
+    assert (refused.status, "b.model was not trained on this dataset" in refused.stderr) == (4, True)
     prepared = dataset.load(workshop / "data")
     prepared.test.data[0] = 6 - prepared.test.data[0]
     dataset.save(prepared, tmp_path / "data")
-    with pytest.raises(ArtifactError, match="fingerprints differ"):
-        evaluate([item_model], data=tmp_path / "data")
+    refused = call("evaluate", item_model, "--data", tmp_path / "data")
+    assert (refused.status, "fingerprints differ" in refused.stderr) == (4, True)
 
 
 def test_an_empty_part_is_a_sentence(tmp_path, item_model, workshop):
@@ -114,10 +114,8 @@ def test_an_empty_part_is_a_sentence(tmp_path, item_model, workshop):
     changed = dataclasses.replace(prepared, test=empty)
     dataset.save(changed, tmp_path / "data")
     model = moved(item_model, tmp_path / "m", fingerprint=changed.fingerprint())
-    with pytest.raises(
-        ArtifactError, match="the test part of the dataset has no ratings; prepare it with --test above 0"
-    ):
-        evaluate([model], data=tmp_path / "data")
+    refused = call("evaluate", model, "--data", tmp_path / "data")
+    assert (refused.status, "the test set of the dataset has no ratings" in refused.stderr) == (4, True)
 
 
 def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of):
@@ -125,30 +123,30 @@ def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of
     for source, name in ((item_model, "popularity"), (user_model, "other/popularity")):
         shutil.copy(source, tmp_path / name)
     paths = [tmp_path / "popularity", tmp_path / "other" / "popularity", tmp_path / "popularity"]
-    rows = rows_of(*paths, ranking=True)
+    rows = rows_of(*paths, "--ranking")
     assert [row["model"] for row in rows] == [*map(str, paths[:2]), *BASELINES, "popularity"]
     assert rows[0]["ndcg@10"] != rows[1]["ndcg@10"] != rows[-1]["ndcg@10"]
 
 
-def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model, capsys):
+def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model):
     model = model_file.load(item_model)
     model_file.save(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
-    evaluate([item_model, tmp_path / "m"], output=str(tmp_path / "x.csv"))
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(warnings) == 1
-    assert "m predicts worse than user and item averages do" in warnings[0]
+    told = call("evaluate", item_model, tmp_path / "m", "-q").stderr
+    (warning,) = told.splitlines()
+    assert "m predicts worse than the bias baseline" in warning
 
 
 def test_options_that_cannot_work_are_refused(item_model):
-    with pytest.raises(UsageError, match="--on must be one of test, valid, train, not 'tset'"):
-        evaluate([item_model], part="tset")
-    with pytest.raises(UsageError, match="--top-k must be a whole number from 1"):
-        evaluate([item_model], k=0)
-    with pytest.raises(UsageError, match="contradicts"):
-        evaluate([item_model], output="x.csv", format="json")
+    for options, message in (
+        (("--on", "tset"), "--on must be one of test, valid, train, not 'tset'"),
+        (("-k", "0"), "--top-k must be a whole number from 1"),
+        (("-o", "x.csv", "--format", "json"), "contradicts"),
+    ):
+        refused = call("evaluate", item_model, *options)
+        assert (refused.status, message in refused.stderr) == (2, True)
 
 
-def test_nobody_to_judge_is_said(item_model, rows_of, capsys):
-    rows = rows_of(item_model, ranking=True, relevant_from=99.0)
-    assert "no user has a test rating from 99" in capsys.readouterr().err
-    assert rows[0]["rmse"] > 0
+def test_a_test_set_without_relevant_ratings_is_warned_of(item_model):
+    result = call("evaluate", item_model, "--ranking", "--relevant-from", 99, "--format", "json")
+    assert "no user has a relevant test rating" in result.stderr
+    assert json.loads(result.stdout)[0]["rmse"] > 0

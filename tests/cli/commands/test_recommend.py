@@ -1,4 +1,4 @@
-"""`autorec recommend`, through the real program where the shell matters and through `recommend` elsewhere."""
+"""`autorec recommend`, through the real program where the shell matters and through the library elsewhere."""
 
 import io
 import json
@@ -14,12 +14,11 @@ import polars as pl
 import pytest
 import torch
 
-from autorec_cli.cli.commands.recommend import recommend
 from autorec_cli.csr import add_parts
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.inference.recommender import Request
+from autorec_cli.inference.recommender import RecommendSettings, recommend
 from autorec_cli.training.examples import make_examples
 from tests.forking import program
 from tests.program import ROOT, call, run
@@ -32,12 +31,11 @@ def read(text):
 
 
 @pytest.fixture
-def lists_of(tmp_path):
-    """The rows that `recommend` writes for a request."""
+def lists_of():
+    """The recommendations of a model file, as a caller of the library gets them."""
 
-    def lists(model, **request):
-        recommend(model, Request(**request), output=str(tmp_path / "lists.csv"))
-        return read((tmp_path / "lists.csv").read_text())
+    def lists(path, **settings):
+        return recommend(model_file.load(path), RecommendSettings(**settings))
 
     return lists
 
@@ -58,7 +56,7 @@ def rated(workshop):
 def test_every_user_has_a_list_of_unseen_items_best_first(workshop, model, lists_of):
     lists = lists_of(model, k=5)
     assert lists.columns == ["user_id", "rank", "item_id", "prediction", "title"]
-    assert lists["user_id"].unique(maintain_order=True).to_list() == list(model_file.load(model).user_ids)
+    assert lists["user_id"].unique(maintain_order=True).to_list() == list(model_file.load(model).catalog.user_ids)
     assert lists.join(rated(workshop), on=["user_id", "item_id"]).height == 0
     for user_id, rows in lists.group_by("user_id"):
         assert rows["rank"].to_list() == [1, 2, 3, 4, 5], user_id
@@ -83,10 +81,10 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     output = (hidden @ torch.from_numpy(model.decoder_weight).T + torch.from_numpy(model.decoder_bias)).numpy()
     expected = output * model.output_unit + examples.centering.mean
     expected = np.clip(expected + examples.centering.user_bias + examples.centering.item_bias[:, None], 1, 5)
-    user_at = {identifier: index for index, identifier in enumerate(model.user_ids)}
-    item_at = {identifier: index for index, identifier in enumerate(model.item_ids)}
+    user_at = {identifier: index for index, identifier in enumerate(model.catalog.user_ids)}
+    item_at = {identifier: index for index, identifier in enumerate(model.catalog.item_ids)}
     listed = [expected[item_at[item], user_at[user]] for user, item in lists.select("user_id", "item_id").iter_rows()]
-    assert len(listed) == model.n_users * model.n_items
+    assert len(listed) == model.catalog.n_users * model.catalog.n_items
     np.testing.assert_allclose(lists["prediction"], listed, atol=2e-4)
 
 
@@ -104,30 +102,31 @@ def test_titles_stand_beside_ids(item_model, lists_of):
     assert titles["00049"] is None or titles["00049"] == ""
 
 
-def test_candidates_and_exclude(tmp_path, item_model, lists_of, capsys):
+def test_candidates_and_exclude(tmp_path, item_model):
     (tmp_path / "in").write_bytes("\ufeff00001\r\n00002\r\n\r\n00003\r\nnope\r\n".encode())
     (tmp_path / "out").write_text("00002")
-    lists = lists_of(item_model, include_seen=True, candidates=str(tmp_path / "in"), exclude=str(tmp_path / "out"))
+    options = ("--include-seen", "--exclude", tmp_path / "out", "--candidates")
+    result = call("recommend", item_model, *options, tmp_path / "in", "--format", "csv")
+    lists = read(result.stdout)
     assert set(lists["item_id"]) == {"00001", "00003"}
     assert lists.height == 2 * lists["user_id"].n_unique()
-    assert "warning: unknown to the model: 1 of 4 items of --candidates" in capsys.readouterr().err
-    with pytest.raises(InputDataError, match="no item may be listed"):
-        lists_of(item_model, candidates=str(tmp_path / "out"), exclude=str(tmp_path / "out"))
+    assert "warning: ignored 1 of 4 items of --candidates" in result.stderr
+    refused = call("recommend", item_model, *options, tmp_path / "out")
+    assert (refused.status, "no item may be recommended" in refused.stderr) == (3, True)
 
 
 def test_min_item_ratings(item_model, lists_of):
     model = model_file.load(item_model)
-    middle = int(np.median(model.item_counts))
+    middle = int(np.median(model.catalog.item_counts))
     lists = lists_of(item_model, k=50, include_seen=True, min_item_ratings=middle)
-    enough = {model.item_ids[index] for index in np.flatnonzero(model.item_counts >= middle)}
-    assert set(lists["item_id"]) == enough != set(model.item_ids)
+    enough = {model.catalog.item_ids[index] for index in np.flatnonzero(model.catalog.item_counts >= middle)}
+    assert set(lists["item_id"]) == enough != set(model.catalog.item_ids)
 
 
-def test_users_who_have_seen_all_candidates_are_counted(workshop, tmp_path, item_model, lists_of, capsys):
+def test_users_who_have_seen_all_candidates_are_counted(workshop, item_model, lists_of, caplog):
     user_id, item_id = rated(workshop).row(0)[:2]
-    (tmp_path / "in").write_text(item_id)
-    assert lists_of(item_model, user_ids=[user_id], candidates=str(tmp_path / "in")).height == 0
-    assert "without a list, having rated every item that may be listed: 1 of 1 user\n" in capsys.readouterr().err
+    assert lists_of(item_model, user_ids=[user_id], candidates=[item_id]).height == 0
+    assert "1 of 1 user have no unrated candidate items" in caplog.text
 
 
 # --- whose lists
@@ -146,17 +145,17 @@ def test_users_from_stdin(item_model):
     assert run("recommend", item_model, "--users", "-", "--exclude", "-", stdin="042\n").status == 2
 
 
-def test_unknown_users(item_model, lists_of, capsys):
+def test_unknown_users(item_model, lists_of, caplog):
     wanted = ["7", "007", "nobody"]
-    with pytest.raises(InputDataError, match=r"does not know user '7' \(and 1 more\); use --on-unknown skip"):
+    with pytest.raises(InputDataError, match=r"user '7' \(and 1 more\).*--on-unknown skip"):
         lists_of(item_model, user_ids=wanted)
     assert set(lists_of(item_model, user_ids=wanted, on_unknown="skip")["user_id"]) == {"007"}
-    assert "left out: 2 of 3 users" in capsys.readouterr().err
+    assert "2 of 3 users are unknown to the model and were skipped" in caplog.text
     assert lists_of(item_model, user_ids=["nobody"], on_unknown="skip").height == 0
     lists = lists_of(item_model, user_ids=wanted, on_unknown="popular", k=3)
     assert lists["user_id"].unique(maintain_order=True).to_list() == wanted
-    counts = model_file.load(item_model).item_counts
-    item_at = {identifier: index for index, identifier in enumerate(model_file.load(item_model).item_ids)}
+    counts = model_file.load(item_model).catalog.item_counts
+    item_at = {identifier: index for index, identifier in enumerate(model_file.load(item_model).catalog.item_ids)}
     listed = [counts[item_at[item]] for item in lists.filter(pl.col("user_id") == "nobody")["item_id"]]
     assert listed == sorted(counts, reverse=True)[:3]
 
@@ -177,7 +176,7 @@ def test_history_lists_for_users_never_trained_on(workshop, tmp_path, model, lis
     assert lists["user_id"].unique(maintain_order=True).to_list() == ["n1", "n2"]
     seen = rated(workshop).filter(pl.col("user_id") == "007")["item_id"]
     folded = lists.filter(pl.col("user_id") == "n1")
-    assert set(folded["item_id"]) == set(model_file.load(model).item_ids) - set(seen)
+    assert set(folded["item_id"]) == set(model_file.load(model).catalog.item_ids) - set(seen)
 
 
 def test_folded_users_are_predicted_like_the_same_users_trained_on(workshop, tmp_path, model, lists_of):
@@ -201,7 +200,7 @@ def test_one_rating_outside_the_scale_is_told_as_one(tmp_path, lists_model):
     (tmp_path / "new.csv").write_text("user,item,rating\nnew,00001,9\n")
     result = run("recommend", lists_model, "--history", tmp_path / "new.csv", "-k", 2)
     assert result.status == 0
-    assert f"outside the model's rating scale, 1 to 5: 1 rating of {tmp_path / 'new.csv'}\n" in result.stderr
+    assert f"1 rating of {tmp_path / 'new.csv'} outside the model's scale, 1 to 5\n" in result.stderr
 
 
 def test_history_from_stdin(workshop, user_model):
@@ -211,11 +210,11 @@ def test_history_from_stdin(workshop, user_model):
     assert read(result.stdout)["user_id"].to_list() == ["n1", "n1"]
 
 
-def test_history_of_unknown_items_is_an_unknown_user(tmp_path, item_model, lists_of, capsys):
+def test_history_of_unknown_items_is_an_unknown_user(tmp_path, item_model, lists_of, caplog):
     (tmp_path / "new.csv").write_text("user,item,rating\na,nope,5\nb,00001,5\nb,nope,4\n")
-    with pytest.raises(InputDataError, match="user 'a' has rated no item that the model knows"):
+    with pytest.raises(InputDataError, match="any item rated by user 'a'"):
         lists_of(item_model, history=str(tmp_path / "new.csv"))
-    assert "1 of 2 items" in capsys.readouterr().err
+    assert "1 of 2 items" in caplog.text
     assert set(lists_of(item_model, history=str(tmp_path / "new.csv"), on_unknown="skip")["user_id"]) == {"b"}
     lists = lists_of(item_model, history=str(tmp_path / "new.csv"), on_unknown="popular", k=1)
     assert lists["user_id"].to_list() == ["a", "b"]
@@ -237,10 +236,10 @@ def test_the_dataset_is_not_needed(workshop, tmp_path, item_model):
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "json", "parquet"])
 def test_every_format_holds_the_same_rows(tmp_path, item_model, name):
-    recommend(item_model, Request(k=3), output=str(tmp_path / "lists.csv"))
-    expected = read((tmp_path / "lists.csv").read_text())
     target = tmp_path / f"lists.{name}"
-    recommend(item_model, Request(k=3), output=str(target))
+    for output in (tmp_path / "lists.csv", target):
+        assert call("recommend", item_model, "-k", 3, "-o", output).status == 0
+    expected = read((tmp_path / "lists.csv").read_text())
     readers = {
         "csv": lambda: pl.read_csv(target, schema_overrides=IDS),
         "tsv": lambda: pl.read_csv(target, separator="\t", schema_overrides=IDS),
@@ -318,18 +317,18 @@ def test_a_terminal_without_ids_on_stdin_is_not_waited_for(item_model):
     ],
 )
 def test_options_that_cannot_work_are_refused(item_model, tmp_path, monkeypatch, capsys, arguments, message):
-    from autorec_cli.cli import main
+    from autorec_cli.cli import app
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["autorec", "recommend", str(item_model), *arguments])
-    assert main.run() == 2
+    assert app.run() == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_request_is_checked_where_it_is_made():
+def test_settings_are_checked_where_they_are_made():
     with pytest.raises(UsageError, match="--top-k"):
-        Request(k=0)
+        RecommendSettings(k=0)
 
 
 def test_a_model_is_not_replaced_by_its_lists(workshop, tmp_path):

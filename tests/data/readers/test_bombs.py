@@ -17,7 +17,7 @@ from autorec_cli.data.readers.blocks import cut_blocks
 from autorec_cli.data.readers.exact_csv import TextFormat
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
-from autorec_cli.inference import recommender
+from autorec_cli.inference import id_file
 from autorec_cli.runtime import memory
 from tests.fuzz import PLAIN
 from tests.program import ROOT, run
@@ -135,9 +135,9 @@ def test_endless_titles_are_refused(monkeypatch):
 
 
 def test_endless_ids_are_refused(monkeypatch):
-    monkeypatch.setattr(recommender, "MAX_IDS_BYTES", 2 * MIB)
+    monkeypatch.setattr(id_file, "MAX_IDS_BYTES", 2 * MIB)
     with pytest.raises(InputDataError, match="--users /dev/zero has more than 2 MiB; it is no list of ids"):
-        recommender.read_ids("/dev/zero", "--users")
+        id_file.read_ids("/dev/zero", "--users")
 
 
 def test_no_room_for_a_temporary_file_is_one_sentence(tmp_path):

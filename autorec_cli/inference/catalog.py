@@ -1,0 +1,83 @@
+"""Users and items that a model knows: ids, titles, what was rated, how often, and on which scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autorec_cli.csr import Array
+
+UNKNOWN = -1
+"""Index of an id that the catalog does not have."""
+
+
+@dataclass(frozen=True)
+class SeenItems:
+    """Items that each user has rated, in any split of the dataset.
+
+    Attributes:
+        indptr: (n_users + 1,) int64.
+        indices: (n_ratings,) int32 item_index, ascending within a user.
+    """
+
+    indptr: Array
+    indices: Array
+
+    def of(self, user_index: Array) -> tuple[Array, Array]:
+        """Rated items of the users at `user_index` (B,): positions in `user_index`, and item_index."""
+        starts = self.indptr[user_index]
+        counts = self.indptr[user_index + 1] - starts
+        rows = np.repeat(np.arange(len(counts)), counts)
+        before = np.cumsum(counts) - counts
+        return rows, self.indices[np.arange(len(rows)) + (starts - before)[rows]]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Users and items of the dataset that a model was trained on.
+
+    Attributes:
+        user_ids, item_ids: As in the source, by index.
+        titles: By item_index, "" where there is none; None without titles.
+        user_counts, item_counts: (n_users,) and (n_items,) ratings that the model was fitted on; 0 is cold.
+        seen: All ratings of the dataset, held-out ones too: `recommend` leaves these items out.
+        rating_scale: Lowest and highest rating; predictions are clipped to it.
+    """
+
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    titles: Sequence[str] | None
+    user_counts: Array
+    item_counts: Array
+    seen: SeenItems
+    rating_scale: tuple[float, float]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, cold ones included."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, cold ones included."""
+        return len(self.item_ids)
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes and rating scale as JSON types."""
+        return {
+            "n_users": self.n_users,
+            "n_items": self.n_items,
+            "n_cold_users": int((self.user_counts == 0).sum()),
+            "n_cold_items": int((self.item_counts == 0).sum()),
+            "has_titles": self.titles is not None,
+            "rating_scale": list(self.rating_scale),
+        }
+
+
+def positions(known: Iterable[str], wanted: Iterable[str]) -> Array:
+    """Index in `known` of each of the `wanted` ids, (n_wanted,) int64; UNKNOWN if there is none."""
+    index = {identifier: position for position, identifier in enumerate(known)}
+    return np.array([index.get(identifier, UNKNOWN) for identifier in wanted], dtype=np.int64)

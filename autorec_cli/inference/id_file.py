@@ -1,0 +1,37 @@
+"""Files of ids: one per line."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from autorec_cli.errors import InputDataError, UsageError
+
+MAX_IDS_BYTES = 256 << 20
+"""Largest file of ids; /dev/zero has more."""
+
+
+def read_ids(file: str, flag: str) -> list[str]:
+    """Read ids, one per line and exactly as written, from `file` ("-" is stdin); empty lines are ignored.
+
+    Raises:
+        UsageError: stdin is a terminal.
+        InputDataError: the file cannot be read, is not UTF-8, or has no ids; the message names `flag`.
+    """
+    if file == "-" and sys.stdin.isatty():
+        raise UsageError(f"{flag} - reads ids from stdin, which is a terminal; pipe them in or name a file")
+    try:
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+            text = stream.read(MAX_IDS_BYTES + 1)
+        if len(text) > MAX_IDS_BYTES:
+            raise InputDataError(f"{flag} {file} has more than {MAX_IDS_BYTES >> 20} MiB; it is not a list of ids")
+        lines = text.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputDataError(f"{flag} {file} is not UTF-8 (byte {error.start}); convert it first") from error
+    except OSError as error:
+        raise InputDataError(f"{flag} {file} cannot be read: {error.strerror}; check the name") from error
+    ids = [line for line in (line.removesuffix("\r") for line in lines) if line]
+    if not ids:
+        raise InputDataError(f"{flag} {file} has no ids; write one per line")
+    return ids

@@ -1,0 +1,67 @@
+"""Scorer: the one interface of models and blends for everything that recommends or evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from autorec_cli.csr import Array
+from autorec_cli.data.bias import DampedMeans
+from autorec_cli.inference.catalog import Catalog
+
+History = tuple[Array, Array]
+"""One user's ratings: item_index (n,) without repetition, and the ratings (n,)."""
+
+UserScorer = Callable[[Array], Array]
+"""user_index (B,) -> (B, n_items) float32 scores, not clipped, which the caller may overwrite."""
+
+HistoryScorer = Callable[[Sequence[History]], Array]
+"""Histories of B users -> (B, n_items) float32 scores, not clipped, which the caller may overwrite."""
+
+
+class Scorer(Protocol):
+    """A model or a blend of models."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Users and items by index."""
+
+    @property
+    def baseline(self) -> DampedMeans:
+        """Predictions for cold pairs."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Dataset, fitted splits, epochs, metrics and versions of the training."""
+
+    @property
+    def predicts_ratings(self) -> bool:
+        """True if scores are predicted ratings; False if they only order items."""
+
+    def user_scorer(self) -> UserScorer:
+        """Make a function that scores all items for users of the catalog; UNKNOWN users are cold.
+
+        The item vectors are copied once for it, so make it once and call it for every block of users.
+        """
+
+    def history_scorer(self) -> HistoryScorer:
+        """Make a function that scores all items for new users, from their ratings."""
+
+    def predict_pairs(self, user_index: Array, item_index: Array) -> Array:
+        """Predict each (user, item) pair: (n_pairs,) float64, clipped to the rating scale."""
+
+    def cold_pairs(self, user_index: Array, item_index: Array) -> Array:
+        """Mark pairs whose user or item has no rating that was fitted on: (n_pairs,) bool."""
+
+    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Scorer:
+        """Reorder to the users and items of another dataset, by id; new ones are cold."""
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the model as JSON types, for `autorec info`."""
+
+
+def clipped(scorer: Scorer, values: Array) -> Array:
+    """Clip predicted ratings to the rating scale; scores that only order items stay as they are."""
+    return np.clip(values, *scorer.catalog.rating_scale) if scorer.predicts_ratings else values
