@@ -1,0 +1,182 @@
+"""docs/formats.md is enough to read our files, and names all that is in them."""
+
+import ast
+import hashlib
+import json
+import re
+import zlib
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors import safe_open
+from scipy import sparse
+
+from tests.program import ROOT, call
+
+PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+READERS = {"json", "numpy", "safetensors"}
+SETS = ("train", "valid", "test")
+
+
+def section(title):
+    """The text under a heading, up to the next one."""
+    return re.split(r"\n#+ ", PAGE.split(f"# {title}\n", 1)[1], maxsplit=1)[0]
+
+
+def named_in(title):
+    """The names in the first column of the tables of a section."""
+    rows = re.findall(r"^\|([^|]*)\|", section(title), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+OBJECTS = ("checksums", "columns", "provenance.split", "metrics", "versions", "warm_start")
+"""Fields whose values are objects that are described as a whole."""
+
+
+def fields(document, before=""):
+    """Names of all fields; inner ones follow a dot, those of objects in an array `[]`."""
+    names = set()
+    for name, value in document.items():
+        if isinstance(value, dict) and not f"{before}{name}".endswith(OBJECTS):
+            names |= fields(value, f"{before}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            names |= set().union(*(fields(entry, f"{before}{name}[].") for entry in value))
+        else:
+            names.add(f"{before}{name}")
+    return names
+
+
+@pytest.fixture(scope="module")
+def code():
+    """What the page's example defines."""
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert imported == READERS
+    names = {}
+    exec(compile(text, "docs/formats.md", "exec"), names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def blend(workshop, tmp_path_factory):
+    path = tmp_path_factory.mktemp("blend") / "blend.model"
+    models = (workshop / "item.model", workshop / "user.model")
+    assert call("evaluate", *models, "--blend", "-o", path, "-q").status == 0
+    return path
+
+
+def document_of(path):
+    with safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["autorec-model"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop):
+    document = json.loads((workshop / "data" / "dataset.json").read_text())
+    assert fields(document) == named_in("dataset.json")
+    tables = [pl.read_parquet(workshop / f"data/{table}.parquet") for table in ("users", "items")]
+    columns = {name for table in tables for name in table.columns}
+    assert columns == named_in("Tables")
+    assert {file.name for file in (workshop / "data").iterdir()} == named_in("Dataset directory")
+
+
+@pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
+def test_every_field_and_tensor_of_a_model_is_on_the_page_and_no_other(workshop, name):
+    document, tensors = document_of(workshop / name)
+    assert fields(document) == named_in("Document") - {"provenance.warm_start"}
+    assert set(tensors) == named_in("Tensors") - {"encoder.1.weight"}
+    assert all(tensor.dtype.name in section("Tensors") for tensor in tensors.values())
+
+
+def test_deeper_and_warm_started_models_have_the_fields_of_the_page(workshop, tmp_path):
+    options = ("--hidden-size", "8,4", "--epochs", 1, "-q")
+    for name, more in (("cold", ()), ("warm", ("--warm-start", tmp_path / "cold"))):
+        assert call("train", workshop / "data", "-o", tmp_path / name, *options, *more).status == 0
+    document, tensors = document_of(tmp_path / "warm")
+    assert fields(document) == named_in("Document")
+    assert set(tensors) == named_in("Tensors") | {"encoder.1.bias"}
+
+
+def test_every_field_of_a_blend_is_on_the_page_and_no_other(blend):
+    document, tensors = document_of(blend)
+    of_model = {f"models[].{name}" for name in named_in("Document")}
+    expected = (named_in("Blends") - {"models[]"}) | of_model
+    apart = {f"models[].{name}" for name in ("format", "version", "checksums", "checksum", "provenance.warm_start")}
+    assert fields(document) == expected - apart
+    assert {name.partition(".")[2] for name in tensors} == named_in("Tensors") - {"encoder.1.weight"}
+    assert document["models"][0]["shared"] == []
+    assert set(document["models"][1]["shared"]) <= named_in("Tensors")
+
+
+@pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
+def test_the_page_alone_recommends_and_predicts_as_the_program_does(workshop, code, name):
+    document, tensors = code["read_model"](workshop / name)
+    user_ids, item_ids = (code["read_texts"](tensors, f"{side}_ids") for side in ("user", "item"))
+    rows = pl.read_csv(
+        call("recommend", workshop / name, "-k", 3, "--format", "csv").stdout.encode(), infer_schema=False
+    )
+    value = "prediction" if "prediction" in rows.columns else "score"
+    for user, user_id in enumerate(user_ids):
+        best = code["recommend"](document, tensors, user, 3)
+        told = rows.filter(pl.col("user_id") == user_id)
+        assert [item_ids[item] for item in best] == told["item_id"].to_list()
+        predictions = code["predict_user"](document, tensors, user)[best]
+        if value == "prediction":
+            predictions = np.clip(predictions, *document["rating_scale"])
+        np.testing.assert_allclose(predictions, told[value].cast(pl.Float64), atol=1e-3)
+
+
+def test_the_page_alone_reads_a_blend(blend, code):
+    document, tensors = code["read_model"](blend)
+    total = document["intercept"]
+    for number, (weight, model) in enumerate(zip(document["weights"], document["models"], strict=True)):
+        own = {name.removeprefix(f"{number}."): value for name, value in tensors.items() if name[0] == str(number)}
+        own |= {name: tensors[f"0.{name}"] for name in model["shared"]}
+        total = total + weight * np.clip(code["predict_user"](model, own, 7), *model["rating_scale"])
+    items, users = (code["read_texts"](tensors, f"0.{side}_ids") for side in ("item", "user"))
+    stdout = call("recommend", blend, "--user", users[7], "-k", 1, "--format", "csv").stdout
+    told = pl.read_csv(stdout.encode(), infer_schema=False)
+    assert float(told["prediction"][0]) == pytest.approx(total[items.index(told["item_id"][0])], abs=1e-3)
+
+
+def test_the_page_alone_reads_a_dataset(workshop):
+    data = workshop / "data"
+    document = json.loads((data / "dataset.json").read_text())
+    digest = hashlib.sha256(
+        repr(((document["n_users"], document["n_items"]), tuple(map(float, document["rating_scale"])))).encode()
+    )
+    ratings = {}
+    for name in SETS:
+        matrix = sparse.csr_array(sparse.load_npz(data / f"{name}.npz"))
+        assert matrix.shape == (document["n_users"], document["n_items"])
+        assert matrix.nnz == document["counts"][f"n_{name}"]
+        assert matrix.has_sorted_indices
+        digest.update(matrix.indptr.astype("<i8").tobytes() + matrix.indices.astype("<i8").tobytes())
+        digest.update(matrix.data.astype("<f4").tobytes())
+        cells = zip(*matrix.nonzero(), matrix.data, strict=True)
+        ratings |= {(int(user), int(item)): float(rating) for user, item, rating in cells}
+    users, items = (pl.read_parquet(data / f"{table}.parquet")["id"].to_list() for table in ("users", "items"))
+    for ids in (users, items):
+        digest.update("".join(f"{len(identifier.encode())}:{identifier}" for identifier in ids).encode())
+    assert digest.hexdigest() == document["fingerprint"]
+    source = pl.read_csv(workshop / "ratings.csv", schema_overrides={"user": pl.String, "item": pl.String})
+    told = {(user, item): rating for user, item, rating, _ in source.iter_rows()}
+    assert {(users[user], items[item]): rating for (user, item), rating in ratings.items()} == told
+
+
+def test_checksums_are_those_of_the_page(workshop):
+    document = json.loads((workshop / "data" / "dataset.json").read_text())
+    for name, checksum in document["checksums"].items():
+        assert zlib.crc32((workshop / "data" / name).read_bytes()) == checksum
+    model, tensors = document_of(workshop / "item.model")
+    for name, tensor in tensors.items():
+        kind = repr((tensor.dtype.str, tensor.shape)).encode()
+        assert zlib.crc32(kind + tensor.tobytes()) == model["checksums"][name]
+    for whole in (document, model):
+        checksum = whole.pop("checksum")
+        assert zlib.crc32(json.dumps(whole, sort_keys=True).encode()) == checksum
