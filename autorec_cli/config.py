@@ -1,4 +1,4 @@
-"""Training settings: a frozen dataclass, checked when it is made and saved with the weights."""
+"""Training settings, checked when made and saved with the weights."""
 
 from __future__ import annotations
 
@@ -59,12 +59,15 @@ REGULARIZATION = 14.0
 
 
 def default_batch_size(n_examples: int) -> int:
-    """One eighth of the examples, so that small datasets still give enough steps; at most 1,024."""
+    """One eighth of the examples, at most 1,024.
+
+    Small datasets still give enough steps.
+    """
     return min(MAX_BATCH_SIZE, -(-n_examples // STEPS_PER_EPOCH))
 
 
 def default_regularization(ratings_per_example: float) -> float:
-    """Lambda in proportion to the square root of the ratings per example, to two digits.
+    """Lambda, proportional to the root of the ratings per example.
 
     The norm of an input grows with that root, so the weights that give hidden units the same strength shrink with it;
     to weigh as much, the penalty has to grow.
@@ -187,7 +190,10 @@ class TrainSettings:
 
     @property
     def n_channels(self) -> int:
-        """Input channels per output column: 2 with the implicit channel, else 1."""
+        """Input channels per output column.
+
+        2 with the implicit channel, else 1.
+        """
         return 2 if self.implicit else 1
 
     def to_document(self) -> dict[str, Any]:
@@ -212,7 +218,7 @@ def settings_for(
     given: Mapping[str, object],
     rating_scale: tuple[float, float] = (1.0, 5.0),
 ) -> TrainSettings:
-    """Make settings: the values in `given` that are not None, defaults for the others.
+    """Make settings from given values and defaults.
 
     Args:
         variant: "item", "user", or None for the default of the objective.
@@ -243,7 +249,7 @@ def settings_for(
 
 
 def check_given(variant: str | None, given: Mapping[str, object], device: str) -> None:
-    """Check training options before the dataset, on which only defaults depend, is read.
+    """Check training options before the dataset is read.
 
     Args:
         variant: As `settings_for` takes it.
@@ -258,7 +264,7 @@ def check_given(variant: str | None, given: Mapping[str, object], device: str) -
 
 
 def check_device(name: str) -> None:
-    """Check that `name` is the name of a device, present or not.
+    """Check the name of a device, present or not.
 
     Raises:
         UsageError: it is not.

@@ -1,4 +1,7 @@
-"""CSR helpers that never drop a stored zero: in a set of ratings 0 is a rating like any other."""
+"""CSR functions that keep stored zeros.
+
+A rating of 0 is a rating like any other.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Array = np.ndarray[Any, np.dtype[Any]]
+"""Array of any shape and type; docstrings give both."""
 
 
 def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
-    """The union of two disjoint parts of one dataset.
+    """Unite two disjoint splits of one dataset.
 
-    Adding with `+` would drop cells whose rating is 0: the sparsity pattern is kept apart from the values here.
+    Adding them with `+` would drop cells whose rating is 0.
     """
     from scipy import sparse
 
@@ -28,5 +32,5 @@ def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_a
 
 
 def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """The row of every stored cell, (nnz,) int32, in storage order."""
+    """Row of every stored cell, (nnz,) int32, in storage order."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))

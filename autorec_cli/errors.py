@@ -1,4 +1,4 @@
-"""Errors, their exit statuses, and the sentence that reports each of them.
+"""Errors, their exit statuses and messages.
 
     Exception
     ├── AutoRecError                1   an error without a class of its own: a bug
@@ -40,19 +40,19 @@ class AutoRecError(Exception):
 
 
 class UsageError(AutoRecError):
-    """Option value that cannot work, or options that contradict each other."""
+    """Option with an unusable value, or contradicting options."""
 
     exit_status = 2
 
 
 class InputDataError(AutoRecError):
-    """Ratings that are missing, empty, broken or of an unknown format."""
+    """Ratings that are missing, empty, broken or not understood."""
 
     exit_status = 3
 
 
 class ArtifactError(AutoRecError):
-    """Dataset or model that is missing, damaged, of another version or not the expected one."""
+    """Dataset or model that is missing, damaged or not matching."""
 
     exit_status = 4
 
@@ -82,7 +82,7 @@ class QualityGateError(AutoRecError):
 
 
 class LostPeerError(AutoRecError):
-    """Process of the same run that ended or cannot be reached."""
+    """Process of the run that ended or is unreachable."""
 
     exit_status = 9
 
@@ -137,7 +137,7 @@ def describe(error: Exception) -> Failure:
         # Standard output has no file name, and cannot be missing.
         place = error.filename or ("" if error.errno == errno.ENOENT else "standard output")
         message = f"{place}: {error.strerror}" if place else str(error.strerror)
-        advice = "check its permissions" if isinstance(error, PermissionError) else "make room or choose another place"
+        advice = "check its permissions" if isinstance(error, PermissionError) else "make room or choose another path"
         return Failure(UsageError.exit_status, f"{message}; {advice}")
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         name = ascii(error.object)[:LONGEST_QUOTE]
@@ -147,6 +147,6 @@ def describe(error: Exception) -> Failure:
 
 
 def _is_torch_out_of_memory(error: Exception) -> bool:
-    """True for torch's out-of-memory errors, on the CPU or on CUDA."""
+    """True for torch's out-of-memory errors on any device."""
     text = str(error)
     return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)

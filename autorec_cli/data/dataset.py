@@ -1,4 +1,4 @@
-"""Prepared dataset: a directory that scipy and polars read without this package.
+"""Prepared dataset: a directory that scipy and polars read.
 
 train.npz valid.npz test.npz   scipy.sparse CSR, n_users x n_items, float32; a stored 0 is a rating of 0
 users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, title (items, if known)
@@ -41,7 +41,7 @@ WRITTEN_AT_ONCE = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Dataset:
-    """Ratings split into disjoint training, validation and test sets, with user and item ids.
+    """Ratings in disjoint training, validation and test sets.
 
     Attributes:
         train, valid, test: CSR matrices of one shape (n_users, n_items), float32, indices sorted, no duplicates.
@@ -75,7 +75,10 @@ class Dataset:
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of shape, rating scale, ratings and ids: equal exactly if the data is equal."""
+        """SHA-256 (hex) of shape, rating scale, ratings and ids.
+
+        Equal exactly if the data is equal.
+        """
         import polars as pl
 
         digest = hashlib.sha256(repr((self.train.shape, tuple(map(float, self.rating_scale)))).encode())
@@ -94,7 +97,9 @@ class Dataset:
 
 
 def save(dataset: Dataset, path: Path) -> None:
-    """Write `dataset` as the directory `path`, whole or not at all; an older one there is replaced.
+    """Write the directory `path`, whole or not at all.
+
+    An older one there is replaced.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full.
@@ -126,7 +131,10 @@ def _save_table(table: pl.DataFrame, file: Path) -> int:
 
 
 def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
-    """Write the same bytes as `scipy.sparse.save_npz`, without copying the arrays; return the checksum of `file`."""
+    """Write a matrix as `save_npz` does; return the checksum.
+
+    The bytes are those of `scipy.sparse.save_npz`, but the arrays are not copied.
+    """
     arrays = {
         "indices": matrix.indices,
         "indptr": matrix.indptr,
@@ -151,7 +159,9 @@ UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError
 
 
 def load(path: Path) -> Dataset:
-    """Read the dataset directory `path`; if it is replaced meanwhile, read the new one.
+    """Read the dataset directory `path`.
+
+    If it is replaced meanwhile, read the new one.
 
     Raises:
         ArtifactError: it is not a prepared dataset, is damaged, or is of another format version.
@@ -169,7 +179,10 @@ def load(path: Path) -> Dataset:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Device, inode and time of the directory `path`, which differ once it is replaced; None if there is none."""
+    """Device, inode and time of a directory; None without one.
+
+    They differ once it is replaced.
+    """
     try:
         status = path.stat()
     except OSError:
@@ -218,7 +231,7 @@ def damaged(path: Path, reason: object) -> ArtifactError:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Check a dataset and describe it as JSON types, for `autorec info`.
+    """Check a dataset, and describe it as JSON types.
 
     Raises:
         ArtifactError: it cannot be loaded.

@@ -1,4 +1,4 @@
-"""Evaluation: rows of metrics for models and for baselines that need no network."""
+"""Evaluation: rows of metrics for models and for baselines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Errors and rankings of the users of one model or baseline.
+    """Errors and rankings per user of a model or baseline.
 
     Attributes:
         name: Of the model.
@@ -84,7 +84,10 @@ class Measurement:
     rankings: UserRankings | None = None
 
     def reduced(self, add: Callable[[Array], Array]) -> Measurement:
-        """Add up measurements of different users; `add` sums an array over all processes."""
+        """Add up measurements of different users.
+
+        `add` sums an array over all processes.
+        """
         errors, rankings = self.errors, self.rankings
         if errors is not None:
             errors = UserErrors(*(add(getattr(errors, field.name)) for field in fields(errors)))
@@ -95,7 +98,10 @@ class Measurement:
         return Measurement(self.name, errors, rankings)
 
     def row(self, rating_scale: tuple[float, float]) -> Row:
-        """Metrics by name: those of ratings with the ends of their 95% intervals, then those of rankings."""
+        """Metrics by name.
+
+        Those of ratings with the ends of their 95% intervals, then those of rankings.
+        """
         row: Row = {"model": self.name}
         if self.errors is not None:
             for name, metric in RATING_METRICS.items():
@@ -110,7 +116,7 @@ class Measurement:
 def evaluate(
     models: Sequence[Scorer] | Mapping[str, Scorer], dataset: Dataset, settings: EvaluateSettings | None = None
 ) -> list[Row]:
-    """Evaluate models on held-out ratings of the dataset that they were trained on.
+    """Evaluate models on held-out ratings of their dataset.
 
     Args:
         models: By name, or in a sequence: these are called "model", or "model 1", "model 2", ...
@@ -137,7 +143,9 @@ def evaluate(
 
 
 def check_models(models: Models, dataset: Dataset, split: str) -> None:
-    """Check that models and dataset belong together, and warn of splits that a model was fitted on.
+    """Check that models belong to the dataset.
+
+    Splits that a model was fitted on are warned of.
 
     Raises:
         ArtifactError: a model was trained on another dataset, or the split is empty.
@@ -157,7 +165,10 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
 
 
 def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None) -> list[Row]:
-    """Metrics of models, then of baselines; see `evaluate`. Without a `protocol` there are no ranking metrics."""
+    """Metrics of models, then of baselines.
+
+    See `evaluate`. Without a `protocol` there are no ranking metrics.
+    """
     return [measured.row(dataset.rating_scale) for measured in measure(models, dataset, split, protocol)]
 
 
@@ -168,7 +179,10 @@ def rating_rows(models: Models, dataset: Dataset, split: str) -> list[Row]:
 
 
 def ranking_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol) -> list[Row]:
-    """Ranking metrics of models, then of the popularity baseline; see `_measure_rankings`."""
+    """Ranking metrics of models, then of the popularity baseline.
+
+    See `_measure_rankings`.
+    """
     measured = _measure_rankings(models, dataset, dataset.part(split), split, protocol)
     return [of_model.row(dataset.rating_scale) for of_model in measured]
 
@@ -204,7 +218,10 @@ def measure(
 
 
 def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.csr_array:
-    """Ratings of one of `count` ranges of users with about as many ratings each; other rows are empty."""
+    """Ratings of one of `count` ranges of users.
+
+    Ranges have about as many ratings each; other rows are empty.
+    """
     bounds = np.searchsorted(held_out.indptr, np.arange(count + 1) * held_out.nnz / count)
     start, end = held_out.indptr[bounds[number]], held_out.indptr[bounds[number + 1]]
     pointers = np.clip(held_out.indptr, start, end) - start
@@ -212,7 +229,10 @@ def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.cs
 
 
 def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:
-    """Errors of models, then of baselines fitted on all ratings that any model was fitted on."""
+    """Errors of models, then of baselines.
+
+    Baselines are fitted on all ratings that any model was fitted on.
+    """
     users, items = row_indices(held_out), held_out.indices
 
     def measured(name: str, predictions: Array, cold: Array) -> Measurement:
@@ -251,7 +271,10 @@ def _measure_rankings(
 
 
 def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
-    """Ratings that at least one of `models` was fitted on; baselines use them too."""
+    """Ratings that at least one of `models` was fitted on.
+
+    Baselines use them too.
+    """
     splits = {split for _, model in models for split in model.provenance["fitted_parts"]}
     return _union(dataset, [name for name in ("train", "valid") if name in splits])
 
@@ -264,7 +287,7 @@ def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
 
 
 def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> None:
-    """Log how the first `n_models` rows compare with the baselines, and what the figures are based on."""
+    """Log a comparison of the first `n_models` rows with baselines."""
     by_name = {row["model"]: row for row in rows}
     bias, popularity = by_name.get(BIAS_BASELINE), by_name.get(POPULARITY_BASELINE)
     ndcg = f"ndcg@{settings.k}"

@@ -1,4 +1,4 @@
-"""Quality gates: limits for metrics, so that a script stops before a bad model is used."""
+"""Quality gates: limits of metrics that stop a script."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class Gate:
         return "--fail-above" if self.above else "--fail-below"
 
     def miss(self, row: Mapping[str, Any]) -> str | None:
-        """Explain why `row` misses the gate; None if it passes. A metric that is missing or NaN misses it."""
+        """Explain why `row` misses the gate.
+
+        None if it passes. A metric that is missing or NaN misses it.
+        """
         value = row.get(self.metric)
         if value is None or math.isnan(value):
             return f"{self.metric} of {row['model']} could not be measured"
@@ -97,7 +100,9 @@ def check_gates(gates: Sequence[Gate], models: Sequence[tuple[str, Scorer]], k: 
 
 
 def check_metric(metric: str, k: int, flag: str) -> bool:
-    """Check that `metric` exists for lists of length `k`; return True if it is a ranking metric.
+    """Check that `metric` exists for lists of length `k`.
+
+    Return True if it is a ranking metric.
 
     Args:
         metric: Such as "rmse" or "ndcg@10".
@@ -133,7 +138,10 @@ def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
 
 
 def is_worse(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Compare two rows: True if `new` is worse, or has no value where `old` has one."""
+    """Compare two rows.
+
+    True if `new` is worse, or has no value where `old` has one.
+    """
     new_value, old_value = (float(row.get(metric, math.nan)) for row in (new, old))
     if math.isnan(old_value):
         return math.isnan(new_value)

@@ -22,7 +22,10 @@ LEAST_PAIRS = 30
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the half width of its 95% confidence interval; NaN if there is only one user or split."""
+    """Value with the half width of its 95% confidence interval.
+
+    The half width is NaN if there is only one user or split.
+    """
 
     value: float
     margin: float
@@ -49,7 +52,7 @@ class UserErrors:
 
     @classmethod
     def of(cls, errors: Array, user_index: Array, n_users: int, cold: Array | None = None) -> UserErrors:
-        """Sum the errors of (n_pairs,) predictions, some of which may be of cold pairs."""
+        """Sum the errors of (n_pairs,) predictions over users."""
 
         def total(values: Array | None) -> Array:
             return np.bincount(user_index, weights=values, minlength=n_users)
@@ -79,7 +82,7 @@ RATING_METRICS: Mapping[str, Callable[[UserErrors], Estimate]] = {"rmse": rmse, 
 
 
 def mean_over_pairs(sums: Array, n_pairs: Array) -> Estimate:
-    """Mean of one value per pair, with users as the sampling units.
+    """Mean over pairs, with users as the sampling units.
 
     One user's ratings err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
     of user u, the variance of the ratio m = sum s_u / sum n_u over U users is
@@ -102,7 +105,7 @@ def mean_over_pairs(sums: Array, n_pairs: Array) -> Estimate:
 
 
 def mean_over_splits(values: Sequence[float]) -> Estimate:
-    """Mean of one value per split, with splits as the sampling units.
+    """Mean over splits, with splits as the sampling units.
 
     With s the standard deviation of the n values, the margin is t s / sqrt(n), where t is the 97.5% point of Student's
     distribution with n - 1 degrees of freedom.
@@ -119,7 +122,9 @@ def mean_over_splits(values: Sequence[float]) -> Estimate:
 
 
 def ndcg(hits: Array, n_relevant: Array) -> Array:
-    """Normalized discounted cumulative gain per user, gain 1, discount log2 (Jarvelin and Kekalainen 2002).
+    """Normalized discounted cumulative gain per user.
+
+    DCG = sum of hits / log2(rank + 1), divided by that of the best order (Jarvelin and Kekalainen 2002).
 
     Args:
         hits: (n_users, k) bool, relevance of the item at each rank, best rank first.
@@ -133,7 +138,10 @@ def ndcg(hits: Array, n_relevant: Array) -> Array:
 
 
 def recall(hits: Array, n_relevant: Array) -> Array:
-    """Fraction of each user's relevant items that are recommended: hits / n_relevant. Arguments as of `ndcg`."""
+    """Fraction of each user's relevant items that are recommended.
+
+    Hits / n_relevant. Arguments as of `ndcg`.
+    """
     values: Array = hits.sum(axis=1) / n_relevant
     return values
 
@@ -156,12 +164,18 @@ def times_recommended(ranked: Array, n_items: int) -> Array:
 
 
 def coverage(times: Array) -> float:
-    """Fraction of all items that are recommended at least once; `times` as of `times_recommended`."""
+    """Fraction of all items that are recommended at least once.
+
+    `times` as of `times_recommended`.
+    """
     return float(np.count_nonzero(times) / len(times))
 
 
 def mean_popularity(times: Array, item_counts: Array) -> float:
-    """Mean number of training ratings of a recommended item; NaN without recommendations."""
+    """Mean number of training ratings of a recommended item.
+
+    NaN without recommendations.
+    """
     if not times.any():
         return float("nan")
     return float(times @ item_counts / times.sum())

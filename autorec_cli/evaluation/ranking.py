@@ -29,7 +29,10 @@ class RankingProtocol:
 
 
 def default_relevance(rating_scale: tuple[float, float]) -> float:
-    """Threshold three quarters up the rating scale: 4 on a scale from 1 to 5."""
+    """Threshold three quarters up the rating scale.
+
+    4 on a scale from 1 to 5.
+    """
     low, high = rating_scale
     return low + 0.75 * (high - low)
 
@@ -53,7 +56,10 @@ class UserRankings:
     item_counts: Array
 
     def metrics(self) -> dict[str, Any]:
-        """Each metric `@k`, the mean over users with a list, and `n_users`, their number; empty if there are none."""
+        """Mean of each metric `@k` over users with a list.
+
+        `n_users` is their number. Without any the result is empty.
+        """
         measured = self.n_relevant > 0
         n_users = int(measured.sum())
         if n_users == 0:
@@ -70,7 +76,7 @@ def measure_rankings(
     item_counts: Array,
     protocol: RankingProtocol,
 ) -> UserRankings:
-    """Recommend to each user with a relevant held-out rating, and measure the lists.
+    """Recommend to users with relevant held-out ratings, and measure.
 
     Args:
         score: Scores of all items for a block of users.
@@ -96,7 +102,9 @@ def measure_rankings(
 
 @dataclass(frozen=True)
 class RankedHits:
-    """Top-k items of some users and which of them are relevant, (n_users, k) arrays, best first.
+    """Top-k items of users with their relevance.
+
+    Arrays are (n_users, k), best first.
 
     Attributes:
         items: item_index; NO_ITEM where a list is short.
@@ -118,7 +126,10 @@ def rank_all_users(
     item_counts: Array,
     protocol: RankingProtocol,
 ) -> RankedHits:
-    """Recommend to every user, from items that may be only some of all; arguments as of `measure_rankings`."""
+    """Recommend to every user, perhaps from only some items.
+
+    Arguments as of `measure_rankings`.
+    """
     n_users, n_items = held_out.shape
     items = np.full((n_users, protocol.k), NO_ITEM)
     scores = np.full(items.shape, -np.inf, dtype=np.float32)
@@ -151,7 +162,10 @@ def _blocks(
 
 
 def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:
-    """Relevance of each recommended item to its user: (n_users, k) bool."""
+    """Relevance of each recommended item to its user.
+
+    (n_users, k) bool.
+    """
     n_items = relevant.shape[1]
     relevant_keys = row_indices(relevant).astype(np.int64) * n_items + relevant.indices
     recommended_keys = np.arange(len(ranked), dtype=np.int64)[:, None] * n_items + ranked

@@ -1,4 +1,4 @@
-"""A model of one dataset, reordered to the users and items of another by id.
+"""Alignment of a model with another dataset, by id.
 
 Ratings come and go every night, and with them the positions of users and items. An aligned model predicts the same for
 the same ids; new users and items are cold.
@@ -56,7 +56,10 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
 
 
 def input_rows(model: Model, columns: Array) -> Array:
-    """Rows of the first encoder weight for some columns (n,): (n,), or (2n,) with the implicit channel."""
+    """Rows of the first encoder weight for some columns (n,).
+
+    (n,), or (2n,) with the implicit channel.
+    """
     if not model.settings.implicit:
         return columns
     second = np.where(columns == UNKNOWN, UNKNOWN, columns + len(model.decoder_bias))
@@ -64,7 +67,7 @@ def input_rows(model: Model, columns: Array) -> Array:
 
 
 def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:
-    """Cells of `ratings`, n_users x n_items, that are not in `seen`."""
+    """Cells of `ratings` (n_users x n_items) not in `seen`."""
     n_users, n_items = ratings.shape
     rows, columns = row_indices(ratings), ratings.indices
     seen_rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(seen.indptr))

@@ -44,7 +44,7 @@ class Blend:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The models' catalog, with the lowest counts of any of them."""
+        """Catalog of the models, with the lowest counts."""
         catalogs = [model.catalog for model in self.models]
         return replace(
             catalogs[0],
@@ -66,7 +66,7 @@ class Blend:
         return self._blended([model.history_scorer() for model in self.models])
 
     def _blended(self, scorers: Sequence[Callable[[Users], Array]]) -> Callable[[Users], Array]:
-        """Make a function that blends the scores of one scorer per model."""
+        """Make a function that blends the models' scores."""
 
         def score(users: Users) -> Array:
             total: Array | None = None
@@ -108,7 +108,7 @@ class Blend:
 
 
 def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
-    """Fit the blend of `models` with the least squared error on the validation set.
+    """Fit the blend with the least squared validation error.
 
     It is fitted on what each model predicted before its refit on those ratings. Weights are not negative (Lawson and
     Hanson 1974; Breiman, Stacked Regressions, 1996): free ones are no better on ratings that they were not fitted to,

@@ -1,4 +1,7 @@
-"""Users and items that a model knows: ids, titles, what was rated, how often, and on which scale."""
+"""Users and items that a model knows.
+
+Ids, titles, what was rated, how often, and on which scale.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class SeenItems:
-    """Items that each user has rated, in any split of the dataset.
+    """Items that each user has rated, in any split.
 
     Attributes:
         indptr: (n_users + 1,) int64.
@@ -27,7 +30,10 @@ class SeenItems:
     indices: Array
 
     def of(self, user_index: Array) -> tuple[Array, Array]:
-        """Rated items of the users at `user_index` (B,): positions in `user_index`, and item_index."""
+        """Rated items of the users at `user_index` (B,).
+
+        Positions in `user_index`, and item_index.
+        """
         starts = self.indptr[user_index]
         counts = self.indptr[user_index + 1] - starts
         rows = np.repeat(np.arange(len(counts)), counts)
@@ -37,7 +43,7 @@ class SeenItems:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Users and items of the dataset that a model was trained on.
+    """Users and items of a model's dataset.
 
     Attributes:
         user_ids, item_ids: As in the source, by index.
@@ -78,6 +84,9 @@ class Catalog:
 
 
 def positions(known: Iterable[str], wanted: Iterable[str]) -> Array:
-    """Index in `known` of each of the `wanted` ids, (n_wanted,) int64; UNKNOWN if there is none."""
+    """Index in `known` of each of the `wanted` ids.
+
+    (n_wanted,) int64; UNKNOWN for an id that is not in `known`.
+    """
     index = {identifier: position for position, identifier in enumerate(known)}
     return np.array([index.get(identifier, UNKNOWN) for identifier in wanted], dtype=np.int64)

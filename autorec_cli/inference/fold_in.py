@@ -1,4 +1,4 @@
-"""Fold-in: vectors of users that the model was not trained on, from their ratings.
+"""Fold-in: vectors of new users from their ratings.
 
 Shapes: n ratings of a user, k units in the last hidden layer.
 """
@@ -86,7 +86,7 @@ def folder(model: Model) -> Callable[[Sequence[History]], UserVectors]:
 def solve_decoder_row(
     codes: Array, targets: Array, regularization: float, bias_damping: float = 0.0
 ) -> tuple[Array, float]:
-    """Solve for the decoder row and bias of one new column, codes fixed.
+    """Solve for one new decoder row and bias, codes fixed.
 
     Minimizes |codes w + b - targets|^2 + regularization/2 |w|^2 + bias_damping b^2 over w and b. Solved in whichever is
     smaller, the number of targets n or of units k.
@@ -117,7 +117,9 @@ def solve_decoder_row(
 def solve_scoring_row(
     codes: Array, targets: Array, gram: Array, missing_weight: float, regularization: float
 ) -> tuple[Array, float]:
-    """Solve for one new column whose other cells are weak observations of 0, codes fixed.
+    """Solve for one new scoring row and bias, codes fixed.
+
+    Unrated cells are weak observations of 0.
 
     Minimizes |codes w + b - targets|^2 + missing_weight * (sum over the other rows of (h w + b)^2)
     + regularization/2 |w|^2 over w and b: what training minimizes, for one column (Hu, Koren and Volinsky, ICDM 2008,

@@ -13,7 +13,9 @@ MAX_IDS_BYTES = 256 << 20
 
 
 def read_ids(file: str, flag: str) -> list[str]:
-    """Read ids, one per line and exactly as written, from `file` ("-" is stdin); empty lines are ignored.
+    """Read ids, one per line and exactly as written.
+
+    "-" is stdin. Empty lines are ignored.
 
     Raises:
         UsageError: stdin is a terminal.

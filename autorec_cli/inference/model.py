@@ -65,7 +65,10 @@ class Model:
 
     @property
     def predicts_ratings(self) -> bool:
-        """True if outputs are predicted ratings; False if they only order items."""
+        """True if outputs are predicted ratings.
+
+        False if they only order items.
+        """
         return self.settings.objective == "rating"
 
     def user_scorer(self) -> UserScorer:
@@ -106,7 +109,7 @@ class Model:
         return {"kind": "model", **self.describe_network(), **self.catalog.describe(), **self.provenance}
 
     def describe_network(self) -> dict[str, Any]:
-        """Objective, variant, units of each layer, and hyperparameters as JSON types."""
+        """Objective, variant, layers and hyperparameters as JSON types."""
         n_decoded = len(self.decoder_bias)
         return {
             "objective": self.settings.objective,

@@ -1,4 +1,4 @@
-"""Model file: one `.safetensors` file with all that `recommend` and `evaluate` need, and no code.
+"""Model file: all that `recommend` and `evaluate` need, no code.
 
 Tensors are the parameters, the codes of all examples, the means, the ids and the pattern of seen items; everything
 else is one JSON document in the file's metadata, under one key, as the order of several is not fixed. CRC-32 checksums
@@ -31,7 +31,9 @@ ROWS_AT_ONCE = 1 << 14
 
 
 def save(model: Scorer, path: Path) -> None:
-    """Write a model or a blend to `path`, whole or not at all; equal ones give equal bytes.
+    """Write a model file, whole or not at all.
+
+    Equal models give equal bytes.
 
     Raises:
         UsageError: the file cannot be written, for example because the disk is full.
@@ -79,7 +81,7 @@ def load(path: Path) -> Scorer:
 
 
 def check(path: Path) -> dict[str, Any]:
-    """Check a whole model file, block by block, and return its document.
+    """Check a model file in blocks, and return its document.
 
     Raises:
         ArtifactError: as `load`.
@@ -169,7 +171,10 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Split a blend into document and tensors; tensors equal to the first model's are written once."""
+    """Split a blend into document and tensors.
+
+    Tensors equal to the first model's are written once.
+    """
     documents: list[dict[str, Any]] = []
     tensors: dict[str, Array] = {}
     first: dict[str, Array] = {}
@@ -239,7 +244,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
 
 
 def _pack(strings: Sequence[str]) -> tuple[Array, Array]:
-    """Pack strings into one array of UTF-8 bytes, and the end of each."""
+    """Pack strings into UTF-8 bytes and the ends of each."""
     encoded = [string.encode() for string in strings]
     ends = np.cumsum([len(part) for part in encoded], dtype=np.int64)
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends

@@ -1,4 +1,4 @@
-"""Predictions: ratings of pairs named by id, and of items recommended by another model."""
+"""Predictions for pairs named by id, and for recommendations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Models of two nights share most of them; models of other data may share some by 
 
 
 def predict(model: Scorer, pairs: Any) -> Array:  # noqa: ANN401 - a pandas frame, among others
-    """Predict the rating, or the score, of each pair of a user and an item.
+    """Predict the rating or score of each user-item pair.
 
     Args:
         model: A model or a blend.

@@ -76,7 +76,7 @@ def recommend(
 def recommend_batches(
     model: Scorer, settings: RecommendSettings | None = None, rating_model: Scorer | None = None
 ) -> Iterator[pl.DataFrame]:
-    """Recommend items to users, one block of users at a time.
+    """Recommend items, one block of users at a time.
 
     Args:
         model: Scores the items.
@@ -103,7 +103,10 @@ def recommend_batches(
 def recommend_to(
     users: TargetUsers, model: Scorer, settings: RecommendSettings, rating_model: Scorer | None = None
 ) -> Iterator[pl.DataFrame]:
-    """Recommend to `users`, which may be only some of those of `settings`; see `recommend_batches`."""
+    """Recommend to `users`, perhaps not all of `settings`.
+
+    See `recommend_batches`.
+    """
     from autorec_cli.inference.prediction import with_predicted_ratings
 
     frames = _frames(users, model, settings, _candidates(model, settings))
@@ -173,7 +176,7 @@ def _frames(
 
 
 class _ItemColumns:
-    """Ids and titles of items as polars columns, to make frames of recommendations."""
+    """Ids and titles of items as polars columns."""
 
     def __init__(self, model: Scorer) -> None:
         titles = model.catalog.titles

@@ -1,4 +1,4 @@
-"""Scorer: the one interface of models and blends for everything that recommends or evaluates."""
+"""Scorer: the interface of models and blends."""
 
 from __future__ import annotations
 
@@ -38,30 +38,44 @@ class Scorer(Protocol):
 
     @property
     def predicts_ratings(self) -> bool:
-        """True if scores are predicted ratings; False if they only order items."""
+        """True if scores are predicted ratings.
+
+        False if they only order items.
+        """
 
     def user_scorer(self) -> UserScorer:
-        """Make a function that scores all items for users of the catalog; UNKNOWN users are cold.
+        """Make a function that scores all items for users.
+
+        UNKNOWN users are cold.
 
         The item vectors are copied once for it, so make it once and call it for every block of users.
         """
 
     def history_scorer(self) -> HistoryScorer:
-        """Make a function that scores all items for new users, from their ratings."""
+        """Make a function that scores items from users' ratings."""
 
     def predict_pairs(self, user_index: Array, item_index: Array) -> Array:
-        """Predict each (user, item) pair: (n_pairs,) float64, clipped to the rating scale."""
+        """Predict each (user, item) pair.
+
+        (n_pairs,) float64, clipped to the rating scale.
+        """
 
     def cold_pairs(self, user_index: Array, item_index: Array) -> Array:
-        """Mark pairs whose user or item has no rating that was fitted on: (n_pairs,) bool."""
+        """Mark pairs with an unrated user or item: (n_pairs,) bool."""
 
     def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Scorer:
-        """Reorder to the users and items of another dataset, by id; new ones are cold."""
+        """Reorder to the users and items of another dataset.
+
+        They are matched by id; new ones are cold.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Describe the model as JSON types, for `autorec info`."""
 
 
 def clipped(scorer: Scorer, values: Array) -> Array:
-    """Clip predicted ratings to the rating scale; scores that only order items stay as they are."""
+    """Clip predicted ratings to the rating scale.
+
+    Scores that only order items stay as they are.
+    """
     return np.clip(values, *scorer.catalog.rating_scale) if scorer.predicts_ratings else values

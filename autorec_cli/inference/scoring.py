@@ -1,4 +1,4 @@
-"""Scores of all items for a block of users, with numpy alone.
+"""Scores of all items for blocks of users, in numpy.
 
 Every prediction is an inner product of a user vector and an item vector plus what each side adds:
 
@@ -44,7 +44,10 @@ class UserVectors:
 
 
 def known_users(model: Model, user_index: Array) -> UserVectors:
-    """Vectors of trained users (B,); an UNKNOWN user is cold and has no bias."""
+    """Vectors of trained users (B,).
+
+    An UNKNOWN user is cold and has no bias.
+    """
     item_variant = model.settings.variant == "item"
     vectors = model.decoder_weight if item_variant else model.codes
     n, unknown = len(user_index), user_index == UNKNOWN
@@ -59,7 +62,9 @@ def known_users(model: Model, user_index: Array) -> UserVectors:
 
 
 def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
-    """Make a function that scores all items of `model` for B users: (B, n_items) float32, not clipped.
+    """Make a function that scores all items for B users.
+
+    Scores are (B, n_items) float32, not clipped.
 
     Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product. The item
     vectors are copied for it once.

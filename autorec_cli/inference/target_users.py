@@ -1,4 +1,4 @@
-"""Target users: who gets recommendations, how they are scored, and what they have rated."""
+"""Target users: who gets recommendations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autorec_cli.inference.scorer import History, Scorer
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `of` shards of the users, as equal as can be, numbered from 1."""
+    """One of `of` equal shards of the users, from 1."""
 
     number: int
     of: int
@@ -61,7 +61,10 @@ class TargetUsers:
         return self.score_at(self.index[block])
 
     def seen(self, block: slice) -> tuple[Array, Array]:
-        """Find the rated items of a block of the users: rows, counted from 0 in the block, and item_index."""
+        """Find the rated items of a block of the users.
+
+        Rows, counted from 0 in the block, and item_index.
+        """
         return self.seen_at(self.index[block])
 
     def only(self, kept: Array) -> TargetUsers:
@@ -74,13 +77,19 @@ class TargetUsers:
         return self.only(np.arange(min(n, len(self.index))))
 
     def shard(self, shard: Shard) -> TargetUsers:
-        """Keep the users of `shard`; all shards, one after the other, are all users."""
+        """Keep the users of `shard`.
+
+        All shards, one after the other, are all users.
+        """
         first, last = ((shard.number - 1 + end) * len(self.index) // shard.of for end in (0, 1))
         return self.only(np.arange(first, last))
 
 
 def known_users(model: Scorer, user_ids: Sequence[str] | None) -> TargetUsers:
-    """Users of the model, by id and each once; all of them if `user_ids` is None."""
+    """Users of the model, by id and each once.
+
+    All of them if `user_ids` is None.
+    """
     catalog = model.catalog
     wanted = catalog.user_ids if user_ids is None else list(dict.fromkeys(user_ids))
     index = np.arange(catalog.n_users) if user_ids is None else positions(catalog.user_ids, wanted)

@@ -79,7 +79,10 @@ def rank_items(
 
 
 def _rank_blocks(rank: Callable[[slice], TopItems], blocks: list[slice]) -> Iterable[TopItems]:
-    """Rank all `blocks`: on several threads if matrix products can be kept to one thread each, else one by one."""
+    """Rank all `blocks`.
+
+    On several threads if matrix products can be kept to one thread each, else one by one.
+    """
     limits = _one_thread_per_product() if len(blocks) > 1 and n_threads() > 1 else None
     if limits is None:
         return map(rank, blocks)
@@ -128,7 +131,9 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
 
 
 def _floor(scores: Array, k: int) -> Array:
-    """Lower bounds, (B, 1) finite, that each row's `k` highest scores and few others reach.
+    """Lower bounds (B, 1) of each row's `k` highest scores.
+
+    They are finite, and few other scores reach them.
 
     The bound is the k-th highest of the maxima of groups of columns: k groups have a member that reaches it. Group
     maxima take one pass that the processor can vectorize, where selecting among all columns takes many.

@@ -1,1 +1,1 @@
-"""Files that outlive the code: atomic writes, locks, checksums, tensors."""
+"""Files: atomic writes, locks, checksums, formats and tensors."""

@@ -1,6 +1,6 @@
-"""Telling a damaged file from a whole one: CRC-32, which no error within four bytes escapes.
+"""Checksums that reveal damaged files.
 
-A CRC is no signature: it guards against disks and cables, not against people.
+A CRC-32 detects every error within four bytes. It is no signature: it guards against disks and cables, not people.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ READ_AT_ONCE = 1 << 20
 
 
 def of_bytes(*parts: bytes | memoryview) -> int:
-    """The CRC-32 of all `parts`, one after the other."""
+    """CRC-32 of all `parts`, one after the other."""
     value = 0
     for part in parts:
         value = zlib.crc32(part, value)
@@ -28,22 +28,22 @@ def of_bytes(*parts: bytes | memoryview) -> int:
 
 
 def of_array(array: NDArray[Any]) -> int:
-    """The CRC-32 of a contiguous array: of its type, its shape and its values."""
+    """CRC-32 of a contiguous array: its type, shape and values."""
     return with_piece(of_kind(array.dtype, array.shape), array)
 
 
 def of_kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """What `of_array` begins with: the CRC-32 of an array's type and shape."""
+    """CRC-32 of an array's type and shape."""
     return of_bytes(repr((dtype.str, shape)).encode())
 
 
 def with_piece(value: int, piece: NDArray[Any]) -> int:
-    """The CRC-32 of an array of which `value` is that of all before the contiguous `piece`."""
+    """Update an array's CRC-32 with its next contiguous piece."""
     return zlib.crc32(piece.reshape(-1).view("u1").data, value)
 
 
 def of_file(path: Path) -> int:
-    """The CRC-32 of what is in the file.
+    """CRC-32 of the contents of a file.
 
     Raises:
         OSError: it cannot be read.
@@ -56,17 +56,20 @@ def of_file(path: Path) -> int:
 
 
 def seal(document: Mapping[str, Any], indent: int | None = None) -> str:
-    """`document` as JSON, with a checksum of itself; sorted, so that equal documents are equal texts, or indented."""
+    """Write `document` as JSON with its checksum.
+
+    Keys are sorted, so that equal documents are equal texts, unless it is indented.
+    """
     sealed = {**document, KEY: _of_document(document)}
-    # ASCII only: paths may hold bytes that are no UTF-8, which JSON escapes.
+    # ASCII only: paths may hold bytes that are not UTF-8, which JSON escapes.
     return json.dumps(sealed, sort_keys=indent is None, indent=indent)
 
 
 def unseal(text: str) -> dict[str, Any]:
-    """The document of `seal`, without its checksum.
+    """Read a document that `seal` wrote, without its checksum.
 
     Raises:
-        ValueError: it is no JSON object, or is not what was sealed.
+        ValueError: it is no JSON object, or its checksum is wrong.
     """
     document = json.loads(text)
     if not isinstance(document, dict):

@@ -29,7 +29,7 @@ class FileFormat:
     again: str
 
     def seal(self, document: Mapping[str, Any], indent: int | None = None) -> str:
-        """Write a document as text, with format, version and a checksum."""
+        """Write a document with format, version and checksum."""
         return checksums.seal({**self.header(), **document}, indent)
 
     def header(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class FileFormat:
         return checksums.unseal(text)
 
     def too_old(self, subject: str) -> ArtifactError:
-        """Error for a file that was made before this version of the format."""
+        """Error for a file of an earlier version."""
         return ArtifactError(f"{subject} was made by an unsupported older version of autorec; {self.again}")
 
 

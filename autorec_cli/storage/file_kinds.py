@@ -1,4 +1,7 @@
-"""Models and datasets recognized without loading them, so that nothing replaces them by accident."""
+"""Models and datasets, recognized without loading them.
+
+Nothing replaces them by accident.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ DATASET_FILES = {"train.npz", "valid.npz", "test.npz", "users.parquet", "items.p
 
 
 def artifact_at(path: Path) -> str | None:
-    """Name the artifact at `path`: "a model", "a blend" or "a file of the dataset DIR"; None for any other file."""
+    """Name the artifact at `path`.
+
+    "a model", "a blend" or "a file of the dataset DIR"; None for any other file.
+    """
     if not path.is_file():
         return None
     if path.name in DATASET_FILES and is_dataset(path.parent):

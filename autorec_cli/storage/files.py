@@ -1,4 +1,4 @@
-"""Writing so that nobody ever sees half a file: a temporary name beside the target, fsync, rename."""
+"""Atomic writes: a temporary name beside the target, fsync, rename."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from autorec_cli.errors import UsageError
 
 
 def require_parent(path: Path) -> None:
-    """Check that `path` can be created where it is named.
+    """Check that the directory of `path` exists.
 
     Raises:
-        UsageError: its folder, or that of what a symbolic link points at, does not exist or is not a folder.
+        UsageError: it does not.
     """
     folder = followed(path).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {folder} does not exist; create it first")
+        raise UsageError(f"cannot write {path}: the directory {folder} does not exist; create it first")
 
 
 def followed(path: Path) -> Path:
-    """What `path` points at, absolute.
+    """Resolve symbolic links to an absolute path.
 
     Raises:
-        UsageError: its symbolic links go round in a circle, or the current folder is gone.
+        UsageError: the links form a loop, or the current directory is gone.
     """
     try:
         return path.resolve()
     except FileNotFoundError as error:
-        raise UsageError("the current folder has been removed; change to another one") from error
+        raise UsageError("the current directory has been removed; change to another one") from error
     except (OSError, RuntimeError) as error:  # a RuntimeError up to Python 3.12
-        raise UsageError(f"{path} is a symbolic link that leads back to itself; name another place") from error
+        raise UsageError(f"{path} is a symbolic link to itself; name another path") from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable (a rename is not until its folder is synced)."""
+    """Make renames in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -56,12 +56,14 @@ def sync_file(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Clear away what runs that were killed left beside `path`; only for who holds its lock.
+    """Remove what killed runs left beside `path`.
 
-    A folder that a kill caught between moving aside and being replaced is put back first.
+    The caller holds its lock.
+
+    A directory that was moved aside and not yet replaced is put back first.
     """
     leftover = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.(tmp|old)")
-    with suppress(OSError):  # what belongs to another user, or cannot be listed, stays
+    with suppress(OSError):  # files of other users, and unreadable directories, stay
         found = [other for other in path.parent.iterdir() if leftover.fullmatch(other.name)]
         for other in found:
             if other.suffix == ".old" and not path.exists() and (other / "old").exists():
@@ -73,16 +75,16 @@ def sweep(path: Path) -> None:
 
 
 def cannot_write(path: Path | str, error: OSError) -> UsageError:
-    """What to tell whoever asked for `path`, which `error` keeps from being written."""
-    return UsageError(f"cannot write {path}: {error.strerror or error}; make room or choose another place")
+    """Error for a `path` that cannot be written."""
+    return UsageError(f"cannot write {path}: {error.strerror or error}; make room or choose another path")
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on a clean exit it becomes `path` in one rename.
+    """Yield a temporary file that becomes `path` afterwards.
 
-    If the block raises, the temporary file is removed and an existing `path` is left as it was. A symbolic link stays
-    one: what it points at is replaced.
+    If the block raises, the temporary file is removed and an existing `path` is kept. Of a symbolic link the target is
+    replaced.
 
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
@@ -107,11 +109,11 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on a clean exit its files are synced and it becomes `path`.
+    """Yield a temporary directory that becomes `path` afterwards.
 
-    Where the system can exchange two names (Linux), there is a whole folder at `path` at every moment. Elsewhere an
-    existing `path` is moved aside first and removed only when the new one is in place; between those two renames there
-    is no `path`. If the block raises, or a signal arrives at any point, the old folder stays or is put back.
+    Linux can exchange two names, so there is a whole directory at `path` at every moment. Elsewhere an existing `path`
+    is moved aside first and removed when the new one is in place; between these two renames there is no `path`. If the
+    block raises, or a signal arrives at any point, the old directory is kept or put back.
 
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
@@ -145,10 +147,10 @@ def _swap_folder(new: Path, path: Path) -> None:
     try:
         path.replace(old)
         new.replace(path)
-    except BaseException:  # a signal's SystemExit too: the old folder is all there is
+    except BaseException:  # also a signal's SystemExit: the old directory is all there is
         if old.exists() and not path.exists():
             old.replace(path)
-        if not (old.exists() and new.exists()):  # empty, or the new folder is in place
+        if not (old.exists() and new.exists()):  # empty, or the new directory is in place
             shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(aside, ignore_errors=True)
@@ -160,9 +162,11 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Let two names change places in one step; False where the system or the file system has no such step.
+    """Exchange two names atomically.
 
-    Python offers no way to renameat2(2) but the C library.
+    Return False if the system or the file system cannot.
+
+    Python has renameat2(2) only through the C library.
     """
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:

@@ -1,8 +1,8 @@
-"""One run at a time for each output: an advisory lock beside it, which the kernel drops when its holder dies.
+"""Locks: one run at a time writes an output.
 
-The lock is `flock` on `.NAME.lock` in the output's folder. The file names the holder's process and goes with the lock;
-one that a killed run left behind holds nothing and is used again. Whoever holds the lock may clear away what earlier
-runs left half-written.
+The lock is `flock` on `.NAME.lock` beside the output; the kernel drops it when its holder dies. The file names the
+holder's process and is removed with the lock; one that a killed run left is used again. The holder may remove what
+earlier runs left half-written.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ from autorec_cli.storage.files import cannot_write, followed, require_parent, sw
 
 POLL_SECONDS = 0.1
 WITHOUT_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
-"""How a file system says that it has no locks."""
+"""Errors of file systems without locks."""
 
 Tell = Callable[[str], None]
 
 
 @contextmanager
 def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
-    """Keep other runs from writing `path` while the block runs, and sweep away what dead runs left beside it.
+    """Hold the lock of `path` while the block runs.
+
+    What killed runs left beside it is removed.
 
     Args:
         path: The output; a symbolic link is followed, so that two names of one file share a lock.
-        wait: Seconds to wait for another run to finish; 0 gives up at once.
-        tell: Is told when waiting begins.
-        warn: Is told that a file system has no locks.
+        wait: Seconds to wait for another run; 0 gives up at once.
+        tell: Called when waiting begins.
+        warn: Called if the file system has no locks.
 
     Raises:
         LockedError: another run still holds the lock after `wait` seconds.
-        UsageError: `wait` is negative, or the folder of `path` is missing or cannot be written.
+        UsageError: `wait` is negative, or the directory of `path` does not exist or cannot be written.
     """
     if not 0 <= wait < float("inf"):
         raise UsageError(f"--wait-lock must be a number of seconds from 0, not {wait}")
@@ -55,7 +57,7 @@ def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
 
 
 def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int:
-    """An open descriptor of `file` that holds its lock."""
+    """Open `file` and lock it; return the descriptor."""
     deadline = time.monotonic() + wait
     told = False
     while True:
@@ -98,12 +100,15 @@ def _locked_by_us(descriptor: int, warn: Tell) -> bool:
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise
-        warn("this file system has no locks, so nothing keeps two runs from writing one output")
+        warn("this file system has no locks: nothing prevents two runs from writing the same output")
     return True
 
 
 def _is_still_named(descriptor: int, file: Path) -> bool:
-    """Whether `file` is what we locked: its last holder may have removed it between our opening and locking it."""
+    """Check that `file` is what we locked.
+
+    Its last holder may have removed it before we locked it.
+    """
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:
@@ -111,7 +116,10 @@ def _is_still_named(descriptor: int, file: Path) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Name the holder, as far as a full disk lets us: the lock holds without it."""
+    """Write our process id into the lock file.
+
+    The lock holds without it, if the disk is full.
+    """
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -1,7 +1,9 @@
-"""Writing a `.safetensors` file piece by piece, so that a tensor need never be in memory as a whole.
+"""Safetensors files written piece by piece.
 
-The format (github.com/huggingface/safetensors): the length of a header in eight bytes, the header in JSON, the bytes of
-all tensors without gaps. Room is left for the header, which holds checksums of what comes after it.
+No tensor has to be in memory as a whole.
+
+The format (github.com/huggingface/safetensors): the length of the header in eight bytes, the header as JSON, the bytes
+of all tensors without gaps. The header, which holds checksums of what follows it, is written last.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from autorec_cli.storage import checksums
 from autorec_cli.storage.files import replace_file
 
 NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
-"""numpy's names of types and the format's."""
+"""Type names of numpy and of the format."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """A tensor that is made when it is wanted, such as while it is written.
+    """A tensor made piece by piece while it is written.
 
     Attributes:
         dtype: Of its values.
-        shape: Of all pieces one below the other.
-        make: Gives the pieces in order, C-contiguous.
+        shape: Of all pieces, concatenated along the first axis.
+        make: Yields the pieces in order, C-contiguous.
     """
 
     dtype: np.dtype[Any]
@@ -39,38 +41,46 @@ class Pieces:
 
     @property
     def n_bytes(self) -> int:
-        """Of the whole tensor."""
+        """Size of the whole tensor."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
     def whole(self) -> Array:
-        """The tensor, not to be written to: where it is one piece, that piece itself."""
+        """Concatenate the pieces.
+
+        Do not write to the result, as a single piece is not copied.
+        """
         pieces = list(self.make())
         return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty((0, *self.shape[1:]), self.dtype), *pieces])
 
 
 def in_one(array: Array) -> Pieces:
-    """An array as its only piece."""
+    """Wrap an array as a single piece."""
     array = np.ascontiguousarray(array)
     return Pieces(array.dtype, array.shape, lambda: iter((array,)))
 
 
 def in_file_order(tensors: Mapping[str, Pieces]) -> list[str]:
-    """Names in the order in which `write` makes their pieces: wide types first, so that all are aligned."""
+    """Names in the order of the file.
+
+    Wide types first, so that all are aligned.
+    """
     return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
 
 
 def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces]) -> None:
-    """Write `tensors` to `path`, whole or not at all; equal ones give equal bytes.
+    """Write `tensors` to `path`, whole or not at all.
+
+    Equal ones give equal bytes.
 
     Args:
         path: The file.
-        key: The entry of the file's metadata that `document` becomes, sealed, with the `checksums` of all tensors.
+        key: Metadata key of `document`, which is sealed and gets the `checksums` of all tensors.
         document: JSON types.
         tensors: By name.
 
     Raises:
-        UsageError: it cannot be written there, for example because the disk is full.
-        ValueError: pieces do not make up the shape that they should.
+        UsageError: it cannot be written, for example because the disk is full.
+        ValueError: the pieces of a tensor do not have its type or size.
     """
     order = in_file_order(tensors)
     room = len(_header(key, document, tensors, dict.fromkeys(order, (1 << 32) - 1)))
@@ -85,7 +95,7 @@ def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[st
 
 
 def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Pieces) -> int:
-    """Write all pieces of a tensor; their checksum."""
+    """Write all pieces of a tensor; return their checksum."""
     checksum, n_bytes = checksums.of_kind(pieces.dtype, pieces.shape), 0
     for piece in pieces.make():
         if piece.dtype != pieces.dtype:
@@ -98,7 +108,10 @@ def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Piec
 
 
 def _header(key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces], found: Mapping[str, int]) -> bytes:
-    """The header with its length before it; checksums of as many digits make one as long."""
+    """Header after its length.
+
+    Its size depends only on the number of digits of the checksums.
+    """
     sealed = checksums.seal({**document, "checksums": dict(found)})
     header: dict[str, Any] = {"__metadata__": {key: sealed}}
     end = 0
@@ -114,6 +127,6 @@ def _header(key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces]
 
 
 def _padded(header: bytes, length: int) -> bytes:
-    """`header` filled up with blanks to `length`, which precedes it."""
+    """Pad `header` with blanks, and put its length first."""
     text = header.rstrip(b" ").ljust(length)
     return struct.pack("<Q", len(text)) + text

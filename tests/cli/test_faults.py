@@ -122,7 +122,7 @@ def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch
     monkeypatch.setattr(trainer, "fit", fit)
     result = call("train", "data", "-o", "models/m", "--epochs", 1, "--hidden-size", 2)
     assert result.status == 2
-    assert "error: cannot write models/m: the folder models does not exist" in result.stderr.splitlines()[-1]
+    assert "error: cannot write models/m: the directory models does not exist" in result.stderr.splitlines()[-1]
     assert not (shop / "models").exists()
 
 
@@ -159,12 +159,12 @@ OUTPUTS = {
     "summary": ("recommend", "item.model", "--user", "007", "--summary"),
 }
 PLACES = {
-    "loop": "loop is a symbolic link that leads back to itself; name another place",
-    "loop/x": "loop/x is a symbolic link that leads back to itself; name another place",
-    "circle": "circle is a symbolic link that leads back to itself; name another place",
-    "none/x": "cannot write none/x: the folder none does not exist; create it first",
-    "ratings.csv/x": "cannot write ratings.csv/x: the folder ratings.csv does not exist; create it first",
-    "astray": "cannot write astray: the folder /nowhere does not exist; create it first",
+    "loop": "loop is a symbolic link to itself; name another path",
+    "loop/x": "loop/x is a symbolic link to itself; name another path",
+    "circle": "circle is a symbolic link to itself; name another path",
+    "none/x": "cannot write none/x: the directory none does not exist; create it first",
+    "ratings.csv/x": "cannot write ratings.csv/x: the directory ratings.csv does not exist; create it first",
+    "astray": "cannot write astray: the directory /nowhere does not exist; create it first",
 }
 
 
@@ -200,7 +200,7 @@ def test_a_folder_that_is_gone_is_one_sentence(shop, monkeypatch):
     for arguments in commands:
         result = call(*arguments)
         assert (result.status, result.stdout) == (2, "")
-        assert "error: the current folder has been removed; change to another one" in result.stderr
+        assert "error: the current directory has been removed; change to another one" in result.stderr
 
 
 def test_a_full_disk_leaves_the_old_summary(shop):
@@ -230,7 +230,7 @@ def test_a_folder_without_permission_keeps_the_old_output(shop, output):
     (shop / "there").chmod(0o755)
     assert finished.returncode == 2
     last = finished.stderr.splitlines()[-1]
-    assert last.endswith("error: cannot write there/x: Permission denied; make room or choose another place")
+    assert last.endswith("error: cannot write there/x: Permission denied; make room or choose another path")
     assert snapshot(shop) == before
 
 

@@ -160,7 +160,10 @@ class _Destination:
 
     @classmethod
     def of(cls, options: EvaluateOptions) -> _Destination:
-        """Check the options; with --blend, `-o NAME.model` is the file of the blend."""
+        """Check the options.
+
+        With --blend, `-o NAME.model` is the file of the blend.
+        """
         file = Path(options.output) if options.blend and options.output.endswith(MODEL_ENDING) else None
         output = "-" if file is not None else options.output
         format = choose_format(options.format, output)
@@ -181,7 +184,7 @@ class _Destination:
             yield
 
     def save_blend(self, blend: Scorer) -> None:
-        """Save the blend, which is the last model of all, if it has a file."""
+        """Save the blend if it has a file."""
         from autorec_cli.inference import model_file
 
         if self.blend_file is not None:
@@ -200,7 +203,10 @@ class _Destination:
 
 
 def _load(paths: Sequence[Path]) -> list[tuple[str, Scorer]]:
-    """Load models, each once, and name them by file, or by path if two files or a baseline have that name."""
+    """Load models, each once, and name them.
+
+    The name is that of the file, or the path if two files or a baseline have it.
+    """
     from autorec_cli.evaluation.evaluate import POPULARITY_BASELINE, RATING_BASELINES
     from autorec_cli.inference import model_file
 
@@ -231,7 +237,7 @@ def _measure(
     settings: EvaluateSettings,
     process_group: ProcessGroup,
 ) -> list[Row]:
-    """Measure models; of several processes each measures some of the users."""
+    """Measure models, each process some of the users."""
     from autorec_cli.evaluation.evaluate import measure
 
     protocol = settings.protocol([model for _, model in named], prepared.rating_scale)
@@ -250,7 +256,7 @@ def _measure(
 
 
 def _require_same(paths: Sequence[Path], asked: dict[str, Any], process_group: ProcessGroup) -> None:
-    """Check that all processes evaluate the same models in the same way."""
+    """Check that all processes do the same."""
     read = {f"checksum of model {n}": checksums.of_file(path) for n, path in enumerate(_distinct(paths), 1)}
     require_same({"autorec-cli": __version__, **read, **asked}, process_group)
 
@@ -265,27 +271,27 @@ def _write_tables(rows: Sequence[Row], part: str, k: int, stream: IO[bytes]) -> 
 
 
 def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """The rows as one block for a writer."""
+    """Make one frame of all rows."""
     import polars as pl
 
     return pl.DataFrame(complete_rows(rows), infer_schema_length=None)
 
 
 def complete_rows(rows: Sequence[Row]) -> list[Row]:
-    """Rows that all have all columns; what does not apply to a row is None."""
+    """Give all rows all columns; None where one does not apply."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: _rounded(row.get(name)) for name in columns} for row in rows]
 
 
 def _rounded(value: object) -> object:
-    """Six digits are more than any sample can tell; what is not a number has none."""
+    """Round to six digits, more than any sample can tell."""
     if not isinstance(value, float):
         return value
     return round(value, 6) if math.isfinite(value) else None
 
 
 def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """For reading: an interval beside its value, one cell for the clip range."""
+    """Table of rating metrics with their intervals."""
     import polars as pl
 
     metrics = [name for name in rows[0] if f"{name}_low" in rows[0]]
@@ -308,7 +314,7 @@ def _with_margin(row: Row, metric: str) -> str:
 
 
 def _lists_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """For reading: what the lists are worth."""
+    """Table of ranking metrics."""
     import polars as pl
 
     cells = [

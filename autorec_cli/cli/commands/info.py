@@ -1,4 +1,4 @@
-"""`autorec info`: what a model or a prepared dataset is, and that it is whole."""
+"""`autorec info`: details of a model or a dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
 
 
 def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[str, Any]:
-    """Write what `path` is and return it: one nested object as json, rows of a name and a value otherwise.
+    """Write what `path` is and return it.
+
+    One nested object as json, rows of a name and a value otherwise.
 
     Raises:
         ArtifactError: it is neither a model nor a dataset, or is damaged.
@@ -68,7 +70,10 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Flatten a nested document; names of inner values follow a dot."""
+    """Flatten a nested document.
+
+    Names of inner values follow a dot.
+    """
     for name, value in document.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
