@@ -316,13 +316,10 @@ def test_a_terminal_without_ids_on_stdin_is_not_waited_for(item_model):
         (("--format", "json", "--no-header"), "--no-header"),
     ],
 )
-def test_options_that_cannot_work_are_refused(item_model, tmp_path, monkeypatch, capsys, arguments, message):
-    from autorec_cli.cli import app
-
+def test_options_that_cannot_work_are_refused(item_model, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["autorec", "recommend", str(item_model), *arguments])
-    assert app.run() == 2
-    assert message in capsys.readouterr().err
+    result = call("recommend", item_model, *arguments)
+    assert (result.status, message in result.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
