@@ -27,7 +27,7 @@ def test_no_log_or_summary_takes_the_place_of_a_model(workshop, item_model, tmp_
     old.write_bytes(item_model.read_bytes())
     result = call("train", workshop / "data", "-o", tmp_path / "new.model", "--epochs", "1", option, old)
     assert result.status == 2
-    assert f"{option} {old} would replace a model" in result.stderr
+    assert f"{option} {old} would overwrite a model" in result.stderr
     assert old.read_bytes() == item_model.read_bytes()
 
 
@@ -38,7 +38,7 @@ def test_no_list_takes_the_place_of_a_model_or_of_a_part_of_a_dataset(workshop, 
         before = output.read_bytes()
         result = call("recommend", item_model, "-k", "1", "-o", output)
         assert (result.status, output.read_bytes()) == (2, before)
-        assert f"would replace {what}" in result.stderr
+        assert f"would overwrite {what}" in result.stderr
 
 
 def test_a_blend_replaces_a_blend_and_no_model(workshop, item_model, tmp_path):
