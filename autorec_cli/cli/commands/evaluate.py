@@ -143,8 +143,9 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
         if process_group.is_first:
             destination.save_blend(named[-1][1])
             destination.write(rows, settings)
-    log_findings(rows, len(named), settings)
-    enforce(rows[: len(named)], gates)
+    if process_group.is_first:
+        log_findings(rows, len(named), settings)
+        enforce(rows[: len(named)], gates)
     return complete_rows(rows)
 
 
