@@ -15,7 +15,7 @@ from autorec_cli.inference.prediction import predict
 from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
 from tests.planted import planted_dataset
 from tests.program import ROOT
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 DATASET = planted_dataset()
 

@@ -16,7 +16,7 @@ from autorec_cli.storage.file_formats import DATASET, MODEL
 from autorec_cli.storage.file_kinds import artifact_at, is_dataset
 from tests.planted import planted_dataset
 from tests.program import call
-from tests.training.test_trainer import model_of, small_settings
+from tests.trained import model_of, small_settings
 
 LATER_SETTINGS = ("objective", "dropout", "missing_weight", "missing_value", "normalize", "implicit", "decoder_mean")
 

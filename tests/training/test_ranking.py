@@ -16,10 +16,11 @@ from autorec_cli.inference import model_file
 from autorec_cli.inference.fold_in import fold_in, solve_scoring_row
 from autorec_cli.inference.scoring import item_scorer, known_users
 from autorec_cli.network.torch_engine import codes
+from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
 from tests.planted import dataset_of, matrix_of
 from tests.program import call
-from tests.training.test_trainer import model_of, run
+from tests.trained import model_of, run
 
 VARIANTS = ["item", "user"]
 GROUPS = 4
@@ -83,10 +84,10 @@ def test_without_a_relevant_rating_the_last_epoch_is_kept(dataset):
 
 def test_cells_without_a_rating_enter_the_first_predictions(dataset):
     settings = ranking_settings()
-    task = make_task(dataset.train, dataset.rating_scale, settings)
-    assert task.centering.mean == settings.missing_value == 0
-    bias = initial_network(task, settings, _generator()).decoder_bias.numpy()
-    dense = task.examples.toarray()
+    examples = make_examples(dataset.train, dataset.rating_scale, settings)
+    assert examples.centering.mean == settings.missing_value == 0
+    bias = initial_network(examples, settings, _generator()).decoder_bias.numpy()
+    dense = examples.matrix.toarray()
     weight = np.where(dense != 0, 1, settings.missing_weight)
     expected = (dense * weight).sum(0) / weight.sum(0)
     np.testing.assert_allclose(bias, expected, rtol=0.1)
@@ -161,17 +162,17 @@ def test_the_scoring_row_minimizes_the_weighted_squares():
 
 
 def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
-    task = make_task(dataset.train, dataset.rating_scale, ranking_settings())
-    norms = np.sqrt(np.square(task.inputs[:].toarray()).sum(1))
-    np.testing.assert_allclose(norms, task.input_norm, rtol=1e-5)
-    np.testing.assert_array_equal(task.examples.toarray(), dataset.train.toarray())
-    plain = make_task(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
-    assert plain.inputs.examples is plain.examples
-    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.examples.toarray())
+    examples = make_examples(dataset.train, dataset.rating_scale, ranking_settings())
+    norms = np.sqrt(np.square(examples.inputs[:].toarray()).sum(1))
+    np.testing.assert_allclose(norms, examples.input_norm, rtol=1e-5)
+    np.testing.assert_array_equal(examples.matrix.toarray(), dataset.train.toarray())
+    plain = make_examples(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
+    assert plain.inputs.examples is plain.matrix
+    np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.matrix.toarray())
 
 
 def codes_of(fitted):
-    return codes(fitted.network, fitted.task.inputs, 16).numpy()
+    return codes(fitted.network, fitted.examples.inputs, 16).numpy()
 
 
 def test_dropout_changes_training_and_not_the_codes(dataset):

@@ -7,7 +7,6 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import polars as pl
