@@ -122,7 +122,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     options = {name: value for name, value in values.items() if name not in RUN_OPTIONS}
     _check_places(own, gather(command.options, values))
     typed = {name for name in values if source_of(context, name) == "COMMANDLINE"}
-    own = _choose_loudness(own, typed)
+    own = _quiet_or_verbose(own, typed)
     warnings, group = _start_log(own), current_process_group()
     summary = own.summary if group.is_first else None
     run = Run(context.info_name or "", options, warnings, summary, datetime.now(UTC))
@@ -143,7 +143,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     sum_up(run, Failure(os.EX_OK, ""), result)
 
 
-def _choose_loudness(own: RunOptions, typed: set[str]) -> RunOptions:
+def _quiet_or_verbose(own: RunOptions, typed: set[str]) -> RunOptions:
     """`own`, where the command line's --quiet or --verbose overrides the other one set elsewhere."""
     if own.quiet and own.verbose and len(typed & {"quiet", "verbose"}) == 1:
         return replace(own, quiet="quiet" in typed, verbose="verbose" in typed)

@@ -29,11 +29,6 @@ def assert_one_sentence(stderr, message):
 # --- exit statuses
 
 
-def test_status_0(lists_model):
-    result = run("recommend", lists_model, "--user", "007")
-    assert (result.status, result.stderr) == (0, "")
-
-
 def test_status_1_a_bug_shows_where_it_is(item_model):
     script = (
         "from autorec_cli.cli import main\nfrom autorec_cli.inference import model_file\n"
@@ -47,18 +42,6 @@ def test_status_1_a_bug_shows_where_it_is(item_model):
     assert "Traceback" in finished.stderr
     assert "ZeroDivisionError: oops" in finished.stderr
     assert "bug in autorec (ZeroDivisionError)" in finished.stderr.splitlines()[-1]
-
-
-def test_status_2_unknown_option_with_a_suggestion(item_model):
-    result = run("recommend", item_model, "--usr", "1")
-    assert (result.status, result.stdout) == (2, "")
-    assert "--user" in result.stderr
-
-
-def test_status_2_unknown_command_with_a_suggestion():
-    result = run("recomend")
-    assert result.status == 2
-    assert "recommend" in result.stderr
 
 
 def test_status_3_input_data(item_model):

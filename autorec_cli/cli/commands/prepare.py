@@ -130,8 +130,8 @@ class PrepareOptions:
     duplicates: Annotated[
         str,
         typer.Option(
-            help="Which of several ratings of one item by one user to keep; first and last go by timestamp, else by "
-            "order in the file.",
+            help="If a user rated an item several times, keep the last rating, the first or the mean, or fail (error). "
+            "Order is by timestamp, else as in the file.",
             rich_help_panel=FILTERS,
         ),
         OneOf(DUPLICATES),
