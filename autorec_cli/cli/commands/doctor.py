@@ -30,22 +30,13 @@ class DoctorOptions:
 
 def doctor_command(options: DoctorOptions) -> list[dict[str, Any]]:
     """Check the installation, torch, CUDA, memory, disk and file locking; the status is 2 if a check fails."""
-    return doctor(output=options.output, format=options.format)
-
-
-def doctor(*, output: str = "-", format: str | None = None) -> list[dict[str, Any]]:
-    """Write one row per check and return the rows.
-
-    Raises:
-        UsageError: a check failed; the rows are written all the same.
-    """
     import polars as pl
 
     from autorec_cli.cli.diagnosis import checks
 
-    write = writer_for(choose_format(format, output))
+    write = writer_for(choose_format(options.format, options.output))
     rows = [asdict(check) for check in checks(followed(Path()))]
-    with open_output(output) as stream:
+    with open_output(options.output) as stream:
         write([pl.DataFrame(rows)], stream)
     failed = [row["name"] for row in rows if row["result"] == "failed"]
     if failed:
