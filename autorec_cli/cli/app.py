@@ -1,4 +1,4 @@
-"""The Typer app: all commands, and the options of the program itself."""
+"""Typer app with all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Options from outside the command line: a TOML file with one table per command, and environment variables.
+"""Options from a TOML file and from environment variables.
+
+The file has one table per command:
 
     [train]
     epochs = 30
@@ -59,7 +61,7 @@ class Setting:
 
 
 def settings_of(context: typer.Context) -> list[Setting]:
-    """Options of the command of `context` that a file or a variable can set."""
+    """Options that a file or a variable can set."""
     return _settings(context.info_name or "", context.command)
 
 
@@ -97,18 +99,18 @@ def variable_of(command: str, option: str) -> str:
 
 
 def source_of(context: typer.Context, name: str) -> str:
-    """Origin of an option's value: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (the config file) or DEFAULT."""
+    """Origin of a value: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (file) or DEFAULT."""
     return getattr(cast("Any", context.get_parameter_source(name)), "name", "")
 
 
 def preferred_by(context: typer.Context, name: str) -> str | None:
-    """Variable or config file that gave the value of an option; None if neither did."""
+    """Variable or config file that set an option, if any."""
     variable = variable_of(context.info_name or "", name)
     return {"ENVIRONMENT": variable, "DEFAULT_MAP": str(context.params.get("config"))}.get(source_of(context, name))
 
 
 def set_defaults(context: typer.Context, file: Path | None) -> None:
-    """Give the command of `context` the defaults that `file` has for it, once environment variables are checked.
+    """Take a command's defaults from `file`, and check environment variables.
 
     Raises:
         UsageError: the file or a variable sets an unknown option.
@@ -123,7 +125,7 @@ def set_defaults(context: typer.Context, file: Path | None) -> None:
 
 
 def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
-    """The options of a command, without preferences that contradict its command line.
+    """Options without preferences that contradict the command line.
 
     `csv-safe = true` in a file is a wish for CSV files, not against `recommend --format json`. Options that contradict
     each other on the command line stay, for the command to refuse.
@@ -146,7 +148,7 @@ CSV_ONLY = ("csv_safe", "no_header")
 
 
 def _settled_format(values: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
-    """Output format, and the options that only csv and tsv have."""
+    """Output format, and options for csv and tsv only."""
     asked, output = values["format"], values["output"]
     wanted = format_by_ending(output) if "output" in typed else None
     csv_typed = any(values.get(flag) and flag in typed for flag in CSV_ONLY)
@@ -161,7 +163,7 @@ def _settled_format(values: Mapping[str, Any], typed: Collection[str]) -> dict[s
 
 
 def find_file(asked: Path | None) -> Path | None:
-    """The config file: the one `asked` for, else ./autorec.toml if there is anything of that name."""
+    """Config file: `asked`, else ./autorec.toml if it exists."""
     return asked or (DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None)
 
 
@@ -196,7 +198,7 @@ def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
 
 
 def check_environment(command: str, own: Collection[str], others: Collection[str], environment: Iterable[str]) -> None:
-    """Check that no variable in the `environment` is a misspelled option.
+    """Check the `environment` for misspelled options.
 
     Args:
         command: The command that runs: a variable that begins with its name must set one of its options.
@@ -224,7 +226,7 @@ ALIKE = 0.8
 
 
 def _meant(name: str, known: Collection[str]) -> str | None:
-    """The one of `known` that `name` probably misspells, apart from the prefix that all have."""
+    """Known variable that `name` probably misspells."""
     tail = name.removeprefix(PREFIX)
     if ends := sorted(other for other in known if other.endswith(tail)):
         return ends[0]
@@ -238,7 +240,10 @@ def _hint(name: str, known: Collection[str]) -> str:
 
 
 def _as_typed(value: object, repeated: bool, place: str) -> Value:
-    """`value` as the shell would pass it; a list becomes comma-separated text unless the option can be repeated."""
+    """Text as the shell would pass it.
+
+    A list becomes comma-separated text unless the option can be repeated.
+    """
     parts = [_word(part, place) for part in (value if isinstance(value, list) else [value])]
     if repeated:
         return parts

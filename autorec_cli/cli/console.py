@@ -1,4 +1,4 @@
-"""Messages for whoever runs the program: the handlers that show log records on stderr, small tables and progress.
+"""Log records, small tables and progress bars on stderr.
 
 On a terminal Rich draws them (see `terminal`). Elsewhere they are plain lines that begin with a UTC time, fit for a log
 file under cron, or JSON objects. The rest of the package only logs to `logging.getLogger("autorec_cli...")`.
@@ -23,12 +23,15 @@ MARKED = ("warning", "error")
 
 
 def is_terminal() -> bool:
-    """Whether stderr is a terminal that can do more than print lines; FORCE_COLOR and the like do not make it one."""
+    """True if stderr is a terminal with cursor control.
+
+    FORCE_COLOR and the like do not make it one.
+    """
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, speaker: str = "") -> list[str]:
-    """Show the program's log on stderr from now on, instead of as before.
+    """Show the log on stderr from now on.
 
     Args:
         quiet: Show only warnings and errors.
@@ -49,7 +52,10 @@ def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, 
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people: time, level if it matters, message; one line for each fact of a record that has some."""
+    """Text lines: time, level, message.
+
+    Information has no level, and a record with facts has one line per fact.
+    """
 
     def __init__(self, speaker: str = "") -> None:
         super().__init__()
@@ -62,13 +68,13 @@ class TextFormatter(logging.Formatter):
         return "\n".join(f"{time}{mark}{one_line(line)}" for line in self.lines(record))
 
     def lines(self, record: logging.LogRecord) -> list[str]:
-        """What `record` says, a list with one entry unless it has facts."""
+        """Message of `record`, or one per fact."""
         message = _spoken(record, self.speaker)
         return [f"{message}: {name}: {value}" for name, value in _facts(record).items()] or [message]
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record: time, level, message, and facts if there are some."""
+    """JSON objects: time, level, message, facts if any."""
 
     def __init__(self, speaker: str = "") -> None:
         super().__init__()
@@ -94,12 +100,14 @@ def _facts(record: logging.LogRecord) -> dict[str, str]:
 
 
 def one_line(text: str) -> str:
-    """`text` with every character that would move the cursor written as an escape."""
+    """Escape characters of `text` that would move the cursor."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class StderrHandler(logging.Handler):
-    """Writes records to whatever `sys.stderr` is at the time, with colors and tables on a terminal.
+    """Handler that writes to the current `sys.stderr`.
+
+    A terminal gets colors and tables.
 
     That stderr cannot be written is no reason to stop.
     """
@@ -145,7 +153,7 @@ class WarningList(logging.Handler):
 
 @contextmanager
 def _outliving_readers() -> Iterator[None]:
-    """Let the block write to a stderr whose reader is gone, as after `2>&1 | head`: what it writes then is lost.
+    """Survive a stderr whose reader is gone, as after `2>&1 | head`.
 
     SIGPIPE, which ends the program where results are written, is kept off this thread meanwhile.
     """
@@ -166,20 +174,23 @@ def _outliving_readers() -> Iterator[None]:
 
 
 def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
-    """Log names and values: a table on a terminal, one line per fact elsewhere, one object as JSON."""
+    """Log names and values as a table, lines or JSON."""
     LOG.info(title, extra={"facts": dict(facts)})
 
 
 class Advance(Protocol):
-    """Moves a progress bar to `completed` of `total` and replaces the text beside it."""
+    """Moves a progress bar and replaces the text beside it."""
 
     def __call__(self, completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:
-        """Show progress: `passing` text is for the bar only, `lasting` text becomes a line even beside a bar."""
+        """Show progress.
+
+        `passing` text is for the bar only; `lasting` text becomes a line even beside a bar.
+        """
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """Show a bar on a terminal; elsewhere each call of the yielded function logs its text as one line."""
+    """Show a progress bar, or log one line per call."""
     if not _draws_bars():
 
         def log(completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:  # noqa: ARG001
@@ -201,6 +212,6 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
 
 def _draws_bars() -> bool:
-    """Whether progress is shown at all, and on a terminal as text."""
+    """True if progress is shown by a bar."""
     as_text = any(isinstance(handler.formatter, TextFormatter) for handler in LOG.handlers)
     return as_text and LOG.isEnabledFor(logging.INFO) and is_terminal()

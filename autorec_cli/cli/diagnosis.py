@@ -1,4 +1,4 @@
-"""Checks of the machine and the installation, one row each, for `autorec doctor`.
+"""Checks of the machine and the installation, for `autorec doctor`.
 
 Torch is checked in a process of its own, which may crash while it loads a broken installation.
 """
@@ -58,7 +58,7 @@ PACKAGE = Path(autorec_cli.__file__).parent
 
 @dataclass(frozen=True)
 class Check:
-    """Name of a check, its result ("ok", "warning" or "failed"), and what it found."""
+    """Name, result (ok, warning or failed) and finding of a check."""
 
     name: str
     result: str
@@ -127,7 +127,7 @@ INSTALL = "pip install 'autorec-cli[fast]'"
 
 
 def _engine(obstacle: str | None) -> Check:
-    """Check of the engine that trains on the CPU, given the reason why numba cannot compile."""
+    """Check of the CPU engine, given why numba cannot compile."""
     missing = [name for name in EXTRAS if _version(name) is None]
     if obstacle is not None:
         advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else INSTALL

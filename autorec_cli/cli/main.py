@@ -1,4 +1,4 @@
-"""Entry point: standard streams, signals, and the exit status and message for every exception."""
+"""Entry point: streams, signals, exit status and message of exceptions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Flush the output streams and exit with `status` at once, without shutting down the interpreter.
+    """Exit at once, without shutting down the interpreter.
 
     With torch, shutting down takes up to a second in which a signal would end in a traceback, and a gloo thread that
     releases a tensor of ours aborts the process (pytorch/pytorch#179291), which torchrun takes for a failed run.
@@ -79,7 +79,7 @@ SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
 
 
 def _explain_usage(error: typer.TyperException) -> int:
-    """Log the error that Typer found in the command line; there is none where it showed the help instead."""
+    """Log an error in the command line, unless help was shown."""
     context = getattr(error, "ctx", None)
     message = _wrong_value(error) or " ".join(error.format_message().split())
     if message:
@@ -98,7 +98,7 @@ KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def _wrong_value(error: typer.TyperException) -> str | None:
-    """Message for a value that is of the wrong type or not one of the choices; None if something else is wrong."""
+    """Message for a value of the wrong type or no choice."""
     parameter: Any = getattr(error, "param", None)
     details = getattr(error.__cause__, "errors", None)
     for found in details() if parameter is not None and details is not None else ():
@@ -111,7 +111,7 @@ def _wrong_value(error: typer.TyperException) -> str | None:
 
 
 def _explain(error: Exception) -> int:
-    """Log an error as one sentence, with a traceback if it is a bug; returns the exit status."""
+    """Log an error and return its exit status."""
     failure = describe(error)
     if failure.exit_status == EXIT_BUG:
         traceback.print_exc()
@@ -122,7 +122,10 @@ def _explain(error: Exception) -> int:
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:
-    """Raise from the running code, so that it cleans up; retry while torch is being imported, which would abort."""
+    """Raise from the running code, so that it cleans up.
+
+    While torch is being imported that would abort the process, so retry.
+    """
     if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
         later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
         later.daemon = True
@@ -134,7 +137,7 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
 
 
 def _buffer_stdout() -> None:
-    """Buffer a stdout that has no buffer, as with PYTHONUNBUFFERED, and so notice a disk that takes half a block.
+    """Buffer an unbuffered stdout to notice a full disk.
 
     Without a buffer the other half would be lost silently. Results are flushed block by block all the same.
     """
@@ -144,7 +147,7 @@ def _buffer_stdout() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Replace standard streams that the caller closed (`>&-`), whose numbers the next file would get.
+    """Replace closed standard streams, whose numbers files would get.
 
     stdin is empty then, stderr goes nowhere, and writing results to stdout fails.
     """

@@ -46,7 +46,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """Marks an option that names a file to write; "-" is stdout.
+    """Marks an option that names an output file.
 
     Attributes:
         may_replace: Whether the command, given its options, may replace what `file_kinds.artifact_at` found there.
@@ -57,7 +57,7 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a text option that takes one of `values`: the help shows them, the shell completes them."""
+    """Marks a text option with fixed `values`."""
 
     values: Sequence[str]
 
@@ -79,7 +79,7 @@ Options = TypeVar("Options")
 
 
 def with_options(run: Callable[[typer.Context, dict[str, Any]], None], *declared: type) -> Callable[..., None]:
-    """`run` as a Typer command with the options that the dataclasses `declared` have."""
+    """Typer command with the options in the dataclasses `declared`."""
 
     def command(context: typer.Context, **values: Any) -> None:  # noqa: ANN401
         run(context, values)
@@ -106,7 +106,10 @@ def _parameters(options: type) -> Iterator[inspect.Parameter]:
 
 
 def _for_typer(hint: Any) -> Any:  # noqa: ANN401
-    """`hint` as Typer reads it: choices as a Literal, and no environment variable in the help: one rule names all."""
+    """Annotation for Typer, with choices as a Literal.
+
+    Help shows no environment variables, as one rule names them all.
+    """
     kind, *marks = get_args(hint)
     info = copy.copy(_typer_info(hint))
     info.show_envvar = False
@@ -121,7 +124,7 @@ def _typer_info(hint: Any) -> ParameterInfo:  # noqa: ANN401
 
 
 def gather(options: type[Options], values: Mapping[str, Any]) -> Options:
-    """An object of `options` with those of `values` that it has."""
+    """Object of the dataclass `options` from `values`."""
     hints = get_type_hints(options)
     gathered = {}
     for field in fields(options):  # type: ignore[arg-type]
@@ -131,7 +134,7 @@ def gather(options: type[Options], values: Mapping[str, Any]) -> Options:
 
 
 def given(options: Any) -> Iterator[Given]:  # noqa: ANN401
-    """Every option in the object `options` and the groups in it."""
+    """All options in an object and its groups."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         value = getattr(options, field.name)
@@ -209,7 +212,7 @@ RelevantFrom = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """Options for reading files of ratings; whatever is left out is detected."""
+    """Options for reading files of ratings."""
 
     delimiter: Annotated[
         str | None,
@@ -241,7 +244,7 @@ class ReadingOptions:
     ] = "fail"
 
     def read_options(self, **others: Any) -> ReadOptions:  # noqa: ANN401
-        """Settings of the readers; `others` are fields of `ReadOptions` that have no option here.
+        """Settings of the readers; `others` are further fields.
 
         Raises:
             UsageError: an option has a value that cannot work.

@@ -1,4 +1,4 @@
-"""Results on stdout or in a file: one writer per format, fed block by block so that the first rows leave early."""
+"""Results on stdout or in a file, block by block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JOINERS = "\u200c\u200d"
 
 
 def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> None:
-    """Write a table for people; off a terminal it is as wide as its rows, so that nothing is cut."""
+    """Write a table for people; only terminals limit its width."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -54,7 +54,7 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> 
 
 
 def _cell(value: object) -> str:
-    """Text for people: counts with separators, and nothing that would steer a terminal."""
+    """Text of a cell, with nothing that steers a terminal."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -65,7 +65,7 @@ def _cell(value: object) -> str:
 
 
 def write_delimited(blocks: Blocks, stream: IO[bytes], separator: str, header: bool) -> None:
-    """Write CSV or TSV, quoted where needed, with one header row at most."""
+    """Write CSV or TSV, quoted where needed."""
     for number, block in enumerate(blocks):
         text = block.write_csv(include_header=header and number == 0, separator=separator)
         stream.write(text.encode())
@@ -92,7 +92,7 @@ def write_json(blocks: Blocks, stream: IO[bytes]) -> None:
 
 
 def write_parquet(blocks: Blocks, stream: IO[bytes]) -> None:
-    """Write one Parquet file, with all rows in memory until its end."""
+    """Write one Parquet file, from all rows in memory."""
     import polars as pl
 
     packed = io.BytesIO()  # polars would wrap an error of the stream in its own
@@ -115,7 +115,7 @@ WITHOUT_HEADER: Mapping[str, Writer] = {
 
 
 def format_by_ending(output: str) -> str | None:
-    """Format by the ending of the file name `output`; None if it has none of ours."""
+    """Format by the ending of a file name, if any."""
     ending = _ending(output)
     by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
     return by_name if by_name in FORMATS else None
@@ -126,7 +126,9 @@ def _ending(output: str) -> str:
 
 
 def choose_format(asked: str | None, output: str) -> str:
-    """Output format: the one `asked` for, else by the ending of `output`, else table on a terminal and CSV elsewhere.
+    """Output format: as asked, by file ending, or by destination.
+
+    A terminal gets a table; a pipe or a file gets CSV.
 
     Raises:
         UsageError: the format is unknown, contradicts the ending, or is binary on a terminal.
@@ -173,7 +175,7 @@ def _write_guarded(write: Writer, blocks: Blocks, stream: IO[bytes]) -> None:
 
 
 def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
-    """`block` with an apostrophe before every text that a spreadsheet would take for a formula."""
+    """Put an apostrophe before texts that spreadsheets would calculate."""
     import polars as pl
     import polars.selectors as cs
 
@@ -184,7 +186,7 @@ def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_place(output: str) -> None:
-    """Check before the work, as far as possible, that the file `output` can be written after it.
+    """Check before the work that `output` can be written.
 
     Raises:
         UsageError: it is a directory, or its directory does not exist.
@@ -197,7 +199,7 @@ def check_place(output: str) -> None:
 
 @contextmanager
 def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Iterator[None]:
-    """Hold the lock of the file `output` from before the work until it is written.
+    """Hold the lock of the file `output`.
 
     Standard output, pipes and devices have no lock.
 
@@ -217,7 +219,7 @@ def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Ite
 
 @contextmanager
 def open_output(output: str) -> Iterator[IO[bytes]]:
-    """Open the stream for results: stdout for "-", else a file that appears whole when the block ends.
+    """Open stdout or a file that appears whole at the end.
 
     Devices and named pipes are written to directly.
 
@@ -244,7 +246,7 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
 
 
 def forget_stdout() -> None:
-    """Drop what stdout still has in its buffer, or Python would fail once more when it exits."""
+    """Drop buffered output, or Python would fail again at exit."""
     with suppress(OSError):
         sys.stdout.flush()
         return

@@ -1,4 +1,4 @@
-"""File of `--summary`: one JSON object about a run, written when it ends, even if it fails."""
+"""File of `--summary`: one JSON object about a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autorec_cli.runtime.process_group import current_process_group
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command: `options` are the command's own, `summary` is the file to write."""
+    """One run of a command, with the summary file to write."""
 
     command: str
     options: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Run:
 
 
 def sum_up_failure(run: Run, error: BaseException) -> None:
-    """Sum up a run that ended in `error`; a summary that cannot be written is only a warning then."""
+    """Sum up a failed run; problems with that are warnings."""
     try:
         sum_up(run, _failure(error), None)
     except AutoRecError as problem:
@@ -43,7 +43,7 @@ def sum_up_failure(run: Run, error: BaseException) -> None:
 
 
 def sum_up(run: Run, failure: Failure, result: object) -> None:
-    """Write the summary of a run, with the result of the command."""
+    """Write the summary of a run, with the command's result."""
     ended = datetime.now(UTC)
     seconds = (ended - run.started).total_seconds()
     detail(f"{run.command}: {seconds:.1f} s, {used_bytes() / 1e6:,.0f} MB peak memory")
@@ -82,7 +82,10 @@ FIRST_BYTES = b'{"command": '
 
 
 def value_in(arguments: Sequence[str], option: str, context: typer.Context) -> str | None:
-    """Value of `option` in a command line with an error, else in the environment or the config file."""
+    """Value of `option` in a command line with an error.
+
+    Else its value in the environment or the config file.
+    """
     flag = f"--{option}"
     for number, argument in enumerate(arguments):
         if argument == flag:
@@ -94,7 +97,9 @@ def value_in(arguments: Sequence[str], option: str, context: typer.Context) -> s
 
 
 def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: str) -> None:
-    """Log in the format that the refused `arguments` ask for, and write their --summary over an older one at most.
+    """Log and sum up a refused command line.
+
+    The summary replaces nothing but an older one.
 
     Nothing in such a command line is known to be right: the file named as the summary may be the model.
     """

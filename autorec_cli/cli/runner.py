@@ -1,4 +1,4 @@
-"""Everything around the work of a command: its settings, its log, and the summary of the run.
+"""Settings, log and summary around the work of a command.
 
 Commands know nothing of it: `as_typer_command` adds the options of `RunOptions` to each.
 """
@@ -54,7 +54,7 @@ class Command:
 
 
 def _use_config(context: typer.Context, asked: Path | None) -> Path | None:
-    """Make the config file the source of defaults; this option is parsed before all others."""
+    """Take defaults from the config file, before other options."""
     if context.resilient_parsing:  # completing a word in the shell
         return asked
     file = find_file(asked)
@@ -110,14 +110,14 @@ class RunOptions:
 
 
 def as_typer_command(command: Command) -> Callable[..., None]:
-    """`command` as a function for Typer, with one parameter per option."""
+    """Function for Typer with one parameter per option."""
     function = with_options(partial(_run, command), command.options, RunOptions)
     function.__doc__ = command.run.__doc__
     return function
 
 
 def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> None:
-    """Run `command` with the `values` of its options and of `RunOptions`, and sum it up."""
+    """Run `command` with `values` and sum it up."""
     own = gather(RunOptions, values)
     options = {name: value for name, value in values.items() if name not in RUN_OPTIONS}
     _check_places(own, gather(command.options, values))
@@ -144,14 +144,17 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
 
 
 def _quiet_or_verbose(own: RunOptions, typed: set[str]) -> RunOptions:
-    """`own`, where the command line's --quiet or --verbose overrides the other one set elsewhere."""
+    """Let a typed --quiet or --verbose override the other one."""
     if own.quiet and own.verbose and len(typed & {"quiet", "verbose"}) == 1:
         return replace(own, quiet="quiet" in typed, verbose="verbose" in typed)
     return own
 
 
 def _start_log(own: RunOptions) -> list[str]:
-    """Log to stderr, of several processes only the first at length; returns the list that collects warnings."""
+    """Log to stderr; returns the list that collects warnings.
+
+    Of several processes only the first logs more than warnings.
+    """
     group, as_json = current_process_group(), own.log_format == "json"
     if group.is_first:
         return start(quiet=own.quiet, verbose=own.verbose, as_json=as_json)
@@ -159,7 +162,7 @@ def _start_log(own: RunOptions) -> list[str]:
 
 
 def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
-    """Check that no output is another output or an input, and that the summary can be written.
+    """Check that outputs overwrite no input, output or model.
 
     Raises:
         UsageError: one is, or it cannot.
@@ -188,7 +191,7 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
 
 
 def _inputs(everything: Sequence[Given], replaceable: bool) -> list[str]:
-    """Names of input files; "-" is none, and a glob stands for what it matches."""
+    """Names of input files, with matches of globs, without stdin."""
     names: list[str] = []
     for option in everything:
         if any(isinstance(mark, InputFile) and mark.replaceable == replaceable for mark in option.marks):
@@ -198,7 +201,7 @@ def _inputs(everything: Sequence[Given], replaceable: bool) -> list[str]:
 
 
 def _log_settings(context: typer.Context, values: Mapping[str, Any]) -> None:
-    """Log which options a file or a variable has set: whoever did that may have forgotten it."""
+    """Log options set by a file or a variable."""
     told = []
     for setting in settings_of(context):
         value, origin = context.params[setting.name], preferred_by(context, setting.name)

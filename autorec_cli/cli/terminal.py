@@ -1,4 +1,4 @@
-"""Styled lines, tables and progress bars that Rich draws on stderr.
+"""Styled lines, tables and progress bars, drawn by Rich.
 
 Imported only if stderr is a terminal, as importing Rich takes a while.
 """
@@ -36,7 +36,7 @@ def _console() -> Console:
 
 
 def print_line(text: str, mark: str = "") -> None:
-    """Print `text`, never as markup, after `mark` ("warning" or "error") in its color."""
+    """Print `text` without markup, after a colored `mark`."""
     _console().print(Text.assemble((f"{mark}:", mark), " ", text) if mark else Text(text))
 
 
@@ -52,7 +52,7 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar; the yielded function moves it to `completed` of `total` and replaces the text beside it."""
+    """Show a progress bar; the yielded function moves it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),

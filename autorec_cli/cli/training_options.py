@@ -32,7 +32,7 @@ def _default(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """Values as they were given; None leaves one to be derived from the data."""
+    """Values as given; None is derived from the data."""
 
     objective: Annotated[
         str,

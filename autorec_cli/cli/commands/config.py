@@ -1,4 +1,4 @@
-"""`autorec config show`: option values set by environment variables, a config file or defaults."""
+"""`autorec config show`: option values and where they come from."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
 
 
 def _rows(context: typer.Context, command: str, config: Path | None) -> list[dict[str, str]]:
-    """One row per option of `command`, as that command would read it."""
+    """One row per option of `command`."""
     named = os.environ.get(variable_of(command, "config"))
     file = find_file(config or (Path(named) if named else None))
     program = context.find_root()
@@ -75,7 +75,7 @@ def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[st
 
 
 def _shown(value: Any, described: object) -> str:  # noqa: ANN401
-    """`value` as on the command line; in brackets the description of a default that depends on the data."""
+    """Text of a value; data-dependent defaults are described in brackets."""
     if value is None or value in ((), []):
         return f"({described})" if isinstance(described, str) else ""
     if isinstance(value, bool):
