@@ -61,7 +61,7 @@ def test_tables_have_intervals_beside_values(workshop):
     assert result.status == 0, result.stderr
     assert "test ratings of 2 splits, mean ± half of the 95% interval" in result.stdout
     assert re.search(r"│ I-AutoRec +│ \d\.\d{4} ± \d\.\d{4} │ \d\.\d{4} ± ", result.stdout)
-    assert "top-10 lists" in result.stdout
+    assert "top-10 recommendations" in result.stdout
     assert "│ popularity │" in result.stdout
 
 
