@@ -231,11 +231,12 @@ def local_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
 
 
 @contextmanager
-def connected(process_group: ProcessGroup, timeout: timedelta = MESSAGE_TIMEOUT) -> Iterator[None]:
+def connected(process_group: ProcessGroup, timeout: timedelta | None = None) -> Iterator[None]:
     """Connect the processes of a group while the block runs; loads torch, which takes seconds.
 
     Raises:
-        LostPeerError: a process cannot be reached, has ended, or has sent nothing for longer than `timeout`.
+        LostPeerError: a process cannot be reached, has ended, or has sent nothing for longer than `timeout`, which is
+            MESSAGE_TIMEOUT if it is None.
     """
     if process_group.size == 1:
         yield
@@ -254,6 +255,7 @@ def connected(process_group: ProcessGroup, timeout: timedelta = MESSAGE_TIMEOUT)
         store, rank, size = next(rendezvous("env://"))
         # torchrun's store outlives a restart and still has the addresses of the processes before it.
         store = PrefixStore(f"autorec/{restart_count()}", store)
+        timeout = timeout or MESSAGE_TIMEOUT
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     process_group.store = store
     try:
