@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -36,13 +37,15 @@ def call(*args: object) -> Result:
     from autorec_cli.cli import main
 
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    before = sys.argv
+    before, logger = sys.argv, logging.getLogger("autorec_cli")
     sys.argv = ["autorec", *map(str, args)]
+    logger.propagate = False  # messages are in stderr; pytest's copy may have bytes that xdist cannot send
     try:
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             status = main.run()
     finally:
         sys.argv = before
+        logger.propagate = True
     return Result(stdout.buffer.getvalue().decode(), stderr.buffer.getvalue().decode(), status)
 
 
