@@ -11,7 +11,7 @@ DATA := bench/data
 .PHONY: demo test check docs bench fuzz soak clean
 
 # Installed for using: the package and what it needs.
-$(VENV)/installed: pyproject.toml constraints.txt autorec_cli/data/loops.c
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable '.[fast]'

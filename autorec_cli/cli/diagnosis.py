@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import autorec_cli
-from autorec_cli.data import loops
 from autorec_cli.errors import AutoRecError
 from autorec_cli.runtime.memory import available_bytes
 from autorec_cli.storage.files import replace_file, sync_file
@@ -79,16 +78,7 @@ def _programs(_folder: Path) -> list[Check]:
         Check("autorec", "ok", f"{autorec_cli.__version__} at {PACKAGE}"),
         Check("python", "ok", python),
         Check("packages", "failed" if missing else "ok", f"missing: {', '.join(missing)}" if missing else listed),
-        _reading(),
     ]
-
-
-def _reading() -> Check:
-    """Whether `prepare` has its loops in C, without which it takes longer."""
-    if loops.are_compiled():
-        return Check("reading", "ok", "compiled loops read and sort ratings")
-    found = "prepare takes twice as long without compiled loops; install a C compiler, then autorec-cli again"
-    return Check("reading", "warning", found)
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import Ratings, build_ratings
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent
-from autorec_cli.data.builder.ratings_table import Announce, RatingsTable, Report, SourceFacts, read_ratings
+from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
+from autorec_cli.data.builder.read_ratings import Announce, Report, read_ratings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import titles_of

@@ -127,7 +127,7 @@ def make_split(pooled: Pool, plan: Plan, number: int) -> Split:
     given_test = _folds(pooled.ratings.nnz, plan) == number - 1 if plan.disjoint else None
     settings = SplitSettings("random", plan.test, plan.valid, seed)
     labels = split(pooled.ratings, settings, given_test=given_test)
-    train, valid, test = take_parts(pooled.ratings.copy(), labels)
+    train, valid, test = take_parts(pooled.ratings, labels)
     if not (train.nnz and test.nnz):
         raise UsageError(
             f"{pooled.ratings.nnz} ratings are too few for these splits, which leave {train.nnz} to train and "

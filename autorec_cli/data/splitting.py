@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autorec_cli.data import loops
 from autorec_cli.errors import UsageError
+from autorec_cli.runtime.threads import in_order
 
 if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strategies
     from scipy import sparse
@@ -136,53 +136,30 @@ def split(
     return labels
 
 
-def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
-    """The stored cells of `matrix` where `keep` is true, zeros among them too; shape and order stay."""
-    return take_parts(matrix.copy(), (~keep).view(np.uint8), n_parts=1)[0]
-
-
 def take_parts(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> list[sparse.csr_array]:
-    """The stored cells of `matrix` with label 0, 1, ... `n_parts` - 1, zeros among them too; shape and order stay.
+    """Matrices of the stored cells with label 0, 1, ... `n_parts` - 1, zeros among them too; shape and order stay."""
+    with in_order(lambda label: take_cells(matrix, labels == label), range(n_parts)) as parts:
+        return list(parts)
 
-    The first part takes over the arrays of `matrix`, which must not be used any more: memory is needed for the others
-    only.
-    """
+
+def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
+    """Stored cells of `matrix` where `keep` is true, zeros among them too; shape and order stay."""
     from scipy import sparse
 
-    columns = [(matrix.indices, matrix.data)]
-    for part in range(1, n_parts):
-        size = sum(np.count_nonzero(labels[start : start + SLICE] == part) for start in range(0, len(labels), SLICE))
-        columns.append((np.empty(size, dtype=matrix.indices.dtype), np.empty(size, dtype=matrix.data.dtype)))
-    if loops.are_compiled() and matrix.indices.dtype == np.int32 and matrix.data.dtype == np.float32:
-        pointers = loops.deal_cells(matrix.indptr, labels, columns[0], columns)
-    else:
-        pointers = _dealt_in_slices(matrix, labels, columns)
-    parts = []
-    for (indices, data), indptr in zip(columns, pointers, strict=True):
-        cells = data[: indptr[-1]], indices[: indptr[-1]], indptr.astype(matrix.indptr.dtype)
-        parts.append(sparse.csr_array(cells, shape=matrix.shape))
-        parts[-1].has_canonical_format = True
-    return parts
-
-
-def _dealt_in_slices(
-    matrix: sparse.csr_array, labels: Labels, columns: list[tuple[NDArray[Any], NDArray[Any]]]
-) -> list[NDArray[np.int64]]:
-    """What `loops.deal_cells` does: cells move to the front, where everything has been read when they come."""
-    pointers = [np.zeros(len(matrix.indptr), dtype=np.int64) for _ in columns]
-    n_taken = [0] * len(columns)
-    for start in range(0, matrix.nnz, SLICE):
+    n_kept = np.count_nonzero(keep)
+    data, indices = np.empty(n_kept, matrix.data.dtype), np.empty(n_kept, matrix.indices.dtype)
+    pointers = np.zeros_like(matrix.indptr)
+    end = 0
+    for start in range(0, matrix.nnz, SLICE):  # places are 64 bits wide, so only some of them at once
         cells = slice(start, start + SLICE)
+        places = np.flatnonzero(keep[cells])
         rows = slice(*np.searchsorted(matrix.indptr, [start, start + SLICE], side="right"))
-        here_indices, here_data = matrix.indices[cells].copy(), matrix.data[cells].copy()
-        for part, (indices, data) in enumerate(columns):
-            places = np.flatnonzero(labels[cells] == part)
-            end = n_taken[part] + len(places)
-            indices[n_taken[part] : end] = here_indices.take(places)
-            data[n_taken[part] : end] = here_data.take(places)
-            pointers[part][rows] = n_taken[part] + np.searchsorted(places, matrix.indptr[rows] - start)
-            n_taken[part] = end
-    return pointers
+        pointers[rows] = end + np.searchsorted(places, matrix.indptr[rows] - start)
+        begin, end = end, end + len(places)
+        data[begin:end], indices[begin:end] = matrix.data[cells].take(places), matrix.indices[cells].take(places)
+    taken = sparse.csr_array((data, indices, pointers), shape=matrix.shape)
+    taken.has_canonical_format = True
+    return taken
 
 
 def none(ratings: Ratings) -> Labels:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,11 +15,6 @@ CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
 LEAST_ADDRESSES = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-PR_SET_THP_DISABLE, PR_GET_THP_DISABLE = 41, 42  # of sys/prctl.h
-OWN_PAGES = 4 << 20
-"""Allocations from this size on get pages of their own, which do go back to the system at once."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
@@ -48,36 +41,6 @@ def available_bytes() -> int:
             used = _of_process(counted)
             left.append(soft - (used_bytes() if used is None else used))
     return max(0, min(amount for amount in left if amount is not None))
-
-
-def reuse_freed(n_bytes: int) -> None:
-    """Let glibc, where it is the C library, keep up to `n_bytes` of freed memory, for each thread that allocates.
-
-    For commands that read block by block, as this holds for the whole process. By itself glibc gives freed memory back
-    to the system, which makes it anew, page by page, for the next block of text.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, n_bytes)
-        mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
-
-
-@contextmanager
-def small_pages() -> Iterator[None]:
-    """Have Linux make memory in pages of 4 KiB in the block, also where numpy asks for 2 MiB; the whole process.
-
-    For work that writes most of its memory once. Whole 2 MiB are often not to be had without moving others' pages, and
-    on a virtual machine they are mostly those that the host has yet to make.
-    """
-    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
-    if prctl is None or prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0):
-        yield
-        return
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
-    try:
-        yield
-    finally:
-        prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0)
 
 
 def check_addresses() -> None:

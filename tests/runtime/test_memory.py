@@ -1,6 +1,5 @@
 """What a run needs, what there is, and the refusal where it is too little."""
 
-import ctypes
 import dataclasses
 import json
 import os
@@ -145,19 +144,6 @@ def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
     assert (finished.returncode, finished.stdout) == (6, "")
     (line,) = finished.stderr.splitlines()
     assert "error: `ulimit -v` allows 585 MiB of addresses" in line
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a switch of Linux")
-def test_small_pages_are_asked_for_and_no_longer_than_needed():
-    def are_small():
-        return ctypes.CDLL(None).prctl(memory.PR_GET_THP_DISABLE, 0, 0, 0, 0)
-
-    before = are_small()
-    with memory.small_pages():
-        with memory.small_pages():
-            assert are_small() == 1
-        assert are_small() == 1
-    assert are_small() == before
 
 
 def test_what_is_used_does_not_count_the_process_that_started_us():

@@ -238,10 +238,8 @@ def prepare(
     """
     from autorec_cli.data import dataset
     from autorec_cli.data.preparation import build_dataset
-    from autorec_cli.runtime.memory import reuse_freed, small_pages
 
-    reuse_freed(_kept_memory(sources))
-    with small_pages(), hold(output, wait_lock, say, warn):
+    with hold(output, wait_lock, say, warn):
         check_output(output, force)
         item_titles = _read_titles(titles, settings.read.encoding)
         prepared = build_dataset(
@@ -251,15 +249,6 @@ def prepare(
     _warn_about_titles(prepared)
     _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
     return _facts(prepared, output)
-
-
-LEAST_KEPT, MOST_KEPT = 1 << 20, 64 << 20
-
-
-def _kept_memory(sources: Sequence[str]) -> int:
-    """Bytes of freed memory to keep: little beside what the ratings of `sources` take."""
-    n_bytes = sum(Path(name).stat().st_size for name in sources if Path(name).is_file())
-    return min(max(n_bytes // 32, LEAST_KEPT), MOST_KEPT)
 
 
 def check_output(output: Path, force: bool) -> None:

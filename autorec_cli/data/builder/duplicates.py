@@ -1,35 +1,22 @@
-"""Of several ratings of one user and item one stays, in a block of whole rows that are sorted by item."""
+"""One rating stays of several by the same user of the same item."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Block:
-    """Some whole rows.
-
-    Attributes:
-        first_row: The number of the first one.
-        pointers: Row pointers that begin with 0, (n_rows + 1,).
-        columns: Views of the cells, (pointers[-1],) each.
-    """
-
-    first_row: int
-    pointers: NDArray[Any]
-    columns: dict[str, NDArray[Any]]
+from autorec_cli.data.builder.sorted_cells import SortedCells
 
 
 class Clash(NamedTuple):
-    """Two ratings of one pair; of several clashes the least one is the one that comes first in the sources.
+    """Two ratings of one pair.
 
     Attributes:
         position: Position in the sources of the rating that should not be there.
-        other: Position of the rating that was there before, or that is the one to test on.
+        other: Position of the rating that was there before, or of the test rating.
         user_index, item_index: The pair.
     """
 
@@ -40,61 +27,72 @@ class Clash(NamedTuple):
 
 
 @dataclass
-class Found:
-    """What was found in a block.
+class Resolved:
+    """Ratings that gave way.
 
     Attributes:
-        keep: Positions of the cells that stay, in order; None for all of them.
         n_leaked: Training ratings that gave way to a test rating.
-        leak: The first of these ratings, with the test rating.
-        repeat: The first rating that is the second of its pair, with the first of its pair.
+        leaks: The first of these in the sources, with the test rating; one for each block of cells.
+        repeats: The first rating that is the second of its pair, with the one before it; one for each block.
     """
 
-    keep: NDArray[Any] | None
     n_leaked: int = 0
-    leak: Clash | None = None
-    repeat: Clash | None = None
+    leaks: list[Clash] = field(default_factory=list)
+    repeats: list[Clash] = field(default_factory=list)
 
 
-def resolve_block(block: Block, n_train: int, duplicates: str) -> Found:
-    """Which cells of a block stay.
+@dataclass(frozen=True)
+class Columns:
+    """Ratings by position in the sources.
+
+    Attributes:
+        ratings: (n,) float32; "mean" changes those that stay.
+        timestamps: (n,), if there are any.
+        n_train: Positions from this one on are test ratings.
+    """
+
+    ratings: NDArray[np.float32]
+    timestamps: NDArray[Any] | None
+    n_train: int
+
+
+def resolve_duplicates(cells: SortedCells, columns: Columns, rule: str) -> Resolved:
+    """Drop all but one of several ratings of a pair from `cells`.
 
     Args:
-        block: Sorted by row and item; "mean" changes ratings in place. Clashes are told only if it has a "position".
-        n_train: Positions from this one on are the test part.
-        duplicates: "last", "first", "mean" or "error".
+        cells: All ratings, sorted.
+        columns: What else there is of them.
+        rule: "last" or "first" by timestamp, then by position; "mean"; or "error", which is for the caller to raise.
     """
-    same = _same_cell_as_before(block.pointers, block.columns["item"])
-    if not same.any():
-        return Found(None)
-    several = same.copy()
-    several[:-1] |= same[1:]
+    resolved = Resolved()
+    if not cells.is_unchanged:
+        cells.keep((part, _resolve(cells, part, columns, rule, resolved)) for part in cells.whole_pairs())
+    return resolved
+
+
+def _resolve(cells: SortedCells, part: slice, columns: Columns, rule: str, resolved: Resolved) -> NDArray[np.bool_]:
+    """Mask of the cells in `part` that stay."""
+    repeats = cells.repeats(part)
+    several = repeats.copy()
+    several[:-1] |= repeats[1:]
+    if not several.any():
+        return ~several
+    where = np.flatnonzero(several)
+    pairs = np.cumsum(~repeats[where], dtype=np.int64)  # numbers the pairs, whose cells are neighbors
+    where += part.start
+    leaking = _find_leaks(cells, where, pairs, columns.n_train, resolved)
+    where, pairs = where[~leaking], pairs[~leaking]
+    _find_repeats(cells, where, pairs, resolved)
     keep = ~several
-    cells = np.flatnonzero(several)
-    pairs = np.cumsum(~same[cells])  # numbers the pairs, whose cells are neighbours
-    found = Found(None)
-    if "position" in block.columns:
-        leaking = _find_leaks(block, cells, pairs, n_train, found)
-        cells, pairs = cells[~leaking], pairs[~leaking]
-        _find_repeats(block, cells, pairs, found)
-    keep[_choose(block, cells, pairs, duplicates)] = True
-    found.keep = np.flatnonzero(keep)
-    return found
-
-
-def _same_cell_as_before(indptr: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
-    """For every cell, whether the one before it has the same user and item."""
-    same = np.zeros(len(items), dtype=bool)
-    np.equal(items[1:], items[:-1], out=same[1:])
-    same[indptr[:-1][np.diff(indptr) > 0]] = False
-    return same
+    keep[where[_choose(cells.positions(where), pairs, columns, rule)] - part.start] = True
+    return keep
 
 
 def _find_leaks(
-    block: Block, cells: NDArray[Any], pairs: NDArray[Any], n_train: int, found: Found
+    cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[np.int64], n_train: int, resolved: Resolved
 ) -> NDArray[np.bool_]:
-    """Which of `cells` are training ratings of pairs that the test part has as well."""
-    positions = block.columns["position"][cells]
+    """Mask of the training ratings among cells `where` whose pair has a test rating."""
+    positions = cells.positions(where)
     is_test = positions >= n_train
     tested = np.zeros(pairs[-1] + 1, dtype=bool)
     tested[pairs[is_test]] = True
@@ -102,31 +100,31 @@ def _find_leaks(
     if leaking.any():
         first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
         test = np.flatnonzero(is_test & (pairs == pairs[first]))[0]
-        found.leak = _clash(block, cells[first], cells[test])
-        found.n_leaked = int(leaking.sum())
+        resolved.leaks.append(_clash(cells, where[first], where[test]))
+        resolved.n_leaked += int(leaking.sum())
     return leaking
 
 
-def _find_repeats(block: Block, cells: NDArray[Any], pairs: NDArray[Any], found: Found) -> None:
+def _find_repeats(cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[np.int64], resolved: Resolved) -> None:
     later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
     if len(later):
-        second = later[np.argmin(block.columns["position"][cells[later]])]
-        found.repeat = _clash(block, cells[second], cells[second - 1])
+        second = later[np.argmin(cells.positions(where[later]))]
+        resolved.repeats.append(_clash(cells, where[second], where[second - 1]))
 
 
-def _clash(block: Block, cell: int, other: int) -> Clash:
-    positions = block.columns["position"]
-    row = block.first_row + int(np.searchsorted(block.pointers, cell, side="right")) - 1
-    return Clash(int(positions[cell]), int(positions[other]), row, int(block.columns["item"][cell]))
+def _clash(cells: SortedCells, cell: int, other: int) -> Clash:
+    position, other_position = cells.positions(np.array([cell, other])).tolist()
+    return Clash(position, other_position, *cells.pair(cell))
 
 
-def _choose(block: Block, cells: NDArray[Any], pairs: NDArray[Any], duplicates: str) -> NDArray[Any]:
-    """The one of `cells` that stays of every pair; with "mean" the last one, which gets the mean as its rating."""
-    if "timestamp" in block.columns:  # by time; ratings of one moment stay in the order of the sources
-        cells = cells[np.lexsort((block.columns["timestamp"][cells], pairs))]
+def _choose(positions: NDArray[np.int64], pairs: NDArray[np.int64], columns: Columns, rule: str) -> NDArray[np.int64]:
+    """Place in `positions` of the rating that stays of every pair; with "mean" it becomes the mean."""
+    order = np.arange(len(positions))
+    if columns.timestamps is not None:  # ratings of one moment stay in the order of the sources
+        order = np.lexsort((columns.timestamps[positions], pairs))
     firsts = np.flatnonzero(np.diff(pairs, prepend=0))  # pairs are numbered from 1
     lasts = np.append(firsts[1:], len(pairs)) - 1
-    if duplicates == "mean":
-        ratings = block.columns["rating"]
-        ratings[cells[lasts]] = np.add.reduceat(ratings[cells], firsts, dtype=np.float64) / (lasts - firsts + 1)
-    return cells[firsts if duplicates == "first" else lasts]
+    if rule == "mean":
+        sums = np.add.reduceat(columns.ratings[positions[order]], firsts, dtype=np.float64)
+        columns.ratings[positions[order[lasts]]] = sums / (lasts - firsts + 1)
+    return order[firsts if rule == "first" else lasts]

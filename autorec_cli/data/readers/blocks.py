@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autorec_cli.data.readers.exact_csv import QUOTE, TextFormat
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
@@ -16,6 +17,7 @@ from autorec_cli.errors import InputDataError
 MAX_ROW_BYTES = 16 << 20
 """Of one row, and of blank lines on end."""
 WHITE = b" \t\r\n"
+SLICE_BYTES = 64 << 10  # looked through at once: few enough for the processor's cache
 SEPARATOR = "\x1f"  # stands for "::" in what polars parses, which knows delimiters of one byte only
 
 
@@ -135,6 +137,39 @@ def check_utf_8(block: bytes, first_line: int, text_format: TextFormat, name: st
         raise InputDataError(
             f"{name}, line {line}: the text is not UTF-8; give its encoding, for example --encoding latin-1"
         ) from error
+
+
+def numbers_print_as_read(block: bytes, text_format: TextFormat) -> bool:
+    """Check that a field which polars reads as a whole number is the text that the number prints as.
+
+    It reads "007", "+7", "-0", " 7" and quoted numbers too.
+    """
+    newline, delimiter = text_format.newline, text_format.delimiter[-1].encode()
+    pads = [byte for byte in (b" ", b"\t") if text_format.delimiter != BLANKS and byte != delimiter]
+    if any(byte in block for byte in (QUOTE, b"+", *pads)):
+        return False
+    if block[:1] == b"0" and block[1:2].isdigit():
+        return False
+    starts = newline + delimiter + bytes(byte for byte in b"-\t" if byte in block)
+    data = np.frombuffer(block, dtype=np.uint8)
+    for start in range(0, len(data) - 1, SLICE_BYTES):
+        byte = data[start + 1 : start + SLICE_BYTES + 1]
+        before = data[start : start + len(byte)]
+        first_zeros = (byte == ord("0")) & _is_one_of(before, starts)
+        places = np.flatnonzero(first_zeros) + start + 1
+        if len(places):
+            after = data[np.minimum(places + 1, len(data) - 1)]
+            is_minus_zero = (data[places - 1] == ord("-")) & (after != ord("."))
+            if (((after >= ord("0")) & (after <= ord("9"))) | is_minus_zero).any():
+                return False
+    return True
+
+
+def _is_one_of(data: NDArray[np.uint8], wanted: bytes) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = data == wanted[0]
+    for byte in wanted[1:]:
+        found |= data == byte
+    return found
 
 
 def well_quoted(block: bytes, text_format: TextFormat) -> int | None:

@@ -60,7 +60,12 @@ class Columns:
 
     def of(self, role: str) -> int | None:
         """The column of "user", "item", "rating" or "timestamp"."""
-        return {"user": self.user, "item": self.item, "rating": self.rating, "timestamp": self.timestamp}[role]
+        return self.by_role().get(role)
+
+    def by_role(self) -> dict[str, int]:
+        """Role -> column, for the roles that have one."""
+        columns = {"user": self.user, "item": self.item, "rating": self.rating, "timestamp": self.timestamp}
+        return {role: column for role, column in columns.items() if column is not None}
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,14 @@ class Layout:
         header: Names of the columns, if the source has them.
         columns: Where user, item, rating and timestamp are.
         n_fields: Fields of a row.
+        number_ids: Roles, "user" or "item", whose first ids are all plain numbers, such as "7" but not "007".
     """
 
     text_format: TextFormat | None
     header: list[str] | None
     columns: Columns
     n_fields: int
+    number_ids: frozenset[str] = frozenset()
 
     def column_name(self, role: str) -> str:
         """What to call the column of `role` in a message."""
@@ -116,6 +123,11 @@ def is_number(text: str) -> bool:
     return NUMBER.fullmatch(text) is not None
 
 
+def is_plain_number(text: str) -> bool:
+    """Check that `text` is a whole number from 0 as it would be printed, of up to 18 digits."""
+    return text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text
+
+
 def detect_text(
     sample: bytes, text_format: TextFormat, options: ReadOptions, name: str
 ) -> tuple[Layout, Record | None]:
@@ -135,7 +147,10 @@ def detect_text(
     body = fields[1:] if has_header else fields
     columns = find_columns(header, body, options, name)
     n_fields = len(header) if header else max(len(body[0]), Counter(map(len, body)).most_common(1)[0][0])
-    layout = Layout(text_format, header, columns, max(n_fields, _last_column(columns) + 1))
+    number_ids = frozenset(
+        role for role in ("user", "item") if all(map(is_plain_number, _column(body, columns.of(role) or 0)))
+    )
+    layout = Layout(text_format, header, columns, max(n_fields, _last_column(columns) + 1), number_ids)
     return layout, rows[0] if has_header else None
 
 

@@ -7,9 +7,7 @@ its path only. Where a period is asked for, polars leaves out row groups whose s
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path, PurePath
 from urllib.parse import unquote
@@ -17,15 +15,13 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.detection import Columns, Layout, find_columns, role_of
-from autorec_cli.data.readers.fast_csv import Rows, check_rows, no_rows
-from autorec_cli.data.readers.numbers import parse_timestamps, seconds_since_1970
-from autorec_cli.data.readers.options import EVER, ROLES, Period, ReadOptions
+from autorec_cli.data.readers.detection import Columns, Layout, role_of
+from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
+from autorec_cli.data.readers.numbers import parse_timestamps
+from autorec_cli.data.readers.options import EVER, Period, ReadOptions
+from autorec_cli.data.readers.rows import Rows, check_rows, no_rows
 from autorec_cli.errors import InputDataError, quoted
 
-SAMPLE_ROWS = 2000
-SAMPLE_LETTERS = 256  # of a value
-BATCH_ROWS = 1 << 20
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What Spark and Hive write into a path where a column has no value."""
 ROW = "__row__"
@@ -35,8 +31,6 @@ WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, 
 
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What polars raises at a damaged file; a panic is no `Exception`."""
-
-STDERR = 2
 
 
 def partitions_of(name: str) -> dict[str, str | None]:
@@ -63,25 +57,19 @@ def detect_parquet(path: Path, options: ReadOptions, name: str, like: Layout | N
     """
     partitions = partitions_of(name)
     try:
-        with _silent_panics():
-            frame = pl.scan_parquet(path, glob=False)
-            types = dict(frame.collect_schema())
-            if not frame.select(pl.len()).collect().item():
-                return None
-            header = [*types, *(column for column in partitions if column not in types)]
-            columns = None if like is None else _columns_like(like, header, options, name)
-            if columns is None:
-                sample = _with_partitions(frame, header, partitions).head(SAMPLE_ROWS).collect()
+        frame = pl.scan_parquet(path, glob=False)
+        types = dict(frame.collect_schema())
+        if not frame.select(pl.len()).collect().item():
+            return None
+        header = [*types, *(column for column in partitions if column not in types)]
+        columns = None if like is None else _columns_like(like, header, options, name)
+        if columns is None:
+            sample = _with_partitions(frame, header, partitions).head(SAMPLE_ROWS).collect()
     except (*DAMAGE, OSError) as error:
         raise InputDataError(f"{name} is a damaged Parquet file: {error}") from error
     if columns is None:
-        texts = sample.select(pl.all().cast(pl.String, strict=False).str.head(SAMPLE_LETTERS).fill_null(""))
-        columns = find_columns(header, texts.rows(), options, name)
-    for role in ("user", "item"):
-        dtype = types.get(header[columns.of(role) or 0], pl.String())
-        if dtype.is_nested() or dtype == pl.Binary:
-            raise InputDataError(f"{name}: the {role} column is of type {dtype}, which is no id; choose with --columns")
-    return Layout(None, header, columns, len(header))
+        columns = columns_of(sample, options, name)
+    return layout_of(header, types, columns, name)
 
 
 def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: str) -> Columns | None:
@@ -91,7 +79,7 @@ def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: s
         InputDataError: a column is missing, and none has a name that says the same.
     """
     assert like.header is not None
-    wanted = {role: like.header[index] for role in ROLES if (index := like.columns.of(role)) is not None}
+    wanted = {role: like.header[index] for role, index in like.columns.by_role().items()}
     by_number = any(map(str.isdigit, options.columns.values()))
     if header == like.header or (not by_number and set(wanted.values()) <= set(header)):
         places = {role: header.index(column) for role, column in wanted.items()}
@@ -124,7 +112,7 @@ def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool, per
         InputDataError: a row is bad or the file is damaged.
     """
     assert layout.header is not None
-    names = {role: layout.header[index] for role in ROLES if (index := layout.columns.of(role)) is not None}
+    names = {role: layout.header[index] for role, index in layout.columns.by_role().items()}
     partitions = partitions_of(name)
     n_read = 0
     try:
@@ -140,11 +128,11 @@ def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool, per
         chosen = _with_partitions(file if within is None else file.filter(within), [ROW, *names.values()], partitions)
         chosen = chosen.select(ROW, **{role: pl.col(column) for role, column in names.items()})
         batches = chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
-        while (batch := _next(batches)) is not None:
+        for batch in batches:
             if batch.height:
                 n_read += batch.height
                 numbers = batch[ROW].to_numpy().astype(np.int64) + 1
-                yield check_rows(_as_text(batch.drop(ROW)), numbers, layout, f"{name}, row", skip_bad_rows)
+                yield check_rows(plain_types(batch.drop(ROW)), numbers, layout, f"{name}, row", skip_bad_rows)
     except DAMAGE as error:
         raise InputDataError(f"{name} is a damaged Parquet file or has unusable columns: {error}") from error
     if n_read < n_rows:
@@ -189,35 +177,3 @@ def _within(period: Period, column: str, dtype: pl.DataType) -> pl.Expr | None:
         before = pl.col(column) < literal(period.until)
         is_within = is_within & before if math.isfinite(period.since) else before
     return is_within | pl.col(column).is_null()
-
-
-def _next(batches: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
-    with _silent_panics():
-        return next(batches, None)
-
-
-@contextmanager
-def _silent_panics() -> Iterator[None]:
-    """Keep stderr from what Rust prints when polars gives up on a damaged file: the exception says it in a sentence."""
-    try:
-        saved = os.dup(STDERR)
-    except OSError:  # stderr is closed
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, STDERR)
-        yield
-    finally:
-        os.dup2(saved, STDERR)
-        os.close(saved)
-        os.close(null)
-
-
-def _as_text(batch: pl.DataFrame) -> pl.DataFrame:
-    """Ids as they print, dates as seconds; what is neither id nor number nor date as text, to be parsed like text."""
-    frame = batch.with_columns(pl.col("user", "item").cast(pl.String))
-    if "timestamp" in frame.columns and frame["timestamp"].dtype in (pl.Date, pl.Datetime):
-        frame = frame.with_columns(seconds_since_1970(frame["timestamp"]).alias("timestamp"))
-    others = [name for name, dtype in frame.schema.items() if not dtype.is_numeric()]
-    return frame.with_columns(pl.col(others).cast(pl.String))

@@ -17,10 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from autorec_cli.data.readers import zstd
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.runtime.threads import Following
 from autorec_cli.storage import file_kinds
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -201,27 +205,28 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
         for magic, kind in UNREADABLE.items():
             if head.startswith(magic):
                 raise InputDataError(f"{shown} is a {kind} file, which cannot be read; unpack it first")
-        libzstd = zstd.library() if head.startswith(ZSTD_MAGIC) else None
-        if libzstd is not None:
-            yield OpenSource(shown, tally, chunks=_guarded(zstd.unpacked(_chunks(stream.read), libzstd), shown))
-        elif head.startswith((PARQUET_MAGIC, ZSTD_MAGIC)):
+        if head.startswith(PARQUET_MAGIC):
             path = Path(name)
             if name == STDIN or not path.is_file() or not _is_text(name):  # polars needs a file to seek in, and a name
                 path = _spooled(stream, stack)
-            if in_part and head.startswith(PARQUET_MAGIC) and path == Path(name):
+            if in_part and path == Path(name):
                 yield OpenSource(shown, Tally(path.stat().st_size), parquet=path)
                 return
             while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
                 pass
-            if head.startswith(PARQUET_MAGIC):
-                yield OpenSource(shown, tally, parquet=path)
-            else:
-                yield OpenSource(shown, tally, chunks=_guarded(zstd.unpacked_by_polars(path), shown))
-        elif head.startswith(GZIP_MAGIC):
-            unzipped = gzip.GzipFile(fileobj=io.BufferedReader(stream, CHUNK_BYTES))  # which asks for 8 KiB at a time
-            yield OpenSource(shown, tally, chunks=_guarded(_chunks(unzipped.read), shown))
+            yield OpenSource(shown, tally, parquet=path)
         else:
-            yield OpenSource(shown, tally, chunks=_guarded(_chunks(stream.read), shown))
+            kind = "zstd" if head.startswith(ZSTD_MAGIC) else "gzip"
+            yield OpenSource(shown, tally, chunks=_guarded(_chunks(_unpacked(stream, head).read), shown, kind))
+
+
+def _unpacked(stream: _Hashing, head: bytes) -> gzip.GzipFile | zstd.ZstdFile | _Hashing:
+    """Text of `stream`, which begins with `head`."""
+    if head.startswith(GZIP_MAGIC):
+        return gzip.GzipFile(fileobj=io.BufferedReader(stream, CHUNK_BYTES))  # which asks for 8 KiB at a time
+    if head.startswith(ZSTD_MAGIC):
+        return zstd.ZstdFile(io.BufferedReader(stream, CHUNK_BYTES))
+    return stream
 
 
 def _wait_for_stdin() -> None:
@@ -299,17 +304,15 @@ def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
         n_read += len(chunk)
 
 
-def _guarded(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
+def _guarded(chunks: Iterator[bytes], shown: str, kind: str) -> Iterator[bytes]:
     """`chunks`, with every failure to read or unzip turned into one sentence; no chunk at all is a failure."""
     empty = True
     try:
         for chunk in chunks:
             empty = False
             yield chunk
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputDataError(f"{shown} is a damaged gzip file ({error}); fetch or pack it again") from error
-    except zstd.ZstdError as error:
-        raise InputDataError(f"{shown} is a damaged zstd file ({error}); fetch or pack it again") from error
+    except (gzip.BadGzipFile, zlib.error, zstd.ZstdError, EOFError) as error:
+        raise InputDataError(f"{shown} is a damaged {kind} file ({error}); fetch or pack it again") from error
     except OSError as error:
         raise InputDataError(f"{shown} cannot be read: {error.strerror or error}") from error
     if empty:

@@ -9,7 +9,6 @@ import pytest
 
 from autorec_cli.cli import diagnosis
 from autorec_cli.cli.diagnosis import checks
-from autorec_cli.data import loops
 from autorec_cli.inference import model_file
 from tests.program import call
 
@@ -129,19 +128,11 @@ def test_everything_works_here(tmp_path, monkeypatch):
     assert result.status == 0, result.stdout
     rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert {row["result"] for row in rows.values()} <= {"ok", "warning"}
-    assert {"autorec", "python", "packages", "reading", "torch", "cuda", "engine", "memory", "disk"} <= set(rows)
+    assert {"autorec", "python", "packages", "torch", "cuda", "engine", "memory", "disk"} <= set(rows)
     assert re.search(r"[\d,]+ MB/s; ", rows["writing"]["found"])
     assert rows["writing"]["result"] == "ok"
     assert "torch" in rows["packages"]["found"]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_loops_that_were_not_compiled_are_warned_of(tmp_path, monkeypatch):
-    assert {check.name: check.result for check in checks(tmp_path)}["reading"] == "ok"
-    monkeypatch.setattr(loops, "are_compiled", lambda: False)
-    found = {check.name: check for check in checks(tmp_path)}["reading"]
-    assert found.result == "warning"
-    assert "install a C compiler" in found.found
 
 
 def test_what_does_not_work_is_status_2_after_all_rows(tmp_path, monkeypatch):

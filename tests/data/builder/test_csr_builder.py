@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.data.builder import buffers, csr_builder
+from autorec_cli.data.builder import sorted_cells
 from autorec_cli.data.builder.csr_builder import build_ratings
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent
-from autorec_cli.data.builder.ratings_table import read_ratings
+from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers.options import DUPLICATES, ReadOptions
 from autorec_cli.errors import InputDataError, UsageError
 
@@ -109,8 +109,7 @@ def test_the_matrix_is_what_a_dictionary_would_be(tmp_path, rule, rows):
     }[rule]
     text = "user,item,rating,time\n" + "".join(f"u{u},i{i},{v},{t}\n" for (u, i), v, t in rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csr_builder, "SLICE", 8)
-        patch.setattr(buffers, "SEGMENT", 7)
+        patch.setattr(sorted_cells, "SLICE", 8)
         ratings = ratings_of(tmp_path, text, duplicates=rule)
     assert cells_of(ratings) == pytest.approx({pair: pick(entries) for pair, entries in by_pair.items()})
     assert ratings.n_duplicates == len(rows) - len(by_pair)
@@ -143,25 +142,18 @@ def test_results_and_messages_do_not_depend_on_where_blocks_end(tmp_path, rule, 
     whole = outcome(tmp_path, *parts, rule, skip_leaks)
     for length in (1, 3, 10):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(csr_builder, "SLICE", length)
+            patch.setattr(sorted_cells, "SLICE", length)
             assert outcome(tmp_path, *parts, rule, skip_leaks) == whole
 
 
 @pytest.mark.parametrize("length", [1, 1 << 20])
 def test_errors_name_the_pair_that_comes_first_in_the_sources(tmp_path, monkeypatch, length):
     """Rows go by first appearance, so that u's block is the first one; the repeat and the leak of v come before."""
-    monkeypatch.setattr(csr_builder, "SLICE", length)
+    monkeypatch.setattr(sorted_cells, "SLICE", length)
     with pytest.raises(InputDataError, match="user 'v' and item 'j' come twice"):
         ratings_of(tmp_path, "u,i,1\nv,j,2\nv,j,3\nu,i,4\nu,i,5\n", duplicates="error")
     with pytest.raises(InputDataError, match=r"user 'v' and item 'j' come in .*train\.csv and in the test file"):
         ratings_of(tmp_path, "u,k,1\nv,j,2\nu,i,3\n", "u,i,4\nv,j,5\nw,k,0\n")
-
-
-def test_what_duplicates_took_up_is_given_back(tmp_path):
-    ratings = ratings_of(tmp_path, "u,i,1,978300760\n" * 50 + "v,j,2,978300760\n")
-    for array in (ratings.matrix.data, ratings.matrix.indices, ratings.timestamps):
-        owner = array if array.base is None else array.base
-        assert (array.size, owner.size) == (2, 2)
 
 
 def test_minimum_counts_are_reached_by_repeating(tmp_path):

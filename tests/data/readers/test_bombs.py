@@ -10,8 +10,8 @@ import sys
 import polars as pl
 import pytest
 
-from autorec_cli.data.builder import ratings_table
-from autorec_cli.data.builder.ratings_table import read_ratings
+from autorec_cli.data.builder import read_ratings as reading
+from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers import sources
 from autorec_cli.data.readers.blocks import cut_blocks
 from autorec_cli.data.readers.exact_csv import TextFormat
@@ -96,7 +96,7 @@ def test_blank_lines_between_rows_are_many_and_cheap(tmp_path, gap):
 
 
 def test_skipping_ends_where_there_is_hardly_a_good_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(ratings_table, "HOPELESS", 1000)
+    monkeypatch.setattr(reading, "HOPELESS", 1000)
     file = tmp_path / "r.csv"
     file.write_text("user,item,rating\nu,i,4\n" + "u,i,x\n" * 100_000)
     with pytest.raises(InputDataError, match=r"bad rows and 1 good ones so far \(.*line 3, column rating: 'x' is not"):
@@ -106,9 +106,9 @@ def test_skipping_ends_where_there_is_hardly_a_good_row(tmp_path, monkeypatch):
 def test_ratings_that_will_not_fit_are_refused_while_they_are_read(tmp_path, monkeypatch):
     file = tmp_path / "r.csv"
     file.write_bytes(PLAIN)
-    monkeypatch.setattr(memory, "available_bytes", lambda: ratings_table.LEAST_MEMORY + 60 * memory.CELL)
+    monkeypatch.setattr(memory, "available_bytes", lambda: reading.LEAST_MEMORY + 60 * memory.CELL)
     assert read_ratings([str(file)], ReadOptions()).n_ratings == 60
-    monkeypatch.setattr(memory, "available_bytes", lambda: ratings_table.LEAST_MEMORY + 60 * memory.CELL - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: reading.LEAST_MEMORY + 60 * memory.CELL - 1)
     with pytest.raises(
         NotEnoughMemoryError, match="60 ratings are read, and 64 MiB of memory are left, too few"
     ) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autorec_cli.data.builder.ratings_table import read_ratings
+from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers.detection import FEW_VALUES, ROWS_TO_CUT, role_of
 from autorec_cli.data.readers.options import ReadOptions, parse_columns
 from autorec_cli.errors import InputDataError

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autorec_cli.data.builder.ratings_table import read_ratings
+from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers.numbers import parse_moment
 from autorec_cli.data.readers.options import Period, ReadOptions
 from autorec_cli.data.readers.parquet import partitions_of
@@ -23,7 +23,7 @@ NEW_YEAR = 1704067200
 def rows_of(*names, since=-np.inf, until=np.inf, **options):
     """What was read, as (user_id, item_id, rating[, timestamp]) in order, and the table."""
     read = read_ratings([str(name) for name in names], ReadOptions(period=Period(since, until), **options))
-    columns = [read.user_indexes, read.item_indexes, read.ratings, read.timestamps]
+    columns = [*read.indexes(), read.ratings.values(), read.timestamps.values()]
     flat = [column.tolist() for column in columns if len(column)]
     users, items = read.user_ids.to_list(), read.item_ids.to_list()
     return [(users[u], items[i], *rest) for u, i, *rest in zip(*flat, strict=True)], read

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.data.builder import ratings_table
 from autorec_cli.data.builder.csr_builder import read_user_items
-from autorec_cli.data.builder.ratings_table import read_ratings
-from autorec_cli.data.readers import blocks, fast_csv, sources
+from autorec_cli.data.builder.read_ratings import read_ratings
+from autorec_cli.data.readers import blocks, fast_csv, sources, text
 from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
 from autorec_cli.errors import InputDataError, UsageError
 
@@ -28,7 +27,7 @@ def rows_of(*names, options=None):
     """What was read, as (user_id, item_id, rating[, timestamp]) in order, and the table."""
     read = read_ratings([str(name) for name in names], options or ReadOptions())
     users, items = read.user_ids.to_list(), read.item_ids.to_list()
-    columns = [read.user_indexes, read.item_indexes, read.ratings, read.timestamps]
+    columns = [*read.indexes(), read.ratings.values(), read.timestamps.values()]
     flat = [column.tolist() for column in columns if len(column)]
     return [(users[u], items[i], *rest) for u, i, *rest in zip(*flat, strict=True)], read
 
@@ -223,10 +222,10 @@ def test_block_boundaries_make_no_difference(tmp_path, monkeypatch, chunk_bytes)
     (tmp_path / "ratings.csv").write_bytes(out.getvalue().encode())
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
-    monkeypatch.setattr(ratings_table, "SAMPLE_BYTES", chunk_bytes)
+    monkeypatch.setattr(text, "SAMPLE_BYTES", chunk_bytes)
     parsed = []
     monkeypatch.setattr(
-        ratings_table, "parse_block", lambda block, *rest: parsed.append(block) or fast_csv.parse_block(block, *rest)
+        text, "parse_block", lambda block, *rest: parsed.append(block) or fast_csv.parse_block(block, *rest)
     )
     assert rows_of(tmp_path / "ratings.csv")[0] == rows
     assert len(parsed) > 5
@@ -238,7 +237,7 @@ def test_block_boundaries_make_no_difference(tmp_path, monkeypatch, chunk_bytes)
 def test_line_numbers_go_on_across_blocks_without_quotes(tmp_path, monkeypatch):
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(ratings_table, "SAMPLE_BYTES", 100)
+    monkeypatch.setattr(text, "SAMPLE_BYTES", 100)
     lines = [f"u{i},i,{i % 5}\n" for i in range(500)]
     lines[17] = "\n"
     lines[400] = "u,i,bad\n"

@@ -1,0 +1,181 @@
+"""Ratings in the order of the matrix: by user, item, and position in the sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from autorec_cli.data.builder.buffers import SLICE
+from autorec_cli.runtime.threads import in_order
+
+PAIR_SHIFT = 32
+"""Bits of an item index in a pair."""
+
+
+def pack_pairs(user_indexes: NDArray[np.int32], item_indexes: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """One number for each pair, which sorts by user and then by item, (n,) uint64."""
+    pairs = user_indexes.astype(np.uint64)
+    pairs <<= np.uint64(PAIR_SHIFT)
+    pairs |= item_indexes.astype(np.uint64)
+    return pairs
+
+
+def unpack_pairs(pairs: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """User indexes and item indexes of pairs."""
+    return (pairs >> np.uint64(PAIR_SHIFT)).astype(np.int32), (pairs & _low_bits(PAIR_SHIFT)).astype(np.int32)
+
+
+class SortedCells:
+    """Cells sorted by user, item and position.
+
+    numpy sorts plain integers in place and several times as fast as it finds an order, so user, item and position are
+    packed into one integer: 58 bits for 138,000 users, 27,000 items and 22 million rows. Where they take more than 64,
+    an order is found after all, which takes more memory. Rows that come in the order of the matrix are left alone.
+    """
+
+    def __init__(self, pairs: NDArray[np.uint64], n_users: int, n_items: int) -> None:
+        """Sort `pairs`, see `pack_pairs`; their array is overwritten."""
+        self._keys = pairs
+        self._n_users = n_users
+        self._item_bits = PAIR_SHIFT
+        self._position_bits = 0
+        self._order: NDArray[np.int64] | None = None
+        self.is_unchanged = _rises_strictly(pairs)
+        if not self.is_unchanged:
+            self._sort(n_items)
+
+    def _sort(self, n_items: int) -> None:
+        item_bits, position_bits = (n_items - 1).bit_length(), (len(self) - 1).bit_length()
+        if (self._n_users - 1).bit_length() + item_bits + position_bits > 64:
+            self._order = self._keys.argsort(kind="stable")
+            self._keys = self._keys[self._order]
+            return
+        self._item_bits, self._position_bits = item_bits, position_bits
+        by_user = _rises(self._keys, PAIR_SHIFT)
+        parts = whole_groups(self._keys, PAIR_SHIFT) if by_user else slices(len(self))
+
+        def pack(part: slice) -> None:
+            keys = self._keys[part]
+            items = keys & _low_bits(PAIR_SHIFT)
+            keys >>= np.uint64(PAIR_SHIFT)
+            keys <<= np.uint64(item_bits)
+            keys |= items
+            keys <<= np.uint64(position_bits)
+            keys |= np.arange(part.start, part.stop, dtype=np.uint64)
+            if by_user:
+                keys.sort()
+
+        for_each(pack, parts)
+        if not by_user:
+            self._keys.sort()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def positions(self, cells: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Positions in the sources of some of the cells, int64."""
+        if self._order is not None:
+            return self._order[cells]
+        if self.is_unchanged:
+            return np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
+        return (self._keys[cells] & _low_bits(self._position_bits)).view(np.int64)
+
+    def pair(self, cell: int) -> tuple[int, int]:
+        """User index and item index of a cell."""
+        user, item = divmod(int(self._keys[cell]) >> self._position_bits, 1 << self._item_bits)
+        return user, item
+
+    def items(self) -> NDArray[np.int32]:
+        """Item indexes of all cells."""
+        mask = _low_bits(self._item_bits)
+        return self._collect(lambda part: self._keys[part] >> np.uint64(self._position_bits) & mask, np.int32)
+
+    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Bring `values`, which are by position in the sources, into the order of the cells."""
+        if self.is_unchanged:
+            return values
+        return self._collect(lambda part: values.take(self.positions(part)), values.dtype)
+
+    def at_or_after(self, position: int) -> NDArray[np.bool_]:
+        """True for all cells from `position` in the sources on."""
+        return self._collect(lambda part: self.positions(part) >= position, np.bool_)
+
+    def _collect(self, values_of: Callable[[slice], NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
+        collected = np.empty(len(self), dtype=dtype)
+
+        def collect(part: slice) -> None:
+            collected[part] = values_of(part)
+
+        for_each(collect, slices(len(self)))
+        return collected
+
+    def repeats(self, cells: slice) -> NDArray[np.bool_]:
+        """True for every one of some cells in a row whose user and item are those of the cell before it."""
+        pairs = self._keys[cells] >> np.uint64(self._position_bits)
+        return np.append(False, pairs[1:] == pairs[:-1])
+
+    def whole_pairs(self) -> Iterator[slice]:
+        """Short slices that cover all cells; none ends between cells of one pair."""
+        return whole_groups(self._keys, self._position_bits)
+
+    def keep(self, masks: Iterable[tuple[slice, NDArray[np.bool_]]]) -> None:
+        """Drop cells: `masks` has True for those that stay, for slices that cover all cells in turn."""
+        end = 0
+        for part, mask in masks:
+            start, end = end, end + int(np.count_nonzero(mask))
+            self._keys[start:end] = self._keys[part][mask]
+            if self._order is not None:
+                self._order[start:end] = self._order[part][mask]
+        self._keys = self._keys[:end]
+
+    def row_pointers(self) -> NDArray[np.int64]:
+        """Row pointers of the matrix, (n_users + 1,)."""
+        firsts = np.arange(self._n_users, dtype=np.uint64) << np.uint64(self._position_bits + self._item_bits)
+        return np.append(np.searchsorted(self._keys, firsts), len(self))
+
+
+def slices(length: int) -> Iterator[slice]:
+    """Short slices that cover `length` values."""
+    return (slice(start, min(start + SLICE, length)) for start in range(0, length, SLICE))
+
+
+def whole_groups(keys: NDArray[np.uint64], shift: int) -> Iterator[slice]:
+    """Short slices that cover `keys`, where those that are equal from bit `shift` on stay together.
+
+    Above that bit, keys must rise.
+    """
+    start = 0
+    while start < len(keys):
+        last = keys[min(start + SLICE, len(keys)) - 1] | _low_bits(shift)
+        stop = start + int(np.searchsorted(keys[start:], last, side="right"))
+        yield slice(start, stop)
+        start = stop
+
+
+def for_each(work: Callable[[slice], None], parts: Iterable[slice]) -> None:
+    """Do `work` on all parts of an array, on several threads."""
+    with in_order(work, parts) as done:
+        for _ in done:
+            pass
+
+
+def _low_bits(n_bits: int) -> np.uint64:
+    return np.uint64((1 << n_bits) - 1)
+
+
+def _rises(keys: NDArray[np.uint64], shift: int) -> bool:
+    """Check that from bit `shift` on no key is smaller than the one before it."""
+    for part in slices(len(keys) - 1):
+        groups = keys[part.start : part.stop + 1] >> np.uint64(shift)
+        if (groups[1:] < groups[:-1]).any():
+            return False
+    return True
+
+
+def _rises_strictly(keys: NDArray[np.uint64]) -> bool:
+    """Check that every key is larger than the one before it."""
+    parts = slices(len(keys) - 1)
+    return all(bool((keys[part.start + 1 : part.stop + 1] > keys[part]).all()) for part in parts)

@@ -1,0 +1,76 @@
+"""Ratings from columns that have types, of a frame or of a Parquet file: the same checks as for text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from autorec_cli.data.readers.detection import Columns, Layout, find_columns
+from autorec_cli.data.readers.numbers import seconds_since_1970
+from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.rows import Rows, check_rows
+from autorec_cli.errors import InputDataError
+
+FRAME = "the frame"
+"""Name of a frame in messages."""
+SAMPLE_ROWS = 2000
+SAMPLE_LETTERS = 256  # of a value
+BATCH_ROWS = 1 << 20
+WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+
+
+def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:
+    """Layout of a frame, by names of columns, else by their contents.
+
+    Raises:
+        InputDataError: there is no row, or which column is which cannot be told.
+    """
+    if not frame.height:
+        raise InputDataError(f"{FRAME} has no rows")
+    columns = columns_of(frame.head(SAMPLE_ROWS), options, FRAME)
+    return layout_of(frame.columns, frame.schema, columns, FRAME)
+
+
+def columns_of(sample: pl.DataFrame, options: ReadOptions, name: str) -> Columns:
+    """Decide what every column means, see `find_columns`."""
+    texts = sample.select(pl.all().cast(pl.String, strict=False).str.head(SAMPLE_LETTERS).fill_null(""))
+    return find_columns(sample.columns, texts.rows(), options, name)
+
+
+def layout_of(header: Sequence[str], types: Mapping[str, pl.DataType], columns: Columns, name: str) -> Layout:
+    """Layout of typed columns; a column of `header` without a type is String.
+
+    Raises:
+        InputDataError: a column of ids holds no ids.
+    """
+    for role in ("user", "item"):
+        dtype = types.get(header[columns.of(role) or 0], pl.String())
+        if dtype.is_nested() or dtype == pl.Binary:
+            raise InputDataError(f"{name}: the {role} column is of type {dtype}, which is no id; choose with --columns")
+    return Layout(None, list(header), columns, len(header))
+
+
+def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iterator[Rows]:
+    """Rows of a frame, a batch at a time.
+
+    Raises:
+        InputDataError: a row is bad.
+    """
+    chosen = frame.select(**{role: pl.nth(index) for role, index in layout.columns.by_role().items()})
+    for start in range(0, frame.height, BATCH_ROWS):
+        batch = plain_types(chosen.slice(start, BATCH_ROWS))
+        numbers = np.arange(start + 1, start + 1 + batch.height)
+        yield check_rows(batch, numbers, layout, f"{FRAME}, row", skip_bad_rows)
+
+
+def plain_types(batch: pl.DataFrame) -> pl.DataFrame:
+    """Ids as Int64 or as they print, dates as seconds, numbers as they are; all else as text, to be parsed."""
+    types = batch.schema
+    ids = [pl.col(role).cast(pl.Int64 if types[role] in WHOLE else pl.String) for role in ("user", "item")]
+    frame = batch.with_columns(ids)
+    if "timestamp" in types and types["timestamp"] in (pl.Date, pl.Datetime):
+        frame = frame.with_columns(seconds_since_1970(frame["timestamp"]).alias("timestamp"))
+    others = [name for name, dtype in frame.schema.items() if not dtype.is_numeric()]
+    return frame.with_columns(pl.col(others).cast(pl.String))

@@ -1,0 +1,160 @@
+"""Good rows of a source, and sentences about bad ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from autorec_cli.data.readers.detection import Layout
+from autorec_cli.data.readers.numbers import FLOAT32_MAX, narrow, parse_numbers, parse_timestamps
+from autorec_cli.data.readers.options import ROLES, Period
+from autorec_cli.errors import InputDataError, quoted
+
+REST = "rest"  # the field after the last one a row may have
+PROBLEM = "problem"  # what is wrong with the quotes of a row
+MOST_EXPLAINED = 5  # bad rows that are named
+MILLISECONDS = 1e11
+"""Timestamps from here on are no seconds: as such they would be of the year 5138 and later."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The good rows of a block, in order.
+
+    Attributes:
+        users, items: Ids, String; or Int64 where every id is the text that its number prints as.
+        ratings: float32.
+        timestamps: int32 or float64; None if the source has none.
+        n_lines: Lines of the block, blank and bad ones included.
+        n_skipped: Bad rows left out.
+        skipped: What was wrong with the first ones of them, each with its place.
+        n_outside: Rows left out because they are outside the period that was asked for.
+    """
+
+    users: pl.Series
+    items: pl.Series
+    ratings: NDArray[np.float32]
+    timestamps: NDArray[np.generic] | None
+    n_lines: int
+    n_skipped: int = 0
+    skipped: tuple[str, ...] = ()
+    n_outside: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+
+def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> Rows:
+    """The rows of a frame of good ones: user, item (String or Int64), rating and, if the source has one, timestamp."""
+    ratings = frame["rating"].to_numpy().astype(np.float32)
+    timestamps = narrow(frame["timestamp"].to_numpy()) if "timestamp" in frame.columns else None
+    return Rows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
+
+
+def no_rows(layout: Layout, n_outside: int = 0) -> Rows:
+    """Nothing but rows that are outside the period."""
+    timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
+    no_ids = pl.Series([], dtype=pl.String)
+    return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
+
+
+def within_period(rows: Rows, period: Period, name: str) -> Rows:
+    """Rows that are in `period`.
+
+    Raises:
+        InputDataError: the timestamps are milliseconds and the period is in seconds, or the other way round.
+    """
+    if not period.is_limited or rows.timestamps is None or not len(rows):
+        return rows
+    moments = rows.timestamps.astype(np.float64)
+    largest = float(np.abs(moments).max())
+    if any((abs(bound) >= MILLISECONDS) != (largest >= MILLISECONDS) for bound in period.bounds):
+        given = " and ".join(f"{bound:.0f}" for bound in period.bounds)
+        raise InputDataError(
+            f"{name} has timestamps such as {largest:.0f}, --since and --until say {given}: one is in milliseconds and "
+            "the other in seconds; give numbers in the unit of the timestamps"
+        )
+    kept = (moments >= period.since) & (moments < period.until)
+    n_kept = int(np.count_nonzero(kept))
+    if n_kept == len(rows):
+        return rows
+    return replace(
+        rows,
+        users=rows.users.filter(pl.Series(kept)),
+        items=rows.items.filter(pl.Series(kept)),
+        ratings=rows.ratings[kept],
+        timestamps=rows.timestamps[kept],
+        n_outside=rows.n_outside + len(rows) - n_kept,
+    )
+
+
+def check_rows(
+    texts: pl.DataFrame, numbers: NDArray[np.int64], layout: Layout, where: str, skip_bad_rows: bool
+) -> Rows:
+    """The good rows of a frame of text, with ratings and timestamps parsed.
+
+    Args:
+        texts: The roles as String or as numbers, and `REST` and `PROBLEM` where they apply.
+        numbers: Number of every row in the source.
+        layout: Names the columns in messages.
+        where: Begins a message, before the row's number.
+        skip_bad_rows: Whether to leave out bad rows instead of raising.
+
+    Raises:
+        InputDataError: a row is bad and bad rows are not skipped.
+    """
+    parsed = texts.with_columns(parse_numbers(texts["rating"]).alias("rating"))
+    if "timestamp" in texts.columns:
+        parsed = parsed.with_columns(parse_timestamps(texts["timestamp"]).alias("timestamp"))
+    good = pl.col("rating").abs() <= FLOAT32_MAX
+    for role in ("user", "item"):
+        good &= pl.col(role).is_not_null()
+        if texts.schema[role] == pl.String:
+            good &= pl.col(role) != ""
+    if "timestamp" in texts.columns:
+        good &= pl.col("timestamp").is_finite()
+    for extra in {REST, PROBLEM} & set(texts.columns):
+        good &= pl.col(extra).is_null()
+    is_good = parsed.select(good.fill_null(False).alias("good"))["good"]
+    bad = np.flatnonzero(~is_good.to_numpy())
+    explained = tuple(
+        f"{where} {numbers[row]}, {_explain(texts.row(row, named=True), layout)}"
+        for row in bad[:MOST_EXPLAINED].tolist()
+    )
+    if explained and not skip_bad_rows:
+        raise InputDataError(f"{explained[0]}; fix it or use --on-error skip")
+    return rows_of(parsed.filter(is_good), texts.height, len(bad), explained)
+
+
+def _explain(row: dict[str, object], layout: Layout) -> str:
+    """What is wrong with a row: the leftmost column that is at fault, and its value."""
+    if row.get(PROBLEM):
+        return str(row[PROBLEM])
+    for role in sorted((role for role in ROLES if role in row), key=lambda role: layout.columns.of(role) or 0):
+        value = row[role]
+        complaint = _complaint(role, None if value is None else str(value))
+        if complaint:
+            return f"column {layout.column_name(role)}: {complaint}"
+    return f"the row has more than {layout.n_fields} fields, the next is {quoted(row.get(REST))}"
+
+
+def _complaint(role: str, value: str | None) -> str | None:
+    if value is None or not value.strip():
+        is_id = role in ("user", "item") and value
+        return None if is_id else "the field is missing or empty"
+    if role in ("user", "item"):
+        return None
+    number = parse_numbers(pl.Series([value]))[0]
+    if role == "timestamp":
+        moment = parse_timestamps(pl.Series([value]))[0]
+        fine = moment is not None and np.isfinite(moment)
+        known = "a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z"
+        return None if fine else f"{quoted(value)} is neither {known}"
+    if number is None:
+        has_comma = parse_numbers(pl.Series([value.replace(",", ".")]))[0] is not None
+        hint = "; decimals have a point here, so replace the commas in them" if has_comma else ""
+        return f"{quoted(value)} is not a number{hint}"
+    return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"
