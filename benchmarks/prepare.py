@@ -1,9 +1,10 @@
-"""Seconds and peak memory of `autorec prepare`, beside a scan of the same file by polars.
+"""Seconds and peak memory of `autorec prepare`, next to a polars scan and a pandas script on the same file.
 
     python -m benchmarks.prepare FILE.csv [--user user] [--item item] [--runs 5]
 
-The scan reads the file and counts distinct users and items. Whole commands, in turn; medians. Memory is the peak of
-`prepare` less that of preparing four ratings, over the bytes of the matrices it wrote.
+The scan reads the file and counts distinct users and items. The script does what a user would write: `read_csv`,
+`factorize`, a CSR matrix; it checks, splits and saves nothing. Whole commands, in turn; medians. Memory is the peak
+of `prepare` less that of preparing four ratings, over the bytes of the matrices it wrote.
 """
 
 from __future__ import annotations
@@ -18,6 +19,17 @@ from benchmarks.measure import AUTOREC, Measured, measure
 
 SCAN = "import sys, polars as pl; print(pl.scan_csv(sys.argv[1]).select(pl.col(*sys.argv[2:]).n_unique()).collect())"
 
+PANDAS = """
+import sys, pandas as pd
+from scipy import sparse
+path, user, item, rating = sys.argv[1:]
+frame = pd.read_csv(path)
+user_index, user_ids = pd.factorize(frame[user])
+item_index, item_ids = pd.factorize(frame[item])
+cells = frame[rating].to_numpy("float32"), (user_index, item_index)
+print(sparse.csr_array(cells, shape=(len(user_ids), len(item_ids))).nnz)
+"""
+
 
 def main() -> None:
     """The command line."""
@@ -25,22 +37,27 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--user", default="user", help="the column of users")
     parser.add_argument("--item", default="item", help="the column of items")
+    parser.add_argument("--rating", default="rating", help="the column of ratings")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    runs: dict[str, list[Measured]] = {"prepare": [], "scan": []}
+    file, names = arguments.file, (arguments.user, arguments.item)
+    runs: dict[str, list[Measured]] = {"prepare": [], "scan": [], "pandas": []}
     with tempfile.TemporaryDirectory() as folder:
         data, tiny = Path(folder) / "data", Path(folder) / "tiny.csv"
         tiny.write_text("user,item,rating\n1,1,1\n1,2,2\n2,1,3\n2,2,4\n")
         floor = measure([*AUTOREC, "prepare", tiny, "-o", Path(folder) / "tiny"]).peak_mib
         for _ in range(arguments.runs):
-            runs["prepare"].append(measure([*AUTOREC, "prepare", arguments.file, "-o", data, "--force"]))
-            runs["scan"].append(measure([sys.executable, "-c", SCAN, arguments.file, arguments.user, arguments.item]))
+            runs["prepare"].append(measure([*AUTOREC, "prepare", file, "-o", data, "--force"]))
+            runs["scan"].append(measure([sys.executable, "-c", SCAN, file, *names]))
+            runs["pandas"].append(measure([sys.executable, "-c", PANDAS, file, *names, arguments.rating]))
         matrices = sum(file.stat().st_size for file in data.glob("*.npz")) / 2**20
     seconds = {name: statistics.median(run.seconds for run in values) for name, values in runs.items()}
     peak = statistics.median(run.peak_mib for run in runs["prepare"])
-    print(f"{arguments.file.name}: prepare {seconds['prepare']:.2f} s, scan {seconds['scan']:.2f} s, ", end="")
-    print(f"ratio {seconds['prepare'] / seconds['scan']:.2f}; memory: {peak:.0f} MiB at the peak, ", end="")
-    print(f"{floor:.0f} MiB for four ratings, {matrices:.1f} MiB of matrices: {(peak - floor) / matrices:.2f} times")
+    print(f"{file.name}: prepare {seconds['prepare']:.2f} s", end="")
+    for name in ("scan", "pandas"):
+        print(f", {name} {seconds[name]:.2f} s (ratio {seconds['prepare'] / seconds[name]:.2f})", end="")
+    print(f"; memory: {peak:.0f} MiB at the peak, {floor:.0f} MiB for four ratings, ", end="")
+    print(f"{matrices:.1f} MiB of matrices: {(peak - floor) / matrices:.2f} times")
 
 
 if __name__ == "__main__":

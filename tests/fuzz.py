@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.preparation import PrepareSettings, build_dataset
+from autorec_cli.data.preparation import PrepareSettings, prepare
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.splitting import SplitSettings
 from autorec_cli.errors import AutoRecError
@@ -109,7 +109,7 @@ def prepare_input(data: bytes, settings: PrepareSettings, file: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            dataset = build_dataset([str(file)], settings)
+            dataset = prepare([str(file)], settings)
     except AutoRecError as error:
         if not str(error) or len(str(error)) > 5_000:
             raise AssertionError(f"no sentence: {str(error)[:200]!r}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import Ratings, build_ratings
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
-from autorec_cli.data.builder.read_ratings import Announce, Report, read_ratings
+from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import titles_of
 from autorec_cli.data.splitting import Labels, SplitSettings, split, take_parts
@@ -54,30 +56,39 @@ class PrepareSettings:
                 raise UsageError(f"--min-{side}-ratings must be a whole number from 1, not {least}")
 
 
-def build_dataset(
-    sources: Sequence[str],
-    settings: PrepareSettings,
+def prepare(
+    source: str | Path | Sequence[str | Path] | pl.DataFrame,
+    settings: PrepareSettings | None = None,
     *,
     titles: pl.DataFrame | None = None,
     test_files: Sequence[str] = (),
     announce: Announce | None = None,
     report: Report | None = None,
 ) -> Dataset:
-    """Read `sources` and split their ratings; what that needs on the way is freed when it returns.
+    """Read ratings and split them into a dataset in memory.
 
     Args:
-        sources: Files, globs, or "-" for stdin.
+        source: Files, globs, "-" for stdin; or a frame of users, items, ratings and perhaps timestamps, of polars or
+            pandas.
         settings: How ratings become a dataset.
         titles: Columns `id` and `title`, as `read_titles` gives them.
-        test_files: Sources whose ratings are the test part.
+        test_files: Files whose ratings are the test set; not with a frame.
         announce: Called with the name and layout of every source before its rows are read.
         report: Called with what was read of every source when that is done.
 
     Raises:
         InputDataError: a source cannot be used, or too little is left to train on.
+        UsageError: test files come with a frame.
     """
+    settings = settings or PrepareSettings()
     load_meanwhile("scipy.sparse")
-    table = read_ratings(sources, settings.read, test_files, announce, report)
+    if isinstance(source, str | Path | Sequence):
+        names = [source] if isinstance(source, str | Path) else source
+        table = read_ratings([str(name) for name in names], settings.read, test_files, announce, report)
+    elif test_files:
+        raise UsageError("test files cannot be combined with a frame; prepare both from files")
+    else:
+        table = ratings_from_frame(polars_frame(source), settings.read)
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
     check_usable(ratings)
@@ -95,8 +106,6 @@ def _split_dataset(
     titles: pl.DataFrame | None = None,
 ) -> Dataset:
     """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
-
-    The arrays of `ratings.matrix` become those of the training part.
 
     Raises:
         InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.

@@ -236,13 +236,12 @@ def prepare(
         LockedError: another run is writing `output`, and still is after `wait_lock` seconds.
         InputDataError: a source cannot be used.
     """
-    from autorec_cli.data import dataset
-    from autorec_cli.data.preparation import build_dataset
+    from autorec_cli.data import dataset, preparation
 
     with hold(output, wait_lock, say, warn):
         check_output(output, force)
         item_titles = _read_titles(titles, settings.read.encoding)
-        prepared = build_dataset(
+        prepared = preparation.prepare(
             sources, settings, titles=item_titles, test_files=test_files, announce=_announcer(), report=_report_skipped
         )
         dataset.save(prepared, output)

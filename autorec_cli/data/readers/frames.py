@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from autorec_cli.data.readers.detection import Columns, Layout, find_columns
 from autorec_cli.data.readers.numbers import seconds_since_1970
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import Rows, check_rows
-from autorec_cli.errors import InputDataError
+from autorec_cli.errors import InputDataError, UsageError
 
 FRAME = "the frame"
 """Name of a frame in messages."""
@@ -19,6 +20,27 @@ SAMPLE_ROWS = 2000
 SAMPLE_LETTERS = 256  # of a value
 BATCH_ROWS = 1 << 20
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+
+
+def polars_frame(frame: Any) -> pl.DataFrame:  # noqa: ANN401 (pandas is not imported for its type)
+    """A frame of pandas as one of polars; missing values become null.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if type(frame).__module__.partition(".")[0] != "pandas":
+        raise UsageError(f"ratings come as file names or as a frame of polars or pandas, not as {type(frame).__name__}")
+    return pl.DataFrame([_polars_column(str(name), frame[name]) for name in frame.columns])
+
+
+def _polars_column(name: str, column: Any) -> pl.Series:  # noqa: ANN401
+    values = column.to_numpy()
+    if values.dtype.kind in "iufbM":
+        return pl.Series(name, values)
+    texts = [None if missing else str(value) for value, missing in zip(values, column.isna(), strict=True)]
+    return pl.Series(name, texts, dtype=pl.String)
 
 
 def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:

@@ -34,7 +34,7 @@ CHUNK_BYTES = 128 << 10
 """Read at once of a source at first."""
 LARGER = 16
 """How much larger chunks may become; much larger ones would leave a processor's cache."""
-SMALL_PART = 32
+SMALL_PART = 64
 """A chunk is at most this part of what was read before, so that it takes little memory beside the ratings."""
 MAX_WHOLE_BYTES = 512 << 20
 GZIP_MAGIC = b"\x1f\x8b"
