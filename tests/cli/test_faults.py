@@ -114,9 +114,9 @@ def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch
 
     real = trainer.fit
 
-    def fit(*arguments):
+    def fit(*arguments, **options):
         shutil.rmtree(shop / "models")
-        return real(*arguments)
+        return real(*arguments, **options)
 
     (shop / "models").mkdir()
     monkeypatch.setattr(trainer, "fit", fit)

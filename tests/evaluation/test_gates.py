@@ -178,7 +178,7 @@ def test_with_too_few_new_ratings_the_old_model_stays(shop, workshop):
     assert call("prepare", "r.csv", "-o", "data3", "--titles", workshop / "titles.csv").status == 0
     result = call("train", "data3", "-o", "m", *SMALL, "--keep-if-better", "rmse")
     assert result.status == 8
-    assert "of the 30 test ratings new to it that are needed to compare there are 0;" in result.stderr
+    assert "needs 30 test ratings that the old one has not seen" in result.stderr
     assert (shop / "m").read_bytes() == before
 
 

@@ -181,7 +181,7 @@ def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path, ki
     summary = tmp_path / "run.json"  # the system would count what this process used before it started the other
     command = [*map(str, command), "-o", str(tmp_path / "m")]
     runs = [["autorec", *command, "--dry-run"], ["autorec", *command, "--summary", str(summary)]]
-    code = f"import sys\nfrom autorec_cli.cli.app import run\nfor sys.argv in {runs}: assert run() == 0"
+    code = f"import sys\nfrom autorec_cli.cli.main import run\nfor sys.argv in {runs}: assert run() == 0"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stderr
     estimated = float(re.search(r"about ([\d,]+) MiB", told)[1].replace(",", ""))
     measured = json.loads(summary.read_text())["peak_memory_bytes"] / 2**20

@@ -136,7 +136,7 @@ def test_endless_titles_are_refused(monkeypatch):
 
 def test_endless_ids_are_refused(monkeypatch):
     monkeypatch.setattr(id_file, "MAX_IDS_BYTES", 2 * MIB)
-    with pytest.raises(InputDataError, match="--users /dev/zero has more than 2 MiB; it is no list of ids"):
+    with pytest.raises(InputDataError, match="--users /dev/zero has more than 2 MiB; it is not a list of ids"):
         id_file.read_ids("/dev/zero", "--users")
 
 
