@@ -1,4 +1,4 @@
-"""Training settings, checked when made and saved with the weights."""
+"""Hyperparameters, checked when made and saved with the weights."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _require_range(flag: str, value: float, minimum: float, exclusive: bool = Fa
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class Hyperparameters:
     """Hyperparameters that, with the data, determine a model.
 
     Attributes:
@@ -201,7 +201,7 @@ class TrainSettings:
         return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> TrainSettings:
+    def from_document(cls, document: Mapping[str, Any]) -> Hyperparameters:
         """Invert `to_document`.
 
         Raises:
@@ -217,14 +217,14 @@ def settings_for(
     n_ratings: int,
     given: Mapping[str, object],
     rating_scale: tuple[float, float] = (1.0, 5.0),
-) -> TrainSettings:
+) -> Hyperparameters:
     """Make settings from given values and defaults.
 
     Args:
         variant: "item", "user", or None for the default of the objective.
         shape: (n_users, n_items) of the ratings, which some defaults depend on.
         n_ratings: Training ratings.
-        given: Values by the names of `TrainSettings`.
+        given: Values by the names of `Hyperparameters`.
         rating_scale: Of the dataset; unrated cells default to a quarter of its width below its lower end.
 
     Raises:
@@ -245,7 +245,7 @@ def settings_for(
         low, high = rating_scale
         values |= {**RANKING_DEFAULTS, "missing_value": low - (high - low) / 4}
     values |= {name: value for name, value in given.items() if value is not None}
-    return TrainSettings(variant=variant, **values)
+    return Hyperparameters(variant=variant, **values)
 
 
 def check_given(variant: str | None, given: Mapping[str, object], device: str) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.config import Hyperparameters, settings_for
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
@@ -52,7 +52,7 @@ ENGINES: dict[str, MakeEngine] = {"compiled": make_engine, "torch": TorchEngine,
 class Contender:
     """One engine with one batch size."""
 
-    def __init__(self, make: MakeEngine, examples: Examples, settings: TrainSettings) -> None:
+    def __init__(self, make: MakeEngine, examples: Examples, settings: Hyperparameters) -> None:
         self.examples, self.settings = examples, settings
         generator = torch.Generator().manual_seed(settings.seed)
         network = initial_network(examples, settings, generator)

@@ -1,6 +1,6 @@
 import pytest
 
-from autorec_cli.config import TrainSettings, parse_hidden_sizes, settings_for
+from autorec_cli.config import Hyperparameters, parse_hidden_sizes, settings_for
 from autorec_cli.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def test_none_means_default():
 
 def test_settings_survive_json_types():
     deep = settings(hidden_sizes=(500, 250, 500))
-    assert TrainSettings.from_document(deep.to_document()) == deep
+    assert Hyperparameters.from_document(deep.to_document()) == deep
 
 
 @pytest.mark.parametrize(

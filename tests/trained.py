@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from autorec_cli.cli.training_report import TrainingReport
-from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.config import Hyperparameters, settings_for
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference import model_file
 from autorec_cli.inference.model import Model
@@ -40,12 +40,12 @@ def train(
     return training.train(request, process_group, report)
 
 
-def small_settings(variant="item", **given) -> TrainSettings:
+def small_settings(variant="item", **given) -> Hyperparameters:
     values = {"hidden_sizes": (16,), "epochs": 30, "batch_size": 16, "regularization": 5.0, "patience": 0, **given}
     return settings_for(variant, (80, 50), 2000, values)
 
 
-def run(dataset: Dataset, settings: TrainSettings):
+def run(dataset: Dataset, settings: Hyperparameters):
     """All epoch results and the fitted network."""
     results = []
     epochs = fit(dataset, settings, CPU)
@@ -56,7 +56,7 @@ def run(dataset: Dataset, settings: TrainSettings):
             return results, end.value
 
 
-def model_of(dataset: Dataset, settings: TrainSettings) -> Model:
+def model_of(dataset: Dataset, settings: Hyperparameters) -> Model:
     _, fitted = run(dataset, settings)
     return to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": list(fitted.fitted_parts)})
 

@@ -1,6 +1,6 @@
 """Options of every command that trains, declared once.
 
-To add one, add a field: named like a setting of `TrainSettings`, it reaches that setting.
+To add one, add a field: named like one of `Hyperparameters`, it sets that one.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class TrainingOptions:
     ] = None
 
     def given(self) -> dict[str, object]:
-        """Values by the names of `TrainSettings`, without the variant.
+        """Values by the names of `Hyperparameters`, without the variant.
 
         Raises:
             UsageError: --hidden-size is not a comma-separated list of whole numbers.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.alignment import aligned_model
@@ -47,7 +47,7 @@ class Model:
         provenance: Dataset path and fingerprint, fitted splits, epochs, metrics at training time, versions.
     """
 
-    settings: TrainSettings
+    settings: Hyperparameters
     encoder_weights: tuple[Array, ...]
     encoder_biases: tuple[Array, ...]
     codes: Array

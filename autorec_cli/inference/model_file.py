@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
@@ -205,7 +205,7 @@ def _blend_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Bl
 
 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
-    settings = TrainSettings.from_document(document["settings"])
+    settings = Hyperparameters.from_document(document["settings"])
     layers = range(len(settings.hidden_sizes))
     low, high = document["rating_scale"]
     output_low, output_high = document["output_range"]

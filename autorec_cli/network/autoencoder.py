@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -191,7 +191,7 @@ DECODER_DEVIATION = 0.001
 
 
 def new_network(
-    settings: TrainSettings,
+    settings: Hyperparameters,
     column_means: Array,
     input_norm: float,
     output_range: tuple[float, float],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.memory import CELL
@@ -53,14 +53,14 @@ class Need:
     device: int = 0
 
 
-def n_parameters(shape: Shape, settings: TrainSettings) -> int:
+def n_parameters(shape: Shape, settings: Hyperparameters) -> int:
     """Number of weights and biases of the network."""
     n_columns = shape.n_users if settings.variant == "item" else shape.n_items
     sizes = (n_columns * settings.n_channels, *settings.hidden_sizes, n_columns)
     return sum(n_in * n_out + n_out for n_in, n_out in pairwise(sizes))
 
 
-def training_need(shape: Shape, settings: TrainSettings, engine: str) -> Need:
+def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     """Estimate the memory of a run.
 
     Args:

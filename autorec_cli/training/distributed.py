@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import StoredDataset
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NAMES_AT_ONCE = 1 << 18
 
 
-def read_partition(stored: StoredDataset, settings: TrainSettings, partition: Partition) -> Dataset:
+def read_partition(stored: StoredDataset, settings: Hyperparameters, partition: Partition) -> Dataset:
     """Read the train and valid ratings of this process, without test ratings, ids and titles."""
     train, valid = (stored.own(part, settings.variant, partition) for part in ("train", "valid"))
     empty = sparse.csr_array(train.shape, dtype=np.float32)
@@ -53,7 +53,7 @@ def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]
 
 
 def save(
-    fitted: Fitted, stored: StoredDataset, settings: TrainSettings, provenance: Mapping[str, Any], path: Path
+    fitted: Fitted, stored: StoredDataset, settings: Hyperparameters, provenance: Mapping[str, Any], path: Path
 ) -> None:
     """Write the model file; every process calls this, and the first one writes.
 
@@ -75,7 +75,7 @@ def save(
 
 
 def _gathered(
-    fitted: Fitted, stored: StoredDataset, settings: TrainSettings, own: dict[str, Array]
+    fitted: Fitted, stored: StoredDataset, settings: Hyperparameters, own: dict[str, Array]
 ) -> dict[str, Pieces]:
     """Tensors that are partitioned across processes, or computed by all together."""
     examples, partition, variant = fitted.examples, fitted.examples.partition, settings.variant

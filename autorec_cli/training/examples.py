@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.bias import DampedMeans, centering_means, damped_means, mean_scores, no_means
 from autorec_cli.network.encoder_input import Inputs, make_inputs
@@ -60,7 +60,7 @@ class Examples:
 def make_examples(
     ratings: sparse.csr_array,
     rating_scale: tuple[float, float],
-    settings: TrainSettings,
+    settings: Hyperparameters,
     partition: Partition | None = None,
 ) -> Examples:
     """Center, scale and orient ratings.
@@ -88,7 +88,9 @@ def make_examples(
     )  # fmt: skip
 
 
-def _means(ratings: sparse.csr_array, settings: TrainSettings, partition: Partition) -> tuple[DampedMeans, DampedMeans]:
+def _means(
+    ratings: sparse.csr_array, settings: Hyperparameters, partition: Partition
+) -> tuple[DampedMeans, DampedMeans]:
     """Means to subtract from the ratings, and means that predict cold pairs."""
     variant, process_group = settings.variant, partition.process_group
     if settings.missing_value is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from autorec_cli import __version__
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import add_parts
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.catalog import Catalog, SeenItems
@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
     return {"autorec-cli": __version__, "torch": TORCH_VERSION}
 
 
-def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenance: Mapping[str, Any]) -> Model:
+def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
     """Combine a trained network with the ids, titles and seen items of its dataset."""
     rated = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
     items = dataset.items
@@ -41,7 +41,7 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: TrainSettings, provenan
     return replace(model, codes=all_codes, catalog=catalog)
 
 
-def partition_model(fitted: Fitted, settings: TrainSettings, provenance: Mapping[str, Any]) -> Model:
+def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
     """Model of this process's columns, without codes, ids and seen items."""
     network, examples, validation = fitted.network, fitted.examples, fitted.validation
     user_counts, item_counts = examples.counts(settings.variant)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autorec_cli.config import TrainSettings, settings_for
+from autorec_cli.config import Hyperparameters, settings_for
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def resolve_settings(
     dataset: Dataset, variant: str | None = None, hyperparameters: Mapping[str, object] | None = None
-) -> TrainSettings:
+) -> Hyperparameters:
     """Complete `hyperparameters` with defaults, some of which depend on the dataset."""
     shape = (dataset.n_users, dataset.n_items)
     return settings_for(variant, shape, dataset.train.nnz, hyperparameters or {}, dataset.rating_scale)
 
 
-def check_memory(dataset: Dataset, settings: TrainSettings, place: Place) -> None:
+def check_memory(dataset: Dataset, settings: Hyperparameters, place: Place) -> None:
     """Check that training fits into memory.
 
     Raises:
@@ -49,7 +49,7 @@ class TrainingPlan:
         free: Memory that is available to it.
     """
 
-    settings: TrainSettings
+    settings: Hyperparameters
     shape: Shape
     device: str
     need: Need

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import Network, new_network
 from autorec_cli.network.encoder_input import typical_norm
@@ -24,7 +24,7 @@ DAMPING = 5
 """Cells of mean value that are added to every column for its initial bias."""
 
 
-def initial_network(examples: Examples, settings: TrainSettings, generator: torch.Generator) -> Network:
+def initial_network(examples: Examples, settings: Hyperparameters, generator: torch.Generator) -> Network:
     """Randomly initialized network for these examples."""
     process_group = examples.partition.process_group
     means = _column_means(examples, settings.missing_weight)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autorec_cli.config import TrainSettings, check_given
+from autorec_cli.config import Hyperparameters, check_given
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.model import Model
@@ -50,7 +50,7 @@ class TrainRequest:
         data: Prepared dataset.
         output: Model file.
         variant: "item", "user", or None for the one that suits the objective.
-        hyperparameters: By the names of `TrainSettings`; missing ones and None get their defaults.
+        hyperparameters: By the names of `Hyperparameters`; missing ones and None get their defaults.
         threads: CPU threads, 0 for one per core.
         device: See `device.resolve_device`.
         force: Replace an existing `output`.
@@ -132,7 +132,7 @@ class Reporter(Protocol):
 
 
 def fit_dataset(
-    dataset: Dataset, settings: TrainSettings, *, device: str = "auto", threads: int = 0
+    dataset: Dataset, settings: Hyperparameters, *, device: str = "auto", threads: int = 0
 ) -> Generator[EpochResult, None, Model]:
     """Train a model on a dataset in memory, epoch by epoch.
 
@@ -166,7 +166,7 @@ def fit_dataset(
 
 def train_dataset(
     dataset: Dataset,
-    settings: TrainSettings,
+    settings: Hyperparameters,
     *,
     device: str = "auto",
     threads: int = 0,

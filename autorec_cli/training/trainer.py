@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import add_parts
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import TrainingDivergedError, UsageError
@@ -91,7 +91,7 @@ Start = Callable[[Network], Network]
 
 def fit(
     dataset: Dataset,
-    settings: TrainSettings,
+    settings: Hyperparameters,
     device: torch.device,
     *,
     start: Start | None = None,
@@ -156,7 +156,7 @@ def _fitted(final: Selection, selection: Selection, examples: Examples, parts: t
 
 def make_trainer(
     examples: Examples,
-    settings: TrainSettings,
+    settings: Hyperparameters,
     device: torch.device,
     start: Start | None = None,
     valid: sparse.csr_array | None = None,
@@ -202,7 +202,7 @@ class Trainer:
 
     engine: Engine
     examples: Examples
-    settings: TrainSettings
+    settings: Hyperparameters
     generator: torch.Generator
     n_epochs: int
     validation: Validation | None = None

@@ -20,7 +20,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, TrainSettings
+from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.plan import check_memory, resolve_settings
@@ -79,7 +79,7 @@ class TrialResult:
     """
 
     number: int
-    settings: TrainSettings
+    settings: Hyperparameters
     outcome: str
     valid: float | None
     epochs: int
@@ -109,14 +109,14 @@ def space(limits: Limits, n_examples: int) -> dict[str, BaseDistribution]:
     }
 
 
-def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> TrainSettings:
+def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> Hyperparameters:
     """Hyperparameters of a trial from values of `space`, numbers rounded to three digits."""
     given = {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in params.items()}
     given |= {"hidden_sizes": (given.pop("hidden_size"),), "seed": limits.seed, "objective": limits.objective}
     return resolve_settings(dataset, str(given.pop("variant")), given)
 
 
-def largest(dataset: Dataset, limits: Limits) -> list[TrainSettings]:
+def largest(dataset: Dataset, limits: Limits) -> list[Hyperparameters]:
     """Hyperparameters of each variant that need the most memory within the limits."""
     maximum = {"hidden_size": limits.max_hidden_size, "batch_size": min(MAX_BATCH_SIZE, _max_examples(dataset))}
     return [to_settings({"variant": variant, **maximum}, dataset, limits) for variant in limits.variants]
@@ -227,7 +227,7 @@ def search(
         yield TrialResult(n_ended + 1, settings, outcome, valid, epochs, best)
 
 
-def best_of(study: optuna.Study, dataset: Dataset, limits: Limits) -> tuple[TrainSettings, float]:
+def best_of(study: optuna.Study, dataset: Dataset, limits: Limits) -> tuple[Hyperparameters, float]:
     """Hyperparameters of the best trial, and its validation result.
 
     Raises:
@@ -246,7 +246,7 @@ def best_of(study: optuna.Study, dataset: Dataset, limits: Limits) -> tuple[Trai
 def _run_trial(
     trial: optuna.Trial,
     dataset: Dataset,
-    settings: TrainSettings,
+    settings: Hyperparameters,
     device: torch.device,
     on_epoch: Callable[[EpochResult], None],
 ) -> tuple[str, float | None, int]:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings, rank_all_users
@@ -68,7 +68,7 @@ def metric_of(objective: str) -> str:
     return "rmse" if objective == "rating" else METRIC
 
 
-def make_validation(examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> Validation:
+def make_validation(examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> Validation:
     """Validation for networks fitted to `examples`; `valid` (n_users x n_items) has the same columns."""
     if settings.objective == "ranking":
         by_item = settings.variant == "item"
@@ -81,7 +81,7 @@ def make_validation(examples: Examples, valid: sparse.csr_array, settings: Train
 class RatingValidation:
     """RMSE of clipped predictions; cold pairs are predicted by the baseline."""
 
-    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> None:
+    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples = examples
         self._valid = valid
         users, items = row_indices(valid), valid.indices
@@ -123,7 +123,7 @@ class UserColumnsRanking:
     Relevant are validation ratings from three quarters up the scale; items rated in the examples are excluded.
     """
 
-    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> None:
+    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
         self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(examples.rating_scale))
         self._rows_at_once = settings.batch_size
@@ -166,7 +166,7 @@ class UserColumnsRanking:
 class ItemColumnsRanking:
     """nDCG@10 where items are columns: each process ranks its own items, and the top-k lists are merged."""
 
-    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: TrainSettings) -> None:
+    def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
         self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(examples.rating_scale))
         self._rows_at_once = settings.batch_size

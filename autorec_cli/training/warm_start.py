@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import sparse
 
-from autorec_cli.config import WARM_EPOCHS, TrainSettings
+from autorec_cli.config import WARM_EPOCHS, Hyperparameters
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
@@ -99,7 +99,7 @@ class WarmStart:
     provenance: Mapping[str, Any]
 
 
-def prepare_start(older: OlderModel | None, dataset: Dataset, settings: TrainSettings) -> WarmStart:
+def prepare_start(older: OlderModel | None, dataset: Dataset, settings: Hyperparameters) -> WarmStart:
     """Prepare a run from `older`, or a cold start if it is None; logs which held-out ratings `older` may know.
 
     Raises:
@@ -126,7 +126,7 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, settings: TrainSet
     return WarmStart(separated.dataset, start_from(older.model, user_ids, item_ids), provenance)
 
 
-def require_compatible(model: Model, settings: TrainSettings, path: Path) -> None:
+def require_compatible(model: Model, settings: Hyperparameters, path: Path) -> None:
     """Check that a network with `settings` can start with the parameters of `model`.
 
     Raises:

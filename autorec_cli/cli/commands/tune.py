@@ -23,7 +23,7 @@ from autorec_cli.config import (
     OBJECTIVES,
     RANKING_DEFAULTS,
     VARIANTS,
-    TrainSettings,
+    Hyperparameters,
     check_device,
 )
 from autorec_cli.errors import ArtifactError, UsageError, counted
@@ -157,11 +157,11 @@ def _check(options: TuneOptions) -> None:
         raise UsageError("trials cannot be stored on standard output; name a file with --storage")
 
 
-def _train_command(data: Path, settings: TrainSettings) -> str:
+def _train_command(data: Path, settings: Hyperparameters) -> str:
     return shlex.join(["autorec", "train", str(data), "-o", f"{settings.variant}.model", *_flags(settings)])
 
 
-def _flags(settings: TrainSettings) -> list[str]:
+def _flags(settings: Hyperparameters) -> list[str]:
     """Options of `autorec train` for these hyperparameters, without those that are defaults for every dataset."""
     document = settings.to_document()
     document["hidden_size"] = ",".join(map(str, document.pop("hidden_sizes")))

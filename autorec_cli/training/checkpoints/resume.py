@@ -17,7 +17,7 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, diff
 from autorec_cli.storage.files import followed
 
 if TYPE_CHECKING:
-    from autorec_cli.config import TrainSettings
+    from autorec_cli.config import Hyperparameters
     from autorec_cli.training.checkpoints.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _require_run(path: Path, run: Mapping[str, Any]) -> None:
         )
 
 
-def identity(fingerprint: str, settings: TrainSettings, warm_start: int | None, n_processes: int) -> dict[str, Any]:
+def identity(fingerprint: str, settings: Hyperparameters, warm_start: int | None, n_processes: int) -> dict[str, Any]:
     """Identity of a run, as JSON types: equal for equal runs only.
 
     Args:
