@@ -1,9 +1,9 @@
-"""Hyperparameters, checked when made and saved with the weights."""
+"""Settings of a training: as given (`TrainSettings`), and completed for a dataset (`Hyperparameters`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -211,56 +211,65 @@ class Hyperparameters:
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
 
-def settings_for(
-    variant: str | None,
-    shape: tuple[int, int],
-    n_ratings: int,
-    given: Mapping[str, object],
-    rating_scale: tuple[float, float] = (1.0, 5.0),
-) -> Hyperparameters:
-    """Make settings from given values and defaults.
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Hyperparameters to train with; None takes the default that suits the data.
 
-    Args:
-        variant: "item", "user", or None for the default of the objective.
-        shape: (n_users, n_items) of the ratings, which some defaults depend on.
-        n_ratings: Training ratings.
-        given: Values by the names of `Hyperparameters`.
-        rating_scale: Of the dataset; unrated cells default to a quarter of its width below its lower end.
+    The attributes are those of `Hyperparameters`. All values are checked when the settings are made.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range; the message names the option.
     """
-    ranking = given.get("objective") == "ranking"
-    if variant is None:
-        variant = OBJECTIVE_VARIANTS.get(str(given.get("objective", DEFAULTS["objective"])), VARIANTS[0])
-    require_choice("--variant", variant, VARIANTS)
-    n_users, n_items = shape
-    n_examples = n_items if variant == "item" else n_users
-    values: dict[str, Any] = {
-        **DEFAULTS,
-        "regularization": default_regularization(n_ratings / n_examples),
-        "batch_size": default_batch_size(n_examples),
-    }
-    if ranking:
-        low, high = rating_scale
-        values |= {**RANKING_DEFAULTS, "missing_value": low - (high - low) / 4}
-    values |= {name: value for name, value in given.items() if value is not None}
-    return Hyperparameters(variant=variant, **values)
 
+    variant: str | None = None
+    objective: str | None = None
+    hidden_sizes: Sequence[int] | None = None
+    hidden_activation: str | None = None
+    output_activation: str | None = None
+    regularization: float | None = None
+    dropout: float | None = None
+    implicit: bool | None = None
+    normalize: bool | None = None
+    decoder_mean: bool | None = None
+    missing_weight: float | None = None
+    missing_value: float | None = None
+    center: str | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    patience: int | None = None
+    refit: bool | None = None
+    seed: int | None = None
 
-def check_given(variant: str | None, given: Mapping[str, object], device: str) -> None:
-    """Check training options before the dataset is read.
+    def __post_init__(self) -> None:
+        self.complete((1, 1), 1)
 
-    Args:
-        variant: As `settings_for` takes it.
-        given: The same.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+    def complete(
+        self, shape: tuple[int, int], n_ratings: int, rating_scale: tuple[float, float] = (1.0, 5.0)
+    ) -> Hyperparameters:
+        """Fill in the defaults for a dataset.
 
-    Raises:
-        UsageError: a value is out of range.
-    """
-    settings_for(variant, (1, 1), 1, given)
-    check_device(device)
+        Args:
+            shape: (n_users, n_items) of the ratings.
+            n_ratings: Training ratings.
+            rating_scale: Unrated cells default to a quarter of its width below its lower end.
+        """
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if self.hidden_sizes is not None:
+            given["hidden_sizes"] = tuple(self.hidden_sizes)
+        defaults = dict(DEFAULTS)
+        if self.objective == "ranking":
+            low, high = rating_scale
+            defaults |= {**RANKING_DEFAULTS, "missing_value": low - (high - low) / 4}
+        variant = self.variant or OBJECTIVE_VARIANTS.get(self.objective or DEFAULTS["objective"], VARIANTS[0])
+        n_users, n_items = shape
+        n_examples = n_items if variant == "item" else n_users
+        of_data = {
+            "variant": variant,
+            "batch_size": default_batch_size(n_examples),
+            "regularization": default_regularization(n_ratings / n_examples),
+        }
+        return Hyperparameters(**{**of_data, **defaults, **given})
 
 
 def check_device(name: str) -> None:

@@ -23,11 +23,12 @@ from pathlib import Path
 
 import torch
 
-from autorec_cli.config import Hyperparameters, settings_for
+from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.plan import complete
 from autorec_cli.training.randomness import initial_network
 from autorec_cli.training.trainer import Trainer
 from autorec_cli.training.validation import make_validation
@@ -91,7 +92,7 @@ def main() -> None:
     if not arguments.implicit:
         given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}
         given["regularization"] = 200.0
-    defaults = settings_for(arguments.variant, (data.n_users, data.n_items), data.train.nnz, given)
+    defaults = complete(TrainSettings(variant=arguments.variant, **given), data)
     examples = make_examples(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]
     chosen = {}

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
@@ -31,6 +31,7 @@ from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings
 from autorec_cli.training.export import to_model
+from autorec_cli.training.plan import complete
 from autorec_cli.training.trainer import drain, fit
 from benchmarks import results
 
@@ -94,7 +95,7 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
     """Metrics of a network on the test part, its epochs chosen on valid."""
     objective, variant = NETWORKS[name]
     chosen = {"objective": objective, "seed": seed, **(given if objective == "ranking" else {})}
-    settings = settings_for(variant, data.train.shape, data.train.nnz, chosen, data.rating_scale)
+    settings = complete(TrainSettings(variant=variant, **chosen), data)
     fitted = drain(fit(data, settings, torch.device("cpu")), lambda _: None)
     model = to_model(fitted, data, settings, {"fitted_parts": list(fitted.fitted_parts)})
     return metric_rows([(name, model)], data, "test", protocol)[0]

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import DampedMeans
@@ -31,6 +31,7 @@ from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.target_users import known_users
 from autorec_cli.inference.top_k import rank_items
+from autorec_cli.training.plan import complete
 from benchmarks import results
 from benchmarks.measure import AUTOREC, measure
 
@@ -53,7 +54,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
     means = DampedMeans(3.5, rng.normal(0, 0.3, data.n_users), rng.normal(0, 0.3, data.n_items))
     plain = {"hidden_sizes": (hidden_size,), "implicit": False, "normalize": False}
     return Model(
-        settings=settings_for(variant, seen.shape, data.train.nnz, plain),
+        settings=complete(TrainSettings(variant=variant, **plain), data),
         encoder_weights=(normal(sizes[1], hidden_size),),
         encoder_biases=(normal(hidden_size),),
         codes=1 / (1 + np.exp(-normal(sizes[0], hidden_size))),

@@ -21,12 +21,13 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from autorec_cli.cli.main import leave
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.data.lazy_dataset import StoredDataset
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import partition_columns
@@ -50,11 +51,11 @@ EVALUATED = (
 TILED = engine.TiledEngine
 
 
-def reduced_bytes(data: Path, variant: str | None, given: dict[str, object], process_group: ProcessGroup) -> list[int]:
+def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], process_group: ProcessGroup) -> list[int]:
     """The bytes summed in one step of 8 examples, and in one of 3."""
     stored = StoredDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
-    settings = settings_for(variant, shape, stored.n_ratings["train"], given, stored.rating_scale)
+    settings = TrainSettings(variant=variant, **given).complete(shape, stored.n_ratings["train"], stored.rating_scale)
     partition = partition_columns(stored.counts(settings.variant), process_group)
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition

@@ -1,11 +1,13 @@
+from dataclasses import fields
+
 import pytest
 
-from autorec_cli.config import Hyperparameters, parse_hidden_sizes, settings_for
+from autorec_cli.config import Hyperparameters, TrainSettings, parse_hidden_sizes
 from autorec_cli.errors import UsageError
 
 
 def settings(variant="item", shape=(6040, 3706), n_ratings=1_000_000, **given):
-    return settings_for(variant, shape, n_ratings, given)
+    return TrainSettings(variant=variant, **given).complete(shape, n_ratings)
 
 
 def test_defaults_follow_the_shape_of_the_ratings():
@@ -18,6 +20,11 @@ def test_defaults_follow_the_shape_of_the_ratings():
 def test_none_means_default():
     assert settings(center=None, epochs=None) == settings()
     assert settings(epochs=7).epochs == 7
+
+
+def test_every_hyperparameter_can_be_given():
+    assert [field.name for field in fields(TrainSettings)] == [field.name for field in fields(Hyperparameters)]
+    assert settings(hidden_sizes=[30, 20]).hidden_sizes == (30, 20)
 
 
 def test_settings_survive_json_types():
@@ -46,12 +53,12 @@ def test_settings_survive_json_types():
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_flag(name, value, flag):
     with pytest.raises(UsageError, match=flag):
-        settings(**{name: value})
+        TrainSettings(**{name: value})
 
 
 def test_unknown_variant():
     with pytest.raises(UsageError, match="--variant must be one of item, user"):
-        settings("both")
+        TrainSettings(variant="both")
 
 
 def test_hidden_sizes_are_read_from_text():

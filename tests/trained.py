@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from autorec_cli.cli.training_report import TrainingReport
-from autorec_cli.config import Hyperparameters, settings_for
+from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference import model_file
 from autorec_cli.inference.model import Model
@@ -27,7 +27,7 @@ def train(
     data: Path,
     output: Path,
     variant: str | None,
-    given: Mapping[str, object],
+    given: Mapping[str, Any],
     *,
     log: str | None = None,
     process_group: ProcessGroup | None = None,
@@ -35,14 +35,14 @@ def train(
 ) -> dict[str, Any]:
     """Train `data` into the model `output`; options as of `TrainRequest`."""
     process_group = process_group or current_process_group()
-    request = training.TrainRequest(data, output, variant, given, **options)
+    request = training.TrainRequest(data, output, TrainSettings(variant=variant, **given), **options)
     report = TrainingReport(log if process_group.is_first else None)
     return training.train(request, process_group, report)
 
 
 def small_settings(variant="item", **given) -> Hyperparameters:
     values = {"hidden_sizes": (16,), "epochs": 30, "batch_size": 16, "regularization": 5.0, "patience": 0, **given}
-    return settings_for(variant, (80, 50), 2000, values)
+    return TrainSettings(variant=variant, **values).complete((80, 50), 2000)
 
 
 def run(dataset: Dataset, settings: Hyperparameters):

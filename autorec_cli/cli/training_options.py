@@ -1,6 +1,6 @@
 """Options of every command that trains, declared once.
 
-To add one, add a field: named like one of `Hyperparameters`, it sets that one.
+To add one, add a field: named like one of `TrainSettings`, it sets that one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from autorec_cli.config import (
     OUTPUT_ACTIVATIONS,
     RANKING_DEFAULTS,
     REGULARIZATION,
+    TrainSettings,
     parse_hidden_sizes,
 )
 
@@ -184,15 +185,15 @@ class TrainingOptions:
         ),
     ] = None
 
-    def given(self) -> dict[str, object]:
-        """Values by the names of `Hyperparameters`, without the variant.
+    def settings(self) -> TrainSettings:
+        """Hyperparameters as given.
 
         Raises:
-            UsageError: --hidden-size is not a comma-separated list of whole numbers.
+            UsageError: a value is out of range.
         """
-        settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_SETTINGS}
-        return {"hidden_sizes": parse_hidden_sizes(self.hidden_size), **settings}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_SETTINGS}
+        return TrainSettings(hidden_sizes=parse_hidden_sizes(self.hidden_size), **values)
 
 
-NO_SETTINGS = ("variant", "hidden_size", "threads", "device")
+NO_SETTINGS = ("hidden_size", "threads", "device")
 """Options of training that are not settings of the same name."""

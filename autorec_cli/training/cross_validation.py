@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from autorec_cli.config import TrainSettings
 from autorec_cli.data.resampling import Plan, Pool, make_split
 from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.training.plan import resolve_settings
+from autorec_cli.training.plan import complete
 from autorec_cli.training.train import train_dataset
 
 if TYPE_CHECKING:
@@ -41,10 +42,9 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Model to train on every split: variant, hyperparameters, device and CPU threads; see `TrainRequest`."""
+    """Model to train on every split: hyperparameters, device and CPU threads; see `TrainRequest`."""
 
-    variant: str | None
-    hyperparameters: Mapping[str, object]
+    settings: TrainSettings
     device: str = "auto"
     threads: int = 0
 
@@ -82,7 +82,7 @@ def _measure_split(
 ) -> SplitResult:
     started = time.perf_counter()
     split = make_split(pool, plan, number)
-    settings = resolve_settings(split.dataset, options.variant, {**options.hyperparameters, "seed": split.seed})
+    settings = complete(replace(options.settings, seed=split.seed), split.dataset)
     model = train_dataset(
         split.dataset, settings,
         device=options.device, threads=options.threads, on_epoch=lambda result: on_epoch(number, result),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autorec_cli.config import Hyperparameters, settings_for
+from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
 
@@ -14,12 +13,9 @@ if TYPE_CHECKING:
     from autorec_cli.network.device import Place
 
 
-def resolve_settings(
-    dataset: Dataset, variant: str | None = None, hyperparameters: Mapping[str, object] | None = None
-) -> Hyperparameters:
-    """Complete `hyperparameters` with defaults, some of which depend on the dataset."""
-    shape = (dataset.n_users, dataset.n_items)
-    return settings_for(variant, shape, dataset.train.nnz, hyperparameters or {}, dataset.rating_scale)
+def complete(settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
+    """Fill in the defaults for `dataset`."""
+    return settings.complete((dataset.n_users, dataset.n_items), dataset.train.nnz, dataset.rating_scale)
 
 
 def check_memory(dataset: Dataset, settings: Hyperparameters, place: Place) -> None:

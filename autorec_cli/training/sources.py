@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import settings_for
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import StoredDataset
@@ -14,7 +13,7 @@ from autorec_cli.inference import model_file
 from autorec_cli.network.memory_estimate import Shape
 from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
-from autorec_cli.training.plan import resolve_settings, shape_of
+from autorec_cli.training.plan import complete, shape_of
 from autorec_cli.training.promotion import load_current, require_no_worse
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
@@ -36,10 +35,8 @@ class WholeSource:
         self._request = request
         self._prepared = dataset.load(request.data)
         self._older = None if request.warm_start is None else load_older_model(request.warm_start)
-        variant, given = request.variant, request.hyperparameters
-        if self._older is not None:
-            variant, given = variant or self._older.model.settings.variant, self._older.completed(given)
-        self.settings = resolve_settings(self._prepared, variant, given)
+        settings = request.settings if self._older is None else self._older.completed(request.settings)
+        self.settings = complete(settings, self._prepared)
         self.shape = shape_of(self._prepared)
         self.fingerprint = self._prepared.fingerprint()
         self.split = self._prepared.info.get("split")
@@ -88,8 +85,8 @@ class PartitionedSource:
         stored = StoredDataset(request.data, process_group)
         self._request, self._stored, self._process_group = request, stored, process_group
         self.shape = self.training_shape = Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
-        sides, given = (stored.n_users, stored.n_items), request.hyperparameters
-        self.settings = settings_for(request.variant, sides, self.shape.n_train, given, stored.rating_scale)
+        sides = (stored.n_users, stored.n_items)
+        self.settings = request.settings.complete(sides, self.shape.n_train, stored.rating_scale)
         self.fingerprint = stored.fingerprint
         self.split = stored.info.get("split")
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autorec_cli.config import Hyperparameters, check_given
+from autorec_cli.config import Hyperparameters, TrainSettings, check_device
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.model import Model
@@ -49,8 +49,7 @@ class TrainRequest:
     Attributes:
         data: Prepared dataset.
         output: Model file.
-        variant: "item", "user", or None for the one that suits the objective.
-        hyperparameters: By the names of `Hyperparameters`; missing ones and None get their defaults.
+        settings: Hyperparameters that were given.
         threads: CPU threads, 0 for one per core.
         device: See `device.resolve_device`.
         force: Replace an existing `output`.
@@ -67,8 +66,7 @@ class TrainRequest:
 
     data: Path
     output: Path
-    variant: str | None = None
-    hyperparameters: Mapping[str, object] = field(default_factory=dict)
+    settings: TrainSettings = field(default_factory=TrainSettings)
     threads: int = 0
     device: str = "auto"
     force: bool = False
@@ -81,7 +79,7 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         check_save_every(self.save_every)
-        check_given(self.variant, self.hyperparameters, self.device)
+        check_device(self.device)
 
     @property
     def may_replace(self) -> bool:
@@ -138,7 +136,7 @@ def fit_dataset(
 
     Args:
         dataset: Ratings with their ids.
-        settings: Hyperparameters; see `plan.resolve_settings`.
+        settings: Hyperparameters; see `plan.complete`.
         device: See `device.resolve_device`.
         threads: CPU threads, 0 for one per core.
 

@@ -20,10 +20,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, Hyperparameters
+from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
-from autorec_cli.training.plan import check_memory, resolve_settings
+from autorec_cli.training.plan import check_memory, complete
 from autorec_cli.training.trainer import EpochResult, fit
 
 if TYPE_CHECKING:
@@ -111,9 +111,12 @@ def space(limits: Limits, n_examples: int) -> dict[str, BaseDistribution]:
 
 def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> Hyperparameters:
     """Hyperparameters of a trial from values of `space`, numbers rounded to three digits."""
-    given = {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in params.items()}
-    given |= {"hidden_sizes": (given.pop("hidden_size"),), "seed": limits.seed, "objective": limits.objective}
-    return resolve_settings(dataset, str(given.pop("variant")), given)
+    given: dict[str, Any] = {
+        name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in params.items()
+    }
+    hidden_sizes = (given.pop("hidden_size"),)
+    settings = TrainSettings(objective=limits.objective, hidden_sizes=hidden_sizes, seed=limits.seed, **given)
+    return complete(settings, dataset)
 
 
 def largest(dataset: Dataset, limits: Limits) -> list[Hyperparameters]:
@@ -281,7 +284,7 @@ def _enqueue_again(study: optuna.Study, trial: optuna.Trial | optuna.trial.Froze
 
 def _defaults(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:
     """Default hyperparameters of a variant, clipped to the limits."""
-    defaults = resolve_settings(dataset, variant, {"objective": limits.objective})
+    defaults = complete(TrainSettings(variant=variant, objective=limits.objective), dataset)
     rating = limits.objective == "rating"
     return {
         "variant": variant,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import sparse
 
-from autorec_cli.config import WARM_EPOCHS, Hyperparameters
+from autorec_cli.config import WARM_EPOCHS, Hyperparameters, TrainSettings
 from autorec_cli.csr import Array, add_parts
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
@@ -67,12 +67,11 @@ class OlderModel:
     model: Model
     checksum: int
 
-    def completed(self, given: Mapping[str, object]) -> dict[str, object]:
-        """Hyperparameters `given` by the caller, and suitable values for some of the others."""
-        settings = self.model.settings
-        suitable = {name: getattr(settings, name) for name in ("center", "implicit", "normalize")}
+    def completed(self, settings: TrainSettings) -> TrainSettings:
+        """Fill in what was not given: the input of the older model, and fewer epochs."""
+        suitable = {name: getattr(self.model.settings, name) for name in ("variant", "center", "implicit", "normalize")}
         suitable["epochs"] = WARM_EPOCHS
-        return suitable | {name: value for name, value in given.items() if value is not None}
+        return replace(settings, **{name: suitable[name] for name in suitable if getattr(settings, name) is None})
 
 
 def load_older_model(path: Path) -> OlderModel:

@@ -13,7 +13,7 @@ from autorec_cli.cli.app import COMMANDS, app
 from autorec_cli.cli.options import PANELS, RESEARCH, InputFile, OneOf, OutputFile, gather, given, with_options
 from autorec_cli.cli.runner import RUN_OPTIONS
 from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.config import Hyperparameters, settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.errors import UsageError
 from tests.program import call
 
@@ -49,14 +49,15 @@ def test_values_are_gathered_into_groups_and_given_back():
 
 
 def test_every_training_setting_has_an_option_and_the_same_default():
-    values = TrainingOptions().given()
-    assert {"variant", *values} == {field.name for field in fields(Hyperparameters)}
-    assert settings_for("item", (50, 40), 1000, values) == settings_for("item", (50, 40), 1000, {})
+    settings = TrainingOptions().settings()
+    assert settings.complete((50, 40), 1000) == TrainSettings().complete((50, 40), 1000)
+    options = {field.name for field in fields(TrainingOptions)} - {"hidden_size", "threads", "device"}
+    assert {"hidden_sizes", *options} == {field.name for field in fields(TrainSettings)}
 
 
 def test_a_hidden_size_that_is_no_number_is_refused():
     with pytest.raises(UsageError, match="--hidden-size"):
-        TrainingOptions(hidden_size="many").given()
+        TrainingOptions(hidden_size="many").settings()
 
 
 # --- all commands

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.config import HIDDEN_ACTIVATIONS, settings_for
+from autorec_cli.config import HIDDEN_ACTIVATIONS, TrainSettings
 from autorec_cli.inference import fold_in
 from autorec_cli.network.autoencoder import ACTIVATIONS, new_network
 from autorec_cli.runtime.partition import single_partition
@@ -25,7 +25,7 @@ def test_numpy_activations_are_the_torch_ones(name):
 
 @pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
 def test_new_network_predicts_column_means(output_activation):
-    settings = settings_for("item", (9, 9), 9, {"hidden_sizes": (4,), "output_activation": output_activation})
+    settings = TrainSettings(hidden_sizes=(4,), output_activation=output_activation).complete((9, 9), 9)
     means = np.array([1.5, 2.0, 3.0])
     network = new_network(settings, means, 2.0, (1.0, 5.0), torch.Generator().manual_seed(0), single_partition(3))
     predictions, _ = network.output(network.decoder_bias)
@@ -33,7 +33,7 @@ def test_new_network_predicts_column_means(output_activation):
 
 
 def test_new_network_depends_on_its_generator_only():
-    settings = settings_for("item", (9, 9), 9, {"hidden_sizes": (4, 3)})
+    settings = TrainSettings(hidden_sizes=(4, 3)).complete((9, 9), 9)
     torch.manual_seed(1)
     first = new_network(settings, np.ones(5), 2.0, (1.0, 5.0), torch.Generator().manual_seed(7), single_partition(5))
     torch.manual_seed(2)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
@@ -20,7 +20,7 @@ SHAPE = memory_estimate.Shape(n_users=6040, n_items=3706, n_train=810_000, n_val
 
 
 def settings(variant="item", **given):
-    return settings_for(variant, (SHAPE.n_users, SHAPE.n_items), SHAPE.n_train, given)
+    return TrainSettings(variant=variant, **given).complete((SHAPE.n_users, SHAPE.n_items), SHAPE.n_train)
 
 
 def test_parameters_are_counted_with_biases():

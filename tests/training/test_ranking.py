@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import mean_scores
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.evaluate import metric_rows, ranking_rows
@@ -42,7 +42,7 @@ def groups_dataset(n_users=120, n_items=40, seed=0):
 def ranking_settings(variant="user", **given):
     values = {"objective": "ranking", "hidden_sizes": (16,), "epochs": 40, "batch_size": 16, "regularization": 2.0}
     values |= {"learning_rate": 0.01}
-    return settings_for(variant, (120, 40), 480, {**values, **given})
+    return TrainSettings(variant=variant, **{**values, **given}).complete((120, 40), 480)
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +198,12 @@ def test_dropout_changes_training_and_not_the_codes(dataset):
 )
 def test_settings_that_make_no_sense_are_refused(given, message):
     with pytest.raises(UsageError, match=message):
-        settings_for(None, (10, 10), 50, given)
+        TrainSettings(**given)
 
 
 def test_the_objective_chooses_the_variant_and_the_missing_value():
-    assert settings_for(None, (10, 10), 50, {}).variant == "item"
-    settings = settings_for(None, (10, 10), 50, {"objective": "ranking"}, (0.0, 100.0))
+    assert TrainSettings().complete((10, 10), 50).variant == "item"
+    settings = TrainSettings(objective="ranking").complete((10, 10), 50, (0.0, 100.0))
     assert (settings.variant, settings.missing_value) == ("user", -25.0)
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from autorec_cli.config import TrainSettings
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
-from autorec_cli.training.plan import resolve_settings
+from autorec_cli.training.plan import complete
 from autorec_cli.training.train import fit_dataset, train_dataset
 from tests.planted import planted_dataset
 
@@ -15,7 +16,7 @@ TINY = {"hidden_sizes": (4,), "epochs": 2}
 
 def test_a_dataset_in_memory_becomes_a_model_and_nothing_is_said(capfd):
     dataset = planted_dataset()
-    settings = resolve_settings(dataset, "user", TINY)
+    settings = complete(TrainSettings(variant="user", **TINY), dataset)
     results = []
     model = train_dataset(dataset, settings, device="cpu", threads=1, on_epoch=results.append)
     assert model.settings == settings
@@ -29,7 +30,7 @@ def test_a_dataset_in_memory_becomes_a_model_and_nothing_is_said(capfd):
 
 def test_a_loop_over_epochs_trains_the_same_model():
     dataset = planted_dataset()
-    settings = resolve_settings(dataset, "item", TINY)
+    settings = complete(TrainSettings(**TINY), dataset)
     epochs = fit_dataset(dataset, settings, device="cpu", threads=1)
     results = []
     while True:
@@ -47,4 +48,4 @@ def test_a_dataset_that_does_not_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     dataset = planted_dataset()
     with pytest.raises(NotEnoughMemoryError, match=memory_estimate.mib(1000)):
-        train_dataset(dataset, resolve_settings(dataset, "item", TINY), device="cpu")
+        train_dataset(dataset, complete(TrainSettings(**TINY), dataset), device="cpu")

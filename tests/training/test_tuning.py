@@ -6,7 +6,7 @@ import importlib
 import pytest
 import torch
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.training.trainer import EpochResult
 from tests.planted import matrix_of, planted_dataset
@@ -47,7 +47,7 @@ def test_the_first_trials_are_the_defaults_of_each_variant():
     assert [result.number for result in results] == [1, 2, 3]
     for result, variant in zip(results, limits.variants, strict=False):
         given = {"hidden_sizes": (20,), "epochs": 12, "seed": 3, "batch_size": result.settings.batch_size}
-        assert result.settings == settings_for(variant, (80, 50), dataset.train.nnz, given)
+        assert result.settings == TrainSettings(variant=variant, **given).complete((80, 50), dataset.train.nnz)
         assert (result.outcome, result.epochs) == ("complete", 12)
 
 

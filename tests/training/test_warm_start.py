@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import WARM_EPOCHS, TrainSettings
 from autorec_cli.csr import add_parts
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
@@ -26,7 +26,7 @@ GIVEN = {"hidden_sizes": (12, 6), "epochs": 3, "batch_size": 16, "regularization
 
 
 def settings_of(variant, **given):
-    return settings_for(variant, (80, 50), 2000, {**GIVEN, **given})
+    return TrainSettings(variant=variant, **{**GIVEN, **given}).complete((80, 50), 2000)
 
 
 def fit(prepared, settings, start=None):
@@ -210,10 +210,11 @@ def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
     prepared = planted_dataset()
     older = settings_of("item", center="item", implicit=implicit, normalize=not implicit)
     model_file.save(model_of(prepared, older), tmp_path / "m")
-    given = load_older_model(tmp_path / "m").completed(
-        {"center": None, "implicit": None, "normalize": None, "epochs": 3}
+    completed = load_older_model(tmp_path / "m").completed(TrainSettings(epochs=3))
+    assert completed == TrainSettings(
+        variant="item", center="item", implicit=implicit, normalize=not implicit, epochs=3
     )
-    assert given == {"center": "item", "implicit": implicit, "normalize": not implicit, "epochs": 3}
+    assert load_older_model(tmp_path / "m").completed(TrainSettings(center="user")).epochs == WARM_EPOCHS
 
 
 # --- the program

@@ -16,7 +16,7 @@ from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranki
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import metric_label
-from autorec_cli.config import check_given
+from autorec_cli.config import check_device
 from autorec_cli.data.splitting import DEFAULT_SHARE
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
@@ -106,7 +106,8 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
     training, wait, per_split = options.training, options.wait_lock, options.per_split
     if options.ranking and options.top_k < 1:
         raise UsageError(f"--top-k must be a whole number from 1, not {options.top_k}")
-    check_given(training.variant, training.given(), training.device)
+    settings = training.settings()
+    check_device(training.device)
     plan = choose_plan(options.repeats, options.folds, options.test, options.valid, training.seed)
     format = choose_format(options.format, options.output)
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
@@ -115,14 +116,14 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
         # These load torch, which takes seconds: what can be refused has been.
         from autorec_cli.network.device import find_place
         from autorec_cli.training.cross_validation import ModelOptions, cross_validate
-        from autorec_cli.training.plan import resolve_settings
+        from autorec_cli.training.plan import complete
 
-        model = ModelOptions(training.variant, training.given(), training.device, training.threads)
+        model = ModelOptions(settings, training.device, training.threads)
         protocol = _protocol(options, prepared)
-        settings = resolve_settings(prepared, training.variant, training.given())
+        variant = complete(settings, prepared).variant
         place = find_place(training.device, training.threads)
         pooled = pool(prepared)
-        _announce(plan, pooled, f"{settings.variant} variant, device {place}", protocol)
+        _announce(plan, pooled, f"{variant} variant, device {place}", protocol)
         del prepared  # every split holds the same ratings again
         with _progress(plan, protocol) as (on_epoch, show):
             results = []

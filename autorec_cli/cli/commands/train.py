@@ -98,8 +98,7 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
     request = TrainRequest(
         data=options.data,
         output=options.output,
-        variant=training.variant,
-        hyperparameters=training.given(),
+        settings=training.settings(),
         threads=training.threads,
         device=training.device,
         force=options.force,

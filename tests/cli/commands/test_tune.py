@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from autorec_cli.cli.commands.tune import _flags
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from tests.forking import program
 from tests.program import ROOT, call, run
 
@@ -44,7 +44,7 @@ def test_stdout_is_the_command_that_trains_the_best_model(tmp_path):
     ],
 )
 def test_switches_are_told_as_train_takes_them(given, told):
-    asked = settings_for("item", (80, 50), 2000, {**given, "epochs": 7})
+    asked = TrainSettings(variant="item", epochs=7, **given).complete((80, 50), 2000)
     flags = " ".join(_flags(asked))
     assert told in flags
     assert "True" not in flags

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.config import settings_for
+from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
@@ -39,7 +39,7 @@ CASES = {
 
 def settings_of(case):
     given = {"hidden_sizes": (16,), "epochs": 3, "batch_size": 27, "regularization": 5.0, **CASES[case]}
-    return settings_for("user" if case == "deep" else None, (80, 50), 2000, given)
+    return TrainSettings(variant="user" if case == "deep" else None, **given).complete((80, 50), 2000)
 
 
 class CutError(Exception):
