@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--name", help="the name of the dataset in its row")
     results.add_option(parser)
     arguments = parser.parse_args()
-    data = dataset.load(arguments.dataset)
+    data = dataset.load_dataset(arguments.dataset)
     shape = f"{data.n_users:,} x {data.n_items:,}, {data.train.nnz:,} training ratings"
     print(
         f"{shape}, {arguments.variant} variant, hidden size {arguments.hidden_size}, {torch.get_num_threads()} threads"

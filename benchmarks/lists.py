@@ -150,7 +150,7 @@ def main() -> None:
     results.add_option(parser)
     own, _, options = " ".join(sys.argv[1:]).partition(" -- ")
     arguments = parser.parse_args(own.split())
-    prepared = dataset.load(arguments.data)
+    prepared = dataset.load_dataset(arguments.data)
     protocol = RankingProtocol(K, default_relevance(prepared.rating_scale))
     plan, pooled = choose_plan(arguments.repeats), pool(prepared)
     given = parse_given(options.split())

@@ -176,12 +176,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arrays, commands = [], []
     warnings.filterwarnings("ignore", message=".*BLAS", category=RuntimeWarning)  # implicit's advice, which is followed
-    data = dataset.load(arguments.dataset)
+    data = dataset.load_dataset(arguments.dataset)
     with tempfile.TemporaryDirectory() as folder:
         for hidden_size in arguments.hidden_size or [128, 500]:
             model = random_model(data, arguments.variant, hidden_size, np.random.default_rng(0))
             path = Path(folder) / "random.model"
-            model_file.save(model, path)
+            model_file.save_model(model, path)
             shape = f"{data.n_users:,} users x {data.n_items:,} items, {len(model.catalog.seen.indices):,} ratings seen"
             print(f"{shape}, hidden size {hidden_size}, model file {path.stat().st_size / 2**20:,.0f} MiB")
             arrays.append([hidden_size, *compare(model, min(arguments.users, data.n_users), arguments.runs)])

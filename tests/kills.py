@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="kills."))
     rng = random.Random(asked.seed)
-    dataset.save(planted_dataset(n_users=300, n_items=200), folder / "data")
+    dataset.save_dataset(planted_dataset(n_users=300, n_items=200), folder / "data")
     wanted: dict[tuple[str, ...], tuple[bytes, float, list[int]]] = {}
     ended: Counter[str] = Counter()
     n_kills = n_lost = n_different = n_resumed = 0
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clear(folder)
             seconds = finish(folder, options, resume=False)
             wanted[options] = (folder / "m").read_bytes(), seconds, epochs_in(folder / "log")
-            model_file.load(folder / "m")
+            model_file.load_model(folder / "m")
         model, seconds, epochs = wanted[options]
         clear(folder)
         resume = False

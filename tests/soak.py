@@ -167,9 +167,9 @@ def check_outputs() -> int:
     from autorec_cli.inference import model_file
 
     if Path("data").exists():
-        dataset.load(Path("data"))
+        dataset.load_dataset(Path("data"))
     if Path("item.model").exists():
-        model_file.load(Path("item.model"))
+        model_file.load_model(Path("item.model"))
     if Path("top.csv").exists():
         lines = Path("top.csv").read_text().splitlines()
         if not lines[0].startswith("user") or len({line.count(",") for line in lines}) != 1:
@@ -181,7 +181,7 @@ def check_ratings(n_ratings: int) -> int:
     """Whether the dataset holds all ratings; 0 if it does."""
     from autorec_cli.data import dataset
 
-    prepared = dataset.load(Path("data"))
+    prepared = dataset.load_dataset(Path("data"))
     return int(sum(prepared.part(part).nnz for part in dataset.PARTS) != n_ratings)
 
 
@@ -190,7 +190,7 @@ def check_history() -> int:
     from autorec_cli.inference import model_file
 
     for path in sorted(Path("history").iterdir()):
-        catalog = model_file.load(path).catalog
+        catalog = model_file.load_model(path).catalog
         known = next(user for user, count in zip(catalog.user_ids, catalog.user_counts, strict=True) if count)
         if autorec("recommend", path, "--user", known, "-k", 3, "-q", "-o", "lists.csv"):
             return 1

@@ -63,7 +63,7 @@ def model_of(dataset: Dataset, settings: Hyperparameters) -> Model:
 
 def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> None:
     """Equal in all that is no float, and in what they predict for every pair."""
-    ours, theirs = model_file.load(model), model_file.load(other)
+    ours, theirs = model_file.load_model(model), model_file.load_model(other)
     one, two = ours.catalog, theirs.catalog
     assert (list(one.user_ids), list(one.item_ids)) == (list(two.user_ids), list(two.item_ids))
     assert one.titles == two.titles

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET
+from autorec_cli.storage.file_kinds import DATASET_FILES, DOCUMENT
 from autorec_cli.storage.files import replace_folder, sync_file
 
 if TYPE_CHECKING:  # both take a while to import
     import polars as pl
     from scipy import sparse
 
-DOCUMENT = "dataset.json"
 PARTS = ("train", "valid", "test")
 TABLES = ("users", "items")
 FILES = (*(f"{part}.npz" for part in PARTS), *(f"{table}.parquet" for table in TABLES))
@@ -96,14 +96,16 @@ class Dataset:
         return digest.hexdigest()
 
 
-def save(dataset: Dataset, path: Path) -> None:
+def save_dataset(dataset: Dataset, path: str | Path) -> None:
     """Write the directory `path`, whole or not at all.
 
     An older one there is replaced.
 
     Raises:
-        UsageError: it cannot be written, for example because the disk is full.
+        UsageError: it cannot be written, for example because the disk is full, or `path` is not a dataset.
     """
+    path = Path(path)
+    require_replaceable(path)
     with replace_folder(path) as folder:
         # Hash, write and wait for the disk in parallel; the fingerprint takes longest and starts first.
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
@@ -120,6 +122,19 @@ def save(dataset: Dataset, path: Path) -> None:
             "checksums": dict(zip(FILES, written, strict=True)),
         }
         (folder / DOCUMENT).write_text(DATASET.seal(document, indent=2) + "\n", encoding="utf-8")
+
+
+def require_replaceable(path: Path) -> None:
+    """Check that nothing but an older dataset would be replaced.
+
+    Raises:
+        UsageError: `path` is a file, or a directory that holds anything else.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; give another name for the dataset directory")
+    found = {file.name for file in path.iterdir()} if path.exists() else set()
+    if found and not (found <= DATASET_FILES and DOCUMENT in found):
+        raise UsageError(f"{path} is not a prepared dataset; not overwriting it; give another name")
 
 
 def _save_table(table: pl.DataFrame, file: Path) -> int:
@@ -158,7 +173,7 @@ UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError
 """Errors raised by reading truncated or foreign files."""
 
 
-def load(path: Path) -> Dataset:
+def load_dataset(path: str | Path) -> Dataset:
     """Read the dataset directory `path`.
 
     If it is replaced meanwhile, read the new one.
@@ -166,6 +181,7 @@ def load(path: Path) -> Dataset:
     Raises:
         ArtifactError: it is not a prepared dataset, is damaged, or is of another format version.
     """
+    path = Path(path)
     while True:
         before = _identity(path)
         try:
@@ -236,7 +252,7 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: it cannot be loaded.
     """
-    dataset = load(path)
+    dataset = load_dataset(path)
     return {"kind": "dataset", "has_titles": "title" in dataset.items.columns, **read_document(path)}
 
 

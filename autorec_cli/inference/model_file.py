@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 1 << 14
 """Rows of a tensor that are in memory at a time while it is checked."""
 
 
-def save(model: Scorer, path: Path) -> None:
+def save_model(model: Scorer, path: str | Path) -> None:
     """Write a model file, whole or not at all.
 
     Equal models give equal bytes.
@@ -44,7 +44,7 @@ def save(model: Scorer, path: Path) -> None:
         document, tensors = to_parts(model)
     else:
         raise TypeError(f"neither a model nor a blend: {model!r}")
-    save_parts(document, {name: in_one(array) for name, array in tensors.items()}, path)
+    save_parts(document, {name: in_one(array) for name, array in tensors.items()}, Path(path))
 
 
 def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path: Path) -> None:
@@ -56,12 +56,13 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
     write(path, MODEL.name, {**MODEL.header(), **document}, tensors)
 
 
-def load(path: Path) -> Scorer:
+def load_model(path: str | Path) -> Scorer:
     """Read a model file: a model or a blend.
 
     Raises:
         ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.
     """
+    path = Path(path)
     if path.is_dir():
         raise ArtifactError(f"{path} is a directory, not a model; a model is the file that `autorec train` wrote")
     if not path.is_file():
@@ -84,7 +85,7 @@ def check(path: Path) -> dict[str, Any]:
     """Check a model file in blocks, and return its document.
 
     Raises:
-        ArtifactError: as `load`.
+        ArtifactError: as `load_model`.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -126,9 +127,9 @@ def load_single(path: Path) -> Model:
     """Read the file of a model that is no blend.
 
     Raises:
-        ArtifactError: as `load`, or it is a blend.
+        ArtifactError: as `load_model`, or it is a blend.
     """
-    model = load(path)
+    model = load_model(path)
     if not isinstance(model, Model):
         raise ArtifactError(f"{path} is a blend of several models; name one of those")
     return model

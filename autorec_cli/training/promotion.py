@@ -32,7 +32,7 @@ def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> S
         raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{TOP_K}")
     if not dataset.test.nnz:
         raise UsageError(f"{FLAG} compares models on test ratings, and the dataset has none; prepare it with --test")
-    current = model_file.load(path) if path.exists() else None
+    current = model_file.load_model(path) if path.exists() else None
     if current is not None and not (current.predicts_ratings or is_ranking_metric):
         raise ArtifactError(
             f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{TOP_K}, or --force"

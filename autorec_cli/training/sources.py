@@ -33,7 +33,7 @@ class WholeSource:
 
     def __init__(self, request: TrainRequest) -> None:
         self._request = request
-        self._prepared = dataset.load(request.data)
+        self._prepared = dataset.load_dataset(request.data)
         self._older = None if request.warm_start is None else load_older_model(request.warm_start)
         settings = request.settings if self._older is None else self._older.completed(request.settings)
         self.settings = complete(settings, self._prepared)
@@ -63,7 +63,7 @@ class WholeSource:
             model = replace(model, valid_predictions=model.valid_predictions[:0])
         if self._current is not None and metric is not None:
             require_no_worse(model, self._current, self._prepared, metric, output)
-        model_file.save(model, output)
+        model_file.save_model(model, output)
 
     def process_facts(self) -> list[dict[str, int]]:
         """Nothing, for a single process."""

@@ -238,20 +238,20 @@ def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
     """The folder is exchanged between the reading of one of its files and the next."""
     from autorec_cli.data import dataset
 
-    old = dataset.load(shop / "data")
+    old = dataset.load_dataset(shop / "data")
     call("prepare", "ratings.csv", "-o", "other", "--seed", 1)
     real, loaded = dataset._load_matrix, []
 
     def load_matrix(file):
         loaded.append(file)
         if len(loaded) == 2:
-            dataset.save(dataset.load(shop / "other"), shop / "data")
+            dataset.save_dataset(dataset.load_dataset(shop / "other"), shop / "data")
         return real(file)
 
     monkeypatch.setattr(dataset, "_load_matrix", load_matrix)
-    new = dataset.load(shop / "data")
+    new = dataset.load_dataset(shop / "data")
     assert new.fingerprint() != old.fingerprint()
-    assert new.fingerprint() == dataset.load(shop / "other").fingerprint()
+    assert new.fingerprint() == dataset.load_dataset(shop / "other").fingerprint()
 
 
 # --- status 7

@@ -8,8 +8,8 @@ import pytest
 from scipy import sparse
 
 from autorec_cli.csr import add_parts, row_indices
-from autorec_cli.data.dataset import PARTS, load, save
-from autorec_cli.errors import ArtifactError
+from autorec_cli.data.dataset import PARTS, load_dataset, save_dataset
+from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.top_k import rank_items
 from autorec_cli.storage import checksums
 from tests.planted import dataset_of, matrix_of, planted_dataset
@@ -70,8 +70,8 @@ def test_a_dataset_survives_the_folder(tmp_path):
         dataset_of({"train": {(0, 0): -1.0, (1, 2): 0.0, (2, 1): 2.5}, "valid": {(0, 1): 0.0}}, (3, 3), titles=True),
         users=pl.DataFrame({"id": ["007", "", 'naïve, "日本"\n']}),
     )
-    save(dataset, tmp_path / "d")
-    loaded = load(tmp_path / "d")
+    save_dataset(dataset, tmp_path / "d")
+    loaded = load_dataset(tmp_path / "d")
     for name in PARTS:
         assert cells_of(loaded.part(name)) == cells_of(dataset.part(name))
         assert loaded.part(name).shape == (3, 3)
@@ -125,7 +125,7 @@ def test_equal_data_has_an_equal_fingerprint_whatever_its_titles():
 
 @pytest.fixture
 def saved(tmp_path):
-    save(dataset_of(BASE, (3, 3)), tmp_path / "d")
+    save_dataset(dataset_of(BASE, (3, 3)), tmp_path / "d")
     return tmp_path / "d"
 
 
@@ -140,7 +140,7 @@ def test_an_edited_document_is_damage(saved):
     file = saved / "dataset.json"
     file.write_text(file.read_text().replace('"strategy": "random"', '"strategy": "Random"'))
     with pytest.raises(ArtifactError, match=r"is damaged \(dataset\.json: its checksum is not that of its contents"):
-        load(saved)
+        load_dataset(saved)
 
 
 FILES = ("train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", "dataset.json")
@@ -155,7 +155,7 @@ def test_damaged_files_are_told(saved, name, damage):
     if damage != "missing":
         file.write_bytes(contents[damage])
     with pytest.raises(ArtifactError, match="autorec prepare"):
-        load(saved)
+        load_dataset(saved)
 
 
 @pytest.mark.parametrize("name", ["users.parquet", "items.parquet"])
@@ -163,16 +163,16 @@ def test_damaged_files_are_told(saved, name, damage):
 def test_tables_without_ids_are_damaged(saved, name, table):
     table.write_parquet(saved / name)
     with pytest.raises(ArtifactError, match="damaged"):
-        load(saved)
+        load_dataset(saved)
 
 
 @pytest.mark.parametrize("name", ["test.npz", "valid.npz"])
 def test_files_of_two_datasets_do_not_belong_together(saved, tmp_path, name):
     other = dataset_of({**BASE, "test": {(2, 2): 5.0}}, (3, 4))
-    save(other, tmp_path / "other")
+    save_dataset(other, tmp_path / "other")
     shutil.copy(tmp_path / "other" / name, saved / name)
     with pytest.raises(ArtifactError, match=f"damaged.*{name}"):
-        load(saved)
+        load_dataset(saved)
 
 
 @pytest.mark.parametrize(
@@ -181,19 +181,19 @@ def test_files_of_two_datasets_do_not_belong_together(saved, tmp_path, name):
 def test_a_document_without_what_it_must_hold_is_damaged(saved, changes):
     rewrite(saved, **changes)
     with pytest.raises(ArtifactError, match="damaged"):
-        load(saved)
+        load_dataset(saved)
 
 
 def test_not_a_dataset(tmp_path):
     with pytest.raises(ArtifactError, match="there is no dataset"):
-        load(tmp_path / "none")
+        load_dataset(tmp_path / "none")
     with pytest.raises(ArtifactError, match=r"no dataset\.json"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_matrices_are_written_as_scipy_writes_them(tmp_path):
     dataset = planted_dataset()
-    save(dataset, tmp_path / "data")
+    save_dataset(dataset, tmp_path / "data")
     for name in PARTS:
         sparse.save_npz(tmp_path / "scipy.npz", dataset.part(name), compressed=False)
         assert (tmp_path / "data" / f"{name}.npz").read_bytes() == (tmp_path / "scipy.npz").read_bytes()
@@ -211,3 +211,12 @@ def test_the_fingerprint_is_the_hash_that_it_has_always_been():
         digest.update(matrix.data.tobytes())
     digest.update("3:é,1:b1:11:22:3:".encode())
     assert dataset.fingerprint() == digest.hexdigest()
+
+
+def test_only_a_dataset_is_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("ten years of work")
+    for path in (tmp_path / "thesis", str(tmp_path / "thesis" / "chapter.txt")):
+        with pytest.raises(UsageError, match="give another name"):
+            save_dataset(planted_dataset(), path)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "ten years of work"

@@ -30,7 +30,7 @@ class Second(ProcessGroup):
 
 @pytest.fixture
 def data(tmp_path):
-    dataset.save(planted_dataset(), tmp_path / "data")
+    dataset.save_dataset(planted_dataset(), tmp_path / "data")
     return tmp_path / "data"
 
 

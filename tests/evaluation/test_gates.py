@@ -151,7 +151,7 @@ def test_an_equal_or_better_model_replaces_the_old_one(shop):
     result = call(*arguments)
     assert result.status == 0
     assert "test ratings that neither model has seen" in result.stderr
-    assert model_file.load(shop / "m").provenance["epochs"] > 1
+    assert model_file.load_model(shop / "m").provenance["epochs"] > 1
 
 
 def test_without_an_old_model_the_new_one_is_written(shop):

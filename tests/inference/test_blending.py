@@ -80,8 +80,8 @@ def test_predictions_are_the_weighted_sum_of_clipped_ones(models, blended):
 
 
 def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
-    model_file.save(blended, tmp_path / "blend.model")
-    loaded = model_file.load(tmp_path / "blend.model")
+    model_file.save_model(blended, tmp_path / "blend.model")
+    loaded = model_file.load_model(tmp_path / "blend.model")
     assert isinstance(loaded, Blend)
     assert (loaded.weights, loaded.intercept, loaded.provenance) == (
         blended.weights,
@@ -91,7 +91,7 @@ def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
     np.testing.assert_array_equal(loaded.predict_pairs(*PAIRS), blended.predict_pairs(*PAIRS))
     assert list(loaded.catalog.titles) == list(models[0][1].catalog.titles)
     for number, (_, model) in enumerate(models):
-        model_file.save(model, tmp_path / str(number))
+        model_file.save_model(model, tmp_path / str(number))
     sizes = [(tmp_path / name).stat().st_size for name in ("0", "1", "blend.model")]
     assert sizes[2] < sizes[0] + sizes[1]
     with pytest.raises(ArtifactError, match="is a blend"):

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.catalog import SeenItems
-from autorec_cli.inference.model_file import load, save
+from autorec_cli.inference.model_file import load_model, save_model
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.storage.safetensors_writer import in_one
 from tests.planted import planted_dataset
@@ -21,8 +21,8 @@ def model():
 
 
 def test_a_model_survives_the_file(model, tmp_path):
-    save(model, tmp_path / "m")
-    loaded = load(tmp_path / "m")
+    save_model(model, tmp_path / "m")
+    loaded = load_model(tmp_path / "m")
     np.testing.assert_array_equal(loaded.user_scorer()(np.arange(10)), model.user_scorer()(np.arange(10)))
     assert loaded.settings == model.settings
     assert loaded.provenance == model.provenance
@@ -43,33 +43,33 @@ def test_what_several_users_have_seen_comes_with_their_positions():
 def test_ids_survive_as_they_are(model, tmp_path):
     ids = ["007", "", 'naïve, "quoted"\n', "日本"] + [str(n) for n in range(76)]
     catalog = dataclasses.replace(model.catalog, user_ids=ids)
-    save(dataclasses.replace(model, catalog=catalog), tmp_path / "m")
-    assert list(load(tmp_path / "m").catalog.user_ids) == ids
+    save_model(dataclasses.replace(model, catalog=catalog), tmp_path / "m")
+    assert list(load_model(tmp_path / "m").catalog.user_ids) == ids
 
 
 def test_missing_model(tmp_path):
     with pytest.raises(ArtifactError, match="there is no model"):
-        load(tmp_path / "none")
+        load_model(tmp_path / "none")
 
 
 def test_not_a_model(tmp_path):
     (tmp_path / "m").write_bytes(b"not a model at all")
     with pytest.raises(ArtifactError, match="not a model file or is damaged"):
-        load(tmp_path / "m")
+        load_model(tmp_path / "m")
 
 
 def test_foreign_safetensors_file(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="not an autorec model"):
-        load(tmp_path / "m")
+        load_model(tmp_path / "m")
 
 
 def test_truncated_model(model, tmp_path):
-    save(model, tmp_path / "m")
+    save_model(model, tmp_path / "m")
     whole = (tmp_path / "m").read_bytes()
     (tmp_path / "m").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArtifactError, match="damaged"):
-        load(tmp_path / "m")
+        load_model(tmp_path / "m")
 
 
 def test_model_without_a_tensor(model, tmp_path):
@@ -77,18 +77,18 @@ def test_model_without_a_tensor(model, tmp_path):
     del tensors["codes"]
     model_file.save_parts(document, {name: in_one(array) for name, array in tensors.items()}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="damaged"):
-        load(tmp_path / "m")
+        load_model(tmp_path / "m")
 
 
 def test_a_tensor_that_was_changed_is_damage(model, tmp_path):
-    save(model, tmp_path / "m")
+    save_model(model, tmp_path / "m")
     with safe_open(tmp_path / "m", framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     tensors["codes"][0, 0] += 1
     save_file(tensors, tmp_path / "m", metadata)
     with pytest.raises(ArtifactError, match=r"the model .* is damaged; copy it again or train it again"):
-        load(tmp_path / "m")
+        load_model(tmp_path / "m")
 
 
 def test_a_failed_save_leaves_the_old_model(model, tmp_path, monkeypatch):
@@ -99,11 +99,11 @@ def test_a_failed_save_leaves_the_old_model(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors_writer, "_write_pieces", fail)
     with pytest.raises(UsageError, match=r"cannot write .*disk full; make room"):
-        save(model, tmp_path / "m")
+        save_model(model, tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 def test_folder_that_does_not_exist(model, tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
-        save(model, tmp_path / "nowhere" / "m")
+        save_model(model, tmp_path / "nowhere" / "m")

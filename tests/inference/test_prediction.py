@@ -116,7 +116,7 @@ def test_what_is_ignored_is_logged_as_a_warning(model, caplog):
 def test_recommending_needs_no_torch_and_no_command_line(workshop):
     code = (
         "import sys; from pathlib import Path; from autorec_cli.inference import model_file, recommender, prediction\n"
-        f"model = model_file.load(Path({str(workshop / 'lists.model')!r}))\n"
+        f"model = model_file.load_model(Path({str(workshop / 'lists.model')!r}))\n"
         "frame = recommender.recommend(model, recommender.RecommendSettings(k=2))\n"
         "prediction.predict(model, frame)\n"
         "assert not {'torch', 'typer', 'rich', 'autorec_cli.cli'} & set(sys.modules), set(sys.modules)\n"
@@ -126,7 +126,7 @@ def test_recommending_needs_no_torch_and_no_command_line(workshop):
 
 
 def test_a_model_survives_its_file(model, tmp_path):
-    model_file.save(model, tmp_path / "m")
-    loaded = model_file.load(tmp_path / "m")
+    model_file.save_model(model, tmp_path / "m")
+    loaded = model_file.load_model(tmp_path / "m")
     assert recommend(loaded).equals(recommend(model))
     assert loaded.describe() == model.describe()

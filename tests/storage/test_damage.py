@@ -54,15 +54,15 @@ def assert_equal(one, other):
 
 def test_a_model_is_refused_or_the_same(tmp_path):
     model = model_of(planted_dataset(titles=True), small_settings(hidden_sizes=(4, 3), epochs=1))
-    model_file.save(model, tmp_path / "m")
+    model_file.save_model(model, tmp_path / "m")
     whole = (tmp_path / "m").read_bytes()
-    before = model_file.load(tmp_path / "m")
+    before = model_file.load_model(tmp_path / "m")
     refused = 0
     header = 8 + int.from_bytes(whole[:8], "little")
     for position in {*positions(len(whole)), *range(0, header, 7)}:
         (tmp_path / "m").write_bytes(flipped(whole, position))
         try:
-            after = model_file.load(tmp_path / "m")
+            after = model_file.load_model(tmp_path / "m")
         except ArtifactError:
             refused += 1
         else:
@@ -73,14 +73,14 @@ def test_a_model_is_refused_or_the_same(tmp_path):
 @pytest.mark.parametrize("name", ["dataset.json", *dataset.FILES])
 def test_a_dataset_is_refused_or_the_same(tmp_path, name):
     planted = planted_dataset(n_users=10, n_items=8, titles=True)
-    dataset.save(planted, tmp_path / "d")
+    dataset.save_dataset(planted, tmp_path / "d")
     file = tmp_path / "d" / name
-    whole, before = file.read_bytes(), dataset.load(tmp_path / "d")
+    whole, before = file.read_bytes(), dataset.load_dataset(tmp_path / "d")
     refused, turned = 0, positions(len(whole))[::2]
     for position in turned:
         file.write_bytes(flipped(whole, position))
         try:
-            after = dataset.load(tmp_path / "d")
+            after = dataset.load_dataset(tmp_path / "d")
         except ArtifactError:
             refused += 1
         else:

@@ -48,7 +48,7 @@ EARLY_MODELS = {
 @pytest.fixture(scope="module")
 def model_parts(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "m"
-    model_file.save(model_of(planted_dataset(), small_settings(epochs=1)), path)
+    model_file.save_model(model_of(planted_dataset(), small_settings(epochs=1)), path)
     with safe_open(path, framework="numpy") as file:
         document = checksums.unseal(file.metadata()[MODEL.name])
         return document, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -73,7 +73,7 @@ def test_an_early_blend_is_of_an_unsupported_version(model_parts, tmp_path):
     blend = {"format_version": 3, "models": [document], "weights": [1.0], "intercept": 0.0}
     save_file({f"0.{name}": array for name, array in tensors.items()}, tmp_path / "b", {"autorec": json.dumps(blend)})
     with pytest.raises(ArtifactError, match="unsupported older version"):
-        model_file.load(tmp_path / "b")
+        model_file.load_model(tmp_path / "b")
     assert artifact_at(tmp_path / "b") == "a blend"
 
 
@@ -104,7 +104,7 @@ EARLY_DATASETS = {
 def test_an_early_dataset_is_of_an_unsupported_version(tmp_path, monkeypatch, early, command):
     monkeypatch.chdir(tmp_path)
     prepared = planted_dataset(n_users=10, n_items=8)
-    dataset.save(prepared, tmp_path / "data")
+    dataset.save_dataset(prepared, tmp_path / "data")
     file = tmp_path / "data" / "dataset.json"
     document = checksums.unseal(file.read_text())
     for name in ("format", "version", *(("checksums",) if early.startswith("1") else ())):
@@ -134,7 +134,7 @@ def test_a_version_that_is_not_this_one(file_format):
 def test_a_newer_model_and_a_newer_dataset_are_status_4(model_parts, tmp_path):
     document, tensors = model_parts
     save_file(tensors, tmp_path / "m", {MODEL.name: checksums.seal({**document, "version": 2})})
-    dataset.save(planted_dataset(n_users=10, n_items=8), tmp_path / "data")
+    dataset.save_dataset(planted_dataset(n_users=10, n_items=8), tmp_path / "data")
     file = tmp_path / "data" / "dataset.json"
     file.write_text(checksums.seal({**checksums.unseal(file.read_text()), "version": 2}))
     for path in (tmp_path / "m", tmp_path / "data"):

@@ -69,8 +69,8 @@ def folder(made_once):
 
 
 def make_folder(folder):
-    dataset.save(planted_dataset(titles=True), folder / "data")
-    dataset.save(dataset_of(WITHOUT_RATINGS, (3, 2)), folder / "few")
+    dataset.save_dataset(planted_dataset(titles=True), folder / "data")
+    dataset.save_dataset(dataset_of(WITHOUT_RATINGS, (3, 2)), folder / "few")
     (folder / "one").mkdir()
     for case in cases():
         output, data = folder / "one" / case["output"], folder / case["data"]
@@ -145,7 +145,7 @@ def test_columns_and_ratings_are_dealt_evenly(together):
 def test_the_summary_says_what_the_model_says(together, kind):
     there, _ = together
     told = json.loads((there / f"{kind}.json").read_text())
-    model = model_file.load(there / kind)
+    model = model_file.load_model(there / kind)
     assert (told["n_users"], told["n_items"]) == (len(model.catalog.user_ids), len(model.catalog.item_ids))
     assert told["bytes"] == (there / kind).stat().st_size
     said = {"epochs", "fitted_parts", *model.provenance["metrics"]}

@@ -215,7 +215,7 @@ def test_lists_of_scores_with_the_ratings_of_a_second_model(workshop):
     assert (result.status, result.stderr) == (0, "")
     header, *rows = result.stdout.splitlines()
     assert header == "user_id,rank,item_id,score,title,predicted_rating"
-    model = model_file.load(workshop / "item.model")
+    model = model_file.load_model(workshop / "item.model")
     item_index = {identifier: index for index, identifier in enumerate(model.catalog.item_ids)}
     user_index = {identifier: index for index, identifier in enumerate(model.catalog.user_ids)}
     for row in rows[:20]:
@@ -240,7 +240,7 @@ def test_a_ranking_model_cannot_be_the_rating_model(workshop):
 
 
 def test_a_rating_model_of_other_data_is_refused(lists_model, item_model, tmp_path):
-    model = model_file.load(item_model)
+    model = model_file.load_model(item_model)
     n_users, n_items = model.catalog.n_users, model.catalog.n_items
 
     def with_strangers(n_user_ids, n_item_ids):
@@ -248,7 +248,7 @@ def test_a_rating_model_of_other_data_is_refused(lists_model, item_model, tmp_pa
         users = [*model.catalog.user_ids[: n_users - n_user_ids], *(f"other {number}" for number in range(n_user_ids))]
         items = [*model.catalog.item_ids[: n_items - n_item_ids], *(f"other {number}" for number in range(n_item_ids))]
         catalog = dataclasses.replace(model.catalog, user_ids=users, item_ids=items)
-        model_file.save(dataclasses.replace(model, catalog=catalog), tmp_path / "m")
+        model_file.save_model(dataclasses.replace(model, catalog=catalog), tmp_path / "m")
         return tmp_path / "m"
 
     for strangers in ((n_users, 0), (0, n_items), (n_users - 7, 0), (0, n_items - 4)):

@@ -43,7 +43,7 @@ def test_every_centering_and_depth_beats_the_global_mean(center, sizes):
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     dataset = planted_dataset()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        model_file.save(model_of(dataset, small_settings(seed=seed)), tmp_path / name)
+        model_file.save_model(model_of(dataset, small_settings(seed=seed)), tmp_path / name)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b
     assert a != c

@@ -85,7 +85,7 @@ def ended(launcher):
 
 
 def test_a_cut_cable_ends_both_hosts_and_mended_they_make_the_model_of_one_process(hosts, tmp_path):
-    dataset.save(planted_dataset(titles=True), tmp_path / "data")
+    dataset.save_dataset(planted_dataset(titles=True), tmp_path / "data")
     launchers = launch(hosts, tmp_path)
     while not (tmp_path / "m.resume.2-of-2").exists():
         assert launchers[0].poll() is None, ended(launchers[0])

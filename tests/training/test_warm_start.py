@@ -185,7 +185,7 @@ def test_the_same_dataset_with_any_split_has_an_honest_test_part():
 )
 def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
     prepared = planted_dataset()
-    model_file.save(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
+    model_file.save_model(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
     given = {"center": "both", **given}
     with pytest.raises(ArtifactError, match=told) as error:
         prepare_start(load_older_model(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
@@ -195,7 +195,7 @@ def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_a_model_of_others_is_refused(tmp_path, variant):
     prepared, settings = planted_dataset(), settings_of(variant)
-    model_file.save(model_of(prepared, settings), tmp_path / "m")
+    model_file.save_model(model_of(prepared, settings), tmp_path / "m")
     side = "users" if variant == "item" else "items"
     others = getattr(prepared, side).with_columns(pl.col("id") + "x")
     with pytest.raises(ArtifactError, match=f"no ids in common with the {side} of this dataset"):
@@ -209,7 +209,7 @@ def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
     """So that a nightly run goes on from a model of before the implicit channel."""
     prepared = planted_dataset()
     older = settings_of("item", center="item", implicit=implicit, normalize=not implicit)
-    model_file.save(model_of(prepared, older), tmp_path / "m")
+    model_file.save_model(model_of(prepared, older), tmp_path / "m")
     completed = load_older_model(tmp_path / "m").completed(TrainSettings(epochs=3))
     assert completed == TrainSettings(
         variant="item", center="item", implicit=implicit, normalize=not implicit, epochs=3
@@ -243,10 +243,10 @@ def options(**replaced):
 def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_what_is_honest(night):
     result = call("train", "two", "-o", "new", "--warm-start", "m", *options(epochs=None, center=None))
     assert result.status == 0, result.stderr
-    n_valid = dataset.load(night / "two").valid.nnz
+    n_valid = dataset.load_dataset(night / "two").valid.nnz
     assert f"of {n_valid} validation ratings" in result.stderr
     assert "warning" not in result.stderr
-    model = model_file.load(night / "new")
+    model = model_file.load_model(night / "new")
     assert (model.settings.epochs, model.settings.center) == (10, "none")
     before = model.provenance["warm_start"]
     assert (before["kept_parts"], before["fitted_parts"]) == (True, ["train", "valid"])

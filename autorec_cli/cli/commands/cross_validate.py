@@ -112,7 +112,7 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
     format = choose_format(options.format, options.output)
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
     with reserve_output(options.output, wait, say, warn), reserve_output(per_split or "-", wait, say, warn):
-        prepared = dataset.load(options.data)
+        prepared = dataset.load_dataset(options.data)
         # These load torch, which takes seconds: what can be refused has been.
         from autorec_cli.network.device import find_place
         from autorec_cli.training.cross_validation import ModelOptions, cross_validate

@@ -135,7 +135,7 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
     with destination.reserved(options.wait_lock) if process_group.is_first else nullcontext():
         named = _load(options.models)
         check_gates(gates, named, settings.k)
-        prepared = dataset.load(options.data or _dataset_of(named))
+        prepared = dataset.load_dataset(options.data or _dataset_of(named))
         check_models(named, prepared, settings.split)
         if options.blend:
             named.append((destination.blend_name, blend(named, prepared.valid.data)))
@@ -189,7 +189,7 @@ class _Destination:
         from autorec_cli.inference import model_file
 
         if self.blend_file is not None:
-            model_file.save(blend, self.blend_file)
+            model_file.save_model(blend, self.blend_file)
             say(f"saved the blend as {self.blend_file}; recommend with it: autorec recommend {self.blend_file}")
         elif self.blends and self.output != "-":
             say(f"{self.output} holds metrics, the blend is not saved; --output NAME{MODEL_ENDING} saves it")
@@ -214,7 +214,7 @@ def _load(paths: Sequence[Path]) -> list[tuple[str, Scorer]]:
     paths = _distinct(paths)
     taken = [*(path.name for path in paths), *RATING_BASELINES, POPULARITY_BASELINE]
     names = [str(path.absolute()) if taken.count(path.name) > 1 else path.name for path in paths]
-    return list(zip(names, map(model_file.load, paths), strict=True))
+    return list(zip(names, map(model_file.load_model, paths), strict=True))
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:

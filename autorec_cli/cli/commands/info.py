@@ -63,7 +63,7 @@ def _describe(path: Path) -> dict[str, Any]:
     from autorec_cli.data import dataset
     from autorec_cli.inference import model_file
 
-    document = dataset.describe(path) if path.is_dir() else model_file.load(path).describe()
+    document = dataset.describe(path) if path.is_dir() else model_file.load_model(path).describe()
     files = path.iterdir() if path.is_dir() else [path]
     n_bytes = sum(file.stat().st_size for file in files)
     return {"kind": document.pop("kind"), "path": str(path), "bytes": n_bytes, **document}

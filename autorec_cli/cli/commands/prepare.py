@@ -16,7 +16,6 @@ from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, Outp
 from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.splitting import DEFAULT_SHARE, SPLITS, choose_split
 from autorec_cli.errors import UsageError, counted
-from autorec_cli.storage.file_kinds import DATASET_FILES
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
@@ -244,7 +243,7 @@ def prepare(
         prepared = preparation.prepare(
             sources, settings, titles=item_titles, test_files=test_files, announce=_announcer(), report=_report_skipped
         )
-        dataset.save(prepared, output)
+        dataset.save_dataset(prepared, output)
     _warn_about_titles(prepared)
     _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
     return _facts(prepared, output)
@@ -256,16 +255,10 @@ def check_output(output: Path, force: bool) -> None:
     Raises:
         UsageError: it may not.
     """
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise UsageError(f"{output} is a file; give another name for the dataset directory")
-    found = {path.name for path in output.iterdir()}
-    if not found:
-        return
-    if not found <= DATASET_FILES or "dataset.json" not in found:
-        raise UsageError(f"{output} holds other things than a prepared dataset and is left alone; give another name")
-    if not force:
+    from autorec_cli.data.dataset import require_replaceable
+
+    require_replaceable(output)
+    if not force and output.exists() and any(output.iterdir()):
         raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
 
 

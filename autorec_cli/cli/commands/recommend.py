@@ -162,8 +162,8 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     header = not options.no_header and (settings.is_first_shard or format not in ("csv", "tsv"))
     write = writer_for(format, header, options.csv_safe)
     with reserve_output(options.output, options.wait_lock, say, warn):
-        ranker = model_file.load(options.model)
-        rater = None if options.rating_model is None else model_file.load(options.rating_model)
+        ranker = model_file.load_model(options.model)
+        rater = None if options.rating_model is None else model_file.load_model(options.rating_model)
         if rater is not None:
             check_rating_model(rater, ranker, settings)
         users = target_users(ranker, settings)

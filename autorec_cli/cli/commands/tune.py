@@ -109,7 +109,7 @@ def tune_command(options: TuneOptions) -> dict[str, Any]:
     format = options.format or ("json" if Path(options.output).suffix == ".json" else "command")
     kept = "-" if storage is None else str(storage)
     with reserve_output(options.output, wait, say, warn), reserve_output(kept, wait, say, warn):
-        prepared = dataset.load(options.data)
+        prepared = dataset.load_dataset(options.data)
         if not (prepared.train.nnz and prepared.valid.nnz):
             raise ArtifactError(f"{options.data} has no validation ratings; prepare it with --valid above 0")
         from autorec_cli.network.device import find_place

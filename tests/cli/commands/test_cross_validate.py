@@ -47,7 +47,7 @@ def test_a_pipe_gets_the_means_and_stderr_a_line_a_split(workshop, tmp_path):
     of_net = splits.filter(pl.col("model") == "U-AutoRec")
     assert means["rmse"][0] == pytest.approx(of_net["rmse"].mean(), abs=1e-6)
     assert means["rmse_margin"][0] == pytest.approx(4.302653 * of_net["rmse"].std() / 3**0.5, abs=2e-6)
-    prepared = dataset.load(workshop / "data")
+    prepared = dataset.load_dataset(workshop / "data")
     assert of_net["n_pairs"].sum() == prepared.train.nnz + prepared.valid.nnz + prepared.test.nnz
     told = [line for line in result.stderr.splitlines() if re.search(r"Z split \d/3 ", line)]
     assert len(told) == 3

@@ -30,8 +30,8 @@ def rows_of(tmp_path):
 
 def moved(model, target, **provenance):
     """A copy of a model that remembers something else."""
-    loaded = model_file.load(model)
-    model_file.save(dataclasses.replace(loaded, provenance={**loaded.provenance, **provenance}), target)
+    loaded = model_file.load_model(model)
+    model_file.save_model(dataclasses.replace(loaded, provenance={**loaded.provenance, **provenance}), target)
     return target
 
 
@@ -41,7 +41,7 @@ def test_csv_in_a_pipe_has_a_row_a_model_and_a_row_a_baseline(workshop):
     frame = pl.read_csv(io.StringIO(result.stdout))
     assert frame.columns == RATING_COLUMNS
     assert frame["model"].to_list() == ["item.model", "user.model", *BASELINES]
-    n_test = dataset.load(workshop / "data").test.nnz
+    n_test = dataset.load_dataset(workshop / "data").test.nnz
     assert frame["n_pairs"].to_list() == [n_test] * 5
     assert frame["clip_low"].to_list() == [1] * 5
     assert frame["clip_high"].to_list() == [5] * 5
@@ -82,7 +82,7 @@ def test_a_table_is_readable_at_80_columns(workshop):
 @pytest.mark.parametrize("part", ["valid", "train"])
 def test_other_parts_are_warned_about_when_the_model_has_seen_them(workshop, item_model, rows_of, part):
     row = rows_of(item_model, "--on", part)[0]
-    assert row["n_pairs"] == dataset.load(workshop / "data").part(part).nnz
+    assert row["n_pairs"] == dataset.load_dataset(workshop / "data").part(part).nnz
     assert row["rmse"] < rows_of(item_model)[0]["rmse"]
     told = call("evaluate", item_model, "--on", part, "-q").stderr
     assert ("item.model was fitted on the valid ratings too" in told) == (part == "valid")
@@ -100,19 +100,19 @@ def test_another_dataset_is_refused(tmp_path, item_model, user_model, workshop):
     shutil.copytree(workshop / "data", tmp_path / "data")
     refused = call("evaluate", item_model, moved(user_model, tmp_path / "b.model", fingerprint="0" * 64))
     assert (refused.status, "b.model was not trained on this dataset" in refused.stderr) == (4, True)
-    prepared = dataset.load(workshop / "data")
+    prepared = dataset.load_dataset(workshop / "data")
     prepared.test.data[0] = 6 - prepared.test.data[0]
-    dataset.save(prepared, tmp_path / "data")
+    dataset.save_dataset(prepared, tmp_path / "data")
     refused = call("evaluate", item_model, "--data", tmp_path / "data")
     assert (refused.status, "fingerprints differ" in refused.stderr) == (4, True)
 
 
 def test_an_empty_part_is_a_sentence(tmp_path, item_model, workshop):
-    prepared = dataset.load(workshop / "data")
+    prepared = dataset.load_dataset(workshop / "data")
     empty = prepared.test.copy()
     empty = type(empty)(empty.shape, dtype=empty.dtype)
     changed = dataclasses.replace(prepared, test=empty)
-    dataset.save(changed, tmp_path / "data")
+    dataset.save_dataset(changed, tmp_path / "data")
     model = moved(item_model, tmp_path / "m", fingerprint=changed.fingerprint())
     refused = call("evaluate", model, "--data", tmp_path / "data")
     assert (refused.status, "the test set of the dataset has no ratings" in refused.stderr) == (4, True)
@@ -129,8 +129,8 @@ def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of
 
 
 def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model):
-    model = model_file.load(item_model)
-    model_file.save(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
+    model = model_file.load_model(item_model)
+    model_file.save_model(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
     told = call("evaluate", item_model, tmp_path / "m", "-q").stderr
     (warning,) = told.splitlines()
     assert "m predicts worse than the bias baseline" in warning

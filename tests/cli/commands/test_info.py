@@ -34,7 +34,7 @@ def test_what_a_model_is(workshop, item_model):
     assert rows["versions.torch"]
     document = json.loads(call("info", item_model, "--format", "json").stdout)
     assert document["fingerprint"] == rows["fingerprint"]
-    assert document["settings"] == model_file.load(item_model).settings.to_document()
+    assert document["settings"] == model_file.load_model(item_model).settings.to_document()
     assert document["split"]["strategy"] == "random"
 
 

@@ -56,14 +56,14 @@ def test_the_program_writes_a_dataset_and_keeps_stdout_clean(tmp_path, source):
     for fact in ("users: 20", "items: 12", "density: ", "rating scale: -1 to 3", "duplicates: 0", "skipped rows: 0"):
         assert fact in result.stderr
     assert f"autorec train {tmp_path / 'data'}" in result.stderr
-    assert dataset.load(tmp_path / "data").n_users == 20
+    assert dataset.load_dataset(tmp_path / "data").n_users == 20
 
 
 def test_json_is_one_object_with_the_same_facts(tmp_path, source):
     result = run("prepare", source, "-o", tmp_path / "data", "--format", "json", "--split", "per-user", "--seed", 5)
     facts = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
-    prepared = dataset.load(tmp_path / "data")
+    prepared = dataset.load_dataset(tmp_path / "data")
     assert facts["n_users"] == 20
     assert facts["n_items"] == 12
     assert [facts[f"n_{part}"] for part in dataset.PARTS] == [prepared.part(part).nnz for part in dataset.PARTS]
@@ -77,7 +77,7 @@ def test_shares_left_at_their_defaults_go_with_every_split(tmp_path, source):
     for split, sizes in (("none", (188, 0, 0)), ("leave-last", (148, 20, 20))):
         result = run("prepare", source, "-o", tmp_path / split, "--split", split)
         assert (result.status, "warning" in result.stderr) == (0, False)
-        prepared = dataset.load(tmp_path / split)
+        prepared = dataset.load_dataset(tmp_path / split)
         assert tuple(prepared.part(part).nnz for part in dataset.PARTS) == sizes
 
 
@@ -85,14 +85,14 @@ def test_stdin_is_a_source(tmp_path):
     result = run("prepare", "-", "-o", tmp_path / "data", stdin=ratings_text())
     assert result.status == 0, result.stderr
     assert "standard input: delimiter ','" in result.stderr
-    (source,) = dataset.load(tmp_path / "data").info["sources"]
+    (source,) = dataset.load_dataset(tmp_path / "data").info["sources"]
     assert source["path"] == "-"
     assert source["sha256"] == hashlib.sha256(ratings_text().encode()).hexdigest()
     pl.read_csv(ratings_text().encode()).write_parquet(tmp_path / "ratings.parquet")
     packed = (tmp_path / "ratings.parquet").read_bytes()
     result = run("prepare", "-", "-o", tmp_path / "data2", stdin=packed)
     assert result.status == 0, result.stderr
-    assert dataset.load(tmp_path / "data2").info["sources"][0]["bytes"] == len(packed)
+    assert dataset.load_dataset(tmp_path / "data2").info["sources"][0]["bytes"] == len(packed)
 
 
 def test_a_quoted_pattern_is_expanded_by_the_program(tmp_path):
@@ -100,7 +100,7 @@ def test_a_quoted_pattern_is_expanded_by_the_program(tmp_path):
     (tmp_path / "part-2.csv").write_text(ratings_text(10).replace("\n00", "\n10"))
     result = run("prepare", "part-*.csv", "-o", "data", cwd=tmp_path)
     assert result.status == 0, result.stderr
-    prepared = dataset.load(tmp_path / "data")
+    prepared = dataset.load_dataset(tmp_path / "data")
     assert prepared.n_users == 20
     assert [source["path"] for source in prepared.info["sources"]] == ["part-1.csv", "part-2.csv"]
 
@@ -149,7 +149,7 @@ def make(tmp_path, text, *, name="data", test_text=None, titles=None, force=Fals
         tests = [str(tmp_path / "made_test.csv")]
     facts = prepare([str(tmp_path / "made.csv")], tmp_path / name, PrepareSettings(**settings), titles=titles,
                     test_files=tests, force=force)  # fmt: skip
-    return facts, dataset.load(tmp_path / name)
+    return facts, dataset.load_dataset(tmp_path / name)
 
 
 @pytest.mark.parametrize("strategy", SPLITS)
@@ -301,7 +301,7 @@ def test_an_output_in_use_is_left_alone(tmp_path):
     assert (before.n_users, after.n_users) == (20, 10)
     with pytest.raises(InputDataError):
         make(tmp_path, "a,x,1\n", force=True)
-    assert dataset.load(tmp_path / "data").fingerprint() == after.fingerprint()
+    assert dataset.load_dataset(tmp_path / "data").fingerprint() == after.fingerprint()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "made.csv"]
 
 
@@ -309,7 +309,7 @@ def test_an_output_in_use_is_left_alone(tmp_path):
 def test_an_output_that_is_no_dataset_is_never_replaced(tmp_path, force):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(UsageError, match="holds other things"):
+    with pytest.raises(UsageError, match="not a prepared dataset"):
         make(tmp_path, ratings_text(), name="home", force=force)
     with pytest.raises(UsageError, match="is a file"):
         make(tmp_path, ratings_text(), name="made.csv", force=force)
@@ -325,7 +325,7 @@ def test_a_dataset_that_was_tampered_with_is_noticed(tmp_path):
     make(tmp_path, ratings_text(), name="other", split=SplitSettings(seed=1))
     (tmp_path / "data" / "train.npz").write_bytes((tmp_path / "other" / "train.npz").read_bytes())
     with pytest.raises(ArtifactError, match=r"train\.npz is not what was written"):
-        dataset.load(tmp_path / "data")
+        dataset.load_dataset(tmp_path / "data")
 
 
 def test_stdin_that_does_not_wait_is_read_to_its_end(tmp_path):

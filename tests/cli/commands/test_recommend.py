@@ -34,7 +34,7 @@ def lists_of():
     """The recommendations of a model file, as a caller of the library gets them."""
 
     def lists(path, **settings):
-        return recommend(model_file.load(path), RecommendSettings(**settings))
+        return recommend(model_file.load_model(path), RecommendSettings(**settings))
 
     return lists
 
@@ -55,7 +55,7 @@ def rated(workshop):
 def test_every_user_has_a_list_of_unseen_items_best_first(workshop, model, lists_of):
     lists = lists_of(model, k=5)
     assert lists.columns == ["user_id", "rank", "item_id", "prediction", "title"]
-    assert lists["user_id"].unique(maintain_order=True).to_list() == list(model_file.load(model).catalog.user_ids)
+    assert lists["user_id"].unique(maintain_order=True).to_list() == list(model_file.load_model(model).catalog.user_ids)
     assert lists.join(rated(workshop), on=["user_id", "item_id"]).height == 0
     for user_id, rows in lists.group_by("user_id"):
         assert rows["rank"].to_list() == [1, 2, 3, 4, 5], user_id
@@ -69,7 +69,7 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     """Every item vector through the network, column u: (Sedhain et al. 2015, equation 1)."""
     result = run("recommend", item_model, "-k", 50, "--include-seen")
     lists = read(result.stdout)
-    model, prepared = model_file.load(item_model), dataset.load(workshop / "data")
+    model, prepared = model_file.load_model(item_model), dataset.load_dataset(workshop / "data")
     assert model.provenance["fitted_parts"] == ["train", "valid"]
     ratings = add_parts(prepared.train, prepared.valid)
     examples = make_examples(ratings, prepared.rating_scale, model.settings)
@@ -115,7 +115,7 @@ def test_candidates_and_exclude(tmp_path, item_model):
 
 
 def test_min_item_ratings(item_model, lists_of):
-    model = model_file.load(item_model)
+    model = model_file.load_model(item_model)
     middle = int(np.median(model.catalog.item_counts))
     lists = lists_of(item_model, k=50, include_seen=True, min_item_ratings=middle)
     enough = {model.catalog.item_ids[index] for index in np.flatnonzero(model.catalog.item_counts >= middle)}
@@ -153,8 +153,8 @@ def test_unknown_users(item_model, lists_of, caplog):
     assert lists_of(item_model, user_ids=["nobody"], on_unknown="skip").height == 0
     lists = lists_of(item_model, user_ids=wanted, on_unknown="popular", k=3)
     assert lists["user_id"].unique(maintain_order=True).to_list() == wanted
-    counts = model_file.load(item_model).catalog.item_counts
-    item_at = {identifier: index for index, identifier in enumerate(model_file.load(item_model).catalog.item_ids)}
+    counts = model_file.load_model(item_model).catalog.item_counts
+    item_at = {identifier: index for index, identifier in enumerate(model_file.load_model(item_model).catalog.item_ids)}
     listed = [counts[item_at[item]] for item in lists.filter(pl.col("user_id") == "nobody")["item_id"]]
     assert listed == sorted(counts, reverse=True)[:3]
 
@@ -175,7 +175,7 @@ def test_history_lists_for_users_never_trained_on(workshop, tmp_path, model, lis
     assert lists["user_id"].unique(maintain_order=True).to_list() == ["n1", "n2"]
     seen = rated(workshop).filter(pl.col("user_id") == "007")["item_id"]
     folded = lists.filter(pl.col("user_id") == "n1")
-    assert set(folded["item_id"]) == set(model_file.load(model).catalog.item_ids) - set(seen)
+    assert set(folded["item_id"]) == set(model_file.load_model(model).catalog.item_ids) - set(seen)
 
 
 def test_folded_users_are_predicted_like_the_same_users_trained_on(workshop, tmp_path, model, lists_of):
@@ -227,9 +227,9 @@ def test_the_dataset_is_not_needed(workshop, tmp_path, item_model):
     shutil.copy(item_model, tmp_path / "m")
     expected = run("recommend", "m", "--user", "007", cwd=tmp_path).stdout
     shutil.rmtree(tmp_path / "data")
-    moved = model_file.load(tmp_path / "m")
+    moved = model_file.load_model(tmp_path / "m")
     moved.provenance["dataset"] = str(tmp_path / "gone")
-    model_file.save(moved, tmp_path / "m")
+    model_file.save_model(moved, tmp_path / "m")
     assert run("recommend", "m", "--user", "007", cwd=tmp_path).stdout == expected != ""
 
 

@@ -30,7 +30,7 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
     assert "\r" not in result.stderr
     assert "\x1b" not in result.stderr
     entries = [json.loads(line) for line in log.read_text().splitlines()]
-    chosen = model_file.load(tmp_path / "m").provenance["epochs"]
+    chosen = model_file.load_model(tmp_path / "m").provenance["epochs"]
     assert [(entry["phase"], entry["epoch"]) for entry in entries] == [
         *(("selection", epoch) for epoch in range(1, 16)),
         *(("refit", epoch) for epoch in range(1, chosen + 1)),
@@ -54,11 +54,11 @@ def test_another_seed_is_another_model_and_log_can_be_stdout(workshop, tmp_path)
     assert result.status == 0
     assert [json.loads(line)["phase"] for line in result.stdout.splitlines()] == ["selection"] * 15
     assert (tmp_path / "m").read_bytes() != (workshop / "item.model").read_bytes()
-    assert model_file.load(tmp_path / "m").provenance["fitted_parts"] == ["train"]
+    assert model_file.load_model(tmp_path / "m").provenance["fitted_parts"] == ["train"]
 
 
 def test_the_model_remembers_where_it_comes_from(workshop, user_model):
-    model, prepared = model_file.load(user_model), dataset.load(workshop / "data")
+    model, prepared = model_file.load_model(user_model), dataset.load_dataset(workshop / "data")
     assert model.provenance["dataset"] == str(workshop / "data")
     assert model.provenance["fingerprint"] == prepared.fingerprint()
     assert model.provenance["fitted_parts"] == ["train", "valid"]
@@ -75,7 +75,7 @@ def test_an_existing_model_is_not_replaced_without_force(workshop, tmp_path):
     assert all(word in result.stderr for word in (str(tmp_path / "m"), "--force"))
     assert (tmp_path / "m").read_text() == "old"
     train(workshop / "data", tmp_path / "m", "item", TINY, force=True)
-    assert model_file.load(tmp_path / "m").settings.hidden_sizes == (2,)
+    assert model_file.load_model(tmp_path / "m").settings.hidden_sizes == (2,)
 
 
 def test_cuda_where_there_is_none_is_an_error(workshop, tmp_path):

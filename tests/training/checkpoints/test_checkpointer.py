@@ -142,8 +142,8 @@ def test_a_blend_is_not(made, workshop, tmp_path):
     from autorec_cli.data import dataset
 
     _, run, model = made
-    blended = blend([("a", model), ("b", model)], dataset.load(workshop / "data").valid.data)
-    model_file.save(blended, tmp_path / "blend")
+    blended = blend([("a", model), ("b", model)], dataset.load_dataset(workshop / "data").valid.data)
+    model_file.save_model(blended, tmp_path / "blend")
     assert find_finished(tmp_path / "blend", run, versions(), ProcessGroup(0, 2)) is None
     assert find_finished(tmp_path / "blend", run, versions(), SINGLE_PROCESS) is None
 

@@ -85,7 +85,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
     dataset, settings = planted_dataset(), settings_of(case)
     counter = Cutter(tmp_path / "unused")
     results, model = fit(dataset, settings, counter)
-    model_file.save(model, tmp_path / "whole")
+    model_file.save_model(model, tmp_path / "whole")
     assert counter.n_moments > 10
     seen = set()
     for moment in range(1, counter.n_moments + 1):
@@ -94,7 +94,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
         state = checkpoint.load(tmp_path / "state").state
         seen.add((state.selection is None, state.progress.n_steps > 0))
         rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=state))
-        model_file.save(model, tmp_path / "resumed")
+        model_file.save_model(model, tmp_path / "resumed")
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), moment
         told = [dataclasses.replace(result, seconds=0) for result in rest]
         assert told == [dataclasses.replace(result, seconds=0) for result in results[len(results) - len(told) :]]
