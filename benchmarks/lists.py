@@ -32,7 +32,7 @@ from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings
 from autorec_cli.training.export import to_model
 from autorec_cli.training.plan import complete
-from autorec_cli.training.trainer import drain, fit
+from autorec_cli.training.trainer import drain, select_and_refit
 from benchmarks import results
 
 K = 10
@@ -96,7 +96,7 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
     objective, variant = NETWORKS[name]
     chosen = {"objective": objective, "seed": seed, **(given if objective == "ranking" else {})}
     settings = complete(TrainSettings(variant=variant, **chosen), data)
-    fitted = drain(fit(data, settings, torch.device("cpu")), lambda _: None)
+    fitted = drain(select_and_refit(data, settings, torch.device("cpu")), lambda _: None)
     model = to_model(fitted, data, settings, {"fitted_parts": list(fitted.fitted_parts)})
     return metric_rows([(name, model)], data, "test", protocol)[0]
 

@@ -17,7 +17,7 @@ from autorec_cli.inference.model import Model
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.training import train as training
 from autorec_cli.training.export import to_model
-from autorec_cli.training.trainer import fit
+from autorec_cli.training.trainer import select_and_refit
 
 CPU = torch.device("cpu")
 PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
@@ -37,7 +37,7 @@ def train(
     process_group = process_group or current_process_group()
     request = training.TrainRequest(data, output, TrainSettings(variant=variant, **given), **options)
     report = TrainingReport(log if process_group.is_first else None)
-    return training.train(request, process_group, report)
+    return training.train_to_file(request, process_group, report)
 
 
 def small_settings(variant="item", **given) -> Hyperparameters:
@@ -48,7 +48,7 @@ def small_settings(variant="item", **given) -> Hyperparameters:
 def run(dataset: Dataset, settings: Hyperparameters):
     """All epoch results and the fitted network."""
     results = []
-    epochs = fit(dataset, settings, CPU)
+    epochs = select_and_refit(dataset, settings, CPU)
     while True:
         try:
             results.append(next(epochs))

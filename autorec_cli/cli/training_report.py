@@ -13,9 +13,9 @@ from autorec_cli.cli.epoch_log import open_log
 from autorec_cli.errors import counted
 
 if TYPE_CHECKING:
+    from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.plan import TrainingPlan
     from autorec_cli.training.train import TrainedModel
-    from autorec_cli.training.trainer import EpochResult
     from autorec_cli.training.validation import ValidationResult
 
 HARDLY_BETTER = 0.999

@@ -143,6 +143,10 @@ class TiledEngine:
         others = [in_one(part.numpy()) for part in free]
         return [first, *others[:n_deeper], last, *others[n_deeper:]]
 
+    def close(self, wait: bool = True) -> None:
+        """See `engine.Engine`."""
+        self._workers.close(wait)
+
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))

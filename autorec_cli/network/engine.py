@@ -51,6 +51,9 @@ class Engine(Protocol):
     def is_finite(self) -> bool:
         """Check that all parameters are finite."""
 
+    def close(self, wait: bool = True) -> None:
+        """End the threads, and with `wait` return after their end."""
+
 
 def engine_name(device: torch.device) -> str:
     """Name of the engine for `device`: "compiled" or "torch" on a CPU, or "cuda"."""

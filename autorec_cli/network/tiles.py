@@ -75,6 +75,10 @@ class Workers:
         for call in calls:
             call.result()
 
+    def close(self, wait: bool = True) -> None:
+        """End the threads, and with `wait` return after their end."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+
     def _row_ranges(self, indptr: NDArray[Any]) -> Iterator[tuple[int, int]]:
         n_rows = len(indptr) - 1
         goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # an empty row costs something too

@@ -143,6 +143,9 @@ class TorchEngine:
         means, squares = ((torch.from_numpy(part.whole()) for part in group) for group in (state.means, state.squares))
         write_adam(self._optimizer, parameters, state.n_steps, means, squares)
 
+    def close(self, wait: bool = True) -> None:
+        """See `engine.Engine`; there are no threads."""
+
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         return all(bool(parameter.isfinite().all()) for parameter in self._parameters())

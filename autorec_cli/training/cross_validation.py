@@ -11,11 +11,10 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.data.resampling import Plan, Pool, make_split
 from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.training.plan import complete
-from autorec_cli.training.train import train_dataset
+from autorec_cli.training.fit import fit
 
 if TYPE_CHECKING:
-    from autorec_cli.training.trainer import EpochResult
+    from autorec_cli.training.fit import EpochResult
 
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
 """Row labels: the paper's names for the variants."""
@@ -82,11 +81,11 @@ def _measure_split(
 ) -> SplitResult:
     started = time.perf_counter()
     split = make_split(pool, plan, number)
-    settings = complete(replace(options.settings, seed=split.seed), split.dataset)
-    model = train_dataset(
-        split.dataset, settings,
-        device=options.device, threads=options.threads, on_epoch=lambda result: on_epoch(number, result),
-    )  # fmt: skip
-    rows = metric_rows([(NAMES[settings.variant], model)], split.dataset, "test", protocol)
+    settings = replace(options.settings, seed=split.seed)
+    fitting = fit(split.dataset, settings, device=options.device, threads=options.threads)
+    for result in fitting:
+        on_epoch(number, result)
+    model = fitting.model
+    rows = metric_rows([(NAMES[model.settings.variant], model)], split.dataset, "test", protocol)
     numbered = [{"split": number, "seed": split.seed, **row} for row in rows]
     return SplitResult(number, split.seed, model.provenance["epochs"], time.perf_counter() - started, numbered)

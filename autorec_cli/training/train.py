@@ -1,25 +1,23 @@
-"""Train a dataset into a model: in memory (`fit_dataset`), or from file to file (`train`).
+"""Training from a prepared dataset to a model file.
 
-`train` locks the output, resumes or starts, checks memory, fits, promotes and saves. A single process is a process
-group of one: it has the whole dataset in memory, and only there can a model be compared with an older one. With more
-processes each reads its own columns.
+`train_to_file` locks the output, resumes or starts, checks memory, fits, promotes and saves. A single process is a
+process group of one: it has the whole dataset in memory, and only there can a model be compared with an older one.
+With more processes each reads its own columns.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autorec_cli.config import Hyperparameters, TrainSettings, check_device
-from autorec_cli.data.dataset import Dataset
+from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.errors import UsageError
-from autorec_cli.inference.model import Model
 from autorec_cli.network.memory_estimate import available, require_memory, training_need
 from autorec_cli.runtime.process_group import ProcessGroup, connected, require_same
 from autorec_cli.storage.locks import hold
@@ -31,12 +29,13 @@ from autorec_cli.training.checkpoints.resume import (
     remove_checkpoints,
     resume_policy,
 )
-from autorec_cli.training.plan import TrainingPlan, check_memory, shape_of
+from autorec_cli.training.plan import TrainingPlan, shape_of
 from autorec_cli.training.sources import Source, open_source
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
-    from autorec_cli.training.trainer import EpochResult, Fitted
+    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.trainer import Fitted
     from autorec_cli.training.validation import ValidationResult
 
 log = logging.getLogger(__name__)
@@ -129,54 +128,7 @@ class Reporter(Protocol):
         """Show the outcome."""
 
 
-def fit_dataset(
-    dataset: Dataset, settings: Hyperparameters, *, device: str = "auto", threads: int = 0
-) -> Generator[EpochResult, None, Model]:
-    """Train a model on a dataset in memory, epoch by epoch.
-
-    Args:
-        dataset: Ratings with their ids.
-        settings: Hyperparameters; see `plan.complete`.
-        device: See `device.resolve_device`.
-        threads: CPU threads, 0 for one per core.
-
-    Yields:
-        One result after each epoch.
-
-    Returns:
-        The model (the generator's return value).
-
-    Raises:
-        UsageError: the device is not available, or the train split is empty.
-        NotEnoughMemoryError: training would not fit into memory.
-        TrainingDivergedError: the loss is not finite.
-    """
-    from autorec_cli.network.device import find_place
-    from autorec_cli.training.export import provenance_of, to_model
-    from autorec_cli.training.trainer import fit
-
-    place = find_place(device, threads)
-    check_memory(dataset, settings, place)
-    fitted = yield from fit(dataset, settings, place.device)
-    provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
-    return to_model(fitted, dataset, settings, provenance)
-
-
-def train_dataset(
-    dataset: Dataset,
-    settings: Hyperparameters,
-    *,
-    device: str = "auto",
-    threads: int = 0,
-    on_epoch: Callable[[EpochResult], object] = lambda _: None,
-) -> Model:
-    """Train a model on a dataset in memory; as `fit_dataset`, with a callback after every epoch."""
-    from autorec_cli.training.trainer import drain
-
-    return drain(fit_dataset(dataset, settings, device=device, threads=threads), on_epoch)
-
-
-def train(request: TrainRequest, process_group: ProcessGroup, reporter: Reporter) -> dict[str, Any]:
+def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: Reporter) -> dict[str, Any]:
     """Train a prepared dataset into a model file; with several processes, all of them call this.
 
     Args:
@@ -267,7 +219,7 @@ def _fit(
     checkpointer: Checkpointer,
     reporter: Reporter,
 ) -> Fitted:
-    from autorec_cli.training.trainer import drain, fit
+    from autorec_cli.training.trainer import drain, select_and_refit
 
     history = checkpointer.history
     with reporter.training(plan, history) as show, checkpointer.deferring_signals():
@@ -276,7 +228,7 @@ def _fit(
             history.append(_record(result))
             show(result, history[-1])
 
-        epochs = fit(
+        epochs = select_and_refit(
             source.dataset, source.settings, place.device,
             start=source.start, checkpointer=checkpointer, partition=source.partition,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar, cast
 
 import torch
 from scipy import sparse
@@ -31,6 +31,7 @@ from autorec_cli.training.checkpoints.checkpoint import (
     TrainerState,
 )
 from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.fit import EpochResult
 from autorec_cli.training.randomness import dropout_factors, initial_network, shuffled_rows
 from autorec_cli.training.validation import Validation, ValidationResult, make_validation, metric_of
 
@@ -39,31 +40,6 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.1
 """Fraction of all steps during which the learning rate rises."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """Result of one epoch.
-
-    Attributes:
-        phase: "selection", "refit", or "fit" where there are no validation ratings.
-        epoch: From 1.
-        n_epochs: Maximum number of epochs of this phase.
-        train_rmse: RMSE in rating units, each batch measured just before its step.
-        metric: Validation metric: "rmse", or "ndcg@10" for the ranking objective.
-        valid: Its value; None if nothing was validated.
-        seconds: Duration of training and validation.
-        best: True if no epoch of this phase was better so far.
-    """
-
-    phase: str
-    epoch: int
-    n_epochs: int
-    train_rmse: float
-    metric: str
-    valid: float | None
-    seconds: float
-    best: bool
 
 
 @dataclass(frozen=True)
@@ -89,7 +65,7 @@ Start = Callable[[Network], Network]
 """Warm start: replaces the parameters of a fresh network."""
 
 
-def fit(
+def select_and_refit(
     dataset: Dataset,
     settings: Hyperparameters,
     device: torch.device,
@@ -138,14 +114,15 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
     if checkpointer and (state := checkpointer.take()):
         trainer.restore(state)
         del state  # it is as large as the trainer
-    while not trainer.is_done:
-        for batch in trainer.batches():
-            trainer.step(batch)
+    with trainer:
+        while not trainer.is_done:
+            for batch in trainer.batches():
+                trainer.step(batch)
+                if checkpointer:
+                    checkpointer.after_step(trainer.state)
+            yield trainer.end_epoch()
             if checkpointer:
-                checkpointer.after_step(trainer.state)
-        yield trainer.end_epoch()
-        if checkpointer:
-            checkpointer.after_epoch(trainer.state)
+                checkpointer.after_epoch(trainer.state)
     return trainer.best
 
 
@@ -216,6 +193,13 @@ class Trainer:
         self._n_examples = self.examples.matrix.shape[0]
         self._steps_per_epoch = math.ceil(self._n_examples / self.settings.batch_size)
         self._epoch_start = self.generator.get_state()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # An abandoned training is closed by the garbage collector, which must not wait: see runtime.threads.in_order.
+        self.engine.close(wait=kind is not GeneratorExit)
 
     @property
     def is_done(self) -> bool:

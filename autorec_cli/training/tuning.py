@@ -23,8 +23,9 @@ from optuna.trial import TrialState
 from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
+from autorec_cli.training.fit import EpochResult
 from autorec_cli.training.plan import check_memory, complete
-from autorec_cli.training.trainer import EpochResult, fit
+from autorec_cli.training.trainer import select_and_refit
 
 if TYPE_CHECKING:
     import torch
@@ -258,7 +259,7 @@ def _run_trial(
     best: float | None = None
     epoch, reported = 0, 0
     try:
-        with closing(fit(dataset, settings, device)) as results:
+        with closing(select_and_refit(dataset, settings, device)) as results:
             for result in results:
                 on_epoch(result)
                 assert result.valid is not None
@@ -272,7 +273,7 @@ def _run_trial(
                     return "pruned", best, epoch
     except TrainingDivergedError:
         return "diverged", best, epoch
-    raise AssertionError("fit ended before its last epoch")
+    raise AssertionError("training ended before its last epoch")
 
 
 def _enqueue_again(study: optuna.Study, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.training.trainer import EpochResult
+from autorec_cli.training.fit import EpochResult
 from tests.planted import matrix_of, planted_dataset
 
 optuna = pytest.importorskip("optuna")
@@ -108,7 +108,7 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
             started.append(settings)
         return float(len(started))
 
-    monkeypatch.setattr(tuning, "fit", fake_fit(worse))
+    monkeypatch.setattr(tuning, "select_and_refit", fake_fit(worse))
     dataset = planted_dataset()
     study = tuning.open_study(dataset, LIMITS, None)
     results = trials(study, dataset, 8)
@@ -120,7 +120,7 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
 
 
 def test_a_short_trial_reports_all_its_shares(monkeypatch):
-    monkeypatch.setattr(tuning, "fit", fake_fit(lambda settings, epoch: 4.0 - epoch))
+    monkeypatch.setattr(tuning, "select_and_refit", fake_fit(lambda settings, epoch: 4.0 - epoch))
     dataset = planted_dataset()
     limits = dataclasses.replace(LIMITS, max_epochs=3)
     study = tuning.open_study(dataset, limits, None)
@@ -140,7 +140,7 @@ def test_a_diverged_trial_is_not_the_end(monkeypatch):
 
 
 def test_if_all_diverge_it_says_so(monkeypatch):
-    monkeypatch.setattr(tuning, "fit", fake_fit(lambda settings, epoch: None))
+    monkeypatch.setattr(tuning, "select_and_refit", fake_fit(lambda settings, epoch: None))
     dataset = planted_dataset()
     study = tuning.open_study(dataset, LIMITS, None)
     assert [result.valid for result in trials(study, dataset, 2)] == [None, None]

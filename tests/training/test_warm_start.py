@@ -30,7 +30,7 @@ def settings_of(variant, **given):
 
 
 def fit(prepared, settings, start=None):
-    epochs = trainer.fit(prepared, settings, CPU, start=start)
+    epochs = trainer.select_and_refit(prepared, settings, CPU, start=start)
     while True:
         try:
             next(epochs)

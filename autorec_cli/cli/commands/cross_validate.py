@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from autorec_cli.data.resampling import Plan, Pool
     from autorec_cli.evaluation.ranking import RankingProtocol
     from autorec_cli.training.cross_validation import SplitResult
-    from autorec_cli.training.trainer import EpochResult
+    from autorec_cli.training.fit import EpochResult
 
 EXAMPLES = """
 [bold]Examples[/bold]

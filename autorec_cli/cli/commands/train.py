@@ -92,7 +92,7 @@ class TrainOptions:
 
 def train_command(options: TrainOptions) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
-    from autorec_cli.training.train import TrainRequest, train
+    from autorec_cli.training.train import TrainRequest, train_to_file
 
     training = options.training
     request = TrainRequest(
@@ -111,4 +111,4 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
     )
     process_group = current_process_group()
     log = options.log if process_group.is_first else None
-    return train(request, process_group, TrainingReport(log, options.wait_lock))
+    return train_to_file(request, process_group, TrainingReport(log, options.wait_lock))

@@ -29,7 +29,7 @@ from autorec_cli.config import (
 from autorec_cli.errors import ArtifactError, UsageError, counted
 
 if TYPE_CHECKING:
-    from autorec_cli.training.trainer import EpochResult
+    from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.tuning import TrialResult
 
 EXAMPLES = """

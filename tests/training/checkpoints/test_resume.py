@@ -69,7 +69,7 @@ class Cutter:
 
 
 def fit(dataset, settings, keeper):
-    epochs, results = trainer.fit(dataset, settings, CPU, checkpointer=keeper), []
+    epochs, results = trainer.select_and_refit(dataset, settings, CPU, checkpointer=keeper), []
     while True:
         try:
             results.append(next(epochs))

@@ -1,0 +1,129 @@
+"""Training in memory: a dataset into a model, epoch by epoch (`fit`) or in one call (`train`)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.errors import UsageError
+from autorec_cli.inference.model import Model
+from autorec_cli.training.plan import check_memory, complete
+
+if TYPE_CHECKING:
+    from autorec_cli.network.device import Place
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Result of one epoch.
+
+    Attributes:
+        phase: "selection", "refit", or "fit" where there are no validation ratings.
+        epoch: From 1.
+        n_epochs: Maximum number of epochs of this phase.
+        train_rmse: RMSE in rating units, each batch measured just before its step.
+        metric: Validation metric: "rmse", or "ndcg@10" for the ranking objective.
+        valid: Its value; None if nothing was validated.
+        seconds: Duration of training and validation.
+        best: True if no epoch of this phase was better so far.
+    """
+
+    phase: str
+    epoch: int
+    n_epochs: int
+    train_rmse: float
+    metric: str
+    valid: float | None
+    seconds: float
+    best: bool
+
+
+class Fit(Iterator[EpochResult]):
+    """Training that runs while you iterate over it; `model` is there after the last epoch.
+
+    A loop that stops early leaves the training paused, and another loop continues it. To drop it, drop the object or
+    call `close`; there is no model then.
+    """
+
+    def __init__(self, epochs: Generator[EpochResult, None, Model]) -> None:
+        self._epochs = epochs
+        self._model: Model | None = None
+
+    def __next__(self) -> EpochResult:
+        """Train one more epoch.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
+        try:
+            return next(self._epochs)
+        except StopIteration as end:
+            self._model = end.value or self._model
+            raise
+
+    def close(self) -> None:
+        """End the training; its memory and threads are released."""
+        self._epochs.close()
+
+    @property
+    def model(self) -> Model:
+        """The trained model.
+
+        Raises:
+            UsageError: the last epoch has not ended.
+        """
+        if self._model is None:
+            raise UsageError("there is no model before the last epoch; iterate over the fit to its end")
+        return self._model
+
+
+def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str = "auto", threads: int = 0) -> Fit:
+    """Train a model epoch by epoch.
+
+    The number of epochs is selected on the validation set; the model is then refitted on training and validation sets.
+
+    Args:
+        dataset: Ratings with their ids.
+        settings: Hyperparameters; defaults if None.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: CPU threads, 0 for one per core.
+
+    Returns:
+        An iterator of one `EpochResult` per epoch, with the model at its end.
+
+    Raises:
+        UsageError: the device is not available, or the train split is empty.
+        NotEnoughMemoryError: training would not fit into memory.
+    """
+    from autorec_cli.network.device import find_place
+
+    hyperparameters = complete(settings or TrainSettings(), dataset)
+    place = find_place(device, threads)
+    check_memory(dataset, hyperparameters, place)
+    return Fit(_train(dataset, hyperparameters, place))
+
+
+def train(dataset: Dataset, settings: TrainSettings | None = None, *, device: str = "auto", threads: int = 0) -> Model:
+    """Train a model; see `fit`.
+
+    Raises:
+        UsageError: the device is not available, or the train split is empty.
+        NotEnoughMemoryError: training would not fit into memory.
+        TrainingDivergedError: the loss is not finite.
+    """
+    fitting = fit(dataset, settings, device=device, threads=threads)
+    for _ in fitting:
+        pass
+    return fitting.model
+
+
+def _train(dataset: Dataset, settings: Hyperparameters, place: Place) -> Generator[EpochResult, None, Model]:
+    from autorec_cli.training.export import provenance_of, to_model
+    from autorec_cli.training.trainer import select_and_refit
+
+    fitted = yield from select_and_refit(dataset, settings, place.device)
+    provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
+    return to_model(fitted, dataset, settings, provenance)

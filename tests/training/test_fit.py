@@ -1,0 +1,96 @@
+"""Training in memory, without files and without a terminal."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from autorec_cli.config import TrainSettings
+from autorec_cli.errors import NotEnoughMemoryError, UsageError
+from autorec_cli.network import memory_estimate
+from autorec_cli.runtime import memory
+from autorec_cli.training.fit import fit, train
+from autorec_cli.training.plan import complete
+from tests.planted import planted_dataset
+from tests.program import ROOT
+
+TINY = TrainSettings(hidden_sizes=(4,), epochs=2)
+
+
+def test_a_dataset_in_memory_becomes_a_model_and_nothing_is_said(capfd):
+    dataset = planted_dataset()
+    settings = TrainSettings(variant="user", hidden_sizes=(4,), epochs=2)
+    model = train(dataset, settings, device="cpu", threads=1)
+    assert model.settings == complete(settings, dataset)
+    assert (len(model.codes), model.provenance["fingerprint"]) == (dataset.n_users, dataset.fingerprint())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_loop_over_epochs_trains_the_same_model():
+    dataset = planted_dataset()
+    fitting = fit(dataset, TINY, device="cpu", threads=1)
+    results = list(fitting)
+    assert [(result.phase, result.epoch) for result in results[:2]] == [("selection", 1), ("selection", 2)]
+    assert len(results) == 2 + fitting.model.provenance["epochs"]
+    assert list(fitting) == []
+    other = train(dataset, TINY, device="cpu", threads=1)
+    np.testing.assert_array_equal(fitting.model.decoder_weight, other.decoder_weight)
+
+
+def test_a_loop_that_stopped_early_can_be_continued_or_dropped():
+    dataset = planted_dataset()
+    fitting, dropped = (fit(dataset, TINY, device="cpu", threads=1) for _ in range(2))
+    first, also_first = next(fitting), next(dropped)
+    assert (first.epoch, first.train_rmse) == (1, also_first.train_rmse)
+    with pytest.raises(UsageError, match="before the last epoch"):
+        _ = fitting.model
+    assert next(iter(fitting)).epoch == 2
+    dropped.close()
+    assert list(dropped) == []
+    with pytest.raises(UsageError, match="before the last epoch"):
+        _ = dropped.model
+
+
+def test_threads_end_with_the_training():
+    before = threading.active_count()
+    train(planted_dataset(), TINY, device="cpu", threads=2)
+    assert threading.active_count() == before
+
+
+def test_a_dataset_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with pytest.raises(NotEnoughMemoryError, match=memory_estimate.mib(1000)):
+        fit(planted_dataset(), TINY, device="cpu")
+
+
+ABANDON = """
+import faulthandler, gc, threading
+from autorec_cli.config import TrainSettings
+from autorec_cli.training.fit import fit
+from tests.planted import planted_dataset
+faulthandler.dump_traceback_later(60, exit=True)
+dataset, settings = planted_dataset(n_users=12, n_items=8), TrainSettings(hidden_sizes=(2,), epochs=9, batch_size=8)
+
+for number in range(300):
+    gc.disable()
+    abandoned = fit(dataset, settings, device="cpu", threads=2)
+    next(abandoned)
+    cycle = [abandoned]
+    cycle.append(cycle)  # so that only the garbage collector closes it
+    del abandoned, cycle
+    thread = threading.Thread(target=int)
+    gc.set_threshold(gc.get_count()[0] + number % 50)  # the collector then runs amid the start
+    gc.enable()
+    thread.start()
+    thread.join()
+gc.collect()
+while threading.active_count() > 1:
+    pass
+"""
+
+
+def test_an_abandoned_training_is_collected_while_threads_start():
+    """In a process of its own, which a deadlock or a thread that stays would hang for good."""
+    subprocess.run([sys.executable, "-c", ABANDON], cwd=ROOT, check=True, capture_output=True, timeout=90)
