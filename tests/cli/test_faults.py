@@ -141,7 +141,7 @@ def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, out
 
         return work
 
-    for module, name in ((model_file, "load"), (dataset, "load"), (preparation, "prepare")):
+    for module, name in ((model_file, "load_model"), (dataset, "load_dataset"), (preparation, "prepare")):
         monkeypatch.setattr(module, name, vanish_and(getattr(module, name)))
     result = call(*OUTPUTS[output], "there/x")
     assert result.status == 2
