@@ -1,9 +1,67 @@
-"""autorec: turn a file of ratings into a recommender with AutoRec (Sedhain et al., WWW 2015)."""
+"""autorec: turn ratings into a recommender with AutoRec (Sedhain et al., WWW 2015). docs/api.md shows how to use it."""
 
 import logging
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from autorec_cli import errors as errors
+
+if TYPE_CHECKING:
+    from autorec_cli.config import Hyperparameters as Hyperparameters
+    from autorec_cli.config import TrainSettings as TrainSettings
+    from autorec_cli.data.dataset import Dataset as Dataset
+    from autorec_cli.data.dataset import load_dataset as load_dataset
+    from autorec_cli.data.dataset import save_dataset as save_dataset
+    from autorec_cli.data.preparation import PrepareSettings as PrepareSettings
+    from autorec_cli.data.preparation import prepare as prepare
+    from autorec_cli.data.readers.options import ReadOptions as ReadOptions
+    from autorec_cli.data.splitting import SplitSettings as SplitSettings
+    from autorec_cli.errors import AutoRecError as AutoRecError
+    from autorec_cli.evaluation.evaluate import EvaluateSettings as EvaluateSettings
+    from autorec_cli.evaluation.evaluate import evaluate as evaluate
+    from autorec_cli.inference.model import Model as Model
+    from autorec_cli.inference.model_file import load_model as load_model
+    from autorec_cli.inference.model_file import save_model as save_model
+    from autorec_cli.inference.prediction import predict as predict
+    from autorec_cli.inference.recommender import RecommendSettings as RecommendSettings
+    from autorec_cli.inference.recommender import recommend as recommend
+    from autorec_cli.inference.recommender import recommend_batches as recommend_batches
+    from autorec_cli.training.fit import EpochResult as EpochResult
+    from autorec_cli.training.fit import Fit as Fit
+    from autorec_cli.training.fit import fit as fit
+    from autorec_cli.training.fit import train as train
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "prepare": "data.preparation",
+    "PrepareSettings": "data.preparation",
+    "ReadOptions": "data.readers.options",
+    "SplitSettings": "data.splitting",
+    "Dataset": "data.dataset",
+    "save_dataset": "data.dataset",
+    "load_dataset": "data.dataset",
+    "train": "training.fit",
+    "fit": "training.fit",
+    "Fit": "training.fit",
+    "EpochResult": "training.fit",
+    "TrainSettings": "config",
+    "Hyperparameters": "config",
+    "Model": "inference.model",
+    "save_model": "inference.model_file",
+    "load_model": "inference.model_file",
+    "evaluate": "evaluation.evaluate",
+    "EvaluateSettings": "evaluation.evaluate",
+    "recommend": "inference.recommender",
+    "recommend_batches": "inference.recommender",
+    "RecommendSettings": "inference.recommender",
+    "predict": "inference.prediction",
+    "AutoRecError": "errors",
+}
+"""Modules of the public names, each imported when one of its names is first used."""
+
+__all__ = ["__version__", "errors", *_MODULES]
 
 # Read once, when torch is loaded, wherever that is. Threads that wait for each other must not spin: beside another busy
 # process that costs a factor of ten.
@@ -11,3 +69,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Silent as a library; the command line, or whoever calls us, adds a handler that shows the log.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+if not TYPE_CHECKING:  # or a misspelled name would be an object
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

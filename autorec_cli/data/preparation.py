@@ -20,7 +20,7 @@ from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
-from autorec_cli.data.readers.titles import titles_of
+from autorec_cli.data.readers.titles import read_titles, titles_of
 from autorec_cli.data.splitting import Labels, SplitSettings, split, take_parts
 from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.runtime.threads import load_meanwhile
@@ -57,10 +57,10 @@ class PrepareSettings:
 
 
 def prepare(
-    source: str | Path | Sequence[str | Path] | pl.DataFrame,
+    source: Any,  # noqa: ANN401 - a pandas frame, among others
     settings: PrepareSettings | None = None,
     *,
-    titles: pl.DataFrame | None = None,
+    titles: Any = None,  # noqa: ANN401
     test_files: Sequence[str] = (),
     announce: Announce | None = None,
     report: Report | None = None,
@@ -71,7 +71,7 @@ def prepare(
         source: Files, globs, "-" for stdin; or a frame of users, items, ratings and perhaps timestamps, of polars or
             pandas.
         settings: How ratings become a dataset.
-        titles: Columns `id` and `title`, as `read_titles` gives them.
+        titles: File of item ids and titles, or a frame of polars or pandas with the columns `id` and `title`.
         test_files: Files whose ratings are the test set; not with a frame.
         announce: Called with the name and layout of every source before its rows are read.
         report: Called with what was read of every source when that is done.
@@ -95,7 +95,18 @@ def prepare(
     ids = ratings.user_ids, ratings.item_ids
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
     ratings = replace(ratings, timestamps=None)  # not needed any more
-    return _split_dataset(ratings, labels, table, settings, titles)
+    return _split_dataset(ratings, labels, table, settings, _titles_frame(titles, settings.read.encoding))
+
+
+def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: ANN401
+    if titles is None:
+        return None
+    if isinstance(titles, str | Path):
+        return read_titles(str(titles), encoding)[0]
+    frame = polars_frame(titles)
+    if not {"id", "title"} <= set(frame.columns):
+        raise InputDataError("titles need the columns id and title")
+    return frame.select(pl.col("id", "title").cast(pl.String)).unique("id", keep="last")
 
 
 def _split_dataset(

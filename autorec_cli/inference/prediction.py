@@ -76,7 +76,7 @@ def check_rating_model(model: Scorer, ranker: Scorer, settings: RecommendSetting
     """
     if not model.predicts_ratings:
         raise UsageError("--rating-model must be a model trained with --objective rating; this one outputs scores")
-    if settings.history == "-":
+    if isinstance(settings.history, str) and settings.history == "-":
         raise UsageError("--rating-model reads --history a second time, which is not possible from stdin")
     sides = [("items", model.catalog.item_ids, ranker.catalog.item_ids)]
     if settings.history is None:  # whose users are folded in
@@ -104,7 +104,7 @@ def with_predicted_ratings(
     """
     from autorec_cli.inference.recommender import find_users
 
-    users = find_users(model, replace(settings, user_ids=None if settings.history else user_ids))
+    users = find_users(model, replace(settings, user_ids=user_ids if settings.history is None else None))
     n_unknown_users = int(users.unknown.sum())
     if n_unknown_users:
         logger.warning(

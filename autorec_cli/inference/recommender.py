@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,8 +29,8 @@ class RecommendSettings:
 
     Attributes:
         k: Number of recommendations per user.
-        user_ids: In the order wanted; None is every user of the model.
-        history: File with ratings of users to fold in, instead of users of the model.
+        user_ids: In the order wanted, numbers as they are printed; None is every user of the model.
+        history: Ratings of users to fold in, instead of users of the model: a file or a polars or pandas frame.
         history_options: How to read it; None detects everything.
         include_seen: Recommend rated items too.
         candidates: Recommend only these items, by id; None is all.
@@ -43,12 +44,12 @@ class RecommendSettings:
     """
 
     k: int = 10
-    user_ids: Sequence[str] | None = None
-    history: str | None = None
+    user_ids: Sequence[str | int] | None = None
+    history: Any = None
     history_options: ReadOptions | None = None
     include_seen: bool = False
-    candidates: Sequence[str] | None = None
-    exclude: Sequence[str] = ()
+    candidates: Sequence[str | int] | None = None
+    exclude: Sequence[str | int] = ()
     min_item_ratings: int = 1
     on_unknown: str = "error"
     shard: Shard | None = None
@@ -218,8 +219,8 @@ def _candidates(model: Scorer, settings: RecommendSettings) -> Array:
     return candidates
 
 
-def _named_items(model: Scorer, item_ids: Sequence[str], flag: str) -> Array:
-    named = set(item_ids)
+def _named_items(model: Scorer, item_ids: Sequence[str | int], flag: str) -> Array:
+    named = set(map(str, item_ids))
     unknown = named.difference(model.catalog.item_ids)
     if unknown:
         n_items = counted(len(named), "item")

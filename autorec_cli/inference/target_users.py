@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,13 +87,13 @@ class TargetUsers:
         return self.only(np.arange(first, last))
 
 
-def known_users(model: Scorer, user_ids: Sequence[str] | None) -> TargetUsers:
+def known_users(model: Scorer, user_ids: Sequence[str | int] | None) -> TargetUsers:
     """Users of the model, by id and each once.
 
     All of them if `user_ids` is None.
     """
     catalog = model.catalog
-    wanted = catalog.user_ids if user_ids is None else list(dict.fromkeys(user_ids))
+    wanted = catalog.user_ids if user_ids is None else list(dict.fromkeys(map(str, user_ids)))
     index = np.arange(catalog.n_users) if user_ids is None else positions(catalog.user_ids, wanted)
 
     def seen_at(index: Array) -> tuple[Array, Array]:
@@ -102,11 +104,11 @@ def known_users(model: Scorer, user_ids: Sequence[str] | None) -> TargetUsers:
     return TargetUsers(wanted, index, index == UNKNOWN, model.user_scorer(), seen_at)
 
 
-def folded_users(model: Scorer, history: str, options: ReadOptions | None) -> TargetUsers:
-    """Users of a file of ratings, folded into the model.
+def folded_users(model: Scorer, history: Any, options: ReadOptions | None) -> TargetUsers:  # noqa: ANN401
+    """Users of a file or frame of ratings, folded into the model.
 
     Raises:
-        InputDataError: the file cannot be used.
+        InputDataError: the ratings cannot be used.
     """
     user_ids, item_ids, user_items = read_user_items(history, options)
     item_index = positions(model.catalog.item_ids, item_ids)
@@ -121,8 +123,14 @@ def folded_users(model: Scorer, history: str, options: ReadOptions | None) -> Ta
         unknown=np.array([len(items) == 0 for items, _ in histories], dtype=bool),
         score_at=lambda index: score([histories[number] for number in index]),
         seen_at=lambda index: _cells([histories[number][0] for number in index]),
-        warnings=_history_warnings(model, user_items.data, item_index, "stdin" if history == "-" else history),
+        warnings=_history_warnings(model, user_items.data, item_index, _name_of(history)),
     )
+
+
+def _name_of(history: Any) -> str:  # noqa: ANN401
+    if not isinstance(history, str | Path):
+        return "the history"
+    return "stdin" if str(history) == "-" else str(history)
 
 
 def _history_warnings(model: Scorer, ratings: Array, item_index: Array, source: str) -> list[str]:

@@ -10,6 +10,7 @@ brought into their order one by one and freed on the way: 4 bytes more at the pe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from autorec_cli.data.builder.duplicates import Clash, Columns, resolve_duplicates
 from autorec_cli.data.builder.ratings_table import RatingsTable
-from autorec_cli.data.builder.read_ratings import read_ratings
+from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.builder.sorted_cells import SortedCells
+from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, ReadOptions
 from autorec_cli.errors import InputDataError, UsageError, quoted
 
@@ -117,13 +119,21 @@ def _refuse_leak(clash: Clash, table: RatingsTable) -> NoReturn:
     )
 
 
-def read_user_items(name: str, options: ReadOptions | None = None) -> tuple[list[str], list[str], sparse.csr_array]:
-    """The ratings of one source as they are, without a split: ids of users, ids of items, and their matrix.
+def read_user_items(
+    source: Any,  # noqa: ANN401 - a pandas frame, among others
+    options: ReadOptions | None = None,
+) -> tuple[list[str], list[str], sparse.csr_array]:
+    """Ratings of one file or frame as they are, without a split: ids of users, ids of items, and their matrix.
 
     Ids are in order of first appearance; of several ratings of one pair the last one counts.
 
     Raises:
         InputDataError: the source cannot be used.
     """
-    ratings = build_ratings(read_ratings([name], options or ReadOptions()))
+    options = options or ReadOptions()
+    if isinstance(source, str | Path):
+        table = read_ratings([str(source)], options)
+    else:
+        table = ratings_from_frame(polars_frame(source), options)
+    ratings = build_ratings(table)
     return ratings.user_ids.to_list(), ratings.item_ids.to_list(), ratings.matrix
