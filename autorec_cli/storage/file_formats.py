@@ -71,6 +71,9 @@ class FileFormat:
 
 MODEL = FileFormat("autorec-model", 1, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
+CHECKPOINT = FileFormat("autorec-checkpoint", 1, "train without --resume to start from the beginning")
 
 OLD_MODEL_KEY = "autorec"
 """Metadata key of models from before the first release."""
+OLD_CHECKPOINT_KEY = "autorec-resume"
+"""Metadata key of checkpoints from before the first release."""

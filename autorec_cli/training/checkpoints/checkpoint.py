@@ -6,7 +6,6 @@ the run it belongs to. It is not a model, and never takes the place of one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +21,10 @@ from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.network.autoencoder import AdamState, Network
 from autorec_cli.storage import checksums, safetensors_writer
+from autorec_cli.storage.file_formats import CHECKPOINT, OLD_CHECKPOINT_KEY
 from autorec_cli.storage.safetensors_writer import Pieces
 from autorec_cli.training.validation import ValidationResult
 
-METADATA_KEY = "autorec-checkpoint"
-OLDER_METADATA_KEY = "autorec-resume"
-FORMAT_VERSION = 1
 ADAM = ("parameters", "means", "squares")
 """Large fields of `AdamState`; the names of their tensors in the file begin with these."""
 REFIT = 1 << 40
@@ -107,7 +104,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     state = checkpoint.state
     tensors: dict[str, Array] = {"generator": state.generator.numpy()}
     document = {
-        "format_version": FORMAT_VERSION,
+        **CHECKPOINT.header(),
         "run": checkpoint.run,
         "environment": checkpoint.environment,
         "history": list(checkpoint.history),
@@ -121,7 +118,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     pieces = {name: safetensors_writer.in_one(array) for name, array in tensors.items()}
     for name in ADAM:
         pieces |= {f"{name}.{number}": part for number, part in enumerate(getattr(state.adam, name))}
-    safetensors_writer.write(path, METADATA_KEY, document, pieces)
+    safetensors_writer.write(path, CHECKPOINT.name, document, pieces)
 
 
 def load(path: Path) -> Checkpoint:
@@ -188,21 +185,14 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ArtifactError(
-            f"the checkpoint {path} cannot be used ({error}); train without --resume to start from the beginning"
-        ) from error
+        raise ArtifactError(f"the checkpoint {path} cannot be used ({error}); {CHECKPOINT.again}") from error
 
 
 def _document(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     metadata = metadata or {}
-    if OLDER_METADATA_KEY in metadata:
-        raise ArtifactError(
-            f"the checkpoint {path} was made by an unsupported older version; train without --resume to start from the "
-            "beginning"
-        )
-    if json.loads(metadata[METADATA_KEY])["format_version"] > FORMAT_VERSION:
-        raise ArtifactError(f"the checkpoint {path} was made by a newer autorec; upgrade, or train without --resume")
-    return checksums.unseal(metadata[METADATA_KEY])
+    if OLD_CHECKPOINT_KEY in metadata:
+        raise CHECKPOINT.too_old(f"the checkpoint {path}")
+    return CHECKPOINT.unseal(metadata[CHECKPOINT.name], f"the checkpoint {path}")
 
 
 def _pack_selection(name: str, selection: Selection, tensors: dict[str, Array]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files, safetensors_writer
+from autorec_cli.storage.file_formats import CHECKPOINT
 from autorec_cli.training import trainer
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
@@ -238,11 +239,11 @@ def test_a_damaged_state_is_refused_wherever_it_is_damaged(cut_off):
 
 @pytest.mark.parametrize(
     ("key", "version", "reason"),
-    [("autorec-resume", 2, "unsupported older version"), (checkpoint.METADATA_KEY, 99, "newer autorec")],
+    [("autorec-resume", 2, "unsupported older version"), (CHECKPOINT.name, 99, "newer autorec")],
 )
 def test_a_checkpoint_of_another_format_is_refused_as_such(workshop, tmp_path, key, version, reason):
     pieces = {"generator": safetensors_writer.in_one(np.zeros(1, dtype=np.uint8))}
-    safetensors_writer.write(tmp_path / "m.resume", key, {"format_version": version}, pieces)
+    safetensors_writer.write(tmp_path / "m.resume", key, {"format": key, "version": version}, pieces)
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--resume")
     assert (result.status, result.stdout) == (4, "")
     assert reason in result.stderr.splitlines()[-1]
