@@ -1,4 +1,4 @@
-"""From raw sources to a prepared dataset: read, resolve, filter, split, and account for what was done."""
+"""Preparation: read ratings, resolve duplicates, filter, split, and account for what was done."""
 
 from __future__ import annotations
 

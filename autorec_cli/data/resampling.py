@@ -1,4 +1,4 @@
-"""All ratings of a dataset, split anew as often as wanted, for cross-validation.
+"""Repeated splits of all ratings of a dataset, for cross-validation.
 
 Each split is made when it is asked for, so that memory holds one beside the pool.
 """

@@ -1,4 +1,4 @@
-"""Which ratings are held out.
+"""Splits of the ratings into training, validation and test sets.
 
 A splitter labels every stored cell of the ratings matrix TRAIN, VALID or TEST, given the shares of test (of all
 ratings) and of valid (of what test leaves); a share that rounds to zero holds out nothing. To add one, write the

@@ -1,4 +1,4 @@
-"""The table of ratings becomes one sparse matrix: cells in row order, duplicates resolved.
+"""Conversion of the ratings table into one sparse matrix, with duplicates resolved.
 
 Nothing here adds, multiplies or compares ratings of different cells, so zeros and negative ratings are cells like any
 other. scipy's own conversion from coordinates would sum duplicates.

@@ -1,4 +1,4 @@
-"""One rating stays of several by the same user of the same item."""
+"""Duplicate ratings: one stays of several by the same user of the same item."""
 
 from __future__ import annotations
 

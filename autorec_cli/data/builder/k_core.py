@@ -1,4 +1,4 @@
-"""Users and items with enough ratings, and whether there is something to learn from what is left."""
+"""Minimum counts of users and items (the k-core), and checks that there is something to learn."""
 
 from __future__ import annotations
 

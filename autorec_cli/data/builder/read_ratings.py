@@ -1,4 +1,4 @@
-"""Files and frames of ratings are read into a table."""
+"""Reading of files and frames into one table of ratings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids become indexes, numbered by first appearance."""
+"""Vocabularies: ids become indexes, numbered by first appearance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream of bytes becomes UTF-8 blocks that begin where a row begins and end where one ends."""
+"""Blocks of whole rows in UTF-8, cut from a stream of bytes."""
 
 from __future__ import annotations
 

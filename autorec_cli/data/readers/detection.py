@@ -1,4 +1,4 @@
-"""What a source looks like is decided from its first rows: delimiter, header, and which column means what."""
+"""Detection of delimiter, header and columns from the first rows of a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact reader of delimited text, row by row in Python.
+"""Exact reader of delimited text, row by row in Python.
 
 Polars reads the good blocks; this reads the sample that detection looks at, blocks whose quotes are odd, and blocks in
 which a row is bad, because it knows the line of every row. Quotes mean something only around a whole field, with inner

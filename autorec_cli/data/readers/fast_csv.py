@@ -1,4 +1,4 @@
-"""A block of text becomes checked columns; every bad row is found here.
+"""Parsing of a block of text with polars, and examination of blocks with bad rows.
 
 The good path reads a block once, typed, in polars. Only where that shows something wrong is the block read again as
 text, to tell bad rows from blank lines and from numbers in other dress, and to name the line of a bad one.

@@ -1,4 +1,4 @@
-"""Good rows of a source, and sentences about bad ones."""
+"""Good rows of a source, and explanations of bad ones."""
 
 from __future__ import annotations
 

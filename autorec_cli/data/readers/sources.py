@@ -1,4 +1,4 @@
-"""Names, globs, folders and stdin become streams of bytes, decompressed by content and hashed on the way."""
+"""Sources: files, globs, folders and stdin as streams of bytes, decompressed and hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delimited text becomes rows, a few blocks at a time on several threads."""
+"""Rows of delimited text, a few blocks at a time on several threads."""
 
 from __future__ import annotations
 
