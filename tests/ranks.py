@@ -28,7 +28,7 @@ import torch
 
 from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.lazy_dataset import StoredDataset
+from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.network import engine
 from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
@@ -53,7 +53,7 @@ TILED = engine.TiledEngine
 
 def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], process_group: ProcessGroup) -> list[int]:
     """The bytes summed in one step of 8 examples, and in one of 3."""
-    stored = StoredDataset(data, process_group)
+    stored = LazyDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
     settings = TrainSettings(variant=variant, **given).complete(shape, stored.n_ratings["train"], stored.rating_scale)
     partition = partition_columns(stored.counts(settings.variant), process_group)

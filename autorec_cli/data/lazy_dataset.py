@@ -1,7 +1,7 @@
-"""A prepared dataset that is read piece by piece: what one of several processes needs of it, and nothing else.
+"""Prepared dataset read in blocks by each of several processes.
 
-Matrices lie in their files uncompressed, so that rows are read from where they are. The files stay open: what is read
-from them is of one dataset even if another one takes its name meanwhile.
+Arrays are not compressed in the files, so any range of rows can be read by its offset. The files stay open: all reads
+are of one dataset, even if another one replaces it meanwhile.
 """
 
 from __future__ import annotations
@@ -30,18 +30,22 @@ ROWS_AT_ONCE = 1 << 14
 
 
 class _Place(NamedTuple):
-    """Where an array lies in a file."""
+    """Offset in bytes, type and length of an array."""
 
     start: int
     dtype: np.dtype[Any]
     length: int
 
 
-class StoredMatrix:
+class LazyMatrix:
     """A CSR matrix in a file of the dataset."""
 
     def __init__(self, file: Path) -> None:
-        """Open `file`; raises what `dataset.UNREADABLE` lists if it is no matrix of ours."""
+        """Open `file`.
+
+        Raises:
+            Exception: one of `dataset.UNREADABLE` if it is not a matrix that `dataset.save` wrote.
+        """
         self._handle = file.open("rb")
         with zipfile.ZipFile(self._handle) as archive:
             self._places = {name: self._find(archive, name) for name in ("indptr", "indices", "data")}
@@ -52,6 +56,7 @@ class StoredMatrix:
         entry = archive.getinfo(f"{name}.npy")
         if entry.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{name} is compressed")
+        # A local header may be longer than its entry in the directory; it ends with the lengths of two fields.
         self._handle.seek(entry.header_offset + 26)
         lengths = np.frombuffer(self._handle.read(4), dtype="<u2")
         self._handle.seek(int(lengths.sum()), 1)
@@ -70,11 +75,11 @@ class StoredMatrix:
 
     @property
     def n_cells(self) -> int:
-        """Stored cells."""
+        """Number of stored cells."""
         return self._places["data"].length
 
     def pointers(self, first: int, last: int) -> Array:
-        """Where each of rows `first` to `last` begins among the cells, and where the last one ends, int64."""
+        """Row pointers of rows `first` to `last`, (last - first + 1,) int64."""
         return self._read("indptr", first, last + 1).astype(np.int64)
 
     def rows(self, first: int, last: int) -> sparse.csr_array:
@@ -85,34 +90,35 @@ class StoredMatrix:
         return sparse.csr_array((data, indices, pointers - pointers[0]), shape=(last - first, self.shape[1]))
 
     def blocks(self) -> Iterator[sparse.csr_array]:
-        """All rows, some at a time."""
+        """Yield all rows, ROWS_AT_ONCE at a time."""
         for start in range(0, self.shape[0], ROWS_AT_ONCE):
             yield self.rows(start, min(start + ROWS_AT_ONCE, self.shape[0]))
 
-    def own_rows(self, share: Partition) -> sparse.csr_array:
-        """The rows that are columns of `share`."""
-        return _stacked([self.rows(*run) for run in share.runs()], self.shape[1])
+    def own_rows(self, partition: Partition) -> sparse.csr_array:
+        """Read the rows in `partition`."""
+        return _stacked([self.rows(*run) for run in partition.runs()], self.shape[1])
 
-    def own_columns(self, share: Partition) -> sparse.csr_array:
-        """All rows, of which cells in the columns of `share` only, these numbered from 0."""
+    def own_columns(self, partition: Partition) -> sparse.csr_array:
+        """Read all rows, with the columns in `partition`, renumbered."""
         places = np.full(self.shape[1], -1, dtype=np.int32)
-        places[share.columns] = np.arange(len(share.columns), dtype=np.int32)
-        return _stacked([_only(block, places, len(share.columns)) for block in self.blocks()], len(share.columns))
+        n_own = len(partition.columns)
+        places[partition.columns] = np.arange(n_own, dtype=np.int32)
+        return _stacked([_only(block, places, n_own) for block in self.blocks()], n_own)
 
 
 def _only(block: sparse.csr_array, places: Array, n_columns: int) -> sparse.csr_array:
-    """`block` without the cells whose column has no place."""
+    """Drop cells whose column has no place; renumber the others."""
     indices = places[block.indices]
     kept = indices >= 0
     pointers = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])[block.indptr]
     return sparse.csr_array((block.data[kept], indices[kept], pointers), shape=(block.shape[0], n_columns))
 
 
-def _stacked(parts: list[sparse.csr_array], n_columns: int) -> sparse.csr_array:
-    """`parts` one below the other, indices int32 and sorted as theirs."""
-    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(part.indptr) for part in parts)])
-    indices = np.concatenate([np.empty(0, dtype=np.int32), *(part.indices for part in parts)])
-    data = np.concatenate([np.empty(0, dtype=np.float32), *(part.data for part in parts)])
+def _stacked(blocks: list[sparse.csr_array], n_columns: int) -> sparse.csr_array:
+    """Stack blocks of rows; indices are int32."""
+    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(block.indptr) for block in blocks)])
+    indices = np.concatenate([np.empty(0, dtype=np.int32), *(block.indices for block in blocks)])
+    data = np.concatenate([np.empty(0, dtype=np.float32), *(block.data for block in blocks)])
     pointers = np.cumsum(lengths)
     if pointers[-1] < 2**31:
         pointers = pointers.astype(np.int32)
@@ -120,32 +126,34 @@ def _stacked(parts: list[sparse.csr_array], n_columns: int) -> sparse.csr_array:
     return sparse.csr_array((data, indices, pointers), shape=(len(pointers) - 1, n_columns))
 
 
-class StoredDataset:
-    """A prepared dataset of which nothing but `dataset.json` has been read.
+class LazyDataset:
+    """Prepared dataset whose matrices and tables are not yet read.
 
     Attributes:
-        path: Where it was.
-        info: What is in `dataset.json`.
+        path: Its directory.
+        info: `dataset.json`.
         n_users, n_items: Rows and columns of its matrices.
-        rating_scale: Lowest and highest rating of the training part.
+        rating_scale: Lowest and highest rating of the training set.
         fingerprint: As `Dataset.fingerprint`.
-        n_ratings: Of each part.
+        n_ratings: Of each split.
     """
 
-    def __init__(self, path: Path, world: ProcessGroup) -> None:
-        """Open the dataset; the processes of each machine share out the checks of its files.
+    def __init__(self, path: Path, process_group: ProcessGroup) -> None:
+        """Open the dataset and check its files.
+
+        The processes of a machine divide the checks among them.
 
         Raises:
-            ArtifactError: it is none, is damaged, or another one than that of the first process.
+            ArtifactError: it is not a dataset, is damaged, or differs from that of the first process.
         """
         self.path = path
         self.info = read_document(path)
         try:
-            self._parts = {name: StoredMatrix(path / f"{name}.npz") for name in PARTS}
+            self._matrices = {name: LazyMatrix(path / f"{name}.npz") for name in PARTS}
             self._tables: dict[str, IO[bytes]] = {
                 name: (path / f"{name}.parquet").open("rb") for name in ("users", "items")
             }
-            here, n_here = local_rank()  # every machine may have files of its own
+            here, n_here = local_rank()  # machines may have copies of their own
             for name in FILES[here::n_here]:
                 if checksums.of_file(path / name) != self.info["checksums"][name]:
                     raise ValueError(f"{name} is not what was written")
@@ -153,25 +161,28 @@ class StoredDataset:
             raise damaged(path, error) from error
         self.fingerprint = str(self.info["fingerprint"])
         written = json.dumps([self.fingerprint, self.info["checksums"]], sort_keys=True)
-        if world.max(world.broadcast_text(written) != written):
+        if process_group.max(process_group.broadcast_text(written) != written):
             raise ArtifactError(
                 f"{path} is another dataset for some process than for the first; copy that one to every machine"
             )
-        self.n_users, self.n_items = self._parts["train"].shape
+        self.n_users, self.n_items = self._matrices["train"].shape
         low, high = self.info["rating_scale"]
         self.rating_scale = (float(low), float(high))
-        self.n_ratings = {name: part.n_cells for name, part in self._parts.items()}
+        self.n_ratings = {name: matrix.n_cells for name, matrix in self._matrices.items()}
 
     def counts(self, variant: str) -> Array:
-        """Training ratings of each column of the examples: of each user, or in the user variant of each item."""
-        train = self._parts["train"]
+        """Count the training ratings of each column of the examples.
+
+        Columns are users in the item variant and items in the user variant.
+        """
+        train = self._matrices["train"]
         if variant == "item":
             return np.diff(train.pointers(0, self.n_users))
         blocks = (np.bincount(block.indices, minlength=self.n_items) for block in train.blocks())
         return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
 
     def column(self, table: str, column: str) -> pl.Series | None:
-        """A column of the "users" or "items"; None if there is none."""
+        """Read a column of the table "users" or "items", if present."""
         import polars as pl
 
         handle = self._tables[table]
@@ -181,23 +192,26 @@ class StoredDataset:
         handle.seek(0)
         return pl.read_parquet(handle, columns=[column])[column]
 
-    def own(self, part: str, variant: str, share: Partition) -> sparse.csr_array:
-        """The cells of a part in the columns of `share`: the ratings of its users, or in the user variant its items."""
-        matrix = self._parts[part]
-        return matrix.own_rows(share) if variant == "item" else matrix.own_columns(share)
+    def own(self, split: str, variant: str, partition: Partition) -> sparse.csr_array:
+        """Read the ratings of a split in `partition`.
+
+        Those of its users in the item variant, of its items in the user variant.
+        """
+        matrix = self._matrices[split]
+        return matrix.own_rows(partition) if variant == "item" else matrix.own_columns(partition)
 
     def rated(self) -> Iterator[sparse.csr_array]:
-        """The ratings of all parts together, some rows at a time."""
-        for train, valid, test in zip(*(self._parts[name].blocks() for name in PARTS), strict=True):
+        """Yield blocks of rows with the ratings of all splits."""
+        for train, valid, test in zip(*(self._matrices[name].blocks() for name in PARTS), strict=True):
             yield add_parts(add_parts(train, valid), test)
 
-    def owners(self, part: str, variant: str, share: Partition) -> Iterator[Array]:
-        """The ranks that hold the cells of a part, in the order of the matrix, in blocks."""
+    def owners(self, split: str, variant: str, partition: Partition) -> Iterator[Array]:
+        """Yield the rank that holds each cell, in storage order, in blocks."""
         start = 0
-        for block in self._parts[part].blocks():
+        for block in self._matrices[split].blocks():
             if variant == "item":
                 users = np.arange(start, start + block.shape[0])
-                yield np.repeat(share.owners_of(users), np.diff(block.indptr))
+                yield np.repeat(partition.owners_of(users), np.diff(block.indptr))
             else:
-                yield share.owners_of(block.indices)
+                yield partition.owners_of(block.indices)
             start += block.shape[0]

@@ -19,7 +19,7 @@ from scipy import sparse
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.lazy_dataset import StoredDataset
+from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.inference import model_file
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.runtime import memory
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NAMES_AT_ONCE = 1 << 18
 
 
-def read_partition(stored: StoredDataset, settings: Hyperparameters, partition: Partition) -> Dataset:
+def read_partition(stored: LazyDataset, settings: Hyperparameters, partition: Partition) -> Dataset:
     """Read the train and valid ratings of this process, without test ratings, ids and titles."""
     train, valid = (stored.own(part, settings.variant, partition) for part in ("train", "valid"))
     empty = sparse.csr_array(train.shape, dtype=np.float32)
@@ -53,7 +53,7 @@ def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]
 
 
 def save(
-    fitted: Fitted, stored: StoredDataset, settings: Hyperparameters, provenance: Mapping[str, Any], path: Path
+    fitted: Fitted, stored: LazyDataset, settings: Hyperparameters, provenance: Mapping[str, Any], path: Path
 ) -> None:
     """Write the model file; every process calls this, and the first one writes.
 
@@ -75,7 +75,7 @@ def save(
 
 
 def _gathered(
-    fitted: Fitted, stored: StoredDataset, settings: Hyperparameters, own: dict[str, Array]
+    fitted: Fitted, stored: LazyDataset, settings: Hyperparameters, own: dict[str, Array]
 ) -> dict[str, Pieces]:
     """Tensors that are partitioned across processes, or computed by all together."""
     examples, partition, variant = fitted.examples, fitted.examples.partition, settings.variant
@@ -113,7 +113,7 @@ def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
     return Pieces(own.dtype, (n_channels * partition.n_columns, *own.shape[2:]), make)
 
 
-def _copied(stored: StoredDataset) -> dict[str, Pieces]:
+def _copied(stored: LazyDataset) -> dict[str, Pieces]:
     """Tensors copied from the dataset's files: ids, titles and seen items."""
     n_rated = sum(stored.n_ratings.values())
     copied = {
@@ -129,7 +129,7 @@ def _copied(stored: StoredDataset) -> dict[str, Pieces]:
     return copied
 
 
-def _seen_indptr(stored: StoredDataset) -> Iterator[Array]:
+def _seen_indptr(stored: LazyDataset) -> Iterator[Array]:
     last = np.zeros(1, dtype=np.int64)
     yield last
     for block in stored.rated():

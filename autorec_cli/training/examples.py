@@ -95,8 +95,8 @@ def _means(
     variant, process_group = settings.variant, partition.process_group
     if settings.missing_value is None:
         centering = centering_means(ratings, settings.center, variant, process_group)
-        return centering, damped_means(ratings, whole=variant, world=process_group)
+        return centering, damped_means(ratings, whole=variant, process_group=process_group)
     # Measured from the missing value, unrated cells are 0.
     n_users = partition.n_columns if variant == "item" else ratings.shape[0]
     centering = no_means(ratings.shape[0], ratings.shape[1], settings.missing_value)
-    return centering, mean_scores(ratings, settings.missing_value, n_users, whole=variant, world=process_group)
+    return centering, mean_scores(ratings, settings.missing_value, n_users, whole=variant, process_group=process_group)

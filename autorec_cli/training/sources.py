@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.lazy_dataset import StoredDataset
+from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.inference import model_file
 from autorec_cli.network.memory_estimate import Shape
 from autorec_cli.runtime.partition import Partition, partition_columns
@@ -82,7 +82,7 @@ class PartitionedSource:
     provenance: Mapping[str, Any] = {}
 
     def __init__(self, request: TrainRequest, process_group: ProcessGroup) -> None:
-        stored = StoredDataset(request.data, process_group)
+        stored = LazyDataset(request.data, process_group)
         self._request, self._stored, self._process_group = request, stored, process_group
         self.shape = self.training_shape = Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
         sides = (stored.n_users, stored.n_items)

@@ -6,7 +6,7 @@ import pytest
 
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import FILES
-from autorec_cli.data.lazy_dataset import StoredDataset
+from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.process_group import ProcessGroup
 from tests.planted import planted_dataset
@@ -36,12 +36,12 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_machine_checks_every_file(data, name):
-    StoredDataset(data, Second())
+    LazyDataset(data, Second())
     content = bytearray((data / name).read_bytes())
     content[len(content) // 3] ^= 1
     (data / name).write_bytes(content)
     with pytest.raises(ArtifactError, match="is damaged"):
-        StoredDataset(data, Second())
+        LazyDataset(data, Second())
 
 
 def test_the_processes_of_a_machine_share_out_the_checks(data, monkeypatch):
@@ -52,7 +52,7 @@ def test_the_processes_of_a_machine_share_out_the_checks(data, monkeypatch):
     for rank in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", rank)
         with pytest.raises(ArtifactError):
-            StoredDataset(data, Second())
+            LazyDataset(data, Second())
     assert checked == list(FILES[:2])
 
 
@@ -62,4 +62,4 @@ def test_a_copy_with_other_bytes_is_another_dataset(data):
         return json.dumps([fingerprint, {**checks, "users.parquet": 0}], sort_keys=True)
 
     with pytest.raises(ArtifactError, match="copy that one to every machine"):
-        StoredDataset(data, Second(other))
+        LazyDataset(data, Second(other))
