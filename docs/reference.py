@@ -15,7 +15,7 @@ import typer
 from autorec_cli import errors
 from autorec_cli.cli.app import app
 from autorec_cli.cli.output import FORMATS
-from autorec_cli.data.splitting import SPLITS
+from autorec_cli.data.splitting import STRATEGIES
 from autorec_cli.evaluation import metrics
 
 HEADER = """\
@@ -55,7 +55,7 @@ def _registries() -> Iterator[str]:
     statuses = {str(kind.exit_status): kind for kind in errors.AutoRecError.__subclasses__()}
     yield from _section("Metrics of ratings", "name", metrics.RATING_METRICS)
     yield from _section("Metrics of top-k lists", "name", list_metrics)
-    yield from _section("Splits", "`--split`", SPLITS)
+    yield from _section("Splits", "`--split`", STRATEGIES)
     yield from _section("Output formats", "`--format`", writers)
     yield from _section("Exit statuses of errors", "status", statuses)
 

@@ -24,7 +24,7 @@ from typing import Any, cast
 import typer
 
 from autorec_cli.cli.output import WITHOUT_HEADER, choose_format, format_by_ending
-from autorec_cli.data.splitting import SHARELESS
+from autorec_cli.data.splitting import WITHOUT_FRACTION
 from autorec_cli.errors import UsageError
 
 PREFIX = "AUTOREC"
@@ -137,7 +137,7 @@ def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) ->
     settled = dict(values)
     if "csv_safe" in values:
         settled.update(_settled_format(values, typed))
-    without_shares = "split" in typed and values["split"] in SHARELESS
+    without_shares = "split" in typed and values["split"] in WITHOUT_FRACTION
     for share, has_no_place in (("test", without_shares or "test_file" in typed), ("valid", without_shares)):
         if has_no_place and share in values and share not in typed:
             settled[share] = None

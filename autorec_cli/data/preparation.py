@@ -21,7 +21,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
-from autorec_cli.data.splitting import Labels, SplitSettings, split, take_parts
+from autorec_cli.data.splitting import Labels, SplitSettings, split, split_matrices
 from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.runtime.threads import load_meanwhile
 
@@ -122,7 +122,7 @@ def _split_dataset(
         InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
     """
     n_ratings, (n_users, n_items) = int(ratings.matrix.nnz), ratings.matrix.shape
-    train, valid, test = parts = take_parts(ratings.matrix, labels)
+    train, valid, test = parts = split_matrices(ratings.matrix, labels)
     of_users = [np.diff(part.indptr) for part in parts]
     of_items = [count_values(part.indices, n_items) for part in parts]
     users = _side(ratings.user_ids, np.sum(of_users, axis=0), of_users[0])

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from autorec_cli.csr import add_parts
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.splitting import DEFAULT_SHARE, SplitSettings, split, take_parts
+from autorec_cli.data.splitting import DEFAULT_FRACTION, SplitSettings, split, split_matrices
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def choose_plan(
     repeats: int | None = None,
     folds: int | None = None,
     test: float | None = None,
-    valid: float = DEFAULT_SHARE,
+    valid: float = DEFAULT_FRACTION,
     seed: int = 0,
 ) -> Plan:
     """The plan from what was asked for; None was not, and if nothing was, the plan is that of the paper.
@@ -71,7 +71,7 @@ def choose_plan(
     if folds is not None:
         test = 1 / folds
     elif test is None:
-        test = DEFAULT_SHARE
+        test = DEFAULT_FRACTION
     SplitSettings("random", test, valid, seed)  # checks them
     if test == 0:
         raise UsageError("--test 0 leaves nothing to measure; give a share above 0")
@@ -127,7 +127,7 @@ def make_split(pooled: Pool, plan: Plan, number: int) -> Split:
     given_test = _folds(pooled.ratings.nnz, plan) == number - 1 if plan.disjoint else None
     settings = SplitSettings("random", plan.test, plan.valid, seed)
     labels = split(pooled.ratings, settings, given_test=given_test)
-    train, valid, test = take_parts(pooled.ratings, labels)
+    train, valid, test = split_matrices(pooled.ratings, labels)
     if not (train.nnz and test.nnz):
         raise UsageError(
             f"{pooled.ratings.nnz} ratings are too few for these splits, which leave {train.nnz} to train and "

@@ -2,7 +2,7 @@
 
 A splitter labels every stored cell of the ratings matrix TRAIN, VALID or TEST, given the shares of test (of all
 ratings) and of valid (of what test leaves); a share that rounds to zero holds out nothing. To add one, write the
-function and add its line to `SPLITS`, and one to `SHARELESS` if it has no use for shares.
+function and add its line to `STRATEGIES`, and one to `WITHOUT_FRACTION` if it has no use for shares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strat
     from scipy import sparse
 
 TRAIN, VALID, TEST = 0, 1, 2
-DEFAULT_SHARE = 0.1  # of test and of valid
+DEFAULT_FRACTION = 0.1  # of test and of valid
 SLICE = 1 << 17  # cells handled at once where a step needs scratch memory
 # What a seed draws depends on these two.
 SHUFFLED_AT_ONCE = 1 << 20  # cells; with more of them, shuffling would leave the processor's cache
@@ -36,20 +36,20 @@ class SplitSettings:
     """How to split.
 
     Attributes:
-        strategy: A key of `SPLITS`.
+        strategy: A key of `STRATEGIES`.
         test: Share of the ratings to test on, in [0, 1).
         valid: Share of the remaining ratings to choose settings on, in [0, 1).
         seed: Seeds the strategies that draw.
     """
 
     strategy: str = "random"
-    test: float = DEFAULT_SHARE
-    valid: float = DEFAULT_SHARE
+    test: float = DEFAULT_FRACTION
+    valid: float = DEFAULT_FRACTION
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.strategy not in SPLITS:
-            raise UsageError(f"--split {self.strategy} is not one of {', '.join(SPLITS)}")
+        if self.strategy not in STRATEGIES:
+            raise UsageError(f"--split {self.strategy} is not one of {', '.join(STRATEGIES)}")
         for flag, share in (("--test", self.test), ("--valid", self.valid)):
             if not 0 <= share < 1:
                 raise UsageError(f"{flag} {share:g} is not a share from 0 to below 1")
@@ -68,11 +68,11 @@ def choose_split(
     shares = {"test": test, "valid": valid}
     given = {part: share for part, share in shares.items() if share is not None}
     settings = SplitSettings(strategy, seed=seed, **given)
-    if strategy in SHARELESS and any(given.values()):
+    if strategy in WITHOUT_FRACTION and any(given.values()):
         flags = " and ".join(f"--{part} {share:g}" for part, share in given.items() if share)
-        others = ", ".join(name for name in SPLITS if name not in SHARELESS)
+        others = ", ".join(name for name in STRATEGIES if name not in WITHOUT_FRACTION)
         raise UsageError(
-            f"{flags} cannot be honoured by --split {strategy}, which {SHARELESS[strategy]}; "
+            f"{flags} cannot be honoured by --split {strategy}, which {WITHOUT_FRACTION[strategy]}; "
             f"leave out the share or use one of --split {others}"
         )
     return settings
@@ -125,7 +125,7 @@ def split(
         UsageError: the strategy needs timestamps and there are none.
     """
     rng = np.random.default_rng(settings.seed)
-    splitter = SPLITS[settings.strategy]
+    splitter = STRATEGIES[settings.strategy]
     if given_test is None:
         return splitter(Ratings(matrix, timestamps, settings.test, settings.valid, rng, settings.seed, ids))
     others = ~given_test
@@ -136,7 +136,7 @@ def split(
     return labels
 
 
-def take_parts(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> list[sparse.csr_array]:
+def split_matrices(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> list[sparse.csr_array]:
     """Matrices of the stored cells with label 0, 1, ... `n_parts` - 1, zeros among them too; shape and order stay."""
     with in_order(lambda label: take_cells(matrix, labels == label), range(n_parts)) as parts:
         return list(parts)
@@ -325,7 +325,7 @@ def _label_first(
     return labels
 
 
-SPLITS: dict[str, Splitter] = {
+STRATEGIES: dict[str, Splitter] = {
     "random": random,
     "per-user": per_user,
     "leave-last": leave_last,
@@ -333,7 +333,7 @@ SPLITS: dict[str, Splitter] = {
     "stable": stable,
     "none": none,
 }
-SHARELESS = {
+WITHOUT_FRACTION = {
     "leave-last": "holds out one rating of each user for each part",
     "none": "holds out nothing",
 }

@@ -12,16 +12,16 @@ from scipy import sparse
 
 from autorec_cli.data import splitting
 from autorec_cli.data.splitting import (
-    SHARELESS,
-    SPLITS,
+    STRATEGIES,
     TEST,
     TRAIN,
     VALID,
+    WITHOUT_FRACTION,
     SplitSettings,
     choose_split,
     split,
+    split_matrices,
     take_cells,
-    take_parts,
 )
 from autorec_cli.errors import UsageError
 
@@ -170,7 +170,7 @@ def test_no_training_rating_is_later_than_a_held_out_one(times, test, valid):
 
 @given(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=8),
-    strategy=st.sampled_from([name for name in SPLITS if name != "none"]),
+    strategy=st.sampled_from([name for name in STRATEGIES if name != "none"]),
     test=st.sampled_from([0, 0.1, 0.4, 0.9]),
     valid=st.sampled_from([0, 0.1, 0.4, 0.9]),
 )
@@ -202,7 +202,7 @@ def test_cells_are_dealt_to_splits_by_their_labels(monkeypatch):
     matrix = matrix_of([3, 0, 5, 1, 0, 9, 2])
     before = matrix.copy()
     labels = np.array([TRAIN, TEST, TRAIN, TRAIN, VALID] * 4, dtype=np.uint8)
-    for label, part in enumerate(take_parts(matrix, labels)):
+    for label, part in enumerate(split_matrices(matrix, labels)):
         part.check_format(full_check=True)
         np.testing.assert_array_equal(part.toarray(), take_cells(before, labels == label).toarray())
         np.testing.assert_array_equal(part.indices, before.indices[labels == label])
@@ -214,7 +214,7 @@ def test_none_holds_out_nothing():
 
 def test_a_given_test_part_stays_and_valid_comes_from_the_rest():
     given_test = np.arange(20) >= 10
-    for strategy in SPLITS:
+    for strategy in STRATEGIES:
         labels = split(matrix_of([10, 10]), SplitSettings(strategy, 0, 0.2), np.arange(20), given_test)
         np.testing.assert_array_equal(labels == TEST, given_test)
         if strategy != "stable":  # which meets shares on average
@@ -287,7 +287,7 @@ def test_settings_that_make_no_sense_are_refused(arguments, flag):
         SplitSettings(*arguments)
 
 
-@pytest.mark.parametrize("strategy", SPLITS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
     ("shares", "flags"),
     [
@@ -299,14 +299,14 @@ def test_settings_that_make_no_sense_are_refused(arguments, flag):
     ],
 )
 def test_a_share_that_was_asked_for_is_honoured_or_refused(strategy, shares, flags):
-    if strategy in SHARELESS:
+    if strategy in WITHOUT_FRACTION:
         with pytest.raises(UsageError, match=f"^{flags} cannot be honoured by --split {strategy}, which holds out"):
             choose_split(strategy, **shares)
     else:
         assert choose_split(strategy, **shares) == SplitSettings(strategy, **shares)
 
 
-@pytest.mark.parametrize("strategy", SPLITS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_shares_that_were_not_asked_for_or_are_zero_are_never_refused(strategy):
     assert choose_split(strategy) == SplitSettings(strategy, 0.1, 0.1)
     assert choose_split(strategy, 0, 0, seed=7) == SplitSettings(strategy, 0, 0, 7)
@@ -314,12 +314,12 @@ def test_shares_that_were_not_asked_for_or_are_zero_are_never_refused(strategy):
 
 def test_a_strategy_takes_a_share_exactly_if_its_result_depends_on_it():
     matrix, times = matrix_of([20, 20]), np.arange(40)
-    for strategy in SPLITS:
+    for strategy in STRATEGIES:
         small, large = (split(matrix, SplitSettings(strategy, share, share), times) for share in (0.1, 0.4))
-        assert np.array_equal(small, large) == (strategy in SHARELESS)
+        assert np.array_equal(small, large) == (strategy in WITHOUT_FRACTION)
 
 
 def test_a_share_out_of_range_is_refused_as_such_whatever_the_strategy():
-    for strategy in SPLITS:
+    for strategy in STRATEGIES:
         with pytest.raises(UsageError, match="--test 1 is not a share"):
             choose_split(strategy, test=1.0)

@@ -17,7 +17,7 @@ from autorec_cli.cli.output import choose_format, open_output, reserve_output, w
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import metric_label
 from autorec_cli.config import check_device
-from autorec_cli.data.splitting import DEFAULT_SHARE
+from autorec_cli.data.splitting import DEFAULT_FRACTION
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
@@ -72,13 +72,13 @@ class CrossValidateOptions:
         typer.Option(
             metavar="SHARE",
             help="Share of all ratings in the test set.",
-            show_default=f"{DEFAULT_SHARE}; 1/N with --folds",
+            show_default=f"{DEFAULT_FRACTION}; 1/N with --folds",
         ),
     ] = None
     valid: Annotated[
         float,
         typer.Option(metavar="SHARE", help="Share of the remaining ratings that the number of epochs is chosen on."),
-    ] = DEFAULT_SHARE
+    ] = DEFAULT_FRACTION
     per_split: Annotated[
         str | None,
         typer.Option(

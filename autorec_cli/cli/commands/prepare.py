@@ -14,7 +14,7 @@ import typer
 from autorec_cli.cli.console import say, show_facts, warn
 from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, ReadingOptions, WaitLock
 from autorec_cli.data.readers.options import DUPLICATES, Period
-from autorec_cli.data.splitting import DEFAULT_SHARE, SPLITS, choose_split
+from autorec_cli.data.splitting import DEFAULT_FRACTION, STRATEGIES, choose_split
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.storage.locks import hold
 
@@ -75,14 +75,14 @@ class PrepareOptions:
             "temporal: the latest; stable: by user and item id, so that they stay held out as data grows; none. "
             "leave-last and none take no --test or --valid."
         ),
-        OneOf(tuple(SPLITS)),
+        OneOf(tuple(STRATEGIES)),
     ] = "random"
     test: Annotated[
         float | None,
         typer.Option(
             metavar="SHARE",
             help="Share of the ratings in the test set.",
-            show_default=f"{DEFAULT_SHARE}; none with --test-file",
+            show_default=f"{DEFAULT_FRACTION}; none with --test-file",
         ),
     ] = None
     valid: Annotated[
@@ -90,7 +90,7 @@ class PrepareOptions:
         typer.Option(
             metavar="SHARE",
             help="Share of the remaining ratings in the validation set, which hyperparameters are chosen on.",
-            show_default=str(DEFAULT_SHARE),
+            show_default=str(DEFAULT_FRACTION),
         ),
     ] = None
     test_file: Annotated[

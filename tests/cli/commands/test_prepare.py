@@ -17,7 +17,7 @@ from autorec_cli.cli.commands.prepare import parse_rating_scale, prepare
 from autorec_cli.data import dataset
 from autorec_cli.data.preparation import PrepareSettings
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.splitting import SPLITS, SplitSettings
+from autorec_cli.data.splitting import STRATEGIES, SplitSettings
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError
 from tests.program import ROOT, run
 
@@ -152,7 +152,7 @@ def make(tmp_path, text, *, name="data", test_text=None, titles=None, force=Fals
     return facts, dataset.load_dataset(tmp_path / name)
 
 
-@pytest.mark.parametrize("strategy", SPLITS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_same_input_and_seed_give_the_same_bytes(tmp_path, strategy):
     for name in ("one", "two"):
         make(tmp_path, ratings_text(), name=name, split=SplitSettings(strategy))
