@@ -1,6 +1,6 @@
-"""Repeated splits of all ratings of a dataset, for cross-validation.
+"""Repeated splits of a dataset, for cross-validation.
 
-Each split is made when it is asked for, so that memory holds one beside the pool.
+A split is made when it is needed, so memory holds the pool and one split.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DEFAULT_REPEATS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """Which splits there will be.
+    """Number, kind and fractions of the splits.
 
     Attributes:
-        n_splits: How many, at least 2.
-        disjoint: Whether the test parts are folds, which share no rating and leave none out.
-        test: Share of the ratings to test on; of folds it follows from their number.
-        valid: Share of the others to choose epochs on.
-        seed: What the seeds of the splits are derived from.
+        n_splits: Number of splits, at least 2.
+        disjoint: Test sets are folds: every rating is in exactly one. Otherwise they are repeated hold-outs.
+        test: Fraction of the ratings in the test set; 1 / n_splits for folds.
+        valid: Fraction of the others in the validation set.
+        seed: Source of the seeds of the splits.
     """
 
     n_splits: int
@@ -43,7 +43,10 @@ class Plan:
     seed: int
 
     def seeds(self) -> list[int]:
-        """The seed of each split, of its draw and of its training; with more splits, these are the first ones."""
+        """Seed of each split, for its draw and its training.
+
+        With more splits, the first ones stay the same.
+        """
         return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(self.n_splits)]
 
 
@@ -54,38 +57,38 @@ def choose_plan(
     valid: float = DEFAULT_FRACTION,
     seed: int = 0,
 ) -> Plan:
-    """The plan from what was asked for; None was not, and if nothing was, the plan is that of the paper.
+    """Choose repeated hold-outs or folds; by default the paper's.
 
     Raises:
-        UsageError: a value makes no sense, or two contradict each other.
+        UsageError: a value is out of range, or two contradict each other.
     """
     if folds is not None and repeats is not None:
-        raise UsageError("--repeats draws hold-outs and --folds cuts the ratings up; leave out one of them")
+        raise UsageError("--repeats makes hold-outs and --folds makes folds; leave out one of them")
     if folds is not None and test is not None:
-        raise UsageError("--test cannot be chosen with --folds, which test every rating once; leave out one of them")
+        raise UsageError("--test cannot be used with --folds, which test every rating once; leave out one of them")
     flag, n_splits = ("--repeats", DEFAULT_REPEATS if repeats is None else repeats)
     if folds is not None:
         flag, n_splits = ("--folds", folds)
     if n_splits < 2:
-        raise UsageError(f"{flag} must be a whole number from 2, or there is no interval, not {n_splits}")
+        raise UsageError(f"{flag} must be 2 or more, as an interval needs two splits, not {n_splits}")
     if folds is not None:
         test = 1 / folds
     elif test is None:
         test = DEFAULT_FRACTION
     SplitSettings("random", test, valid, seed)  # checks them
     if test == 0:
-        raise UsageError("--test 0 leaves nothing to measure; give a share above 0")
+        raise UsageError("--test 0 leaves nothing to measure; give a fraction above 0")
     return Plan(n_splits, folds is not None, test, valid, seed)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All ratings of a dataset, whatever its split was.
+    """All ratings of a dataset, regardless of its split.
 
     Attributes:
         ratings: CSR n_users x n_items, indices sorted.
         users, items: As in the dataset.
-        rating_scale: As `prepare --rating-scale` gave it; None for the lowest and highest training rating of a split.
+        rating_scale: As given to `prepare --rating-scale`; None is the lowest and highest training rating of a split.
     """
 
     ratings: sparse.csr_array
@@ -95,7 +98,7 @@ class Pool:
 
 
 def pool(dataset: Dataset) -> Pool:
-    """Put train, valid and test of `dataset` together."""
+    """Unite the training, validation and test sets of `dataset`."""
     ratings = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
     found = _range(dataset.train) if dataset.train.nnz else None
     scale = tuple(map(float, dataset.rating_scale))
@@ -104,12 +107,12 @@ def pool(dataset: Dataset) -> Pool:
 
 @dataclass(frozen=True)
 class Split:
-    """One of the splits.
+    """Split with its number and seed.
 
     Attributes:
         number: From 1.
         seed: With it `autorec prepare --seed` draws the same hold-out and `autorec train --seed` fits the same network.
-        dataset: The ratings in three parts.
+        dataset: Training, validation and test sets.
     """
 
     number: int
@@ -118,10 +121,10 @@ class Split:
 
 
 def make_split(pooled: Pool, plan: Plan, number: int) -> Split:
-    """Split number `number`, from 1, of `plan`.
+    """Make split number `number`, from 1, of `plan`.
 
     Raises:
-        UsageError: nothing is left to train or to test on.
+        UsageError: the training or the test set would be empty.
     """
     seed = plan.seeds()[number - 1]
     given_test = _folds(pooled.ratings.nnz, plan) == number - 1 if plan.disjoint else None
@@ -131,14 +134,14 @@ def make_split(pooled: Pool, plan: Plan, number: int) -> Split:
     if not (train.nnz and test.nnz):
         raise UsageError(
             f"{pooled.ratings.nnz} ratings are too few for these splits, which leave {train.nnz} to train and "
-            f"{test.nnz} to test on; use other shares or more ratings"
+            f"{test.nnz} to test on; use other fractions or more ratings"
         )
     scale = pooled.rating_scale or _range(train)
     return Split(number, seed, Dataset(train, valid, test, pooled.users, pooled.items, scale, info={}))
 
 
 def _folds(n_ratings: int, plan: Plan) -> NDArray[np.uint32]:
-    """The fold of every rating, (n_ratings,), from 0: as many in each as in any other, or one more."""
+    """Fold of every rating, (n_ratings,), from 0; sizes differ by one."""
     folds = np.arange(n_ratings, dtype=np.uint32) % np.uint32(plan.n_splits)
     np.random.default_rng(plan.seed).shuffle(folds)
     return folds

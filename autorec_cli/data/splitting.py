@@ -1,8 +1,8 @@
-"""Splits of the ratings into training, validation and test sets.
+"""Splits of ratings into training, validation and test sets.
 
-A splitter labels every stored cell of the ratings matrix TRAIN, VALID or TEST, given the shares of test (of all
-ratings) and of valid (of what test leaves); a share that rounds to zero holds out nothing. To add one, write the
-function and add its line to `STRATEGIES`, and one to `WITHOUT_FRACTION` if it has no use for shares.
+A splitter labels every stored cell of the ratings matrix TRAIN, VALID or TEST. The test fraction is of all ratings, the
+validation fraction of the rest; a fraction that rounds to zero ratings holds out nothing. To add one, write the
+function and register it in `STRATEGIES`, and in `WITHOUT_FRACTION` if it cannot honor a fraction.
 """
 
 from __future__ import annotations
@@ -22,24 +22,27 @@ if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strat
     from scipy import sparse
 
 TRAIN, VALID, TEST = 0, 1, 2
-DEFAULT_FRACTION = 0.1  # of test and of valid
-SLICE = 1 << 17  # cells handled at once where a step needs scratch memory
-# What a seed draws depends on these two.
-SHUFFLED_AT_ONCE = 1 << 20  # cells; with more of them, shuffling would leave the processor's cache
+DEFAULT_FRACTION = 0.1  # for test and for validation
+SCRATCH_CELLS = 1 << 17  # cells per step where a step needs scratch memory
+# Changing these two changes what a seed draws, and so every published figure.
+SHUFFLED_AT_ONCE = 1 << 20  # cells; labels of more would not fit in the processor's cache while they are shuffled
 DRAWN_AT_ONCE = 1 << 16
-MOST_TO_DRAW_FROM = 10**9  # the end of numpy's hypergeometric draws
+MOST_TO_DRAW_FROM = 10**9  # numpy's limit for hypergeometric draws
 Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How to split.
+    """Strategy, fractions and seed of a split.
 
     Attributes:
         strategy: A key of `STRATEGIES`.
-        test: Share of the ratings to test on, in [0, 1).
-        valid: Share of the remaining ratings to choose settings on, in [0, 1).
-        seed: Seeds the strategies that draw.
+        test: Fraction of the ratings in the test set, in [0, 1).
+        valid: Fraction of the other ratings in the validation set, in [0, 1).
+        seed: Seed of the strategies that draw at random.
+
+    Raises:
+        UsageError: a value is out of range.
     """
 
     strategy: str = "random"
@@ -50,46 +53,46 @@ class SplitSettings:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise UsageError(f"--split {self.strategy} is not one of {', '.join(STRATEGIES)}")
-        for flag, share in (("--test", self.test), ("--valid", self.valid)):
-            if not 0 <= share < 1:
-                raise UsageError(f"{flag} {share:g} is not a share from 0 to below 1")
+        for flag, fraction in (("--test", self.test), ("--valid", self.valid)):
+            if not 0 <= fraction < 1:
+                raise UsageError(f"{flag} must be in [0, 1), not {fraction:g}")
         if self.seed < 0:
-            raise UsageError(f"--seed {self.seed} is negative; give a number from 0")
+            raise UsageError(f"--seed must be 0 or more, not {self.seed}")
 
 
 def choose_split(
     strategy: str = "random", test: float | None = None, valid: float | None = None, seed: int = 0
 ) -> SplitSettings:
-    """The settings from what was asked for; a share of None was not.
+    """Make the settings, with default fractions where they are None.
 
     Raises:
-        UsageError: a value makes no sense, or a share was asked for that the strategy cannot honour.
+        UsageError: a value is out of range, or a given fraction is one that the strategy cannot honor.
     """
-    shares = {"test": test, "valid": valid}
-    given = {part: share for part, share in shares.items() if share is not None}
+    fractions = {"test": test, "valid": valid}
+    given = {name: fraction for name, fraction in fractions.items() if fraction is not None}
     settings = SplitSettings(strategy, seed=seed, **given)
     if strategy in WITHOUT_FRACTION and any(given.values()):
-        flags = " and ".join(f"--{part} {share:g}" for part, share in given.items() if share)
+        flags = " and ".join(f"--{name} {fraction:g}" for name, fraction in given.items() if fraction)
         others = ", ".join(name for name in STRATEGIES if name not in WITHOUT_FRACTION)
         raise UsageError(
-            f"{flags} cannot be honoured by --split {strategy}, which {WITHOUT_FRACTION[strategy]}; "
-            f"leave out the share or use one of --split {others}"
+            f"{flags} cannot be honored by --split {strategy}, which {WITHOUT_FRACTION[strategy]}; "
+            f"leave the fraction out or use one of --split {others}"
         )
     return settings
 
 
 @dataclass(frozen=True)
-class Ratings:
-    """What a splitter works on.
+class SplitterInput:
+    """Ratings to split, with fractions and a random generator.
 
     Attributes:
         matrix: CSR (n_users, n_items), indices sorted.
-        timestamps: Of the stored cells, in storage order, (nnz,); None if unknown.
-        test: Share of the cells to label TEST.
-        valid: Share of the others to label VALID.
-        rng: Where random draws come from.
-        seed: What `rng` was made from.
-        ids: Of the rows and of the columns; None where they have none but their numbers.
+        timestamps: (nnz,) of the stored cells, in storage order; None if unknown.
+        test: Fraction of the cells to label TEST.
+        valid: Fraction of the others to label VALID.
+        rng: Source of random draws.
+        seed: Seed of `rng`.
+        ids: Of rows and columns; None uses their indices.
     """
 
     matrix: sparse.csr_array
@@ -101,8 +104,8 @@ class Ratings:
     ids: tuple[Iterable[str], Iterable[str]] | None
 
 
-Splitter = Callable[[Ratings], Labels]
-"""Gives a label to every stored cell, uint8 (nnz,), in storage order."""
+Splitter = Callable[[SplitterInput], Labels]
+"""Ratings -> label of every stored cell, uint8 (nnz,), in storage order."""
 
 
 def split(
@@ -116,10 +119,10 @@ def split(
 
     Args:
         matrix: All ratings, CSR with sorted indices.
-        settings: The strategy, its shares and its seed.
+        settings: Strategy, fractions and seed.
         timestamps: Of the stored cells, if known.
-        given_test: Cells that are the test part already; then only valid is held out, from the others.
-        ids: Of the rows and of the columns, if they have any.
+        given_test: (nnz,) cells of an existing test set; then only the validation set is drawn, from the others.
+        ids: Of rows and columns, if known.
 
     Raises:
         UsageError: the strategy needs timestamps and there are none.
@@ -127,33 +130,36 @@ def split(
     rng = np.random.default_rng(settings.seed)
     splitter = STRATEGIES[settings.strategy]
     if given_test is None:
-        return splitter(Ratings(matrix, timestamps, settings.test, settings.valid, rng, settings.seed, ids))
+        return splitter(SplitterInput(matrix, timestamps, settings.test, settings.valid, rng, settings.seed, ids))
     others = ~given_test
     times = None if timestamps is None else timestamps[others]
     labels = np.full(matrix.nnz, TEST, dtype=np.uint8)
-    rest = Ratings(take_cells(matrix, others), times, 0.0, settings.valid, rng, settings.seed, ids)
+    rest = SplitterInput(take_cells(matrix, others), times, 0.0, settings.valid, rng, settings.seed, ids)
     labels[others] = splitter(rest)
     return labels
 
 
-def split_matrices(matrix: sparse.csr_array, labels: Labels, n_parts: int = 3) -> list[sparse.csr_array]:
-    """Matrices of the stored cells with label 0, 1, ... `n_parts` - 1, zeros among them too; shape and order stay."""
-    with in_order(lambda label: take_cells(matrix, labels == label), range(n_parts)) as parts:
-        return list(parts)
+def split_matrices(matrix: sparse.csr_array, labels: Labels, n_labels: int = 3) -> list[sparse.csr_array]:
+    """Take the cells of each label, 0 to `n_labels` - 1; see `take_cells`."""
+    with in_order(lambda label: take_cells(matrix, labels == label), range(n_labels)) as matrices:
+        return list(matrices)
 
 
 def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
-    """Stored cells of `matrix` where `keep` is true, zeros among them too; shape and order stay."""
+    """Take the stored cells where `keep` (nnz,) is true, zeros included.
+
+    Shape and order stay.
+    """
     from scipy import sparse
 
     n_kept = np.count_nonzero(keep)
     data, indices = np.empty(n_kept, matrix.data.dtype), np.empty(n_kept, matrix.indices.dtype)
     pointers = np.zeros_like(matrix.indptr)
     end = 0
-    for start in range(0, matrix.nnz, SLICE):  # places are 64 bits wide, so only some of them at once
-        cells = slice(start, start + SLICE)
+    for start in range(0, matrix.nnz, SCRATCH_CELLS):  # positions take 64 bits, as much as a cell
+        cells = slice(start, start + SCRATCH_CELLS)
         places = np.flatnonzero(keep[cells])
-        rows = slice(*np.searchsorted(matrix.indptr, [start, start + SLICE], side="right"))
+        rows = slice(*np.searchsorted(matrix.indptr, [start, start + SCRATCH_CELLS], side="right"))
         pointers[rows] = end + np.searchsorted(places, matrix.indptr[rows] - start)
         begin, end = end, end + len(places)
         data[begin:end], indices[begin:end] = matrix.data[cells].take(places), matrix.indices[cells].take(places)
@@ -162,16 +168,16 @@ def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_
     return taken
 
 
-def none(ratings: Ratings) -> Labels:
-    """Everything is training."""
+def none(ratings: SplitterInput) -> Labels:
+    """No held-out ratings."""
     return np.zeros(ratings.matrix.nnz, dtype=np.uint8)
 
 
-def random(ratings: Ratings) -> Labels:
-    """Ratings drawn from all, whoever's they are; exactly round(share * n) of them, every choice equally likely.
+def random(ratings: SplitterInput) -> Labels:
+    """Ratings drawn uniformly at random from all users.
 
-    Many cells are drawn stretch by stretch: how many of those wanted are in a stretch is a hypergeometric draw, and
-    which cells of the stretch they are is drawn without replacement.
+    Exactly round(fraction * n) of them. Large matrices are drawn block by block: the number of held-out cells in a
+    block is a hypergeometric draw, and the cells are then drawn without replacement.
     """
     n_cells = ratings.matrix.nnz
     n_test = round(ratings.test * n_cells)
@@ -183,19 +189,22 @@ def random(ratings: Ratings) -> Labels:
         ratings.rng.shuffle(labels)
         return labels
     for start in range(0, n_cells, DRAWN_AT_ONCE):
-        stretch, n_left = labels[start : start + DRAWN_AT_ONCE], n_cells - start
-        here_test = int(ratings.rng.hypergeometric(n_test, n_left - n_test, len(stretch)))
+        block, n_left = labels[start : start + DRAWN_AT_ONCE], n_cells - start
+        here_test = int(ratings.rng.hypergeometric(n_test, n_left - n_test, len(block)))
         n_others = n_left - n_test - n_valid
-        here_valid = int(ratings.rng.hypergeometric(n_valid, n_others, len(stretch) - here_test))
-        drawn = ratings.rng.choice(len(stretch), here_test + here_valid, replace=False)
-        stretch[drawn[:here_test]] = TEST
-        stretch[drawn[here_test:]] = VALID
+        here_valid = int(ratings.rng.hypergeometric(n_valid, n_others, len(block) - here_test))
+        drawn = ratings.rng.choice(len(block), here_test + here_valid, replace=False)
+        block[drawn[:here_test]] = TEST
+        block[drawn[here_test:]] = VALID
         n_test, n_valid = n_test - here_test, n_valid - here_valid
     return labels
 
 
-def per_user(ratings: Ratings) -> Labels:
-    """A share of each user's ratings, drawn at random; everyone keeps at least one in training."""
+def per_user(ratings: SplitterInput) -> Labels:
+    """A fraction of each user's ratings, drawn at random.
+
+    Every user keeps at least one in the training set.
+    """
     n_ratings = np.diff(ratings.matrix.indptr)
     n_test = np.minimum(np.rint(ratings.test * n_ratings), np.maximum(n_ratings - 1, 0)).astype(np.int64)
     n_rest = n_ratings - n_test
@@ -205,11 +214,11 @@ def per_user(ratings: Ratings) -> Labels:
     )
 
 
-def leave_last(ratings: Ratings) -> Labels:
-    """Each user's last rating to test and the one before to valid; everyone keeps at least one in training.
+def leave_last(ratings: SplitterInput) -> Labels:
+    """Each user's last rating for test, the one before for validation.
 
-    The shares only say whether a part is wanted: a share of 0 leaves it empty. Of ratings given at the same time, the
-    one of the item that appears later in the sources is the later one.
+    Every user keeps at least one in the training set. A fraction of 0 leaves a set empty; others make no difference.
+    Ties are broken by item: the one that appears later in the sources counts as later.
     """
     times = _times(ratings, "leave-last")
     n_ratings = np.diff(ratings.matrix.indptr)
@@ -218,32 +227,32 @@ def leave_last(ratings: Ratings) -> Labels:
     return _label_first(ratings.matrix, lambda cells: np.argsort(times[cells], kind="stable")[::-1], n_test, n_valid)
 
 
-def temporal(ratings: Ratings) -> Labels:
-    """The latest share of all ratings to test, the latest of the rest to valid.
+def temporal(ratings: SplitterInput) -> Labels:
+    """Latest ratings for test, the latest of the rest for validation.
 
-    No training rating is later than a held-out one. Ratings at the very time of a cut stay on its earlier side, so that
-    a part may be smaller than asked for.
+    No training rating is later than a held-out one. Ratings with exactly the time of a cut stay on its earlier side, so
+    a set may be smaller than its fraction.
     """
     times = _times(ratings, "temporal")
     labels = np.zeros(len(times), dtype=np.uint8)
     earlier = times.copy()
-    for part, share in ((TEST, ratings.test), (VALID, ratings.valid)):
-        n_later = round(share * len(earlier))
+    for label, fraction in ((TEST, ratings.test), (VALID, ratings.valid)):
+        n_later = round(fraction * len(earlier))
         if not n_later:
             continue
         place = max(len(earlier) - n_later - 1, 0)
         earlier.partition(place)
         cut = earlier[place]
-        labels[(labels == TRAIN) & (times > cut)] = part
+        labels[(labels == TRAIN) & (times > cut)] = label
         earlier = earlier[earlier <= cut]
     return labels
 
 
-def stable(ratings: Ratings) -> Labels:
-    """Each rating in the part that the seed and the ids of its user and its item say, whatever else there is.
+def stable(ratings: SplitterInput) -> Labels:
+    """Ratings chosen by a hash of user id, item id and seed.
 
-    So a rating that is held out is held out in every later dataset too, and a model that learned from an earlier one
-    has not learned from it. Shares are met on average.
+    A held-out rating is held out in every later dataset too, so no model of an earlier one has seen it. Fractions are
+    met on average.
     """
     n_users, n_items = ratings.matrix.shape
     users, items = ratings.ids or (map(str, range(n_users)), map(str, range(n_items)))
@@ -254,14 +263,14 @@ def stable(ratings: Ratings) -> Labels:
         cells = slice(start, start + SHUFFLED_AT_ONCE)
         places = np.arange(start, min(n_cells, cells.stop))
         rows = np.searchsorted(ratings.matrix.indptr, places, side="right") - 1
-        drawn = _mixed(of_users[rows] ^ of_items[ratings.matrix.indices[cells]]) / 2**64
+        drawn = _mix(of_users[rows] ^ of_items[ratings.matrix.indices[cells]]) / 2**64
         labels[cells][drawn < ratings.test + (1 - ratings.test) * ratings.valid] = VALID
         labels[cells][drawn < ratings.test] = TEST
     return labels
 
 
 def _id_hashes(ids: Iterable[str], kind: bytes, seed: int) -> NDArray[np.uint64]:
-    """64 bits of each id, the same on every machine and in every version."""
+    """Hash ids to 64 bits, independent of machine and version."""
     blake = hashlib.blake2b(digest_size=8, person=kind, salt=(seed % 2**64).to_bytes(8, "little"))
     digests = []
     for identifier in ids:
@@ -271,14 +280,17 @@ def _id_hashes(ids: Iterable[str], kind: bytes, seed: int) -> NDArray[np.uint64]
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele, Lea and Flood 2014): every bit out depends on every bit in."""
+def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Finalizer of splitmix64 (Steele, Lea and Flood 2014).
+
+    Every output bit depends on every input bit.
+    """
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
 
 
-def _times(ratings: Ratings, strategy: str) -> NDArray[Any]:
+def _times(ratings: SplitterInput, strategy: str) -> NDArray[Any]:
     if ratings.timestamps is None:
         raise UsageError(
             f"--split {strategy} needs timestamps and the ratings have none; "
@@ -293,13 +305,13 @@ def _label_first(
     n_test: NDArray[Any],
     n_valid: NDArray[Any],
 ) -> Labels:
-    """In each row, the first `n_test` cells in some order become TEST and the next `n_valid` ones VALID.
+    """Label the first cells of each row TEST, the next ones VALID.
 
     Args:
         matrix: The ratings.
-        order: Gives the order of some whole rows' cells, as a permutation of them, counted from the slice's start.
-        n_test: How many of each row, (n_users,).
-        n_valid: How many after those, (n_users,).
+        order: Slice of whole rows -> the order of its cells, a permutation counted from its start.
+        n_test: (n_users,) cells per row to label TEST.
+        n_valid: (n_users,) cells after those to label VALID.
     """
     from scipy import sparse
 
@@ -311,16 +323,16 @@ def _label_first(
         cells = slice(int(matrix.indptr[rows.start]), int(matrix.indptr[rows.stop]))
         n_ratings = np.diff(matrix.indptr[rows.start : rows.stop + 1])
         row_of_cell = np.repeat(np.arange(len(n_ratings)), n_ratings)
-        # Cells grouped by row, in `order` within a row: a counting sort, done by a matrix with one cell a column.
+        # Group the cells by row, in `order` within a row: scipy's conversion to CSR is a counting sort.
         ordered = order(cells)
         place = np.arange(len(ordered))
         grouped = sparse.coo_array((ordered, (row_of_cell[ordered], place)), shape=(len(n_ratings), len(ordered)))
         grouped.has_canonical_format = True
         by_row = grouped.tocsr().data
         rank = place - np.repeat(matrix.indptr[rows] - cells.start, n_ratings)
-        part = labels[cells]
-        part[by_row[rank < (n_test + n_valid)[rows][row_of_cell]]] = VALID
-        part[by_row[rank < n_test[rows][row_of_cell]]] = TEST
+        block = labels[cells]
+        block[by_row[rank < (n_test + n_valid)[rows][row_of_cell]]] = VALID
+        block[by_row[rank < n_test[rows][row_of_cell]]] = TEST
         row = rows.stop
     return labels
 
@@ -334,7 +346,7 @@ STRATEGIES: dict[str, Splitter] = {
     "none": none,
 }
 WITHOUT_FRACTION = {
-    "leave-last": "holds out one rating of each user for each part",
+    "leave-last": "holds out one rating of each user for each set",
     "none": "holds out nothing",
 }
-"""Strategies that cannot honour a share other than 0, and what they do instead."""
+"""Strategies that cannot honor a fraction other than 0, and what they do instead."""

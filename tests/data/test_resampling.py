@@ -28,13 +28,13 @@ def test_the_plan_is_the_papers_unless_told_otherwise():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"repeats": 1}, "--repeats must be a whole number from 2.* not 1"),
-        ({"folds": 0}, "--folds must be a whole number from 2.* not 0"),
+        ({"repeats": 1}, "--repeats must be .* not 1"),
+        ({"folds": 0}, "--folds must be .* not 0"),
         ({"repeats": 5, "folds": 5}, "leave out one of them"),
-        ({"folds": 5, "test": 0.1}, "--test cannot be chosen with --folds"),
+        ({"folds": 5, "test": 0.1}, "--test cannot be used with --folds"),
         ({"test": 0.0}, "--test 0 leaves nothing to measure"),
-        ({"test": 1.0}, "--test 1 is not a share"),
-        ({"valid": -0.1}, "--valid -0.1 is not a share"),
+        ({"test": 1.0}, "--test must be .* not 1"),
+        ({"valid": -0.1}, "--valid must be .* not -0.1"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(asked, message):

@@ -193,12 +193,12 @@ def test_taking_cells_slice_by_slice_makes_no_difference(monkeypatch):
     whole = take_cells(matrix, keep)
     np.testing.assert_array_equal(np.diff(whole.indptr), [np.sum(keep[rows_of(matrix) == row]) for row in range(7)])
     for length in (1, 2, 3, 7, 20):
-        monkeypatch.setattr(splitting, "SLICE", length)
+        monkeypatch.setattr(splitting, "SCRATCH_CELLS", length)
         np.testing.assert_array_equal(take_cells(matrix, keep).indptr, whole.indptr)
 
 
 def test_cells_are_dealt_to_splits_by_their_labels(monkeypatch):
-    monkeypatch.setattr(splitting, "SLICE", 4)
+    monkeypatch.setattr(splitting, "SCRATCH_CELLS", 4)
     matrix = matrix_of([3, 0, 5, 1, 0, 9, 2])
     before = matrix.copy()
     labels = np.array([TRAIN, TEST, TRAIN, TRAIN, VALID] * 4, dtype=np.uint8)
@@ -298,9 +298,9 @@ def test_settings_that_make_no_sense_are_refused(arguments, flag):
         ({"test": 0.3, "valid": 0.2}, "--test 0.3 and --valid 0.2"),
     ],
 )
-def test_a_share_that_was_asked_for_is_honoured_or_refused(strategy, shares, flags):
+def test_a_share_that_was_asked_for_is_honored_or_refused(strategy, shares, flags):
     if strategy in WITHOUT_FRACTION:
-        with pytest.raises(UsageError, match=f"^{flags} cannot be honoured by --split {strategy}, which holds out"):
+        with pytest.raises(UsageError, match=f"^{flags} cannot be honored by --split {strategy}, which holds out"):
             choose_split(strategy, **shares)
     else:
         assert choose_split(strategy, **shares) == SplitSettings(strategy, **shares)
@@ -321,5 +321,5 @@ def test_a_strategy_takes_a_share_exactly_if_its_result_depends_on_it():
 
 def test_a_share_out_of_range_is_refused_as_such_whatever_the_strategy():
     for strategy in STRATEGIES:
-        with pytest.raises(UsageError, match="--test 1 is not a share"):
+        with pytest.raises(UsageError, match="--test must be"):
             choose_split(strategy, test=1.0)
