@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import save_dataset as save_dataset
     from autorec_cli.data.preparation import PrepareSettings as PrepareSettings
     from autorec_cli.data.preparation import prepare as prepare
+    from autorec_cli.data.readers.options import Period as Period
     from autorec_cli.data.readers.options import ReadOptions as ReadOptions
     from autorec_cli.data.splitting import SplitSettings as SplitSettings
     from autorec_cli.errors import AutoRecError as AutoRecError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from autorec_cli.inference.recommender import RecommendSettings as RecommendSettings
     from autorec_cli.inference.recommender import recommend as recommend
     from autorec_cli.inference.recommender import recommend_batches as recommend_batches
+    from autorec_cli.inference.scorer import Scorer as Scorer
     from autorec_cli.training.fit import EpochResult as EpochResult
     from autorec_cli.training.fit import Fit as Fit
     from autorec_cli.training.fit import fit as fit
@@ -38,6 +40,7 @@ _MODULES = {
     "prepare": "data.preparation",
     "PrepareSettings": "data.preparation",
     "ReadOptions": "data.readers.options",
+    "Period": "data.readers.options",
     "SplitSettings": "data.splitting",
     "Dataset": "data.dataset",
     "save_dataset": "data.dataset",
@@ -49,6 +52,7 @@ _MODULES = {
     "TrainSettings": "config",
     "Hyperparameters": "config",
     "Model": "inference.model",
+    "Scorer": "inference.scorer",
     "save_model": "inference.model_file",
     "load_model": "inference.model_file",
     "evaluate": "evaluation.evaluate",

@@ -6,7 +6,7 @@
 Three things are rendered, the rest of a page is kept:
 
 - Tables between `<!-- table: NAME -->` and `<!-- end -->`, from benchmarks/results/NAME.json or a function in
-  `SUMMARIES`; one of these lists the modules of the package (docs/rooms.py).
+  `SUMMARIES`: the modules of the package (docs/rooms.py), the names of the Python API (docs/api.py).
 - README.md's console blocks, from running their commands on sample_data/ (docs/tour.py). It takes about a minute.
 - docs/cli.md, from the program's own declarations (docs/reference.py).
 """
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import results
-from docs import reference, rooms, tour
+from docs import api, reference, rooms, tour
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -48,7 +48,7 @@ def accuracy() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-SUMMARIES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "rooms": rooms.render}
+SUMMARIES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "rooms": rooms.render, "api": api.render}
 
 
 def render_tables(page: str) -> str:
