@@ -23,7 +23,7 @@ from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
 from autorec_cli.data.splitting import Labels, SplitSettings, split, split_matrices
 from autorec_cli.errors import InputDataError, UsageError, counted
-from autorec_cli.runtime.threads import load_meanwhile
+from autorec_cli.runtime.threads import import_in_background
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -81,7 +81,7 @@ def prepare(
         UsageError: test files come with a frame.
     """
     settings = settings or PrepareSettings()
-    load_meanwhile("scipy.sparse")
+    import_in_background("scipy.sparse")
     if isinstance(source, str | Path | Sequence):
         names = [source] if isinstance(source, str | Path) else source
         table = read_ratings([str(name) for name in names], settings.read, test_files, announce, report)

@@ -12,53 +12,54 @@ from pathlib import Path
 from autorec_cli.errors import NotEnoughMemoryError
 
 CELL = 8
-"""Bytes of a stored cell: a float32 value and an int32 index."""
-LEAST_ADDRESSES = 5 << 29
-"""What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
+"""Bytes per stored cell: a float32 value and an int32 index."""
+MIN_ADDRESS_SPACE = 5 << 29
+"""Bytes of address space that libraries need: with less, numpy, polars and torch abort or hang while loading."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
 
 
 def used_bytes() -> int:
-    """The most that this process has used so far.
-
-    Where there is /proc, it is asked: getrusage(2) counts what the process that started us had used, too.
-    """
-    peak = _of_process("VmHWM")
+    """Peak resident memory of this process so far."""
+    peak = _process_status("VmHWM")
     if peak is not None:
         return peak
+    # Only a fallback: on Linux it includes the peak of the process that started this one.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def available_bytes() -> int:
-    """What this process can still take: free memory of the machine, within the limits of control groups and ulimit."""
+    """Memory that this process can still allocate.
+
+    Free memory of the machine, within the limits of control groups and ulimit.
+    """
     left = [_free_of_machine(), *map(_left_in_group, _control_groups())]
     for limit, counted in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):  # ulimit -d and -v
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY:
-            used = _of_process(counted)
+            used = _process_status(counted)
             left.append(soft - (used_bytes() if used is None else used))
     return max(0, min(amount for amount in left if amount is not None))
 
 
 def check_addresses() -> None:
-    """Check that `ulimit -v` lets the libraries be loaded.
+    """Check that `ulimit -v` leaves enough address space for libraries.
 
     Raises:
-        NotEnoughMemoryError: it does not.
+        NotEnoughMemoryError: it is too low.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY and soft < LEAST_ADDRESSES:
+    if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
         raise NotEnoughMemoryError(
-            f"`ulimit -v` allows {soft >> 20:,} MiB of addresses, of which the libraries alone take more, used or not; "
-            f"allow {LEAST_ADDRESSES >> 20:,} MiB or more"
+            f"`ulimit -v` allows {soft >> 20:,} MiB of address space, and the libraries alone reserve more; "
+            f"allow {MIN_ADDRESS_SPACE >> 20:,} MiB or more"
         )
 
 
-def _of_process(field: str) -> int | None:
-    """A size that /proc tells of this process; None where there is no /proc."""
+def _process_status(field: str) -> int | None:
+    """Bytes in a field of /proc/self/status; None without /proc."""
     try:
         lines = (PROCESS / "status").read_text().splitlines()
     except OSError:
@@ -78,8 +79,11 @@ def _free_of_machine() -> int:
 
 @lru_cache(maxsize=1)
 def _control_groups() -> tuple[Path, ...]:
-    """The folders of the control groups that this process is in, version 1 or 2, each with all that it is nested in."""
-    places = [(CONTROL_GROUP, "/"), (CONTROL_GROUP / "memory", "/")]  # in a container all that is seen may be its own
+    """Directories of the control groups of this process and their parents.
+
+    Of version 1 and 2.
+    """
+    places = [(CONTROL_GROUP, "/"), (CONTROL_GROUP / "memory", "/")]  # a container may see only its own, at the root
     try:
         lines = (PROCESS / "cgroup").read_text().splitlines()
     except OSError:
@@ -95,12 +99,15 @@ def _control_groups() -> tuple[Path, ...]:
 
 
 def _nested(root: Path, names: Sequence[str]) -> list[Path]:
-    """`root` and every folder on the way down along `names`."""
+    """List `root` and each directory below it along `names`."""
     return [root.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
 
 
 def _left_in_group(group: Path) -> int | None:
-    """What a control group can still take, its file cache counted as free; None if it has no limit."""
+    """Memory left in a control group; None if it has no limit.
+
+    Its file cache counts as free, because the kernel reclaims it.
+    """
     names = ("memory.max", "memory.current", "inactive_file")
     if (group / "memory.limit_in_bytes").exists():
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")

@@ -1,4 +1,6 @@
-"""Assignment of the examples' columns to processes, balanced by columns and by ratings.
+"""Partition of the examples' columns across processes.
+
+It is balanced by columns and by ratings.
 
 Columns are assigned in runs of consecutive ones, so that a process reads its partition of a file in a few pieces.
 """
@@ -38,19 +40,19 @@ class Partition:
 
     @property
     def n_columns(self) -> int:
-        """Number of columns in all processes together."""
+        """Number of columns in all processes."""
         return int(self.bounds[-1])
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """First column of each run of this process and the one after its last, ascending."""
+        """Yield first column and end of each own run, ascending."""
         own = np.flatnonzero(self.owners == self.process_group.rank)
         return zip(self.bounds[own].tolist(), self.bounds[own + 1].tolist(), strict=True)
 
     @cached_property
     def columns(self) -> Array:
-        """(n_own,) uint32, global index of each column of this process, ascending."""
-        parts = [np.arange(first, last, dtype=np.uint32) for first, last in self.runs()]
-        return np.concatenate([np.empty(0, dtype=np.uint32), *parts])
+        """Global index of each own column, ascending, (n_own,) uint32."""
+        runs = [np.arange(first, last, dtype=np.uint32) for first, last in self.runs()]
+        return np.concatenate([np.empty(0, dtype=np.uint32), *runs])
 
     def runs_of(self, columns: Array) -> Array:
         """Run of each of `columns` (n,)."""
@@ -69,12 +71,14 @@ class Partition:
 
 
 def single_partition(n_columns: int) -> Partition:
-    """All columns in a single process."""
+    """Assign all columns to a single process."""
     return Partition(SINGLE_PROCESS, np.array([0, n_columns]), np.zeros(1, dtype=np.int64))
 
 
 def partition_columns(counts: Array, process_group: ProcessGroup) -> Partition:
-    """Give each process equally many columns, to within a run, and about equally many ratings.
+    """Partition columns, balancing their number and their ratings.
+
+    Processes have equally many columns, to within a run, and about equally many ratings.
 
     Args:
         counts: (n_columns,) ratings of each column.

@@ -1,4 +1,4 @@
-"""The processes that train or evaluate together, and their collective operations.
+"""Process groups for distributed runs, and their collective operations.
 
 `torchrun` starts them and `torch.distributed` carries their messages: gloo between CPUs, nccl between GPUs. In a group
 of one every operation returns at once, so that the same code runs in a single process.
@@ -46,11 +46,11 @@ REASON = "reason"
 
 @dataclass(eq=False)
 class ProcessGroup:
-    """All processes of a run, numbered from 0.
+    """Processes of a run.
 
     Attributes:
-        rank: Number of this process.
-        size: Number of processes (the world size).
+        rank: Number of this process, from 0.
+        size: World size.
         n_reduced: Bytes of the tensors that `all_reduce` has summed.
         store: torchrun's key-value store, while connected.
     """
@@ -66,7 +66,10 @@ class ProcessGroup:
         return self.rank == 0
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Replace `tensor` by its sum over all processes, the same bits in each."""
+        """Replace `tensor` by its sum over all processes.
+
+        All processes get the same bits.
+        """
         if self.size > 1:
             from torch import distributed
 
@@ -76,11 +79,11 @@ class ProcessGroup:
         return tensor
 
     def sum(self, values: Array | Sequence[float] | float) -> Array:
-        """Sum of `values` over all processes, float64, in the shape of `values`."""
+        """Sum over all processes, float64, in the shape of `values`."""
         return self._reduced(values, "SUM")
 
     def max(self, values: Array | float) -> Array:
-        """Maximum of `values` over all processes, float64, in the shape of `values`."""
+        """Maximum over all processes, float64, in the shape of `values`."""
         return self._reduced(values, "MAX")
 
     def _reduced(self, values: Array | Sequence[float] | float, operation: str) -> Array:
@@ -94,7 +97,10 @@ class ProcessGroup:
         return reduced
 
     def broadcast(self, values: Array) -> Array:
-        """Overwrite `values` with those of the first process; same shape and type in all."""
+        """Overwrite `values` with those of the first process.
+
+        All processes pass the same shape and type.
+        """
         if self.size > 1:
             import torch
             from torch import distributed
@@ -110,7 +116,10 @@ class ProcessGroup:
         return self.broadcast(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
 
     def all_gather(self, values: Array) -> list[Array]:
-        """Return the `values` of every process, by rank; same shape and type in all."""
+        """Return the `values` of every process, by rank.
+
+        All processes pass the same shape and type.
+        """
         if self.size == 1:
             return [values]
         import torch
@@ -118,20 +127,21 @@ class ProcessGroup:
 
         gathered = [np.empty_like(values) for _ in range(self.size)]
         with self._explained():
-            distributed.all_gather([torch.from_numpy(part) for part in gathered], torch.from_numpy(values))
+            distributed.all_gather([torch.from_numpy(values) for values in gathered], torch.from_numpy(values))
         return gathered
 
     def gather_rows(self, values: Array, owners: Iterator[Array]) -> Iterator[Array]:
-        """Gather partitioned rows on the first process, in their common order, block by block.
+        """Gather partitioned rows on the first process, in blocks.
 
         Args:
-            values: (n_own, ...) C-contiguous, the rows of this process, in that order.
+            values: (n_own, ...) C-contiguous, the rows of this process, in the common order.
             owners: Blocks (n,) of the ranks that hold the next n rows; read by the first process only.
 
         Yields:
             On the first process, the rows of each block; the others only send.
         """
         sent = 0
+        # Blocks, so that the first process never holds all rows.
         while True:
             block = next(owners, None) if self.is_first else None
             counts = np.full(self.size, -1) if block is None else np.bincount(block, minlength=self.size)
@@ -159,7 +169,7 @@ class ProcessGroup:
                 distributed.send(torch.from_numpy(values.reshape(-1).view(np.uint8)), 0)
 
     def _receive(self, rank: int, shape: tuple[int, ...], like: Array) -> Array:
-        """Receive an array of this shape from process `rank`, in the type of `like`."""
+        """Receive an array of `shape` and the type of `like`."""
         import torch
         from torch import distributed
 
@@ -170,14 +180,21 @@ class ProcessGroup:
         return values
 
     def report_failure(self, error: Exception) -> None:
-        """Store the message of `error`, which ends this process, for the others; the first one stored wins."""
+        """Store the message of a fatal `error` for the other processes.
+
+        The first message stored wins: later ones only say that a peer is gone.
+        """
         if self.store is not None:
             reason = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
             with suppress(Exception):  # nothing may take the place of `error`
                 self.store.compare_set(REASON, "", reason.encode(errors="backslashreplace").decode())
 
     def _reason(self) -> str | None:
-        """Message of the failed process, if it stored one; the store may be lost with it."""
+        """Message of the failed process, if it stored one.
+
+        The store may be lost with it.
+        """
+        # On a thread of its own, because a store whose process is gone may block for minutes.
         found: list[str] = []
 
         def ask(store: Store) -> None:
@@ -212,7 +229,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def current_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
-    """Process group that torchrun put this process in; a group of one without torchrun."""
+    """Process group started by torchrun; a group of one without it."""
     if LAUNCHER not in environment:
         return ProcessGroup()
     return ProcessGroup(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
@@ -224,7 +241,7 @@ def restart_count(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def local_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Rank of this process on its machine, and the number of processes there."""
+    """Local rank and local world size of this process."""
     if LAUNCHER not in environment:
         return 0, 1
     return int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
@@ -232,7 +249,9 @@ def local_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
 
 @contextmanager
 def connected(process_group: ProcessGroup, timeout: timedelta | None = None) -> Iterator[None]:
-    """Connect the processes of a group while the block runs; loads torch, which takes seconds.
+    """Connect the processes of a group while the block runs.
+
+    Imports torch, which takes seconds.
 
     Raises:
         LostPeerError: a process cannot be reached, has ended, or has sent nothing for longer than `timeout`, which is
@@ -260,7 +279,7 @@ def connected(process_group: ProcessGroup, timeout: timedelta | None = None) -> 
     process_group.store = store
     try:
         yield
-        process_group.sum(0.0)  # so that no process leaves while another still reads from it
+        process_group.sum(0.0)  # a barrier: no process leaves while another still reads from it
     except LostPeerError:
         raise
     except Exception as error:
@@ -272,7 +291,9 @@ def connected(process_group: ProcessGroup, timeout: timedelta | None = None) -> 
 
 
 def require_same(facts: Mapping[str, Any], process_group: ProcessGroup) -> None:
-    """Check that all processes were started alike: each machine has its own command line, program and files.
+    """Check that all processes were started alike.
+
+    Each machine has its own command line, program and files.
 
     Args:
         facts: JSON types that must be equal in all processes.
@@ -296,13 +317,14 @@ def require_same(facts: Mapping[str, Any], process_group: ProcessGroup) -> None:
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any], wording: str = "{name} was {before} and is {after}"
 ) -> list[str]:
-    """Entries in which two JSON documents differ, in this `wording`; empty if they are equal."""
+    """List the differences of two JSON documents in `wording`."""
     found = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, wording)
         elif old != new:
+            # Checksums and the like would only fill the message.
             long = any(isinstance(value, str) and len(value) > 40 for value in (old, new))
             found.append(f"{name} differs" if long else wording.format(name=name, before=old, after=new))
     return found

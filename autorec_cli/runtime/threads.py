@@ -1,7 +1,6 @@
 """Work on several threads whose results come in order.
 
-The threads are worth having where the work is done by libraries that let go of Python's lock: numpy, scipy, polars,
-hashing, reading and writing.
+Threads pay off only for work that releases the GIL: numpy, scipy, polars, hashing, reading and writing.
 """
 
 from __future__ import annotations
@@ -16,44 +15,53 @@ from typing import Generic, Self, TypeVar
 
 from autorec_cli.runtime.process_group import local_rank
 
-MOST_THREADS = 4  # what is in flight takes memory
+MAX_THREADS = 4  # every pending result takes memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def n_threads() -> int:
-    """How many threads to use: this process's part of the processors that it may run on, at most `MOST_THREADS`."""
+    """Number of threads for this process, at most MAX_THREADS.
+
+    The processors that it may run on are divided among the processes of a run on this machine.
+    """
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
-    return min(max(n_processors // n_here, 1), MOST_THREADS)
+    return min(max(n_processors // n_here, 1), MAX_THREADS)
 
 
-def load_meanwhile(module: str) -> None:
-    """Import `module`, which will soon be needed, while this thread goes on; if that fails, it is seen when it is."""
+def import_in_background(module: str) -> None:
+    """Import `module` on another thread.
+
+    An error is raised only where the module is imported again.
+    """
     executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
     executor.submit(importlib.import_module, module)
     executor.shutdown(wait=False)
 
 
-class Following:
-    """A thread that makes the calls it is given one after the other, while who gives them goes on.
+class BackgroundCalls:
+    """Calls made one after the other on a background thread.
 
-    As a context it ends with the block: all calls are waited for, or, if the block raises, those not begun are dropped.
+    As a context manager it waits for all calls at the end of the block; if the block raises, pending calls are dropped.
 
     Args:
-        most: Calls that may be waiting; with more of them `call` waits too.
+        max_pending: Calls that may be pending; `call` blocks while there are more.
     """
 
-    def __init__(self, most: int = 2) -> None:
+    def __init__(self, max_pending: int = 2) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
         self._pending: deque[Future[object]] = deque()
-        self._most = most
+        self._max_pending = max_pending
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have `function(*arguments)` called after the calls before; what these raise is raised here or by `finish`."""
+        """Call `function(*arguments)` after all earlier calls.
+
+        Errors of earlier calls are raised here or by `finish`.
+        """
         self._pending.append(self._executor.submit(function, *arguments))
-        while len(self._pending) > self._most:
+        while len(self._pending) > self._max_pending:
             self._pending.popleft().result()
 
     def __enter__(self) -> Self:
@@ -62,25 +70,22 @@ class Following:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finish()
-        else:  # see in_order
+        else:  # a generator is not waited for, see in_order
             self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
     def finish(self) -> None:
-        """Wait for all calls; no more can be made."""
+        """Wait for all calls, and accept no more."""
         self._executor.shutdown()
         while self._pending:
             self._pending.popleft().result()
 
 
 class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):  # noqa: N801 (reads as a verb)
-    """Runs `work(task)` for every task on several threads while a block runs, which gets the results in order.
+    """Map `work` over `tasks` on several threads, results in order.
 
-    At most one task more than there are threads has been taken from `tasks` and not yet been yielded. An exception,
-    of `work` or of `tasks`, is raised where its result would come, after all results before it. At the end of the
-    block running tasks are waited for and pending ones canceled.
-
-    A generator that is abandoned inside the block is closed from wherever the garbage collector runs, perhaps inside
-    the start of another thread, which holds a lock that joining threads needs: then nothing is waited for.
+    As a context manager it yields the iterator of results. At most one task more than there are threads has been taken
+    from `tasks` and not yet been yielded. An exception of `work` or `tasks` is raised in its place, after all earlier
+    results. At the end of the block running tasks are waited for and pending ones canceled.
     """
 
     def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> None:
@@ -96,6 +101,8 @@ class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
         return _ordered(self._executor, self._work, self._tasks, self._threads)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # The garbage collector may close an abandoned generator anywhere, even in the start of another thread, which
+        # holds a lock that joining threads needs: waiting would deadlock.
         if self._executor is not None:
             self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
@@ -103,7 +110,7 @@ class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
 def _ordered(
     executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], n_ahead: int
 ) -> Iterator[Result]:
-    """The results of `work`, at most `n_ahead` and one tasks ahead of the reader."""
+    """Yield the results of `work`, at most `n_ahead` + 1 tasks ahead."""
     pending: deque[Future[Result]] = deque()
     remaining = iter(tasks)
     while True:

@@ -18,7 +18,7 @@ from autorec_cli.data.readers.sources import STDIN, OpenSource, check_distinct, 
 from autorec_cli.data.readers.text import read_text
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.runtime import memory
-from autorec_cli.runtime.threads import Following
+from autorec_cli.runtime.threads import BackgroundCalls
 
 Announce = Callable[[str, Layout], None]
 Report = Callable[[SourceFacts], None]
@@ -127,7 +127,7 @@ def _add_rows(table: RatingsTable, blocks: Iterator[Rows], facts: SourceFacts, p
     shown = "standard input" if facts.name == STDIN else facts.name
     n_ratings = n_skipped = n_outside = 0
     skipped: tuple[str, ...] = ()
-    with Following() as adding:
+    with BackgroundCalls() as adding:
         for number, block in enumerate(blocks):
             rows = within_period(block, period, shown)
             adding.call(table.add, rows)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.runtime.threads import Following
+from autorec_cli.runtime.threads import BackgroundCalls
 from autorec_cli.storage import file_kinds
 
 if sys.version_info >= (3, 14):
@@ -58,7 +58,7 @@ class Tally:
     def __init__(self, n_bytes: int | None = None) -> None:
         self.n_bytes = n_bytes or 0
         self._digest = hashlib.sha256() if n_bytes is None else None
-        self._hashing = Following()
+        self._hashing = BackgroundCalls()
 
     def add(self, data: bytes) -> None:
         """Count and hash `data`."""
