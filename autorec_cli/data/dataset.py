@@ -169,7 +169,7 @@ def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
     return checksums.of_file(file)
 
 
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
+UNREADABLE_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
 """Errors raised by reading truncated or foreign files."""
 
 
@@ -220,7 +220,7 @@ def _load(path: Path) -> Dataset:
             rating_scale=(float(low), float(high)),
             info={key: value for key, value in document.items() if key not in own},
         )
-    except (*UNREADABLE, pl.exceptions.PolarsError) as error:
+    except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError) as error:
         raise damaged(path, error) from error
 
 

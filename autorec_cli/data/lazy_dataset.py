@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, add_parts
-from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE, damaged, read_document
+from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE_ERRORS, damaged, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
@@ -25,7 +25,7 @@ from autorec_cli.storage import checksums
 if TYPE_CHECKING:
     import polars as pl
 
-ROWS_AT_ONCE = 1 << 14
+ROWS_PER_BLOCK = 1 << 14
 """Rows of a matrix that pass through memory at a time."""
 
 
@@ -44,7 +44,7 @@ class LazyMatrix:
         """Open `file`.
 
         Raises:
-            Exception: one of `dataset.UNREADABLE` if it is not a matrix that `dataset.save` wrote.
+            Exception: one of `dataset.UNREADABLE_ERRORS` if it is not a matrix that `dataset.save` wrote.
         """
         self._handle = file.open("rb")
         with zipfile.ZipFile(self._handle) as archive:
@@ -90,9 +90,9 @@ class LazyMatrix:
         return sparse.csr_array((data, indices, pointers - pointers[0]), shape=(last - first, self.shape[1]))
 
     def blocks(self) -> Iterator[sparse.csr_array]:
-        """Yield all rows, ROWS_AT_ONCE at a time."""
-        for start in range(0, self.shape[0], ROWS_AT_ONCE):
-            yield self.rows(start, min(start + ROWS_AT_ONCE, self.shape[0]))
+        """Yield all rows, ROWS_PER_BLOCK at a time."""
+        for start in range(0, self.shape[0], ROWS_PER_BLOCK):
+            yield self.rows(start, min(start + ROWS_PER_BLOCK, self.shape[0]))
 
     def own_rows(self, partition: Partition) -> sparse.csr_array:
         """Read the rows in `partition`."""
@@ -157,7 +157,7 @@ class LazyDataset:
             for name in FILES[here::n_here]:
                 if checksums.of_file(path / name) != self.info["checksums"][name]:
                     raise ValueError(f"{name} is not what was written")
-        except UNREADABLE as error:
+        except UNREADABLE_ERRORS as error:
             raise damaged(path, error) from error
         self.fingerprint = str(self.info["fingerprint"])
         written = json.dumps([self.fingerprint, self.info["checksums"]], sort_keys=True)

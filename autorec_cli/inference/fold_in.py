@@ -15,7 +15,7 @@ from autorec_cli.csr import Array
 from autorec_cli.data.bias import USER_DAMPING, DampedMeans
 from autorec_cli.inference.scorer import History
 from autorec_cli.inference.scoring import UserVectors
-from autorec_cli.network.encoder_input import shown_cells
+from autorec_cli.network.encoder_input import input_cells
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -192,7 +192,7 @@ def _user_variant_fold(model: Model) -> Fold:
     activation = ACTIVATIONS[model.settings.hidden_activation]
 
     def fold(items: Array, targets: Array) -> tuple[Array, float]:
-        rows, values = shown_cells(items, targets, model.catalog.n_items, model.settings.implicit, model.input_norm)
+        rows, values = input_cells(items, targets, model.catalog.n_items, model.settings.implicit, model.input_norm)
         hidden = activation(values.astype(np.float32) @ model.encoder_weights[0][rows] + model.encoder_biases[0])
         for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
             hidden = activation(hidden @ weight + bias)

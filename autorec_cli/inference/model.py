@@ -15,7 +15,7 @@ from autorec_cli.inference.alignment import aligned_model
 from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.fold_in import folder
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
-from autorec_cli.inference.scoring import item_scorer, known_users, output
+from autorec_cli.inference.scoring import item_scorer, output, trained_users
 
 PAIRS_AT_ONCE = 1 << 16
 
@@ -74,7 +74,7 @@ class Model:
     def user_scorer(self) -> UserScorer:
         """See `Scorer`."""
         score = item_scorer(self)
-        return lambda user_index: score(known_users(self, user_index))
+        return lambda user_index: score(trained_users(self, user_index))
 
     def history_scorer(self) -> HistoryScorer:
         """See `Scorer`."""

@@ -26,7 +26,7 @@ from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
-ROWS_AT_ONCE = 1 << 14
+ROWS_PER_CHECK = 1 << 14
 """Rows of a tensor that are in memory at a time while it is checked."""
 
 
@@ -105,8 +105,8 @@ def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no
     if 0 in shape:  # safetensors cannot slice it
         return checksums.of_array(file.get_tensor(name))
     value = checksums.of_kind(stored[:1].dtype, shape)
-    for start in range(0, shape[0], ROWS_AT_ONCE):
-        value = checksums.with_piece(value, stored[start : min(start + ROWS_AT_ONCE, shape[0])])
+    for start in range(0, shape[0], ROWS_PER_CHECK):
+        value = checksums.with_piece(value, stored[start : min(start + ROWS_PER_CHECK, shape[0])])
     return value
 
 

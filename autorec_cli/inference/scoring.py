@@ -43,7 +43,7 @@ class UserVectors:
     cold: Array
 
 
-def known_users(model: Model, user_index: Array) -> UserVectors:
+def trained_users(model: Model, user_index: Array) -> UserVectors:
     """Vectors of trained users (B,).
 
     An UNKNOWN user is cold and has no bias.

@@ -59,8 +59,8 @@ class TiledEngine:
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
         cells = _Cells(examples)
-        shown = cells if inputs.shape == examples.shape else _Cells(inputs)
-        first = self._encode(shown, inputs.data)
+        input_cells = cells if inputs.shape == examples.shape else _Cells(inputs)
+        first = self._encode(input_cells, inputs.data)
         hidden, last = self._deeper(first)
         predictions, slope = self._rest.output(self._decode(cells, last))
         residual = predictions - torch.from_numpy(examples.data)
@@ -81,7 +81,7 @@ class TiledEngine:
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
         self._n_steps += 1
         self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
-        self._update(self._encoder, shown, inputs.data, slope_of_first, _NOTHING, rate, decay)
+        self._update(self._encoder, input_cells, inputs.data, slope_of_first, _NOTHING, rate, decay)
         gradients = [*weights, *biases, torch.from_numpy(bias), *mean]
         for parameter, gradient in zip(self._free, gradients, strict=True):
             parameter.grad = gradient

@@ -18,7 +18,7 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 RATED = np.float32(2.5)
 """Value of a rated cell in the implicit channel, in the unit of the examples."""
 
-Rows = slice | Array
+RowSelection = slice | Array
 """Some examples, as a slice or indices."""
 
 
@@ -42,11 +42,11 @@ class Inputs:
         n_rows, n_columns = self.examples.shape
         return n_rows, n_columns * (2 if self.implicit else 1)
 
-    def __getitem__(self, rows: Rows) -> sparse.csr_array:
+    def __getitem__(self, rows: RowSelection) -> sparse.csr_array:
         """Inputs of some examples, CSR; see `of`."""
         return self.of(self.examples[rows], rows)
 
-    def of(self, batch: sparse.csr_array, rows: Rows, factors: Array | None = None) -> sparse.csr_array:
+    def of(self, batch: sparse.csr_array, rows: RowSelection, factors: Array | None = None) -> sparse.csr_array:
         """Inputs of a batch.
 
         Args:
@@ -99,7 +99,7 @@ def typical_norm(examples: sparse.csr_array, implicit: bool, process_group: Proc
     return float(np.sqrt(_squared_norms(examples, implicit, process_group).sum() / examples.shape[0])) or 1.0
 
 
-def shown_cells(
+def input_cells(
     columns: Array, values: Array, n_columns: int, implicit: bool, norm: float | None
 ) -> tuple[Array, Array]:
     """Input of one example, as rows of the first encoder weight and their factors.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAKE_EXAMPLES = 48
 """Bytes per rating while examples are made: float64 values, offsets, and the examples themselves."""
-JOIN_PARTS = 40
+JOIN_SPLITS = 40
 """Bytes per rating while train and valid become one matrix: coordinates, their sorted copy, the result."""
 STEP = 40
 """Bytes per cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
@@ -25,7 +25,7 @@ INPUT = 28
 """Bytes per cell of an encoder input with a pattern of its own: the matrix, its transpose, its order."""
 RUNTIME = 160 * 2**20
 """Memory of libraries on their first use: thread stacks, compiled code, work space; measured."""
-LISTS = 100 * 2**20
+RANKING = 100 * 2**20
 """Blocks of scores while recommendations are measured after each epoch; measured."""
 
 
@@ -90,16 +90,16 @@ def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     weights += 4 * 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
     joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
     data = joined + CELL * n_fitted
-    preparing = joined + max(JOIN_PARTS if refit else 0, MAKE_EXAMPLES) * n_fitted
+    preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
     codes = 4 * n_examples * settings.hidden_sizes[-1]
     n_all = shape.n_train + shape.n_valid + shape.n_test
     ids = 150 * (shape.n_users + shape.n_items)
-    saving = data + plain + codes + JOIN_PARTS * n_all + ids
+    saving = data + plain + codes + JOIN_SPLITS * n_all + ids
     if engine == "cuda":
         return Need(RUNTIME + max(preparing, saving), weights + step + codes)
     missing = 0
     if settings.objective == "ranking":  # the decoder untiled, the gradient of its unrated cells, and that in tiles
-        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + LISTS
+        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + RANKING
     # Without a refit the best network so far is kept. After the last epoch the network is copied out of the engine.
     best = plain if not refit else 0
     training = data + weights + best + max(step, plain) + missing

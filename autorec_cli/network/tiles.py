@@ -17,7 +17,7 @@ from autorec_cli.storage.safetensors_writer import Pieces
 COLUMNS_AT_ONCE = 2048
 """Rows of a factor per block; in one tile they take half a MiB, less than the L2 cache of a core."""
 
-ROWS_AT_ONCE = 1 << 14
+ROWS_PER_PIECE = 1 << 14
 """Rows that `untiled` converts at a time."""
 
 Floats = NDArray[np.float32]
@@ -52,12 +52,12 @@ def from_tiles(tiles: Floats, n_columns: int) -> Floats:
 
 
 def untiled(tiles: Floats, n_columns: int) -> Pieces:
-    """Convert as `from_tiles`, in pieces of ROWS_AT_ONCE rows."""
+    """Convert as `from_tiles`, in pieces of ROWS_PER_PIECE rows."""
     n_rows = tiles.shape[1]
 
     def make() -> Iterator[Floats]:
-        for start in range(0, n_rows, ROWS_AT_ONCE):
-            yield from_tiles(tiles[:, start : start + ROWS_AT_ONCE], n_columns)
+        for start in range(0, n_rows, ROWS_PER_PIECE):
+            yield from_tiles(tiles[:, start : start + ROWS_PER_PIECE], n_columns)
 
     return Pieces(tiles.dtype, (n_rows, n_columns), make)
 

@@ -39,22 +39,22 @@ TILE_COLUMNS = 64
 
 
 @dataclass(frozen=True)
-class Batch:
+class DeviceBatch:
     """Examples of a step, in row and in column order.
 
     Attributes:
         rows: Targets, CSR (B, P).
         columns: Pattern of the transpose of `rows`, CSR (P, B).
         column_order: (nnz,) position in `rows` of each cell of `columns`.
-        shown_rows: Encoder inputs, CSR of B rows.
-        shown_columns: Transpose of `shown_rows`, CSR.
+        input_rows: Encoder inputs, CSR of B rows.
+        input_columns: Transpose of `input_rows`, CSR.
     """
 
     rows: Tensor
     columns: Tensor
     column_order: Tensor
-    shown_rows: Tensor
-    shown_columns: Tensor
+    input_rows: Tensor
+    input_columns: Tensor
 
 
 @dataclass(frozen=True)
@@ -195,15 +195,15 @@ def write_adam(
         }
 
 
-def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> Batch:
+def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> DeviceBatch:
     """Copy `examples` and their `inputs`, the same if None, to `device` for a step."""
     inputs = examples if inputs is None else inputs
     rows, columns, order = _both_ways(examples, device)
     if inputs.shape == examples.shape:  # and so in the same pattern
-        shown = torch.from_numpy(inputs.data).to(device)
-        return Batch(rows, columns, order, _with_values(rows, shown), _with_values(columns, shown[order]))
-    shown_rows, shown_columns, _ = _both_ways(inputs, device)
-    return Batch(rows, columns, order, shown_rows, shown_columns)
+        values = torch.from_numpy(inputs.data).to(device)
+        return DeviceBatch(rows, columns, order, _with_values(rows, values), _with_values(columns, values[order]))
+    input_rows, input_columns, _ = _both_ways(inputs, device)
+    return DeviceBatch(rows, columns, order, input_rows, input_columns)
 
 
 def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -232,7 +232,7 @@ def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_
 
 def step(
     network: Network,
-    batch: Batch,
+    batch: DeviceBatch,
     missing_weight: float = 0.0,
     process_group: ProcessGroup = SINGLE_PROCESS,
     mean: Tensor | None = None,
@@ -245,7 +245,7 @@ def step(
         Gradients in the order of `AdamState`: encoder weights, decoder weight, encoder biases, decoder bias, and `mean`
         (k,), the row c, if there is one.
     """
-    hidden = encode(network, batch.shown_rows, process_group)
+    hidden = encode(network, batch.input_rows, process_group)
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1], mean))
     residual = predictions - batch.rows.values()
     error = 2 * (residual - missing_weight * predictions) * slope
@@ -265,7 +265,7 @@ def step(
         decoder_weight += missing.decoder_weight
         decoder_bias += missing.decoder_bias
     weights, biases, slope_of_first = network.back_to_first(hidden, process_group.all_reduce(upstream))
-    gradients = [_product(batch.shown_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
+    gradients = [_product(batch.input_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), [*gradients, *mean_gradient])
 
 

@@ -21,7 +21,7 @@ from autorec_cli.csr import Array
 from autorec_cli.storage import checksums
 from autorec_cli.storage.files import replace_file
 
-NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
+TYPE_NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 """Type names of numpy and of the format."""
 
 
@@ -118,7 +118,7 @@ def _header(key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces]
     for name in in_file_order(tensors):
         start, end = end, end + tensors[name].n_bytes
         header[name] = {
-            "dtype": NAMES[tensors[name].dtype.str],
+            "dtype": TYPE_NAMES[tensors[name].dtype.str],
             "shape": list(tensors[name].shape),
             "data_offsets": [start, end],
         }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from autorec_cli.network.encoder_input import RATED, Inputs, make_inputs, shown_cells, typical_norm
+from autorec_cli.network.encoder_input import RATED, Inputs, input_cells, make_inputs, typical_norm
 
 EXAMPLES = sparse.csr_array(np.array([[0, 2, 0, -1], [0, 0, 0, 0], [3, 0, 0.5, 0], [0, 0, 0, 4]], dtype=np.float32))
 RATED_CELLS = EXAMPLES.toarray() != 0
@@ -64,7 +64,7 @@ def test_one_example_alone_is_shown_as_its_row(implicit, normalize):
     inputs, norm = make_inputs(EXAMPLES, implicit, normalize)
     for row in (0, 2, 3):
         columns = np.flatnonzero(RATED_CELLS[row])
-        cells, values = shown_cells(columns, EXAMPLES.toarray()[row, columns], 4, implicit, norm)
+        cells, values = input_cells(columns, EXAMPLES.toarray()[row, columns], 4, implicit, norm)
         dense = np.zeros(inputs.shape[1])
         dense[cells] = values
         np.testing.assert_allclose(dense, inputs[:].toarray()[row], rtol=1e-6)
