@@ -173,7 +173,7 @@ def _frames(
         yield columns.frame(block, users)
     if n_without:
         n_users = counted(len(users.user_ids), "user")
-        logger.warning("%s of %s have no unrated candidate items", f"{n_without:,}", n_users)
+        logger.warning("no unrated candidate items for %s of %s", f"{n_without:,}", n_users)
 
 
 class _ItemColumns:

@@ -189,6 +189,15 @@ def test_config_show_reads_the_file_that_a_variable_names(shop, monkeypatch):
     assert "train,epochs,7,nightly.toml\n" in shown
 
 
+def test_config_show_names_the_origin_of_a_value_that_it_refuses(shop, monkeypatch):
+    (shop / "autorec.toml").write_text('train.variant = "bogus"\n')
+    refused = call("config", "show", "train")
+    assert (refused.status, refused.stdout) == (2, "")
+    assert "(set by autorec.toml)" in refused.stderr
+    monkeypatch.setenv("AUTOREC_TRAIN_VARIANT", "bogus")
+    assert "(set by AUTOREC_TRAIN_VARIANT)" in call("config", "show", "train").stderr
+
+
 def test_help_is_shown_whatever_the_settings_file_says(shop):
     (shop / "autorec.toml").write_text("nonsense")
     assert call("recommend", "--help").status == 0

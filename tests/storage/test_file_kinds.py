@@ -41,6 +41,14 @@ def test_no_list_takes_the_place_of_a_model_or_of_a_part_of_a_dataset(workshop, 
         assert f"would overwrite {what}" in result.stderr
 
 
+def test_a_model_never_replaces_a_file_of_a_dataset(workshop):
+    train = workshop / "data" / "train.npz"
+    before = train.read_bytes()
+    result = call("train", workshop / "data", "-o", train, "--epochs", "1", "--force")
+    assert (result.status, train.read_bytes()) == (2, before)
+    assert "would overwrite a file of the dataset data" in result.stderr
+
+
 def test_a_blend_replaces_a_blend_and_no_model(workshop, item_model, tmp_path):
     other = tmp_path / "other.model"
     assert call("train", workshop / "data", "-o", other, "--epochs", "1", "--variant", "user", "-q").status == 0

@@ -58,12 +58,14 @@ def _rows(context: typer.Context, command: str, config: Path | None) -> list[dic
     file = find_file(config or (Path(named) if named else None))
     program = context.find_root()
     inner = type(context)(cast("Any", program.command).commands[command], info_name=command, parent=program)
+    inner.params["config"] = file
     set_defaults(inner, file)
     return [_row(inner, setting, file) for setting in settings_of(inner)]
 
 
 def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[str, str]:
     value, source = setting.parameter.consume_value(context, {})
+    context.set_parameter_source(setting.name, source)  # named by the error if the value is refused
     if value is not None:
         value = setting.parameter.process_value(context, value)  # refuses what the command would refuse
     return {

@@ -33,7 +33,7 @@ class TrainOptions:
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="MODEL", help="Model file to write."),
-        OutputFile(may_replace=lambda _options, _found: True),
+        OutputFile(may_replace=lambda _options, found: found in ("a model", "a blend")),
     ]
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False
     training: TrainingOptions

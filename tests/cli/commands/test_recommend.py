@@ -125,7 +125,7 @@ def test_min_item_ratings(item_model, lists_of):
 def test_users_who_have_seen_all_candidates_are_counted(workshop, item_model, lists_of, caplog):
     user_id, item_id = rated(workshop).row(0)[:2]
     assert lists_of(item_model, user_ids=[user_id], candidates=[item_id]).height == 0
-    assert "1 of 1 user have no unrated candidate items" in caplog.text
+    assert "no unrated candidate items for 1 of 1 user" in caplog.text
 
 
 # --- whose lists
