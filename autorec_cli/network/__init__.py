@@ -1,1 +1,1 @@
-"""The AutoRec network and the engines that train it."""
+"""AutoRec network and the engines that train it."""

@@ -1,6 +1,7 @@
-"""AutoRec: an autoencoder over partially observed rows (Sedhain et al., WWW 2015).
+"""AutoRec network: an autoencoder over partially observed rows.
 
-Shapes, here and in `sparse`: N examples (rows), P columns, B examples in a batch, k units in the last hidden layer.
+Sedhain et al., WWW 2015. Shapes, in all of `network`: N examples (rows), P columns, B examples in a batch, k units in
+the last hidden layer.
 
     z = x V + mu       h = g(z)      first hidden layer; deeper ones repeat it with dense weights
     x_hat = f(h W' + b)
@@ -59,15 +60,18 @@ class Network:
     output_range: tuple[float, float]
 
     def parameters(self) -> list[Tensor]:
-        """All parameters in a fixed order: encoder weights, decoder weight, encoder biases, decoder bias."""
+        """List all parameters in a fixed order.
+
+        Encoder weights, decoder weight, encoder biases, decoder bias.
+        """
         return [*self.encoder_weights, self.decoder_weight, *self.encoder_biases, self.decoder_bias]
 
     def penalized(self) -> list[Tensor]:
-        """Parameters with a penalty: V and W, as in the paper's objective."""
+        """Parameters with a penalty: V and W, as in the paper."""
         return [self.encoder_weights[0], self.decoder_weight]
 
     def free(self) -> list[Tensor]:
-        """Parameters without a penalty: biases, and the dense layers of the deep form."""
+        """Parameters without a penalty: biases and dense layers."""
         return [*self.encoder_weights[1:], *self.encoder_biases, self.decoder_bias]
 
     def output(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +83,7 @@ class Network:
         return low + (high - low) * s, (high - low) * s * (1 - s)
 
     def deeper(self, first: Tensor) -> list[Tensor]:
-        """Outputs of all hidden layers, (B, k_layer) each, from that of the first."""
+        """Compute all hidden layers, (B, k_layer) each, from the first."""
         function, _ = ACTIVATIONS[self.hidden_activation]
         hidden = [first]
         for weight, bias in zip(self.encoder_weights[1:], self.encoder_biases[1:], strict=True):
@@ -130,7 +134,9 @@ class Network:
 
 @dataclass(frozen=True)
 class MissingGradients:
-    """Gradients of w times the sum over all cells of a batch of (h W' + b)^2.
+    """Gradients of the loss on unrated cells.
+
+    The loss is w times the sum of (h W' + b)^2 over all cells of a batch.
 
     Attributes:
         hidden: (B, k).
@@ -144,11 +150,11 @@ class MissingGradients:
 
 
 def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weight: float) -> MissingGradients:
-    """Gradients of unrated cells, each a weak observation of 0, as if all cells of the batch were unrated.
+    """Compute gradients as if all cells of a batch were unrated.
 
-    The sum over all B x P cells is a quadratic form in k x k matrices, as in implicit ALS (Hu, Koren and Volinsky,
-    ICDM 2008): with a column of ones appended to h and b to W it is the trace of (h'h)(W'W), so nothing of size B x P
-    is allocated. The caller subtracts the observed cells.
+    An unrated cell is a weak observation of 0. The sum over all B x P cells is a quadratic form in k x k matrices, as
+    in implicit ALS (Hu, Koren and Volinsky, ICDM 2008): with a column of ones appended to h and b to W it is the trace
+    of (h'h)(W'W), so nothing of size B x P is allocated. The caller subtracts the observed cells.
 
     Args:
         hidden: h, the codes (B, k).
@@ -185,6 +191,7 @@ class AdamState:
     squares: list[Pieces]
 
 
+# Factors on Glorot's bounds: 1 / slope at 0, and for tanh and relu those of torch.nn.init.calculate_gain.
 GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}
 ENCODER_SPREAD = 0.3
 DECODER_DEVIATION = 0.001
@@ -198,7 +205,7 @@ def new_network(
     generator: torch.Generator,
     partition: Partition,
 ) -> Network:
-    """Randomly initialized network.
+    """Initialize a network at random.
 
     V is normal, scaled so that z of a typical example has a standard deviation of ENCODER_SPREAD, well inside the
     steep part of a sigmoid. Dense layers are uniform within Glorot and Bengio's bounds (AISTATS 2010, eq. 16) times a
@@ -217,6 +224,7 @@ def new_network(
     sizes = (n_columns * settings.n_channels, *settings.hidden_sizes)
     if settings.output_activation == "sigmoid":
         low, high = output_range
+        # The logit of 0 and of 1 is infinite.
         level = np.clip((column_means - low) / (high - low), 0.01, 0.99)
         column_means = np.log(level / (1 - level))
     inputs = np.concatenate([own + half * n_columns for half in range(settings.n_channels)])
@@ -235,10 +243,12 @@ def new_network(
 
 
 def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: torch.Generator) -> Tensor:
-    """Draw `rows`, ascending, of a normal matrix (n_in, n_out), block by block.
+    """Draw some rows of a normal matrix (n_in, n_out).
 
-    Torch draws 16 numbers at a time, so blocks of ROWS_AT_ONCE rows, the last of more, equal a single draw.
+    `rows` are ascending.
     """
+    # Every process draws all blocks and keeps its rows: weights then do not depend on the world size, and no process
+    # holds the whole matrix. Torch draws 16 numbers at a time, so these blocks equal a single draw.
     own = torch.empty(len(rows), n_out)
     n_blocks = max(1, n_in // ROWS_AT_ONCE)
     for start, stop in pairwise([*range(0, n_blocks * ROWS_AT_ONCE, ROWS_AT_ONCE), n_in]):

@@ -1,4 +1,4 @@
-"""Engine of compiled CPU kernels: the same step as `torch_engine`, faster and in less memory.
+"""Compiled CPU engine: the step of `torch_engine`, faster, smaller.
 
 V and W are updated row by row while their gradient is in registers, so that no gradient of their size is stored. Every
 product visits one tile at a time, in blocks of rows. Activations and the dense layers of the deep form are PyTorch's.
@@ -29,7 +29,7 @@ _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
 
 
 class TiledEngine:
-    """Trains a network on the CPU; see `engine.Engine`."""
+    """Engine for CPUs with numba; see `engine.Engine`."""
 
     def __init__(
         self,
@@ -44,11 +44,12 @@ class TiledEngine:
         self._mean = mean_row(network.decoder_weight, process_group) if decoder_mean else None
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
-        nothing = torch.empty(0)
+        nothing = torch.empty(0)  # V and W live in tiles only
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
         ).copy()
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
+        # V and W are updated by the kernels.
         self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), fused=True)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
@@ -59,11 +60,13 @@ class TiledEngine:
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
         cells = _Cells(examples)
+        # In the same pattern the transpose is made once for both.
         input_cells = cells if inputs.shape == examples.shape else _Cells(inputs)
         first = self._encode(input_cells, inputs.data)
         hidden, last = self._deeper(first)
         predictions, slope = self._rest.output(self._decode(cells, last))
         residual = predictions - torch.from_numpy(examples.data)
+        # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
         error = (2 * (residual - self._missing_weight * predictions) * slope).numpy()
         upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
         bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
@@ -79,6 +82,7 @@ class TiledEngine:
             extra = to_tiles(missing.decoder_weight.numpy())
             bias += missing.decoder_bias.numpy()
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
+        # Only now: the gradients above need the old weights.
         self._n_steps += 1
         self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
         self._update(self._encoder, input_cells, inputs.data, slope_of_first, _NOTHING, rate, decay)
@@ -91,14 +95,14 @@ class TiledEngine:
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
-        parts = [np.empty(0, dtype=np.float32)]
+        outputs = [np.empty(0, dtype=np.float32)]
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            part = inputs[rows]
-            first = self._encode(_Cells(part), part.data)
+            block = inputs[rows]
+            first = self._encode(_Cells(block), block.data)
             _, last = self._deeper(first)
-            parts.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())
-        return np.concatenate(parts)
+            outputs.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())
+        return np.concatenate(outputs)
 
     def network(self) -> Network:
         """See `engine.Engine`."""
@@ -126,7 +130,7 @@ class TiledEngine:
             setattr(self._encoder, name, to_tiles(tensors[0].whole()))
             setattr(self._decoder, name, to_tiles(tensors[depth].whole()))
         free = [
-            [torch.from_numpy(part.whole()) for part in (*tensors[1:depth], *tensors[depth + 1 :])]
+            [torch.from_numpy(tensor.whole()) for tensor in (*tensors[1:depth], *tensors[depth + 1 :])]
             for tensors in (state.parameters, state.means, state.squares)
         ]
         for parameter, value in zip(self._free, free[0], strict=True):
@@ -135,12 +139,12 @@ class TiledEngine:
         self._n_steps = state.n_steps
 
     def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
-        """Arrange attribute `name` of V and W, and `free`, in the order of `AdamState`."""
+        """Arrange an attribute of V and W, and `free`, as `AdamState`."""
         sizes = [len(bias) for bias in self._rest.encoder_biases]
         first = untiled(getattr(self._encoder, name), sizes[0])
         last = untiled(getattr(self._decoder, name), sizes[-1])
         n_deeper = len(sizes) - 1
-        others = [in_one(part.numpy()) for part in free]
+        others = [in_one(tensor.numpy()) for tensor in free]
         return [first, *others[:n_deeper], last, *others[n_deeper:]]
 
     def close(self, wait: bool = True) -> None:
@@ -149,11 +153,12 @@ class TiledEngine:
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
+        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow.
         tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))
-        return all(map(np.isfinite, tiled)) and all(bool(part.isfinite().all()) for part in self._free)
+        return all(map(np.isfinite, tiled)) and all(bool(parameter.isfinite().all()) for parameter in self._free)
 
     def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
-        """Output of the first hidden layer, in tiles."""
+        """Compute the first hidden layer, in tiles."""
         z = self._all_reduce(torch.from_numpy(self._product(cells, inputs, self._encoder.tiles)), 0)
         bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
         function, _ = ACTIVATIONS[self._rest.hidden_activation]
@@ -162,9 +167,10 @@ class TiledEngine:
         return first
 
     def _all_reduce(self, tiles: Tensor, layer: int) -> Tensor:
-        """Sum tiles (., B, TILE) as wide as `layer` over all processes; the padding is not sent."""
+        """Sum tiles (., B, TILE) of `layer` over all processes."""
         if self._process_group.size == 1:
             return tiles
+        # Without padding, which would only be sent along.
         plain = from_tiles(tiles.numpy(), len(self._rest.encoder_biases[layer]))
         return torch.from_numpy(to_tiles(self._process_group.all_reduce(torch.from_numpy(plain)).numpy()))
 
@@ -173,7 +179,10 @@ class TiledEngine:
         return (len(self._rest.encoder_biases[0]) - 1) % TILE + 1
 
     def _deeper(self, first: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Outputs (B, k_layer) of all hidden layers, none if there is only one, and the last one in tiles."""
+        """Compute the hidden layers (B, k_layer), and the last in tiles.
+
+        The list is empty if there is only one layer.
+        """
         if len(self._rest.encoder_biases) == 1:
             return [], first
         hidden = self._rest.deeper(torch.from_numpy(from_tiles(first.numpy(), len(self._rest.encoder_biases[0]))))
@@ -192,7 +201,7 @@ class TiledEngine:
         return weights, biases, to_tiles(slope.numpy())
 
     def _product(self, cells: _Cells, values: Floats, factor: Floats) -> Floats:
-        """Multiply `factor` by the matrix with `values` in `cells`, in tiles."""
+        """Multiply the matrix of `values` at `cells` by `factor`, in tiles."""
         sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
         self._workers.run(products, cells.rows.indptr, cells.pointers, cells.rows.indices, values, factor, sums)
         return sums
@@ -215,9 +224,11 @@ class TiledEngine:
         return torch.from_numpy(to_tiles(self._mean.numpy()[None]))
 
     def _missing(self, last: Tensor) -> MissingGradients:
-        """Gradients of unrated cells, see `missing_gradients`; `last` is in tiles."""
+        """Compute `missing_gradients` from the codes in tiles."""
         n_hidden = len(self._rest.encoder_biases[-1])
-        hidden, weight = (torch.from_numpy(from_tiles(part, n_hidden)) for part in (last.numpy(), self._decoder.tiles))
+        hidden, weight = (
+            torch.from_numpy(from_tiles(tiles, n_hidden)) for tiles in (last.numpy(), self._decoder.tiles)
+        )
         return missing_gradients(hidden, weight, self._rest.decoder_bias, self._missing_weight)
 
     def _update(
@@ -230,7 +241,10 @@ class TiledEngine:
         rate: float,
         decay: float,
     ) -> None:
-        """Take a step of Adam; the gradient is the transpose of `values` in `cells`, times `factor`, plus `extra`."""
+        """Take a step of Adam on `weights`.
+
+        The gradient is the transpose of the matrix of `values` at `cells`, times `factor`, plus `extra`.
+        """
         columns, order = cells.transposed
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
             step_size = np.float32(rate / (1 - BETA1**self._n_steps))

@@ -17,7 +17,7 @@ TORCH_VERSION = str(torch.__version__)
 
 
 class Place(NamedTuple):
-    """Device, engine ("compiled", "torch" or "cuda") and number of CPU threads."""
+    """Device, engine and number of CPU threads of a run."""
 
     device: torch.device
     engine: str
@@ -44,7 +44,9 @@ def find_place(device: str, threads: int) -> Place:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Find the device called `name`; "auto" is CUDA if available, else the CPU.
+    """Find a device by name.
+
+    "auto" is CUDA if available, else the CPU. Processes on one machine get a GPU each.
 
     Raises:
         UsageError: the name is not a device, or the device is not available.
@@ -81,7 +83,7 @@ def n_torch_threads() -> int:
 
 
 def use_threads(threads: int) -> None:
-    """Set the number of torch's CPU threads; 0 keeps one per core.
+    """Set the number of CPU threads; 0 keeps one per core.
 
     Raises:
         UsageError: the number is negative or far above the number of cores.

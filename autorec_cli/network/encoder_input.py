@@ -1,4 +1,4 @@
-"""Encoder inputs made from examples: ratings, an implicit channel, and normalization.
+"""Encoder inputs: ratings, implicit channel and normalization.
 
 A centered rating is 0 where it equals its mean, so that a network which sees only ratings cannot tell it from an
 unrated cell. The implicit channel doubles the columns; the second half is a rated/unrated mask. It is the implicit
@@ -19,7 +19,7 @@ RATED = np.float32(2.5)
 """Value of a rated cell in the implicit channel, in the unit of the examples."""
 
 RowSelection = slice | Array
-"""Some examples, as a slice or indices."""
+"""Rows of the examples, as a slice or indices."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Inputs:
         return n_rows, n_columns * (2 if self.implicit else 1)
 
     def __getitem__(self, rows: RowSelection) -> sparse.csr_array:
-        """Inputs of some examples, CSR; see `of`."""
+        """Make the inputs of some examples, CSR; see `of`."""
         return self.of(self.examples[rows], rows)
 
     def of(self, batch: sparse.csr_array, rows: RowSelection, factors: Array | None = None) -> sparse.csr_array:
-        """Inputs of a batch.
+        """Make the inputs of a batch.
 
         Args:
             batch: `examples[rows]`, with sorted indices.
@@ -78,13 +78,16 @@ class Inputs:
 def make_inputs(
     examples: sparse.csr_array, implicit: bool, normalize: bool, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> tuple[Inputs, float | None]:
-    """Make the inputs of `examples` (N, P); also returns the norm of their rows, None if they are not normalized.
+    """Make the inputs of `examples` (N, P).
 
     Args:
         examples: CSR float32.
         implicit: See `Inputs`.
         normalize: Scale all rows to the norm of a typical one; rows of zeros stay zero.
         process_group: Processes that hold the other columns of the examples.
+
+    Returns:
+        Inputs, and the norm that rows are scaled to; None without normalization.
     """
     if not normalize:
         return Inputs(examples, implicit, None), None
@@ -95,14 +98,18 @@ def make_inputs(
 
 
 def typical_norm(examples: sparse.csr_array, implicit: bool, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
-    """Root mean square norm of the unscaled inputs: sqrt(sum of all squares / N)."""
+    """Root mean square norm of the unscaled inputs.
+
+    sqrt(sum of all squares / N)
+    """
+    # 1 if every rating equals its mean, as nothing can be scaled by 0.
     return float(np.sqrt(_squared_norms(examples, implicit, process_group).sum() / examples.shape[0])) or 1.0
 
 
 def input_cells(
     columns: Array, values: Array, n_columns: int, implicit: bool, norm: float | None
 ) -> tuple[Array, Array]:
-    """Input of one example, as rows of the first encoder weight and their factors.
+    """Make the input of one example.
 
     Args:
         columns: (n,) rated columns.
@@ -110,6 +117,9 @@ def input_cells(
         n_columns: P.
         implicit: See `Inputs`.
         norm: Norm that `make_inputs` returned.
+
+    Returns:
+        Rows of the first encoder weight, and the factor of each.
     """
     if implicit:
         columns = np.concatenate([columns, columns + n_columns])

@@ -1,4 +1,4 @@
-"""Training engine: one optimizer step at a time; `make_engine` chooses the implementation."""
+"""Training engines: the interface and the choice between them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ except ImportError:  # numba is an extra
 
 
 class Engine(Protocol):
-    """Parameters and optimizer state; never allocates a dense matrix of examples x columns."""
+    """Network with its optimizer state.
+
+    It never allocates a dense matrix of examples x columns.
+    """
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
-        """Take one step of Adam on the squared error over the cells of `examples`.
+        """Take one step of Adam on the squared error.
 
         Args:
             examples: Targets, CSR (B, P) float32 with sorted indices.
@@ -37,13 +40,17 @@ class Engine(Protocol):
         """
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
-        """Outputs for all N rows of `inputs` at `cells`, CSR (N, P), in its order, (nnz,) float32."""
+        """Compute the outputs of all N examples at `cells`, CSR (N, P).
+
+        Returns:
+            (nnz,) float32, in the order of `cells`.
+        """
 
     def network(self) -> Network:
-        """Copy of the current network, on the CPU."""
+        """Copy the current network to the CPU."""
 
     def state(self) -> AdamState:
-        """Parameters and optimizer state, valid until the next step; tests read gradients from it."""
+        """Parameters and optimizer state, valid until the next step."""
 
     def restore(self, state: AdamState) -> None:
         """Continue from the state of any engine."""
@@ -56,7 +63,7 @@ class Engine(Protocol):
 
 
 def engine_name(device: torch.device) -> str:
-    """Name of the engine for `device`: "compiled" or "torch" on a CPU, or "cuda"."""
+    """Name the engine for `device`: "compiled", "torch" or "cuda"."""
     if device.type != "cpu":
         return device.type
     return "torch" if TiledEngine is None else "compiled"
@@ -71,14 +78,14 @@ def make_engine(
     *,
     decoder_mean: bool = False,
 ) -> Engine:
-    """Make the fastest installed engine for `device`, with a copy of `network`.
+    """Make the fastest engine for `device`, with a copy of `network`.
 
     Args:
         network: Initial parameters.
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
         missing_weight: Weight of the squared output of an unrated cell, relative to 1 for a rated one.
-        process_group: Processes that hold the other columns; all take every step together.
+        process_group: Processes that hold the other columns; all take the same steps.
         decoder_mean: Shrink the rows of W toward a learned mean instead of zero; requires `missing_weight` 0.
     """
     if engine_name(device) == "compiled":

@@ -30,7 +30,7 @@ if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT forbids numba to compile")
 
 BETA1, BETA2 = 0.9, 0.999
-LANES = 16
+LANES = 16  # floats of an AVX-512 register; LLVM splits them for narrower ones
 
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -50,7 +50,7 @@ def _vectors(builder, data, row):
 
 def _load(builder, pointer):
     vector = builder.load(pointer)
-    vector.align = 4
+    vector.align = 4  # numpy promises no more, and the default would be the width of the vector
     return vector
 
 
@@ -65,6 +65,7 @@ def _splat(builder, scalar):
 
 
 def _multiply_add(builder, left, right, addend):
+    # Fused where the processor can do it.
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{LANES}f32"
     )
@@ -75,6 +76,7 @@ def _total(builder, vector):
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR]), f"llvm.vector.reduce.fadd.v{LANES}f32"
     )
+    # Without reassoc the lanes would be added one after the other.
     return builder.call(function, [ir.Constant(_FLOAT, 0.0), vector], fastmath=("reassoc", "nsz"))
 
 
@@ -84,7 +86,9 @@ def _element(builder, data, position):
 
 @intrinsic
 def row_sum(typing, indices, values, tile, start, stop, sums, row, go_on):
-    """sums[row] = (sums[row] if go_on else 0) + the sum over cells in start:stop of values[cell] * tile[indices[cell]].
+    """Sum values[cell] * tile[indices[cell]] over cells start:stop into sums[row].
+
+    It is added to sums[row] if `go_on`, and replaces it otherwise.
 
     `tile` (n, TILE) and `sums` (m, TILE) are float32 and C-contiguous, `indices` int32, `values` float32.
     """
@@ -94,6 +98,7 @@ def row_sum(typing, indices, values, tile, start, stop, sums, row, go_on):
         indices, values, tile, sums = (_data(context, builder, signature, arguments, i) for i in (0, 1, 2, 5))
         start, stop, row, go_on = (arguments[i] for i in (3, 4, 6, 7))
         targets = _vectors(builder, sums, row)
+        # LLVM keeps such variables in registers; sums in an array would be written for every cell.
         registers = [cgutils.alloca_once(builder, _VECTOR) for _ in targets]
         zero = ir.Constant(_VECTOR, [0.0] * LANES)
         for register, target in zip(registers, targets, strict=True):
@@ -113,7 +118,7 @@ def row_sum(typing, indices, values, tile, start, stop, sums, row, go_on):
 
 @intrinsic
 def row_dots(typing, indices, left, row, right, start, stop, dots):
-    """dots[cell] += left[row] . right[indices[cell]] for the cells in start:stop.
+    """Add left[row] . right[indices[cell]] to dots[cell] for cells start:stop.
 
     `left` (m, TILE), `right` (n, TILE) and `dots` (nnz,) are float32 and C-contiguous, `indices` int32.
     """
@@ -140,7 +145,11 @@ UNUSABLE_CACHE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
 
 
 def _compiled(function):
-    """Compile `function` on its first call, without the GIL; cached on disk where possible."""
+    """Compile `function` on its first call, and cache it on disk.
+
+    It runs without the GIL.
+    """
+    # Not all of fastmath: `is_finite` must see infinities, and sums keep their order.
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
     uncached = numba.njit(**options)(function)
     try:
@@ -160,10 +169,13 @@ def _compiled(function):
 
 @_compiled
 def products(pointers, indices, values, factor, sums, first, last):
-    """Write rows `first` to `last` of the product of a sparse matrix and `factor` to `sums`, both in tiles.
+    """Multiply rows `first` to `last` of a sparse matrix by `factor`.
+
+    The product is written to `sums`, in tiles as `factor`.
 
     `pointers` (n_blocks + 1, m): the cells of row r in block b are pointers[b, r] to pointers[b + 1, r].
     """
+    # A block of one tile of `factor` stays in the cache while all rows gather from it.
     for t in range(factor.shape[0]):
         for block in range(pointers.shape[0] - 1):
             for row in range(first, last):
@@ -181,7 +193,10 @@ def products(pointers, indices, values, factor, sums, first, last):
 
 @_compiled
 def sampled_products(pointers, indices, left, right, bias, dots, first, last):
-    """For the cells (r, c) of rows `first` to `last`: dots[cell] = left_r . right_c + bias_c."""
+    """Compute left_r . right_c + bias_c at cells (r, c) of some rows.
+
+    Rows `first` to `last`; the results are written to `dots`.
+    """
     for cell in range(pointers[0, first], pointers[-1, last - 1]):
         dots[cell] = bias[indices[cell]]
     for t in range(left.shape[0]):
@@ -194,16 +209,18 @@ def sampled_products(pointers, indices, left, right, bias, dots, first, last):
 def adam_products(
     indptr, indices, values, factor, extra, weights, means, squares, rate, decay, correction, first, last
 ):
-    """One step of Adam (Kingma and Ba 2015) on rows `first` to `last` of `weights`, gradients never stored.
+    """Take a step of Adam (Kingma and Ba 2015) on some `weights`.
 
-    The gradient is the product of the sparse matrix and `factor`, plus `extra` if that has tiles, plus `decay` times
-    the weights. `rate` is already divided by 1 - beta1^t; `correction` is 1 / sqrt(1 - beta2^t).
+    Rows `first` to `last`. The gradient is the product of the sparse matrix and `factor`, plus `extra` if that has
+    tiles, plus `decay` times the weights. `rate` is already divided by 1 - beta1^t; `correction` is 1 / sqrt(1 - beta2^t).
     """
+    # Python's floats would make all of this double precision. The last is torch's epsilon.
     beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(1e-8)
     gradients = np.empty((1, TILE), dtype=np.float32)
     gradient = gradients[0]
     for t in range(weights.shape[0]):
         for row in range(first, last):
+            # No blocks: a tile of `factor` has a row per example of the batch, few enough for the cache.
             row_sum(indices, values, factor[t], indptr[row], indptr[row + 1], gradients, 0, False)
             weight, mean, square = weights[t, row], means[t, row], squares[t, row]
             if len(extra):

@@ -1,4 +1,4 @@
-"""Estimate of the memory that a training run will need, and the check that it is available."""
+"""Estimated memory of a training run, compared with what is available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAKE_EXAMPLES = 48
 """Bytes per rating while examples are made: float64 values, offsets, and the examples themselves."""
 JOIN_SPLITS = 40
-"""Bytes per rating while train and valid become one matrix: coordinates, their sorted copy, the result."""
+"""Bytes per rating while training and validation set become one matrix: coordinates, their sorted copy, the result."""
 STEP = 40
 """Bytes per cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
 INPUT = 28
@@ -42,10 +42,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Need:
-    """Peak bytes beyond the loaded dataset, estimated within a quarter either way.
+    """Peak bytes beyond the loaded dataset.
+
+    Estimated within a quarter either way.
 
     Attributes:
-        host: In the process.
+        host: Of the process.
         device: On a GPU; 0 when training on the CPU.
     """
 
@@ -88,7 +90,7 @@ def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     )
     # Dense layers of the deep form: parameters, gradients, two moments.
     weights += 4 * 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
-    joined = CELL * n_fitted if refit else 0  # train and valid together, a matrix of its own
+    joined = CELL * n_fitted if refit else 0  # training and validation set as one matrix
     data = joined + CELL * n_fitted
     preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
     codes = 4 * n_examples * settings.hidden_sizes[-1]
@@ -107,7 +109,7 @@ def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
 
 
 def available(place: Place) -> Need:
-    """Memory that this process can still take, on the machine and on the device."""
+    """Memory available to this process, on the host and the device."""
     from autorec_cli.network.device import free_on_device
 
     _, n_local = local_rank()
@@ -115,7 +117,7 @@ def available(place: Place) -> Need:
 
 
 def require_memory(need: Need, free: Need) -> None:
-    """Check that a run fits.
+    """Check that a run fits into memory.
 
     Raises:
         NotEnoughMemoryError: it does not.

@@ -1,4 +1,4 @@
-"""Tiled matrices (see `kernels`), blocks of sparse rows, and a thread pool over rows."""
+"""Tiled matrices, blocks of columns, and threads for kernels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ Indexes = NDArray[np.int32]
 
 
 def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> NDArray[np.int64]:
-    """First cell of every row in every block of COLUMNS_AT_ONCE columns, (n_blocks + 1, m)."""
+    """Find the first cell of every row in every block of columns.
+
+    A block has COLUMNS_AT_ONCE columns.
+
+    Returns:
+        (n_blocks + 1, m); the last row has the end of each row.
+    """
     n_blocks = max(1, -(-n_columns // COLUMNS_AT_ONCE))
     pointers = np.empty((n_blocks + 1, len(indptr) - 1), dtype=np.int64)
     count_blocks(indptr, indices, COLUMNS_AT_ONCE, pointers)
@@ -37,8 +43,8 @@ def to_tiles(matrix: Floats) -> Floats:
     n_rows, n_columns = matrix.shape
     tiles = np.zeros((-(-n_columns // TILE), n_rows, TILE), dtype=np.float32)
     for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
-        part = matrix[:, start : start + TILE]
-        tile[:, : part.shape[1]] = part
+        columns = matrix[:, start : start + TILE]
+        tile[:, : columns.shape[1]] = columns
     return tiles
 
 
@@ -46,8 +52,8 @@ def from_tiles(tiles: Floats, n_columns: int) -> Floats:
     """Convert (ceil(k / TILE), n, TILE) to (n, k)."""
     matrix = np.empty((tiles.shape[1], n_columns), dtype=np.float32)
     for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
-        part = matrix[:, start : start + TILE]
-        part[:] = tile[:, : part.shape[1]]
+        columns = matrix[:, start : start + TILE]
+        columns[:] = tile[:, : columns.shape[1]]
     return matrix
 
 
@@ -63,14 +69,17 @@ def untiled(tiles: Floats, n_columns: int) -> Pieces:
 
 
 class Workers:
-    """Thread pool that divides the rows of a matrix evenly by cells."""
+    """Thread pool for kernels, which release the GIL."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads)
 
     def run(self, kernel: Callable[..., None], indptr: NDArray[Any], *arguments: object) -> None:
-        """Call `kernel(*arguments, first, last)` for ranges of rows that cover all of `indptr`."""
+        """Call `kernel(*arguments, first, last)` for ranges of all rows.
+
+        Ranges have about as many cells each.
+        """
         calls = [self._pool.submit(kernel, *arguments, first, last) for first, last in self._row_ranges(indptr)]
         for call in calls:
             call.result()
@@ -81,7 +90,7 @@ class Workers:
 
     def _row_ranges(self, indptr: NDArray[Any]) -> Iterator[tuple[int, int]]:
         n_rows = len(indptr) - 1
-        goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # an empty row costs something too
+        goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # an empty row takes some time too
         bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
         bounds[0], bounds[-1] = 0, n_rows
         return ((first, last) for first, last in pairwise(bounds) if first < last)

@@ -1,6 +1,6 @@
-"""Engine of PyTorch operations over observed cells only: for CUDA, and where numba is missing.
+"""PyTorch engine, for CUDA and for CPUs without numba.
 
-With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
+It computes on observed cells only. With X the B x P batch in CSR (`nnz` observed cells), `*` elementwise:
 
     Z = X V + mu             h = g(Z)                   sparse x dense
     E = 2 (f(z) - X) f'(z)   on the pattern of X only   sampled dense-dense product
@@ -40,7 +40,7 @@ TILE_COLUMNS = 64
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """Examples of a step, in row and in column order.
+    """Examples of a step on their device, by row and by column.
 
     Attributes:
         rows: Targets, CSR (B, P).
@@ -71,7 +71,7 @@ class Step:
 
 
 class TorchEngine:
-    """Trains a network by `step` and torch's Adam, on any device; see `engine.Engine`."""
+    """Engine of PyTorch operations; see `engine.Engine`."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class TorchEngine:
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight
         self._process_group = process_group
-        # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
+        # Two groups, because only V and W have a penalty; its gradient is their `weight_decay`.
         free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
         groups = [{"params": self._network.penalized()}, {"params": free}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
@@ -110,13 +110,13 @@ class TorchEngine:
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
-        parts = [np.empty(0, dtype=np.float32)]
+        outputs = [np.empty(0, dtype=np.float32)]
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
             hidden = encode(self._network, to_rows(inputs[rows], self._device), self._process_group)[-1]
             z = _sampled_product(self._network, to_rows(cells[rows], self._device), hidden, self._mean)
-            parts.append(self._network.output(z)[0].cpu().numpy())
-        return np.concatenate(parts)
+            outputs.append(self._network.output(z)[0].cpu().numpy())
+        return np.concatenate(outputs)
 
     def network(self) -> Network:
         """See `engine.Engine`."""
@@ -133,14 +133,16 @@ class TorchEngine:
         """See `engine.Engine`."""
         parameters = self._parameters()
         n_steps, means, squares = read_adam(self._optimizer, parameters)
-        return AdamState(n_steps, *([_on_cpu(part) for part in group] for group in (parameters, means, squares)))
+        return AdamState(n_steps, *([_on_cpu(tensor) for tensor in group] for group in (parameters, means, squares)))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
         parameters = self._parameters()
         for parameter, value in zip(parameters, state.parameters, strict=True):
             parameter.copy_(torch.from_numpy(value.whole()))
-        means, squares = ((torch.from_numpy(part.whole()) for part in group) for group in (state.means, state.squares))
+        means, squares = (
+            (torch.from_numpy(tensor.whole()) for tensor in group) for group in (state.means, state.squares)
+        )
         write_adam(self._optimizer, parameters, state.n_steps, means, squares)
 
     def close(self, wait: bool = True) -> None:
@@ -152,25 +154,26 @@ class TorchEngine:
 
 
 def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
-    """Mean (k,) of the rows of `weight` (P, k) over all processes."""
+    """Mean row (k,) of `weight` (P, k) over all processes."""
     sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
     total = process_group.sum(sums.cpu().numpy())
     return torch.from_numpy(total[:-1] / total[-1]).to(weight)
 
 
 def row_sums(indptr: Array, values: Array) -> Array:
-    """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
+    """Sum the rows of a CSR matrix with `values` (nnz,) float32."""
+    # numpy's reduceat would give an empty row the value of the next one.
     sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
     return np.diff(sums[indptr]).astype(np.float32)
 
 
 def _on_cpu(tensor: Tensor) -> Pieces:
-    """Wrap `tensor`, which is copied from its device when the piece is read."""
+    """Wrap `tensor`, to be copied from its device when it is read."""
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
 
 
 def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
-    """Read the number of steps of `optimizer`, and its moments for each of `parameters`."""
+    """Read number of steps and moments, in the order of `parameters`."""
     states = [optimizer.state.get(parameter, {}) for parameter in parameters]
     means, squares = (
         [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
@@ -196,7 +199,10 @@ def write_adam(
 
 
 def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> DeviceBatch:
-    """Copy `examples` and their `inputs`, the same if None, to `device` for a step."""
+    """Copy `examples` and their inputs to `device`.
+
+    Without `inputs` the examples are their own.
+    """
     inputs = examples if inputs is None else inputs
     rows, columns, order = _both_ways(examples, device)
     if inputs.shape == examples.shape:  # and so in the same pattern
@@ -207,7 +213,11 @@ def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.
 
 
 def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Convert `matrix` and its transpose to CSR tensors; also returns the position of each transposed cell."""
+    """Convert `matrix` to CSR tensors, by row and by column.
+
+    Returns:
+        The matrix, its transpose, and the position in the matrix of each cell of the transpose.
+    """
     columns, positions = transposed(matrix)
     order = torch.from_numpy(positions.astype(np.int64)).to(device)
     rows = to_rows(matrix, device)
@@ -216,7 +226,11 @@ def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, 
 
 
 def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
-    """Transpose the pattern; also returns the position in `examples` of each cell, (nnz,)."""
+    """Transpose the pattern of `examples`.
+
+    Returns:
+        The pattern, and the position in `examples` of each of its cells, (nnz,).
+    """
     # Transposing a matrix that holds 0, 1, 2, ... gives the position of each cell.
     positions = np.arange(examples.nnz, dtype=np.int32)
     columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
@@ -224,7 +238,7 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
 
 
 def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:
-    """Compute the outputs (B, k_layer) of all hidden layers for the inputs `rows`, CSR of B rows."""
+    """Compute all hidden layers (B, k_layer) for CSR inputs of B rows."""
     function, _ = ACTIVATIONS[network.hidden_activation]
     z = process_group.all_reduce(_product(rows, network.encoder_weights[0]))
     return network.deeper(function(z + network.encoder_biases[0]))
@@ -237,9 +251,10 @@ def step(
     process_group: ProcessGroup = SINGLE_PROCESS,
     mean: Tensor | None = None,
 ) -> Step:
-    """Compute the squared error over the observed cells of `batch`, and the gradients of the loss.
+    """Compute the squared error and the gradients of the loss.
 
-    The loss is that error plus `missing_weight` times the sum of squared outputs of all other cells (identity output).
+    The loss is the squared error over observed cells plus `missing_weight` times the sum of squared outputs of all
+    other cells (identity output).
 
     Returns:
         Gradients in the order of `AdamState`: encoder weights, decoder weight, encoder biases, decoder bias, and `mean`
@@ -248,6 +263,7 @@ def step(
     hidden = encode(network, batch.input_rows, process_group)
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1], mean))
     residual = predictions - batch.rows.values()
+    # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
     error = 2 * (residual - missing_weight * predictions) * slope
     error_columns = _with_values(batch.columns, error[batch.column_order])
     decoder_weight = _product(error_columns, hidden[-1])
@@ -276,7 +292,10 @@ def codes(
     rows: Array | None = None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
-    """Compute the codes (last hidden layer) of the examples at `rows`, all if None, (B, k)."""
+    """Compute the codes (last hidden layer) of examples, (B, k).
+
+    Of the examples at `rows`; all if None.
+    """
     return torch.cat(list(code_blocks(network, inputs, rows_at_once, rows, process_group)))
 
 
@@ -295,14 +314,18 @@ def code_blocks(
 
 
 def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:
-    """Compute H (W + 1 c')' + b at the cells of `rows`, CSR (B, P), (nnz,), from the codes `hidden` (B, k)."""
+    """Compute H (W + 1 c')' + b at the cells of `rows`, (nnz,).
+
+    `rows` is CSR (B, P), `hidden` are the codes H (B, k) and `mean` is c (k,).
+    """
+    # beta 0: only the pattern of `rows` counts, not its values.
     z: Tensor = torch.sparse.sampled_addmm(rows, hidden, network.decoder_weight.T, beta=0.0).values()
     z = z + network.decoder_bias[rows.col_indices()]
     return z if mean is None else z + (hidden @ mean)[_row_of_cell(rows)]
 
 
 def _row_of_cell(rows: Tensor) -> Tensor:
-    """Row of each cell of a CSR matrix, (nnz,)."""
+    """Find the row of each cell of a CSR matrix, (nnz,)."""
     return torch.repeat_interleave(rows.crow_indices().diff())
 
 
@@ -322,11 +345,8 @@ def _csr(indptr: Array, indices: Array, values: Tensor, shape: tuple[int, ...], 
 
 
 def _product(matrix: Tensor, dense: Tensor) -> Tensor:
-    """Multiply a CSR matrix (m, n) by a dense one (n, k).
-
-    `embedding_bag` with a weight per cell computes the same as `torch.sparse.mm`; on tiles of columns it is two to
-    three times as fast on a CPU.
-    """
+    """Multiply a CSR matrix (m, n) by a dense one (n, k)."""
+    # The same as `torch.sparse.mm`, but on tiles of columns two to three times as fast on a CPU.
     product = dense.new_empty(matrix.shape[0], dense.shape[1])
     for start in range(0, dense.shape[1], TILE_COLUMNS):
         tile = slice(start, start + TILE_COLUMNS)
