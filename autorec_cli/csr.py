@@ -17,10 +17,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
-    """Unite two disjoint splits of one dataset.
-
-    Adding them with `+` would drop cells whose rating is 0.
-    """
+    """Unite two disjoint splits of one dataset."""
+    # Adding them with `+` would drop cells whose rating is 0.
     from scipy import sparse
 
     rows = np.concatenate([row_indices(first), row_indices(second)])

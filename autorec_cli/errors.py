@@ -30,7 +30,7 @@ EXIT_TERMINATED = 143  # SIGTERM
 
 
 class AutoRecError(Exception):
-    """Parent of all errors that the package raises on purpose.
+    """Base class of all errors raised on purpose.
 
     Attributes:
         exit_status: Status with which `autorec` ends.
@@ -92,7 +92,7 @@ class Stopped(SystemExit):
 
     Attributes:
         code: The exit status.
-        advice: One sentence that says how to continue.
+        advice: Sentence that says how to continue.
     """
 
     def __init__(self, exit_status: int, advice: str) -> None:
@@ -104,13 +104,13 @@ LONGEST_QUOTE = 60
 
 
 def quoted(value: object) -> str:
-    """`value` in quotes, shortened if it is long."""
+    """Quote `value`, shortened if it is long."""
     text = str(value)
     return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}... ({len(text):,} characters)"
 
 
 def counted(n: int, noun: str) -> str:
-    """Count with its noun: "1 user", "2,000 users"."""
+    """Format a count with its noun: "1 user", "2,000 users"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
@@ -125,8 +125,8 @@ class Failure:
 def describe(error: Exception) -> Failure:
     """Find the exit status and message for `error`.
 
-    Running out of memory, operating system errors and file names that are not UTF-8 are the user's to solve; any other
-    exception that is no `AutoRecError` is a bug.
+    Users can solve a lack of memory, errors of the operating system and file names that are not UTF-8. Any other
+    exception that is not an `AutoRecError` is a bug.
     """
     if isinstance(error, AutoRecError):
         return Failure(error.exit_status, str(error))
@@ -134,7 +134,7 @@ def describe(error: Exception) -> Failure:
         advice = "not enough memory; close other programs, or use a smaller --hidden-size or --batch-size"
         return Failure(NotEnoughMemoryError.exit_status, advice)
     if isinstance(error, OSError) and error.errno is not None:
-        # Standard output has no file name, and cannot be missing.
+        # An error without a file name is one of standard output, unless a file is missing.
         place = error.filename or ("" if error.errno == errno.ENOENT else "standard output")
         message = f"{place}: {error.strerror}" if place else str(error.strerror)
         advice = "check its permissions" if isinstance(error, PermissionError) else "make room or choose another path"

@@ -1,4 +1,4 @@
-"""Prepared dataset: a directory that scipy and polars read.
+"""Prepared dataset: a directory that scipy and polars can read.
 
 train.npz valid.npz test.npz   scipy.sparse CSR, n_users x n_items, float32; a stored 0 is a rating of 0
 users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, title (items, if known)
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # both take a while to import
 PARTS = ("train", "valid", "test")
 TABLES = ("users", "items")
 FILES = (*(f"{part}.npz" for part in PARTS), *(f"{table}.parquet" for table in TABLES))
-HASHED_AT_ONCE = 1 << 16  # values: few enough for the processor's cache
+HASHED_AT_ONCE = 1 << 16  # values: converted in the processor's cache
 WRITTEN_AT_ONCE = 1 << 20  # bytes
 
 
@@ -90,16 +90,17 @@ class Dataset:
         for table in (self.users, self.items):
             ids = table["id"]
             for start in range(0, len(ids), HASHED_AT_ONCE):
-                part = ids.slice(start, HASHED_AT_ONCE)
-                lengths = part.str.len_bytes().cast(pl.String)
-                digest.update(str((lengths + ":" + part).str.join("").item()).encode())
+                block = ids.slice(start, HASHED_AT_ONCE)
+                # With their lengths: ids may hold any separator.
+                lengths = block.str.len_bytes().cast(pl.String)
+                digest.update(str((lengths + ":" + block).str.join("").item()).encode())
         return digest.hexdigest()
 
 
 def save_dataset(dataset: Dataset, path: str | Path) -> None:
     """Write the directory `path`, whole or not at all.
 
-    An older one there is replaced.
+    An existing dataset is replaced.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full, or `path` is not a dataset.
@@ -228,7 +229,7 @@ def read_document(path: Path) -> dict[str, Any]:
     """Read `path`/dataset.json.
 
     Raises:
-        ArtifactError: there is none, it is damaged, or it is of another format version.
+        ArtifactError: it does not exist, is damaged, or is of another format version.
     """
     if not path.exists():
         raise ArtifactError(f"there is no dataset {path}; make one with `autorec prepare RATINGS -o {path}`")
@@ -247,7 +248,7 @@ def damaged(path: Path, reason: object) -> ArtifactError:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Check a dataset, and describe it as JSON types.
+    """Check a dataset and describe it as JSON types.
 
     Raises:
         ArtifactError: it cannot be loaded.

@@ -38,7 +38,7 @@ class _Place(NamedTuple):
 
 
 class LazyMatrix:
-    """A CSR matrix in a file of the dataset."""
+    """CSR matrix in a file, read by rows."""
 
     def __init__(self, file: Path) -> None:
         """Open `file`.
@@ -79,7 +79,7 @@ class LazyMatrix:
         return self._places["data"].length
 
     def pointers(self, first: int, last: int) -> Array:
-        """Row pointers of rows `first` to `last`, (last - first + 1,) int64."""
+        """Read `indptr[first : last + 1]`, int64."""
         return self._read("indptr", first, last + 1).astype(np.int64)
 
     def rows(self, first: int, last: int) -> sparse.csr_array:
@@ -182,7 +182,7 @@ class LazyDataset:
         return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
 
     def column(self, table: str, column: str) -> pl.Series | None:
-        """Read a column of the table "users" or "items", if present."""
+        """Read a column of "users" or "items", if present."""
         import polars as pl
 
         handle = self._tables[table]
@@ -206,7 +206,10 @@ class LazyDataset:
             yield add_parts(add_parts(train, valid), test)
 
     def owners(self, split: str, variant: str, partition: Partition) -> Iterator[Array]:
-        """Yield the rank that holds each cell, in storage order, in blocks."""
+        """Yield the rank that holds each cell, in blocks.
+
+        In storage order.
+        """
         start = 0
         for block in self._matrices[split].blocks():
             if variant == "item":

@@ -83,7 +83,7 @@ def choose_plan(
 
 @dataclass(frozen=True)
 class Pool:
-    """All ratings of a dataset, regardless of its split.
+    """Ratings of a dataset, regardless of its split.
 
     Attributes:
         ratings: CSR n_users x n_items, indices sorted.
@@ -141,7 +141,7 @@ def make_split(pooled: Pool, plan: Plan, number: int) -> Split:
 
 
 def _folds(n_ratings: int, plan: Plan) -> NDArray[np.uint32]:
-    """Fold of every rating, (n_ratings,), from 0; sizes differ by one."""
+    """Fold of every rating, (n_ratings,), from 0, sizes nearly equal."""
     folds = np.arange(n_ratings, dtype=np.uint32) % np.uint32(plan.n_splits)
     np.random.default_rng(plan.seed).shuffle(folds)
     return folds

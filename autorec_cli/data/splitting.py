@@ -140,15 +140,15 @@ def split(
 
 
 def split_matrices(matrix: sparse.csr_array, labels: Labels, n_labels: int = 3) -> list[sparse.csr_array]:
-    """Take the cells of each label, 0 to `n_labels` - 1; see `take_cells`."""
+    """Take the cells of each label from 0; see `take_cells`."""
     with in_order(lambda label: take_cells(matrix, labels == label), range(n_labels)) as matrices:
         return list(matrices)
 
 
 def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
-    """Take the stored cells where `keep` (nnz,) is true, zeros included.
+    """Take the stored cells where `keep` (nnz,) is true.
 
-    Shape and order stay.
+    Zeros, shape and order stay.
     """
     from scipy import sparse
 
@@ -201,7 +201,7 @@ def random(ratings: SplitterInput) -> Labels:
 
 
 def per_user(ratings: SplitterInput) -> Labels:
-    """A fraction of each user's ratings, drawn at random.
+    """Random fraction of each user's ratings.
 
     Every user keeps at least one in the training set.
     """
@@ -215,7 +215,7 @@ def per_user(ratings: SplitterInput) -> Labels:
 
 
 def leave_last(ratings: SplitterInput) -> Labels:
-    """Each user's last rating for test, the one before for validation.
+    """Last rating of each user for test, previous for validation.
 
     Every user keeps at least one in the training set. A fraction of 0 leaves a set empty; others make no difference.
     Ties are broken by item: the one that appears later in the sources counts as later.
@@ -228,7 +228,7 @@ def leave_last(ratings: SplitterInput) -> Labels:
 
 
 def temporal(ratings: SplitterInput) -> Labels:
-    """Latest ratings for test, the latest of the rest for validation.
+    """Latest ratings for test, those before for validation.
 
     No training rating is later than a held-out one. Ratings with exactly the time of a cut stay on its earlier side, so
     a set may be smaller than its fraction.
@@ -249,7 +249,7 @@ def temporal(ratings: SplitterInput) -> Labels:
 
 
 def stable(ratings: SplitterInput) -> Labels:
-    """Ratings chosen by a hash of user id, item id and seed.
+    """Hash of user id, item id and seed chooses ratings.
 
     A held-out rating is held out in every later dataset too, so no model of an earlier one has seen it. Fractions are
     met on average.
@@ -305,7 +305,7 @@ def _label_first(
     n_test: NDArray[Any],
     n_valid: NDArray[Any],
 ) -> Labels:
-    """Label the first cells of each row TEST, the next ones VALID.
+    """Label the first cells of each row TEST, others VALID.
 
     Args:
         matrix: The ratings.

@@ -26,8 +26,8 @@ Row = dict[str, Any]
 Models = Sequence[tuple[str, Scorer]]
 """Names and models, all trained on the dataset that they are evaluated on."""
 
-SPLITS = ("test", "valid", "train")
-EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"train": (), "valid": ("train",), "test": ("train", "valid")}
+EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"test": ("train", "valid"), "valid": ("train",), "train": ()}
+"""Splits whose items a user is not recommended again, by the split to evaluate on."""
 BIAS_BASELINE = "user+item bias"
 POPULARITY_BASELINE = "popularity"
 RATING_BASELINES: Mapping[str, Mapping[str, Any]] = {
@@ -40,12 +40,12 @@ RATING_BASELINES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Held-out ratings to evaluate on, and how.
+    """Options of an evaluation.
 
     Attributes:
-        split: "test", "valid" or "train".
+        split: Held-out ratings: "test", "valid" or "train".
         ranking: Add ranking metrics; models that only rank have no others.
-        k: Length of the lists.
+        k: Recommendations per user.
         relevant_from: Lowest held-out rating that is relevant; None is three quarters up the rating scale.
 
     Raises:
@@ -58,7 +58,7 @@ class EvaluateSettings:
     relevant_from: float | None = None
 
     def __post_init__(self) -> None:
-        require_choice("--on", self.split, SPLITS)
+        require_choice("--on", self.split, tuple(EARLIER_SPLITS))
         require_count("--top-k", self.k, minimum=1)
 
     def protocol(self, models: Sequence[Scorer], rating_scale: tuple[float, float]) -> RankingProtocol | None:
@@ -120,7 +120,7 @@ def evaluate(
 
     Args:
         models: By name, or in a sequence: these are called "model", or "model 1", "model 2", ...
-        dataset: Held-out ratings, and what the baselines are fitted on.
+        dataset: Held-out ratings, and those that baselines are fitted on.
         settings: Default settings if None.
 
     Returns:
@@ -145,7 +145,7 @@ def evaluate(
 def check_models(models: Models, dataset: Dataset, split: str) -> None:
     """Check that models belong to the dataset.
 
-    Splits that a model was fitted on are warned of.
+    Log a warning if a model was fitted on the split.
 
     Raises:
         ArtifactError: a model was trained on another dataset, or the split is empty.
@@ -242,6 +242,7 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
         measured(name, model.predict_pairs(users, items), model.cold_pairs(users, items)) for name, model in models
     ]
     fitted = fitted_ratings(models, dataset)
+    # Cold for the baselines, which may be fitted on more ratings than a model.
     item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
     cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
     for name, options in RATING_BASELINES.items():
@@ -255,9 +256,10 @@ def _measure_rankings(
 ) -> list[Measurement]:
     """Rankings of models, then of the popularity baseline.
 
-    Each user with a relevant held-out rating gets a list of items that he or she has not rated in an earlier split
-    (train for valid, train and valid for test). Items without a rating in those are not recommended.
+    Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
+    earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.
     """
+    # Items of later splits stay candidates: when they were held out, nobody had rated them.
     earlier = EARLIER_SPLITS[split]
     seen = _union(dataset, earlier)
     item_counts = np.bincount(_union(dataset, earlier or ["train"]).indices, minlength=dataset.n_items)

@@ -100,24 +100,24 @@ def check_gates(gates: Sequence[Gate], models: Sequence[tuple[str, Scorer]], k: 
 
 
 def check_metric(metric: str, k: int, flag: str) -> bool:
-    """Check that `metric` exists for lists of length `k`.
+    """Check that `metric` exists for `k` recommendations per user.
 
     Return True if it is a ranking metric.
 
     Args:
         metric: Such as "rmse" or "ndcg@10".
-        k: Length of the lists.
+        k: Recommendations per user.
         flag: Option that names the metric.
 
     Raises:
-        UsageError: there is no such metric, or it is for another length.
+        UsageError: there is no such metric, or it is for another k.
     """
     name, at, length = metric.partition("@")
     known = [*RATING_METRICS, *(f"{name}@{k}" for name in LIST_METRICS)]
     if metric in known:
         return bool(at)
     if name in LIST_METRICS and length.isdigit():
-        raise UsageError(f"{flag} {metric} is for another list length than {k}; use {name}@{k}")
+        raise UsageError(f"{flag} {metric} is for another number of recommendations than {k}; use {name}@{k}")
     raise UsageError(f"{flag} {metric} is not a metric{_hint(metric, known)}")
 
 

@@ -1,7 +1,7 @@
 """Metrics of predicted ratings and of top-k recommendations.
 
-A rating metric takes the errors of each user, a ranking metric the hits of each user. All of them are sums over the
-pairs, or values, of one user: what several processes measure of different users can be added and gives the same metric.
+A rating metric takes the errors of each user, a ranking metric the hits of each user. Both are sums over users, so
+measurements of several processes on different users can be added.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autorec_cli.csr import Array
 Z_95 = NormalDist().inv_cdf(0.975)
 
 LEAST_PAIRS = 30
-"""Fewest ratings that can tell which of two models, or epochs, is better."""
+"""Fewest ratings on which two models, or epochs, can be compared."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ RATING_METRICS: Mapping[str, Callable[[UserErrors], Estimate]] = {"rmse": rmse, 
 def mean_over_pairs(sums: Array, n_pairs: Array) -> Estimate:
     """Mean over pairs, with users as the sampling units.
 
-    One user's ratings err together, so pairs are no independent sample. With s_u the sum and n_u the number of pairs
-    of user u, the variance of the ratio m = sum s_u / sum n_u over U users is
+    Errors of one user's ratings are correlated, so pairs are not an independent sample. With s_u the sum and n_u the
+    number of pairs of user u, the variance of the ratio m = sum s_u / sum n_u over U users is
     U/(U-1) * sum (s_u - m n_u)^2 / (sum n_u)^2 (Cochran, Sampling Techniques, 1977, section 2.11).
 
     Args:
@@ -150,14 +150,14 @@ RANKING_METRICS: Mapping[str, Callable[[Array, Array], Array]] = {"ndcg": ndcg, 
 
 
 LIST_METRICS = (*RANKING_METRICS, "coverage", "mean_popularity")
-"""All metrics of top-k lists; `@k` is added to their names."""
+"""All metrics of top-k recommendations; `@k` is added to their names."""
 
 
 def times_recommended(ranked: Array, n_items: int) -> Array:
-    """Number of lists that contain each item, (n_items,).
+    """Number of users to whom each item is recommended, (n_items,).
 
     Args:
-        ranked: (n_users, k) item_index, -1 where a list is short.
+        ranked: (n_users, k) item_index, -1 where a user has fewer than k.
         n_items: Number of items.
     """
     return np.bincount(ranked[ranked >= 0], minlength=n_items)

@@ -17,10 +17,10 @@ from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
 
 @dataclass(frozen=True)
 class RankingProtocol:
-    """Length of the lists and threshold of relevance.
+    """Number of recommendations and threshold of relevance.
 
     Attributes:
-        k: Length of a list.
+        k: Recommendations per user.
         relevant_from: Lowest held-out rating that is relevant.
     """
 
@@ -39,13 +39,13 @@ def default_relevance(rating_scale: tuple[float, float]) -> float:
 
 @dataclass(frozen=True)
 class UserRankings:
-    """Ranking metrics of each user, and what was recommended.
+    """Ranking metrics of each user, and counts of recommended items.
 
     Attributes:
-        k: Length of a list.
-        n_relevant: (n_users,) relevant held-out ratings; users with none have no list.
-        values: Each of RANKING_METRICS, (n_users,); 0 without a list.
-        times: (n_items,) number of lists with the item.
+        k: Recommendations per user.
+        n_relevant: (n_users,) relevant held-out ratings; users with none get no recommendations.
+        values: Each of RANKING_METRICS, (n_users,); 0 without recommendations.
+        times: (n_items,) users to whom the item is recommended.
         item_counts: (n_items,) training ratings.
     """
 
@@ -56,7 +56,7 @@ class UserRankings:
     item_counts: Array
 
     def metrics(self) -> dict[str, Any]:
-        """Mean of each metric `@k` over users with a list.
+        """Mean of each metric `@k` over users with recommendations.
 
         `n_users` is their number. Without any the result is empty.
         """
@@ -76,14 +76,14 @@ def measure_rankings(
     item_counts: Array,
     protocol: RankingProtocol,
 ) -> UserRankings:
-    """Recommend to users with relevant held-out ratings, and measure.
+    """Measure recommendations to users with relevant held-out ratings.
 
     Args:
         score: Scores of all items for a block of users.
         held_out: Ratings, CSR n_users x n_items.
         seen: In the same shape, items that are not recommended.
         item_counts: (n_items,) earlier ratings of each item; items without are not recommended.
-        protocol: Length of the lists and relevance.
+        protocol: Recommendations per user and relevance.
     """
     n_users, n_items = held_out.shape
     relevant = _relevant(held_out, protocol.relevant_from)
@@ -107,8 +107,8 @@ class RankedHits:
     Arrays are (n_users, k), best first.
 
     Attributes:
-        items: item_index; NO_ITEM where a list is short.
-        scores: float32; -inf where a list is short.
+        items: item_index; NO_ITEM where a user has fewer than k.
+        scores: float32; -inf there.
         hits: uint8, 1 if the item is relevant.
         n_relevant: (n_users,) relevant items of each user.
     """
@@ -166,6 +166,7 @@ def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:
 
     (n_users, k) bool.
     """
+    # A (user, item) pair as one number: isin on these is a single sort.
     n_items = relevant.shape[1]
     relevant_keys = row_indices(relevant).astype(np.int64) * n_items + relevant.indices
     recommended_keys = np.arange(len(ranked), dtype=np.int64)[:, None] * n_items + ranked

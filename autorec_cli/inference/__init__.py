@@ -1,1 +1,1 @@
-"""Trained models and everything they are used for."""
+"""Trained models: scores, recommendations, predictions and model files."""

@@ -24,15 +24,15 @@ Users = TypeVar("Users")
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of models of one dataset, a `Scorer`.
+    """Weighted mean of models of one dataset, a `Scorer`.
 
     prediction = intercept + sum of weights[m] * clipped prediction of models[m], clipped to the rating scale.
 
     Attributes:
-        models: One or more, all of which predict ratings.
+        models: At least one; all predict ratings.
         weights: One per model.
         intercept: In rating units.
-        provenance: As of a model; its fitted splits are those that any model was fitted on.
+        provenance: As of a model; fitted splits are those of any model.
     """
 
     models: tuple[Model, ...]
@@ -110,9 +110,9 @@ class Blend:
 def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
     """Fit the blend with the least squared validation error.
 
-    It is fitted on what each model predicted before its refit on those ratings. Weights are not negative (Lawson and
-    Hanson 1974; Breiman, Stacked Regressions, 1996): free ones are no better on ratings that they were not fitted to,
-    and hard to read.
+    It is fitted on each model's predictions before its refit on those ratings. Weights are nonnegative (Lawson and
+    Hanson 1974; Breiman, Stacked Regressions, 1996): unconstrained ones are no better on other ratings, and hard to
+    interpret.
 
     Args:
         models: Names and models of one dataset, which predict ratings.
@@ -129,6 +129,7 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
     single = [_checked(name, model, len(valid_ratings)) for name, model in models]
     predictions = np.stack([model.valid_predictions for model in single], axis=1).astype(np.float64)
     means, mean = predictions.mean(0), float(np.mean(valid_ratings, dtype=np.float64))
+    # Centering both sides leaves the intercept out of the constraint.
     weights, _ = nnls(predictions - means, valid_ratings.astype(np.float64) - mean)
     intercept = mean - float(means @ weights)
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights + intercept - valid_ratings))))

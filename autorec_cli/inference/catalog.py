@@ -1,6 +1,6 @@
 """Users and items that a model knows.
 
-Ids, titles, what was rated, how often, and on which scale.
+Ids, titles, rated items, numbers of ratings and the rating scale.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Catalog:
         user_ids, item_ids: As in the source, by index.
         titles: By item_index, "" where there is none; None without titles.
         user_counts, item_counts: (n_users,) and (n_items,) ratings that the model was fitted on; 0 is cold.
-        seen: All ratings of the dataset, held-out ones too: `recommend` leaves these items out.
+        seen: All ratings of the dataset, held-out ones too; `recommend` excludes these items.
         rating_scale: Lowest and highest rating; predictions are clipped to it.
     """
 

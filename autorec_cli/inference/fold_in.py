@@ -40,7 +40,7 @@ def fold_in(model: Model, histories: Sequence[History]) -> UserVectors:
     Items without training ratings are ignored; a user with only such items is cold.
 
     In the user variant a history goes through the encoder, as in training. In the item variant the user's decoder row
-    is the mean row of the trained users plus the ridge solution for what that leaves unexplained, with the codes fixed
+    is the mean row of the trained users plus the ridge solution for the residual, with the codes fixed
     (`solve_decoder_row`); for the ranking objective it is the ridge solution over all items, as in training
     (`solve_scoring_row`).
 
@@ -106,7 +106,7 @@ def solve_decoder_row(
     # their sum; without damping it is 1/n, which is centering.
     fraction = (1 - np.sqrt(bias_damping / (n + bias_damping))) / n
     centered, residual = codes - fraction * code_sum, targets - fraction * target_sum
-    ridge = max(regularization / 2, 1e-6)
+    ridge = max(regularization / 2, 1e-6)  # without a penalty the system may be singular
     if n < k:
         row = centered.T @ np.linalg.solve(centered @ centered.T + ridge * np.eye(n), residual)
     else:
@@ -138,7 +138,7 @@ def solve_scoring_row(
     n, k = codes.shape
     rows = np.hstack([codes, np.ones((n, 1))])
     ridge = np.full(k + 1, max(regularization / 2, 1e-6))
-    ridge[k] = 1e-6
+    ridge[k] = 1e-6  # the bias has no penalty
     system = missing_weight * gram + (1 - missing_weight) * (rows.T @ rows) + np.diag(ridge)
     solution = np.linalg.solve(system, rows.T @ targets)
     return solution[:k], float(solution[k])
@@ -172,12 +172,13 @@ def _item_variant_fold(model: Model) -> Fold:
     trained = model.catalog.user_counts > 0
     mean_row, mean_bias = model.decoder_weight[trained].mean(0), float(model.decoder_bias[trained].mean())
     low, high = model.output_range
-    # Codes are much alike: a row along their mean would move all items, which is left to the damped bias.
+    # Codes are similar: a row along their mean would move all items, which is left to the damped bias.
     fitted = model.catalog.item_counts > 0
     mean_code = model.codes[fitted].sum(0, dtype=np.float64) / max(1, int(fitted.sum()))
 
     def fold(items: Array, targets: Array) -> tuple[Array, float]:
         if model.settings.output_activation == "sigmoid":
+            # The row is linear inside the sigmoid; the logit of 0 and of 1 is infinite.
             height = np.clip((targets - low) / (high - low), 0.01, 0.99)
             targets = np.log(height / (1 - height))
         codes = model.codes[items].astype(np.float64)

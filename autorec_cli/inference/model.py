@@ -1,4 +1,4 @@
-"""A trained model as numpy arrays, which predicts without torch."""
+"""Trained model as numpy arrays, without torch."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PAIRS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model, a `Scorer`.
+    """Trained model, a `Scorer`.
 
     The encoded side is items in the item variant and users in the user variant; the decoded side is the other one.
     prediction(e, d) = f(codes[e] . decoder_weight[d] + decoder_bias[d]) * output_unit + centering, clipped to the
     rating scale.
 
     Attributes:
-        settings: Hyperparameters it was trained with.
+        settings: Hyperparameters of its training.
         encoder_weights: (n_decoded, k1) or, with the implicit channel, (2 n_decoded, k1); then (k1, k2), ...
         encoder_biases: (k1,), (k2,), ...
         codes: (n_encoded, k).
@@ -90,6 +90,7 @@ class Model:
         z = np.empty(len(user_index), dtype=np.float32)
         for start in range(0, len(z), PAIRS_AT_ONCE):
             block = slice(start, start + PAIRS_AT_ONCE)
+            # einsum, because a matrix product would compute all pairs of both sides.
             z[block] = np.einsum("pk,pk->p", self.codes[encoded[block]], self.decoder_weight[decoded[block]])
         predictions = output(self, z + self.decoder_bias[decoded]).astype(np.float64) * self.output_unit + offset
         return clipped(self, np.where(self.cold_pairs(user_index, item_index), baseline, predictions))

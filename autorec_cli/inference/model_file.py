@@ -1,8 +1,8 @@
 """Model file: all that `recommend` and `evaluate` need, no code.
 
 Tensors are the parameters, the codes of all examples, the means, the ids and the pattern of seen items; everything
-else is one JSON document in the file's metadata, under one key, as the order of several is not fixed. CRC-32 checksums
-of every tensor and of the document reveal damage. docs/formats.md has every field.
+else is one JSON document in the file's metadata. CRC-32 checksums of every tensor and of the document reveal damage.
+docs/formats.md has every field.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
 ROWS_PER_CHECK = 1 << 14
-"""Rows of a tensor that are in memory at a time while it is checked."""
+"""Rows of a tensor that are read at a time while it is checked."""
 
 
 def save_model(model: Scorer, path: str | Path) -> None:
@@ -53,6 +53,7 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
     Raises:
         UsageError: the file cannot be written.
     """
+    # One document under one key: safetensors does not keep the order of several.
     write(path, MODEL.name, {**MODEL.header(), **document}, tensors)
 
 
@@ -100,13 +101,13 @@ def check(path: Path) -> dict[str, Any]:
 
 def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no types
     """Checksum of a tensor in a file, as of `checksums.of_array`."""
-    stored = file.get_slice(name)
-    shape = tuple(stored.get_shape())
+    tensor = file.get_slice(name)
+    shape = tuple(tensor.get_shape())
     if 0 in shape:  # safetensors cannot slice it
         return checksums.of_array(file.get_tensor(name))
-    value = checksums.of_kind(stored[:1].dtype, shape)
+    value = checksums.of_kind(tensor[:1].dtype, shape)
     for start in range(0, shape[0], ROWS_PER_CHECK):
-        value = checksums.with_piece(value, stored[start : min(start + ROWS_PER_CHECK, shape[0])])
+        value = checksums.with_piece(value, tensor[start : min(start + ROWS_PER_CHECK, shape[0])])
     return value
 
 
@@ -131,7 +132,7 @@ def load_single(path: Path) -> Model:
     """
     model = load_model(path)
     if not isinstance(model, Model):
-        raise ArtifactError(f"{path} is a blend of several models; name one of those")
+        raise ArtifactError(f"{path} is a blend of several models; name one of them")
     return model
 
 
@@ -247,7 +248,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
 def _pack(strings: Sequence[str]) -> tuple[Array, Array]:
     """Pack strings into UTF-8 bytes and the ends of each."""
     encoded = [string.encode() for string in strings]
-    ends = np.cumsum([len(part) for part in encoded], dtype=np.int64)
+    ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COLUMN = "predicted_rating"
-LEAST_KNOWN = 0.1
-"""Fraction of the users, and of the items, that a rating model of the same data knows at least.
+MIN_KNOWN = 0.1
+"""Smallest fraction of users, and of items, that a rating model must know.
 
-Models of two nights share most of them; models of other data may share some by accident."""
+Models of successive nights have most of them in common; models of other data may have some by accident."""
 
 
 def predict(model: Scorer, pairs: Any) -> Array:  # noqa: ANN401 - a pandas frame, among others
@@ -79,10 +79,10 @@ def check_rating_model(model: Scorer, ranker: Scorer, settings: RecommendSetting
     if isinstance(settings.history, str) and settings.history == "-":
         raise UsageError("--rating-model reads --history a second time, which is not possible from stdin")
     sides = [("items", model.catalog.item_ids, ranker.catalog.item_ids)]
-    if settings.history is None:  # whose users are folded in
+    if settings.history is None:  # users of a history are folded in, so they need not be known
         sides.append(("users", model.catalog.user_ids, ranker.catalog.user_ids))
     counts = [(side, len(set(known).intersection(wanted)), len(wanted)) for side, known, wanted in sides]
-    if any(n_known < LEAST_KNOWN * n_wanted for _, n_known, n_wanted in counts):
+    if any(n_known < MIN_KNOWN * n_wanted for _, n_known, n_wanted in counts):
         told = " and ".join(f"{n_known:,} of {n_wanted:,} {side}" for side, n_known, n_wanted in counts)
         raise ArtifactError(
             f"--rating-model knows only {told} of the model that ranks, so it is of other data; name one that was "
@@ -117,6 +117,7 @@ def with_predicted_ratings(
         block = frame["user_id"].unique(maintain_order=True).to_list()
         ratings = np.empty(frame.height)
         if block:
+            # A block is nearly consecutive, so scoring the whole range wastes little.
             places = np.array([index_of[identifier] for identifier in block])
             first = int(places.min())
             scores = users.score(slice(first, int(places.max()) + 1))[places - first]

@@ -1,4 +1,4 @@
-"""Top-k recommendations: settings, target users, and frames of their recommendations."""
+"""Top-k recommendations as polars frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RecommendSettings:
         k: Number of recommendations per user.
         user_ids: In the order wanted, numbers as they are printed; None is every user of the model.
         history: Ratings of users to fold in, instead of users of the model: a file or a polars or pandas frame.
-        history_options: How to read it; None detects everything.
+        history_options: Format of a history file; None detects everything.
         include_seen: Recommend rated items too.
         candidates: Recommend only these items, by id; None is all.
         exclude: Never recommend these items.

@@ -22,7 +22,7 @@ HistoryScorer = Callable[[Sequence[History]], Array]
 
 
 class Scorer(Protocol):
-    """A model or a blend of models."""
+    """Model or blend of models."""
 
     @property
     def catalog(self) -> Catalog:
@@ -46,9 +46,7 @@ class Scorer(Protocol):
     def user_scorer(self) -> UserScorer:
         """Make a function that scores all items for users.
 
-        UNKNOWN users are cold.
-
-        The item vectors are copied once for it, so make it once and call it for every block of users.
+        UNKNOWN users are cold. Item vectors are copied for it, so make it once and call it for every block of users.
         """
 
     def history_scorer(self) -> HistoryScorer:

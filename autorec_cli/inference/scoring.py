@@ -65,10 +65,8 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
     """Make a function that scores all items for B users.
 
     Scores are (B, n_items) float32, not clipped.
-
-    Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product. The item
-    vectors are copied for it once.
     """
+    # Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product.
     k = model.codes.shape[1]
     linear = model.settings.output_activation == "identity"
     scale = np.float32(model.output_unit if linear else 1.0)
@@ -79,7 +77,7 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
     else:
         items[:k], items[k + 1] = model.decoder_weight.T, scale * model.decoder_bias
     items[k] = 1
-    if linear:
+    if linear:  # otherwise centering is added outside f
         items[k + 1] += centering_bias
     cold_items = np.flatnonzero(model.catalog.item_counts == 0)
 
@@ -91,6 +89,7 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
             sides[:, k] += offset
         scores: Array = sides @ items
         if not linear:
+            # In place: a block of scores is the largest array there is.
             scores = output(model, scores)
             scores *= np.float32(model.output_unit)
             scores += offset[:, None]
@@ -104,7 +103,7 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
 
 
 def output(model: Model, z: Array) -> Array:
-    """Apply the output activation f; overwrites `z`."""
+    """Apply the output activation f to `z`, in place."""
     if model.settings.output_activation == "sigmoid":
         low, high = model.output_range
         expit(z, out=z)

@@ -1,4 +1,4 @@
-"""Target users: who gets recommendations."""
+"""Target users of recommendations."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class TargetUsers:
 
     Attributes:
         user_ids: Their ids.
-        index: (n,) number of each user for `score_at` and `seen_at`.
+        index: (n,) argument of each user for `score_at` and `seen_at`.
         unknown: (n,) bool, users without any known rating: the popularity baseline ranks for them.
         score_at: index (B,) -> (B, n_items) scores, not clipped.
         seen_at: index (B,) -> (row, item_index) of their rated items.
-        warnings: Sentences about what was ignored.
+        warnings: Sentences about ignored ratings.
     """
 
     user_ids: Sequence[str]
@@ -81,7 +81,7 @@ class TargetUsers:
     def shard(self, shard: Shard) -> TargetUsers:
         """Keep the users of `shard`.
 
-        All shards, one after the other, are all users.
+        All shards, concatenated, are all users.
         """
         first, last = ((shard.number - 1 + end) * len(self.index) // shard.of for end in (0, 1))
         return self.only(np.arange(first, last))

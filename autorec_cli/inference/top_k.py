@@ -19,7 +19,7 @@ SCORES_AT_ONCE = 1 << 22
 """Users x items of a block: 16 MiB of float32 scores."""
 
 BLOCKS_AT_ONCE = 32
-"""Blocks whose top-k items, which are small, are kept until all of them are ranked."""
+"""Blocks whose top-k items are kept until all of them are ranked."""
 
 MIN_GROUPS = 512
 """Groups of columns whose maxima narrow a row down; more of them cost more, fewer narrow it down less."""
@@ -39,8 +39,8 @@ class TopItems:
 
     Attributes:
         users: Their positions.
-        items: (B, k) item_index, best first, NO_ITEM where a list is short.
-        scores: (B, k) float32; -inf where a list is short.
+        items: (B, k) item_index, best first; NO_ITEM where a user has fewer than k.
+        scores: (B, k) float32; -inf there.
     """
 
     users: slice
@@ -58,7 +58,7 @@ def rank_items(
         score: Scores of a block of users.
         seen: Items that are not recommended; None recommends rated items too.
         candidates: (n_items,) bool, items that may be recommended at all.
-        k: Length of a list, at least 1.
+        k: Recommendations per user, at least 1.
 
     Yields:
         Blocks in the order of the users. Items of equal score are in the order of their index.
@@ -74,6 +74,7 @@ def rank_items(
 
     users_at_once = max(1, SCORES_AT_ONCE // len(candidates))
     blocks = [slice(start, min(start + users_at_once, n_users)) for start in range(0, n_users, users_at_once)]
+    # Batches, so that no thread runs while the caller holds the iterator, which it may never finish.
     for start in range(0, len(blocks), BLOCKS_AT_ONCE):
         yield from _rank_blocks(rank, blocks[start : start + BLOCKS_AT_ONCE])
 
@@ -83,6 +84,7 @@ def _rank_blocks(rank: Callable[[slice], TopItems], blocks: list[slice]) -> Iter
 
     On several threads if matrix products can be kept to one thread each, else one by one.
     """
+    # Only then: products that split their work would compete with each other.
     limits = _one_thread_per_product() if len(blocks) > 1 and n_threads() > 1 else None
     if limits is None:
         return map(rank, blocks)
@@ -111,13 +113,14 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
 
     Args:
         scores: (B, n) floating point; -inf marks excluded items.
-        k: Length of a list, at least 1.
+        k: Columns per row, at least 1.
 
     Returns:
         The columns (B, min(k, n)) int64 and their scores; NO_ITEM and -inf where a row has fewer finite scores.
     """
     n_rows, n = scores.shape
     k = min(k, n)
+    # Only the few scores above the bound are sorted.
     flat = np.flatnonzero(scores >= _floor(scores, k))
     rows, columns = np.divmod(flat, n)
     values = scores[rows, columns]
@@ -134,10 +137,9 @@ def _floor(scores: Array, k: int) -> Array:
     """Lower bounds (B, 1) of each row's `k` highest scores.
 
     They are finite, and few other scores reach them.
-
-    The bound is the k-th highest of the maxima of groups of columns: k groups have a member that reaches it. Group
-    maxima take one pass that the processor can vectorize, where selecting among all columns takes many.
     """
+    # The k-th highest of the maxima of groups of columns: k groups have a member that reaches it. Group maxima take one
+    # vectorized pass; selecting among all columns takes many.
     n_rows, n = scores.shape
     n_groups = min(n, max(MIN_GROUPS, 8 * k))
     end = n - n % n_groups

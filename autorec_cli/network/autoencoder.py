@@ -67,7 +67,7 @@ class Network:
         return [*self.encoder_weights, self.decoder_weight, *self.encoder_biases, self.decoder_bias]
 
     def penalized(self) -> list[Tensor]:
-        """Parameters with a penalty: V and W, as in the paper."""
+        """Parameters with a penalty, as in the paper: V, W."""
         return [self.encoder_weights[0], self.decoder_weight]
 
     def free(self) -> list[Tensor]:
@@ -150,7 +150,7 @@ class MissingGradients:
 
 
 def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weight: float) -> MissingGradients:
-    """Compute gradients as if all cells of a batch were unrated.
+    """Compute gradients as if all cells were unrated.
 
     An unrated cell is a weak observation of 0. The sum over all B x P cells is a quadratic form in k x k matrices, as
     in implicit ALS (Hu, Koren and Volinsky, ICDM 2008): with a column of ones appended to h and b to W it is the trace

@@ -139,7 +139,10 @@ class TiledEngine:
         self._n_steps = state.n_steps
 
     def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
-        """Arrange an attribute of V and W, and `free`, as `AdamState`."""
+        """Arrange tensors in the order of `AdamState`.
+
+        Attribute `name` of V and W, and `free`.
+        """
         sizes = [len(bias) for bias in self._rest.encoder_biases]
         first = untiled(getattr(self._encoder, name), sizes[0])
         last = untiled(getattr(self._decoder, name), sizes[-1])
@@ -179,9 +182,9 @@ class TiledEngine:
         return (len(self._rest.encoder_biases[0]) - 1) % TILE + 1
 
     def _deeper(self, first: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Compute the hidden layers (B, k_layer), and the last in tiles.
+        """Compute all hidden layers, and the last in tiles.
 
-        The list is empty if there is only one layer.
+        Layers are (B, k_layer). The list is empty if there is only one layer.
         """
         if len(self._rest.encoder_biases) == 1:
             return [], first
@@ -201,7 +204,7 @@ class TiledEngine:
         return weights, biases, to_tiles(slope.numpy())
 
     def _product(self, cells: _Cells, values: Floats, factor: Floats) -> Floats:
-        """Multiply the matrix of `values` at `cells` by `factor`, in tiles."""
+        """Multiply `values` at `cells` by `factor`, in tiles."""
         sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
         self._workers.run(products, cells.rows.indptr, cells.pointers, cells.rows.indices, values, factor, sums)
         return sums

@@ -83,7 +83,7 @@ def n_torch_threads() -> int:
 
 
 def use_threads(threads: int) -> None:
-    """Set the number of CPU threads; 0 keeps one per core.
+    """Set the number of CPU threads; 0 keeps torch's default.
 
     Raises:
         UsageError: the number is negative or far above the number of cores.

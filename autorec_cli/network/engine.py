@@ -40,7 +40,11 @@ class Engine(Protocol):
         """
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
-        """Compute the outputs of all N examples at `cells`, CSR (N, P).
+        """Compute the outputs of all N examples at `cells`.
+
+        Args:
+            inputs: Encoder inputs of N examples.
+            cells: CSR (N, P); only its pattern counts.
 
         Returns:
             (nnz,) float32, in the order of `cells`.
@@ -78,7 +82,7 @@ def make_engine(
     *,
     decoder_mean: bool = False,
 ) -> Engine:
-    """Make the fastest engine for `device`, with a copy of `network`.
+    """Make the fastest engine for `device`, copying `network`.
 
     Args:
         network: Initial parameters.

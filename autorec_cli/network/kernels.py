@@ -145,9 +145,9 @@ UNUSABLE_CACHE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
 
 
 def _compiled(function):
-    """Compile `function` on its first call, and cache it on disk.
+    """Compile `function` on its first call; cache it.
 
-    It runs without the GIL.
+    The cache is on disk where possible. It runs without the GIL.
     """
     # Not all of fastmath: `is_finite` must see infinities, and sums keep their order.
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
@@ -169,9 +169,9 @@ def _compiled(function):
 
 @_compiled
 def products(pointers, indices, values, factor, sums, first, last):
-    """Multiply rows `first` to `last` of a sparse matrix by `factor`.
+    """Multiply some rows of a sparse matrix by `factor`.
 
-    The product is written to `sums`, in tiles as `factor`.
+    Rows `first` to `last`. The product is written to `sums`, in tiles as `factor`.
 
     `pointers` (n_blocks + 1, m): the cells of row r in block b are pointers[b, r] to pointers[b + 1, r].
     """
@@ -193,7 +193,7 @@ def products(pointers, indices, values, factor, sums, first, last):
 
 @_compiled
 def sampled_products(pointers, indices, left, right, bias, dots, first, last):
-    """Compute left_r . right_c + bias_c at cells (r, c) of some rows.
+    """Compute left_r . right_c + bias_c at cells (r, c).
 
     Rows `first` to `last`; the results are written to `dots`.
     """
@@ -209,10 +209,11 @@ def sampled_products(pointers, indices, left, right, bias, dots, first, last):
 def adam_products(
     indptr, indices, values, factor, extra, weights, means, squares, rate, decay, correction, first, last
 ):
-    """Take a step of Adam (Kingma and Ba 2015) on some `weights`.
+    """Take a step of Adam (Kingma and Ba 2015).
 
-    Rows `first` to `last`. The gradient is the product of the sparse matrix and `factor`, plus `extra` if that has
-    tiles, plus `decay` times the weights. `rate` is already divided by 1 - beta1^t; `correction` is 1 / sqrt(1 - beta2^t).
+    On rows `first` to `last` of `weights`. The gradient is the product of the sparse matrix and `factor`, plus `extra`
+    if that has tiles, plus `decay` times the weights. `rate` is already divided by 1 - beta1^t; `correction` is
+    1 / sqrt(1 - beta2^t).
     """
     # Python's floats would make all of this double precision. The last is torch's epsilon.
     beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(1e-8)
@@ -235,7 +236,7 @@ def adam_products(
 
 @_compiled
 def count_blocks(indptr, indices, columns_at_once, pointers):
-    """Fill `pointers` (n_blocks + 1, m) of `products` for sorted `indices`."""
+    """Fill `pointers` of `products` for sorted `indices`."""
     last = pointers.shape[0] - 1
     for row in range(pointers.shape[1]):
         cell = indptr[row]

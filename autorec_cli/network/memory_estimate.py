@@ -1,4 +1,4 @@
-"""Estimated memory of a training run, compared with what is available."""
+"""Estimated memory of a training run, compared with free memory."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
 
 
 def available(place: Place) -> Need:
-    """Memory available to this process, on the host and the device."""
+    """Memory available to this process, on host and device."""
     from autorec_cli.network.device import free_on_device
 
     _, n_local = local_rank()

@@ -25,7 +25,7 @@ Indexes = NDArray[np.int32]
 
 
 def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> NDArray[np.int64]:
-    """Find the first cell of every row in every block of columns.
+    """Find the first cell of every row per block.
 
     A block has COLUMNS_AT_ONCE columns.
 

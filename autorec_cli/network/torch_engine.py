@@ -40,7 +40,7 @@ TILE_COLUMNS = 64
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """Examples of a step on their device, by row and by column.
+    """Examples of a step on the device, in both orders.
 
     Attributes:
         rows: Targets, CSR (B, P).
@@ -161,19 +161,19 @@ def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
 
 
 def row_sums(indptr: Array, values: Array) -> Array:
-    """Sum the rows of a CSR matrix with `values` (nnz,) float32."""
+    """Sum rows of a CSR matrix with `values` (nnz,)."""
     # numpy's reduceat would give an empty row the value of the next one.
     sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
     return np.diff(sums[indptr]).astype(np.float32)
 
 
 def _on_cpu(tensor: Tensor) -> Pieces:
-    """Wrap `tensor`, to be copied from its device when it is read."""
+    """Wrap `tensor`, copied from its device when read."""
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
 
 
 def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
-    """Read number of steps and moments, in the order of `parameters`."""
+    """Read number of steps and moments of `parameters`."""
     states = [optimizer.state.get(parameter, {}) for parameter in parameters]
     means, squares = (
         [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
@@ -238,7 +238,7 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
 
 
 def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:
-    """Compute all hidden layers (B, k_layer) for CSR inputs of B rows."""
+    """Compute all hidden layers (B, k_layer) from CSR inputs."""
     function, _ = ACTIVATIONS[network.hidden_activation]
     z = process_group.all_reduce(_product(rows, network.encoder_weights[0]))
     return network.deeper(function(z + network.encoder_biases[0]))
@@ -314,9 +314,11 @@ def code_blocks(
 
 
 def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:
-    """Compute H (W + 1 c')' + b at the cells of `rows`, (nnz,).
+    """Compute the decoder's z at observed cells.
 
-    `rows` is CSR (B, P), `hidden` are the codes H (B, k) and `mean` is c (k,).
+    z = H (W + 1 c')' + b, (nnz,).
+
+    Their pattern `rows` is CSR (B, P), `hidden` are the codes H (B, k) and `mean` is c (k,).
     """
     # beta 0: only the pattern of `rows` counts, not its values.
     z: Tensor = torch.sparse.sampled_addmm(rows, hidden, network.decoder_weight.T, beta=0.0).values()
@@ -325,7 +327,7 @@ def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tenso
 
 
 def _row_of_cell(rows: Tensor) -> Tensor:
-    """Find the row of each cell of a CSR matrix, (nnz,)."""
+    """Row of each cell of a CSR matrix, (nnz,)."""
     return torch.repeat_interleave(rows.crow_indices().diff())
 
 
@@ -345,7 +347,7 @@ def _csr(indptr: Array, indices: Array, values: Tensor, shape: tuple[int, ...], 
 
 
 def _product(matrix: Tensor, dense: Tensor) -> Tensor:
-    """Multiply a CSR matrix (m, n) by a dense one (n, k)."""
+    """Multiply CSR (m, n) by dense (n, k)."""
     # The same as `torch.sparse.mm`, but on tiles of columns two to three times as fast on a CPU.
     product = dense.new_empty(matrix.shape[0], dense.shape[1])
     for start in range(0, dense.shape[1], TILE_COLUMNS):

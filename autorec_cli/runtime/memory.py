@@ -79,9 +79,9 @@ def _free_of_machine() -> int:
 
 @lru_cache(maxsize=1)
 def _control_groups() -> tuple[Path, ...]:
-    """Directories of the control groups of this process and their parents.
+    """Directories of this process's control groups, parents included.
 
-    Of version 1 and 2.
+    Both of version 1 and of version 2.
     """
     places = [(CONTROL_GROUP, "/"), (CONTROL_GROUP / "memory", "/")]  # a container may see only its own, at the root
     try:
@@ -104,7 +104,7 @@ def _nested(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _left_in_group(group: Path) -> int | None:
-    """Memory left in a control group; None if it has no limit.
+    """Memory left in a control group; None without a limit.
 
     Its file cache counts as free, because the kernel reclaims it.
     """

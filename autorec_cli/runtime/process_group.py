@@ -180,7 +180,7 @@ class ProcessGroup:
         return values
 
     def report_failure(self, error: Exception) -> None:
-        """Store the message of a fatal `error` for the other processes.
+        """Store the message of `error` for the other processes.
 
         The first message stored wins: later ones only say that a peer is gone.
         """
@@ -229,7 +229,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def current_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
-    """Process group started by torchrun; a group of one without it."""
+    """Process group of torchrun; a group of one without it."""
     if LAUNCHER not in environment:
         return ProcessGroup()
     return ProcessGroup(int(environment["RANK"]), int(environment["WORLD_SIZE"]))

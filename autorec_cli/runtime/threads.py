@@ -110,7 +110,7 @@ class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
 def _ordered(
     executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], n_ahead: int
 ) -> Iterator[Result]:
-    """Yield the results of `work`, at most `n_ahead` + 1 tasks ahead."""
+    """Yield results in order, `n_ahead` + 1 tasks ahead."""
     pending: deque[Future[Result]] = deque()
     remaining = iter(tasks)
     while True:

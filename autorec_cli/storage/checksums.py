@@ -1,6 +1,6 @@
 """Checksums that reveal damaged files.
 
-A CRC-32 detects every error within four bytes. It is no signature: it guards against disks and cables, not people.
+A CRC-32 detects every error within four bytes. It protects against faulty disks and transfers, not against tampering.
 """
 
 from __future__ import annotations

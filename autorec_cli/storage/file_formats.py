@@ -16,12 +16,12 @@ from autorec_cli.storage import checksums
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A format of ours.
+    """Name and version of a file format.
 
     Attributes:
-        name: In the file.
-        version: Written, and the only one that is read.
-        again: How to make such a file again.
+        name: Name in the file.
+        version: Version written, and the only one that is read.
+        again: Advice on how to make such a file again.
     """
 
     name: str

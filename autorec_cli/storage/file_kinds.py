@@ -1,6 +1,6 @@
 """Models and datasets, recognized without loading them.
 
-Nothing replaces them by accident.
+Outputs check it, so that none of them is replaced by accident.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def followed(path: Path) -> Path:
         return path.resolve()
     except FileNotFoundError as error:
         raise UsageError("the current directory has been removed; change to another one") from error
-    except (OSError, RuntimeError) as error:  # a RuntimeError up to Python 3.12
+    except (OSError, RuntimeError) as error:  # RuntimeError up to Python 3.12
         raise UsageError(f"{path} is a symbolic link to itself; name another path") from error
 
 
@@ -56,11 +56,10 @@ def sync_file(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed runs left beside `path`.
+    """Remove temporary files that killed runs left beside `path`.
 
-    The caller holds its lock.
-
-    A directory that was moved aside and not yet replaced is put back first.
+    The caller holds its lock, so no file of a running process is removed. A directory that was moved aside and not yet
+    replaced is put back first.
     """
     leftover = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.(tmp|old)")
     with suppress(OSError):  # files of other users, and unreadable directories, stay
@@ -83,8 +82,8 @@ def cannot_write(path: Path | str, error: OSError) -> UsageError:
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file that becomes `path` afterwards.
 
-    If the block raises, the temporary file is removed and an existing `path` is kept. Of a symbolic link the target is
-    replaced.
+    If the block raises, the temporary file is removed and an existing `path` is kept. A symbolic link stays, and its
+    target is replaced.
 
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
@@ -92,12 +91,14 @@ def replace_file(path: Path) -> Iterator[Path]:
     target = followed(path)
     require_parent(path)
     try:
+        # In the same directory: a rename is atomic only within a file system.
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(descriptor)
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_umask())  # mkstemp lets only its owner read
+            # Before the rename, or a power cut could leave an empty file under the final name.
             sync_file(temporary)
             temporary.replace(target)
             sync_folder(target.parent)
@@ -111,8 +112,8 @@ def replace_file(path: Path) -> Iterator[Path]:
 def replace_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary directory that becomes `path` afterwards.
 
-    Linux can exchange two names, so there is a whole directory at `path` at every moment. Elsewhere an existing `path`
-    is moved aside first and removed when the new one is in place; between these two renames there is no `path`. If the
+    Linux can exchange two names, so `path` is a complete directory at every moment. Elsewhere an existing `path` is
+    moved aside first and removed when the new one is in place; between these two renames there is no `path`. If the
     block raises, or a signal arrives at any point, the old directory is kept or put back.
 
     Raises:
@@ -164,10 +165,10 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 def _exchange(first: Path, second: Path) -> bool:
     """Exchange two names atomically.
 
-    Return False if the system or the file system cannot.
-
-    Python has renameat2(2) only through the C library.
+    Returns:
+        False if the system or the file system cannot.
     """
+    # Python offers renameat2(2) only through the C library.
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -180,6 +181,6 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    mask = os.umask(0)  # it can only be read by setting it
     os.umask(mask)
     return mask

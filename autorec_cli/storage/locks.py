@@ -1,8 +1,8 @@
 """Locks: one run at a time writes an output.
 
 The lock is `flock` on `.NAME.lock` beside the output; the kernel drops it when its holder dies. The file names the
-holder's process and is removed with the lock; one that a killed run left is used again. The holder may remove what
-earlier runs left half-written.
+holder's process and is removed with the lock; a lock file of a killed run is reused. The holder may remove temporary
+files of earlier runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
     """Hold the lock of `path` while the block runs.
 
-    What killed runs left beside it is removed.
+    Temporary files of killed runs are removed first.
 
     Args:
         path: The output; a symbolic link is followed, so that two names of one file share a lock.
@@ -52,12 +52,13 @@ def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            file.unlink()  # while it is still locked, so that it is ours
+            file.unlink()  # before the lock is dropped, so that it cannot be another run's
         os.close(descriptor)
 
 
 def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int:
     """Open `file` and lock it; return the descriptor."""
+    # By polling: a blocking flock has no timeout.
     deadline = time.monotonic() + wait
     told = False
     while True:
@@ -105,9 +106,9 @@ def _locked_by_us(descriptor: int, warn: Tell) -> bool:
 
 
 def _is_still_named(descriptor: int, file: Path) -> bool:
-    """Check that `file` is what we locked.
+    """Check that `file` is the file that was locked.
 
-    Its last holder may have removed it before we locked it.
+    Its last holder may have removed it between our open and our lock.
     """
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
@@ -116,10 +117,8 @@ def _is_still_named(descriptor: int, file: Path) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Write our process id into the lock file.
-
-    The lock holds without it, if the disk is full.
-    """
+    """Write our process id into the lock file."""
+    # For the message of waiting runs only, so a full disk is no reason to fail.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

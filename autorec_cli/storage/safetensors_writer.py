@@ -1,4 +1,4 @@
-"""Safetensors files written piece by piece.
+"""Safetensors files written in pieces.
 
 No tensor has to be in memory as a whole.
 
@@ -27,12 +27,12 @@ TYPE_NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8
 
 @dataclass(frozen=True)
 class Pieces:
-    """A tensor made piece by piece while it is written.
+    """Tensor made piece by piece while it is written.
 
     Attributes:
-        dtype: Of its values.
-        shape: Of all pieces, concatenated along the first axis.
-        make: Yields the pieces in order, C-contiguous.
+        dtype: Type of its values.
+        shape: Shape of all pieces, concatenated along the first axis.
+        make: Function that yields the pieces in order, C-contiguous.
     """
 
     dtype: np.dtype[Any]
@@ -83,6 +83,7 @@ def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[st
         ValueError: the pieces of a tensor do not have its type or size.
     """
     order = in_file_order(tensors)
+    # The largest checksums give the longest header; the final one is padded to it.
     room = len(_header(key, document, tensors, dict.fromkeys(order, (1 << 32) - 1)))
     found = {}
     with replace_file(path) as temporary, temporary.open("wb") as file:
