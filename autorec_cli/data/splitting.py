@@ -249,7 +249,7 @@ def temporal(ratings: SplitterInput) -> Labels:
 
 
 def stable(ratings: SplitterInput) -> Labels:
-    """Hash of user id, item id and seed chooses ratings.
+    """Ratings chosen by a hash of ids and seed.
 
     A held-out rating is held out in every later dataset too, so no model of an earlier one has seen it. Fractions are
     met on average.

@@ -8,7 +8,7 @@ from autorec_cli.data.bias import USER_DAMPING
 from autorec_cli.inference.catalog import UNKNOWN
 from autorec_cli.inference.fold_in import fold_in, solve_decoder_row
 from autorec_cli.inference.scorer import clipped
-from autorec_cli.inference.scoring import item_scorer, known_users
+from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
@@ -52,12 +52,12 @@ def plain_definition(model, settings):
 def test_scores_are_columns_of_the_plain_definition(model, settings):
     users = np.array([3, 0, 41])
     expected = plain_definition(model, settings)[users]
-    np.testing.assert_allclose(item_scorer(model)(known_users(model, users)), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(item_scorer(model)(trained_users(model, users)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_predictions_of_pairs_are_clipped_scores(model):
     users, items = np.array([5, 5, 70]), np.array([0, 49, 20])
-    scores = item_scorer(model)(known_users(model, np.arange(80)))
+    scores = item_scorer(model)(trained_users(model, np.arange(80)))
     np.testing.assert_allclose(model.predict_pairs(users, items), clipped(model, scores[users, items]), rtol=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_a_user_variant_user_folds_in_to_the_trained_code(output_activation):
     model = model_of(DATASET, small_settings("user", refit=False, output_activation=output_activation))
     cells = slice(DATASET.train.indptr[7], DATASET.train.indptr[8])
     folded = fold_in(model, [(DATASET.train.indices[cells], DATASET.train.data[cells])])
-    trained = known_users(model, np.array([7]))
+    trained = trained_users(model, np.array([7]))
     np.testing.assert_allclose(item_scorer(model)(folded), item_scorer(model)(trained), rtol=1e-4, atol=1e-4)
 
 
@@ -97,7 +97,7 @@ def test_cold_users_and_items_get_the_baseline(model):
     user_counts[2] = item_counts[4] = 0
     catalog = dataclasses.replace(model.catalog, user_counts=user_counts, item_counts=item_counts)
     cold = dataclasses.replace(model, catalog=catalog)
-    scores = item_scorer(cold)(known_users(cold, np.array([2, 3])))
+    scores = item_scorer(cold)(trained_users(cold, np.array([2, 3])))
     np.testing.assert_allclose(scores[0], cold.baseline.predict(np.array(2), np.arange(50)), rtol=1e-5)
     assert scores[1, 4] == pytest.approx(cold.baseline.predict(np.array(3), np.array(4)), rel=1e-5)
     scores = model.user_scorer()(np.array([UNKNOWN]))
@@ -157,7 +157,7 @@ def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activat
 def test_a_user_of_one_rating_is_predicted_much_like_the_mean_user():
     """The plain ridge would predict that one rating for every item, and list them in the order of the file."""
     model = model_of(DATASET, small_settings("item", refit=False, regularization=20.0))
-    mean_user = item_scorer(model)(known_users(model, np.arange(80))).mean(0)
+    mean_user = item_scorer(model)(trained_users(model, np.arange(80))).mean(0)
     (scores,) = item_scorer(model)(fold_in(model, [(np.array([7]), np.array([5.0]))]))
     assert np.corrcoef(scores, mean_user)[0, 1] > 0.9
     assert mean_user.mean() < scores.mean() < 4.2
