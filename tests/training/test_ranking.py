@@ -14,7 +14,7 @@ from autorec_cli.evaluation.evaluate import metric_rows, ranking_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from autorec_cli.inference import model_file
 from autorec_cli.inference.fold_in import fold_in, solve_scoring_row
-from autorec_cli.inference.scoring import item_scorer, known_users
+from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
@@ -113,7 +113,7 @@ def test_a_user_without_ratings_gets_what_most_people_like(dataset):
     cells = {(user, item): rating for (user, item), rating in _cells(dataset.train).items() if user != 5}
     without = dataclasses.replace(dataset, train=matrix_of(cells, (120, 40)), valid=matrix_of({}, (120, 40)))
     cold = model_of(without, ranking_settings(epochs=2))
-    scores = item_scorer(cold)(known_users(cold, np.array([5])))[0]
+    scores = item_scorer(cold)(trained_users(cold, np.array([5])))[0]
     np.testing.assert_allclose(scores, mean_scores(without.train, 0.0).item_bias, rtol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_an_item_without_ratings_scores_as_a_missing_cell(dataset):
     without = dataclasses.replace(dataset, train=matrix_of(cells, (120, 40)), valid=matrix_of({}, (120, 40)))
     for variant in VARIANTS:
         cold = model_of(without, ranking_settings(variant, epochs=2, missing_value=-1.0))
-        scores = item_scorer(cold)(known_users(cold, np.arange(9)))
+        scores = item_scorer(cold)(trained_users(cold, np.arange(9)))
         np.testing.assert_allclose(scores[:, 7], -1, atol=1e-6)
 
 
@@ -136,7 +136,7 @@ def test_a_folded_user_gets_the_lists_of_a_known_one(dataset, model):
     both = dataset.train + dataset.valid
     users = np.arange(12)
     histories = [(both[[user]].indices, both[[user]].data) for user in users]
-    known = item_scorer(model)(known_users(model, users))
+    known = item_scorer(model)(trained_users(model, users))
     folded = item_scorer(model)(fold_in(model, histories))
     if model.settings.variant == "user":
         np.testing.assert_allclose(folded, known, rtol=1e-3, atol=1e-3)
