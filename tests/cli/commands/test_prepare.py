@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autorec_cli.cli.commands.prepare import parse_rating_scale, prepare
+from autorec_cli.cli.commands.prepare import PrepareOptions, parse_rating_scale, prepare
+from autorec_cli.cli.options import ReadingOptions
 from autorec_cli.data import dataset
 from autorec_cli.data.preparation import PrepareSettings
 from autorec_cli.data.readers.options import ReadOptions
@@ -147,8 +148,9 @@ def make(tmp_path, text, *, name="data", test_text=None, titles=None, force=Fals
     if test_text is not None:
         (tmp_path / "made_test.csv").write_text(test_text)
         tests = [str(tmp_path / "made_test.csv")]
-    facts = prepare([str(tmp_path / "made.csv")], tmp_path / name, PrepareSettings(**settings), titles=titles,
-                    test_files=tests, force=force)  # fmt: skip
+    options = PrepareOptions(sources=[str(tmp_path / "made.csv")], output=tmp_path / name, titles=titles,
+                             test_file=tests, force=force, reading=ReadingOptions())  # fmt: skip
+    facts = prepare(options, PrepareSettings(**settings))
     return facts, dataset.load_dataset(tmp_path / name)
 
 
@@ -262,7 +264,7 @@ def test_three_ratings_are_a_dataset(tmp_path, capsys):
     facts, prepared = make(tmp_path, "a,x,1\nb,y,2\na,y,0\n")
     assert (facts["n_train"], facts["n_valid"], facts["n_test"]) == (3, 0, 0)
     assert prepared.rating_scale == (0, 2)
-    assert "warning: the test part is empty" in capsys.readouterr().err
+    assert "warning: the test set is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
