@@ -161,7 +161,7 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
         raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with --{split} above 0")
     for name, model in models:
         if split in model.provenance["fitted_parts"] and split != "train":
-            logger.warning("%s was fitted on the %s ratings too: its metrics are training errors", name, split)
+            logger.warning(f"{name} was fitted on the {split} ratings too: its metrics are training errors")
 
 
 def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None) -> list[Row]:
@@ -294,21 +294,19 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
     for row in rows[:n_models]:
         if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
             logger.warning(
-                "%s predicts worse than the bias baseline (RMSE %.4f against %.4f): do not use it; try a smaller "
-                "--learning-rate or another --regularization",
-                *(row["model"], row["rmse"], bias["rmse"]),
+                f"{row['model']} predicts worse than the bias baseline (RMSE {row['rmse']:.4f} against "
+                f"{bias['rmse']:.4f}): do not use it; try a smaller --learning-rate or another --regularization"
             )
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             logger.warning(
-                "%s ranks worse than the popularity baseline (nDCG@%d %.4f against %.4f); for recommendations, train "
-                "with --objective ranking",
-                *(row["model"], settings.k, row[ndcg], popularity[ndcg]),
+                f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
+                f"{popularity[ndcg]:.4f}); for recommendations, train with --objective ranking"
             )
     if popularity and "n_users" not in popularity:
-        logger.warning("no user has a relevant %s rating, so nothing was ranked; lower --relevant-from", settings.split)
+        logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")
     if bias:
         logger.info(
-            "evaluated on the %s set: %s pairs, %s of them cold (user or item without training ratings, predicted by "
-            "user+item bias); predictions are clipped to %g to %g; confidence intervals are over users",
-            *(settings.split, f"{bias['n_pairs']:,}", f"{bias['n_cold']:,}", bias["clip_low"], bias["clip_high"]),
+            f"evaluated on the {settings.split} set: {bias['n_pairs']:,} pairs, {bias['n_cold']:,} of them cold (user "
+            f"or item without training ratings, predicted by user+item bias); predictions are clipped to "
+            f"{bias['clip_low']:g} to {bias['clip_high']:g}; confidence intervals are over users"
         )

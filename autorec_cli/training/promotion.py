@@ -14,7 +14,7 @@ from autorec_cli.inference import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FLAG = "--keep-if-better"
 TOP_K = 10
@@ -76,4 +76,4 @@ def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: st
             f"{path} was kept: the new model is worse on the test ratings ({metric}: {values or 'not measured'}); "
             f"train with other options, or use --force instead of {FLAG}"
         )
-    log.info(f"{metric} on {n_pairs:,} test ratings that neither model has seen: {values}; replacing {path}")
+    logger.info(f"{metric} on {n_pairs:,} test ratings that neither model has seen: {values}; replacing {path}")
