@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 """Array of any shape and type; docstrings give both."""
 
 
-def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
+def add_splits(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
     """Unite two disjoint splits of one dataset.
 
     Adding them with `+` would drop cells whose rating is 0.

@@ -23,7 +23,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.csr import Array, add_parts
+from autorec_cli.csr import Array, add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
@@ -86,7 +86,7 @@ def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
     on_valid = [lists(data.train, data.valid, value * scale)[f"ndcg@{K}"] for value in LAMBDAS]
     regularization = LAMBDAS[int(np.argmax(on_valid))]
     print(f"  lambda {regularization:g}, valid {max(on_valid):.4f}", flush=True)
-    fitted = add_parts(data.train, data.valid)
+    fitted = add_splits(data.train, data.valid)
     name = "EASE" if binary else "EASE of ratings"
     return {"model": name, **lists(fitted, data.test, regularization * scale)}
 
@@ -103,7 +103,7 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
 
 def popularity_row(data: Dataset, protocol: RankingProtocol) -> Row:
     """Metrics of the most rated items."""
-    fitted = add_parts(data.train, data.valid)
+    fitted = add_splits(data.train, data.valid)
     counts = np.bincount(fitted.indices, minlength=data.n_items)
     scores = counts.astype(np.float32)
     lists = measure_rankings(

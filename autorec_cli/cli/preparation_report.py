@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import say, warn
+from autorec_cli.data.dataset import SPLITS
 from autorec_cli.errors import counted
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def warn_about_dataset(prepared: Dataset) -> None:
     if split["strategy"] == "none":
         return
     for name, noun in (("test", "test"), ("valid", "validation")):
-        if split[name] and not getattr(prepared, name).nnz:
+        if split[name] and not prepared.split(name).nnz:
             warn(f"the {noun} set is empty: a fraction of {split[name]:g} held out nothing from these ratings")
 
 
@@ -73,7 +74,7 @@ def facts_of(prepared: Dataset, output: Path) -> dict[str, Any]:
 def readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and values of the summary."""
     low, high = facts["rating_scale"]
-    sizes = [f"{facts[f'n_{split}']:,} {split}" for split in ("train", "valid", "test")]
+    sizes = [f"{facts[f'n_{split}']:,} {split}" for split in SPLITS]
     how = f"{facts['split']}, test given" if facts["test_given"] else facts["split"]
     rows = [
         ("users", f"{facts['n_users']:,}"),

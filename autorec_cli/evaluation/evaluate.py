@@ -11,9 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import require_choice, require_count
-from autorec_cli.csr import Array, add_parts, row_indices
+from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.bias import damped_means
-from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.dataset import SPLITS, Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
@@ -26,7 +26,6 @@ Row = dict[str, Any]
 Models = Sequence[tuple[str, Scorer]]
 """Names and models, all trained on the dataset that they are evaluated on."""
 
-SPLITS = ("test", "valid", "train")
 EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"train": (), "valid": ("train",), "test": ("train", "valid")}
 BIAS_BASELINE = "user+item bias"
 POPULARITY_BASELINE = "popularity"
@@ -157,8 +156,9 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
                 f"{name} was not trained on this dataset (their fingerprints differ); evaluate models of different "
                 "datasets separately, and pass --data DIR if a dataset has moved"
             )
-    if dataset.part(split).nnz == 0:
-        raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with --{split} above 0")
+    if dataset.split(split).nnz == 0:
+        advice = "smaller --test and --valid" if split == "train" else f"--{split} above 0"
+        raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with {advice}")
     for name, model in models:
         if split in model.provenance["fitted_parts"] and split != "train":
             logger.warning(f"{name} was fitted on the {split} ratings too: its metrics are training errors")
@@ -174,7 +174,7 @@ def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingP
 
 def rating_rows(models: Models, dataset: Dataset, split: str) -> list[Row]:
     """Rating metrics of models that predict ratings, then of baselines."""
-    held_out = dataset.part(split)
+    held_out = dataset.split(split)
     return [measured.row(dataset.rating_scale) for measured in _measure_ratings(models, dataset, held_out)]
 
 
@@ -183,7 +183,7 @@ def ranking_rows(models: Models, dataset: Dataset, split: str, protocol: Ranking
 
     See `_measure_rankings`.
     """
-    measured = _measure_rankings(models, dataset, dataset.part(split), split, protocol)
+    measured = _measure_rankings(models, dataset, dataset.split(split), split, protocol)
     return [of_model.row(dataset.rating_scale) for of_model in measured]
 
 
@@ -206,7 +206,7 @@ def measure(
     Returns:
         Measurements of the models, in their order, then of the baselines.
     """
-    held_out = _partition(dataset.part(split), *partition)
+    held_out = _partition(dataset.split(split), *partition)
     raters = [(name, model) for name, model in models if model.predicts_ratings]
     joined = {name: Measurement(name) for name, _ in models}
     for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
@@ -282,7 +282,7 @@ def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
 def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
     union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
     for name in splits:
-        union = add_parts(union, dataset.part(name)) if union.nnz else dataset.part(name)
+        union = add_splits(union, dataset.split(name)) if union.nnz else dataset.split(name)
     return union
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scipy import sparse
 
 from autorec_cli.config import WARM_EPOCHS, Hyperparameters, TrainSettings
-from autorec_cli.csr import Array, add_parts
+from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
@@ -235,7 +235,7 @@ def separate_known(model: Model, dataset: Dataset) -> Separated:
     if n_known_valid and new.nnz < LEAST_PAIRS:
         new = sparse.csr_array(new.shape, dtype=new.dtype)
     moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
-    train = add_parts(dataset.train, moved) if moved.nnz else dataset.train
+    train = add_splits(dataset.train, moved) if moved.nnz else dataset.train
     return Separated(replace(dataset, train=train, valid=new), n_known_valid, n_known_test)
 
 

@@ -115,10 +115,10 @@ def test_relevance_is_three_quarters_up_the_scale():
 
 def naive_ndcg(scores, dataset, known_parts, part, k, relevant_from):
     """nDCG@k, written out user by user."""
-    known = sum(dataset.part(name).toarray() for name in known_parts)
+    known = sum(dataset.split(name).toarray() for name in known_parts)
     values = []
     for user in range(dataset.n_users):
-        held_out = dataset.part(part)[[user]].toarray()[0]
+        held_out = dataset.split(part)[[user]].toarray()[0]
         relevant = set(np.flatnonzero(held_out >= relevant_from))
         if not relevant:
             continue
@@ -133,7 +133,7 @@ def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
     dataset = planted_dataset()
     model = model_of(dataset, small_settings(epochs=5))
     rows = by_name(ranking_rows([("m", model)], dataset, part, RankingProtocol(5, 4.0)))
-    counts = sum(np.bincount(dataset.part(name).indices, minlength=50) for name in known)
+    counts = sum(np.bincount(dataset.split(name).indices, minlength=50) for name in known)
     assert counts.min() > 0
     popularity = np.tile(counts, (80, 1))
     scores = model.user_scorer()(np.arange(80))
@@ -186,6 +186,9 @@ def test_a_model_of_another_dataset_is_refused():
     empty = dataclasses.replace(dataset, test=dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid)
     with pytest.raises(ArtifactError, match="the test set of the dataset has no ratings"):
         evaluate([fingerprinted(model, empty)], empty)
+    empty = dataclasses.replace(dataset, train=empty.test)
+    with pytest.raises(ArtifactError, match="smaller --test and --valid"):
+        evaluate([fingerprinted(model, empty)], empty, EvaluateSettings("train"))
 
 
 @pytest.mark.parametrize("wrong", [{"split": "tset"}, {"k": 0}])

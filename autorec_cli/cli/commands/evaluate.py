@@ -27,6 +27,7 @@ from autorec_cli.cli.options import (
     WaitLock,
 )
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
+from autorec_cli.data.dataset import SPLITS
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import (
@@ -55,7 +56,6 @@ autorec evaluate item.model user.model --ranking -k 20
 autorec evaluate item.model --format json | jq '.[0].rmse'
 """
 
-PARTS = ("test", "valid", "train")
 MODEL_ENDING = ".model"
 
 
@@ -78,7 +78,7 @@ class EvaluateOptions:
     ] = "-"
     format: Format = None
     csv_safe: CsvSafe = False
-    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(PARTS)] = "test"
+    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(SPLITS)] = "test"
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),

@@ -38,7 +38,7 @@ def source(tmp_path):
 
 
 def cells_of(prepared, part):
-    coo = prepared.part(part).tocoo()
+    coo = prepared.split(part).tocoo()
     users, items = prepared.users["id"].to_list(), prepared.items["id"].to_list()
     return {(users[u], items[i]): float(v) for u, i, v in zip(*coo.coords, coo.data, strict=True)}
 
@@ -67,8 +67,8 @@ def test_json_is_one_object_with_the_same_facts(tmp_path, source):
     prepared = dataset.load_dataset(tmp_path / "data")
     assert facts["n_users"] == 20
     assert facts["n_items"] == 12
-    assert [facts[f"n_{part}"] for part in dataset.PARTS] == [prepared.part(part).nnz for part in dataset.PARTS]
-    assert facts["n_ratings"] == sum(prepared.part(part).nnz for part in dataset.PARTS)
+    assert [facts[f"n_{part}"] for part in dataset.SPLITS] == [prepared.split(part).nnz for part in dataset.SPLITS]
+    assert facts["n_ratings"] == sum(prepared.split(part).nnz for part in dataset.SPLITS)
     assert facts["density"] == facts["n_ratings"] / 240
     assert (facts["rating_scale"], facts["split"], facts["seed"]) == ([-1, 3], "per-user", 5)
     assert (facts["n_skipped"], facts["n_duplicates"]) == (0, 0)
@@ -79,7 +79,7 @@ def test_shares_left_at_their_defaults_go_with_every_split(tmp_path, source):
         result = run("prepare", source, "-o", tmp_path / split, "--split", split)
         assert (result.status, "warning" in result.stderr) == (0, False)
         prepared = dataset.load_dataset(tmp_path / split)
-        assert tuple(prepared.part(part).nnz for part in dataset.PARTS) == sizes
+        assert tuple(prepared.split(part).nnz for part in dataset.SPLITS) == sizes
 
 
 def test_stdin_is_a_source(tmp_path):
@@ -167,16 +167,16 @@ def test_all_ratings_arrive_zeros_and_negatives_among_them(tmp_path):
     for line in ratings_text().splitlines()[1:]:
         user, item, rating, _ = line.split(",")
         expected[user, item] = float(rating)
-    found = {pair: value for part in dataset.PARTS for pair, value in cells_of(prepared, part).items()}
+    found = {pair: value for part in dataset.SPLITS for pair, value in cells_of(prepared, part).items()}
     assert found == expected
     assert {0.0, -1.0} < set(found.values())
-    assert sum(prepared.part(part).nnz for part in dataset.PARTS) == len(expected)
+    assert sum(prepared.split(part).nnz for part in dataset.SPLITS) == len(expected)
 
 
 def test_tables_of_users_and_items_count_and_name(tmp_path):
     (tmp_path / "titles.csv").write_text('item,title\ni00,"One, two"\ni99,unknown\n')
     _, prepared = make(tmp_path, ratings_text(), titles=str(tmp_path / "titles.csv"))
-    total = sum(np.diff(prepared.part(part).indptr) for part in dataset.PARTS)
+    total = sum(np.diff(prepared.split(part).indptr) for part in dataset.SPLITS)
     assert prepared.users["n_ratings"].to_list() == total.tolist()
     assert prepared.users["n_train_ratings"].to_list() == np.diff(prepared.train.indptr).tolist()
     assert prepared.items["n_train_ratings"].sum() == prepared.train.nnz
