@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.evaluation.evaluate import Row
+    from autorec_cli.evaluation.ranking import RankingProtocol
 
 
 def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -82,16 +83,16 @@ def _lists_table(rows: Sequence[Row]) -> pl.DataFrame:
     return pl.DataFrame(cells)
 
 
-def write_averages(averages: Sequence[Row], k: int | None, format: str, stream: IO[bytes]) -> None:
-    """Write the averages of a cross-validation; `k` is None without ranking metrics."""
+def write_averages(averages: Sequence[Row], protocol: RankingProtocol | None, format: str, stream: IO[bytes]) -> None:
+    """Write the averages of a cross-validation."""
     if format != "table":
         writer_for(format)([to_frame(averages)], stream)
         return
     title = f"test ratings of {averages[0]['n_splits']} splits, mean ± half of the 95% interval"
     if "rmse" in averages[0]:
         write_table([_averages_table(averages, ranking=False)], stream, title=title)
-    if k is not None:
-        title = f"top-{k} recommendations against test ratings, mean ± half of the 95% interval"
+    if protocol is not None:
+        title = f"top-{protocol.k} recommendations against test ratings, mean ± half of the 95% interval"
         write_table([_averages_table(averages, ranking=True)], stream, title=title)
 
 

@@ -17,7 +17,7 @@ from autorec_cli.data.dataset import SPLITS, Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
-from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, default_relevance, measure_rankings
+from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, UserRankings, measure_rankings
 from autorec_cli.inference.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class EvaluateSettings:
 
     split: str = "test"
     ranking: bool = False
-    k: int = 10
+    k: int = DEFAULT_K
     relevant_from: float | None = None
 
     def __post_init__(self) -> None:
@@ -64,8 +64,7 @@ class EvaluateSettings:
         """Protocol of the ranking metrics; None if there are none."""
         if not self.ranking and all(model.predicts_ratings for model in models):
             return None
-        default = default_relevance(rating_scale)
-        return RankingProtocol(self.k, default if self.relevant_from is None else self.relevant_from)
+        return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from)
 
 
 @dataclass(frozen=True)
@@ -164,27 +163,12 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
             logger.warning(f"{name} was fitted on the {split} ratings too: its metrics are training errors")
 
 
-def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None) -> list[Row]:
+def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None = None) -> list[Row]:
     """Metrics of models, then of baselines.
 
     See `evaluate`. Without a `protocol` there are no ranking metrics.
     """
     return [measured.row(dataset.rating_scale) for measured in measure(models, dataset, split, protocol)]
-
-
-def rating_rows(models: Models, dataset: Dataset, split: str) -> list[Row]:
-    """Rating metrics of models that predict ratings, then of baselines."""
-    held_out = dataset.split(split)
-    return [measured.row(dataset.rating_scale) for measured in _measure_ratings(models, dataset, held_out)]
-
-
-def ranking_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol) -> list[Row]:
-    """Ranking metrics of models, then of the popularity baseline.
-
-    See `_measure_rankings`.
-    """
-    measured = _measure_rankings(models, dataset, dataset.split(split), split, protocol)
-    return [of_model.row(dataset.rating_scale) for of_model in measured]
 
 
 def measure(

@@ -41,7 +41,6 @@ autorec cross-validate data --folds 5 --epochs 20 --per-split splits.csv -o mean
 
 
 BIAS = "user+item bias"
-TOP_K = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +105,13 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
     format, per_split = choose_format(options.format, options.output), options.per_split
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
     with _reserved(options):
-        results = _train_and_test(options, settings, plan)
+        results, protocol = _train_and_test(options, settings, plan)
         averages, splits = cross_validation.average(results), [row for rows in results for row in rows]
         if per_split is not None:
             with open_output(per_split) as stream:
                 write_splits([to_frame(splits)], stream)
         with open_output(options.output) as stream:
-            write_averages(averages, _list_length(options), format, stream)
+            write_averages(averages, protocol, format, stream)
     _explain(averages, plan)
     return {"average": complete_rows(averages), "splits": complete_rows(splits)}
 
@@ -134,8 +133,10 @@ def _reserved(options: CrossValidateOptions) -> Iterator[None]:
         yield
 
 
-def _train_and_test(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> list[list[Row]]:
-    """Rows of every split, shown as they come."""
+def _train_and_test(
+    options: CrossValidateOptions, settings: TrainSettings, plan: Plan
+) -> tuple[list[list[Row]], RankingProtocol | None]:
+    """Rows of every split, shown as they come, and the protocol of their ranking metrics."""
     from autorec_cli.data import dataset
     from autorec_cli.data.resampling import pool
 
@@ -156,23 +157,17 @@ def _train_and_test(options: CrossValidateOptions, settings: TrainSettings, plan
         for result in cross_validate(pooled, plan, model, protocol, on_epoch):
             results.append(result.rows)
             show(result)
-    return results
-
-
-def _list_length(options: CrossValidateOptions) -> int | None:
-    """Length of the lists that are measured; None for a model that predicts ratings, unless they are asked for."""
-    if options.ranking:
-        return options.top_k
-    return TOP_K if options.training.objective == "ranking" else None
+    return results, protocol
 
 
 def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol | None:
-    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+    """Protocol of the ranking metrics; None for a model that predicts ratings, unless they are asked for."""
+    from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 
-    k, threshold = _list_length(options), options.relevant_from
-    if k is None:
+    if not options.ranking and options.training.objective != "ranking":
         return None
-    return RankingProtocol(k, default_relevance(prepared.rating_scale) if threshold is None else threshold)
+    k = options.top_k if options.ranking else DEFAULT_K
+    return RankingProtocol.for_scale(prepared.rating_scale, k, options.relevant_from)
 
 
 def _announce(plan: Plan, pooled: Pool, model: str, protocol: RankingProtocol | None) -> None:
