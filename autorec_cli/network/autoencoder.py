@@ -19,7 +19,6 @@ from torch import Tensor
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
-from autorec_cli.storage.safetensors_writer import Pieces
 
 TILE = 64
 """Columns that the compiled engine keeps together; the last tile is padded with zeros."""
@@ -163,26 +162,6 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
         decoder_weight=torch.addmm(torch.outer(bias, ones), weight, hidden.T @ hidden).mul_(twice),
         decoder_bias=(weight @ ones + bias * hidden.shape[0]).mul_(twice),
     )
-
-
-@dataclass(frozen=True)
-class AdamState:
-    """Parameters and optimizer state of Adam (Kingma and Ba, 2015).
-
-    Lists of float32 in the order of `Network.parameters`; the mean row comes last, if W is stored relative to it.
-
-    Three times as large as the network, so nothing is copied until its pieces are read.
-
-    Attributes:
-        n_steps: Number of steps taken.
-        parameters: Network parameters.
-        means, squares: Running averages of the gradients and of their squares.
-    """
-
-    n_steps: int
-    parameters: list[Pieces]
-    means: list[Pieces]
-    squares: list[Pieces]
 
 
 GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}

@@ -17,11 +17,12 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, AdamState, MissingGradients, Network, missing_gradients
+from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, MissingGradients, Network, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
-from autorec_cli.network.kernels import BETA1, BETA2, adam_products, products, sampled_products
+from autorec_cli.network.kernels import adam_products, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
-from autorec_cli.network.torch_engine import mean_row, read_adam, row_sums, transposed, write_adam
+from autorec_cli.network.torch_engine import mean_row, row_sums, transposed
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
@@ -49,7 +50,7 @@ class TiledEngine:
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
         ).copy()
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
-        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), fused=True)
+        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight

@@ -18,7 +18,7 @@ Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,8 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.network.autoencoder import ACTIVATIONS, Network, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -94,7 +95,7 @@ class TorchEngine:
         # Two groups: what the penalty counts, whose `weight_decay` is the penalty's gradient, and the rest.
         free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
         groups = [{"params": self._network.penalized()}, {"params": free}]
-        self._optimizer = torch.optim.Adam(groups, fused=True)
+        self._optimizer = torch.optim.Adam(groups, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
@@ -167,32 +168,6 @@ def row_sums(indptr: Array, values: Array) -> Array:
 def _on_cpu(tensor: Tensor) -> Pieces:
     """Wrap `tensor`, which is copied from its device when the piece is read."""
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
-
-
-def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
-    """Read the number of steps of `optimizer`, and its moments for each of `parameters`."""
-    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    means, squares = (
-        [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    return int(states[-1].get("step", 0)), means, squares
-
-
-def write_adam(
-    optimizer: torch.optim.Optimizer,
-    parameters: Sequence[Tensor],
-    n_steps: int,
-    means: Iterable[Tensor],
-    squares: Iterable[Tensor],
-) -> None:
-    """Restore what `read_adam` returned."""
-    for parameter, mean, square in zip(parameters, means, squares, strict=True):
-        step = torch.tensor(float(n_steps), device=parameter.device)
-        copies = {"exp_avg": mean, "exp_avg_sq": square}
-        optimizer.state[parameter] = {"step": step} | {
-            name: value.to(parameter.device, copy=True) for name, value in copies.items()
-        }
 
 
 def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> Batch:
