@@ -19,6 +19,7 @@ from torch import Tensor
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
+from autorec_cli.runtime.process_group import ProcessGroup
 
 TILE = 64
 """Columns that the compiled engine keeps together; the last tile is padded with zeros."""
@@ -162,6 +163,13 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
         decoder_weight=torch.addmm(torch.outer(bias, ones), weight, hidden.T @ hidden).mul_(twice),
         decoder_bias=(weight @ ones + bias * hidden.shape[0]).mul_(twice),
     )
+
+
+def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
+    """Mean (k,) of the rows of `weight` (P, k) over all processes."""
+    sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
+    total = process_group.sum(sums.cpu().numpy())
+    return torch.from_numpy(total[:-1] / total[-1]).to(weight)
 
 
 GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array
+from autorec_cli.csr import Array, row_sums, transposed
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
-from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, MissingGradients, Network, missing_gradients
+from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, MissingGradients, Network, mean_row, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.kernels import adam_products, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
-from autorec_cli.network.torch_engine import mean_row, row_sums, transposed
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 

@@ -26,9 +26,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array
+from autorec_cli.csr import Array, transposed
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
-from autorec_cli.network.autoencoder import ACTIVATIONS, Network, missing_gradients
+from autorec_cli.network.autoencoder import ACTIVATIONS, Network, mean_row, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -152,19 +152,6 @@ class TorchEngine:
         return all(bool(parameter.isfinite().all()) for parameter in self._parameters())
 
 
-def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
-    """Mean (k,) of the rows of `weight` (P, k) over all processes."""
-    sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
-    total = process_group.sum(sums.cpu().numpy())
-    return torch.from_numpy(total[:-1] / total[-1]).to(weight)
-
-
-def row_sums(indptr: Array, values: Array) -> Array:
-    """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
-    sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
-    return np.diff(sums[indptr]).astype(np.float32)
-
-
 def _on_cpu(tensor: Tensor) -> Pieces:
     """Wrap `tensor`, which is copied from its device when the piece is read."""
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
@@ -188,14 +175,6 @@ def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, 
     rows = to_rows(matrix, device)
     values = rows.values()[order]
     return rows, _csr(columns.indptr, columns.indices, values, matrix.shape[::-1], device), order
-
-
-def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
-    """Transpose the pattern; also returns the position in `examples` of each cell, (nnz,)."""
-    # Transposing a matrix that holds 0, 1, 2, ... gives the position of each cell.
-    positions = np.arange(examples.nnz, dtype=np.int32)
-    columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
-    return columns, columns.data
 
 
 def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:

@@ -13,12 +13,12 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import Array, row_indices
+from autorec_cli.csr import Array, row_indices, transposed
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, measure_rankings, rank_all_users
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
-from autorec_cli.network.torch_engine import codes, transposed
+from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.training.examples import Examples
 
