@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 """Array of any shape and type; docstrings give both."""
 
 
-def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
+def add_splits(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
     """Unite two disjoint splits of one dataset."""
     # Adding them with `+` would drop cells whose rating is 0.
     from scipy import sparse
@@ -32,3 +32,19 @@ def add_parts(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_a
 def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]:
     """Row of every stored cell, (nnz,) int32, in storage order."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+
+
+def row_sums(indptr: Array, values: Array) -> Array:
+    """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
+    sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
+    return np.diff(sums[indptr]).astype(np.float32)
+
+
+def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
+    """Transpose the pattern; also returns the position in `examples` of each cell, (nnz,)."""
+    from scipy import sparse
+
+    # Transposing a matrix that holds 0, 1, 2, ... gives the position of each cell.
+    positions = np.arange(examples.nnz, dtype=np.int32)
+    columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
+    return columns, columns.data

@@ -12,9 +12,9 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array, row_indices
-from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network
+from autorec_cli.network.adam import AdamState, read_adam
+from autorec_cli.network.autoencoder import ACTIVATIONS, Network, mean_row
 from autorec_cli.network.encoder_input import Inputs
-from autorec_cli.network.torch_engine import mean_row, read_adam
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.safetensors_writer import in_one
 

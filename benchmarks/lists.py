@@ -16,20 +16,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.csr import Array, add_parts
+from autorec_cli.csr import Array, add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
-from autorec_cli.evaluation.evaluate import metric_rows
-from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings
+from autorec_cli.evaluation.evaluate import Row, metric_rows
+from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
 from autorec_cli.training.export import to_model
 from autorec_cli.training.plan import complete
 from autorec_cli.training.trainer import drain, select_and_refit
@@ -47,7 +46,6 @@ NETWORKS = {
 }
 EASES = {"ease": True, "ease-ratings": False}
 """Name -> whether it sees only what was rated."""
-Row = dict[str, Any]
 
 
 def ease(ratings: sparse.csr_array, regularization: float) -> Array:
@@ -86,7 +84,7 @@ def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
     on_valid = [lists(data.train, data.valid, value * scale)[f"ndcg@{K}"] for value in LAMBDAS]
     regularization = LAMBDAS[int(np.argmax(on_valid))]
     print(f"  lambda {regularization:g}, valid {max(on_valid):.4f}", flush=True)
-    fitted = add_parts(data.train, data.valid)
+    fitted = add_splits(data.train, data.valid)
     name = "EASE" if binary else "EASE of ratings"
     return {"model": name, **lists(fitted, data.test, regularization * scale)}
 
@@ -103,7 +101,7 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
 
 def popularity_row(data: Dataset, protocol: RankingProtocol) -> Row:
     """Metrics of the most rated items."""
-    fitted = add_parts(data.train, data.valid)
+    fitted = add_splits(data.train, data.valid)
     counts = np.bincount(fitted.indices, minlength=data.n_items)
     scores = counts.astype(np.float32)
     lists = measure_rankings(
@@ -151,7 +149,7 @@ def main() -> None:
     own, _, options = " ".join(sys.argv[1:]).partition(" -- ")
     arguments = parser.parse_args(own.split())
     prepared = dataset.load_dataset(arguments.data)
-    protocol = RankingProtocol(K, default_relevance(prepared.rating_scale))
+    protocol = RankingProtocol.for_scale(prepared.rating_scale, K)
     plan, pooled = choose_plan(arguments.repeats), pool(prepared)
     given = parse_given(options.split())
     measured = []

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.csr import Array, add_parts
+from autorec_cli.csr import Array, add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.data.dataset import Dataset
@@ -45,7 +45,7 @@ COMMANDS = {"hidden size": "{:,}", "users": "{:,}", "seconds": "{:.2f} s", "peak
 
 def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.Generator) -> Model:
     """A model of the shape of `data` with random parameters."""
-    seen = add_parts(add_parts(data.train, data.valid), data.test)
+    seen = add_splits(add_splits(data.train, data.valid), data.test)
     sizes = (data.n_items, data.n_users) if variant == "item" else (data.n_users, data.n_items)
 
     def normal(*shape: int) -> Array:

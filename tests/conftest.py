@@ -74,7 +74,7 @@ def make_workshop(folder):
     ratings = [
         f"{user:03},{item:05},{rating:g},{1_600_000_000 + 7 * user + item}"
         for part in PARTS
-        for user, item, rating in zip(*np.nonzero(planted.part(part).toarray()), planted.part(part).data, strict=True)
+        for user, item, rating in zip(*np.nonzero(planted.split(part).toarray()), planted.split(part).data, strict=True)
     ]
     (folder / "ratings.csv").write_text("user,item,rating,timestamp\n" + "\n".join(ratings) + "\n")
     titles = [f'{item:05},"Film {item}, the [red]movie[/red]"' for item in range(48)]  # two have no title

@@ -182,7 +182,7 @@ def check_ratings(n_ratings: int) -> int:
     from autorec_cli.data import dataset
 
     prepared = dataset.load_dataset(Path("data"))
-    return int(sum(prepared.part(part).nnz for part in dataset.PARTS) != n_ratings)
+    return int(sum(prepared.split(part).nnz for part in dataset.SPLITS) != n_ratings)
 
 
 def check_history() -> int:

@@ -19,7 +19,7 @@ TINY = {"hidden_sizes": [4], "epochs": 2}
 
 def planted_frame():
     planted = planted_dataset(n_users=40, n_items=30)
-    cells = [planted.part(name).tocoo() for name in PARTS]
+    cells = [planted.split(name).tocoo() for name in PARTS]
     users, items, ratings = (
         np.concatenate([getattr(part, field) for part in cells]) for field in ("row", "col", "data")
     )

@@ -32,10 +32,10 @@ if TYPE_CHECKING:  # both take a while to import
     import polars as pl
     from scipy import sparse
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 TABLES = ("users", "items")
-FILES = (*(f"{part}.npz" for part in PARTS), *(f"{table}.parquet" for table in TABLES))
-HASHED_AT_ONCE = 1 << 16  # values: converted in the processor's cache
+FILES = (*(f"{split}.npz" for split in SPLITS), *(f"{table}.parquet" for table in TABLES))
+HASHED_AT_ONCE = 1 << 16  # values: few enough for the processor's cache
 WRITTEN_AT_ONCE = 1 << 20  # bytes
 
 
@@ -70,7 +70,7 @@ class Dataset:
         """Number of columns of the matrices."""
         return int(self.train.shape[1])
 
-    def part(self, name: str) -> sparse.csr_array:
+    def split(self, name: str) -> sparse.csr_array:
         """Matrix of the split called "train", "valid" or "test"."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
 
@@ -82,8 +82,8 @@ class Dataset:
         import polars as pl
 
         digest = hashlib.sha256(repr((self.train.shape, tuple(map(float, self.rating_scale)))).encode())
-        for name in PARTS:
-            matrix = self.part(name)
+        for name in SPLITS:
+            matrix = self.split(name)
             for array, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int64), (matrix.data, np.float32)):
                 for start in range(0, len(array), HASHED_AT_ONCE):
                     digest.update(array[start : start + HASHED_AT_ONCE].astype(dtype, copy=False).data)
@@ -110,7 +110,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
     with replace_folder(path) as folder:
         # Hash, write and wait for the disk in parallel; the fingerprint takes longest and starts first.
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
-        tasks += [partial(_save_matrix, dataset.part(name), folder / f"{name}.npz") for name in PARTS]
+        tasks += [partial(_save_matrix, dataset.split(name), folder / f"{name}.npz") for name in SPLITS]
         tasks += [partial(_save_table, getattr(dataset, name), folder / f"{name}.parquet") for name in TABLES]
         with in_order(lambda task: task(), tasks) as results:
             fingerprint, *written = results
@@ -216,7 +216,7 @@ def _load(path: Path) -> Dataset:
         _check_files(path, document)
         low, high = document["rating_scale"]
         return Dataset(
-            **{name: _load_matrix(path / f"{name}.npz") for name in PARTS},
+            **{name: _load_matrix(path / f"{name}.npz") for name in SPLITS},
             **{name: _load_table(path / f"{name}.parquet") for name in TABLES},
             rating_scale=(float(low), float(high)),
             info={key: value for key, value in document.items() if key not in own},

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.csr import Array, add_parts
-from autorec_cli.data.dataset import FILES, PARTS, UNREADABLE_ERRORS, damaged, read_document
+from autorec_cli.csr import Array, add_splits
+from autorec_cli.data.dataset import FILES, SPLITS, UNREADABLE_ERRORS, damaged, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
@@ -149,7 +149,7 @@ class LazyDataset:
         self.path = path
         self.info = read_document(path)
         try:
-            self._matrices = {name: LazyMatrix(path / f"{name}.npz") for name in PARTS}
+            self._matrices = {name: LazyMatrix(path / f"{name}.npz") for name in SPLITS}
             self._tables: dict[str, IO[bytes]] = {
                 name: (path / f"{name}.parquet").open("rb") for name in ("users", "items")
             }
@@ -202,8 +202,8 @@ class LazyDataset:
 
     def rated(self) -> Iterator[sparse.csr_array]:
         """Yield blocks of rows with the ratings of all splits."""
-        for train, valid, test in zip(*(self._matrices[name].blocks() for name in PARTS), strict=True):
-            yield add_parts(add_parts(train, valid), test)
+        for train, valid, test in zip(*(self._matrices[name].blocks() for name in SPLITS), strict=True):
+            yield add_splits(add_splits(train, valid), test)
 
     def owners(self, split: str, variant: str, partition: Partition) -> Iterator[Array]:
         """Yield the rank that holds each cell, in blocks.

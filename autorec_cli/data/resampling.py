@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from autorec_cli.csr import add_parts
+from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.splitting import DEFAULT_FRACTION, SplitSettings, split, split_matrices
 from autorec_cli.errors import UsageError
@@ -99,7 +99,7 @@ class Pool:
 
 def pool(dataset: Dataset) -> Pool:
     """Unite the training, validation and test sets of `dataset`."""
-    ratings = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
+    ratings = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
     found = _range(dataset.train) if dataset.train.nnz else None
     scale = tuple(map(float, dataset.rating_scale))
     return Pool(ratings, dataset.users, dataset.items, None if scale == found else dataset.rating_scale)

@@ -11,13 +11,13 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import require_choice, require_count
-from autorec_cli.csr import Array, add_parts, row_indices
+from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.bias import damped_means
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
-from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, default_relevance, measure_rankings
+from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, UserRankings, measure_rankings
 from autorec_cli.inference.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class EvaluateSettings:
 
     split: str = "test"
     ranking: bool = False
-    k: int = 10
+    k: int = DEFAULT_K
     relevant_from: float | None = None
 
     def __post_init__(self) -> None:
@@ -65,8 +65,7 @@ class EvaluateSettings:
         """Protocol of the ranking metrics; None if there are none."""
         if not self.ranking and all(model.predicts_ratings for model in models):
             return None
-        default = default_relevance(rating_scale)
-        return RankingProtocol(self.k, default if self.relevant_from is None else self.relevant_from)
+        return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from)
 
 
 @dataclass(frozen=True)
@@ -157,34 +156,20 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
                 f"{name} was not trained on this dataset (their fingerprints differ); evaluate models of different "
                 "datasets separately, and pass --data DIR if a dataset has moved"
             )
-    if dataset.part(split).nnz == 0:
-        raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with --{split} above 0")
+    if dataset.split(split).nnz == 0:
+        advice = "smaller --test and --valid" if split == "train" else f"--{split} above 0"
+        raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with {advice}")
     for name, model in models:
         if split in model.provenance["fitted_parts"] and split != "train":
-            logger.warning("%s was fitted on the %s ratings too: its metrics are training errors", name, split)
+            logger.warning(f"{name} was fitted on the {split} ratings too: its metrics are training errors")
 
 
-def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None) -> list[Row]:
+def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None = None) -> list[Row]:
     """Metrics of models, then of baselines.
 
     See `evaluate`. Without a `protocol` there are no ranking metrics.
     """
     return [measured.row(dataset.rating_scale) for measured in measure(models, dataset, split, protocol)]
-
-
-def rating_rows(models: Models, dataset: Dataset, split: str) -> list[Row]:
-    """Rating metrics of models that predict ratings, then of baselines."""
-    held_out = dataset.part(split)
-    return [measured.row(dataset.rating_scale) for measured in _measure_ratings(models, dataset, held_out)]
-
-
-def ranking_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol) -> list[Row]:
-    """Ranking metrics of models, then of the popularity baseline.
-
-    See `_measure_rankings`.
-    """
-    measured = _measure_rankings(models, dataset, dataset.part(split), split, protocol)
-    return [of_model.row(dataset.rating_scale) for of_model in measured]
 
 
 def measure(
@@ -206,7 +191,7 @@ def measure(
     Returns:
         Measurements of the models, in their order, then of the baselines.
     """
-    held_out = _partition(dataset.part(split), *partition)
+    held_out = _partition(dataset.split(split), *partition)
     raters = [(name, model) for name, model in models if model.predicts_ratings]
     joined = {name: Measurement(name) for name, _ in models}
     for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
@@ -284,7 +269,7 @@ def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
 def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
     union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
     for name in splits:
-        union = add_parts(union, dataset.part(name)) if union.nnz else dataset.part(name)
+        union = add_splits(union, dataset.split(name)) if union.nnz else dataset.split(name)
     return union
 
 
@@ -296,21 +281,19 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
     for row in rows[:n_models]:
         if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
             logger.warning(
-                "%s predicts worse than the bias baseline (RMSE %.4f against %.4f): do not use it; try a smaller "
-                "--learning-rate or another --regularization",
-                *(row["model"], row["rmse"], bias["rmse"]),
+                f"{row['model']} predicts worse than the bias baseline (RMSE {row['rmse']:.4f} against "
+                f"{bias['rmse']:.4f}): do not use it; try a smaller --learning-rate or another --regularization"
             )
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             logger.warning(
-                "%s ranks worse than the popularity baseline (nDCG@%d %.4f against %.4f); for recommendations, train "
-                "with --objective ranking",
-                *(row["model"], settings.k, row[ndcg], popularity[ndcg]),
+                f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
+                f"{popularity[ndcg]:.4f}); for recommendations, train with --objective ranking"
             )
     if popularity and "n_users" not in popularity:
-        logger.warning("no user has a relevant %s rating, so nothing was ranked; lower --relevant-from", settings.split)
+        logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")
     if bias:
         logger.info(
-            "evaluated on the %s set: %s pairs, %s of them cold (user or item without training ratings, predicted by "
-            "user+item bias); predictions are clipped to %g to %g; confidence intervals are over users",
-            *(settings.split, f"{bias['n_pairs']:,}", f"{bias['n_cold']:,}", bias["clip_low"], bias["clip_high"]),
+            f"evaluated on the {settings.split} set: {bias['n_pairs']:,} pairs, {bias['n_cold']:,} of them cold (user "
+            f"or item without training ratings, predicted by user+item bias); predictions are clipped to "
+            f"{bias['clip_low']:g} to {bias['clip_high']:g}; confidence intervals are over users"
         )

@@ -14,6 +14,9 @@ from autorec_cli.evaluation.metrics import RANKING_METRICS, coverage, mean_popul
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
 
+DEFAULT_K = 10
+"""Length of the lists."""
+
 
 @dataclass(frozen=True)
 class RankingProtocol:
@@ -26,6 +29,13 @@ class RankingProtocol:
 
     k: int
     relevant_from: float
+
+    @classmethod
+    def for_scale(
+        cls, rating_scale: tuple[float, float], k: int = DEFAULT_K, relevant_from: float | None = None
+    ) -> RankingProtocol:
+        """Protocol with the threshold of `default_relevance` unless another is given."""
+        return cls(k, default_relevance(rating_scale) if relevant_from is None else relevant_from)
 
 
 def default_relevance(rating_scale: tuple[float, float]) -> float:

@@ -134,7 +134,7 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
     intercept = mean - float(means @ weights)
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights + intercept - valid_ratings))))
     told = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
-    logger.info("blend: %s, intercept %+.3f; validation RMSE %.4f", told, intercept, rmse)
+    logger.info(f"blend: {told}, intercept {intercept:+.3f}; validation RMSE {rmse:.4f}")
     fitted = set().union(*(model.provenance["fitted_parts"] for model in single))
     provenance = {
         "dataset": single[0].provenance["dataset"],

@@ -108,8 +108,8 @@ def with_predicted_ratings(
     n_unknown_users = int(users.unknown.sum())
     if n_unknown_users:
         logger.warning(
-            "%s of %s are unknown to --rating-model; item averages predict for them",
-            *(f"{n_unknown_users:,}", counted(len(users.user_ids), "user")),
+            f"{n_unknown_users:,} of {counted(len(users.user_ids), 'user')} are unknown to --rating-model; item "
+            "averages predict for them"
         )
     index_of = {identifier: index for index, identifier in enumerate(users.user_ids)}
     n_rows = n_unknown = 0
@@ -132,6 +132,6 @@ def with_predicted_ratings(
         yield frame.with_columns(pl.Series(COLUMN, ratings, dtype=pl.Float64))
     if n_unknown:
         logger.warning(
-            "%s of %s are of items that --rating-model does not know; its mean rating predicts for them",
-            *(f"{n_unknown:,}", counted(n_rows, "row")),
+            f"{n_unknown:,} of {counted(n_rows, 'row')} are of items that --rating-model does not know; its mean "
+            "rating predicts for them"
         )

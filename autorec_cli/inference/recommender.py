@@ -122,7 +122,7 @@ def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
     """
     users = find_users(model, settings)
     for warning in users.warnings:
-        logger.warning("%s", warning)
+        logger.warning(warning)
     users = _handle_unknown(users, settings)
     return users if settings.shard is None else users.shard(settings.shard)
 
@@ -149,7 +149,7 @@ def _handle_unknown(users: TargetUsers, settings: RecommendSettings) -> TargetUs
     skip = settings.on_unknown == "skip"
     what = "skipped" if skip else "given the most popular items"
     n_users = counted(len(users.user_ids), "user")
-    logger.warning("%s of %s are unknown to the model and were %s", f"{n_unknown:,}", n_users, what)
+    logger.warning(f"{n_unknown:,} of {n_users} are unknown to the model and were {what}")
     return users.only(np.flatnonzero(~users.unknown)) if skip else users
 
 
@@ -173,7 +173,7 @@ def _frames(
         yield columns.frame(block, users)
     if n_without:
         n_users = counted(len(users.user_ids), "user")
-        logger.warning("no unrated candidate items for %s of %s", f"{n_without:,}", n_users)
+        logger.warning(f"no unrated candidate items for {n_without:,} of {n_users}")
 
 
 class _ItemColumns:
@@ -224,5 +224,5 @@ def _named_items(model: Scorer, item_ids: Sequence[str | int], flag: str) -> Arr
     unknown = named.difference(model.catalog.item_ids)
     if unknown:
         n_items = counted(len(named), "item")
-        logger.warning("ignored %s of %s of %s that the model does not know", f"{len(unknown):,}", n_items, flag)
+        logger.warning(f"ignored {len(unknown):,} of {n_items} of {flag} that the model does not know")
     return np.array([identifier in named for identifier in model.catalog.item_ids])

@@ -20,7 +20,7 @@ from torch import Tensor
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
-from autorec_cli.storage.safetensors_writer import Pieces
+from autorec_cli.runtime.process_group import ProcessGroup
 
 TILE = 64
 """Columns that the compiled engine keeps together; the last tile is padded with zeros."""
@@ -171,24 +171,11 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
     )
 
 
-@dataclass(frozen=True)
-class AdamState:
-    """Parameters and optimizer state of Adam (Kingma and Ba, 2015).
-
-    Lists of float32 in the order of `Network.parameters`; the mean row comes last, if W is stored relative to it.
-
-    Three times as large as the network, so nothing is copied until its pieces are read.
-
-    Attributes:
-        n_steps: Number of steps taken.
-        parameters: Network parameters.
-        means, squares: Running averages of the gradients and of their squares.
-    """
-
-    n_steps: int
-    parameters: list[Pieces]
-    means: list[Pieces]
-    squares: list[Pieces]
+def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
+    """Mean (k,) of the rows of `weight` (P, k) over all processes."""
+    sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
+    total = process_group.sum(sums.cpu().numpy())
+    return torch.from_numpy(total[:-1] / total[-1]).to(weight)
 
 
 # Factors on Glorot's bounds: 1 / slope at 0, and for tanh and relu those of torch.nn.init.calculate_gain.

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array
-from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, AdamState, MissingGradients, Network, missing_gradients
+from autorec_cli.csr import Array, row_sums, transposed
+from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, MissingGradients, Network, mean_row, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
-from autorec_cli.network.kernels import BETA1, BETA2, adam_products, products, sampled_products
+from autorec_cli.network.kernels import adam_products, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
-from autorec_cli.network.torch_engine import mean_row, read_adam, row_sums, transposed, write_adam
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
@@ -50,7 +50,7 @@ class TiledEngine:
         ).copy()
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
         # V and W are updated by the kernels.
-        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), fused=True)
+        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
         self._missing_weight = missing_weight

@@ -9,7 +9,8 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.autoencoder import AdamState, Network
+from autorec_cli.network.adam import AdamState
+from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup

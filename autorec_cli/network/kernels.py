@@ -24,12 +24,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from autorec_cli.network.adam import BETA1, BETA2, EPSILON
 from autorec_cli.network.autoencoder import TILE
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT forbids numba to compile")
 
-BETA1, BETA2 = 0.9, 0.999
 LANES = 16  # floats of an AVX-512 register; LLVM splits them for narrower ones
 
 _FLOAT = ir.FloatType()
@@ -215,8 +215,8 @@ def adam_products(
     if that has tiles, plus `decay` times the weights. `rate` is already divided by 1 - beta1^t; `correction` is
     1 / sqrt(1 - beta2^t).
     """
-    # Python's floats would make all of this double precision. The last is torch's epsilon.
-    beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(1e-8)
+    # Python's floats would make all of this double precision.
+    beta1, beta2, one, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(1), np.float32(EPSILON)
     gradients = np.empty((1, TILE), dtype=np.float32)
     gradient = gradients[0]
     for t in range(weights.shape[0]):

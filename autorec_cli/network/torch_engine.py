@@ -18,7 +18,7 @@ Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array
-from autorec_cli.network.autoencoder import ACTIVATIONS, AdamState, Network, missing_gradients
+from autorec_cli.csr import Array, transposed
+from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.network.autoencoder import ACTIVATIONS, Network, mean_row, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -94,7 +95,7 @@ class TorchEngine:
         # Two groups, because only V and W have a penalty; its gradient is their `weight_decay`.
         free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
         groups = [{"params": self._network.penalized()}, {"params": free}]
-        self._optimizer = torch.optim.Adam(groups, fused=True)
+        self._optimizer = torch.optim.Adam(groups, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
@@ -153,56 +154,13 @@ class TorchEngine:
         return all(bool(parameter.isfinite().all()) for parameter in self._parameters())
 
 
-def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
-    """Mean row (k,) of `weight` (P, k) over all processes."""
-    sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
-    total = process_group.sum(sums.cpu().numpy())
-    return torch.from_numpy(total[:-1] / total[-1]).to(weight)
-
-
-def row_sums(indptr: Array, values: Array) -> Array:
-    """Sum rows of a CSR matrix with `values` (nnz,)."""
-    # numpy's reduceat would give an empty row the value of the next one.
-    sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
-    return np.diff(sums[indptr]).astype(np.float32)
-
-
 def _on_cpu(tensor: Tensor) -> Pieces:
     """Wrap `tensor`, copied from its device when read."""
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
 
 
-def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
-    """Read number of steps and moments of `parameters`."""
-    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    means, squares = (
-        [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    return int(states[-1].get("step", 0)), means, squares
-
-
-def write_adam(
-    optimizer: torch.optim.Optimizer,
-    parameters: Sequence[Tensor],
-    n_steps: int,
-    means: Iterable[Tensor],
-    squares: Iterable[Tensor],
-) -> None:
-    """Restore what `read_adam` returned."""
-    for parameter, mean, square in zip(parameters, means, squares, strict=True):
-        step = torch.tensor(float(n_steps), device=parameter.device)
-        copies = {"exp_avg": mean, "exp_avg_sq": square}
-        optimizer.state[parameter] = {"step": step} | {
-            name: value.to(parameter.device, copy=True) for name, value in copies.items()
-        }
-
-
 def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> DeviceBatch:
-    """Copy `examples` and their inputs to `device`.
-
-    Without `inputs` the examples are their own.
-    """
+    """Copy `examples` and their `inputs`, the same if None, to `device` for a step."""
     inputs = examples if inputs is None else inputs
     rows, columns, order = _both_ways(examples, device)
     if inputs.shape == examples.shape:  # and so in the same pattern
@@ -223,18 +181,6 @@ def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, 
     rows = to_rows(matrix, device)
     values = rows.values()[order]
     return rows, _csr(columns.indptr, columns.indices, values, matrix.shape[::-1], device), order
-
-
-def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
-    """Transpose the pattern of `examples`.
-
-    Returns:
-        The pattern, and the position in `examples` of each of its cells, (nnz,).
-    """
-    # Transposing a matrix that holds 0, 1, 2, ... gives the position of each cell.
-    positions = np.arange(examples.nnz, dtype=np.int32)
-    columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
-    return columns, columns.data
 
 
 def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:

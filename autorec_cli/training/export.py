@@ -11,7 +11,7 @@ import numpy as np
 
 from autorec_cli import __version__
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import add_parts
+from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
     """Combine a trained network with the ids, titles and seen items of its dataset."""
-    rated = add_parts(add_parts(dataset.train, dataset.valid), dataset.test)
+    rated = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
     items = dataset.items
     model = partition_model(fitted, settings, provenance)
     catalog = replace(

@@ -10,14 +10,14 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, QualityGateError, UsageError
 from autorec_cli.evaluation.gates import check_metric, is_worse
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
+from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 from autorec_cli.inference import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FLAG = "--keep-if-better"
-TOP_K = 10
 
 
 def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> Scorer | None:
@@ -27,15 +27,15 @@ def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> S
         UsageError: the metric is unknown or does not suit `objective`, or there is no test set.
         ArtifactError: the current model cannot be read, or has no such metric.
     """
-    is_ranking_metric = check_metric(metric, TOP_K, FLAG)
+    is_ranking_metric = check_metric(metric, DEFAULT_K, FLAG)
     if objective != "rating" and not is_ranking_metric:
-        raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{TOP_K}")
+        raise UsageError(f"{FLAG} {metric} needs predicted ratings, a ranking model has scores; use ndcg@{DEFAULT_K}")
     if not dataset.test.nnz:
         raise UsageError(f"{FLAG} compares models on test ratings, and the dataset has none; prepare it with --test")
     current = model_file.load_model(path) if path.exists() else None
     if current is not None and not (current.predicts_ratings or is_ranking_metric):
         raise ArtifactError(
-            f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{TOP_K}, or --force"
+            f"{path} is a ranking model, whose scores have no {metric}; use {FLAG} ndcg@{DEFAULT_K}, or --force"
         )
     return current
 
@@ -49,8 +49,7 @@ def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: st
     Raises:
         QualityGateError: the new model is worse, or there are too few such ratings.
     """
-    from autorec_cli.evaluation.evaluate import ranking_rows, rating_rows
-    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+    from autorec_cli.evaluation.evaluate import metric_rows
     from autorec_cli.inference.alignment import unseen
     from autorec_cli.training.warm_start import keeps_parts
 
@@ -65,15 +64,13 @@ def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: st
             f"{path} was kept: comparing the models needs {LEAST_PAIRS} test ratings that the old one has not seen, "
             f"and there are {n_pairs}; gather more ratings, or use --force instead of {FLAG}"
         )
-    if check_metric(metric, TOP_K, FLAG):
-        protocol = RankingProtocol(TOP_K, default_relevance(dataset.rating_scale))
-        new, old, *_ = ranking_rows(models, dataset, "test", protocol)
-    else:
-        new, old, *_ = rating_rows(models, dataset, "test")
+    is_ranking_metric = check_metric(metric, DEFAULT_K, FLAG)
+    protocol = RankingProtocol.for_scale(dataset.rating_scale) if is_ranking_metric else None
+    new, old, *_ = metric_rows(models, dataset, "test", protocol)
     values = ", ".join(f"{row['model']} model {row[metric]:.6g}" for row in (new, old) if metric in row)
     if is_worse(metric, new, old):
         raise QualityGateError(
             f"{path} was kept: the new model is worse on the test ratings ({metric}: {values or 'not measured'}); "
             f"train with other options, or use --force instead of {FLAG}"
         )
-    log.info(f"{metric} on {n_pairs:,} test ratings that neither model has seen: {values}; replacing {path}")
+    logger.info(f"{metric} on {n_pairs:,} test ratings that neither model has seen: {values}; replacing {path}")

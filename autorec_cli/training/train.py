@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from autorec_cli.training.trainer import Fitted
     from autorec_cli.training.validation import ValidationResult
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
     policy, output, is_first = resume_policy(request.resume), request.output, process_group.is_first
     with ExitStack() as stack:
         if is_first and not request.dry_run:
-            stack.enter_context(hold(output, request.wait_lock, log.info, log.warning))
+            stack.enter_context(hold(output, request.wait_lock, logger.info, logger.warning))
         may_be_done = (
             is_first and not request.dry_run and may_have_finished(output, policy, request.may_replace, process_group)
         )

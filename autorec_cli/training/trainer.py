@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import add_parts
+from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.network.autoencoder import Network
@@ -104,7 +104,7 @@ def select_and_refit(
     if valid is None or not settings.refit:
         return _fitted(selection, selection, examples, ("train",))
     del examples  # the refit needs its memory
-    examples = make_examples(add_parts(dataset.train, valid), dataset.rating_scale, settings, partition)
+    examples = make_examples(add_splits(dataset.train, valid), dataset.rating_scale, settings, partition)
     refit = yield from _train(make_trainer(examples, settings, device, start, selection=selection), checkpointer)
     return _fitted(refit, selection, examples, ("train", "valid"))
 

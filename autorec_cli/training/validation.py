@@ -13,17 +13,16 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import Array, row_indices
+from autorec_cli.csr import Array, row_indices, transposed
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
-from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance, measure_rankings, rank_all_users
+from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, measure_rankings, rank_all_users
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
-from autorec_cli.network.torch_engine import codes, transposed
+from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.training.examples import Examples
 
-LIST_LENGTH = 10
-METRIC = f"ndcg@{LIST_LENGTH}"
+METRIC = f"ndcg@{DEFAULT_K}"
 PRIOR_RATINGS = 20
 """Imagined validation ratings that are predicted without error; with few real ones the scale stays near 1."""
 MAX_USERS = 5000
@@ -125,7 +124,7 @@ class UserColumnsRanking:
 
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
-        self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(examples.rating_scale))
+        self._protocol = RankingProtocol.for_scale(examples.rating_scale)
         self._rows_at_once = settings.batch_size
         users = _with_relevant(valid, self._protocol.relevant_from)
         self._users, self._n_judged = self._sample_users(users, settings.seed)
@@ -168,7 +167,7 @@ class ItemColumnsRanking:
 
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
-        self._protocol = RankingProtocol(LIST_LENGTH, default_relevance(examples.rating_scale))
+        self._protocol = RankingProtocol.for_scale(examples.rating_scale)
         self._rows_at_once = settings.batch_size
         relevant = np.zeros(valid.shape[0])
         relevant[_with_relevant(valid, self._protocol.relevant_from)] = 1
@@ -198,7 +197,7 @@ class ItemColumnsRanking:
             np.concatenate(self._process_group.all_gather(part), axis=1)
             for part in (own.scores, numbers[own.items], own.hits)
         )
-        order = np.lexsort((items, -scores), axis=1)[:, :LIST_LENGTH]  # the order of `top_k`
+        order = np.lexsort((items, -scores), axis=1)[:, :DEFAULT_K]  # the order of `top_k`
         merged = np.take_along_axis(hits, order, axis=1)
         return float(RANKING_METRICS["ndcg"](merged, self._process_group.sum(own.n_relevant).astype(np.int64)).mean())
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scipy import sparse
 
 from autorec_cli.config import WARM_EPOCHS, Hyperparameters, TrainSettings
-from autorec_cli.csr import Array, add_parts
+from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from autorec_cli.network.autoencoder import Network
     from autorec_cli.training.trainer import Start
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 KEPT = 0.5
 """Weight of the older V and W in the initial ones; the rest is a fresh network's.
@@ -235,7 +235,7 @@ def separate_known(model: Model, dataset: Dataset) -> Separated:
     if n_known_valid and new.nnz < LEAST_PAIRS:
         new = sparse.csr_array(new.shape, dtype=new.dtype)
     moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
-    train = add_parts(dataset.train, moved) if moved.nnz else dataset.train
+    train = add_splits(dataset.train, moved) if moved.nnz else dataset.train
     return Separated(replace(dataset, train=train, valid=new), n_known_valid, n_known_test)
 
 
@@ -245,12 +245,12 @@ def _log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) 
         n_few = dataset.valid.nnz - separated.n_known_valid - n_left
         few = f", together with the other {n_few}, which are too few to select epochs" if n_few else ""
         outcome = f"epochs are selected on the other {n_left:,}" if n_left else f"all {epochs} epochs run"
-        log.info(
+        logger.info(
             f"{path} may have learned from {separated.n_known_valid:,} of {dataset.valid.nnz:,} validation ratings, "
             f"which are used for training{few}: {outcome}"
         )
     if separated.n_known_test:
-        log.warning(
+        logger.warning(
             f"{path} may have learned from {separated.n_known_test:,} of {dataset.test.nnz:,} test ratings, so that "
             "test metrics of the new model are too good; prepare both datasets with --split stable"
         )

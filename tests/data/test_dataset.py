@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from autorec_cli.csr import add_parts, row_indices
-from autorec_cli.data.dataset import PARTS, load_dataset, save_dataset
+from autorec_cli.csr import add_splits, row_indices
+from autorec_cli.data.dataset import SPLITS, load_dataset, save_dataset
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.top_k import rank_items
 from autorec_cli.storage import checksums
@@ -23,15 +23,15 @@ def cells_of(matrix):
 def around_zero():
     """The planted ratings moved from 1..5 to -2..2: about a third of them are 0."""
     planted = planted_dataset()
-    for name in PARTS:
-        planted.part(name).data[:] -= 3
+    for name in SPLITS:
+        planted.split(name).data[:] -= 3
     return dataclasses.replace(planted, rating_scale=(-2.0, 2.0))
 
 
 def test_the_union_of_parts_keeps_ratings_of_zero():
     first = {(0, 0): 0.0, (0, 2): 1.0, (2, 1): -1.0}
     second = {(0, 1): 0.0, (1, 1): 2.0, (2, 0): 0.0}
-    union = add_parts(matrix_of(first, (3, 3)), matrix_of(second, (3, 3)))
+    union = add_splits(matrix_of(first, (3, 3)), matrix_of(second, (3, 3)))
     assert cells_of(union) == first | second
     assert union.has_sorted_indices
     assert union.shape == (3, 3)
@@ -40,19 +40,19 @@ def test_the_union_of_parts_keeps_ratings_of_zero():
 
 def test_the_union_with_an_empty_part_is_the_other_part():
     some, none = matrix_of({(1, 0): 0.0}, (2, 2)), matrix_of({}, (2, 2))
-    assert cells_of(add_parts(some, none)) == cells_of(add_parts(none, some)) == {(1, 0): 0.0}
+    assert cells_of(add_splits(some, none)) == cells_of(add_splits(none, some)) == {(1, 0): 0.0}
 
 
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_ratings_of_zero_are_fitted_and_count_as_seen(variant):
     dataset = around_zero()
-    zeros = [int((dataset.part(name).data == 0).sum()) for name in PARTS]
+    zeros = [int((dataset.split(name).data == 0).sum()) for name in SPLITS]
     assert min(zeros) > 10, "the case needs zeros in each part to mean something"
     model = model_of(dataset, small_settings(variant, epochs=2))
     n_fitted = dataset.train.nnz + dataset.valid.nnz
     assert model.catalog.user_counts.sum() == model.catalog.item_counts.sum() == n_fitted
     assert len(model.catalog.seen.indices) == n_fitted + dataset.test.nnz
-    rated = [set().union(*(dataset.part(name)[[user]].indices for name in PARTS)) for user in range(80)]
+    rated = [set().union(*(dataset.split(name)[[user]].indices for name in SPLITS)) for user in range(80)]
     assert [set(model.catalog.seen.of(np.array([user]))[1]) for user in range(80)] == rated
 
     def seen_of(users):
@@ -72,10 +72,10 @@ def test_a_dataset_survives_the_folder(tmp_path):
     )
     save_dataset(dataset, tmp_path / "d")
     loaded = load_dataset(tmp_path / "d")
-    for name in PARTS:
-        assert cells_of(loaded.part(name)) == cells_of(dataset.part(name))
-        assert loaded.part(name).shape == (3, 3)
-        assert loaded.part(name).dtype == np.float32
+    for name in SPLITS:
+        assert cells_of(loaded.split(name)) == cells_of(dataset.split(name))
+        assert loaded.split(name).shape == (3, 3)
+        assert loaded.split(name).dtype == np.float32
     assert loaded.users.equals(dataset.users)
     assert loaded.items.equals(dataset.items)
     assert loaded.rating_scale == (-1, 2.5)
@@ -99,8 +99,8 @@ def with_ids(table, ids):
 
 
 CHANGES = {
-    **{f"{name} value": with_cells(name, {**BASE[name], next(iter(BASE[name])): 1.5}) for name in PARTS},
-    **{f"{name} pattern": with_cells(name, {**BASE[name], (2, 2): 0.0}) for name in PARTS},
+    **{f"{name} value": with_cells(name, {**BASE[name], next(iter(BASE[name])): 1.5}) for name in SPLITS},
+    **{f"{name} pattern": with_cells(name, {**BASE[name], (2, 2): 0.0}) for name in SPLITS},
     "rating moved": with_cells("valid", {(0, 2): 2.0, (1, 0): 4.0}),
     "rating of another user": with_cells("valid", {(0, 1): 2.0, (2, 0): 4.0}),
     "parts swapped": dataset_of({**BASE, "valid": BASE["test"], "test": BASE["valid"]}, (3, 3)),
@@ -194,8 +194,8 @@ def test_not_a_dataset(tmp_path):
 def test_matrices_are_written_as_scipy_writes_them(tmp_path):
     dataset = planted_dataset()
     save_dataset(dataset, tmp_path / "data")
-    for name in PARTS:
-        sparse.save_npz(tmp_path / "scipy.npz", dataset.part(name), compressed=False)
+    for name in SPLITS:
+        sparse.save_npz(tmp_path / "scipy.npz", dataset.split(name), compressed=False)
         assert (tmp_path / "data" / f"{name}.npz").read_bytes() == (tmp_path / "scipy.npz").read_bytes()
 
 
@@ -205,8 +205,8 @@ def test_the_fingerprint_is_the_hash_that_it_has_always_been():
     users, items = pl.DataFrame({"id": ["é,", "b"]}), pl.DataFrame({"id": ["1", "2", "3:"]})
     dataset = dataclasses.replace(dataset, users=users, items=items)
     digest = hashlib.sha256(b"((2, 3), (0.0, 1.0))")
-    for name in PARTS:
-        matrix = dataset.part(name)
+    for name in SPLITS:
+        matrix = dataset.split(name)
         digest.update(matrix.indptr.astype(np.int64).tobytes() + matrix.indices.astype(np.int64).tobytes())
         digest.update(matrix.data.tobytes())
     digest.update("3:é,1:b1:11:22:3:".encode())

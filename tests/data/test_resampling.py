@@ -56,12 +56,12 @@ def test_a_pool_has_all_ratings_zeros_too():
 
 def test_hold_outs_are_of_the_size_asked_for_and_differ():
     dataset = planted_dataset()
-    everything = set().union(*(cells(dataset.part(name)) for name in PARTS))
+    everything = set().union(*(cells(dataset.split(name)) for name in PARTS))
     plan = choose_plan(repeats=3, test=0.2, valid=0.25)
     drawn = splits_of(pool(dataset), plan)
     n_test = round(0.2 * len(everything))
     for split in drawn:
-        parts = [cells(split.dataset.part(name)) for name in PARTS]
+        parts = [cells(split.dataset.split(name)) for name in PARTS]
         assert set().union(*parts) == everything
         assert [len(part) for part in parts[1:]] == [round(0.25 * (len(everything) - n_test)), n_test]
         assert sum(map(len, parts)) == len(everything)
@@ -73,7 +73,7 @@ def test_hold_outs_are_of_the_size_asked_for_and_differ():
 @pytest.mark.parametrize("folds", [2, 7])
 def test_folds_test_every_rating_once(folds):
     dataset = planted_dataset()
-    n_ratings = sum(dataset.part(name).nnz for name in PARTS)
+    n_ratings = sum(dataset.split(name).nnz for name in PARTS)
     drawn = splits_of(pool(dataset), choose_plan(folds=folds, valid=0.1))
     tested = [cell for split in drawn for cell in cells(split.dataset.test)]
     assert len(tested) == len(set(tested)) == n_ratings

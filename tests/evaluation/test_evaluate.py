@@ -12,8 +12,6 @@ from autorec_cli.evaluation.evaluate import (
     fitted_ratings,
     measure,
     metric_rows,
-    ranking_rows,
-    rating_rows,
 )
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from tests.planted import dataset_of, planted_dataset
@@ -34,7 +32,7 @@ def by_name(rows):
 
 
 def test_baselines_are_the_means_of_the_fitted_ratings(tiny_model):
-    rows = by_name(rating_rows([("m", tiny_model)], TINY, "test"))
+    rows = by_name(metric_rows([("m", tiny_model)], TINY, "test"))
     assert list(rows) == ["m", "global mean", "item mean", "user+item bias"]
     mean = np.mean(list(TRAIN.values()))
     errors = np.array([mean - 1, mean - 5, mean - 4])
@@ -45,7 +43,7 @@ def test_baselines_are_the_means_of_the_fitted_ratings(tiny_model):
 
 
 def test_pairs_cold_pairs_and_clip_range_are_in_every_row(tiny_model):
-    for row in rating_rows([("m", tiny_model)], TINY, "test"):
+    for row in metric_rows([("m", tiny_model)], TINY, "test"):
         assert (row["n_pairs"], row["n_cold"], row["clip_low"], row["clip_high"]) == (3, 2, 2, 5)
         assert row["rmse_low"] < row["rmse"] < row["rmse_high"]
         assert row["rmse_high"] - row["rmse"] == pytest.approx(row["rmse"] - row["rmse_low"])
@@ -53,7 +51,7 @@ def test_pairs_cold_pairs_and_clip_range_are_in_every_row(tiny_model):
 
 def test_cold_pairs_of_a_model_are_predicted_by_the_bias_baseline(tiny_model):
     only_cold = dataclasses.replace(TINY, test=dataset_of({"train": {(2, 0): 1.0, (0, 2): 5.0}}, (4, 3)).train)
-    rows = by_name(rating_rows([("m", tiny_model)], only_cold, "test"))
+    rows = by_name(metric_rows([("m", tiny_model)], only_cold, "test"))
     assert rows["m"]["rmse"] == pytest.approx(rows["user+item bias"]["rmse"])
 
 
@@ -64,7 +62,7 @@ def test_baselines_are_clipped_too():
     dataset = dataset_of({"train": cells, "test": loved}, (20, 20))
     model = model_of(dataset, small_settings(hidden_sizes=(2,), epochs=1))
     assert model.baseline.predict(np.array(0), np.array(0)) > 6
-    rows = by_name(rating_rows([("m", model)], dataset, "test"))
+    rows = by_name(metric_rows([("m", model)], dataset, "test"))
     assert rows["user+item bias"]["rmse"] == 0
 
 
@@ -94,7 +92,7 @@ def test_test_ratings_are_predicted_from_training_ratings_alone(variant):
     np.testing.assert_array_equal(ours.predict_pairs(users, items), theirs.predict_pairs(users, items))
     # So the numbers of both on one test part are the same; those on the other part are not.
     first, second, elsewhere = (
-        rating_rows([("m", model)], held_out, "test")
+        metric_rows([("m", model)], held_out, "test")
         for model, held_out in ((ours, dataset), (theirs, dataset), (ours, other))
     )
     assert first == second
@@ -115,10 +113,10 @@ def test_relevance_is_three_quarters_up_the_scale():
 
 def naive_ndcg(scores, dataset, known_parts, part, k, relevant_from):
     """nDCG@k, written out user by user."""
-    known = sum(dataset.part(name).toarray() for name in known_parts)
+    known = sum(dataset.split(name).toarray() for name in known_parts)
     values = []
     for user in range(dataset.n_users):
-        held_out = dataset.part(part)[[user]].toarray()[0]
+        held_out = dataset.split(part)[[user]].toarray()[0]
         relevant = set(np.flatnonzero(held_out >= relevant_from))
         if not relevant:
             continue
@@ -132,8 +130,8 @@ def naive_ndcg(scores, dataset, known_parts, part, k, relevant_from):
 def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
     dataset = planted_dataset()
     model = model_of(dataset, small_settings(epochs=5))
-    rows = by_name(ranking_rows([("m", model)], dataset, part, RankingProtocol(5, 4.0)))
-    counts = sum(np.bincount(dataset.part(name).indices, minlength=50) for name in known)
+    rows = by_name(metric_rows([("m", model)], dataset, part, RankingProtocol(5, 4.0)))
+    counts = sum(np.bincount(dataset.split(name).indices, minlength=50) for name in known)
     assert counts.min() > 0
     popularity = np.tile(counts, (80, 1))
     scores = model.user_scorer()(np.arange(80))
@@ -148,12 +146,13 @@ def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
 def test_without_a_relevant_rating_there_is_nothing_to_judge():
     dataset = planted_dataset()
     model = model_of(dataset, small_settings(epochs=1))
-    rows = ranking_rows([("m", model)], dataset, "test", RankingProtocol(5, 99.0))
-    assert rows == [{"model": "m"}, {"model": "popularity"}]
+    rows = metric_rows([("m", model)], dataset, "test", RankingProtocol(5, 99.0))
+    assert rows[-1] == {"model": "popularity"}
+    assert not {"n_users", "ndcg@5"} & rows[0].keys()
 
 
 def test_items_without_a_rating_are_never_listed(tiny_model):
-    (row, _) = ranking_rows([("m", tiny_model)], TINY, "test", RankingProtocol(3, 5.0))
+    (row, *_) = metric_rows([("m", tiny_model)], TINY, "test", RankingProtocol(3, 5.0))
     assert row["recall@3"] == 0  # the relevant item 2 is cold
     assert row["n_users"] == 1
 
@@ -164,7 +163,7 @@ def test_evaluate_names_models_and_measures_them_with_the_baselines(caplog):
     with caplog.at_level("INFO"):
         rows = evaluate([model], dataset)
     assert [row["model"] for row in rows] == ["model", "global mean", "item mean", "user+item bias"]
-    assert rows == rating_rows([("model", model)], dataset, "test")
+    assert rows == metric_rows([("model", model)], dataset, "test")
     assert "evaluated on the test set" in caplog.text
     rows = evaluate([model, model], dataset, EvaluateSettings("valid", ranking=True, k=5))
     assert [row["model"] for row in rows][:2] == ["model 1", "model 2"]
@@ -186,6 +185,9 @@ def test_a_model_of_another_dataset_is_refused():
     empty = dataclasses.replace(dataset, test=dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid)
     with pytest.raises(ArtifactError, match="the test set of the dataset has no ratings"):
         evaluate([fingerprinted(model, empty)], empty)
+    empty = dataclasses.replace(dataset, train=empty.test)
+    with pytest.raises(ArtifactError, match="smaller --test and --valid"):
+        evaluate([fingerprinted(model, empty)], empty, EvaluateSettings("train"))
 
 
 @pytest.mark.parametrize("wrong", [{"split": "tset"}, {"k": 0}])

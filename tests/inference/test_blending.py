@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autorec_cli.errors import ArtifactError
-from autorec_cli.evaluation.evaluate import rating_rows
+from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.inference import blending, model_file
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.model import Model
@@ -121,7 +121,7 @@ def test_what_cannot_be_blended_is_refused(models):
 
 
 def test_a_row_of_a_blend_is_like_any_other(models, blended):
-    rows = {row["model"]: row for row in rating_rows([*models, ("blend", blended)], DATASET, "test")}
+    rows = {row["model"]: row for row in metric_rows([*models, ("blend", blended)], DATASET, "test")}
     assert rows["blend"]["rmse"] < max(rows["item"]["rmse"], rows["user"]["rmse"])
     assert rows["blend"]["n_cold"] == rows["item"]["n_cold"]
 

@@ -80,8 +80,8 @@ def test_an_early_blend_is_of_an_unsupported_version(model_parts, tmp_path):
 def first_fingerprint(prepared):
     """As the first version computed it: with a zero byte after every id."""
     digest = hashlib.sha256(repr(prepared.train.shape).encode())
-    for name in dataset.PARTS:
-        matrix = prepared.part(name)
+    for name in dataset.SPLITS:
+        matrix = prepared.split(name)
         for array in (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data):
             digest.update(array.tobytes())
     for table in (prepared.users, prepared.items):

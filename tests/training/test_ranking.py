@@ -10,8 +10,8 @@ import pytest
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import mean_scores
 from autorec_cli.errors import UsageError
-from autorec_cli.evaluation.evaluate import metric_rows, ranking_rows
-from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+from autorec_cli.evaluation.evaluate import metric_rows
+from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.inference import model_file
 from autorec_cli.inference.fold_in import fold_in, solve_scoring_row
 from autorec_cli.inference.scoring import item_scorer, trained_users
@@ -58,7 +58,7 @@ def model(request, dataset):
 def test_lists_stay_within_the_group_where_ratings_alone_say_nothing(dataset, model):
     """All ratings are alike: which cells have one is all that there is to learn."""
     protocol = RankingProtocol(5, 4.0)
-    ours, popularity = ranking_rows([("ours", model)], dataset, "test", protocol)
+    ours, popularity = metric_rows([("ours", model)], dataset, "test", protocol)
     assert ours["recall@5"] > 0.9
     assert popularity["recall@5"] < 0.4
 
@@ -67,8 +67,8 @@ def test_validation_measures_what_evaluate_does(dataset):
     settings = ranking_settings(refit=False, epochs=7)
     results, fitted = run(dataset, settings)
     measured = fitted.validation
-    protocol = RankingProtocol(10, default_relevance(dataset.rating_scale))
-    ours, popularity = ranking_rows([("m", model_of(dataset, settings))], dataset, "valid", protocol)
+    protocol = RankingProtocol.for_scale(dataset.rating_scale)
+    ours, popularity = metric_rows([("m", model_of(dataset, settings))], dataset, "valid", protocol)
     assert measured.metric == "ndcg@10"
     assert measured.value == max(result.valid for result in results) == pytest.approx(ours["ndcg@10"])
     assert measured.baseline == pytest.approx(popularity["ndcg@10"])

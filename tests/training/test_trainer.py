@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.evaluation.evaluate import rating_rows
+from autorec_cli.evaluation.evaluate import metric_rows
 from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("variant", ["item", "user"])
 def test_planted_factors_are_found(variant):
     dataset = planted_dataset(n_users=200, n_items=120)
-    rows = rating_rows([("ours", model_of(dataset, small_settings(variant, epochs=80)))], dataset, "test")
+    rows = metric_rows([("ours", model_of(dataset, small_settings(variant, epochs=80)))], dataset, "test")
     rmse = {row["model"]: row["rmse"] for row in rows}
     assert rmse["ours"] < 0.85 * rmse["user+item bias"]
 
@@ -35,7 +35,7 @@ def test_planted_factors_are_found(variant):
 def test_every_centering_and_depth_beats_the_global_mean(center, sizes):
     dataset = planted_dataset()
     settings = small_settings(center=center, hidden_sizes=sizes, epochs=40)
-    rows = rating_rows([("ours", model_of(dataset, settings))], dataset, "test")
+    rows = metric_rows([("ours", model_of(dataset, settings))], dataset, "test")
     rmse = {row["model"]: row["rmse"] for row in rows}
     assert rmse["ours"] < rmse["global mean"]
 
@@ -87,7 +87,7 @@ def test_without_refit_the_best_epoch_is_kept():
     results, fitted = run(dataset, settings)
     assert fitted.epochs < 200, "the case must overfit for the test to mean something"
     model = to_model(fitted, dataset, settings, {**PROVENANCE, "fitted_parts": ["train"]})
-    (row, *_) = rating_rows([("kept", model)], dataset, "valid")
+    (row, *_) = metric_rows([("kept", model)], dataset, "valid")
     assert row["rmse"] == pytest.approx(fitted.validation.value, rel=1e-4)
     assert results[-1].valid > fitted.validation.value
 

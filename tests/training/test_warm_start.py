@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import WARM_EPOCHS, TrainSettings
-from autorec_cli.csr import add_parts
+from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
@@ -49,7 +49,7 @@ def taken(prepared, user_index, item_index, more=0):
     """The dataset with some of its users and items in another order, and `more` new ones of each, who rated all."""
 
     def part(name):
-        old = prepared.part(name)[user_index][:, item_index].tocoo()
+        old = prepared.split(name)[user_index][:, item_index].tocoo()
         shape = (len(user_index) + more, len(item_index) + more)
         rows, columns, data = old.row, old.col, old.data
         if more and name == "train":
@@ -66,7 +66,7 @@ def taken(prepared, user_index, item_index, more=0):
         return pl.DataFrame({"index": range(len(ids)), "id": ids})
 
     users, items = side(prepared.users, user_index, "user"), side(prepared.items, item_index, "item")
-    parts = {name: part(name) for name in dataset.PARTS}
+    parts = {name: part(name) for name in dataset.SPLITS}
     return Dataset(**parts, users=users, items=items, rating_scale=prepared.rating_scale, info=prepared.info)
 
 
@@ -147,7 +147,7 @@ def test_epochs_are_not_chosen_by_a_few_ratings(n_new, n_left):
     prepared = as_before(planted_dataset(), "stable")
     rows, columns = np.nonzero(~(prepared.train + prepared.valid + prepared.test).toarray().astype(bool))
     new = sparse.csr_array((np.full(n_new, 3, np.float32), (rows[:n_new], columns[:n_new])), shape=prepared.valid.shape)
-    grown = dataclasses.replace(prepared, valid=add_parts(prepared.valid, new))
+    grown = dataclasses.replace(prepared, valid=add_splits(prepared.valid, new))
     found = warm_start.separate_known(model_of(prepared, settings_of("item")), grown)
     assert (found.n_known_valid, found.dataset.valid.nnz) == (prepared.valid.nnz, n_left)
     assert found.dataset.train.nnz + n_left == grown.train.nnz + grown.valid.nnz

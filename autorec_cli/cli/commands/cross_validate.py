@@ -6,26 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.cli.commands.evaluate import Row, complete_rows, to_frame
 from autorec_cli.cli.console import progress, say, warn
+from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import metric_label
-from autorec_cli.config import check_device
+from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.data.splitting import DEFAULT_FRACTION
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.resampling import Plan, Pool
+    from autorec_cli.evaluation.evaluate import Row
     from autorec_cli.evaluation.ranking import RankingProtocol
     from autorec_cli.training.cross_validation import SplitResult
     from autorec_cli.training.fit import EpochResult
@@ -42,7 +41,6 @@ autorec cross-validate data --folds 5 --epochs 20 --per-split splits.csv -o mean
 
 
 BIAS = "user+item bias"
-TOP_K = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,57 +97,77 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
 
     The seed of each split is derived from --seed; it draws the split and seeds the training.
     """
-    from autorec_cli.data import dataset
-    from autorec_cli.data.resampling import choose_plan, pool
+    from autorec_cli.data.resampling import choose_plan
     from autorec_cli.evaluation import cross_validation
 
-    training, wait, per_split = options.training, options.wait_lock, options.per_split
-    if options.ranking and options.top_k < 1:
-        raise UsageError(f"--top-k must be a whole number from 1, not {options.top_k}")
-    settings = training.settings()
-    check_device(training.device)
-    plan = choose_plan(options.repeats, options.folds, options.test, options.valid, training.seed)
-    format = choose_format(options.format, options.output)
+    settings = _settings(options)
+    plan = choose_plan(options.repeats, options.folds, options.test, options.valid, options.training.seed)
+    format, per_split = choose_format(options.format, options.output), options.per_split
     write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
-    with reserve_output(options.output, wait, say, warn), reserve_output(per_split or "-", wait, say, warn):
-        prepared = dataset.load_dataset(options.data)
-        # These load torch, which takes seconds: what can be refused has been.
-        from autorec_cli.network.device import find_place
-        from autorec_cli.training.cross_validation import ModelOptions, cross_validate
-        from autorec_cli.training.plan import complete
-
-        model = ModelOptions(settings, training.device, training.threads)
-        protocol = _protocol(options, prepared)
-        variant = complete(settings, prepared).variant
-        place = find_place(training.device, training.threads)
-        pooled = pool(prepared)
-        _announce(plan, pooled, f"{variant} variant, device {place}", protocol)
-        del prepared  # every split holds the same ratings again
-        with _progress(plan, protocol) as (on_epoch, show):
-            results = []
-            for result in cross_validate(pooled, plan, model, protocol, on_epoch):
-                results.append(result.rows)
-                show(result)
+    with _reserved(options):
+        results, protocol = _train_and_test(options, settings, plan)
         averages, splits = cross_validation.average(results), [row for rows in results for row in rows]
         if per_split is not None:
             with open_output(per_split) as stream:
                 write_splits([to_frame(splits)], stream)
         with open_output(options.output) as stream:
-            _write_averages(averages, plan, protocol, format, stream)
+            write_averages(averages, protocol, format, stream)
     _explain(averages, plan)
     return {"average": complete_rows(averages), "splits": complete_rows(splits)}
 
 
+def _settings(options: CrossValidateOptions) -> TrainSettings:
+    """Check the options of training and ranking."""
+    if options.ranking and options.top_k < 1:
+        raise UsageError(f"--top-k must be a whole number from 1, not {options.top_k}")
+    settings = options.training.settings()
+    check_device(options.training.device)
+    return settings
+
+
+@contextmanager
+def _reserved(options: CrossValidateOptions) -> Iterator[None]:
+    """Hold the locks of both outputs."""
+    wait = options.wait_lock
+    with reserve_output(options.output, wait, say, warn), reserve_output(options.per_split or "-", wait, say, warn):
+        yield
+
+
+def _train_and_test(
+    options: CrossValidateOptions, settings: TrainSettings, plan: Plan
+) -> tuple[list[list[Row]], RankingProtocol | None]:
+    """Rows of every split, shown as they come, and the protocol of their ranking metrics."""
+    from autorec_cli.data import dataset
+    from autorec_cli.data.resampling import pool
+
+    prepared = dataset.load_dataset(options.data)
+    # These load torch, which takes seconds: what can be refused has been.
+    from autorec_cli.network.device import find_place
+    from autorec_cli.training.cross_validation import ModelOptions, cross_validate
+    from autorec_cli.training.plan import complete
+
+    training = options.training
+    model = ModelOptions(settings, training.device, training.threads)
+    protocol, variant = _protocol(options, prepared), complete(settings, prepared).variant
+    place, pooled = find_place(training.device, training.threads), pool(prepared)
+    _announce(plan, pooled, f"{variant} variant, device {place}", protocol)
+    del prepared  # every split holds the same ratings again
+    results = []
+    with _progress(plan, protocol) as (on_epoch, show):
+        for result in cross_validate(pooled, plan, model, protocol, on_epoch):
+            results.append(result.rows)
+            show(result)
+    return results, protocol
+
+
 def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol | None:
-    """How to measure top-k recommendations; None for a model that predicts ratings, unless they are asked for."""
-    from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+    """Protocol of the ranking metrics; None for a model that predicts ratings, unless they are asked for."""
+    from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 
     if not options.ranking and options.training.objective != "ranking":
         return None
-    threshold = options.relevant_from
-    if threshold is None:
-        threshold = default_relevance(prepared.rating_scale)
-    return RankingProtocol(options.top_k if options.ranking else TOP_K, threshold)
+    k = options.top_k if options.ranking else DEFAULT_K
+    return RankingProtocol.for_scale(prepared.rating_scale, k, options.relevant_from)
 
 
 def _announce(plan: Plan, pooled: Pool, model: str, protocol: RankingProtocol | None) -> None:
@@ -183,37 +201,6 @@ def _progress(
             advance(result.number, plan.n_splits, f"{text}, {result.seconds:.1f} s", lasting=True)
 
         yield show_epoch, show_split
-
-
-def _write_averages(
-    averages: Sequence[Row], plan: Plan, protocol: RankingProtocol | None, format: str, stream: IO[bytes]
-) -> None:
-    if format != "table":
-        writer_for(format)([to_frame(averages)], stream)
-        return
-    title = f"test ratings of {plan.n_splits} splits, mean ± half of the 95% interval"
-    if "rmse" in averages[0]:
-        write_table([_table(averages, ranking=False)], stream, title=title)
-    if protocol is not None:
-        title = f"top-{protocol.k} recommendations against test ratings, mean ± half of the 95% interval"
-        write_table([_table(averages, ranking=True)], stream, title=title)
-
-
-def _table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:
-    """Rating or ranking metrics for reading, each with its interval."""
-    import polars as pl
-
-    cells = []
-    for row in averages:
-        metrics = [name for name in row if f"{name}_margin" in row and ("@" in name) == ranking]
-        if metrics:
-            shown = {_heading(name): f"{row[name]:.4f} ± {row[f'{name}_margin']:.4f}" for name in metrics}
-            cells.append({"model": row["model"], **shown, "splits": row["n_splits"]})
-    return pl.DataFrame(cells)
-
-
-def _heading(metric: str) -> str:
-    return metric.partition("@")[0].replace("_", " ") if "@" in metric else metric.upper()
 
 
 def _row_of(rows: Sequence[Row], name: str) -> Row:

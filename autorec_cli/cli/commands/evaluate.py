@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autorec_cli import __version__
 from autorec_cli.cli.console import LOG, say, warn
+from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_tables
 from autorec_cli.cli.options import (
     UNATTENDED,
     CsvSafe,
@@ -26,9 +26,10 @@ from autorec_cli.cli.options import (
     TopK,
     WaitLock,
 )
-from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
+from autorec_cli.data.dataset import SPLITS
 from autorec_cli.errors import ArtifactError
-from autorec_cli.evaluation.gates import check_gates, check_metric, enforce, lower_limit, upper_limit
+from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import (
     EVALUATION_TIMEOUT,
     ProcessGroup,
@@ -38,13 +39,9 @@ from autorec_cli.runtime.process_group import (
 )
 from autorec_cli.storage import checksums
 
-Row = dict[str, Any]
-
 if TYPE_CHECKING:
-    import polars as pl
-
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.evaluation.evaluate import EvaluateSettings
+    from autorec_cli.evaluation.evaluate import EvaluateSettings, Row
     from autorec_cli.inference.scorer import Scorer
 
 EXAMPLES = """
@@ -59,7 +56,6 @@ autorec evaluate item.model user.model --ranking -k 20
 autorec evaluate item.model --format json | jq '.[0].rmse'
 """
 
-PARTS = ("test", "valid", "train")
 MODEL_ENDING = ".model"
 
 
@@ -82,7 +78,7 @@ class EvaluateOptions:
     ] = "-"
     format: Format = None
     csv_safe: CsvSafe = False
-    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(PARTS)] = "test"
+    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(SPLITS)] = "test"
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),
@@ -120,23 +116,15 @@ class EvaluateOptions:
 
 def evaluate_command(options: EvaluateOptions) -> list[Row]:
     """Evaluate models on held-out ratings and report how they compare with simple baselines."""
-    from autorec_cli.data import dataset
-    from autorec_cli.evaluation.evaluate import EvaluateSettings, check_models, log_findings
+    from autorec_cli.evaluation.evaluate import log_findings
     from autorec_cli.inference.blending import blend
 
-    gates = [*map(upper_limit, options.fail_above or ()), *map(lower_limit, options.fail_below or ())]
-    settings = EvaluateSettings(options.on, options.ranking, options.top_k, options.relevant_from)
-    needs_ranking = [check_metric(gate.metric, settings.k, gate.flag) for gate in gates]
-    settings = replace(settings, ranking=settings.ranking or any(needs_ranking))
-    destination = _Destination.of(options)
-    process_group = current_process_group()
+    settings, gates = _settings(options)
+    destination, process_group = _Destination.of(options), current_process_group()
     if not process_group.is_first:
         LOG.setLevel(logging.ERROR)  # the first process warns for all
     with destination.reserved(options.wait_lock) if process_group.is_first else nullcontext():
-        named = _load(options.models)
-        check_gates(gates, named, settings.k)
-        prepared = dataset.load_dataset(options.data or _dataset_of(named))
-        check_models(named, prepared, settings.split)
+        named, prepared = _read(options, settings, gates)
         if options.blend:
             named.append((destination.blend_name, blend(named, prepared.valid.data)))
         rows = _measure(options.models, named, prepared, settings, process_group)
@@ -147,6 +135,16 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
         log_findings(rows, len(named), settings)
         enforce(rows[: len(named)], gates)
     return complete_rows(rows)
+
+
+def _settings(options: EvaluateOptions) -> tuple[EvaluateSettings, list[Gate]]:
+    """Settings, and the quality gates, which may need ranking metrics."""
+    from autorec_cli.evaluation.evaluate import EvaluateSettings
+
+    gates = [*map(upper_limit, options.fail_above or ()), *map(lower_limit, options.fail_below or ())]
+    settings = EvaluateSettings(options.on, options.ranking, options.top_k, options.relevant_from)
+    needs_ranking = [check_metric(gate.metric, settings.k, gate.flag) for gate in gates]
+    return replace(settings, ranking=settings.ranking or any(needs_ranking)), gates
 
 
 @dataclass(frozen=True)
@@ -198,9 +196,23 @@ class _Destination:
         """Write the rows."""
         with open_output(self.output) as stream:
             if self.format == "table":
-                _write_tables(rows, settings.split, settings.k, stream)
+                write_tables(rows, settings.split, settings.k, stream)
             else:
                 self.write_frames([to_frame(rows)], stream)
+
+
+def _read(
+    options: EvaluateOptions, settings: EvaluateSettings, gates: Sequence[Gate]
+) -> tuple[list[tuple[str, Scorer]], Dataset]:
+    """Load the models by name and their dataset, and check that they belong together."""
+    from autorec_cli.data import dataset
+    from autorec_cli.evaluation.evaluate import check_models
+
+    named = _load(options.models)
+    check_gates(gates, named, settings.k)
+    prepared = dataset.load_dataset(options.data or _dataset_of(named))
+    check_models(named, prepared, settings.split)
+    return named, prepared
 
 
 def _load(paths: Sequence[Path]) -> list[tuple[str, Scorer]]:
@@ -260,70 +272,3 @@ def _require_same(paths: Sequence[Path], asked: dict[str, Any], process_group: P
     """Check that all processes do the same."""
     read = {f"checksum of model {n}": checksums.of_file(path) for n, path in enumerate(_distinct(paths), 1)}
     require_same({"autorec-cli": __version__, **read, **asked}, process_group)
-
-
-def _write_tables(rows: Sequence[Row], part: str, k: int, stream: IO[bytes]) -> None:
-    rated = [row for row in rows if "n_pairs" in row]
-    listed = [row for row in rows if "n_users" in row]
-    if rated:
-        write_table([_ratings_table(rated)], stream, title=f"{part} ratings, ± half of the 95% interval")
-    if listed:
-        write_table([_lists_table(listed)], stream, title=f"top-{k} lists against {part} ratings")
-
-
-def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """Make one frame of all rows."""
-    import polars as pl
-
-    return pl.DataFrame(complete_rows(rows), infer_schema_length=None)
-
-
-def complete_rows(rows: Sequence[Row]) -> list[Row]:
-    """Give all rows all columns; None where one does not apply."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return [{name: _rounded(row.get(name)) for name in columns} for row in rows]
-
-
-def _rounded(value: object) -> object:
-    """Round to six digits, more than any sample can tell."""
-    if not isinstance(value, float):
-        return value
-    return round(value, 6) if math.isfinite(value) else None
-
-
-def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """Table of rating metrics with their intervals."""
-    import polars as pl
-
-    metrics = [name for name in rows[0] if f"{name}_low" in rows[0]]
-    cells = [
-        {
-            "model": row["model"],
-            **{name.upper(): _with_margin(row, name) for name in metrics},
-            "pairs": row["n_pairs"],
-            "cold": row["n_cold"],
-            "clip": f"{row['clip_low']:g} to {row['clip_high']:g}",
-        }
-        for row in rows
-    ]
-    return pl.DataFrame(cells)
-
-
-def _with_margin(row: Row, metric: str) -> str:
-    value, high = row[metric], row[f"{metric}_high"]
-    return f"{value:.4f}" if math.isnan(high) else f"{value:.4f} ± {high - value:.4f}"
-
-
-def _lists_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """Table of ranking metrics."""
-    import polars as pl
-
-    cells = [
-        {
-            "model": row["model"],
-            **{name.partition("@")[0].replace("_", " "): value for name, value in row.items() if "@" in name},
-            "users": row["n_users"],
-        }
-        for row in rows
-    ]
-    return pl.DataFrame(cells)

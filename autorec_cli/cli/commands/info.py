@@ -35,22 +35,11 @@ class InfoOptions:
 
 def info_command(options: InfoOptions) -> dict[str, Any]:
     """Show details of a model or dataset: hyperparameters, sizes and origin; damaged ones are refused."""
-    return info(options.path, output=options.output, format=options.format)
-
-
-def info(path: Path, *, output: str = "-", format: str | None = None) -> dict[str, Any]:
-    """Write what `path` is and return it.
-
-    One nested object as json, rows of a name and a value otherwise.
-
-    Raises:
-        ArtifactError: it is neither a model nor a dataset, or is damaged.
-    """
     import polars as pl
 
-    format = choose_format(format, output)
-    document = _describe(path)
-    with open_output(output) as stream:
+    format = choose_format(options.format, options.output)
+    document = _describe(options.path)
+    with open_output(options.output) as stream:
         if format == "json":
             stream.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
         else:
@@ -70,10 +59,7 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Flatten a nested document.
-
-    Names of inner values follow a dot.
-    """
+    """Rows of a nested document; names of inner values follow a dot."""
     for name, value in document.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ import typer
 
 from autorec_cli.cli.console import say, show_facts, warn
 from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, ReadingOptions, WaitLock
+from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
 from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.splitting import DEFAULT_FRACTION, STRATEGIES, choose_split
 from autorec_cli.errors import UsageError, counted
@@ -21,11 +21,7 @@ from autorec_cli.storage.locks import hold
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.data.builder.ratings_table import SourceFacts
-    from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.preparation import PrepareSettings
-    from autorec_cli.data.readers.detection import Layout
-    from autorec_cli.data.splitting import SplitSettings
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -41,7 +37,7 @@ autorec prepare 'warehouse/ratings/day=*/*.parquet' -o data --since 2024-01-01
 autorec prepare u1.base --test-file u1.test -o data --format json
 """
 
-FORMATS = ("table", "json")
+SUMMARY_FORMATS = ("table", "json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +102,7 @@ class PrepareOptions:
     format: Annotated[
         str,
         typer.Option("--format", help="Summary: a table on stderr, or json, which is also written to stdout."),
-        OneOf(FORMATS),
+        OneOf(SUMMARY_FORMATS),
     ] = "table"
     since: Annotated[
         str | None,
@@ -165,6 +161,15 @@ class PrepareOptions:
 
 def prepare_command(options: PrepareOptions) -> dict[str, Any]:
     """Turn files of ratings into a dataset: ids, sparse matrices, and training, validation and test sets."""
+    facts = prepare(options, _settings(options))
+    show_facts("dataset", readable(facts))
+    say(f"next: autorec train {options.output} -o item.model")
+    if options.format == "json":
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+    return facts
+
+
+def _settings(options: PrepareOptions) -> PrepareSettings:
     if options.test_file and options.test:
         raise UsageError("--test and --test-file contradict each other; leave out one of them")
     from autorec_cli.data.preparation import PrepareSettings
@@ -174,7 +179,7 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
         -math.inf if options.since is None else parse_moment("--since", options.since),
         math.inf if options.until is None else parse_moment("--until", options.until),
     )
-    settings = PrepareSettings(
+    return PrepareSettings(
         read=options.reading.read_options(has_header=False if options.no_header else None, period=period),
         split=choose_split(options.split, 0.0 if options.test_file else options.test, options.valid, options.seed),
         duplicates=options.duplicates,
@@ -182,20 +187,6 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
         min_item_ratings=options.min_item_ratings,
         rating_scale=parse_rating_scale(options.rating_scale),
     )
-    facts = prepare(
-        options.sources,
-        options.output,
-        settings,
-        titles=options.titles,
-        test_files=options.test_file or (),
-        force=options.force,
-        wait_lock=options.wait_lock,
-    )
-    show_facts("dataset", _readable(facts))
-    say(f"next: autorec train {options.output} -o item.model")
-    if options.format == "json":
-        typer.echo(json.dumps(facts, ensure_ascii=False))
-    return facts
 
 
 def parse_rating_scale(text: str | None) -> tuple[float, float] | None:
@@ -215,38 +206,33 @@ def parse_rating_scale(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def prepare(
-    sources: Sequence[str],
-    output: Path,
-    settings: PrepareSettings,
-    *,
-    titles: str | None = None,
-    test_files: Sequence[str] = (),
-    force: bool = False,
-    wait_lock: float = 0.0,
-) -> dict[str, Any]:
-    """Read `sources` and write the dataset `output`, telling on stderr how they were understood.
+def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any]:
+    """Write the dataset, and report on stderr how the sources were read.
 
     Returns:
-        What the summary says, by the names that `--format json` uses.
+        Facts by the names that `--format json` uses.
 
     Raises:
-        UsageError: `output` cannot be written, or options contradict each other.
-        LockedError: another run is writing `output`, and still is after `wait_lock` seconds.
+        UsageError: the output cannot be written, or options contradict each other.
+        LockedError: another run is writing the output, and still is after `--wait-lock` seconds.
         InputDataError: a source cannot be used.
     """
     from autorec_cli.data import dataset, preparation
 
-    with hold(output, wait_lock, say, warn):
-        check_output(output, force)
-        item_titles = _read_titles(titles, settings.read.encoding)
+    with hold(options.output, options.wait_lock, say, warn):
+        check_output(options.output, options.force)
+        titles = _read_titles(options.titles, settings.read.encoding)
         prepared = preparation.prepare(
-            sources, settings, titles=item_titles, test_files=test_files, announce=_announcer(), report=_report_skipped
+            options.sources,
+            settings,
+            titles=titles,
+            test_files=options.test_file or (),
+            announce=announcer(),
+            report=warn_about_skipped,
         )
-        dataset.save_dataset(prepared, output)
-    _warn_about_titles(prepared)
-    _warn_about_empty_parts(prepared, settings.split, given_test=bool(test_files))
-    return _facts(prepared, output)
+        dataset.save_dataset(prepared, options.output)
+    warn_about_dataset(prepared)
+    return facts_of(prepared, options.output)
 
 
 def check_output(output: Path, force: bool) -> None:
@@ -262,27 +248,6 @@ def check_output(output: Path, force: bool) -> None:
         raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
 
 
-def _announcer() -> Callable[[str, Layout], None]:
-    """Tells the layout of a source where it differs from that of the one before: a table may have a thousand files."""
-    last = ""
-
-    def announce(name: str, layout: Layout) -> None:
-        nonlocal last
-        found = layout.describe()
-        if found != last:
-            say(f"{name}: {found}")
-        last = found
-
-    return announce
-
-
-def _report_skipped(source: SourceFacts) -> None:
-    for problem in source.skipped:
-        warn(f"skipped: {problem}")
-    if source.n_skipped > len(source.skipped):
-        warn(f"skipped: {counted(source.n_skipped - len(source.skipped), 'more row')} of {source.name}")
-
-
 def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
     from autorec_cli.data.readers.titles import read_titles
 
@@ -291,59 +256,3 @@ def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
     titles, used = read_titles(name, encoding)
     say(f"{name}: {counted(len(titles), 'title')}, {used}")
     return titles
-
-
-def _warn_about_titles(prepared: Dataset) -> None:
-    n_untitled = prepared.items["title"].null_count() if "title" in prepared.items.columns else 0
-    if n_untitled:
-        warn(f"{n_untitled:,} of {prepared.n_items:,} items have no title in the file given with --titles")
-
-
-def _warn_about_empty_parts(prepared: Dataset, split: SplitSettings, given_test: bool) -> None:
-    if split.strategy == "none":
-        return
-    for part, share in (("test", 0.0 if given_test else split.test), ("valid", split.valid)):
-        if share and not prepared.part(part).nnz:
-            warn(f"the {part} part is empty: a share of {share:g} held out nothing from these ratings")
-
-
-def _facts(prepared: Dataset, output: Path) -> dict[str, Any]:
-    low, high = prepared.rating_scale
-    return {
-        "output": str(output),
-        "n_sources": len(prepared.info["sources"]),
-        "n_users": prepared.n_users,
-        "n_items": prepared.n_items,
-        **prepared.info["counts"],
-        "density": prepared.info["density"],
-        "rating_scale": [low, high],
-        "split": prepared.info["split"]["strategy"],
-        "test_given": prepared.info["split"]["test_given"],
-        "seed": prepared.info["split"]["seed"],
-    }
-
-
-def _readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    low, high = facts["rating_scale"]
-    parts = [f"{facts[f'n_{part}']:,} {part}" for part in ("train", "valid", "test")]
-    how = f"{facts['split']}, test given" if facts["test_given"] else facts["split"]
-    rows = [
-        ("users", f"{facts['n_users']:,}"),
-        ("items", f"{facts['n_items']:,}"),
-        ("ratings", f"{facts['n_ratings']:,}"),
-        ("density", f"{facts['density']:.4%}"),
-        ("rating scale", f"{low:g} to {high:g}"),
-        ("duplicates", f"{facts['n_duplicates']:,}"),
-        ("skipped rows", f"{facts['n_skipped']:,}"),
-        (f"split ({how})", ", ".join(parts)),
-        ("output", facts["output"]),
-    ]
-    if facts["n_outside"]:
-        rows.insert(6, ("outside --since and --until", f"{facts['n_outside']:,}"))
-    if facts["n_dropped"]:
-        rows.insert(6, ("dropped by minimum counts", f"{facts['n_dropped']:,}"))
-    if facts["n_leaked"]:
-        rows.insert(6, ("left out of training, being in the test file", f"{facts['n_leaked']:,}"))
-    if facts["n_sources"] > 1:
-        rows.insert(0, ("files", f"{facts['n_sources']:,}"))
-    return rows

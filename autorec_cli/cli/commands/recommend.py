@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.scorer import Scorer
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -151,21 +152,13 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
 
     Models trained with --objective ranking make far better recommendations than models that predict ratings.
     """
-    from autorec_cli.inference import model_file
-    from autorec_cli.inference.prediction import check_rating_model
     from autorec_cli.inference.recommender import recommend_to, target_users
 
     require_count("--show", options.show, minimum=0)
-    format = choose_format(options.format, options.output)
-    settings = _settings(options)
-    # Of csv and tsv shards only the first has a header.
-    header = not options.no_header and (settings.is_first_shard or format not in ("csv", "tsv"))
-    write = writer_for(format, header, options.csv_safe)
+    format, settings = choose_format(options.format, options.output), _settings(options)
+    write = _writer(options, format, settings)
     with reserve_output(options.output, options.wait_lock, say, warn):
-        ranker = model_file.load_model(options.model)
-        rater = None if options.rating_model is None else model_file.load_model(options.rating_model)
-        if rater is not None:
-            check_rating_model(rater, ranker, settings)
+        ranker, rater = _load_models(options, settings)
         users = target_users(ranker, settings)
         if ranker.predicts_ratings:
             warn(f"{options.model} predicts ratings; models trained with --objective ranking recommend better")
@@ -176,6 +169,24 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     if len(users.user_ids) < n_users:
         say(f"these are the first {options.show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
     return {"n_users": n_users, "n_rows": n_rows}
+
+
+def _writer(options: RecommendOptions, format: str, settings: RecommendSettings) -> Writer:
+    # Of csv and tsv shards only the first has a header.
+    header = not options.no_header and (settings.is_first_shard or format not in ("csv", "tsv"))
+    return writer_for(format, header, options.csv_safe)
+
+
+def _load_models(options: RecommendOptions, settings: RecommendSettings) -> tuple[Scorer, Scorer | None]:
+    """Load the model that ranks and the one that predicts ratings, if any."""
+    from autorec_cli.inference import model_file
+    from autorec_cli.inference.prediction import check_rating_model
+
+    ranker = model_file.load_model(options.model)
+    rater = None if options.rating_model is None else model_file.load_model(options.rating_model)
+    if rater is not None:
+        check_rating_model(rater, ranker, settings)
+    return ranker, rater
 
 
 def _settings(options: RecommendOptions) -> RecommendSettings:

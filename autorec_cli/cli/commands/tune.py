@@ -1,4 +1,4 @@
-"""`autorec tune`: a prepared dataset -> the settings that predict its validation part best."""
+"""`autorec tune`: a prepared dataset -> the hyperparameters with the best validation result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ autorec tune data --trials 5 --variant both --storage trials.db --max-hidden-siz
 autorec tune data --objective ranking --trials 3 --max-epochs 10 --max-hidden-size 100
 """
 
-FORMATS = ("command", "json")
+RESULT_FORMATS = ("command", "json")
 BOTH = "both"
 
 
@@ -60,7 +60,7 @@ class TuneOptions:
             help="Write the best hyperparameters as an `autorec train` command or as JSON.",
             show_default="json if FILE ends in .json, else command",
         ),
-        OneOf(FORMATS),
+        OneOf(RESULT_FORMATS),
     ] = None
     objective: Annotated[
         str,
@@ -101,47 +101,19 @@ def tune_command(options: TuneOptions) -> dict[str, Any]:
     Optuna, which the extra `tune` installs, searches regularization, learning rate, hidden size, batch size, epochs
     and centering. The test set is not read.
     """
-    from autorec_cli.data import dataset
-
     _check(options)
-    objective, variant = options.objective, options.variant or OBJECTIVE_VARIANTS[options.objective]
-    storage, wait = options.storage, options.wait_lock
     format = options.format or ("json" if Path(options.output).suffix == ".json" else "command")
-    kept = "-" if storage is None else str(storage)
-    with reserve_output(options.output, wait, say, warn), reserve_output(kept, wait, say, warn):
-        prepared = dataset.load_dataset(options.data)
-        if not (prepared.train.nnz and prepared.valid.nnz):
-            raise ArtifactError(f"{options.data} has no validation ratings; prepare it with --valid above 0")
-        from autorec_cli.network.device import find_place
-        from autorec_cli.training import tuning
-        from autorec_cli.training.validation import metric_of
-
-        place, metric = find_place(options.device, options.threads), metric_label(metric_of(objective))
-        variants = VARIANTS if variant == BOTH else (variant,)
-        limits = tuning.Limits(objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
-        tuning.check_memory_of_largest(prepared, limits, place)
-        study = tuning.open_study(prepared, limits, storage)
-        n_ended = len(tuning.ended(study))
-        say(
-            f"up to {counted(options.trials, 'trial')}, {n_ended} of them made before, on "
-            f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"
-        )
-        with tuning.storing(storage), _progress(options.trials, n_ended, metric) as (on_epoch, show):
-            for result in tuning.search(study, prepared, limits, options.trials, place.device, on_epoch):
-                show(result)
-        settings, valid = tuning.best_of(study, prepared, limits)
-        found = {
-            f"valid_{metric_of(objective)}": round(valid, 6),
-            "n_trials": len(tuning.ended(study)),
-            "settings": settings.to_document(),
-            "command": _train_command(options.data, settings),
-        }
+    with _reserved(options):
+        found = _search(options)
         text = str(found["command"]) if format == "command" else json.dumps(found, indent=2)
         with open_output(options.output) as stream:
             stream.write(f"{text}\n".encode())
+    from autorec_cli.training.validation import metric_of
+
+    metric = metric_of(options.objective)
     say(
-        f"best validation {metric} {valid:.4f}, optimistic as the best of many trials; confirm it with "
-        "`autorec evaluate`"
+        f"best validation {metric_label(metric)} {found[f'valid_{metric}']:.4f}, optimistic as the best of many "
+        "trials; confirm it with `autorec evaluate`"
     )
     return found
 
@@ -155,6 +127,51 @@ def _check(options: TuneOptions) -> None:
     check_device(options.device)
     if str(options.storage) == "-":
         raise UsageError("trials cannot be stored on standard output; name a file with --storage")
+
+
+@contextmanager
+def _reserved(options: TuneOptions) -> Iterator[None]:
+    """Hold the locks of the output and of the trials."""
+    storage = "-" if options.storage is None else str(options.storage)
+    with (
+        reserve_output(options.output, options.wait_lock, say, warn),
+        reserve_output(storage, options.wait_lock, say, warn),
+    ):
+        yield
+
+
+def _search(options: TuneOptions) -> dict[str, Any]:
+    """Run the trials, and describe the best one."""
+    from autorec_cli.data import dataset
+
+    prepared = dataset.load_dataset(options.data)
+    if not (prepared.train.nnz and prepared.valid.nnz):
+        raise ArtifactError(f"{options.data} has no validation ratings; prepare it with --valid above 0")
+    from autorec_cli.network.device import find_place
+    from autorec_cli.training import tuning
+    from autorec_cli.training.validation import metric_of
+
+    variant = options.variant or OBJECTIVE_VARIANTS[options.objective]
+    variants = VARIANTS if variant == BOTH else (variant,)
+    place, metric = find_place(options.device, options.threads), metric_of(options.objective)
+    limits = tuning.Limits(options.objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
+    tuning.check_memory_of_largest(prepared, limits, place)
+    study = tuning.open_study(prepared, limits, options.storage)
+    n_ended = len(tuning.ended(study))
+    say(
+        f"up to {counted(options.trials, 'trial')}, {n_ended} of them made before, on "
+        f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"
+    )
+    with tuning.storing(options.storage), _progress(options.trials, n_ended, metric_label(metric)) as (on_epoch, show):
+        for result in tuning.search(study, prepared, limits, options.trials, place.device, on_epoch):
+            show(result)
+    settings, valid = tuning.best_of(study, prepared, limits)
+    return {
+        f"valid_{metric}": round(valid, 6),
+        "n_trials": len(tuning.ended(study)),
+        "settings": settings.to_document(),
+        "command": _train_command(options.data, settings),
+    }
 
 
 def _train_command(data: Path, settings: Hyperparameters) -> str:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
-from autorec_cli.network.autoencoder import AdamState, Network
+from autorec_cli.network.adam import AdamState
+from autorec_cli.network.autoencoder import Network
 from autorec_cli.storage import checksums, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT, OLD_CHECKPOINT_KEY
 from autorec_cli.storage.safetensors_writer import Pieces

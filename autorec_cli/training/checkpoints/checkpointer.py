@@ -37,7 +37,7 @@ from autorec_cli.training.checkpoints.resume import (
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpoint import Selection, TrainerState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY = 30.0
 """Minimum seconds between two regular checkpoints."""
@@ -161,7 +161,7 @@ class Checkpointer:
             self._save(state())
         except AutoRecError as error:
             if not self._has_warned:
-                log.warning(f"this run cannot be resumed if it is interrupted: {error}")
+                logger.warning(f"this run cannot be resumed if it is interrupted: {error}")
             self._has_warned = True
         self._last_save = time.monotonic()
 

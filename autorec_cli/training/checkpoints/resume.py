@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
     from autorec_cli.training.checkpoints.checkpoint import Checkpoint
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WARM_START = "--warm-start"
 
@@ -98,7 +98,7 @@ def find_checkpoint(
     path = checkpoint_path(output, process_group)
     if not policy:
         if path.exists():
-            log.info(f"{path} is the checkpoint of an interrupted run; starting over, use --resume to continue it")
+            logger.info(f"{path} is the checkpoint of an interrupted run; starting over, use --resume to continue it")
         return None
     checkpoint, problem = _last_common(output, run, process_group)
     missing, unusable = process_group.max(np.array([checkpoint is None, problem is not None])).tolist()
@@ -108,15 +108,16 @@ def find_checkpoint(
                 "another process cannot use its checkpoint, see its message; train without --resume to start over"
             )
         reason = f"the checkpoint {path} is of another run or corrupted" if unusable else f"there is no {path}"
-        log.info(f"{reason}, so training starts from the beginning")
+        logger.info(f"{reason}, so training starts from the beginning")
         remove_checkpoint(path)
         return None
     changed = differences(checkpoint.environment, environment)
     if changed:
-        log.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
+        logger.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
     state = checkpoint.state
     phase = "selecting epochs" if state.selection is None else "refit"
-    log.info(f"resuming from {path}: {phase}, after epoch {state.epoch} and {counted(state.progress.n_steps, 'step')}")
+    n_steps = counted(state.progress.n_steps, "step")
+    logger.info(f"resuming from {path}: {phase}, after epoch {state.epoch} and {n_steps}")
     return checkpoint
 
 
@@ -220,5 +221,5 @@ def find_finished(
     wanted = {**run, WARM_START: older if run[WARM_START] is not None else None}
     if not ({**run, **of_model} == saved == wanted and provenance.get("versions") == versions):
         return None
-    log.info(f"{output} is complete: the interrupted run had finished")
+    logger.info(f"{output} is complete: the interrupted run had finished")
     return provenance

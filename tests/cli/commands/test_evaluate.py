@@ -82,7 +82,7 @@ def test_a_table_is_readable_at_80_columns(workshop):
 @pytest.mark.parametrize("part", ["valid", "train"])
 def test_other_parts_are_warned_about_when_the_model_has_seen_them(workshop, item_model, rows_of, part):
     row = rows_of(item_model, "--on", part)[0]
-    assert row["n_pairs"] == dataset.load_dataset(workshop / "data").part(part).nnz
+    assert row["n_pairs"] == dataset.load_dataset(workshop / "data").split(part).nnz
     assert row["rmse"] < rows_of(item_model)[0]["rmse"]
     told = call("evaluate", item_model, "--on", part, "-q").stderr
     assert ("item.model was fitted on the valid ratings too" in told) == (part == "valid")
@@ -138,7 +138,7 @@ def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model):
 
 def test_options_that_cannot_work_are_refused(item_model):
     for options, message in (
-        (("--on", "tset"), "--on must be one of test, valid, train, not 'tset'"),
+        (("--on", "tset"), "--on must be one of train, valid, test, not 'tset'"),
         (("-k", "0"), "--top-k must be a whole number from 1"),
         (("-o", "x.csv", "--format", "json"), "contradicts"),
     ):

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autorec_cli.cli.commands.prepare import parse_rating_scale, prepare
+from autorec_cli.cli.commands.prepare import PrepareOptions, parse_rating_scale, prepare
+from autorec_cli.cli.options import ReadingOptions
 from autorec_cli.data import dataset
 from autorec_cli.data.preparation import PrepareSettings
 from autorec_cli.data.readers.options import ReadOptions
@@ -37,7 +38,7 @@ def source(tmp_path):
 
 
 def cells_of(prepared, part):
-    coo = prepared.part(part).tocoo()
+    coo = prepared.split(part).tocoo()
     users, items = prepared.users["id"].to_list(), prepared.items["id"].to_list()
     return {(users[u], items[i]): float(v) for u, i, v in zip(*coo.coords, coo.data, strict=True)}
 
@@ -66,8 +67,8 @@ def test_json_is_one_object_with_the_same_facts(tmp_path, source):
     prepared = dataset.load_dataset(tmp_path / "data")
     assert facts["n_users"] == 20
     assert facts["n_items"] == 12
-    assert [facts[f"n_{part}"] for part in dataset.PARTS] == [prepared.part(part).nnz for part in dataset.PARTS]
-    assert facts["n_ratings"] == sum(prepared.part(part).nnz for part in dataset.PARTS)
+    assert [facts[f"n_{part}"] for part in dataset.SPLITS] == [prepared.split(part).nnz for part in dataset.SPLITS]
+    assert facts["n_ratings"] == sum(prepared.split(part).nnz for part in dataset.SPLITS)
     assert facts["density"] == facts["n_ratings"] / 240
     assert (facts["rating_scale"], facts["split"], facts["seed"]) == ([-1, 3], "per-user", 5)
     assert (facts["n_skipped"], facts["n_duplicates"]) == (0, 0)
@@ -78,7 +79,7 @@ def test_shares_left_at_their_defaults_go_with_every_split(tmp_path, source):
         result = run("prepare", source, "-o", tmp_path / split, "--split", split)
         assert (result.status, "warning" in result.stderr) == (0, False)
         prepared = dataset.load_dataset(tmp_path / split)
-        assert tuple(prepared.part(part).nnz for part in dataset.PARTS) == sizes
+        assert tuple(prepared.split(part).nnz for part in dataset.SPLITS) == sizes
 
 
 def test_stdin_is_a_source(tmp_path):
@@ -147,8 +148,9 @@ def make(tmp_path, text, *, name="data", test_text=None, titles=None, force=Fals
     if test_text is not None:
         (tmp_path / "made_test.csv").write_text(test_text)
         tests = [str(tmp_path / "made_test.csv")]
-    facts = prepare([str(tmp_path / "made.csv")], tmp_path / name, PrepareSettings(**settings), titles=titles,
-                    test_files=tests, force=force)  # fmt: skip
+    options = PrepareOptions(sources=[str(tmp_path / "made.csv")], output=tmp_path / name, titles=titles,
+                             test_file=tests, force=force, reading=ReadingOptions())  # fmt: skip
+    facts = prepare(options, PrepareSettings(**settings))
     return facts, dataset.load_dataset(tmp_path / name)
 
 
@@ -165,16 +167,16 @@ def test_all_ratings_arrive_zeros_and_negatives_among_them(tmp_path):
     for line in ratings_text().splitlines()[1:]:
         user, item, rating, _ = line.split(",")
         expected[user, item] = float(rating)
-    found = {pair: value for part in dataset.PARTS for pair, value in cells_of(prepared, part).items()}
+    found = {pair: value for part in dataset.SPLITS for pair, value in cells_of(prepared, part).items()}
     assert found == expected
     assert {0.0, -1.0} < set(found.values())
-    assert sum(prepared.part(part).nnz for part in dataset.PARTS) == len(expected)
+    assert sum(prepared.split(part).nnz for part in dataset.SPLITS) == len(expected)
 
 
 def test_tables_of_users_and_items_count_and_name(tmp_path):
     (tmp_path / "titles.csv").write_text('item,title\ni00,"One, two"\ni99,unknown\n')
     _, prepared = make(tmp_path, ratings_text(), titles=str(tmp_path / "titles.csv"))
-    total = sum(np.diff(prepared.part(part).indptr) for part in dataset.PARTS)
+    total = sum(np.diff(prepared.split(part).indptr) for part in dataset.SPLITS)
     assert prepared.users["n_ratings"].to_list() == total.tolist()
     assert prepared.users["n_train_ratings"].to_list() == np.diff(prepared.train.indptr).tolist()
     assert prepared.items["n_train_ratings"].sum() == prepared.train.nnz
@@ -262,7 +264,7 @@ def test_three_ratings_are_a_dataset(tmp_path, capsys):
     facts, prepared = make(tmp_path, "a,x,1\nb,y,2\na,y,0\n")
     assert (facts["n_train"], facts["n_valid"], facts["n_test"]) == (3, 0, 0)
     assert prepared.rating_scale == (0, 2)
-    assert "warning: the test part is empty" in capsys.readouterr().err
+    assert "warning: the test set is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

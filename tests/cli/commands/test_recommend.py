@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 
-from autorec_cli.csr import add_parts
+from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference import model_file
@@ -71,7 +71,7 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     lists = read(result.stdout)
     model, prepared = model_file.load_model(item_model), dataset.load_dataset(workshop / "data")
     assert model.provenance["fitted_parts"] == ["train", "valid"]
-    ratings = add_parts(prepared.train, prepared.valid)
+    ratings = add_splits(prepared.train, prepared.valid)
     examples = make_examples(ratings, prepared.rating_scale, model.settings)
     items = torch.from_numpy(examples.inputs[:].toarray())  # (n_items, 2 n_users)
     hidden = torch.sigmoid(

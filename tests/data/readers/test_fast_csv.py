@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autorec_cli.cli.commands.prepare import prepare
 from autorec_cli.data.builder.read_ratings import read_ratings
-from autorec_cli.data.preparation import PrepareSettings
+from autorec_cli.data.dataset import save_dataset
+from autorec_cli.data.preparation import prepare
 from autorec_cli.data.readers import blocks, detection, sources, text
 from autorec_cli.data.readers.blocks import numbers_print_as_read
 from autorec_cli.data.readers.detection import Columns, Layout
@@ -187,8 +187,8 @@ def test_a_dataset_is_the_same_to_the_byte(tmp_path, monkeypatch, threads):
     types = []
     parse = text.parse_block
     monkeypatch.setattr(text, "parse_block", lambda *given: types.append(parse(*given)) or types[-1])
-    prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], tmp_path / "numbers", PrepareSettings())
+    save_dataset(prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]), tmp_path / "numbers")
     assert {rows.users.dtype for rows in types} == {pl.Int64, pl.String}
     monkeypatch.setattr(detection, "is_plain_number", lambda value: False)
-    prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], tmp_path / "texts", PrepareSettings())
+    save_dataset(prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]), tmp_path / "texts")
     assert contents(tmp_path / "numbers") == contents(tmp_path / "texts")

@@ -9,7 +9,7 @@ import torch
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import blend
-from autorec_cli.network.autoencoder import AdamState
+from autorec_cli.network.adam import AdamState
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one
 from autorec_cli.training import train as training
