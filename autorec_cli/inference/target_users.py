@@ -105,7 +105,7 @@ def known_users(model: Scorer, user_ids: Sequence[str | int] | None) -> TargetUs
 
 
 def folded_users(model: Scorer, history: Any, options: ReadOptions | None) -> TargetUsers:  # noqa: ANN401
-    """Users of a file or frame of ratings, folded into the model.
+    """Users of a file or frame, folded into the model.
 
     Raises:
         InputDataError: the ratings cannot be used.

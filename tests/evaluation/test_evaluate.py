@@ -160,7 +160,7 @@ def test_items_without_a_rating_are_never_listed(tiny_model):
 def test_evaluate_names_models_and_measures_them_with_the_baselines(caplog):
     dataset = planted_dataset()
     model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="autorec_cli"):
         rows = evaluate([model], dataset)
     assert [row["model"] for row in rows] == ["model", "global mean", "item mean", "user+item bias"]
     assert rows == metric_rows([("model", model)], dataset, "test")
