@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
-from autorec_cli.data.builder.csr_builder import Ratings, build_ratings
+from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
@@ -23,7 +23,7 @@ from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
 from autorec_cli.data.splitting import Labels, SplitSettings, split, take_parts
 from autorec_cli.errors import InputDataError, UsageError, counted
-from autorec_cli.runtime.threads import load_meanwhile
+from autorec_cli.runtime.threads import import_in_background
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -81,7 +81,7 @@ def prepare(
         UsageError: test files come with a frame.
     """
     settings = settings or PrepareSettings()
-    load_meanwhile("scipy.sparse")
+    import_in_background("scipy.sparse")
     if isinstance(source, str | Path | Sequence):
         names = [source] if isinstance(source, str | Path) else source
         table = read_ratings([str(name) for name in names], settings.read, test_files, announce, report)
@@ -110,7 +110,7 @@ def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: A
 
 
 def _split_dataset(
-    ratings: Ratings,
+    ratings: RatingsMatrix,
     labels: Labels,
     table: RatingsTable,
     settings: PrepareSettings,

@@ -13,7 +13,7 @@ from autorec_cli.errors import NotEnoughMemoryError
 
 CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
-LEAST_ADDRESSES = 5 << 29
+MIN_ADDRESS_SPACE = 5 << 29
 """What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -50,10 +50,10 @@ def check_addresses() -> None:
         NotEnoughMemoryError: it does not.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY and soft < LEAST_ADDRESSES:
+    if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
         raise NotEnoughMemoryError(
             f"`ulimit -v` allows {soft >> 20:,} MiB of addresses, of which the libraries alone take more, used or not; "
-            f"allow {LEAST_ADDRESSES >> 20:,} MiB or more"
+            f"allow {MIN_ADDRESS_SPACE >> 20:,} MiB or more"
         )
 
 

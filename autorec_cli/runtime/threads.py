@@ -16,27 +16,27 @@ from typing import Generic, Self, TypeVar
 
 from autorec_cli.runtime.process_group import local_rank
 
-MOST_THREADS = 4  # what is in flight takes memory
+MAX_THREADS = 4  # what is in flight takes memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def n_threads() -> int:
-    """How many threads to use: this process's part of the processors that it may run on, at most `MOST_THREADS`."""
+    """How many threads to use: this process's part of the processors that it may run on, at most `MAX_THREADS`."""
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
-    return min(max(n_processors // n_here, 1), MOST_THREADS)
+    return min(max(n_processors // n_here, 1), MAX_THREADS)
 
 
-def load_meanwhile(module: str) -> None:
+def import_in_background(module: str) -> None:
     """Import `module`, which will soon be needed, while this thread goes on; if that fails, it is seen when it is."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
     executor.submit(importlib.import_module, module)
     executor.shutdown(wait=False)
 
 
-class Following:
+class BackgroundThread:
     """A thread that makes the calls it is given one after the other, while who gives them goes on.
 
     As a context it ends with the block: all calls are waited for, or, if the block raises, those not begun are dropped.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FIRST_ROOM = 1 << 25  # values
+INITIAL_CAPACITY = 1 << 25  # values
 SLICE = 1 << 17  # values handled at once: few enough for the processor's cache
 
 
@@ -38,7 +38,7 @@ class GrowingArray:
         end = self._length + len(values)
         dtype = np.result_type(self._room, values) if self._length else values.dtype
         if end > len(self._room) or dtype != self._room.dtype:
-            larger = np.empty(max(end, 2 * len(self._room), FIRST_ROOM), dtype=dtype)
+            larger = np.empty(max(end, 2 * len(self._room), INITIAL_CAPACITY), dtype=dtype)
             larger[: self._length] = self._room[: self._length]
             self._room = larger
         self._room[self._length : end] = values

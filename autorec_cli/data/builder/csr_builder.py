@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from autorec_cli.data.builder.duplicates import Clash, Columns, resolve_duplicates
+from autorec_cli.data.builder.duplicates import DuplicatePair, SourceRatings, resolve_duplicates
 from autorec_cli.data.builder.ratings_table import RatingsTable
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.builder.sorted_cells import SortedCells
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # `prepare` imports scipy while ratings are read
 
 
 @dataclass(frozen=True)
-class Ratings:
+class RatingsMatrix:
     """Every rating once, as a matrix.
 
     Attributes:
@@ -53,7 +53,7 @@ class Ratings:
     n_dropped: int = 0
 
 
-def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: bool = False) -> Ratings:
+def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: bool = False) -> RatingsMatrix:
     """Turn `table` into a matrix; its columns are emptied on the way.
 
     Args:
@@ -75,7 +75,7 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
     cells = SortedCells(table.pairs.take(), *shape)
     ratings = table.ratings.take()
     timestamps = table.timestamps.take() if len(table.timestamps) else None
-    resolved = resolve_duplicates(cells, Columns(ratings, timestamps, n_train), duplicates)
+    resolved = resolve_duplicates(cells, SourceRatings(ratings, timestamps, n_train), duplicates)
     if resolved.leaks and not skip_leaks:
         _refuse_leak(min(resolved.leaks), table)
     if resolved.repeats and duplicates == "error":
@@ -84,7 +84,7 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
     timestamps = None if timestamps is None else cells.arrange(timestamps)
     matrix = sparse.csr_array((ratings, cells.items(), _narrow(cells.row_pointers())), shape=shape)
     matrix.has_canonical_format = True
-    return Ratings(
+    return RatingsMatrix(
         matrix,
         table.user_ids,
         table.item_ids,
@@ -100,22 +100,24 @@ def _narrow(pointers: NDArray[np.int64]) -> NDArray[Any]:
     return pointers.astype(np.int32 if pointers[-1] < np.iinfo(np.int32).max else np.int64)
 
 
-def _pair_name(clash: Clash, table: RatingsTable) -> str:
-    return f"user {quoted(table.user_ids[clash.user_index])} and item {quoted(table.item_ids[clash.item_index])}"
-
-
-def _refuse_repeat(clash: Clash, table: RatingsTable) -> NoReturn:
-    names = list(dict.fromkeys([table.source_of(clash.other), table.source_of(clash.position)]))
-    where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
-    raise InputDataError(
-        f"{_pair_name(clash, table)} come {where}; remove one rating or choose with --duplicates last, first or mean"
+def _pair_name(duplicate: DuplicatePair, table: RatingsTable) -> str:
+    return (
+        f"user {quoted(table.user_ids[duplicate.user_index])} and item {quoted(table.item_ids[duplicate.item_index])}"
     )
 
 
-def _refuse_leak(clash: Clash, table: RatingsTable) -> NoReturn:
+def _refuse_repeat(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:
+    names = list(dict.fromkeys([table.source_of(duplicate.other), table.source_of(duplicate.position)]))
+    where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
     raise InputDataError(
-        f"{_pair_name(clash, table)} come in {table.source_of(clash.position)} and in the test file "
-        f"{table.source_of(clash.other)}; remove the training rating or use --on-error skip"
+        f"{_pair_name(duplicate, table)} come {where}; remove one rating or choose with --duplicates last, first or mean"
+    )
+
+
+def _refuse_leak(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:
+    raise InputDataError(
+        f"{_pair_name(duplicate, table)} come in {table.source_of(duplicate.position)} and in the test file "
+        f"{table.source_of(duplicate.other)}; remove the training rating or use --on-error skip"
     )
 
 

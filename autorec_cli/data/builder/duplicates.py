@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from autorec_cli.data.builder.sorted_cells import SortedCells
 
 
-class Clash(NamedTuple):
+class DuplicatePair(NamedTuple):
     """Two ratings of one pair.
 
     Attributes:
@@ -37,12 +37,12 @@ class Resolved:
     """
 
     n_leaked: int = 0
-    leaks: list[Clash] = field(default_factory=list)
-    repeats: list[Clash] = field(default_factory=list)
+    leaks: list[DuplicatePair] = field(default_factory=list)
+    repeats: list[DuplicatePair] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Columns:
+class SourceRatings:
     """Ratings by position in the sources.
 
     Attributes:
@@ -56,21 +56,23 @@ class Columns:
     n_train: int
 
 
-def resolve_duplicates(cells: SortedCells, columns: Columns, rule: str) -> Resolved:
+def resolve_duplicates(cells: SortedCells, source_ratings: SourceRatings, rule: str) -> Resolved:
     """Drop all but one of several ratings of a pair from `cells`.
 
     Args:
         cells: All ratings, sorted.
-        columns: What else there is of them.
+        source_ratings: What else there is of them.
         rule: "last" or "first" by timestamp, then by position; "mean"; or "error", which is for the caller to raise.
     """
     resolved = Resolved()
     if not cells.is_unchanged:
-        cells.keep((part, _resolve(cells, part, columns, rule, resolved)) for part in cells.whole_pairs())
+        cells.keep((part, _resolve(cells, part, source_ratings, rule, resolved)) for part in cells.pair_slices())
     return resolved
 
 
-def _resolve(cells: SortedCells, part: slice, columns: Columns, rule: str, resolved: Resolved) -> NDArray[np.bool_]:
+def _resolve(
+    cells: SortedCells, part: slice, source_ratings: SourceRatings, rule: str, resolved: Resolved
+) -> NDArray[np.bool_]:
     """Mask of the cells in `part` that stay."""
     repeats = cells.repeats(part)
     several = repeats.copy()
@@ -80,11 +82,11 @@ def _resolve(cells: SortedCells, part: slice, columns: Columns, rule: str, resol
     where = np.flatnonzero(several)
     pairs = np.cumsum(~repeats[where], dtype=np.int64)  # numbers the pairs, whose cells are neighbors
     where += part.start
-    leaking = _find_leaks(cells, where, pairs, columns.n_train, resolved)
+    leaking = _find_leaks(cells, where, pairs, source_ratings.n_train, resolved)
     where, pairs = where[~leaking], pairs[~leaking]
     _find_repeats(cells, where, pairs, resolved)
     keep = ~several
-    keep[where[_choose(cells.positions(where), pairs, columns, rule)] - part.start] = True
+    keep[where[_choose(cells.positions(where), pairs, source_ratings, rule)] - part.start] = True
     return keep
 
 
@@ -100,7 +102,7 @@ def _find_leaks(
     if leaking.any():
         first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
         test = np.flatnonzero(is_test & (pairs == pairs[first]))[0]
-        resolved.leaks.append(_clash(cells, where[first], where[test]))
+        resolved.leaks.append(_duplicate_pair(cells, where[first], where[test]))
         resolved.n_leaked += int(leaking.sum())
     return leaking
 
@@ -109,22 +111,24 @@ def _find_repeats(cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[n
     later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
     if len(later):
         second = later[np.argmin(cells.positions(where[later]))]
-        resolved.repeats.append(_clash(cells, where[second], where[second - 1]))
+        resolved.repeats.append(_duplicate_pair(cells, where[second], where[second - 1]))
 
 
-def _clash(cells: SortedCells, cell: int, other: int) -> Clash:
+def _duplicate_pair(cells: SortedCells, cell: int, other: int) -> DuplicatePair:
     position, other_position = cells.positions(np.array([cell, other])).tolist()
-    return Clash(position, other_position, *cells.pair(cell))
+    return DuplicatePair(position, other_position, *cells.pair(cell))
 
 
-def _choose(positions: NDArray[np.int64], pairs: NDArray[np.int64], columns: Columns, rule: str) -> NDArray[np.int64]:
+def _choose(
+    positions: NDArray[np.int64], pairs: NDArray[np.int64], source_ratings: SourceRatings, rule: str
+) -> NDArray[np.int64]:
     """Place in `positions` of the rating that stays of every pair; with "mean" it becomes the mean."""
     order = np.arange(len(positions))
-    if columns.timestamps is not None:  # ratings of one moment stay in the order of the sources
-        order = np.lexsort((columns.timestamps[positions], pairs))
+    if source_ratings.timestamps is not None:  # ratings of one moment stay in the order of the sources
+        order = np.lexsort((source_ratings.timestamps[positions], pairs))
     firsts = np.flatnonzero(np.diff(pairs, prepend=0))  # pairs are numbered from 1
     lasts = np.append(firsts[1:], len(pairs)) - 1
     if rule == "mean":
-        sums = np.add.reduceat(columns.ratings[positions[order]], firsts, dtype=np.float64)
-        columns.ratings[positions[order[lasts]]] = sums / (lasts - firsts + 1)
+        sums = np.add.reduceat(source_ratings.ratings[positions[order]], firsts, dtype=np.float64)
+        source_ratings.ratings[positions[order[lasts]]] = sums / (lasts - firsts + 1)
     return order[firsts if rule == "first" else lasts]

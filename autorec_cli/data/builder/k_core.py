@@ -10,11 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
-from autorec_cli.data.builder.csr_builder import Ratings
+from autorec_cli.data.builder.csr_builder import RatingsMatrix
 from autorec_cli.errors import InputDataError
 
 
-def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings: int = 1) -> Ratings:
+def keep_frequent(ratings: RatingsMatrix, min_user_ratings: int = 1, min_item_ratings: int = 1) -> RatingsMatrix:
     """Drop users and items with too few ratings, again and again until all have enough (the k-core).
 
     Raises:
@@ -45,7 +45,7 @@ def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
     return pointers
 
 
-def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
+def _select(ratings: RatingsMatrix, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> RatingsMatrix:
     """The ratings of the chosen users and items, numbered again in the same order."""
     from scipy import sparse
 
@@ -67,7 +67,7 @@ def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]
     )
 
 
-def check_usable(ratings: Ratings) -> None:
+def check_usable(ratings: RatingsMatrix) -> None:
     """Check that there is something to learn.
 
     Raises:

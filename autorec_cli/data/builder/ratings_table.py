@@ -12,7 +12,7 @@ from autorec_cli.data.builder.buffers import GrowingArray
 from autorec_cli.data.builder.sorted_cells import pack_pairs, unpack_pairs
 from autorec_cli.data.builder.vocabulary import IdTable
 from autorec_cli.data.readers.detection import Layout
-from autorec_cli.data.readers.rows import Rows
+from autorec_cli.data.readers.rows import RatingRows
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RatingsTable:
     timestamps: GrowingArray = field(default_factory=GrowingArray)
     sources: list[SourceFacts] = field(default_factory=list)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: RatingRows) -> None:
         """Add `rows` to the end, and ids that are new."""
         self.pairs.append(pack_pairs(self.users.indexes(rows.users), self.items.indexes(rows.items)))
         self.ratings.append(rows.ratings)

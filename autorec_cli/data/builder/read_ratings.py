@@ -13,20 +13,20 @@ from autorec_cli.data.readers.detection import Layout
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.options import Period, ReadOptions
 from autorec_cli.data.readers.parquet import detect_parquet, parquet_rows
-from autorec_cli.data.readers.rows import MOST_EXPLAINED, Rows, within_period
+from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, within_period
 from autorec_cli.data.readers.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
 from autorec_cli.data.readers.text import read_text
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.runtime import memory
-from autorec_cli.runtime.threads import Following
+from autorec_cli.runtime.threads import BackgroundThread
 
 Announce = Callable[[str, Layout], None]
 Report = Callable[[SourceFacts], None]
 
-BLOCKS_BETWEEN_LOOKS = 32
+BLOCKS_PER_MEMORY_CHECK = 32
 """Blocks after which the memory that is left is looked at."""
-LEAST_MEMORY = 64 << 20
-HOPELESS = 10_000_000
+MIN_FREE_MEMORY = 64 << 20
+MAX_BAD_ROWS = 10_000_000
 """Bad rows that are skipped before there must be a good one for every hundred of them."""
 
 
@@ -67,8 +67,8 @@ def read_ratings(
                 announce(source.name, layout)
             _check_timestamps(table, layout, source.name, options.period)
             facts = _add_rows(table, blocks, SourceFacts(name, 0, None, layout, 0, 0, is_test), options.period)
-            source.tally.finish()
-            facts = replace(facts, n_bytes=source.tally.n_bytes, sha256=source.tally.sha256)
+            source.digest.finish()
+            facts = replace(facts, n_bytes=source.digest.n_bytes, sha256=source.digest.sha256)
             table.sources.append(facts)
             if report is not None:
                 report(facts)
@@ -101,7 +101,7 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
 @contextmanager
 def _read_source(
     source: OpenSource, options: ReadOptions, like: Layout | None
-) -> Iterator[tuple[Layout, Iterator[Rows]] | None]:
+) -> Iterator[tuple[Layout, Iterator[RatingRows]] | None]:
     """Layout of a source and its rows; None for a Parquet file without rows, as Spark writes some.
 
     `like` is the layout of the first Parquet file.
@@ -118,7 +118,7 @@ def _read_source(
         yield layout, parquet_rows(source.parquet, layout, source.name, options.skip_bad_rows, options.period)
 
 
-def _add_rows(table: RatingsTable, blocks: Iterator[Rows], facts: SourceFacts, period: Period) -> SourceFacts:
+def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFacts, period: Period) -> SourceFacts:
     """Add the rows of one source to `table`; returns `facts` with counts of them.
 
     Raises:
@@ -127,20 +127,20 @@ def _add_rows(table: RatingsTable, blocks: Iterator[Rows], facts: SourceFacts, p
     shown = "standard input" if facts.name == STDIN else facts.name
     n_ratings = n_skipped = n_outside = 0
     skipped: tuple[str, ...] = ()
-    with Following() as adding:
+    with BackgroundThread() as adding:
         for number, block in enumerate(blocks):
             rows = within_period(block, period, shown)
             adding.call(table.add, rows)
             n_ratings += len(rows)
             n_skipped += rows.n_skipped
             n_outside += rows.n_outside
-            skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
-            if n_skipped > HOPELESS and n_skipped > 100 * (n_ratings + n_outside):
+            skipped = (*skipped, *rows.skipped)[:MAX_EXPLAINED]
+            if n_skipped > MAX_BAD_ROWS and n_skipped > 100 * (n_ratings + n_outside):
                 raise InputDataError(
                     f"{shown} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
                     "check --columns and --delimiter"
                 )
-            if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
+            if number % BLOCKS_PER_MEMORY_CHECK == 0 or len(rows) >= BATCH_ROWS:
                 _check_memory(table.n_ratings + n_ratings, shown)
     return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
 
@@ -160,7 +160,7 @@ def _check_not_empty(sources: Sequence[SourceFacts], names: Sequence[str]) -> No
 def _check_memory(n_ratings: int, name: str) -> None:
     """Check that what has been read can still become a matrix: the system would not say no, but end this process."""
     left = memory.available_bytes()
-    if left < LEAST_MEMORY + memory.CELL * n_ratings:
+    if left < MIN_FREE_MEMORY + memory.CELL * n_ratings:
         raise NotEnoughMemoryError(
             f"{name}: {n_ratings:,} ratings are read, and {left / 2**20:,.0f} MiB of memory are left, too few; "
             "prepare fewer ratings, or on a machine with more memory"

@@ -55,7 +55,7 @@ class SortedCells:
             return
         self._item_bits, self._position_bits = item_bits, position_bits
         by_user = _rises(self._keys, PAIR_SHIFT)
-        parts = whole_groups(self._keys, PAIR_SHIFT) if by_user else slices(len(self))
+        parts = group_slices(self._keys, PAIR_SHIFT) if by_user else slices(len(self))
 
         def pack(part: slice) -> None:
             keys = self._keys[part]
@@ -117,9 +117,9 @@ class SortedCells:
         pairs = self._keys[cells] >> np.uint64(self._position_bits)
         return np.append(False, pairs[1:] == pairs[:-1])
 
-    def whole_pairs(self) -> Iterator[slice]:
+    def pair_slices(self) -> Iterator[slice]:
         """Short slices that cover all cells; none ends between cells of one pair."""
-        return whole_groups(self._keys, self._position_bits)
+        return group_slices(self._keys, self._position_bits)
 
     def keep(self, masks: Iterable[tuple[slice, NDArray[np.bool_]]]) -> None:
         """Drop cells: `masks` has True for those that stay, for slices that cover all cells in turn."""
@@ -142,7 +142,7 @@ def slices(length: int) -> Iterator[slice]:
     return (slice(start, min(start + SLICE, length)) for start in range(0, length, SLICE))
 
 
-def whole_groups(keys: NDArray[np.uint64], shift: int) -> Iterator[slice]:
+def group_slices(keys: NDArray[np.uint64], shift: int) -> Iterator[slice]:
     """Short slices that cover `keys`, where those that are equal from bit `shift` on stay together.
 
     Above that bit, keys must rise.

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-LEAST_ROOM = 1 << 20  # numbers below this one always have a place in the table
-ROWS_PER_NUMBER = 2  # larger ones have one if there are this many rows for each place
+MIN_TABLE_SIZE = 1 << 20  # numbers below this one always have a place in the table
+MIN_ROWS_PER_SLOT = 2  # larger ones have one if there are this many rows for each place
 
 
 class IdTable:
@@ -53,10 +53,10 @@ class IdTable:
         if ids.dtype != pl.Int64:
             return False
         least, largest = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
-        return least >= 0 and largest < max(LEAST_ROOM, self._n_rows // ROWS_PER_NUMBER)
+        return least >= 0 and largest < max(MIN_TABLE_SIZE, self._n_rows // MIN_ROWS_PER_SLOT)
 
     def _indexes_of_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        self._index_of_number = _with_room(self._index_of_number, int(numbers.max()))
+        self._index_of_number = _grown(self._index_of_number, int(numbers.max()))
         indexes: NDArray[np.int32] = self._index_of_number.take(numbers)
         if indexes.min() < 0:
             new = pl.Series(numbers[indexes < 0]).unique(maintain_order=True)
@@ -67,7 +67,7 @@ class IdTable:
     def _indexes_of_texts(self, texts: pl.Series) -> NDArray[np.int32]:
         coded = texts.cast(self._dtype)
         codes = coded.to_physical().to_numpy()
-        self._index_of_code = _with_room(self._index_of_code, int(codes.max(initial=0)))
+        self._index_of_code = _grown(self._index_of_code, int(codes.max(initial=0)))
         indexes: NDArray[np.int32] = self._index_of_code.take(codes)
         if indexes.min() < 0:
             new = coded.gather(np.flatnonzero(indexes < 0)).unique(maintain_order=True)
@@ -77,7 +77,7 @@ class IdTable:
 
     def _add_codes(self, ids: pl.Series, indexes: NDArray[np.int32]) -> None:
         codes = ids.to_physical().to_numpy()
-        self._index_of_code = _with_room(self._index_of_code, int(codes.max(initial=0)))
+        self._index_of_code = _grown(self._index_of_code, int(codes.max(initial=0)))
         self._index_of_code[codes] = indexes
 
     def _number_new_ids(self, ids: pl.Series) -> NDArray[np.int32]:
@@ -93,7 +93,7 @@ class IdTable:
         return pl.concat(ids)
 
 
-def _with_room(indexes: NDArray[np.int32], largest: int) -> NDArray[np.int32]:
+def _grown(indexes: NDArray[np.int32], largest: int) -> NDArray[np.int32]:
     """`indexes`, longer if there is no place for `largest`; new places hold -1."""
     size = len(indexes)
     if largest < size:

@@ -16,7 +16,7 @@ from autorec_cli.errors import InputDataError
 
 MAX_ROW_BYTES = 16 << 20
 """Of one row, and of blank lines on end."""
-WHITE = b" \t\r\n"
+WHITESPACE = b" \t\r\n"
 SLICE_BYTES = 64 << 10  # looked through at once: few enough for the processor's cache
 SEPARATOR = "\x1f"  # stands for "::" in what polars parses, which knows delimiters of one byte only
 
@@ -63,7 +63,7 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
     rest = first
     n_white = n_read = 0
     for chunk in chunks:
-        n_white = 0 if chunk.strip(WHITE) else n_white + len(chunk)
+        n_white = 0 if chunk.strip(WHITESPACE) else n_white + len(chunk)
         if n_white > MAX_ROW_BYTES:
             raise InputDataError(
                 f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of blank lines on end; it is damaged, make it again"

@@ -14,11 +14,11 @@ from autorec_cli.data.readers.options import BLANKS, NO_COLUMN, ROLES, ReadOptio
 from autorec_cli.errors import InputDataError, quoted
 
 SAMPLE_BYTES = 64 << 10
-ROWS_TO_CUT = 1000
+DELIMITER_ROWS = 1000
 """Rows that every delimiter is tried on."""
 CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # best first where several would fit
-MOSTLY = 0.9
-FEW_VALUES = 101  # a scale from 0 to 100 in whole steps
+MIN_MATCHING = 0.9
+MAX_RATING_VALUES = 101  # a scale from 0 to 100 in whole steps
 
 # Compared in lower case and without anything but letters and digits; the first ones outrank the later.
 COLUMN_NAMES: Mapping[str, Sequence[str]] = {
@@ -171,7 +171,7 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             and delimiter.encode() not in sample
         ):
             continue
-        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), ROWS_TO_CUT)]
+        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), DELIMITER_ROWS)]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
@@ -179,7 +179,7 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             continue
         # Numbers tell "a;b,c;d,5", where the comma leaves a rating, from the semicolon that cuts as evenly.
         numeric = any(_numeric(_column(rows[1:] or rows, index)) for index in range(width))
-        score = (width >= 3, count >= MOSTLY * len(rows), numeric, -rank)
+        score = (width >= 3, count >= MIN_MATCHING * len(rows), numeric, -rank)
         if best is None or score > best[0]:
             best = score, delimiter
     if best is None:
@@ -304,8 +304,8 @@ def _column(rows: Sequence[Sequence[str]], index: int) -> list[str]:
     return [row[index] for row in rows if index < len(row)]
 
 
-def _mostly(values: Sequence[str], test: Callable[[str], object]) -> bool:
-    return bool(values) and sum(1 for value in values if test(value)) >= MOSTLY * len(values)
+def _nearly_all(values: Sequence[str], test: Callable[[str], object]) -> bool:
+    return bool(values) and sum(1 for value in values if test(value)) >= MIN_MATCHING * len(values)
 
 
 def _numeric(values: Sequence[str]) -> bool:
@@ -329,7 +329,7 @@ def _rating_by_content(rows: Sequence[Sequence[str]], width: int, found: Mapping
         for index in range(width)
         if index not in found.values()
         and _numeric(_column(rows, index))
-        and not _mostly(_column(rows, index), _is_epoch)
+        and not _nearly_all(_column(rows, index), _is_epoch)
     ]
     if not numeric:
         raise InputDataError(f"{name}: no column holds numbers that could be ratings; say which with --columns rating=")
@@ -348,7 +348,7 @@ def _rating_by_content(rows: Sequence[Sequence[str]], width: int, found: Mapping
 def _like_ratings(values: Sequence[str]) -> bool:
     """A short list of values, or numbers with a fraction: item ids are whole and many."""
     numbers = [float(value) for value in values if is_number(value)]
-    few = len(set(numbers)) <= FEW_VALUES
+    few = len(set(numbers)) <= MAX_RATING_VALUES
     return few or any(not number.is_integer() for number in numbers)
 
 
@@ -356,7 +356,7 @@ def _timestamp_by_content(rows: Sequence[Sequence[str]], free: Sequence[int], ha
     for index in free:
         values = _column(rows, index)
         # Under a name that says nothing, a large whole number may be anything; a date is a date.
-        if _mostly(values, ISO_DATE.fullmatch) or (not has_names and _mostly(values, _is_epoch)):
+        if _nearly_all(values, ISO_DATE.fullmatch) or (not has_names and _nearly_all(values, _is_epoch)):
             return index
     return None
 

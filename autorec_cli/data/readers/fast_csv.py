@@ -25,13 +25,13 @@ from autorec_cli.data.readers.blocks import (
 from autorec_cli.data.readers.detection import Layout
 from autorec_cli.data.readers.exact_csv import QUOTE, TextFormat, records
 from autorec_cli.data.readers.numbers import FLOAT32_MAX
-from autorec_cli.data.readers.rows import PROBLEM, REST, Rows, check_rows, no_rows, rows_of
+from autorec_cli.data.readers.rows import PROBLEM, REST, RatingRows, check_rows, no_rows, rows_of
 
 DataType: TypeAlias = pl.DataType | type[pl.DataType]
 IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # of every byte
 
 
-def parse_block(block: bytes, layout: Layout, name: str) -> Rows | None:
+def parse_block(block: bytes, layout: Layout, name: str) -> RatingRows | None:
     """Rows of `block` if it has nothing but good ones that polars reads rightly, else None.
 
     Args:
@@ -69,7 +69,7 @@ def _read_typed(block: bytes, layout: Layout, name: str) -> pl.DataFrame | None:
     return _read(block, layout, name, types)
 
 
-def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Rows | None:
+def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> RatingRows | None:
     """What `parse_block` gives for a block without quotes if blank lines were all that was wrong with it."""
     assert layout.text_format is not None
     filled = without_blank_lines(block, layout.text_format)
@@ -79,7 +79,7 @@ def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Rows 
     return None if rows is None else replace(rows, n_lines=block.count(layout.text_format.newline))
 
 
-def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:
+def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> RatingRows:
     """The rows of a block in which something may be wrong.
 
     Args:

@@ -11,7 +11,7 @@ import polars as pl
 from autorec_cli.data.readers.detection import Columns, Layout, find_columns
 from autorec_cli.data.readers.numbers import seconds_since_1970
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.rows import Rows, check_rows
+from autorec_cli.data.readers.rows import RatingRows, check_rows
 from autorec_cli.errors import InputDataError, UsageError
 
 FRAME = "the frame"
@@ -74,7 +74,7 @@ def layout_of(header: Sequence[str], types: Mapping[str, pl.DataType], columns: 
     return Layout(None, list(header), columns, len(header))
 
 
-def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iterator[Rows]:
+def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iterator[RatingRows]:
     """Rows of a frame, a batch at a time.
 
     Raises:

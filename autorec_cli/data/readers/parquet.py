@@ -19,14 +19,14 @@ from autorec_cli.data.readers.detection import Columns, Layout, role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.numbers import parse_timestamps
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
-from autorec_cli.data.readers.rows import Rows, check_rows, no_rows
+from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
 from autorec_cli.errors import InputDataError, quoted
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What Spark and Hive write into a path where a column has no value."""
 ROW = "__row__"
-A_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
-SECONDS_A_DAY = 86400
+UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+SECONDS_PER_DAY = 86400
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -102,7 +102,9 @@ def _with_partitions(frame: pl.LazyFrame, columns: list[str], partitions: Mappin
     )
 
 
-def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool, period: Period = EVER) -> Iterator[Rows]:
+def parquet_rows(
+    path: Path, layout: Layout, name: str, skip_bad_rows: bool, period: Period = EVER
+) -> Iterator[RatingRows]:
     """The rows of a Parquet file, a batch at a time, in order.
 
     Where the type of the timestamps tells it beforehand (whole numbers, dates, moments), rows outside `period` are left
@@ -151,9 +153,9 @@ def _within(period: Period, column: str, dtype: pl.DataType) -> pl.Expr | None:
     None where the type has no exact ones; a bound that the type cannot hold is its nearest value.
     """
     if isinstance(dtype, pl.Datetime):
-        per_second, physical = Fraction(A_SECOND[dtype.time_unit]), "int64"
+        per_second, physical = Fraction(UNITS_PER_SECOND[dtype.time_unit]), "int64"
     elif dtype == pl.Date:
-        per_second, physical = Fraction(1, SECONDS_A_DAY), "int32"
+        per_second, physical = Fraction(1, SECONDS_PER_DAY), "int32"
     elif dtype in WHOLE:
         per_second, physical = Fraction(1), str(dtype).lower()
     else:

@@ -15,13 +15,13 @@ from autorec_cli.errors import InputDataError, quoted
 
 REST = "rest"  # the field after the last one a row may have
 PROBLEM = "problem"  # what is wrong with the quotes of a row
-MOST_EXPLAINED = 5  # bad rows that are named
+MAX_EXPLAINED = 5  # bad rows that are named
 MILLISECONDS = 1e11
 """Timestamps from here on are no seconds: as such they would be of the year 5138 and later."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class RatingRows:
     """The good rows of a block, in order.
 
     Attributes:
@@ -47,21 +47,21 @@ class Rows:
         return len(self.ratings)
 
 
-def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> Rows:
+def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> RatingRows:
     """The rows of a frame of good ones: user, item (String or Int64), rating and, if the source has one, timestamp."""
     ratings = frame["rating"].to_numpy().astype(np.float32)
     timestamps = narrow(frame["timestamp"].to_numpy()) if "timestamp" in frame.columns else None
-    return Rows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
+    return RatingRows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
 
 
-def no_rows(layout: Layout, n_outside: int = 0) -> Rows:
+def no_rows(layout: Layout, n_outside: int = 0) -> RatingRows:
     """Nothing but rows that are outside the period."""
     timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
     no_ids = pl.Series([], dtype=pl.String)
-    return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
+    return RatingRows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
 
 
-def within_period(rows: Rows, period: Period, name: str) -> Rows:
+def within_period(rows: RatingRows, period: Period, name: str) -> RatingRows:
     """Rows that are in `period`.
 
     Raises:
@@ -93,7 +93,7 @@ def within_period(rows: Rows, period: Period, name: str) -> Rows:
 
 def check_rows(
     texts: pl.DataFrame, numbers: NDArray[np.int64], layout: Layout, where: str, skip_bad_rows: bool
-) -> Rows:
+) -> RatingRows:
     """The good rows of a frame of text, with ratings and timestamps parsed.
 
     Args:
@@ -122,7 +122,7 @@ def check_rows(
     bad = np.flatnonzero(~is_good.to_numpy())
     explained = tuple(
         f"{where} {numbers[row]}, {_explain(texts.row(row, named=True), layout)}"
-        for row in bad[:MOST_EXPLAINED].tolist()
+        for row in bad[:MAX_EXPLAINED].tolist()
     )
     if explained and not skip_bad_rows:
         raise InputDataError(f"{explained[0]}; fix it or use --on-error skip")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.runtime.threads import Following
+from autorec_cli.runtime.threads import BackgroundThread
 from autorec_cli.storage import file_kinds
 
 if sys.version_info >= (3, 14):
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 STDIN = "-"
 CHUNK_BYTES = 128 << 10
 """Read at once of a source at first."""
-LARGER = 16
+MAX_CHUNK_GROWTH = 16
 """How much larger chunks may become; much larger ones would leave a processor's cache."""
-SMALL_PART = 64
+READ_PER_CHUNK = 64
 """A chunk is at most this part of what was read before, so that it takes little memory beside the ratings."""
 MAX_WHOLE_BYTES = 512 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PARQUET_MAGIC = b"PAR1"
 LONGEST_MAGIC = 8
-ASIDE = ("_", ".")
+IGNORED_PREFIXES = ("_", ".")
 """How names begin that Spark and Hive give to what is no data: `_SUCCESS`, `_temporary`, `.part-0.parquet.crc`."""
 UNREADABLE = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
 
 
-class Tally:
+class FileDigest:
     """Size and SHA-256 of what was read of a file so far, as it is stored.
 
     Hashing takes longer than reading does, so that a thread of its own does it.
@@ -58,7 +58,7 @@ class Tally:
     def __init__(self, n_bytes: int | None = None) -> None:
         self.n_bytes = n_bytes or 0
         self._digest = hashlib.sha256() if n_bytes is None else None
-        self._hashing = Following()
+        self._hashing = BackgroundThread()
 
     def add(self, data: bytes) -> None:
         """Count and hash `data`."""
@@ -82,13 +82,13 @@ class OpenSource:
 
     Attributes:
         name: What to call it in messages.
-        tally: Complete once `chunks` is exhausted; at once for Parquet.
+        digest: Complete once `chunks` is exhausted; at once for Parquet.
         chunks: Decompressed bytes in order.
         parquet: The file to hand to polars.
     """
 
     name: str
-    tally: Tally
+    digest: FileDigest
     chunks: Iterator[bytes] | None = None
     parquet: Path | None = None
 
@@ -96,7 +96,7 @@ class OpenSource:
 def expand_sources(names: Iterable[str]) -> list[str]:
     """File names (and "-" for stdin) that `names` stand for; globs and folders are expanded in sorted order.
 
-    A folder stands for the Parquet files in it, however deep. Names that begin as in `ASIDE` are passed over there, and
+    A folder stands for the Parquet files in it, however deep. Names that begin as in `IGNORED_PREFIXES` are passed over there, and
     in globs that do not ask for them.
 
     Raises:
@@ -133,7 +133,7 @@ def _expand(name: str) -> list[str]:
         return [name]
     if any(character in name for character in "*?["):
         asked_for = {part[0] for part in path.parts}
-        passed_over = tuple(mark for mark in ASIDE if mark not in asked_for)
+        passed_over = tuple(mark for mark in IGNORED_PREFIXES if mark not in asked_for)
         matches = sorted(
             match
             for match in glob.glob(name, recursive=True)  # noqa: PTH207 (absolute patterns too)
@@ -158,7 +158,7 @@ def _files_in(folder: Path) -> list[str]:
     files = [
         file
         for file in sorted(folder.rglob("*"))
-        if not any(part.startswith(ASIDE) for part in file.relative_to(folder).parts) and not file.is_dir()
+        if not any(part.startswith(IGNORED_PREFIXES) for part in file.relative_to(folder).parts) and not file.is_dir()
     ]
     other = next((file for file in files if not _is_parquet(file)), None)
     if other is not None or not files:
@@ -189,9 +189,9 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
         InputDataError: it cannot be opened, is empty, or is of a kind that cannot be read.
     """
     shown = "standard input" if name == STDIN else name
-    tally = Tally()
+    digest = FileDigest()
     with ExitStack() as stack:
-        stack.callback(tally.finish)
+        stack.callback(digest.finish)
         try:
             if name == STDIN:
                 _wait_for_stdin()
@@ -201,7 +201,7 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
             raise InputDataError(f"{shown} cannot be read: {error.strerror or error}") from error
         if not head:
             raise InputDataError(f"{shown} is empty")
-        stream = _Hashing(head, raw, tally)
+        stream = _HashingStream(head, raw, digest)
         for magic, kind in UNREADABLE.items():
             if head.startswith(magic):
                 raise InputDataError(f"{shown} is a {kind} file, which cannot be read; unpack it first")
@@ -210,17 +210,17 @@ def open_source(name: str, in_part: bool = False) -> Iterator[OpenSource]:
             if name == STDIN or not path.is_file() or not _is_text(name):  # polars needs a file to seek in, and a name
                 path = _spooled(stream, stack)
             if in_part and path == Path(name):
-                yield OpenSource(shown, Tally(path.stat().st_size), parquet=path)
+                yield OpenSource(shown, FileDigest(path.stat().st_size), parquet=path)
                 return
             while stream.read(CHUNK_BYTES):  # hashed here, read once more by polars
                 pass
-            yield OpenSource(shown, tally, parquet=path)
+            yield OpenSource(shown, digest, parquet=path)
         else:
             kind = "zstd" if head.startswith(ZSTD_MAGIC) else "gzip"
-            yield OpenSource(shown, tally, chunks=_guarded(_chunks(_unpacked(stream, head).read), shown, kind))
+            yield OpenSource(shown, digest, chunks=_guarded(_chunks(_unpacked(stream, head).read), shown, kind))
 
 
-def _unpacked(stream: _Hashing, head: bytes) -> gzip.GzipFile | zstd.ZstdFile | _Hashing:
+def _unpacked(stream: _HashingStream, head: bytes) -> gzip.GzipFile | zstd.ZstdFile | _HashingStream:
     """Text of `stream`, which begins with `head`."""
     if head.startswith(GZIP_MAGIC):
         return gzip.GzipFile(fileobj=io.BufferedReader(stream, CHUNK_BYTES))  # which asks for 8 KiB at a time
@@ -244,7 +244,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _spooled(stream: _Hashing, stack: ExitStack) -> Path:
+def _spooled(stream: _HashingStream, stack: ExitStack) -> Path:
     """A temporary file of what `stream` holds, which goes when `stack` is closed.
 
     Raises:
@@ -261,19 +261,19 @@ def _spooled(stream: _Hashing, stack: ExitStack) -> Path:
     return path
 
 
-class _Hashing(io.RawIOBase):
-    """What a source holds, added to a tally as it is read; the first time `head` comes besides what is asked for.
+class _HashingStream(io.RawIOBase):
+    """What a source holds, added to a digest as it is read; the first time `head` comes besides what is asked for.
 
     Args:
         head: What was read of the source to see what it is.
         rest: The source, which reads as much as it is asked for.
-        tally: Gets everything.
+        digest: Gets everything.
     """
 
-    def __init__(self, head: bytes, rest: BinaryIO, tally: Tally) -> None:
+    def __init__(self, head: bytes, rest: BinaryIO, digest: FileDigest) -> None:
         self._head = head
         self._rest = rest
-        self._tally = tally
+        self._file_digest = digest
 
     def readable(self) -> bool:
         return True
@@ -282,7 +282,7 @@ class _Hashing(io.RawIOBase):
         data = self._rest.read(size)
         if self._head:
             data, self._head = self._head + data, b""
-        self._tally.add(data)
+        self._file_digest.add(data)
         return data
 
     def readinto(self, buffer: WriteableBuffer) -> int:
@@ -294,7 +294,7 @@ class _Hashing(io.RawIOBase):
 
 def chunk_bytes(n_read: int) -> int:
     """How many bytes of a source to take at once when `n_read` are read."""
-    return CHUNK_BYTES * min(max(n_read // (SMALL_PART * CHUNK_BYTES), 1), LARGER)
+    return CHUNK_BYTES * min(max(n_read // (READ_PER_CHUNK * CHUNK_BYTES), 1), MAX_CHUNK_GROWTH)
 
 
 def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:

@@ -9,12 +9,14 @@ from autorec_cli.data.readers.blocks import cut_blocks, to_utf_8
 from autorec_cli.data.readers.detection import SAMPLE_BYTES, Layout, detect_text, sample_text
 from autorec_cli.data.readers.fast_csv import examine_block, parse_block
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.rows import Rows
+from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.runtime.threads import in_order
 
 
 @contextmanager
-def read_text(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Iterator[tuple[Layout, Iterator[Rows]]]:
+def read_text(
+    chunks: Iterator[bytes], options: ReadOptions, name: str
+) -> Iterator[tuple[Layout, Iterator[RatingRows]]]:
     """Layout of delimited text, and its rows, block by block; threads end with the context.
 
     Raises:
@@ -28,7 +30,7 @@ def read_text(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Itera
     layout, header = detect_text(sample, text_format, options, name)
     start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)
 
-    def parse(block: bytes) -> tuple[bytes, Rows | None]:
+    def parse(block: bytes) -> tuple[bytes, RatingRows | None]:
         return block, parse_block(block, layout, name)
 
     with in_order(parse, cut_blocks(head[start:], chunks, text_format, name)) as parsed:
@@ -36,8 +38,8 @@ def read_text(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Itera
 
 
 def _examined(
-    parsed: Iterator[tuple[bytes, Rows | None]], line: int, layout: Layout, name: str, skip_bad_rows: bool
-) -> Iterator[Rows]:
+    parsed: Iterator[tuple[bytes, RatingRows | None]], line: int, layout: Layout, name: str, skip_bad_rows: bool
+) -> Iterator[RatingRows]:
     """Rows of all blocks; a block that could not be parsed is examined, now that its first line is known."""
     for block, found in parsed:
         rows = examine_block(block, line, layout, name, skip_bad_rows) if found is None else found

@@ -96,7 +96,7 @@ def test_blank_lines_between_rows_are_many_and_cheap(tmp_path, gap):
 
 
 def test_skipping_ends_where_there_is_hardly_a_good_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "HOPELESS", 1000)
+    monkeypatch.setattr(reading, "MAX_BAD_ROWS", 1000)
     file = tmp_path / "r.csv"
     file.write_text("user,item,rating\nu,i,4\n" + "u,i,x\n" * 100_000)
     with pytest.raises(InputDataError, match=r"bad rows and 1 good ones so far \(.*line 3, column rating: 'x' is not"):
@@ -106,9 +106,9 @@ def test_skipping_ends_where_there_is_hardly_a_good_row(tmp_path, monkeypatch):
 def test_ratings_that_will_not_fit_are_refused_while_they_are_read(tmp_path, monkeypatch):
     file = tmp_path / "r.csv"
     file.write_bytes(PLAIN)
-    monkeypatch.setattr(memory, "available_bytes", lambda: reading.LEAST_MEMORY + 60 * memory.CELL)
+    monkeypatch.setattr(memory, "available_bytes", lambda: reading.MIN_FREE_MEMORY + 60 * memory.CELL)
     assert read_ratings([str(file)], ReadOptions()).n_ratings == 60
-    monkeypatch.setattr(memory, "available_bytes", lambda: reading.LEAST_MEMORY + 60 * memory.CELL - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: reading.MIN_FREE_MEMORY + 60 * memory.CELL - 1)
     with pytest.raises(
         NotEnoughMemoryError, match="60 ratings are read, and 64 MiB of memory are left, too few"
     ) as error:
@@ -129,7 +129,7 @@ def test_a_huge_id_in_parquet_is_not_copied_for_every_row(tmp_path):
 
 def test_endless_titles_are_refused(monkeypatch):
     monkeypatch.setattr(sources, "MAX_WHOLE_BYTES", MIB)
-    source = sources.OpenSource("titles.csv", sources.Tally(), chunks=iter([b"x" * (MIB // 2)] * 3))
+    source = sources.OpenSource("titles.csv", sources.FileDigest(), chunks=iter([b"x" * (MIB // 2)] * 3))
     with pytest.raises(InputDataError, match=r"titles\.csv has more than 1 MiB; it is no table of titles"):
         sources.read_whole(source)
 

@@ -156,7 +156,7 @@ def test_results_and_messages_are_those_of_texts(tmp_path, files, delimiter, new
         for module in (blocks, sources):
             patch.setattr(module, "CHUNK_BYTES", chunk_bytes)
         patch.setattr(text, "SAMPLE_BYTES", chunk_bytes)
-        patch.setattr("autorec_cli.data.builder.vocabulary.LEAST_ROOM", places)
+        patch.setattr("autorec_cli.data.builder.vocabulary.MIN_TABLE_SIZE", places)
         fast = outcome(names, options)
         patch.setattr(detection, "is_plain_number", lambda value: False)
         assert fast == outcome(names, options)
