@@ -1,7 +1,6 @@
-"""Work on several threads whose results come in order.
+"""Threads for work that releases Python's global interpreter lock.
 
-The threads are worth having where the work is done by libraries that let go of Python's lock: numpy, scipy, polars,
-hashing, reading and writing.
+numpy, scipy, polars, hashing, reading and writing do; Python code does not and gains nothing here.
 """
 
 from __future__ import annotations
@@ -16,44 +15,53 @@ from typing import Generic, Self, TypeVar
 
 from autorec_cli.runtime.process_group import local_rank
 
-MAX_THREADS = 4  # what is in flight takes memory
+MAX_THREADS = 4  # every task in flight takes memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def n_threads() -> int:
-    """How many threads to use: this process's part of the processors that it may run on, at most `MAX_THREADS`."""
+    """Number of threads to use, from 1 to `MAX_THREADS`.
+
+    The processors that this process may run on are divided among the processes of its group on this machine.
+    """
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
     return min(max(n_processors // n_here, 1), MAX_THREADS)
 
 
 def import_in_background(module: str) -> None:
-    """Import `module`, which will soon be needed, while this thread goes on; if that fails, it is seen when it is."""
+    """Start importing `module` on another thread.
+
+    A failure is ignored here: the import that needs the module raises it again.
+    """
     executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
     executor.submit(importlib.import_module, module)
     executor.shutdown(wait=False)
 
 
 class BackgroundThread:
-    """A thread that makes the calls it is given one after the other, while who gives them goes on.
+    """Thread that runs calls one after the other while its owner goes on.
 
-    As a context it ends with the block: all calls are waited for, or, if the block raises, those not begun are dropped.
+    As a context manager it ends with the block: it finishes all calls, or drops the pending ones if the block raises.
 
     Args:
-        most: Calls that may be waiting; with more of them `call` waits too.
+        max_pending: Calls that may be pending; `call` waits while there are more.
     """
 
-    def __init__(self, most: int = 2) -> None:
+    def __init__(self, max_pending: int = 2) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
         self._pending: deque[Future[object]] = deque()
-        self._most = most
+        self._max_pending = max_pending
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have `function(*arguments)` called after the calls before; what these raise is raised here or by `finish`."""
+        """Run `function(*arguments)` after the earlier calls.
+
+        An exception from an earlier call is raised here or by `finish`.
+        """
         self._pending.append(self._executor.submit(function, *arguments))
-        while len(self._pending) > self._most:
+        while len(self._pending) > self._max_pending:
             self._pending.popleft().result()
 
     def __enter__(self) -> Self:
@@ -62,26 +70,28 @@ class BackgroundThread:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finish()
-        else:  # see in_order
+        else:  # GeneratorExit: see _OrderedResults
             self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
     def finish(self) -> None:
-        """Wait for all calls; no more can be made."""
+        """Wait for all calls and end the thread."""
         self._executor.shutdown()
         while self._pending:
             self._pending.popleft().result()
 
 
-class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):  # noqa: N801 (reads as a verb)
-    """Runs `work(task)` for every task on several threads while a block runs, which gets the results in order.
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractContextManager[Iterator[Result]]:
+    """Run `work(task)` for every task on several threads; results come in order.
 
-    At most one task more than there are threads has been taken from `tasks` and not yet been yielded. An exception,
-    of `work` or of `tasks`, is raised where its result would come, after all results before it. At the end of the
-    block running tasks are waited for and pending ones canceled.
-
-    A generator that is abandoned inside the block is closed from wherever the garbage collector runs, perhaps inside
-    the start of another thread, which holds a lock that joining threads needs: then nothing is waited for.
+    Enter the context to get an iterator of the results. At most one task more than there are threads is in flight, that
+    is, taken from `tasks` and its result not yet yielded. An exception, from `work` or from `tasks`, is raised in place
+    of its result, after all earlier results. Leaving the context waits for running tasks and cancels pending ones.
     """
+    return _OrderedResults(work, tasks)
+
+
+class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
+    """Thread pool of `in_order`, shut down at the end of its context."""
 
     def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> None:
         self._work = work
@@ -97,13 +107,15 @@ class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._executor is not None:
+            # The garbage collector may close an abandoned generator while a thread starts, under a lock that joining a
+            # thread takes: waiting would deadlock.
             self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
 
 def _ordered(
     executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], n_ahead: int
 ) -> Iterator[Result]:
-    """The results of `work`, at most `n_ahead` and one tasks ahead of the reader."""
+    """Results of `work`, at most `n_ahead` + 1 tasks ahead of the reader."""
     pending: deque[Future[Result]] = deque()
     remaining = iter(tasks)
     while True:

@@ -160,6 +160,6 @@ def test_a_module_is_loaded_while_this_thread_goes_on():
 
 
 def test_a_module_that_cannot_be_loaded_is_told_of_by_whoever_needs_it():
-    code = "from autorec_cli.runtime.threads import import_in_background; import_in_background('autorec_cli.no_such_module')"
+    code = "from autorec_cli.runtime import threads; threads.import_in_background('autorec_cli.no_such_module')"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (finished.stdout, finished.stderr) == ("", "")  # at its end Python has waited for the thread

@@ -110,7 +110,7 @@ def _refuse_repeat(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:
     names = list(dict.fromkeys([table.source_of(duplicate.other), table.source_of(duplicate.position)]))
     where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
     raise InputDataError(
-        f"{_pair_name(duplicate, table)} come {where}; remove one rating or choose with --duplicates last, first or mean"
+        f"{_pair_name(duplicate, table)} come {where}; remove one rating or set --duplicates to last, first or mean"
     )
 
 

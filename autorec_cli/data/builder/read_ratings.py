@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
 
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.readers.detection import Layout
+from autorec_cli.data.readers.formats import FILE_READERS, read_source
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.options import Period, ReadOptions
-from autorec_cli.data.readers.parquet import detect_parquet, parquet_rows
 from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, within_period
-from autorec_cli.data.readers.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
-from autorec_cli.data.readers.text import read_text
+from autorec_cli.data.readers.source_names import check_distinct, expand_sources
+from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.threads import BackgroundThread
@@ -53,16 +52,16 @@ def read_ratings(
     train, test = expand_sources(names), expand_sources(test_names)
     check_distinct([*train, *test])
     table = RatingsTable()
-    parquet: Layout | None = None  # of the first such file
+    layouts: dict[bytes, Layout] = {}  # of the first source of each format, which the later ones must match
     for name, is_test in [*((name, False) for name in train), *((name, True) for name in test)]:
         with (
-            open_source(name, in_part=options.period.is_limited) as source,
-            _read_source(source, options, parquet) as found,
+            open_source(name, tuple(FILE_READERS), in_part=options.period.is_limited) as source,
+            read_source(source, options, layouts.get(source.magic)) as found,
         ):
             if found is None:
                 continue
             layout, blocks = found
-            parquet = parquet or (None if source.parquet is None else layout)
+            layouts.setdefault(source.magic, layout)
             if announce is not None:
                 announce(source.name, layout)
             _check_timestamps(table, layout, source.name, options.period)
@@ -96,26 +95,6 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
         raise InputDataError(f"{FRAME} has no usable row: all {facts.n_skipped} were skipped")
     _check_not_empty(table.sources, [FRAME])
     return table
-
-
-@contextmanager
-def _read_source(
-    source: OpenSource, options: ReadOptions, like: Layout | None
-) -> Iterator[tuple[Layout, Iterator[RatingRows]] | None]:
-    """Layout of a source and its rows; None for a Parquet file without rows, as Spark writes some.
-
-    `like` is the layout of the first Parquet file.
-    """
-    if source.chunks is not None:
-        with read_text(source.chunks, options, source.name) as found:
-            yield found
-        return
-    assert source.parquet is not None
-    layout = detect_parquet(source.parquet, options, source.name, like)
-    if layout is None:
-        yield None
-    else:
-        yield layout, parquet_rows(source.parquet, layout, source.name, options.skip_bad_rows, options.period)
 
 
 def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFacts, period: Period) -> SourceFacts:

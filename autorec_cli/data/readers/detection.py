@@ -118,6 +118,13 @@ class Layout:
         return f"delimiter {self.delimiter_name()!r}, header {'yes' if self.header else 'no'}; columns {found}"
 
 
+@dataclass(frozen=True)
+class TextLayout(Layout):
+    """Layout of delimited text."""
+
+    text_format: TextFormat
+
+
 def is_number(text: str) -> bool:
     """Whether `text` is a finite number in decimal notation."""
     return NUMBER.fullmatch(text) is not None
@@ -130,7 +137,7 @@ def is_plain_number(text: str) -> bool:
 
 def detect_text(
     sample: bytes, text_format: TextFormat, options: ReadOptions, name: str
-) -> tuple[Layout, Record | None]:
+) -> tuple[TextLayout, Record | None]:
     """The layout of delimited text that begins with `sample`, and the record of its header if it has one.
 
     Raises:
@@ -150,7 +157,7 @@ def detect_text(
     number_ids = frozenset(
         role for role in ("user", "item") if all(map(is_plain_number, _column(body, columns.of(role) or 0)))
     )
-    layout = Layout(text_format, header, columns, max(n_fields, _last_column(columns) + 1), number_ids)
+    layout = TextLayout(text_format, header, columns, max(n_fields, _last_column(columns) + 1), number_ids)
     return layout, rows[0] if has_header else None
 
 

@@ -22,7 +22,7 @@ from autorec_cli.data.readers.blocks import (
     well_quoted,
     without_blank_lines,
 )
-from autorec_cli.data.readers.detection import Layout
+from autorec_cli.data.readers.detection import TextLayout
 from autorec_cli.data.readers.exact_csv import QUOTE, TextFormat, records
 from autorec_cli.data.readers.numbers import FLOAT32_MAX
 from autorec_cli.data.readers.rows import PROBLEM, REST, RatingRows, check_rows, no_rows, rows_of
@@ -31,7 +31,7 @@ DataType: TypeAlias = pl.DataType | type[pl.DataType]
 IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # of every byte
 
 
-def parse_block(block: bytes, layout: Layout, name: str) -> RatingRows | None:
+def parse_block(block: bytes, layout: TextLayout, name: str) -> RatingRows | None:
     """Rows of `block` if it has nothing but good ones that polars reads rightly, else None.
 
     Args:
@@ -43,7 +43,6 @@ def parse_block(block: bytes, layout: Layout, name: str) -> RatingRows | None:
         InputDataError: see `single_byte_delimiter`.
     """
     text_format = layout.text_format
-    assert text_format is not None
     if not is_utf_8(block):
         return None
     has_quotes = text_format.quoted and QUOTE in block
@@ -56,9 +55,8 @@ def parse_block(block: bytes, layout: Layout, name: str) -> RatingRows | None:
     return rows_of(frame, block.count(text_format.newline) if has_quotes else frame.height)
 
 
-def _read_typed(block: bytes, layout: Layout, name: str) -> pl.DataFrame | None:
+def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | None:
     """Ids as numbers where they are expected to be, else as texts; ratings and timestamps as numbers."""
-    assert layout.text_format is not None
     types: dict[str, DataType] = {"user": pl.String, "item": pl.String, "rating": pl.Float64}
     if layout.columns.timestamp is not None:
         types["timestamp"] = pl.Int64
@@ -69,9 +67,8 @@ def _read_typed(block: bytes, layout: Layout, name: str) -> pl.DataFrame | None:
     return _read(block, layout, name, types)
 
 
-def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> RatingRows | None:
+def _parse_without_blank_lines(block: bytes, layout: TextLayout, name: str) -> RatingRows | None:
     """What `parse_block` gives for a block without quotes if blank lines were all that was wrong with it."""
-    assert layout.text_format is not None
     filled = without_blank_lines(block, layout.text_format)
     if len(filled) == len(block):
         return None
@@ -79,7 +76,7 @@ def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Ratin
     return None if rows is None else replace(rows, n_lines=block.count(layout.text_format.newline))
 
 
-def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> RatingRows:
+def examine_block(block: bytes, first_line: int, layout: TextLayout, name: str, skip_bad_rows: bool) -> RatingRows:
     """The rows of a block in which something may be wrong.
 
     Args:
@@ -93,7 +90,6 @@ def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip
         InputDataError: a row is bad; the message names line, column and value.
     """
     text_format = layout.text_format
-    assert text_format is not None
     check_utf_8(block, first_line, text_format, name)
     if (text_format.quoted and QUOTE in block) or _has_stray_returns(block, text_format):
         texts, lines = _read_exactly(block, first_line, layout, text_format)
@@ -113,7 +109,7 @@ def _has_stray_returns(block: bytes, text_format: TextFormat) -> bool:
     return text_format.newline == b"\n" and b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
 
 
-def _read(block: bytes, layout: Layout, name: str, types: Mapping[str, DataType]) -> pl.DataFrame | None:
+def _read(block: bytes, layout: TextLayout, name: str, types: Mapping[str, DataType]) -> pl.DataFrame | None:
     """Columns of `layout` by role; null for what is missing, empty or not of its type.
 
     Args:
@@ -125,7 +121,6 @@ def _read(block: bytes, layout: Layout, name: str, types: Mapping[str, DataType]
     Returns:
         The columns; None if a row has more fields than `layout` and `types` allow.
     """
-    assert layout.text_format is not None
     data, separator = single_byte_delimiter(block, layout.text_format, name)
     columns = {role: layout.n_fields if role == REST else layout.columns.of(role) for role in types}
     n_fields = layout.n_fields + (REST in types)
@@ -169,7 +164,7 @@ def _blank_rows(n_rows: int, block: bytes, text_format: TextFormat) -> NDArray[n
 
 
 def _read_exactly(
-    block: bytes, first_line: int, layout: Layout, text_format: TextFormat
+    block: bytes, first_line: int, layout: TextLayout, text_format: TextFormat
 ) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     """What `_read` gives as text, row by row in Python, with `PROBLEM` and the line of every row; no blank lines."""
     positions = {**layout.columns.by_role(), REST: layout.n_fields}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path, PurePath
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of,
 from autorec_cli.data.readers.numbers import parse_timestamps
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
+from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.errors import InputDataError, quoted
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -31,6 +33,25 @@ WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, 
 
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What polars raises at a damaged file; a panic is no `Exception`."""
+
+
+@contextmanager
+def read_parquet(
+    source: OpenSource, options: ReadOptions, like: Layout | None = None
+) -> Iterator[tuple[Layout, Iterator[RatingRows]] | None]:
+    """Layout of a Parquet file, and its rows batch by batch.
+
+    Yields None for a file without rows, as Spark writes some. `like` is the layout of the first Parquet file.
+
+    Raises:
+        InputDataError: see `detect_parquet` and `parquet_rows`.
+    """
+    assert source.file is not None
+    layout = detect_parquet(source.file, options, source.name, like)
+    if layout is None:
+        yield None
+    else:
+        yield layout, parquet_rows(source.file, layout, source.name, options.skip_bad_rows, options.period)
 
 
 def partitions_of(name: str) -> dict[str, str | None]:

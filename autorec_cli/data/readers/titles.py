@@ -11,7 +11,8 @@ from autorec_cli.data.readers.blocks import to_utf_8
 from autorec_cli.data.readers.detection import CANDIDATES, COLUMN_NAMES, is_number, sample_text
 from autorec_cli.data.readers.exact_csv import records
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
-from autorec_cli.data.readers.sources import expand_sources, open_source, read_whole
+from autorec_cli.data.readers.source_names import expand_sources
+from autorec_cli.data.readers.sources import PARQUET_MAGIC, open_source, read_whole
 from autorec_cli.errors import InputDataError, UsageError
 
 ID_NAMES = ("id", *COLUMN_NAMES["item"])
@@ -33,9 +34,9 @@ def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
     names = expand_sources([name])
     if len(names) != 1:
         raise UsageError(f"--titles {name} matches {len(names)} files; name one")
-    with open_source(names[0]) as source:
-        if source.parquet is not None:
-            frame = pl.read_parquet(source.parquet)
+    with open_source(names[0], (PARQUET_MAGIC,)) as source:
+        if source.file is not None:
+            frame = pl.read_parquet(source.file)
             id_column, title_column, _ = _columns(frame.columns, source.name)
             return _unique(frame.select(pl.nth(id_column).alias("id"), pl.nth(title_column).alias("title"))), "parquet"
         data, used = _decode(read_whole(source), encoding, source.name)

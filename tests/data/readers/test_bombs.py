@@ -69,7 +69,7 @@ def test_what_is_packed_in_another_way_is_not_unpacked_at_all(tmp_path, magic, k
     (tmp_path / "r.csv").write_bytes(magic + b"0" * 100)
     result = run("prepare", "r.csv", "-o", "d", cwd=tmp_path)
     assert (result.status, result.stdout) == (3, "")
-    assert f"error: r.csv is a {kind} file, which cannot be read; unpack it first" in result.stderr
+    assert f"error: r.csv is a {kind} file" in result.stderr
 
 
 def test_a_long_row_is_refused_without_reading_on():
@@ -130,7 +130,7 @@ def test_a_huge_id_in_parquet_is_not_copied_for_every_row(tmp_path):
 def test_endless_titles_are_refused(monkeypatch):
     monkeypatch.setattr(sources, "MAX_WHOLE_BYTES", MIB)
     source = sources.OpenSource("titles.csv", sources.FileDigest(), chunks=iter([b"x" * (MIB // 2)] * 3))
-    with pytest.raises(InputDataError, match=r"titles\.csv has more than 1 MiB; it is no table of titles"):
+    with pytest.raises(InputDataError, match=r"titles\.csv has more than 1 MiB"):
         sources.read_whole(source)
 
 
@@ -150,6 +150,6 @@ def test_no_room_for_a_temporary_file_is_one_sentence(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert "error: cannot write a temporary file: File too large; make room or name another" in finished.stderr
+    assert "error: cannot write a temporary file: File too large" in finished.stderr
     assert "Traceback" not in finished.stderr
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -329,7 +329,7 @@ def test_missing_files_folders_and_patterns_are_refused(tmp_path):
         rows_of(tmp_path / "ratings.csv")
     with pytest.raises(InputDataError, match="no file matches"):
         rows_of(tmp_path / "*.csv")
-    with pytest.raises(InputDataError, match="is a folder"):
+    with pytest.raises(InputDataError, match="without Parquet files"):
         rows_of(tmp_path)
     (tmp_path / "a.csv").write_text("a,b,1\n")
     with pytest.raises(UsageError, match="named twice"):
