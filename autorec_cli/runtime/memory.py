@@ -1,4 +1,4 @@
-"""Memory that this process has used and can still take."""
+"""Memory used by this process and available to it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from autorec_cli.errors import NotEnoughMemoryError
 CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
 MIN_ADDRESS_SPACE = 5 << 29
-"""What the libraries need to be loaded: with less, numpy, polars and torch abort or hang."""
+"""Bytes of address space to load the libraries: with less, numpy, polars and torch abort or hang."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
 
 
 def used_bytes() -> int:
-    """The most that this process has used so far.
+    """Peak memory of this process so far.
 
-    Where there is /proc, it is asked: getrusage(2) counts what the process that started us had used, too.
+    Read from /proc if possible: getrusage(2) includes the peak of the parent process before exec.
     """
     peak = _of_process("VmHWM")
     if peak is not None:
@@ -33,7 +33,10 @@ def used_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """What this process can still take: free memory of the machine, within the limits of control groups and ulimit."""
+    """Memory available to this process.
+
+    Free memory of the machine, within the limits of control groups and ulimit.
+    """
     left = [_free_of_machine(), *map(_left_in_group, _control_groups())]
     for limit, counted in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):  # ulimit -d and -v
         soft, _ = resource.getrlimit(limit)
@@ -44,21 +47,21 @@ def available_bytes() -> int:
 
 
 def check_addresses() -> None:
-    """Check that `ulimit -v` lets the libraries be loaded.
+    """Check that `ulimit -v` suffices to load the libraries.
 
     Raises:
-        NotEnoughMemoryError: it does not.
+        NotEnoughMemoryError: it is too small.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
         raise NotEnoughMemoryError(
-            f"`ulimit -v` allows {soft >> 20:,} MiB of addresses, of which the libraries alone take more, used or not; "
-            f"allow {MIN_ADDRESS_SPACE >> 20:,} MiB or more"
+            f"`ulimit -v` allows {soft >> 20:,} MiB of address space, too little to load the libraries; "
+            f"set it to {MIN_ADDRESS_SPACE >> 20:,} MiB or more"
         )
 
 
 def _of_process(field: str) -> int | None:
-    """A size that /proc tells of this process; None where there is no /proc."""
+    """Size of this process in /proc; None without /proc."""
     try:
         lines = (PROCESS / "status").read_text().splitlines()
     except OSError:
@@ -78,8 +81,14 @@ def _free_of_machine() -> int:
 
 @lru_cache(maxsize=1)
 def _control_groups() -> tuple[Path, ...]:
-    """The folders of the control groups that this process is in, version 1 or 2, each with all that it is nested in."""
-    places = [(CONTROL_GROUP, "/"), (CONTROL_GROUP / "memory", "/")]  # in a container all that is seen may be its own
+    """Directories of this process's control groups, with parents.
+
+    Both versions, 1 and 2.
+    """
+    places = [
+        (CONTROL_GROUP, "/"),
+        (CONTROL_GROUP / "memory", "/"),
+    ]  # a container may see only its own group, at the root
     try:
         lines = (PROCESS / "cgroup").read_text().splitlines()
     except OSError:
@@ -95,12 +104,15 @@ def _control_groups() -> tuple[Path, ...]:
 
 
 def _nested(root: Path, names: Sequence[str]) -> list[Path]:
-    """`root` and every folder on the way down along `names`."""
+    """Directories from `root` down along `names`."""
     return [root.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
 
 
 def _left_in_group(group: Path) -> int | None:
-    """What a control group can still take, its file cache counted as free; None if it has no limit."""
+    """Memory left in a control group; None without a limit.
+
+    The kernel reclaims inactive file cache on demand, so it counts as free.
+    """
     names = ("memory.max", "memory.current", "inactive_file")
     if (group / "memory.limit_in_bytes").exists():
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")

@@ -42,7 +42,7 @@ def import_in_background(module: str) -> None:
 
 
 class BackgroundThread:
-    """Thread that runs calls one after the other while its owner goes on.
+    """Thread that runs calls one after the other.
 
     As a context manager it ends with the block: it finishes all calls, or drops the pending ones if the block raises.
 
@@ -81,7 +81,7 @@ class BackgroundThread:
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractContextManager[Iterator[Result]]:
-    """Run `work(task)` for every task on several threads; results come in order.
+    """Run `work(task)` on several threads, with results in order.
 
     Enter the context to get an iterator of the results. At most one task more than there are threads is in flight, that
     is, taken from `tasks` and its result not yet yielded. An exception, from `work` or from `tasks`, is raised in place
@@ -91,7 +91,7 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractC
 
 
 class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
-    """Thread pool of `in_order`, shut down at the end of its context."""
+    """Context of `in_order`, which shuts its thread pool down."""
 
     def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> None:
         self._work = work
@@ -115,7 +115,7 @@ class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Re
 def _ordered(
     executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], n_ahead: int
 ) -> Iterator[Result]:
-    """Results of `work`, at most `n_ahead` + 1 tasks ahead of the reader."""
+    """Results in order, at most `n_ahead` + 1 tasks ahead."""
     pending: deque[Future[Result]] = deque()
     remaining = iter(tasks)
     while True:

@@ -143,7 +143,7 @@ def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
     )  # fmt: skip
     assert (finished.returncode, finished.stdout) == (6, "")
     (line,) = finished.stderr.splitlines()
-    assert "error: `ulimit -v` allows 585 MiB of addresses" in line
+    assert "error: `ulimit -v` allows 585 MiB" in line
 
 
 def test_what_is_used_does_not_count_the_process_that_started_us():

@@ -1,4 +1,4 @@
-"""Duplicate ratings: one stays of several by the same user of the same item."""
+"""Duplicates: several ratings of one item by one user."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from autorec_cli.data.builder.sorted_cells import SortedCells
 
 
 class DuplicatePair(NamedTuple):
-    """Two ratings of one pair.
+    """Two ratings of the same user and item.
 
     Attributes:
-        position: Position in the sources of the rating that should not be there.
-        other: Position of the rating that was there before, or of the test rating.
+        position: Position in the sources of the duplicate, or of the leaked training rating.
+        other: Position of the earlier rating, or of the test rating.
         user_index, item_index: The pair.
     """
 
@@ -28,12 +28,14 @@ class DuplicatePair(NamedTuple):
 
 @dataclass
 class Resolved:
-    """Ratings that gave way.
+    """Report of the ratings that were dropped.
+
+    Only one example per block of cells is kept, since the error message names the first one only.
 
     Attributes:
-        n_leaked: Training ratings that gave way to a test rating.
-        leaks: The first of these in the sources, with the test rating; one for each block of cells.
-        repeats: The first rating that is the second of its pair, with the one before it; one for each block.
+        n_leaked: Training ratings dropped because the test set has their pair.
+        leaks: The first of these in the sources, with the test rating; one per block of cells.
+        repeats: The first rating that is the second of its pair, with the one before it; one per block.
     """
 
     n_leaked: int = 0
@@ -46,7 +48,7 @@ class SourceRatings:
     """Ratings by position in the sources.
 
     Attributes:
-        ratings: (n,) float32; "mean" changes those that stay.
+        ratings: (n,) float32; "mean" overwrites the kept ones.
         timestamps: (n,), if there are any.
         n_train: Positions from this one on are test ratings.
     """
@@ -57,15 +59,15 @@ class SourceRatings:
 
 
 def resolve_duplicates(cells: SortedCells, source_ratings: SourceRatings, rule: str) -> Resolved:
-    """Drop all but one of several ratings of a pair from `cells`.
+    """Keep one rating per pair in `cells`.
 
     Args:
         cells: All ratings, sorted.
-        source_ratings: What else there is of them.
-        rule: "last" or "first" by timestamp, then by position; "mean"; or "error", which is for the caller to raise.
+        source_ratings: Values and timestamps, by position.
+        rule: "last" or "first" by timestamp, then by position; "mean"; or "error", in which case the caller raises.
     """
     resolved = Resolved()
-    if not cells.is_unchanged:
+    if not cells.is_unchanged:  # strictly rising pairs, so no duplicates
         cells.keep((part, _resolve(cells, part, source_ratings, rule, resolved)) for part in cells.pair_slices())
     return resolved
 
@@ -73,13 +75,14 @@ def resolve_duplicates(cells: SortedCells, source_ratings: SourceRatings, rule: 
 def _resolve(
     cells: SortedCells, part: slice, source_ratings: SourceRatings, rule: str, resolved: Resolved
 ) -> NDArray[np.bool_]:
-    """Mask of the cells in `part` that stay."""
+    """Mask of the cells in `part` to keep."""
     repeats = cells.repeats(part)
     several = repeats.copy()
     several[:-1] |= repeats[1:]
-    if not several.any():
+    if not several.any():  # the usual case: the rest works on the few duplicated cells only
         return ~several
     where = np.flatnonzero(several)
+    # Numbers instead of the packed keys: `tested` below is then an array with one entry per duplicated pair.
     pairs = np.cumsum(~repeats[where], dtype=np.int64)  # numbers the pairs, whose cells are neighbors
     where += part.start
     leaking = _find_leaks(cells, where, pairs, source_ratings.n_train, resolved)
@@ -93,7 +96,10 @@ def _resolve(
 def _find_leaks(
     cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[np.int64], n_train: int, resolved: Resolved
 ) -> NDArray[np.bool_]:
-    """Mask of the training ratings among cells `where` whose pair has a test rating."""
+    """Mask of training ratings that have a test rating.
+
+    Both are among the cells `where`.
+    """
     positions = cells.positions(where)
     is_test = positions >= n_train
     tested = np.zeros(pairs[-1] + 1, dtype=bool)
@@ -122,13 +128,17 @@ def _duplicate_pair(cells: SortedCells, cell: int, other: int) -> DuplicatePair:
 def _choose(
     positions: NDArray[np.int64], pairs: NDArray[np.int64], source_ratings: SourceRatings, rule: str
 ) -> NDArray[np.int64]:
-    """Place in `positions` of the rating that stays of every pair; with "mean" it becomes the mean."""
+    """Indexes into `positions` of the kept rating of each pair.
+
+    With "mean" the kept rating is overwritten with the mean.
+    """
     order = np.arange(len(positions))
-    if source_ratings.timestamps is not None:  # ratings of one moment stay in the order of the sources
+    if source_ratings.timestamps is not None:  # stable: equal timestamps keep the order of the sources
         order = np.lexsort((source_ratings.timestamps[positions], pairs))
     firsts = np.flatnonzero(np.diff(pairs, prepend=0))  # pairs are numbered from 1
     lasts = np.append(firsts[1:], len(pairs)) - 1
     if rule == "mean":
+        # float64: a sum of float32 ratings would depend on their order
         sums = np.add.reduceat(source_ratings.ratings[positions[order]], firsts, dtype=np.float64)
         source_ratings.ratings[positions[order[lasts]]] = sums / (lasts - firsts + 1)
     return order[firsts if rule == "first" else lasts]

@@ -23,7 +23,7 @@ FILE_READERS: Mapping[bytes, Reader] = {PARQUET_MAGIC: read_parquet}
 def read_source(
     source: OpenSource, options: ReadOptions, like: Layout | None = None
 ) -> AbstractContextManager[LayoutAndRows | None]:
-    """Layout of a source, and its rows block by block; None if it has no rows.
+    """Layout and rows of a source; None without rows.
 
     Args:
         source: Opened with the keys of `FILE_READERS`.

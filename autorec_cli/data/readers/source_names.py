@@ -1,4 +1,4 @@
-"""Names of sources: files, globs, directories of Parquet files, and stdin."""
+"""Names of sources: files, globs, directories, and stdin."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _expand(name: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """Files that match a glob; if only directories do, the files in them."""
+    """Files that match a glob, else files in matching directories."""
     asked_for = {part[0] for part in Path(pattern).parts}
     ignored = tuple(prefix for prefix in IGNORED_PREFIXES if prefix not in asked_for)
     matches = sorted(
@@ -99,7 +99,10 @@ def _files_in(directory: Path) -> list[str]:
 
 
 def _is_parquet(path: Path) -> bool:
-    """True for a Parquet file, and for an unreadable one, which fails with its own message when opened."""
+    """True for a Parquet file, or an unreadable one.
+
+    The latter fails with its own message when opened.
+    """
     try:
         with path.open("rb") as file:
             return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC

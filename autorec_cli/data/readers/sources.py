@@ -40,7 +40,7 @@ LONGEST_MAGIC = 8
 
 
 class Compression(NamedTuple):
-    """Compression format of text: its name, its decompressor, and the errors of damaged data."""
+    """Compression format: name, decompressor, errors for corrupted data."""
 
     name: str
     open: Callable[[io.BufferedReader], BinaryIO | io.BufferedIOBase]
@@ -84,13 +84,13 @@ class FileDigest:
 
     @property
     def sha256(self) -> str | None:
-        """Hash of everything added, valid after `finish`; None if not hashed."""
+        """Hash, valid after `finish`; None if not hashed."""
         return self._hash.hexdigest() if self._hash else None
 
 
 @dataclass(frozen=True)
 class OpenSource:
-    """Open source: text in `chunks`, or a `file` for a reader that seeks.
+    """Open source: text `chunks`, or a seekable `file`.
 
     Attributes:
         name: Name for messages.
@@ -141,7 +141,7 @@ def open_source(name: str, file_magics: Sequence[bytes] = (), in_part: bool = Fa
 
 
 def _open(name: str, shown: str, stack: ExitStack) -> tuple[BinaryIO, bytes]:
-    """Stream of a source, open until `stack` closes, and the first bytes read from it.
+    """Open a source until `stack` closes, and read its head.
 
     Raises:
         InputDataError: it cannot be opened, is empty, or is an archive.
@@ -173,7 +173,7 @@ def _make_stdin_block() -> None:
 
 
 def _is_encodable(name: str) -> bool:
-    """True unless a file name has bytes that Python had to escape."""
+    """True unless a file name has escaped bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -235,7 +235,7 @@ def chunk_bytes(n_read: int) -> int:
 
 
 def _text_chunks(stream: _HashingStream, head: bytes, shown: str) -> Iterator[bytes]:
-    """Chunks of the text in `stream`, which begins with `head`, decompressed if need be."""
+    """Chunks of text, decompressed as `head` requires."""
     compression = next((found for magic, found in COMPRESSIONS.items() if head.startswith(magic)), None)
     if compression is None:
         yield from _chunks(stream.read)
@@ -257,7 +257,10 @@ def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 def _checked(chunks: Iterator[bytes], shown: str) -> Iterator[bytes]:
-    """Pass on `chunks`; no chunk at all is an error, as is a failing read."""
+    """Pass on `chunks`, turning failures into input errors.
+
+    No chunk at all is an error too.
+    """
     empty = True
     try:
         for chunk in chunks:

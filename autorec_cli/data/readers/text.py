@@ -1,4 +1,4 @@
-"""Reader of delimited text, a few blocks at a time on several threads."""
+"""Reader of delimited text, on several threads."""
 
 from __future__ import annotations
 

@@ -176,5 +176,5 @@ def test_columns_are_told_by_more_rows_than_the_delimiter(tmp_path):
     """Sorted by item, the first thousand rows have so few items that these look like ratings."""
     rows = [f"{user},{1 + user % 5},{item}" for item in range(1, 200) for user in range(50)]
     assert len({row.split(",")[2] for row in rows[:DELIMITER_ROWS]}) < MAX_RATING_VALUES
-    with pytest.raises(InputDataError, match="which column holds the rating is not clear"):
+    with pytest.raises(InputDataError, match="--columns rating="):
         layout_of(tmp_path, "\n".join(rows))

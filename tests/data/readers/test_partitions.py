@@ -198,7 +198,7 @@ def test_columns_in_another_order_of_another_type_or_under_a_known_name_are_read
 def test_folders_and_patterns_without_ratings_are_refused(tmp_path, warehouse):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "_SUCCESS").touch()
-    with pytest.raises(InputDataError, match="nothing is .* without Parquet files"):
+    with pytest.raises(InputDataError, match=r"nothing is .* without Parquet files"):
         rows_of(tmp_path / "nothing")
     with pytest.raises(InputDataError, match="no file matches"):
         rows_of(warehouse / "day=2025-*" / "*.parquet")
