@@ -193,7 +193,7 @@ def _spooled(stream: _HashingStream, stack: ExitStack) -> Path:
             shutil.copyfileobj(stream, spool, CHUNK_BYTES)
     except OSError as error:
         raise UsageError(
-            f"cannot write a temporary file: {error.strerror or error}; free some space or set TMPDIR"
+            f"cannot write a temporary file: {error.strerror or error}; make room or set TMPDIR"
         ) from error
     return path
 

@@ -23,8 +23,8 @@ from tests.fuzz import PLAIN
 from tests.program import ROOT, run
 
 MIB = 1 << 20
-LONG_ROW = "has a row of more than 16 MiB; this is no file of ratings, or it is damaged"
-LONG_GAP = "has more than 16 MiB of blank lines on end; it is damaged, make it again"
+LONG_ROW = "has a row of more than 16 MiB"
+LONG_GAP = "has more than 16 MiB of consecutive blank lines"
 ZSTD = shutil.which("zstd")
 
 
@@ -59,7 +59,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path, packer, unit, me
     name = bomb(tmp_path, packer, unit)
     result = run("prepare", name, "-o", "d", "--summary", "run.json", cwd=tmp_path, fresh=True)
     assert (result.status, result.stdout) == (3, "")
-    assert result.stderr.splitlines()[-1].endswith(f"error: {name} {message}")
+    assert f"error: {name} {message}" in result.stderr.splitlines()[-1]
     assert json.loads((tmp_path / "run.json").read_text())["peak_memory_bytes"] < 300e6
     assert {path.name for path in tmp_path.iterdir()} == {name, "run.json"}
 

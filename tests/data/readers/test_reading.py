@@ -365,7 +365,7 @@ def test_timestamps_in_some_sources_only_are_refused(tmp_path):
         ("user=", "is not one of"),
         ("who=1", "is not one of"),
         ("user=1,user=2", "names user twice"),
-        ("user=1,item=1", "two meanings"),
+        ("user=1,item=1", "column 1 twice"),
         ("rating=none", "only the timestamp"),
     ],
 )
