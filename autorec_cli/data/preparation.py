@@ -1,4 +1,4 @@
-"""Preparation: read ratings, resolve duplicates, filter, split, and account for what was done."""
+"""Preparation: read ratings, resolve duplicates, filter and split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
-from autorec_cli.data.builder.csr_builder import Ratings, build_ratings
+from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What decides how ratings become a dataset, apart from the files.
+    """Settings that turn ratings into a dataset.
 
     Attributes:
-        read: How sources are read.
-        split: What is held out.
-        duplicates: Which of several ratings of one pair stays.
-        min_user_ratings, min_item_ratings: Users and items with fewer are dropped.
-        rating_scale: Lowest and highest rating possible; None for those of the training part.
+        read: Options for reading sources.
+        split: Sizes and kind of the validation and test sets.
+        duplicates: Rating to keep of several of one user and item.
+        min_user_ratings, min_item_ratings: Users and items with fewer ratings are dropped.
+        rating_scale: Lowest and highest possible rating; None for those of the training set.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
@@ -68,20 +68,20 @@ def prepare(
     """Read ratings and split them into a dataset in memory.
 
     Args:
-        source: Files, globs, "-" for stdin; or a frame of users, items, ratings and perhaps timestamps, of polars or
-            pandas.
-        settings: How ratings become a dataset.
-        titles: File of item ids and titles, or a frame of polars or pandas with the columns `id` and `title`.
+        source: Files, globs, "-" for stdin; or a polars or pandas frame of users, items, ratings and perhaps
+            timestamps.
+        settings: How to turn ratings into a dataset.
+        titles: File of item ids and titles, or a polars or pandas frame with columns `id` and `title`.
         test_files: Files whose ratings are the test set; not with a frame.
-        announce: Called with the name and layout of every source before its rows are read.
-        report: Called with what was read of every source when that is done.
+        announce: Called with the name and layout of each source before its rows are read.
+        report: Called with the facts about each source after its last row.
 
     Raises:
-        InputDataError: a source cannot be used, or too little is left to train on.
-        UsageError: test files come with a frame.
+        InputDataError: a source cannot be used, or too few ratings are left to train on.
+        UsageError: test files are combined with a frame.
     """
     settings = settings or PrepareSettings()
-    import_in_background("scipy.sparse")
+    import_in_background("scipy.sparse")  # needed once the ratings are read
     if isinstance(source, str | Path | Sequence):
         names = [source] if isinstance(source, str | Path) else source
         table = read_ratings([str(name) for name in names], settings.read, test_files, announce, report)
@@ -94,7 +94,7 @@ def prepare(
     check_usable(ratings)
     ids = ratings.user_ids, ratings.item_ids
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
-    ratings = replace(ratings, timestamps=None)  # not needed any more
+    ratings = replace(ratings, timestamps=None)  # frees 4 bytes per rating before the sets are copied
     return _split_dataset(ratings, labels, table, settings, _titles_frame(titles, settings.read.encoding))
 
 
@@ -110,16 +110,18 @@ def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: A
 
 
 def _split_dataset(
-    ratings: Ratings,
+    ratings: RatingsMatrix,
     labels: Labels,
     table: RatingsTable,
     settings: PrepareSettings,
     titles: pl.DataFrame | None = None,
 ) -> Dataset:
-    """The dataset of `ratings` split by `labels`, with tables of users and items and an account of the sources.
+    """Split `ratings` by `labels` into a dataset.
+
+    Its tables of users and items count ratings; its info records sources and settings.
 
     Raises:
-        InputDataError: training has no ratings or equal ones, or a rating is outside the scale that was given.
+        InputDataError: training ratings are missing or all equal, or a rating is outside the given scale.
     """
     n_ratings, (n_users, n_items) = int(ratings.matrix.nnz), ratings.matrix.shape
     train, valid, test = parts = split_matrices(ratings.matrix, labels)
@@ -166,7 +168,7 @@ def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]
 
 
 def _period_info(period: Period) -> dict[str, float | None]:
-    """Its ends as timestamps; None for one that was not given."""
+    """Bounds as timestamps; None for an open one."""
     return {name: end if math.isfinite(end) else None for name, end in asdict(period).items()}
 
 
@@ -196,7 +198,7 @@ def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] 
         low, high = float(train.data.min()), float(train.data.max())
         if low == high:
             raise InputDataError(
-                f"all that is left after the split is {counted(train.nnz, 'training rating')} of {low:g}; "
+                f"after the split there is only {counted(train.nnz, 'training rating')}, equal to {low:g}; "
                 "use smaller --test and --valid or another --seed"
             )
         return low, high
@@ -204,6 +206,6 @@ def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] 
     high = max(float(part.data.max()) for part in parts if part.nnz)
     if low < given[0] or high > given[1]:
         raise InputDataError(
-            f"ratings go from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"
+            f"ratings range from {low:g} to {high:g}, outside --rating-scale {given[0]:g},{given[1]:g}; widen the scale"
         )
     return given

@@ -1,4 +1,4 @@
-"""Memory that this process has used and can still take."""
+"""Memory used by this process and available to it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from pathlib import Path
 from autorec_cli.errors import NotEnoughMemoryError
 
 CELL = 8
-"""Bytes per stored cell: a float32 value and an int32 index."""
+"""Bytes of a stored cell: a float32 value and an int32 index."""
 MIN_ADDRESS_SPACE = 5 << 29
-"""Bytes of address space that libraries need: with less, numpy, polars and torch abort or hang while loading."""
+"""Bytes of address space to load the libraries: with less, numpy, polars and torch abort or hang."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
 
 
 def used_bytes() -> int:
-    """Peak resident memory of this process so far."""
-    peak = _process_status("VmHWM")
+    """Peak memory of this process so far.
+
+    Read from /proc if possible: getrusage(2) includes the peak of the parent process before exec.
+    """
+    peak = _of_process("VmHWM")
     if peak is not None:
         return peak
     # Only a fallback: on Linux it includes the peak of the process that started this one.
@@ -31,7 +34,7 @@ def used_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Memory that this process can still allocate.
+    """Memory available to this process.
 
     Free memory of the machine, within the limits of control groups and ulimit.
     """
@@ -39,27 +42,27 @@ def available_bytes() -> int:
     for limit, counted in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):  # ulimit -d and -v
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY:
-            used = _process_status(counted)
+            used = _of_process(counted)
             left.append(soft - (used_bytes() if used is None else used))
     return max(0, min(amount for amount in left if amount is not None))
 
 
 def check_addresses() -> None:
-    """Check that `ulimit -v` leaves enough address space for libraries.
+    """Check that `ulimit -v` suffices to load the libraries.
 
     Raises:
-        NotEnoughMemoryError: it is too low.
+        NotEnoughMemoryError: it is too small.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
         raise NotEnoughMemoryError(
-            f"`ulimit -v` allows {soft >> 20:,} MiB of address space, and the libraries alone reserve more; "
-            f"allow {MIN_ADDRESS_SPACE >> 20:,} MiB or more"
+            f"`ulimit -v` allows {soft >> 20:,} MiB of address space, too little to load the libraries; "
+            f"set it to {MIN_ADDRESS_SPACE >> 20:,} MiB or more"
         )
 
 
-def _process_status(field: str) -> int | None:
-    """Bytes in a field of /proc/self/status; None without /proc."""
+def _of_process(field: str) -> int | None:
+    """Size of this process in /proc; None without /proc."""
     try:
         lines = (PROCESS / "status").read_text().splitlines()
     except OSError:
@@ -79,11 +82,14 @@ def _free_of_machine() -> int:
 
 @lru_cache(maxsize=1)
 def _control_groups() -> tuple[Path, ...]:
-    """Directories of this process's control groups, parents included.
+    """Directories of this process's control groups, with parents.
 
-    Both of version 1 and of version 2.
+    Both versions, 1 and 2.
     """
-    places = [(CONTROL_GROUP, "/"), (CONTROL_GROUP / "memory", "/")]  # a container may see only its own, at the root
+    places = [
+        (CONTROL_GROUP, "/"),
+        (CONTROL_GROUP / "memory", "/"),
+    ]  # a container may see only its own group, at the root
     try:
         lines = (PROCESS / "cgroup").read_text().splitlines()
     except OSError:
@@ -99,14 +105,14 @@ def _control_groups() -> tuple[Path, ...]:
 
 
 def _nested(root: Path, names: Sequence[str]) -> list[Path]:
-    """List `root` and each directory below it along `names`."""
+    """Directories from `root` down along `names`."""
     return [root.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
 
 
 def _left_in_group(group: Path) -> int | None:
     """Memory left in a control group; None without a limit.
 
-    Its file cache counts as free, because the kernel reclaims it.
+    The kernel reclaims inactive file cache on demand, so it counts as free.
     """
     names = ("memory.max", "memory.current", "inactive_file")
     if (group / "memory.limit_in_bytes").exists():

@@ -1,6 +1,6 @@
-"""Work on several threads whose results come in order.
+"""Threads for work that releases Python's global interpreter lock.
 
-Threads pay off only for work that releases the GIL: numpy, scipy, polars, hashing, reading and writing.
+numpy, scipy, polars, hashing, reading and writing do; Python code does not and gains nothing here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Generic, Self, TypeVar
 
 from autorec_cli.runtime.process_group import local_rank
 
-MAX_THREADS = 4  # every pending result takes memory
+MAX_THREADS = 4  # every task in flight takes memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def n_threads() -> int:
-    """Number of threads for this process, at most MAX_THREADS.
+    """Number of threads to use, from 1 to `MAX_THREADS`.
 
-    The processors that it may run on are divided among the processes of a run on this machine.
+    The processors that this process may run on are divided among the processes of its group on this machine.
     """
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
@@ -32,22 +32,22 @@ def n_threads() -> int:
 
 
 def import_in_background(module: str) -> None:
-    """Import `module` on another thread.
+    """Start importing `module` on another thread.
 
-    An error is raised only where the module is imported again.
+    A failure is ignored here: the import that needs the module raises it again.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
     executor.submit(importlib.import_module, module)
     executor.shutdown(wait=False)
 
 
-class BackgroundCalls:
-    """Calls made one after the other on a background thread.
+class BackgroundThread:
+    """Thread that runs calls one after the other.
 
-    As a context manager it waits for all calls at the end of the block; if the block raises, pending calls are dropped.
+    As a context manager it ends with the block: it finishes all calls, or drops the pending ones if the block raises.
 
     Args:
-        max_pending: Calls that may be pending; `call` blocks while there are more.
+        max_pending: Calls that may be pending; `call` waits while there are more.
     """
 
     def __init__(self, max_pending: int = 2) -> None:
@@ -56,9 +56,9 @@ class BackgroundCalls:
         self._max_pending = max_pending
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call `function(*arguments)` after all earlier calls.
+        """Run `function(*arguments)` after the earlier calls.
 
-        Errors of earlier calls are raised here or by `finish`.
+        An exception from an earlier call is raised here or by `finish`.
         """
         self._pending.append(self._executor.submit(function, *arguments))
         while len(self._pending) > self._max_pending:
@@ -70,23 +70,28 @@ class BackgroundCalls:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finish()
-        else:  # a generator is not waited for, see in_order
+        else:  # GeneratorExit: see _OrderedResults
             self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
     def finish(self) -> None:
-        """Wait for all calls, and accept no more."""
+        """Wait for all calls and end the thread."""
         self._executor.shutdown()
         while self._pending:
             self._pending.popleft().result()
 
 
-class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):  # noqa: N801 (reads as a verb)
-    """Map `work` over `tasks` on several threads, results in order.
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractContextManager[Iterator[Result]]:
+    """Run `work(task)` on several threads, with results in order.
 
-    As a context manager it yields the iterator of results. At most one task more than there are threads has been taken
-    from `tasks` and not yet been yielded. An exception of `work` or `tasks` is raised in its place, after all earlier
-    results. At the end of the block running tasks are waited for and pending ones canceled.
+    Enter the context to get an iterator of the results. At most one task more than there are threads is in flight, that
+    is, taken from `tasks` and its result not yet yielded. An exception, from `work` or from `tasks`, is raised in place
+    of its result, after all earlier results. Leaving the context waits for running tasks and cancels pending ones.
     """
+    return _OrderedResults(work, tasks)
+
+
+class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
+    """Context of `in_order`, which shuts its thread pool down."""
 
     def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> None:
         self._work = work
@@ -104,13 +109,15 @@ class in_order(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
         # The garbage collector may close an abandoned generator anywhere, even in the start of another thread, which
         # holds a lock that joining threads needs: waiting would deadlock.
         if self._executor is not None:
+            # The garbage collector may close an abandoned generator while a thread starts, under a lock that joining a
+            # thread takes: waiting would deadlock.
             self._executor.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
 
 
 def _ordered(
     executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], n_ahead: int
 ) -> Iterator[Result]:
-    """Yield results in order, `n_ahead` + 1 tasks ahead."""
+    """Results in order, at most `n_ahead` + 1 tasks ahead."""
     pending: deque[Future[Result]] = deque()
     remaining = iter(tasks)
     while True:

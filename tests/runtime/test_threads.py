@@ -10,7 +10,7 @@ import time
 import pytest
 
 from autorec_cli.runtime import threads as module
-from autorec_cli.runtime.threads import BackgroundCalls, in_order
+from autorec_cli.runtime.threads import BackgroundThread, in_order
 
 N_THREADS = module.n_threads
 
@@ -94,11 +94,11 @@ def test_the_processes_of_a_machine_share_its_processors(monkeypatch):
 
 def test_calls_follow_each_other_and_their_exceptions_come_back():
     done = []
-    with BackgroundCalls(max_pending=2) as following:
+    with BackgroundThread(max_pending=2) as following:
         for number in range(20):
             following.call(done.append, number)
     assert done == list(range(20))
-    with pytest.raises(ZeroDivisionError), BackgroundCalls() as following:
+    with pytest.raises(ZeroDivisionError), BackgroundThread() as following:
         following.call(divmod, 1, 0)
 
 
@@ -106,7 +106,7 @@ def test_calls_that_have_not_begun_are_dropped_where_the_block_raises():
     done, go_on = [], threading.Event()
 
     def leave_early():
-        with BackgroundCalls(max_pending=5) as following:
+        with BackgroundThread(max_pending=5) as following:
             following.call(go_on.wait)
             following.call(done.append, 1)
             threading.Timer(0.1, go_on.set).start()
@@ -151,7 +151,9 @@ def test_an_abandoned_generator_is_collected_while_threads_start():
 
 
 def test_a_module_is_loaded_while_this_thread_goes_on():
-    loaded = "import sys, time; from autorec_cli.runtime import threads; threads.import_in_background('wave')"
+    loaded = (
+        "import sys, time; from autorec_cli.runtime.threads import import_in_background; import_in_background('wave')"
+    )
     waited = "[time.sleep(0.01) for _ in range(1000) if 'wave' not in sys.modules]; print('wave' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", f"{loaded}; {waited}"], capture_output=True, text=True, check=True)
     assert (finished.stdout, finished.stderr) == ("True\n", "")

@@ -7,27 +7,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FIRST_ROOM = 1 << 25  # values
-SLICE = 1 << 17  # values handled at once: few enough for the processor's cache
+INITIAL_CAPACITY = 1 << 25
+"""Values reserved at first: 33 million, so that most datasets are never copied to a larger array."""
+SLICE = 1 << 17
+"""Values handled at a time; 1 MiB of uint64, which stays in the processor's cache."""
 
 
 def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:
-    """Occurrences of each of 0 to `n_values` - 1 in `values`, (n_values,)."""
+    """Count each of 0 to `n_values` - 1, (n_values,)."""
     counts = np.zeros(n_values, dtype=np.int64)
     at_once = max(SLICE, n_values)
-    for start in range(0, len(values), at_once):  # bincount copies what it counts to int64
+    for start in range(0, len(values), at_once):  # bincount copies its input to int64: 8 bytes per value
         counts += np.bincount(values[start : start + at_once], minlength=n_values)
     return counts
 
 
 class GrowingArray:
-    """Values appended in order; their type widens when values of a wider one come.
+    """Growing array, with a dtype that widens as needed.
 
-    Room doubles when it is full. Pages that were never written take no memory, so unused room costs nothing.
+    The capacity doubles when it is full. The operating system provides a page when it is first written, so reserved
+    capacity takes no memory.
     """
 
     def __init__(self) -> None:
-        self._room: NDArray[Any] = np.empty(0, dtype=np.int32)
+        self._buffer: NDArray[Any] = np.empty(0, dtype=np.int32)
         self._length = 0
 
     def __len__(self) -> int:
@@ -36,20 +39,24 @@ class GrowingArray:
     def append(self, values: NDArray[Any]) -> None:
         """Copy `values` to the end."""
         end = self._length + len(values)
-        dtype = np.result_type(self._room, values) if self._length else values.dtype
-        if end > len(self._room) or dtype != self._room.dtype:
-            larger = np.empty(max(end, 2 * len(self._room), FIRST_ROOM), dtype=dtype)
-            larger[: self._length] = self._room[: self._length]
-            self._room = larger
-        self._room[self._length : end] = values
+        dtype = np.result_type(self._buffer, values) if self._length else values.dtype
+        if end > len(self._buffer) or dtype != self._buffer.dtype:
+            # Doubling copies each value about once; growing by one block at a time would be quadratic.
+            larger = np.empty(max(end, 2 * len(self._buffer), INITIAL_CAPACITY), dtype=dtype)
+            larger[: self._length] = self._buffer[: self._length]
+            self._buffer = larger
+        self._buffer[self._length : end] = values
         self._length = end
 
     def values(self) -> NDArray[Any]:
         """View of all values."""
-        return self._room[: self._length]
+        return self._buffer[: self._length]
 
     def take(self) -> NDArray[Any]:
-        """All values; the array is empty afterwards."""
+        """Remove and return all values.
+
+        The caller gets the only reference, so that the memory is freed as soon as the caller drops it.
+        """
         taken = self.values()
-        self._room, self._length = np.empty(0, dtype=np.int32), 0
+        self._buffer, self._length = np.empty(0, dtype=np.int32), 0
         return taken

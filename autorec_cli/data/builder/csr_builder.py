@@ -1,10 +1,10 @@
-"""Conversion of the ratings table into one sparse matrix, with duplicates resolved.
+"""Conversion of the table to a CSR matrix without duplicates.
 
-Nothing here adds, multiplies or compares ratings of different cells, so zeros and negative ratings are cells like any
-other. scipy's own conversion from coordinates would sum duplicates.
+Nothing here adds or multiplies ratings of different cells, so zeros and negative ratings are cells like any other.
+scipy converts coordinates to CSR by summing duplicates, which would turn two ratings of 3 into one of 6.
 
-Memory: the table holds 12 bytes a rating, 16 with timestamps. Pairs are sorted in place, then the other columns are
-brought into their order one by one and freed on the way: 4 bytes more at the peak.
+Memory: the table holds 12 bytes per rating, 16 with timestamps: an 8-byte pair, a float32, an int32. Pairs are sorted
+in place; the other columns are reordered one at a time and freed on the way, which takes 4 bytes more at the peak.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from autorec_cli.data.builder.duplicates import Clash, Columns, resolve_duplicates
+from autorec_cli.data.builder.duplicates import DuplicatePair, SourceRatings, resolve_duplicates
 from autorec_cli.data.builder.ratings_table import RatingsTable
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.builder.sorted_cells import SortedCells
@@ -30,17 +30,17 @@ if TYPE_CHECKING:  # `prepare` imports scipy while ratings are read
 
 
 @dataclass(frozen=True)
-class Ratings:
-    """Every rating once, as a matrix.
+class RatingsMatrix:
+    """Ratings as a matrix, one per user and item.
 
     Attributes:
         matrix: CSR (n_users, n_items) float32, indices sorted, no duplicates; every stored cell is a rating.
         user_ids, item_ids: Ids of rows and columns, String.
-        timestamps: Of every stored cell, in its order, int32 or float64; None without timestamps.
-        is_test: Whether a stored cell comes from a source of the test part; None if there was none.
-        n_duplicates: Ratings that gave way to another one of the same user and item.
-        n_leaked: Ratings left out of training because the test part has the same user and item.
-        n_dropped: Ratings of users and items with too few of them.
+        timestamps: One per stored cell, in the same order, int32 or float64; None without timestamps.
+        is_test: True for stored cells of test sources; None if there were none.
+        n_duplicates: Ratings dropped for another one of the same user and item.
+        n_leaked: Training ratings dropped because the test set has the same user and item.
+        n_dropped: Ratings dropped by the k-core filter.
     """
 
     matrix: sparse.csr_array
@@ -53,38 +53,41 @@ class Ratings:
     n_dropped: int = 0
 
 
-def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: bool = False) -> Ratings:
-    """Turn `table` into a matrix; its columns are emptied on the way.
+def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: bool = False) -> RatingsMatrix:
+    """Convert `table` to a matrix, emptying the table.
 
     Args:
         table: Ratings of all sources.
-        duplicates: Rating that stays of several of one user and item: "last" or "first" by timestamp, then by order in
+        duplicates: Rating to keep of several of one user and item: "last" or "first" by timestamp, then by order in
             the sources; "mean"; or "error".
-        skip_leaks: Whether a training rating gives way to a test rating of the same user and item, instead of raising.
+        skip_leaks: Drop a training rating whose user and item are in the test set, instead of raising.
 
     Raises:
         InputDataError: "error" was asked for and there are duplicates, or training and test ratings share a pair.
         UsageError: `duplicates` is unknown.
     """
-    from scipy import sparse
+    from scipy import sparse  # slow to import: `prepare` has a thread do it while ratings are read
 
     if duplicates not in DUPLICATES:
         raise UsageError(f"--duplicates {duplicates} is not one of {', '.join(DUPLICATES)}")
     n_rows, n_train = table.n_ratings, table.n_ratings - table.n_given_test
     shape = (len(table.users), len(table.items))
+    # `take` leaves no reference in the table, so that every column is freed as soon as it has been replaced.
     cells = SortedCells(table.pairs.take(), *shape)
     ratings = table.ratings.take()
     timestamps = table.timestamps.take() if len(table.timestamps) else None
-    resolved = resolve_duplicates(cells, Columns(ratings, timestamps, n_train), duplicates)
+    resolved = resolve_duplicates(cells, SourceRatings(ratings, timestamps, n_train), duplicates)
+    # Examples are in cell order; report the one that comes first in the files.
     if resolved.leaks and not skip_leaks:
         _refuse_leak(min(resolved.leaks), table)
     if resolved.repeats and duplicates == "error":
         _refuse_repeat(min(resolved.repeats), table)
+    # Each column replaces its unsorted version before the next one is sorted: at most one extra column is in memory.
     ratings = cells.arrange(ratings)
     timestamps = None if timestamps is None else cells.arrange(timestamps)
     matrix = sparse.csr_array((ratings, cells.items(), _narrow(cells.row_pointers())), shape=shape)
-    matrix.has_canonical_format = True
-    return Ratings(
+    matrix.has_canonical_format = True  # known: otherwise scipy checks all indices again
+    return RatingsMatrix(
         matrix,
         table.user_ids,
         table.item_ids,
@@ -96,26 +99,31 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
 
 
 def _narrow(pointers: NDArray[np.int64]) -> NDArray[Any]:
-    """Row pointers in the smallest type that scipy indexes with."""
+    """Cast row pointers to int32 if they fit.
+
+    scipy would otherwise convert the indices to int64 too, 4 bytes more per rating.
+    """
     return pointers.astype(np.int32 if pointers[-1] < np.iinfo(np.int32).max else np.int64)
 
 
-def _pair_name(clash: Clash, table: RatingsTable) -> str:
-    return f"user {quoted(table.user_ids[clash.user_index])} and item {quoted(table.item_ids[clash.item_index])}"
-
-
-def _refuse_repeat(clash: Clash, table: RatingsTable) -> NoReturn:
-    names = list(dict.fromkeys([table.source_of(clash.other), table.source_of(clash.position)]))
-    where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
-    raise InputDataError(
-        f"{_pair_name(clash, table)} come {where}; remove one rating or choose with --duplicates last, first or mean"
+def _pair_name(duplicate: DuplicatePair, table: RatingsTable) -> str:
+    return (
+        f"user {quoted(table.user_ids[duplicate.user_index])} and item {quoted(table.item_ids[duplicate.item_index])}"
     )
 
 
-def _refuse_leak(clash: Clash, table: RatingsTable) -> NoReturn:
+def _refuse_repeat(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:
+    names = list(dict.fromkeys([table.source_of(duplicate.other), table.source_of(duplicate.position)]))
+    where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
     raise InputDataError(
-        f"{_pair_name(clash, table)} come in {table.source_of(clash.position)} and in the test file "
-        f"{table.source_of(clash.other)}; remove the training rating or use --on-error skip"
+        f"{_pair_name(duplicate, table)} come {where}; remove one rating or set --duplicates to last, first or mean"
+    )
+
+
+def _refuse_leak(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:
+    raise InputDataError(
+        f"{_pair_name(duplicate, table)} come in {table.source_of(duplicate.position)} and in the test file "
+        f"{table.source_of(duplicate.other)}; remove the training rating or use --on-error skip"
     )
 
 
@@ -123,9 +131,11 @@ def read_user_items(
     source: Any,  # noqa: ANN401 - a pandas frame, among others
     options: ReadOptions | None = None,
 ) -> tuple[list[str], list[str], sparse.csr_array]:
-    """Ratings of one file or frame as they are, without a split: ids of users, ids of items, and their matrix.
+    """Read a file or frame without splitting it.
 
-    Ids are in order of first appearance; of several ratings of one pair the last one counts.
+    Returns:
+        User ids and item ids, in order of first appearance, and the CSR matrix of their ratings; the last of several
+        ratings of one pair is kept.
 
     Raises:
         InputDataError: the source cannot be used.

@@ -1,4 +1,4 @@
-"""Duplicate ratings: one stays of several by the same user of the same item."""
+"""Duplicates: several ratings of one item by one user."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from autorec_cli.data.builder.sorted_cells import SortedCells
 
 
-class Clash(NamedTuple):
-    """Two ratings of one pair.
+class DuplicatePair(NamedTuple):
+    """Two ratings of the same user and item.
 
     Attributes:
-        position: Position in the sources of the rating that should not be there.
-        other: Position of the rating that was there before, or of the test rating.
+        position: Position in the sources of the duplicate, or of the leaked training rating.
+        other: Position of the earlier rating, or of the test rating.
         user_index, item_index: The pair.
     """
 
@@ -28,25 +28,27 @@ class Clash(NamedTuple):
 
 @dataclass
 class Resolved:
-    """Ratings that gave way.
+    """Report of the ratings that were dropped.
+
+    Only one example per block of cells is kept, since the error message names the first one only.
 
     Attributes:
-        n_leaked: Training ratings that gave way to a test rating.
-        leaks: The first of these in the sources, with the test rating; one for each block of cells.
-        repeats: The first rating that is the second of its pair, with the one before it; one for each block.
+        n_leaked: Training ratings dropped because the test set has their pair.
+        leaks: The first of these in the sources, with the test rating; one per block of cells.
+        repeats: The first rating that is the second of its pair, with the one before it; one per block.
     """
 
     n_leaked: int = 0
-    leaks: list[Clash] = field(default_factory=list)
-    repeats: list[Clash] = field(default_factory=list)
+    leaks: list[DuplicatePair] = field(default_factory=list)
+    repeats: list[DuplicatePair] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Columns:
+class SourceRatings:
     """Ratings by position in the sources.
 
     Attributes:
-        ratings: (n,) float32; "mean" changes those that stay.
+        ratings: (n,) float32; "mean" overwrites the kept ones.
         timestamps: (n,), if there are any.
         n_train: Positions from this one on are test ratings.
     """
@@ -56,42 +58,48 @@ class Columns:
     n_train: int
 
 
-def resolve_duplicates(cells: SortedCells, columns: Columns, rule: str) -> Resolved:
-    """Drop all but one of several ratings of a pair from `cells`.
+def resolve_duplicates(cells: SortedCells, source_ratings: SourceRatings, rule: str) -> Resolved:
+    """Keep one rating per pair in `cells`.
 
     Args:
         cells: All ratings, sorted.
-        columns: What else there is of them.
-        rule: "last" or "first" by timestamp, then by position; "mean"; or "error", which is for the caller to raise.
+        source_ratings: Values and timestamps, by position.
+        rule: "last" or "first" by timestamp, then by position; "mean"; or "error", in which case the caller raises.
     """
     resolved = Resolved()
-    if not cells.is_unchanged:
-        cells.keep((part, _resolve(cells, part, columns, rule, resolved)) for part in cells.whole_pairs())
+    if not cells.is_unchanged:  # strictly rising pairs, so no duplicates
+        cells.keep((part, _resolve(cells, part, source_ratings, rule, resolved)) for part in cells.pair_slices())
     return resolved
 
 
-def _resolve(cells: SortedCells, part: slice, columns: Columns, rule: str, resolved: Resolved) -> NDArray[np.bool_]:
-    """Mask of the cells in `part` that stay."""
+def _resolve(
+    cells: SortedCells, part: slice, source_ratings: SourceRatings, rule: str, resolved: Resolved
+) -> NDArray[np.bool_]:
+    """Mask of the cells in `part` to keep."""
     repeats = cells.repeats(part)
     several = repeats.copy()
     several[:-1] |= repeats[1:]
-    if not several.any():
+    if not several.any():  # the usual case: the rest works on the few duplicated cells only
         return ~several
     where = np.flatnonzero(several)
+    # Numbers instead of the packed keys: `tested` below is then an array with one entry per duplicated pair.
     pairs = np.cumsum(~repeats[where], dtype=np.int64)  # numbers the pairs, whose cells are neighbors
     where += part.start
-    leaking = _find_leaks(cells, where, pairs, columns.n_train, resolved)
+    leaking = _find_leaks(cells, where, pairs, source_ratings.n_train, resolved)
     where, pairs = where[~leaking], pairs[~leaking]
     _find_repeats(cells, where, pairs, resolved)
     keep = ~several
-    keep[where[_choose(cells.positions(where), pairs, columns, rule)] - part.start] = True
+    keep[where[_choose(cells.positions(where), pairs, source_ratings, rule)] - part.start] = True
     return keep
 
 
 def _find_leaks(
     cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[np.int64], n_train: int, resolved: Resolved
 ) -> NDArray[np.bool_]:
-    """Mask of the training ratings among cells `where` whose pair has a test rating."""
+    """Mask of training ratings that have a test rating.
+
+    Both are among the cells `where`.
+    """
     positions = cells.positions(where)
     is_test = positions >= n_train
     tested = np.zeros(pairs[-1] + 1, dtype=bool)
@@ -100,7 +108,7 @@ def _find_leaks(
     if leaking.any():
         first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
         test = np.flatnonzero(is_test & (pairs == pairs[first]))[0]
-        resolved.leaks.append(_clash(cells, where[first], where[test]))
+        resolved.leaks.append(_duplicate_pair(cells, where[first], where[test]))
         resolved.n_leaked += int(leaking.sum())
     return leaking
 
@@ -109,22 +117,28 @@ def _find_repeats(cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[n
     later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
     if len(later):
         second = later[np.argmin(cells.positions(where[later]))]
-        resolved.repeats.append(_clash(cells, where[second], where[second - 1]))
+        resolved.repeats.append(_duplicate_pair(cells, where[second], where[second - 1]))
 
 
-def _clash(cells: SortedCells, cell: int, other: int) -> Clash:
+def _duplicate_pair(cells: SortedCells, cell: int, other: int) -> DuplicatePair:
     position, other_position = cells.positions(np.array([cell, other])).tolist()
-    return Clash(position, other_position, *cells.pair(cell))
+    return DuplicatePair(position, other_position, *cells.pair(cell))
 
 
-def _choose(positions: NDArray[np.int64], pairs: NDArray[np.int64], columns: Columns, rule: str) -> NDArray[np.int64]:
-    """Place in `positions` of the rating that stays of every pair; with "mean" it becomes the mean."""
+def _choose(
+    positions: NDArray[np.int64], pairs: NDArray[np.int64], source_ratings: SourceRatings, rule: str
+) -> NDArray[np.int64]:
+    """Indexes into `positions` of the kept rating of each pair.
+
+    With "mean" the kept rating is overwritten with the mean.
+    """
     order = np.arange(len(positions))
-    if columns.timestamps is not None:  # ratings of one moment stay in the order of the sources
-        order = np.lexsort((columns.timestamps[positions], pairs))
+    if source_ratings.timestamps is not None:  # stable: equal timestamps keep the order of the sources
+        order = np.lexsort((source_ratings.timestamps[positions], pairs))
     firsts = np.flatnonzero(np.diff(pairs, prepend=0))  # pairs are numbered from 1
     lasts = np.append(firsts[1:], len(pairs)) - 1
     if rule == "mean":
-        sums = np.add.reduceat(columns.ratings[positions[order]], firsts, dtype=np.float64)
-        columns.ratings[positions[order[lasts]]] = sums / (lasts - firsts + 1)
+        # float64: a sum of float32 ratings would depend on their order
+        sums = np.add.reduceat(source_ratings.ratings[positions[order]], firsts, dtype=np.float64)
+        source_ratings.ratings[positions[order[lasts]]] = sums / (lasts - firsts + 1)
     return order[firsts if rule == "first" else lasts]

@@ -1,4 +1,4 @@
-"""Minimum counts of users and items (the k-core), and checks that there is something to learn."""
+"""K-core filter: minimum ratings per user and item."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
-from autorec_cli.data.builder.csr_builder import Ratings
+from autorec_cli.data.builder.csr_builder import RatingsMatrix
 from autorec_cli.errors import InputDataError
 
 
-def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings: int = 1) -> Ratings:
-    """Drop users and items with too few ratings, again and again until all have enough (the k-core).
+def keep_frequent(ratings: RatingsMatrix, min_user_ratings: int = 1, min_item_ratings: int = 1) -> RatingsMatrix:
+    """Drop users and items with too few ratings (k-core).
+
+    Dropping a user takes ratings from items, which may then have too few, so this repeats until nothing changes.
 
     Raises:
         InputDataError: nothing is left.
@@ -38,18 +40,20 @@ def keep_frequent(ratings: Ratings, min_user_ratings: int = 1, min_item_ratings:
 
 
 def _n_before(keep: NDArray[np.bool_], indptr: NDArray[Any]) -> NDArray[Any]:
-    """The row pointers of the cells that are kept."""
+    """Number of kept cells before each row, (n_rows + 1,)."""
+    # A running count, since reduceat gives a wrong count for rows without cells.
     before = np.zeros(len(keep) + 1, dtype=indptr.dtype)
     np.cumsum(keep, out=before[1:])
     pointers: NDArray[Any] = before[indptr]
     return pointers
 
 
-def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Ratings:
-    """The ratings of the chosen users and items, numbered again in the same order."""
+def _select(ratings: RatingsMatrix, users: NDArray[np.bool_], items: NDArray[np.bool_]) -> RatingsMatrix:
+    """Select users and items, reindexed in the same order."""
     from scipy import sparse
 
     matrix = ratings.matrix
+    # Selected by hand: scipy's fancy indexing would not say which timestamps to keep.
     keep = np.repeat(users, np.diff(matrix.indptr)) & items[matrix.indices]
     counts = np.diff(_n_before(keep, matrix.indptr))
     indptr = np.concatenate([[0], np.cumsum(counts[users])]).astype(matrix.indptr.dtype)
@@ -67,16 +71,16 @@ def _select(ratings: Ratings, users: NDArray[np.bool_], items: NDArray[np.bool_]
     )
 
 
-def check_usable(ratings: Ratings) -> None:
-    """Check that there is something to learn.
+def check_usable(ratings: RatingsMatrix) -> None:
+    """Check that the ratings can be learned from.
 
     Raises:
-        InputDataError: there is one user, one item, or one value only.
+        InputDataError: there is only one user, item, or rating value.
     """
     n_users, n_items = ratings.matrix.shape
     for count, what in ((n_users, "user"), (n_items, "item")):
         if count < 2:
-            raise InputDataError(f"the ratings have a single {what}; a recommender needs at least two")
+            raise InputDataError(f"there is only one {what}; a recommender needs at least two")
     values = ratings.matrix.data
     if values.min() == values.max():
         raise InputDataError(

@@ -1,4 +1,4 @@
-"""Ratings of all sources in one table, with ids already turned into indexes."""
+"""Table of all ratings, with ids converted to indexes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from autorec_cli.data.builder.buffers import GrowingArray
 from autorec_cli.data.builder.sorted_cells import pack_pairs, unpack_pairs
 from autorec_cli.data.builder.vocabulary import IdTable
 from autorec_cli.data.readers.detection import Layout
-from autorec_cli.data.readers.rows import Rows
+from autorec_cli.data.readers.rows import RatingRows
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What was read from one source.
+    """Facts about one source that was read.
 
     Attributes:
-        name: The source as named on the command line, or as the glob found it.
-        n_bytes, sha256: Size and hash of the file as stored; no hash of a file that may have been read in part only.
-        layout: How it was read.
+        name: Name on the command line, or as expanded from a glob.
+        n_bytes, sha256: Size and hash of the file as stored; no hash if it may have been read in part only.
+        layout: Delimiter, header and columns.
         n_ratings: Good rows.
         n_skipped: Bad rows left out.
-        is_test: Whether its ratings are the test part.
-        skipped: What was wrong with the first of the bad rows, each with its place.
-        n_outside: Rows outside the period that was asked for.
+        is_test: True if its ratings are the test set.
+        skipped: Place and problem of the first bad rows.
+        n_outside: Rows outside `--since` and `--until`.
     """
 
     name: str
@@ -43,14 +43,14 @@ class SourceFacts:
 
 @dataclass
 class RatingsTable:
-    """Ratings in the order of the sources.
+    """Ratings in source order, 12 to 16 bytes each.
 
     Attributes:
-        users, items: Ids, numbered by first appearance.
+        users, items: Ids, indexed by first appearance.
         pairs: User index and item index of every rating, packed as `pack_pairs` does.
         ratings: float32.
         timestamps: int32, or float64 where needed; empty without timestamps.
-        sources: Account of every source, in order; the test sources come last.
+        sources: Facts about each source, in order; test sources come last.
     """
 
     users: IdTable = field(default_factory=IdTable)
@@ -60,8 +60,9 @@ class RatingsTable:
     timestamps: GrowingArray = field(default_factory=GrowingArray)
     sources: list[SourceFacts] = field(default_factory=list)
 
-    def add(self, rows: Rows) -> None:
-        """Add `rows` to the end, and ids that are new."""
+    def add(self, rows: RatingRows) -> None:
+        """Append `rows`, and their new ids."""
+        # One 64-bit number per pair: it is sorted in place later, which two index columns cannot be.
         self.pairs.append(pack_pairs(self.users.indexes(rows.users), self.items.indexes(rows.items)))
         self.ratings.append(rows.ratings)
         if rows.timestamps is not None:
@@ -88,7 +89,7 @@ class RatingsTable:
 
     @property
     def n_given_test(self) -> int:
-        """Ratings of the test sources: the last ones of the table."""
+        """Ratings of the test sources, last in the table."""
         return sum(source.n_ratings for source in self.sources if source.is_test)
 
     @property
@@ -98,10 +99,11 @@ class RatingsTable:
 
     @property
     def n_outside(self) -> int:
-        """Rows of all sources outside the period that was asked for."""
+        """Rows of all sources outside `--since` and `--until`."""
         return sum(source.n_outside for source in self.sources)
 
     def source_of(self, position: int) -> str:
-        """The name of the source that rating number `position` (from 0) came from."""
+        """Name of the source of rating number `position` (from 0)."""
+        # Positions are enough to find the source: a column for it would take a byte or more per rating.
         ends = np.cumsum([source.n_ratings for source in self.sources])
         return self.sources[int(np.searchsorted(ends, position, side="right"))].name

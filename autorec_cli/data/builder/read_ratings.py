@@ -1,33 +1,32 @@
-"""Reading of files and frames into one table of ratings."""
+"""Reading of sources and frames into one table of ratings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
 
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.readers.detection import Layout
+from autorec_cli.data.readers.formats import FILE_READERS, read_source
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.options import Period, ReadOptions
-from autorec_cli.data.readers.parquet import detect_parquet, parquet_rows
-from autorec_cli.data.readers.rows import MOST_EXPLAINED, Rows, within_period
-from autorec_cli.data.readers.sources import STDIN, OpenSource, check_distinct, expand_sources, open_source
-from autorec_cli.data.readers.text import read_text
+from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, within_period
+from autorec_cli.data.readers.source_names import check_distinct, expand_sources
+from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.runtime import memory
-from autorec_cli.runtime.threads import BackgroundCalls
+from autorec_cli.runtime.threads import BackgroundThread
 
 Announce = Callable[[str, Layout], None]
 Report = Callable[[SourceFacts], None]
 
-BLOCKS_BETWEEN_LOOKS = 32
-"""Blocks after which the memory that is left is looked at."""
-LEAST_MEMORY = 64 << 20
-HOPELESS = 10_000_000
-"""Bad rows that are skipped before there must be a good one for every hundred of them."""
+BLOCKS_PER_MEMORY_CHECK = 32
+"""Blocks read between two checks of the available memory."""
+MIN_FREE_MEMORY = 64 << 20
+MAX_BAD_ROWS = 10_000_000
+"""Bad rows skipped before at least one row in a hundred must be good."""
 
 
 def read_ratings(
@@ -37,38 +36,39 @@ def read_ratings(
     announce: Announce | None = None,
     report: Report | None = None,
 ) -> RatingsTable:
-    """Read all sources, those of the test set last.
+    """Read all sources, test sources last.
 
     Args:
         names: Files, globs, or "-" for standard input.
         options: How to read them.
         test_names: Sources whose ratings are the test set.
-        announce: Called with the name and layout of every source before its rows are read.
-        report: Called with the account of every source after its last row.
+        announce: Called with the name and layout of each source before its rows are read.
+        report: Called with the facts about each source after its last row.
 
     Raises:
-        InputDataError: a source is missing, empty or not understood, or a row is bad.
+        InputDataError: a source is missing, empty or of unknown layout, or a row is bad.
         UsageError: a source is named twice, or stdin is a terminal.
     """
     train, test = expand_sources(names), expand_sources(test_names)
     check_distinct([*train, *test])
     table = RatingsTable()
-    parquet: Layout | None = None  # of the first such file
+    layouts: dict[bytes, Layout] = {}  # of the first source of each format, which the later ones must match
     for name, is_test in [*((name, False) for name in train), *((name, True) for name in test)]:
         with (
-            open_source(name, in_part=options.period.is_limited) as source,
-            _read_source(source, options, parquet) as found,
+            open_source(name, tuple(FILE_READERS), in_part=options.period.is_limited) as source,
+            read_source(source, options, layouts.get(source.magic)) as found,
         ):
             if found is None:
                 continue
             layout, blocks = found
-            parquet = parquet or (None if source.parquet is None else layout)
+            layouts.setdefault(source.magic, layout)
             if announce is not None:
                 announce(source.name, layout)
             _check_timestamps(table, layout, source.name, options.period)
             facts = _add_rows(table, blocks, SourceFacts(name, 0, None, layout, 0, 0, is_test), options.period)
-            source.tally.finish()
-            facts = replace(facts, n_bytes=source.tally.n_bytes, sha256=source.tally.sha256)
+            # The hash is complete only after the last row, and hashing lags behind reading.
+            source.digest.finish()
+            facts = replace(facts, n_bytes=source.digest.n_bytes, sha256=source.digest.sha256)
             table.sources.append(facts)
             if report is not None:
                 report(facts)
@@ -80,7 +80,7 @@ def read_ratings(
 
 
 def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) -> RatingsTable:
-    """Read a frame of ratings: the columns and checks are those of a Parquet file.
+    """Read a frame of ratings, checked like a Parquet file.
 
     Raises:
         InputDataError: the frame is empty, a column is missing or not clear, or a row is bad.
@@ -98,28 +98,11 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
     return table
 
 
-@contextmanager
-def _read_source(
-    source: OpenSource, options: ReadOptions, like: Layout | None
-) -> Iterator[tuple[Layout, Iterator[Rows]] | None]:
-    """Layout of a source and its rows; None for a Parquet file without rows, as Spark writes some.
+def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFacts, period: Period) -> SourceFacts:
+    """Add the rows of one source to `table`.
 
-    `like` is the layout of the first Parquet file.
-    """
-    if source.chunks is not None:
-        with read_text(source.chunks, options, source.name) as found:
-            yield found
-        return
-    assert source.parquet is not None
-    layout = detect_parquet(source.parquet, options, source.name, like)
-    if layout is None:
-        yield None
-    else:
-        yield layout, parquet_rows(source.parquet, layout, source.name, options.skip_bad_rows, options.period)
-
-
-def _add_rows(table: RatingsTable, blocks: Iterator[Rows], facts: SourceFacts, period: Period) -> SourceFacts:
-    """Add the rows of one source to `table`; returns `facts` with counts of them.
+    Returns:
+        `facts` with the counts of rows.
 
     Raises:
         InputDataError: a row is bad, or nearly all of them are.
@@ -127,50 +110,58 @@ def _add_rows(table: RatingsTable, blocks: Iterator[Rows], facts: SourceFacts, p
     shown = "standard input" if facts.name == STDIN else facts.name
     n_ratings = n_skipped = n_outside = 0
     skipped: tuple[str, ...] = ()
-    with BackgroundCalls() as adding:
+    # Ids are looked up in the background, in order, while the next blocks are parsed.
+    with BackgroundThread() as adding:
         for number, block in enumerate(blocks):
             rows = within_period(block, period, shown)
             adding.call(table.add, rows)
             n_ratings += len(rows)
             n_skipped += rows.n_skipped
             n_outside += rows.n_outside
-            skipped = (*skipped, *rows.skipped)[:MOST_EXPLAINED]
-            if n_skipped > HOPELESS and n_skipped > 100 * (n_ratings + n_outside):
+            skipped = (*skipped, *rows.skipped)[:MAX_EXPLAINED]
+            # Wrong --columns make every row bad; without this, skipping would first read a huge file to its end.
+            if n_skipped > MAX_BAD_ROWS and n_skipped > 100 * (n_ratings + n_outside):
                 raise InputDataError(
                     f"{shown} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
                     "check --columns and --delimiter"
                 )
-            if number % BLOCKS_BETWEEN_LOOKS == 0 or len(rows) >= BATCH_ROWS:
+            if number % BLOCKS_PER_MEMORY_CHECK == 0 or len(rows) >= BATCH_ROWS:
                 _check_memory(table.n_ratings + n_ratings, shown)
     return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
 
 
 def _check_not_empty(sources: Sequence[SourceFacts], names: Sequence[str]) -> None:
-    """Check that there is a rating in `sources`, those of `names` that have rows."""
+    """Check that `sources` have a rating.
+
+    `names` are the files asked for; `sources` has those with rows.
+    """
     if not sources:
         raise InputDataError(f"{names[0]} has no rows" + (", nor has any other file" if len(names) > 1 else ""))
     if not any(source.n_ratings for source in sources):
         n_outside = sum(source.n_outside for source in sources)
         raise InputDataError(
             f"none of the {n_outside:,} ratings in {names[0]}{' and so on' if len(names) > 1 else ''} is in the period "
-            "that --since and --until leave; give another period, in the unit of the timestamps"
+            "of --since and --until; choose another one, in the unit of the timestamps"
         )
 
 
 def _check_memory(n_ratings: int, name: str) -> None:
-    """Check that what has been read can still become a matrix: the system would not say no, but end this process."""
+    """Check that the ratings so far fit in a matrix.
+
+    Linux grants memory that it does not have, then kills the process without a message.
+    """
     left = memory.available_bytes()
-    if left < LEAST_MEMORY + memory.CELL * n_ratings:
+    if left < MIN_FREE_MEMORY + memory.CELL * n_ratings:
         raise NotEnoughMemoryError(
-            f"{name}: {n_ratings:,} ratings are read, and {left / 2**20:,.0f} MiB of memory are left, too few; "
-            "prepare fewer ratings, or on a machine with more memory"
+            f"{name}: after {n_ratings:,} ratings only {left / 2**20:,.0f} MiB of memory are left; "
+            "prepare fewer ratings or use a machine with more memory"
         )
 
 
 def _check_timestamps(table: RatingsTable, layout: Layout, name: str, period: Period) -> None:
     if period.is_limited and layout.columns.timestamp is None:
         raise InputDataError(
-            f"{name} has no timestamps for --since and --until; say where they are with --columns timestamp="
+            f"{name} has no timestamps for --since and --until; name their column with --columns timestamp="
         )
     if not table.sources:
         return
@@ -178,5 +169,5 @@ def _check_timestamps(table: RatingsTable, layout: Layout, name: str, period: Pe
     if (first.layout.columns.timestamp is None) != (layout.columns.timestamp is None):
         with_one, without = (first.name, name) if layout.columns.timestamp is None else (name, first.name)
         raise InputDataError(
-            f"{with_one} has timestamps and {without} has none; leave them out with --columns timestamp=none"
+            f"{with_one} has timestamps and {without} has none; ignore them with --columns timestamp=none"
         )

@@ -1,4 +1,4 @@
-"""Vocabularies: ids become indexes, numbered by first appearance."""
+"""Vocabularies: ids to indexes, in order of first appearance."""
 
 from __future__ import annotations
 
@@ -8,36 +8,41 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-LEAST_ROOM = 1 << 20  # numbers below this one always have a place in the table
-ROWS_PER_NUMBER = 2  # larger ones have one if there are this many rows for each place
+MIN_TABLE_SIZE = 1 << 20
+"""Slots that the lookup table may always have: 4 MiB."""
+MIN_ROWS_PER_SLOT = 2
+"""Rows required per slot of a larger table, which then takes at most 2 bytes per rating."""
 
 
 class IdTable:
     """Ids seen so far on one side, users or items.
 
-    An id is a text. While all ids are plain numbers ("7", not "007"), they are looked up in an array. From the first
-    other id on, or where numbers are so large that the array would be mostly empty, polars hashes texts (a
-    `Categorical` whose categories live as long as this table). The codes it gives depend on its threads, so they are
-    numbered again in order of first appearance, which makes runs repeatable.
+    Ids are strings. As long as all are plain numbers ("7", not "007"), they index a lookup table, which needs no string
+    and no hash. From the first other id on, or if numbers are so large that the table would be mostly empty, polars
+    hashes strings (a `Categorical` whose categories live as long as this object). Its codes depend on thread timing, so
+    they are mapped to order of first appearance, which makes runs repeatable.
     """
 
     def __init__(self) -> None:
         self._dtype = pl.Categorical(pl.Categories.random(namespace="autorec"))
+        # polars drops the categories, and the codes given so far, with the last series that uses them.
         self._keep_alive = pl.Series([], dtype=self._dtype)
         self._index_of_number = np.full(1024, -1, dtype=np.int32)
         self._index_of_code = np.full(1024, -1, dtype=np.int32)
         self._are_numbers = True
-        self._ids: list[pl.Series] = []  # String, or Int64 for numbers that print as the ids do
+        self._ids: list[pl.Series] = []  # String, or Int64 for plain numbers
         self._n_ids = self._n_rows = 0
 
     def __len__(self) -> int:
         return self._n_ids
 
     def indexes(self, ids: pl.Series) -> NDArray[np.int32]:
-        """Index of every id of a block, (len(ids),) int32; unseen ids get the next ones.
+        """Indexes of a block of ids, (len(ids),) int32.
+
+        New ids get the next indexes, in order of first appearance.
 
         Args:
-            ids: String, or Int64 where every id is the text that its number prints as; no nulls.
+            ids: String, or Int64 if each id is its number in decimal; no nulls.
         """
         if not len(ids):
             return np.empty(0, dtype=np.int32)
@@ -46,6 +51,7 @@ class IdTable:
             return self._indexes_of_numbers(ids.to_numpy())
         if self._are_numbers:
             self._are_numbers = False
+            # Numbers seen so far become strings, so that "7" read as text later gets the same index.
             self._add_codes(self.ids().cast(self._dtype), np.arange(self._n_ids, dtype=np.int32))
         return self._indexes_of_texts(ids.cast(pl.String))
 
@@ -53,12 +59,13 @@ class IdTable:
         if ids.dtype != pl.Int64:
             return False
         least, largest = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
-        return least >= 0 and largest < max(LEAST_ROOM, self._n_rows // ROWS_PER_NUMBER)
+        return least >= 0 and largest < max(MIN_TABLE_SIZE, self._n_rows // MIN_ROWS_PER_SLOT)
 
     def _indexes_of_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        self._index_of_number = _with_room(self._index_of_number, int(numbers.max()))
+        self._index_of_number = _grown(self._index_of_number, int(numbers.max()))
         indexes: NDArray[np.int32] = self._index_of_number.take(numbers)
         if indexes.min() < 0:
+            # Mostly the first blocks have new ids: later ones end at the lookup above.
             new = pl.Series(numbers[indexes < 0]).unique(maintain_order=True)
             self._index_of_number[new.to_numpy()] = self._number_new_ids(new)
             indexes = self._index_of_number.take(numbers)
@@ -67,7 +74,7 @@ class IdTable:
     def _indexes_of_texts(self, texts: pl.Series) -> NDArray[np.int32]:
         coded = texts.cast(self._dtype)
         codes = coded.to_physical().to_numpy()
-        self._index_of_code = _with_room(self._index_of_code, int(codes.max(initial=0)))
+        self._index_of_code = _grown(self._index_of_code, int(codes.max(initial=0)))
         indexes: NDArray[np.int32] = self._index_of_code.take(codes)
         if indexes.min() < 0:
             new = coded.gather(np.flatnonzero(indexes < 0)).unique(maintain_order=True)
@@ -77,7 +84,7 @@ class IdTable:
 
     def _add_codes(self, ids: pl.Series, indexes: NDArray[np.int32]) -> None:
         codes = ids.to_physical().to_numpy()
-        self._index_of_code = _with_room(self._index_of_code, int(codes.max(initial=0)))
+        self._index_of_code = _grown(self._index_of_code, int(codes.max(initial=0)))
         self._index_of_code[codes] = indexes
 
     def _number_new_ids(self, ids: pl.Series) -> NDArray[np.int32]:
@@ -88,13 +95,14 @@ class IdTable:
     def ids(self) -> pl.Series:
         """All ids in index order, String."""
         ids = [pl.Series("id", [], dtype=pl.String)]
+        # Runs of one dtype are joined before the cast: one cast instead of one per block.
         for _, parts in groupby(self._ids, key=lambda part: part.dtype):
             ids.append(pl.concat(parts).cast(pl.String))
         return pl.concat(ids)
 
 
-def _with_room(indexes: NDArray[np.int32], largest: int) -> NDArray[np.int32]:
-    """`indexes`, longer if there is no place for `largest`; new places hold -1."""
+def _grown(indexes: NDArray[np.int32], largest: int) -> NDArray[np.int32]:
+    """Grow `indexes` to hold `largest`, filling with -1."""
     size = len(indexes)
     if largest < size:
         return indexes

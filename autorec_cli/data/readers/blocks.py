@@ -1,4 +1,4 @@
-"""Blocks of whole rows in UTF-8, cut from a stream of bytes."""
+"""Blocks of whole UTF-8 rows, cut from a stream."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from autorec_cli.data.readers.sources import CHUNK_BYTES, chunk_bytes
 from autorec_cli.errors import InputDataError
 
 MAX_ROW_BYTES = 16 << 20
-"""Of one row, and of blank lines on end."""
-WHITE = b" \t\r\n"
-SLICE_BYTES = 64 << 10  # looked through at once: few enough for the processor's cache
-SEPARATOR = "\x1f"  # stands for "::" in what polars parses, which knows delimiters of one byte only
+"""Bytes of one row, or of consecutive blank lines, at most."""
+WHITESPACE = b" \t\r\n"
+SLICE_BYTES = 64 << 10
+"""Bytes scanned at a time, which stay in the processor's cache with their masks."""
+SEPARATOR = "\x1f"  # replaces "::", since polars takes single-byte delimiters only
 
 
 def to_utf_8(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Iterator[bytes]:
-    """`chunks` in UTF-8 without a byte order mark; a UTF-16 mark outweighs `options.encoding`.
+    """Decode `chunks` to UTF-8 and drop the byte order mark.
 
-    Whether text that is said to be UTF-8 is UTF-8 is checked block by block, where lines are counted.
+    A UTF-16 mark overrides `options.encoding`. UTF-8 is passed on unchecked: `check_utf_8` checks it block by block,
+    where lines are counted.
 
     Raises:
-        InputDataError: the bytes are not text of the encoding.
+        InputDataError: the text is not in that encoding.
     """
     first = next(chunks, b"")
     encoding = options.encoding
@@ -41,32 +43,32 @@ def to_utf_8(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Iterat
     line, chunk = 1, first
     try:
         yield decoder.decode(chunk).removeprefix("\ufeff").encode()
-        for following in chunks:
+        for next_chunk in chunks:
             line += chunk.count(b"\n")
-            chunk = following
+            chunk = next_chunk
             yield decoder.decode(chunk).encode()
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
         line += chunk.count(b"\n", 0, getattr(error, "start", len(chunk)))
-        raise InputDataError(
-            f"{name}, line {line}: the text is not {encoding}; give its encoding with --encoding"
-        ) from error
+        raise InputDataError(f"{name}, line {line}: the text is not {encoding}; set --encoding") from error
 
 
 def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, name: str) -> Iterator[bytes]:
-    """`first` and `chunks` joined and cut again at the ends of rows; a newline inside quotes ends no row.
+    """Join `first` and `chunks` and cut them at row ends.
+
+    A newline inside quotes does not end a row.
 
     Raises:
-        InputDataError: a row is longer than any row of ratings can be, as the zeros of a zip bomb are, or nothing but
-            blank lines follows.
+        InputDataError: a row or a run of blank lines exceeds `MAX_ROW_BYTES`, as in a decompression bomb.
     """
     rest = first
     n_white = n_read = 0
     for chunk in chunks:
-        n_white = 0 if chunk.strip(WHITE) else n_white + len(chunk)
+        n_white = 0 if chunk.strip(WHITESPACE) else n_white + len(chunk)
         if n_white > MAX_ROW_BYTES:
             raise InputDataError(
-                f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of blank lines on end; it is damaged, make it again"
+                f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of consecutive blank lines; it is corrupted, "
+                "create it again"
             )
         least = chunk_bytes(n_read)
         n_read += len(chunk)
@@ -85,14 +87,14 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
             rest = rest[cut:]
         elif len(rest) > MAX_ROW_BYTES:
             raise InputDataError(
-                f"{name} has a row of more than {MAX_ROW_BYTES >> 20} MiB; this is no file of ratings, or it is damaged"
+                f"{name} has a row of more than {MAX_ROW_BYTES >> 20} MiB; it is not a file of ratings or is corrupted"
             )
     if rest:
         yield rest
 
 
 def _last_row_end(data: bytes, text_format: TextFormat) -> int:
-    """Where the last whole row of `data` ends; 0 if none does."""
+    """End of the last whole row of `data`, or 0."""
     last = cut = data.rfind(text_format.newline) + 1
     if not text_format.quoted or QUOTE not in data:
         return cut
@@ -101,18 +103,18 @@ def _last_row_end(data: bytes, text_format: TextFormat) -> int:
         earlier = data.rfind(text_format.newline, 0, data.rfind(QUOTE, 0, cut)) + 1
         n_quotes -= data.count(QUOTE, earlier, cut)
         cut = earlier
-    # What stays open for a whole block is no field, it is a stray quote, which the exact reader will find.
+    # A quote open for two chunks is a stray one: cut anyway, and the exact reader reports its line.
     return cut if cut or len(data) < 2 * CHUNK_BYTES else last
 
 
 def without_blank_lines(block: bytes, text_format: TextFormat) -> bytes:
-    """`block`, which has no quotes, without its lines of nothing but blanks and tabs."""
+    """Remove blank lines from `block`, which has no quotes."""
     newline = re.escape(text_format.newline)
     return re.sub(rb"(\A|%s)[ \t\r\n]*%s" % (newline, newline), rb"\1", block)
 
 
 def is_utf_8(block: bytes) -> bool:
-    """Whether `block` is UTF-8."""
+    """Check that `block` is UTF-8, without raising."""
     if block.isascii():
         return True
     try:
@@ -135,14 +137,14 @@ def check_utf_8(block: bytes, first_line: int, text_format: TextFormat, name: st
     except UnicodeDecodeError as error:
         line = first_line + block.count(text_format.newline, 0, error.start)
         raise InputDataError(
-            f"{name}, line {line}: the text is not UTF-8; give its encoding, for example --encoding latin-1"
+            f"{name}, line {line}: the text is not UTF-8; set its encoding, for example --encoding latin-1"
         ) from error
 
 
 def numbers_print_as_read(block: bytes, text_format: TextFormat) -> bool:
-    """Check that a field which polars reads as a whole number is the text that the number prints as.
+    """Check that integers in `block` are written as they print.
 
-    It reads "007", "+7", "-0", " 7" and quoted numbers too.
+    polars reads "007", "+7", "-0", " 7" and quoted numbers as integers too, but as ids they differ from "7".
     """
     newline, delimiter = text_format.newline, text_format.delimiter[-1].encode()
     pads = [byte for byte in (b" ", b"\t") if text_format.delimiter != BLANKS and byte != delimiter]
@@ -173,10 +175,10 @@ def _is_one_of(data: NDArray[np.uint8], wanted: bytes) -> NDArray[np.bool_]:
 
 
 def well_quoted(block: bytes, text_format: TextFormat) -> int | None:
-    """Number of rows of a block with quotes if every quote opens, closes or is doubled inside a field, else None.
+    """Number of rows, or None if quotes are misplaced.
 
-    Reading every second quote as an opening one is what fast parsers do; it is right exactly when each opening quote
-    follows a delimiter, a newline or a closing quote, and each closing one is followed by those.
+    Fast parsers take every second quote as an opening one. This is right exactly when each opening quote follows a
+    delimiter, a newline or a closing quote, and each closing quote precedes one of them or an opening quote.
     """
     data = np.frombuffer(block, dtype=np.uint8)
     quotes = np.flatnonzero(data == ord('"'))
@@ -199,14 +201,19 @@ def well_quoted(block: bytes, text_format: TextFormat) -> int | None:
 
 
 def single_byte_delimiter(block: bytes, text_format: TextFormat, name: str) -> tuple[bytes, str]:
-    """`block` with its delimiter replaced by one of a single byte, and that delimiter.
+    """Replace the delimiter of `block` with a single byte.
+
+    Returns:
+        The block, and its new delimiter.
 
     Raises:
-        InputDataError: the text holds the byte that would stand for "::".
+        InputDataError: the text contains the byte that would replace "::".
     """
     if text_format.delimiter == "::":
         if SEPARATOR.encode() in block:
-            raise InputDataError(f"{name} has '::' between its fields and the control character 31 in them; remove it")
+            raise InputDataError(
+                f"{name} is delimited by '::' and contains the control character 31; remove that character"
+            )
         return block.replace(b"::", SEPARATOR.encode()), SEPARATOR
     if text_format.delimiter == BLANKS:
         newline = text_format.newline

@@ -1,4 +1,4 @@
-"""Detection of delimiter, header and columns from the first rows of a source."""
+"""Detection of delimiter, header and columns in a sample."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from autorec_cli.data.readers.options import BLANKS, NO_COLUMN, ROLES, ReadOptio
 from autorec_cli.errors import InputDataError, quoted
 
 SAMPLE_BYTES = 64 << 10
-ROWS_TO_CUT = 1000
-"""Rows that every delimiter is tried on."""
-CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # best first where several would fit
-MOSTLY = 0.9
-FEW_VALUES = 101  # a scale from 0 to 100 in whole steps
+DELIMITER_ROWS = 1000
+"""Rows that each delimiter is tried on."""
+CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # in order of preference
+MIN_MATCHING = 0.9
+"""Fraction of a sample that must match; the rest may be bad rows."""
+MAX_RATING_VALUES = 101  # a scale from 0 to 100 in steps of 1
 
-# Compared in lower case and without anything but letters and digits; the first ones outrank the later.
+# Compared in lower case, letters and digits only; earlier names win over later ones.
 COLUMN_NAMES: Mapping[str, Sequence[str]] = {
     role: names.split()
     for role, names in {
@@ -45,13 +46,13 @@ COLUMN_NAMES: Mapping[str, Sequence[str]] = {
 }
 NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 ISO_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?\s*(?:Z|[+-]\d\d:?\d\d)?\s*", re.ASCII)
-# Seconds or milliseconds since 1970 of 1973 to 2065.
+# 1973 to 2065, as seconds and as milliseconds since 1970.
 EPOCH_RANGES = ((1e8, 3e9), (1e11, 3e12))
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column, counted from 0, holds what."""
+    """Column numbers, from 0, of user, item, rating and timestamp."""
 
     user: int
     item: int
@@ -59,24 +60,24 @@ class Columns:
     timestamp: int | None
 
     def of(self, role: str) -> int | None:
-        """The column of "user", "item", "rating" or "timestamp"."""
+        """Column of "user", "item", "rating" or "timestamp"."""
         return self.by_role().get(role)
 
     def by_role(self) -> dict[str, int]:
-        """Role -> column, for the roles that have one."""
+        """Columns by role, without the missing timestamp."""
         columns = {"user": self.user, "item": self.item, "rating": self.rating, "timestamp": self.timestamp}
         return {role: column for role, column in columns.items() if column is not None}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a source is laid out.
+    """Delimiter, header and columns of a source.
 
     Attributes:
         text_format: Delimiter and newline; None for Parquet.
-        header: Names of the columns, if the source has them.
-        columns: Where user, item, rating and timestamp are.
-        n_fields: Fields of a row.
+        header: Column names, if the source has them.
+        columns: Columns of user, item, rating and timestamp.
+        n_fields: Number of fields per row.
         number_ids: Roles, "user" or "item", whose first ids are all plain numbers, such as "7" but not "007".
     """
 
@@ -87,20 +88,20 @@ class Layout:
     number_ids: frozenset[str] = frozenset()
 
     def column_name(self, role: str) -> str:
-        """What to call the column of `role` in a message."""
+        """Name of the column of `role` for messages."""
         index = self.columns.of(role)
         if index is None:
             return role
         return self.header[index] if self.header and index < len(self.header) else f"{index + 1} ({role})"
 
     def delimiter_name(self) -> str:
-        """The delimiter in words; "parquet" where there is none."""
+        """Name of the delimiter; "parquet" if there is none."""
         if self.text_format is None:
             return "parquet"
         return {"\t": "tab", BLANKS: "blanks"}.get(self.text_format.delimiter, self.text_format.delimiter)
 
     def column_choices(self) -> dict[str, str | int | None]:
-        """Role -> the name of its column, or its number from 1 where columns have no names."""
+        """Columns by role: names, or numbers from 1."""
         choices: dict[str, str | int | None] = {}
         for role in ROLES:
             index = self.columns.of(role)
@@ -109,7 +110,7 @@ class Layout:
         return choices
 
     def describe(self) -> str:
-        """The decision in one line."""
+        """Summary of the layout in one line."""
         found = ", ".join(
             f"{role}={'none' if column is None else column}" for role, column in self.column_choices().items()
         )
@@ -118,27 +119,40 @@ class Layout:
         return f"delimiter {self.delimiter_name()!r}, header {'yes' if self.header else 'no'}; columns {found}"
 
 
+@dataclass(frozen=True)
+class TextLayout(Layout):
+    """Layout of delimited text."""
+
+    text_format: TextFormat
+
+
 def is_number(text: str) -> bool:
-    """Whether `text` is a finite number in decimal notation."""
+    """Check that `text` is a finite decimal number."""
     return NUMBER.fullmatch(text) is not None
 
 
 def is_plain_number(text: str) -> bool:
-    """Check that `text` is a whole number from 0 as it would be printed, of up to 18 digits."""
+    """Check that `text` is a non-negative integer as it prints.
+
+    At most 18 digits, so that it fits into 64 bits.
+    """
     return text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text
 
 
 def detect_text(
     sample: bytes, text_format: TextFormat, options: ReadOptions, name: str
-) -> tuple[Layout, Record | None]:
-    """The layout of delimited text that begins with `sample`, and the record of its header if it has one.
+) -> tuple[TextLayout, Record | None]:
+    """Detect the layout of text that begins with `sample`.
+
+    Returns:
+        The layout, and the record of the header if there is one.
 
     Raises:
-        InputDataError: there are no ratings in it, or which column is which cannot be told.
+        InputDataError: it has no ratings, or its columns cannot be determined.
     """
     rows = list(records(sample, text_format))
     if not rows:
-        raise InputDataError(f"{name} is empty: it has blank lines only")
+        raise InputDataError(f"{name} is empty: it has only blank lines")
     fields = [row.fields for row in rows]
     has_header = _has_header(fields, options)
     header = fields[0] if has_header else None
@@ -150,7 +164,7 @@ def detect_text(
     number_ids = frozenset(
         role for role in ("user", "item") if all(map(is_plain_number, _column(body, columns.of(role) or 0)))
     )
-    layout = Layout(text_format, header, columns, max(n_fields, _last_column(columns) + 1), number_ids)
+    layout = TextLayout(text_format, header, columns, max(n_fields, _last_column(columns) + 1), number_ids)
     return layout, rows[0] if has_header else None
 
 
@@ -159,10 +173,12 @@ def _last_column(columns: Columns) -> int:
 
 
 def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Sequence[str] = CANDIDATES) -> str:
-    """The delimiter that cuts the rows of `sample` into equally many fields, at least three of them if possible.
+    """Detect the delimiter that splits `sample` most evenly.
+
+    One that gives at least three fields wins over one that gives two.
 
     Raises:
-        InputDataError: none cuts them.
+        InputDataError: no delimiter splits the rows.
     """
     best: tuple[tuple[bool, bool, bool, int], str] | None = None
     for rank, delimiter in enumerate(candidates):
@@ -171,22 +187,19 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             and delimiter.encode() not in sample
         ):
             continue
-        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), ROWS_TO_CUT)]
+        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), DELIMITER_ROWS)]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
         if width < 2:
             continue
-        # Numbers tell "a;b,c;d,5", where the comma leaves a rating, from the semicolon that cuts as evenly.
+        # In "a;b,c;d,5" both split evenly, but only the comma leaves a number for the rating.
         numeric = any(_numeric(_column(rows[1:] or rows, index)) for index in range(width))
-        score = (width >= 3, count >= MOSTLY * len(rows), numeric, -rank)
+        score = (width >= 3, count >= MIN_MATCHING * len(rows), numeric, -rank)
         if best is None or score > best[0]:
             best = score, delimiter
     if best is None:
-        raise InputDataError(
-            f"{name}: no delimiter found in {_first_line(sample)}; give it with --delimiter, "
-            "and the columns with --columns"
-        )
+        raise InputDataError(f"{name}: no delimiter found in {_first_line(sample)}; set --delimiter and --columns")
     return best[1]
 
 
@@ -196,7 +209,7 @@ def _first_line(sample: bytes) -> str:
 
 
 def role_of(name: str) -> str | None:
-    """The role that a column called `name` has, if the name is known."""
+    """Role of a column called `name`, if known."""
     plain = _plain(name)
     return next((role for role in ROLES if plain in COLUMN_NAMES[role]), None)
 
@@ -226,16 +239,16 @@ def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
 def find_columns(
     header: Sequence[str] | None, rows: Sequence[Sequence[str]], options: ReadOptions, name: str
 ) -> Columns:
-    """Decide what every column means: by `--columns`, else by its name, else by what is in it.
+    """Determine columns by `--columns`, else names, else contents.
 
     Args:
-        header: Names of the columns, if there are any.
+        header: Column names, if there are any.
         rows: The first rows, as text.
-        options: What the user said about columns.
-        name: What to call the source.
+        options: Columns chosen by the user.
+        name: Name of the source, for messages.
 
     Raises:
-        InputDataError: a column that was asked for is not there, or no rule decides.
+        InputDataError: a requested column is missing, or no rule decides.
     """
     width = len(header) if header else Counter(map(len, rows)).most_common(1)[0][0]
     found = _asked_for(options.columns, header, width, name)
@@ -246,7 +259,7 @@ def find_columns(
     if found.get("timestamp") is not None and "timestamp" not in options.columns:
         values = _column(rows, found["timestamp"] or 0)
         if not any(is_number(value) or ISO_DATE.fullmatch(value) for value in values):
-            found["timestamp"] = None  # dates in words: better no timestamp than no dataset; the decision is printed
+            found["timestamp"] = None  # dates in words: drop them rather than fail; the layout is printed
     if "rating" not in found:
         found["rating"] = _rating_by_content(rows, width, found, name)
     free = [index for index in range(width) if index not in found.values()]
@@ -256,7 +269,7 @@ def find_columns(
     for role in ("user", "item"):
         if role not in found:
             if not free:
-                raise InputDataError(f"{name}: no column is left for the {role}; say which is which with --columns")
+                raise InputDataError(f"{name}: no column is left for the {role}; choose columns with --columns")
             found[role] = free.pop(0)
     columns = {role: column for role, column in found.items() if column is not None}
     return Columns(columns["user"], columns["item"], columns["rating"], found["timestamp"])
@@ -276,12 +289,12 @@ def _asked_for(wanted: Mapping[str, str], header: Sequence[str] | None, width: i
             raise InputDataError(f"{name} has no column {text!r} for --columns {role}=; it has {there}")
     used = [index for index in found.values() if index is not None]
     if len(used) != len(set(used)):
-        raise InputDataError(f"{name}: --columns gives one column two meanings")
+        raise InputDataError(f"{name}: --columns uses one column twice")
     return found
 
 
 def _named(header: Sequence[str], taken: set[int | None], name: str, wanted: set[str]) -> dict[str, int]:
-    """Role -> column, for those roles whose name is in the header; names listed first outrank later ones."""
+    """Columns by role, for known names in `header`."""
     found: dict[str, int] = {}
     for role in ROLES:
         matches = [
@@ -293,9 +306,7 @@ def _named(header: Sequence[str], taken: set[int | None], name: str, wanted: set
             continue
         rank, index = min(matches)
         if sum(other == rank for other, _ in matches) > 1:
-            raise InputDataError(
-                f"{name} has two columns {quoted(header[index])}; say which one to use with --columns {role}="
-            )
+            raise InputDataError(f"{name} has two columns {quoted(header[index])}; choose one with --columns {role}=")
         found[role] = index
     return found
 
@@ -304,12 +315,15 @@ def _column(rows: Sequence[Sequence[str]], index: int) -> list[str]:
     return [row[index] for row in rows if index < len(row)]
 
 
-def _mostly(values: Sequence[str], test: Callable[[str], object]) -> bool:
-    return bool(values) and sum(1 for value in values if test(value)) >= MOSTLY * len(values)
+def _nearly_all(values: Sequence[str], test: Callable[[str], object]) -> bool:
+    return bool(values) and sum(1 for value in values if test(value)) >= MIN_MATCHING * len(values)
 
 
 def _numeric(values: Sequence[str]) -> bool:
-    """Numbers for the greater part: bad rows are for the reader to report, not for detection to stumble over."""
+    """True if most values are numbers.
+
+    A majority is enough: the reader reports the bad rows, with their lines.
+    """
     return bool(values) and sum(map(is_number, values)) * 2 > len(values)
 
 
@@ -318,21 +332,24 @@ def _is_epoch(text: str) -> bool:
 
 
 def _rating_by_content(rows: Sequence[Sequence[str]], width: int, found: Mapping[str, int | None], name: str) -> int:
-    """The third column if it can hold ratings, else the only later one that can; never a guess between two."""
+    """Rating column: the third, else the only plausible one.
+
+    Two plausible columns are an error, since a wrong guess would train a wrong model.
+    """
     if width < 3:
         raise InputDataError(
-            f"{name} has {width} columns: a user, an item and a rating make three; "
-            "if the rows are cut wrongly, give --delimiter"
+            f"{name} has {width} columns; a user, an item and a rating need three: "
+            "if rows are split wrongly, set --delimiter"
         )
     numeric = [
         index
         for index in range(width)
         if index not in found.values()
         and _numeric(_column(rows, index))
-        and not _mostly(_column(rows, index), _is_epoch)
+        and not _nearly_all(_column(rows, index), _is_epoch)
     ]
     if not numeric:
-        raise InputDataError(f"{name}: no column holds numbers that could be ratings; say which with --columns rating=")
+        raise InputDataError(f"{name}: no column holds numbers that could be ratings; set --columns rating=")
     plausible = [index for index in numeric if index >= 2 and _like_ratings(_column(rows, index))]
     if "user" in found and "item" in found:
         plausible = [index for index in numeric if _like_ratings(_column(rows, index))]
@@ -342,21 +359,24 @@ def _rating_by_content(rows: Sequence[Sequence[str]], width: int, found: Mapping
         return 2
     if len(plausible) == 1 and 2 not in numeric:
         return plausible[0]
-    raise InputDataError(f"{name}: which column holds the rating is not clear; say it with --columns rating=")
+    raise InputDataError(f"{name}: several columns could be the rating; choose one with --columns rating=")
 
 
 def _like_ratings(values: Sequence[str]) -> bool:
-    """A short list of values, or numbers with a fraction: item ids are whole and many."""
+    """True for few distinct values, or fractions.
+
+    Item ids are whole numbers and many.
+    """
     numbers = [float(value) for value in values if is_number(value)]
-    few = len(set(numbers)) <= FEW_VALUES
+    few = len(set(numbers)) <= MAX_RATING_VALUES
     return few or any(not number.is_integer() for number in numbers)
 
 
 def _timestamp_by_content(rows: Sequence[Sequence[str]], free: Sequence[int], has_names: bool) -> int | None:
     for index in free:
         values = _column(rows, index)
-        # Under a name that says nothing, a large whole number may be anything; a date is a date.
-        if _mostly(values, ISO_DATE.fullmatch) or (not has_names and _mostly(values, _is_epoch)):
+        # Under an unknown name a large integer may be anything, but a date is a date.
+        if _nearly_all(values, ISO_DATE.fullmatch) or (not has_names and _nearly_all(values, _is_epoch)):
             return index
     return None
 
@@ -364,19 +384,22 @@ def _timestamp_by_content(rows: Sequence[Sequence[str]], free: Sequence[int], ha
 def sample_text(
     head: bytes, options: ReadOptions, name: str, candidates: Sequence[str] | None = None
 ) -> tuple[TextFormat, bytes]:
-    """The format of text that begins with `head`, and a sample of whole rows from it.
+    """Detect the format of text that begins with `head`.
+
+    Returns:
+        Delimiter and newline, and a sample of whole rows.
 
     Raises:
-        InputDataError: it is not text, or no delimiter is found.
+        InputDataError: it is not text, or has no known delimiter.
     """
     newline = b"\n" if b"\n" in head[:SAMPLE_BYTES] or b"\r" not in head else b"\r"
     end = head.rfind(newline, 0, SAMPLE_BYTES) + 1 if len(head) > SAMPLE_BYTES else len(head)
     sample = head[: end or len(head)]
     if b"\0" in sample:
-        raise InputDataError(f"{name} is not text: it holds NUL bytes; if it is UTF-16, say --encoding utf-16")
+        raise InputDataError(f"{name} is not text: it contains NUL bytes; for UTF-16 set --encoding utf-16")
     check_utf_8(sample, 1, TextFormat(",", newline), name)
     if not sample.strip():
-        raise InputDataError(f"{name} is empty: it has blank lines only")
+        raise InputDataError(f"{name} is empty: it has only blank lines")
     delimiter = options.delimiter
     if delimiter is None:
         delimiter = detect_delimiter(sample, newline, name, *([candidates] if candidates else []))

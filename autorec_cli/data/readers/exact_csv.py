@@ -1,8 +1,8 @@
 """Exact reader of delimited text, row by row in Python.
 
-Polars reads the good blocks; this reads the sample that detection looks at, blocks whose quotes are odd, and blocks in
-which a row is bad, because it knows the line of every row. Quotes mean something only around a whole field, with inner
-quotes doubled (RFC 4180); elsewhere a quote is a character like any other.
+polars reads good blocks. This reads the sample for detection, and blocks with unusual quotes or bad rows, because it
+knows the line of every row. Quotes count only around a whole field, with inner quotes doubled (RFC 4180); elsewhere a
+quote is an ordinary character.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ QUOTE = b'"'
 
 @dataclass(frozen=True)
 class TextFormat:
-    r"""How rows and fields are kept apart.
+    r"""Delimiter and newline of a text.
 
     Attributes:
-        delimiter: Text between fields; `BLANKS` is any run of blanks and tabs.
+        delimiter: Text between fields; `BLANKS` is any run of spaces and tabs.
         newline: b"\n" (which b"\r\n" ends in too) or b"\r".
     """
 
@@ -32,12 +32,12 @@ class TextFormat:
 
     @property
     def quoted(self) -> bool:
-        """Whether fields may be in quotes: not in the formats that never had them."""
+        """True unless the delimiter is "::" or blanks."""
         return self.delimiter not in ("::", BLANKS)
 
 
 class Record(NamedTuple):
-    """One row: the line it begins on, its fields, where the next row begins, and what is wrong with its quotes."""
+    """Row: first line, fields, end offset, quoting problem."""
 
     line: int
     fields: list[str]
@@ -46,7 +46,7 @@ class Record(NamedTuple):
 
 
 def records(block: bytes, text_format: TextFormat, first_line: int = 1) -> Iterator[Record]:
-    """The rows of `block` (UTF-8, begins where a row begins); blank lines are passed over."""
+    """Rows of `block`, without blank lines."""
     newline = text_format.newline
     start, line = 0, first_line
     while start < len(block):
@@ -73,7 +73,10 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 @lru_cache(maxsize=32)
 def _patterns(text_format: TextFormat) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Patterns of a quoted field and of any field, each with what ends it: delimiter, end of line or end of text."""
+    """Patterns of a quoted and of any field.
+
+    Group 2 is the end of the field: a delimiter, or the end of the line or text.
+    """
     delimiter, newline = re.escape(text_format.delimiter.encode()), re.escape(text_format.newline)
     end = rb"(%s|\r?%s|\r?\Z)" % (delimiter, newline)
     quoted = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"' + end)

@@ -1,7 +1,7 @@
-"""Parsing of a block of text with polars, and examination of blocks with bad rows.
+"""Parser of text blocks with polars.
 
-The good path reads a block once, typed, in polars. Only where that shows something wrong is the block read again as
-text, to tell bad rows from blank lines and from numbers in other dress, and to name the line of a bad one.
+A good block is read once, with types. Only if that fails, the block is read again as strings, to tell bad rows from
+blank lines and unusual numbers, such as " 4.5", and to report the line of a bad row.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ from autorec_cli.data.readers.blocks import (
     well_quoted,
     without_blank_lines,
 )
-from autorec_cli.data.readers.detection import Layout
+from autorec_cli.data.readers.detection import TextLayout
 from autorec_cli.data.readers.exact_csv import QUOTE, TextFormat, records
 from autorec_cli.data.readers.numbers import FLOAT32_MAX
-from autorec_cli.data.readers.rows import PROBLEM, REST, Rows, check_rows, no_rows, rows_of
+from autorec_cli.data.readers.rows import PROBLEM, REST, RatingRows, check_rows, no_rows, rows_of
 
 DataType: TypeAlias = pl.DataType | type[pl.DataType]
-IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # of every byte
+IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # by byte
 
 
-def parse_block(block: bytes, layout: Layout, name: str) -> Rows | None:
-    """Rows of `block` if it has nothing but good ones that polars reads rightly, else None.
+def parse_block(block: bytes, layout: TextLayout, name: str) -> RatingRows | None:
+    """Rows of `block`, or None unless polars reads all right.
 
     Args:
         block: Whole rows, without the header.
-        layout: How it is laid out.
-        name: The source, for messages.
+        layout: Delimiter and columns.
+        name: Name of the source, for messages.
 
     Raises:
         InputDataError: see `single_byte_delimiter`.
     """
     text_format = layout.text_format
-    assert text_format is not None
     if not is_utf_8(block):
         return None
     has_quotes = text_format.quoted and QUOTE in block
@@ -56,9 +55,11 @@ def parse_block(block: bytes, layout: Layout, name: str) -> Rows | None:
     return rows_of(frame, block.count(text_format.newline) if has_quotes else frame.height)
 
 
-def _read_typed(block: bytes, layout: Layout, name: str) -> pl.DataFrame | None:
-    """Ids as numbers where they are expected to be, else as texts; ratings and timestamps as numbers."""
-    assert layout.text_format is not None
+def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | None:
+    """Typed columns: ids as Int64 if expected, else String.
+
+    Integers are looked up in an array later, strings in a hash table.
+    """
     types: dict[str, DataType] = {"user": pl.String, "item": pl.String, "rating": pl.Float64}
     if layout.columns.timestamp is not None:
         types["timestamp"] = pl.Int64
@@ -69,9 +70,11 @@ def _read_typed(block: bytes, layout: Layout, name: str) -> pl.DataFrame | None:
     return _read(block, layout, name, types)
 
 
-def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Rows | None:
-    """What `parse_block` gives for a block without quotes if blank lines were all that was wrong with it."""
-    assert layout.text_format is not None
+def _parse_without_blank_lines(block: bytes, layout: TextLayout, name: str) -> RatingRows | None:
+    """Rows of a block if only blank lines were wrong.
+
+    The block has no quotes.
+    """
     filled = without_blank_lines(block, layout.text_format)
     if len(filled) == len(block):
         return None
@@ -79,21 +82,20 @@ def _parse_without_blank_lines(block: bytes, layout: Layout, name: str) -> Rows 
     return None if rows is None else replace(rows, n_lines=block.count(layout.text_format.newline))
 
 
-def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> Rows:
-    """The rows of a block in which something may be wrong.
+def examine_block(block: bytes, first_line: int, layout: TextLayout, name: str, skip_bad_rows: bool) -> RatingRows:
+    """Rows of a block with possible bad rows.
 
     Args:
         block: Whole rows, without the header.
         first_line: Number of its first line in the source.
-        layout: How it is laid out.
-        name: The source, for messages.
-        skip_bad_rows: Whether to leave out bad rows instead of raising.
+        layout: Delimiter and columns.
+        name: Name of the source, for messages.
+        skip_bad_rows: Leave out bad rows instead of raising.
 
     Raises:
         InputDataError: a row is bad; the message names line, column and value.
     """
     text_format = layout.text_format
-    assert text_format is not None
     check_utf_8(block, first_line, text_format, name)
     if (text_format.quoted and QUOTE in block) or _has_stray_returns(block, text_format):
         texts, lines = _read_exactly(block, first_line, layout, text_format)
@@ -109,23 +111,25 @@ def examine_block(block: bytes, first_line: int, layout: Layout, name: str, skip
 
 
 def _has_stray_returns(block: bytes, text_format: TextFormat) -> bool:
-    """Whether a carriage return is part of an id: polars takes it away at the end of any field."""
+    """True if a carriage return is part of an id.
+
+    polars would strip it at the end of any field.
+    """
     return text_format.newline == b"\n" and b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
 
 
-def _read(block: bytes, layout: Layout, name: str, types: Mapping[str, DataType]) -> pl.DataFrame | None:
-    """Columns of `layout` by role; null for what is missing, empty or not of its type.
+def _read(block: bytes, layout: TextLayout, name: str, types: Mapping[str, DataType]) -> pl.DataFrame | None:
+    """Columns by role, with null for missing or bad values.
 
     Args:
         block: Whole rows.
-        layout: How it is laid out.
-        name: The source, for messages.
-        types: Type of the column of each role, and of `REST` where fields may follow the last one.
+        layout: Delimiter and columns.
+        name: Name of the source, for messages.
+        types: Type of each role's column, and of `REST` if rows may have more fields.
 
     Returns:
         The columns; None if a row has more fields than `layout` and `types` allow.
     """
-    assert layout.text_format is not None
     data, separator = single_byte_delimiter(block, layout.text_format, name)
     columns = {role: layout.n_fields if role == REST else layout.columns.of(role) for role in types}
     n_fields = layout.n_fields + (REST in types)
@@ -141,7 +145,7 @@ def _read(block: bytes, layout: Layout, name: str, types: Mapping[str, DataType]
             eol_char=layout.text_format.newline.decode(),
             missing_columns="insert",
             extra_columns="ignore" if REST in types else "raise",
-            ignore_errors=True,  # what is no number becomes null, and null is looked into
+            ignore_errors=True,  # a bad number becomes null, which `_is_good` finds
             columns=[name for name in schema if name in {f"column_{index}" for index in columns.values()}],
         )
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
@@ -150,7 +154,7 @@ def _read(block: bytes, layout: Layout, name: str, types: Mapping[str, DataType]
 
 
 def _is_good(frame: pl.DataFrame) -> bool:
-    """Check that a typed frame can be taken as it is: nothing missing, finite ratings."""
+    """Check that nothing is missing and ratings are finite float32."""
     if any(column.null_count() for column in frame):
         return False
     good = pl.col("rating").abs() <= FLOAT32_MAX  # false for nan and infinity
@@ -160,7 +164,7 @@ def _is_good(frame: pl.DataFrame) -> bool:
 
 
 def _blank_rows(n_rows: int, block: bytes, text_format: TextFormat) -> NDArray[np.bool_]:
-    """Which of the `n_rows` rows of a block without quotes are lines of nothing but blanks and tabs, (n_rows,)."""
+    """Mask of blank lines in an unquoted block, (n_rows,)."""
     data = np.frombuffer(block, dtype=np.uint8)
     ends = np.append(np.flatnonzero(data == ord(text_format.newline)), len(data))[:n_rows]
     n_filled = np.append(0, np.cumsum(~IS_BLANK[data], dtype=np.int32))[ends]
@@ -169,9 +173,13 @@ def _blank_rows(n_rows: int, block: bytes, text_format: TextFormat) -> NDArray[n
 
 
 def _read_exactly(
-    block: bytes, first_line: int, layout: Layout, text_format: TextFormat
+    block: bytes, first_line: int, layout: TextLayout, text_format: TextFormat
 ) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-    """What `_read` gives as text, row by row in Python, with `PROBLEM` and the line of every row; no blank lines."""
+    """Columns as `_read` gives them, read row by row.
+
+    Returns:
+        The columns with `PROBLEM`, and the line of each row; no blank lines.
+    """
     positions = {**layout.columns.by_role(), REST: layout.n_fields}
     columns: dict[str, list[str | None]] = {name: [] for name in (*positions, PROBLEM)}
     lines = []

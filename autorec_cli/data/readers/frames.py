@@ -1,4 +1,4 @@
-"""Ratings from columns that have types, of a frame or of a Parquet file: the same checks as for text."""
+"""Reader of typed columns: frames and batches of Parquet files."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import polars as pl
 from autorec_cli.data.readers.detection import Columns, Layout, find_columns
 from autorec_cli.data.readers.numbers import seconds_since_1970
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.rows import Rows, check_rows
+from autorec_cli.data.readers.rows import RatingRows, check_rows
 from autorec_cli.errors import InputDataError, UsageError
 
 FRAME = "the frame"
 """Name of a frame in messages."""
 SAMPLE_ROWS = 2000
-SAMPLE_LETTERS = 256  # of a value
+SAMPLE_LETTERS = 256  # of one value: a Parquet id can be megabytes long
 BATCH_ROWS = 1 << 20
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 
 
 def polars_frame(frame: Any) -> pl.DataFrame:  # noqa: ANN401 (pandas is not imported for its type)
-    """A frame of pandas as one of polars; missing values become null.
+    """Convert a pandas frame to polars; missing values become null.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither pandas nor polars.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
     if type(frame).__module__.partition(".")[0] != "pandas":
-        raise UsageError(f"ratings come as file names or as a frame of polars or pandas, not as {type(frame).__name__}")
+        raise UsageError(f"ratings must be file names or a polars or pandas frame, not {type(frame).__name__}")
     return pl.DataFrame([_polars_column(str(name), frame[name]) for name in frame.columns])
 
 
@@ -44,10 +44,10 @@ def _polars_column(name: str, column: Any) -> pl.Series:  # noqa: ANN401
 
 
 def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:
-    """Layout of a frame, by names of columns, else by their contents.
+    """Detect a frame's layout by column names, else contents.
 
     Raises:
-        InputDataError: there is no row, or which column is which cannot be told.
+        InputDataError: it has no rows, or its columns cannot be determined.
     """
     if not frame.height:
         raise InputDataError(f"{FRAME} has no rows")
@@ -56,26 +56,28 @@ def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:
 
 
 def columns_of(sample: pl.DataFrame, options: ReadOptions, name: str) -> Columns:
-    """Decide what every column means, see `find_columns`."""
+    """Determine the columns of typed rows, see `find_columns`."""
     texts = sample.select(pl.all().cast(pl.String, strict=False).str.head(SAMPLE_LETTERS).fill_null(""))
     return find_columns(sample.columns, texts.rows(), options, name)
 
 
 def layout_of(header: Sequence[str], types: Mapping[str, pl.DataType], columns: Columns, name: str) -> Layout:
-    """Layout of typed columns; a column of `header` without a type is String.
+    """Layout of typed columns, String if `types` lacks one.
 
     Raises:
-        InputDataError: a column of ids holds no ids.
+        InputDataError: an id column is nested or binary.
     """
     for role in ("user", "item"):
         dtype = types.get(header[columns.of(role) or 0], pl.String())
         if dtype.is_nested() or dtype == pl.Binary:
-            raise InputDataError(f"{name}: the {role} column is of type {dtype}, which is no id; choose with --columns")
+            raise InputDataError(
+                f"{name}: the {role} column is of type {dtype}, which cannot be an id; choose with --columns"
+            )
     return Layout(None, list(header), columns, len(header))
 
 
-def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iterator[Rows]:
-    """Rows of a frame, a batch at a time.
+def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iterator[RatingRows]:
+    """Rows of a frame, batch by batch.
 
     Raises:
         InputDataError: a row is bad.
@@ -88,7 +90,10 @@ def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iter
 
 
 def plain_types(batch: pl.DataFrame) -> pl.DataFrame:
-    """Ids as Int64 or as they print, dates as seconds, numbers as they are; all else as text, to be parsed."""
+    """Cast ids to Int64 or String, and dates to seconds.
+
+    Numbers stay; all other columns become String, to be parsed like text.
+    """
     types = batch.schema
     ids = [pl.col(role).cast(pl.Int64 if types[role] in WHOLE else pl.String) for role in ("user", "item")]
     frame = batch.with_columns(ids)

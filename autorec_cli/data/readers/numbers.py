@@ -1,4 +1,4 @@
-"""Text becomes ratings and timestamps, a column at a time."""
+"""Parsing of ratings and timestamps, column by column."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def parse_numbers(texts: pl.Series) -> pl.Series:
-    """Float64 of decimal numbers, blanks around them allowed; null where a text is none."""
+    """Parse decimal numbers to Float64, others to null."""
     if texts.dtype.is_numeric():  # from Parquet
         return texts.cast(pl.Float64)
     return texts.str.strip_chars().cast(pl.Float64, strict=False)
 
 
 def parse_timestamps(texts: pl.Series) -> pl.Series:
-    """Float64 of numbers as they are and of ISO 8601 dates as seconds since 1970 (UTC unless an offset is given)."""
+    """Parse numbers and ISO 8601 dates to Float64.
+
+    Numbers stay as they are; dates become seconds since 1970, in UTC unless they have an offset.
+    """
     numbers = parse_numbers(texts)
     if texts.dtype.is_numeric() or numbers.null_count() == texts.null_count():
         return numbers
@@ -45,7 +48,7 @@ def parse_timestamps(texts: pl.Series) -> pl.Series:
 
 
 def parse_moment(flag: str, text: str) -> float:
-    """The timestamp that `flag TEXT` says: a number as it is, an ISO 8601 date as seconds since 1970.
+    """Parse option `flag`: a timestamp or ISO 8601 date.
 
     Raises:
         UsageError: it is neither.
@@ -53,18 +56,21 @@ def parse_moment(flag: str, text: str) -> float:
     moment = parse_timestamps(pl.Series([text]))[0]
     if moment is None or not math.isfinite(moment):
         raise UsageError(
-            f"{flag} {quoted(text)} is neither a date like 2024-01-31 or 2024-01-31T12:00:00Z nor a number; give one"
+            f"{flag} {quoted(text)} is neither a date like 2024-01-31 or 2024-01-31T12:00:00Z nor a number"
         )
     return float(moment)
 
 
 def seconds_since_1970(moments: pl.Series) -> pl.Series:
-    """Float64 seconds of a Datetime or Date column."""
+    """Seconds since 1970 of a Datetime or Date column, Float64."""
     return moments.cast(pl.Datetime("us")).dt.epoch("us").cast(pl.Float64) / 1e6
 
 
 def narrow(timestamps: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The timestamps as int32 if that is exact, else as float64: four bytes saved for every rating."""
+    """Cast timestamps to int32 if exact, else to float64.
+
+    int32 saves 4 bytes per rating.
+    """
     if not len(timestamps):
         return timestamps.astype(np.int32)
     low, high = timestamps.min(), timestamps.max()

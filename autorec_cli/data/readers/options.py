@@ -1,4 +1,4 @@
-"""How the user says that sources are to be read; what is not said is detected."""
+"""Options for reading sources; unset ones are detected."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ UTF_8_NAMES = ("utf-8", "utf-8-sig")
 
 @dataclass(frozen=True)
 class Period:
-    """From when until when ratings count, in the unit of their timestamps: seconds since 1970, if they are dates.
+    """Period of the ratings to use.
+
+    Bounds have the unit of the timestamps: seconds since 1970 if they are dates.
 
     Attributes:
-        since: The first moment that counts.
-        until: The first one after it that does not count any more.
+        since: Start, included.
+        until: End, not included.
     """
 
     since: float = -math.inf
@@ -42,18 +44,16 @@ class Period:
 
     def __post_init__(self) -> None:
         if not self.since < self.until:
-            raise UsageError(
-                "--since is not before --until, which is the first moment that does not count any more; exchange them"
-            )
+            raise UsageError("--since is not before --until; exchange them (--until itself is not included)")
 
     @property
     def is_limited(self) -> bool:
-        """Whether it leaves out anything at all."""
+        """True if it has a bound."""
         return self != EVER
 
     @property
     def bounds(self) -> list[float]:
-        """Those of its two ends that are given."""
+        """Finite bounds, in order."""
         return [bound for bound in (self.since, self.until) if math.isfinite(bound)]
 
 
@@ -62,15 +62,15 @@ EVER = Period()
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What is known about the sources beforehand.
+    """Facts about the sources given by the user.
 
     Attributes:
-        delimiter: The character(s) between fields, `BLANKS` for runs of blanks; None to detect it.
-        columns: Role -> name in the header or 1-based number, as text; "none" for a timestamp that must not be used.
-        has_header: False where the first line is data whatever it looks like; None to detect it.
-        encoding: Name of the text encoding, as Python knows it.
-        skip_bad_rows: Whether a bad row is counted and left out instead of ending the run.
-        period: When the ratings that count were given.
+        delimiter: Text between fields, `BLANKS` for runs of spaces and tabs; None to detect it.
+        columns: Name in the header or number from 1 by role, as text; "none" to ignore timestamps.
+        has_header: False if the first line is data; None to detect it.
+        encoding: Python's name of the text encoding.
+        skip_bad_rows: Count and leave out bad rows instead of raising.
+        period: Period of the ratings to use.
     """
 
     delimiter: str | None = None
@@ -87,26 +87,24 @@ class ReadOptions:
         except (LookupError, TypeError, ValueError):
             encoded_text = False
         if not encoded_text:
-            raise UsageError(f"--encoding {self.encoding} is not known; examples are utf-8, latin-1, cp1252, utf-16")
+            raise UsageError(f"--encoding {self.encoding} is unknown; use for example utf-8, latin-1, cp1252 or utf-16")
         if self.has_header is False and any(not text.isdigit() for text in self.columns.values() if text != NO_COLUMN):
-            raise UsageError(
-                "--columns gives names but --no-header says that there are none; give column numbers from 1"
-            )
+            raise UsageError("--columns uses names, but --no-header says there are none; use column numbers from 1")
 
         if self.period.is_limited and self.columns.get("timestamp") == NO_COLUMN:
-            raise UsageError("--since and --until need the timestamps that --columns timestamp=none leaves out")
+            raise UsageError("--since and --until need the timestamps that --columns timestamp=none ignores")
 
     @property
     def is_utf_8(self) -> bool:
-        """Whether the text needs no decoding."""
+        """True if the text needs no decoding."""
         return codecs.lookup(self.encoding).name in UTF_8_NAMES
 
 
 def parse_delimiter(text: str | None) -> str | None:
-    """The delimiter that `--delimiter TEXT` stands for.
+    """Parse the value of `--delimiter`.
 
     Raises:
-        UsageError: it is none of those that can be read.
+        UsageError: the delimiter is unknown.
     """
     if text is None:
         return None
@@ -116,7 +114,7 @@ def parse_delimiter(text: str | None) -> str | None:
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
-    """Role -> column of `--columns user=userId,item=2,timestamp=none`.
+    """Parse `--columns user=userId,item=2,timestamp=none` into columns by role.
 
     Raises:
         UsageError: a part is not ROLE=COLUMN, or a role or a column comes twice.
@@ -131,8 +129,8 @@ def parse_columns(text: str | None) -> dict[str, str]:
         if role in columns:
             raise UsageError(f"--columns names {role} twice")
         if column == NO_COLUMN and role != "timestamp":
-            raise UsageError(f"--columns {role}=none: only the timestamp can be left out")
+            raise UsageError(f"--columns {role}=none: only timestamps can be ignored")
         if column in columns.values():
-            raise UsageError(f"--columns gives column {column} two meanings")
+            raise UsageError(f"--columns uses column {column} twice")
         columns[role] = column
     return columns

@@ -1,13 +1,14 @@
-"""Ratings from a Parquet file: the same checks as for text, on columns that have types.
+"""Reader of Parquet files, with the checks of text.
 
-A file may be a part of a table that Spark or Hive wrote: `ratings/day=2024-01-31/part-0.parquet` has a column `day` in
-its path only. Where a period is asked for, polars leaves out row groups whose statistics lie outside.
+A file may be part of a table written by Spark or Hive: `ratings/day=2024-01-31/part-0.parquet` has a column `day` in
+its path only. With a period, polars skips row groups whose statistics lie outside.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path, PurePath
 from urllib.parse import unquote
@@ -19,41 +20,62 @@ from autorec_cli.data.readers.detection import Columns, Layout, role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.numbers import parse_timestamps
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
-from autorec_cli.data.readers.rows import Rows, check_rows, no_rows
+from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
+from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.errors import InputDataError, quoted
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-"""What Spark and Hive write into a path where a column has no value."""
+"""Null in a path written by Spark or Hive."""
 ROW = "__row__"
-A_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
-SECONDS_A_DAY = 86400
+UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+SECONDS_PER_DAY = 86400
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What polars raises at a damaged file; a panic is no `Exception`."""
+"""Exceptions from polars for a damaged file; a panic is not an `Exception`."""
+
+
+@contextmanager
+def read_parquet(
+    source: OpenSource, options: ReadOptions, like: Layout | None = None
+) -> Iterator[tuple[Layout, Iterator[RatingRows]] | None]:
+    """Layout of a Parquet file, and its rows.
+
+    Yields None for a file without rows, as Spark writes some. `like` is the layout of the first Parquet file.
+
+    Raises:
+        InputDataError: see `detect_parquet` and `parquet_rows`.
+    """
+    assert source.file is not None
+    layout = detect_parquet(source.file, options, source.name, like)
+    if layout is None:
+        yield None
+    else:
+        yield layout, parquet_rows(source.file, layout, source.name, options.skip_bad_rows, options.period)
 
 
 def partitions_of(name: str) -> dict[str, str | None]:
-    """The columns that the path `name` has, as in `day=2024-01-31/country=fr/part-0.parquet`, and their one value."""
+    """Columns in the path `name`, such as `day=2024-01-31/part-0.parquet`."""
     pairs = (part.partition("=") for part in PurePath(name).parts[:-1])
     return {unquote(key): None if value == NO_VALUE else unquote(value) for key, _, value in pairs if key and value}
 
 
 def detect_parquet(path: Path, options: ReadOptions, name: str, like: Layout | None = None) -> Layout | None:
-    """The layout of a Parquet file: that of the file before it, else by names of columns, else by their contents.
+    """Detect the layout of a Parquet file.
+
+    The columns are those of the first file, else found by name, else by contents.
 
     Args:
         path: The file.
-        options: What the user said about columns.
-        name: What to call it; columns that it has as part of a table are in it.
-        like: The layout of the first Parquet file of this run.
+        options: Columns chosen by the user.
+        name: Name for messages; it may hold columns of a partitioned table.
+        like: Layout of the first Parquet file.
 
     Returns:
-        The layout; None if there is no row in the file.
+        The layout; None if the file has no rows.
 
     Raises:
-        InputDataError: the file is damaged, which column is which cannot be told, or columns that it should have like
-            the first file are missing.
+        InputDataError: the file is damaged, its columns cannot be determined, or it lacks columns of the first file.
     """
     partitions = partitions_of(name)
     try:
@@ -73,10 +95,10 @@ def detect_parquet(path: Path, options: ReadOptions, name: str, like: Layout | N
 
 
 def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: str) -> Columns | None:
-    """The columns called as those of `like`; None where columns are to be found that are called otherwise.
+    """Columns named as in `like`; None to search anew.
 
     Raises:
-        InputDataError: a column is missing, and none has a name that says the same.
+        InputDataError: a column is missing, and no other name fits its role.
     """
     assert like.header is not None
     wanted = {role: like.header[index] for role, index in like.columns.by_role().items()}
@@ -88,25 +110,27 @@ def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: s
     for role, column in wanted.items():
         if role not in known:
             raise InputDataError(
-                f"{name} has no column {quoted(column)}, which the Parquet file before it has; it has "
-                f"{', '.join(header)}: files that are read together need the same columns"
+                f"{name} has no column {quoted(column)}, unlike the first Parquet file; it has "
+                f"{', '.join(header)}: files read together need the same columns"
             )
     return None
 
 
 def _with_partitions(frame: pl.LazyFrame, columns: list[str], partitions: Mapping[str, str | None]) -> pl.LazyFrame:
-    """`columns` of a file; those that only its path has are String."""
+    """Select `columns` of a file and of its path (String)."""
     there = frame.collect_schema().names()
     return frame.select(
         pl.col(name) if name in there else pl.lit(partitions[name], pl.String).alias(name) for name in columns
     )
 
 
-def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool, period: Period = EVER) -> Iterator[Rows]:
-    """The rows of a Parquet file, a batch at a time, in order.
+def parquet_rows(
+    path: Path, layout: Layout, name: str, skip_bad_rows: bool, period: Period = EVER
+) -> Iterator[RatingRows]:
+    """Rows of a Parquet file in order, batch by batch.
 
-    Where the type of the timestamps tells it beforehand (whole numbers, dates, moments), rows outside `period` are left
-    out, and row groups that hold no others are not read. What else is outside is yielded.
+    Rows outside `period` are left out if the timestamps are integers, dates or datetimes; row groups without others are
+    not read. With other types they are yielded, for the caller to filter.
 
     Raises:
         InputDataError: a row is bad or the file is damaged.
@@ -140,20 +164,23 @@ def parquet_rows(path: Path, layout: Layout, name: str, skip_bad_rows: bool, per
 
 
 def _has(period: Period, text: str | None) -> bool:
-    """Whether the timestamp `text` of a whole file is in `period`; what is no timestamp is let through."""
+    """True if timestamp `text` is in `period` or unreadable."""
     moment = parse_timestamps(pl.Series([text], dtype=pl.String))[0]
     return moment is None or period.since <= moment < period.until
 
 
 def _within(period: Period, column: str, dtype: pl.DataType) -> pl.Expr | None:
-    """Whether `column` is in `period` or has no value, in literals of its own type, which statistics are compared with.
+    """Filter for `column` in `period` or null, if possible.
 
-    None where the type has no exact ones; a bound that the type cannot hold is its nearest value.
+    None for types other than integers, dates and datetimes.
+
+    Bounds are literals of the column's own type, because only then polars compares them with the statistics of row
+    groups. A bound beyond the type's range becomes its nearest value.
     """
     if isinstance(dtype, pl.Datetime):
-        per_second, physical = Fraction(A_SECOND[dtype.time_unit]), "int64"
+        per_second, physical = Fraction(UNITS_PER_SECOND[dtype.time_unit]), "int64"
     elif dtype == pl.Date:
-        per_second, physical = Fraction(1, SECONDS_A_DAY), "int32"
+        per_second, physical = Fraction(1, SECONDS_PER_DAY), "int32"
     elif dtype in WHOLE:
         per_second, physical = Fraction(1), str(dtype).lower()
     else:

@@ -1,4 +1,4 @@
-"""Good rows of a source, and explanations of bad ones."""
+"""Checked rows of a source, and messages about bad ones."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from autorec_cli.data.readers.numbers import FLOAT32_MAX, narrow, parse_numbers,
 from autorec_cli.data.readers.options import ROLES, Period
 from autorec_cli.errors import InputDataError, quoted
 
-REST = "rest"  # the field after the last one a row may have
-PROBLEM = "problem"  # what is wrong with the quotes of a row
-MOST_EXPLAINED = 5  # bad rows that are named
+REST = "rest"  # column of the first surplus field
+PROBLEM = "problem"  # column of quoting errors
+MAX_EXPLAINED = 5  # bad rows reported
 MILLISECONDS = 1e11
-"""Timestamps from here on are no seconds: as such they would be of the year 5138 and later."""
+"""Timestamps from here on are milliseconds: as seconds they would be the year 5138 or later."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The good rows of a block, in order.
+class RatingRows:
+    """Good rows of a block, in order.
 
     Attributes:
-        users, items: Ids, String; or Int64 where every id is the text that its number prints as.
+        users, items: Ids, String; or Int64 if each id is its number in decimal.
         ratings: float32.
         timestamps: int32 or float64; None if the source has none.
         n_lines: Lines of the block, blank and bad ones included.
         n_skipped: Bad rows left out.
-        skipped: What was wrong with the first ones of them, each with its place.
-        n_outside: Rows left out because they are outside the period that was asked for.
+        skipped: Place and problem of the first of these.
+        n_outside: Rows left out because they are outside the period.
     """
 
     users: pl.Series
@@ -47,25 +47,25 @@ class Rows:
         return len(self.ratings)
 
 
-def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> Rows:
-    """The rows of a frame of good ones: user, item (String or Int64), rating and, if the source has one, timestamp."""
+def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> RatingRows:
+    """Convert a frame of good rows, with columns by role."""
     ratings = frame["rating"].to_numpy().astype(np.float32)
     timestamps = narrow(frame["timestamp"].to_numpy()) if "timestamp" in frame.columns else None
-    return Rows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
+    return RatingRows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
 
 
-def no_rows(layout: Layout, n_outside: int = 0) -> Rows:
-    """Nothing but rows that are outside the period."""
+def no_rows(layout: Layout, n_outside: int = 0) -> RatingRows:
+    """Empty block, after `n_outside` rows outside the period."""
     timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)
     no_ids = pl.Series([], dtype=pl.String)
-    return Rows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
+    return RatingRows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
 
 
-def within_period(rows: Rows, period: Period, name: str) -> Rows:
-    """Rows that are in `period`.
+def within_period(rows: RatingRows, period: Period, name: str) -> RatingRows:
+    """Filter rows by `period`.
 
     Raises:
-        InputDataError: the timestamps are milliseconds and the period is in seconds, or the other way round.
+        InputDataError: timestamps are in milliseconds and the period is in seconds, or vice versa.
     """
     if not period.is_limited or rows.timestamps is None or not len(rows):
         return rows
@@ -75,7 +75,7 @@ def within_period(rows: Rows, period: Period, name: str) -> Rows:
         given = " and ".join(f"{bound:.0f}" for bound in period.bounds)
         raise InputDataError(
             f"{name} has timestamps such as {largest:.0f}, --since and --until say {given}: one is in milliseconds and "
-            "the other in seconds; give numbers in the unit of the timestamps"
+            "the other in seconds; use the unit of the timestamps"
         )
     kept = (moments >= period.since) & (moments < period.until)
     n_kept = int(np.count_nonzero(kept))
@@ -93,18 +93,18 @@ def within_period(rows: Rows, period: Period, name: str) -> Rows:
 
 def check_rows(
     texts: pl.DataFrame, numbers: NDArray[np.int64], layout: Layout, where: str, skip_bad_rows: bool
-) -> Rows:
-    """The good rows of a frame of text, with ratings and timestamps parsed.
+) -> RatingRows:
+    """Parse and check a frame of rows.
 
     Args:
-        texts: The roles as String or as numbers, and `REST` and `PROBLEM` where they apply.
-        numbers: Number of every row in the source.
-        layout: Names the columns in messages.
-        where: Begins a message, before the row's number.
-        skip_bad_rows: Whether to leave out bad rows instead of raising.
+        texts: Columns by role, String or numeric, and `REST` and `PROBLEM` if any.
+        numbers: Line or row numbers in the source.
+        layout: Column names, for messages.
+        where: Start of a message, before the number.
+        skip_bad_rows: Leave out bad rows instead of raising.
 
     Raises:
-        InputDataError: a row is bad and bad rows are not skipped.
+        InputDataError: a row is bad and `skip_bad_rows` is false.
     """
     parsed = texts.with_columns(parse_numbers(texts["rating"]).alias("rating"))
     if "timestamp" in texts.columns:
@@ -122,7 +122,7 @@ def check_rows(
     bad = np.flatnonzero(~is_good.to_numpy())
     explained = tuple(
         f"{where} {numbers[row]}, {_explain(texts.row(row, named=True), layout)}"
-        for row in bad[:MOST_EXPLAINED].tolist()
+        for row in bad[:MAX_EXPLAINED].tolist()
     )
     if explained and not skip_bad_rows:
         raise InputDataError(f"{explained[0]}; fix it or use --on-error skip")
@@ -130,7 +130,7 @@ def check_rows(
 
 
 def _explain(row: dict[str, object], layout: Layout) -> str:
-    """What is wrong with a row: the leftmost column that is at fault, and its value."""
+    """Describe the leftmost bad column of a row."""
     if row.get(PROBLEM):
         return str(row[PROBLEM])
     for role in sorted((role for role in ROLES if role in row), key=lambda role: layout.columns.of(role) or 0):
@@ -155,6 +155,6 @@ def _complaint(role: str, value: str | None) -> str | None:
         return None if fine else f"{quoted(value)} is neither {known}"
     if number is None:
         has_comma = parse_numbers(pl.Series([value.replace(",", ".")]))[0] is not None
-        hint = "; decimals have a point here, so replace the commas in them" if has_comma else ""
+        hint = "; use a decimal point, not a comma" if has_comma else ""
         return f"{quoted(value)} is not a number{hint}"
     return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"

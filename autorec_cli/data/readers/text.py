@@ -1,4 +1,4 @@
-"""Rows of delimited text, a few blocks at a time on several threads."""
+"""Reader of delimited text, on several threads."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from autorec_cli.data.readers.blocks import cut_blocks, to_utf_8
-from autorec_cli.data.readers.detection import SAMPLE_BYTES, Layout, detect_text, sample_text
+from autorec_cli.data.readers.detection import SAMPLE_BYTES, Layout, TextLayout, detect_text, sample_text
 from autorec_cli.data.readers.fast_csv import examine_block, parse_block
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.rows import Rows
+from autorec_cli.data.readers.rows import RatingRows
+from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.runtime.threads import in_order
 
 
 @contextmanager
-def read_text(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Iterator[tuple[Layout, Iterator[Rows]]]:
-    """Layout of delimited text, and its rows, block by block; threads end with the context.
+def read_text(
+    source: OpenSource, options: ReadOptions, _like: Layout | None = None
+) -> Iterator[tuple[Layout, Iterator[RatingRows]]]:
+    """Layout of delimited text, and its rows block by block.
+
+    Threads end with the context.
 
     Raises:
         InputDataError: the layout is not clear, or a row is bad.
     """
-    chunks = to_utf_8(chunks, options, name)
+    name = source.name
+    chunks = to_utf_8(source.chunks or iter(()), options, name)
     head = next(chunks, b"")
     while len(head) < SAMPLE_BYTES and (more := next(chunks, b"")):
         head += more
@@ -28,7 +34,7 @@ def read_text(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Itera
     layout, header = detect_text(sample, text_format, options, name)
     start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)
 
-    def parse(block: bytes) -> tuple[bytes, Rows | None]:
+    def parse(block: bytes) -> tuple[bytes, RatingRows | None]:
         return block, parse_block(block, layout, name)
 
     with in_order(parse, cut_blocks(head[start:], chunks, text_format, name)) as parsed:
@@ -36,9 +42,12 @@ def read_text(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Itera
 
 
 def _examined(
-    parsed: Iterator[tuple[bytes, Rows | None]], line: int, layout: Layout, name: str, skip_bad_rows: bool
-) -> Iterator[Rows]:
-    """Rows of all blocks; a block that could not be parsed is examined, now that its first line is known."""
+    parsed: Iterator[tuple[bytes, RatingRows | None]], line: int, layout: TextLayout, name: str, skip_bad_rows: bool
+) -> Iterator[RatingRows]:
+    """Rows of all blocks.
+
+    Threads parse blocks before their line numbers are known, so a block with bad rows is examined here, in order.
+    """
     for block, found in parsed:
         rows = examine_block(block, line, layout, name, skip_bad_rows) if found is None else found
         line += rows.n_lines

@@ -1,4 +1,4 @@
-"""A file of titles: an id and a title in each row."""
+"""Reader of titles: an id and a title per row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from autorec_cli.data.readers.blocks import to_utf_8
 from autorec_cli.data.readers.detection import CANDIDATES, COLUMN_NAMES, is_number, sample_text
 from autorec_cli.data.readers.exact_csv import records
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
-from autorec_cli.data.readers.sources import expand_sources, open_source, read_whole
+from autorec_cli.data.readers.source_names import expand_sources
+from autorec_cli.data.readers.sources import PARQUET_MAGIC, open_source, read_whole
 from autorec_cli.errors import InputDataError, UsageError
 
 ID_NAMES = ("id", *COLUMN_NAMES["item"])
@@ -20,12 +21,12 @@ FALLBACKS = ("cp1252", "latin-1")  # latin-1 reads any bytes
 
 
 def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
-    """The titles in the file `name` and the encoding it was read in.
+    """Read the titles in file `name`, and their encoding.
 
-    Text that is not UTF-8 is read as Windows-1252, or Latin-1, unless `encoding` says something else.
+    Text that is not UTF-8 is read as Windows-1252, or Latin-1, unless `encoding` is another one.
 
     Returns:
-        A frame of `id` and `title` (String), one row an id: the first one counts.
+        A frame of `id` and `title` (String), one row per id, the first of several; and the encoding.
 
     Raises:
         InputDataError: the file is missing, empty or has fewer than two columns.
@@ -33,9 +34,9 @@ def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
     names = expand_sources([name])
     if len(names) != 1:
         raise UsageError(f"--titles {name} matches {len(names)} files; name one")
-    with open_source(names[0]) as source:
-        if source.parquet is not None:
-            frame = pl.read_parquet(source.parquet)
+    with open_source(names[0], (PARQUET_MAGIC,)) as source:
+        if source.file is not None:
+            frame = pl.read_parquet(source.file)
             id_column, title_column, _ = _columns(frame.columns, source.name)
             return _unique(frame.select(pl.nth(id_column).alias("id"), pl.nth(title_column).alias("title"))), "parquet"
         data, used = _decode(read_whole(source), encoding, source.name)
@@ -55,7 +56,7 @@ def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
 
 
 def _decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
-    """`data` in UTF-8, and the encoding it was in."""
+    """Decode `data` to UTF-8, and name its encoding."""
     options = ReadOptions(encoding=encoding)
     if options.is_utf_8:
         try:
@@ -73,9 +74,12 @@ def _decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
 
 
 def _columns(first: Sequence[str], name: str) -> tuple[int, int, bool]:
-    """Columns of id and title, and whether `first` names them; without names they are the first two."""
+    """Columns of id and title; True for a header.
+
+    Without known names they are the first two.
+    """
     if len(first) < 2:
-        raise InputDataError(f"{name} has one column; titles need two, an id and a title")
+        raise InputDataError(f"{name} has one column; a file of titles needs an id and a title")
     plain = ["".join(filter(str.isalnum, text.lower())) for text in first]
     ids = [plain.index(text) for text in ID_NAMES if text in plain]
     titles = [plain.index(text) for text in TITLE_NAMES if text in plain]
@@ -90,6 +94,6 @@ def _unique(titles: pl.DataFrame) -> pl.DataFrame:
 
 
 def titles_of(item_ids: pl.Series, titles: pl.DataFrame) -> pl.Series:
-    """The title of every item in order, null where there is none."""
+    """Titles in the order of `item_ids`, null if missing."""
     joined = item_ids.to_frame("id").join(titles, on="id", how="left", maintain_order="left")
     return joined["title"].replace("", None)

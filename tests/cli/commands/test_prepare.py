@@ -226,7 +226,7 @@ def test_the_scale_is_that_of_training_unless_given(tmp_path):
     assert make(tmp_path, train, test_text=test, split=none)[1].rating_scale == (2, 3)
     _, prepared = make(tmp_path, train, name="wide", test_text=test, split=none, rating_scale=(0.0, 5.0))
     assert prepared.rating_scale == (0, 5)
-    with pytest.raises(InputDataError, match="ratings go from 1 to 5, outside --rating-scale 2,5"):
+    with pytest.raises(InputDataError, match="from 1 to 5, outside --rating-scale 2,5"):
         make(tmp_path, train, name="narrow", test_text=test, split=none, rating_scale=(2.0, 5.0))
 
 

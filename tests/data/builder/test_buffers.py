@@ -11,7 +11,7 @@ from autorec_cli.data.builder.buffers import GrowingArray, count_values
 
 @pytest.mark.parametrize("room", [2, 3, 1000])
 def test_an_array_grows_becomes_wider_and_is_taken(monkeypatch, room):
-    monkeypatch.setattr(buffers, "FIRST_ROOM", room)
+    monkeypatch.setattr(buffers, "INITIAL_CAPACITY", room)
     array = GrowingArray()
     for start in range(0, 40, 4):
         array.append(np.arange(start, start + 4, dtype=np.int32))

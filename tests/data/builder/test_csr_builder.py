@@ -181,8 +181,8 @@ def test_minimum_counts_that_leave_nothing_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("u,i,1\nu,j,2\n", "a single user"),
-        ("u,i,1\nv,i,2\n", "a single item"),
+        ("u,i,1\nu,j,2\n", "one user"),
+        ("u,i,1\nv,i,2\n", "one item"),
         ("u,i,0\nv,j,0\n", "all 2 ratings are 0"),
     ],
 )

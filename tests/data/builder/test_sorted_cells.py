@@ -38,7 +38,7 @@ def test_cells_are_sorted_by_user_item_and_position(shape, pairs, order, length)
         assert cells.positions(slice(0, len(pairs))).tolist() == positions
         assert cells.arrange(np.arange(len(pairs)) * 2).tolist() == [2 * position for position in positions]
         assert cells.at_or_after(2).tolist() == [position >= 2 for position in positions]
-        parts = list(cells.whole_pairs())
+        parts = list(cells.pair_slices())
         assert [cell for part in parts for cell in range(part.start, part.stop)] == list(range(len(pairs)))
         assert all(cells.pair(part.start) != cells.pair(part.start - 1) for part in parts[1:])
         repeats = np.concatenate([cells.repeats(part) for part in parts]).tolist()
@@ -49,7 +49,7 @@ def test_cells_are_sorted_by_user_item_and_position(shape, pairs, order, length)
 def test_cells_that_are_dropped_leave_rows_in_order(shape):
     cells = SortedCells(packed([(2, 1), (0, 3), (2, 1), (0, 0), (2, 0)]), *shape)
     keep = np.array([True, True, True, False, True])
-    cells.keep((part, keep[part]) for part in cells.whole_pairs())
+    cells.keep((part, keep[part]) for part in cells.pair_slices())
     assert [cells.pair(cell) for cell in range(len(cells))] == [(0, 0), (0, 3), (2, 0), (2, 1)]
     assert cells.positions(slice(0, 4)).tolist() == [3, 1, 4, 2]
     if shape == (3, 4):

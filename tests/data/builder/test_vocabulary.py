@@ -26,7 +26,7 @@ def test_an_id_is_one_whether_it_comes_as_a_number_or_as_a_text():
 
 @pytest.mark.parametrize("other", [-1, 2000, 2**62])
 def test_numbers_that_are_negative_or_large_are_ids_like_others(monkeypatch, other):
-    monkeypatch.setattr(vocabulary, "LEAST_ROOM", 2000)
+    monkeypatch.setattr(vocabulary, "MIN_TABLE_SIZE", 2000)
     ids = IdTable()
     assert ids.indexes(numbers(1999, 7)).tolist() == [0, 1]
     assert ids.indexes(numbers(7, other, 3, other)).tolist() == [1, 2, 3, 2]

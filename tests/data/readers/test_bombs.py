@@ -23,8 +23,8 @@ from tests.fuzz import PLAIN
 from tests.program import ROOT, run
 
 MIB = 1 << 20
-LONG_ROW = "has a row of more than 16 MiB; this is no file of ratings, or it is damaged"
-LONG_GAP = "has more than 16 MiB of blank lines on end; it is damaged, make it again"
+LONG_ROW = "has a row of more than 16 MiB"
+LONG_GAP = "has more than 16 MiB of consecutive blank lines"
 ZSTD = shutil.which("zstd")
 
 
@@ -59,7 +59,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path, packer, unit, me
     name = bomb(tmp_path, packer, unit)
     result = run("prepare", name, "-o", "d", "--summary", "run.json", cwd=tmp_path, fresh=True)
     assert (result.status, result.stdout) == (3, "")
-    assert result.stderr.splitlines()[-1].endswith(f"error: {name} {message}")
+    assert f"error: {name} {message}" in result.stderr.splitlines()[-1]
     assert json.loads((tmp_path / "run.json").read_text())["peak_memory_bytes"] < 300e6
     assert {path.name for path in tmp_path.iterdir()} == {name, "run.json"}
 
@@ -69,7 +69,7 @@ def test_what_is_packed_in_another_way_is_not_unpacked_at_all(tmp_path, magic, k
     (tmp_path / "r.csv").write_bytes(magic + b"0" * 100)
     result = run("prepare", "r.csv", "-o", "d", cwd=tmp_path)
     assert (result.status, result.stdout) == (3, "")
-    assert f"error: r.csv is a {kind} file, which cannot be read; unpack it first" in result.stderr
+    assert f"error: r.csv is a {kind} file" in result.stderr
 
 
 def test_a_long_row_is_refused_without_reading_on():
@@ -96,7 +96,7 @@ def test_blank_lines_between_rows_are_many_and_cheap(tmp_path, gap):
 
 
 def test_skipping_ends_where_there_is_hardly_a_good_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "HOPELESS", 1000)
+    monkeypatch.setattr(reading, "MAX_BAD_ROWS", 1000)
     file = tmp_path / "r.csv"
     file.write_text("user,item,rating\nu,i,4\n" + "u,i,x\n" * 100_000)
     with pytest.raises(InputDataError, match=r"bad rows and 1 good ones so far \(.*line 3, column rating: 'x' is not"):
@@ -106,12 +106,10 @@ def test_skipping_ends_where_there_is_hardly_a_good_row(tmp_path, monkeypatch):
 def test_ratings_that_will_not_fit_are_refused_while_they_are_read(tmp_path, monkeypatch):
     file = tmp_path / "r.csv"
     file.write_bytes(PLAIN)
-    monkeypatch.setattr(memory, "available_bytes", lambda: reading.LEAST_MEMORY + 60 * memory.CELL)
+    monkeypatch.setattr(memory, "available_bytes", lambda: reading.MIN_FREE_MEMORY + 60 * memory.CELL)
     assert read_ratings([str(file)], ReadOptions()).n_ratings == 60
-    monkeypatch.setattr(memory, "available_bytes", lambda: reading.LEAST_MEMORY + 60 * memory.CELL - 1)
-    with pytest.raises(
-        NotEnoughMemoryError, match="60 ratings are read, and 64 MiB of memory are left, too few"
-    ) as error:
+    monkeypatch.setattr(memory, "available_bytes", lambda: reading.MIN_FREE_MEMORY + 60 * memory.CELL - 1)
+    with pytest.raises(NotEnoughMemoryError, match="60 ratings only 64 MiB of memory") as error:
         read_ratings([str(file)], ReadOptions())
     assert error.value.exit_status == 6
 
@@ -129,8 +127,8 @@ def test_a_huge_id_in_parquet_is_not_copied_for_every_row(tmp_path):
 
 def test_endless_titles_are_refused(monkeypatch):
     monkeypatch.setattr(sources, "MAX_WHOLE_BYTES", MIB)
-    source = sources.OpenSource("titles.csv", sources.Tally(), chunks=iter([b"x" * (MIB // 2)] * 3))
-    with pytest.raises(InputDataError, match=r"titles\.csv has more than 1 MiB; it is no table of titles"):
+    source = sources.OpenSource("titles.csv", sources.FileDigest(), chunks=iter([b"x" * (MIB // 2)] * 3))
+    with pytest.raises(InputDataError, match=r"titles\.csv has more than 1 MiB"):
         sources.read_whole(source)
 
 
@@ -150,6 +148,6 @@ def test_no_room_for_a_temporary_file_is_one_sentence(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert "error: cannot write a temporary file: File too large; make room or name another" in finished.stderr
+    assert "error: cannot write a temporary file: File too large" in finished.stderr
     assert "Traceback" not in finished.stderr
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autorec_cli.data.builder.read_ratings import read_ratings
-from autorec_cli.data.readers.detection import FEW_VALUES, ROWS_TO_CUT, role_of
+from autorec_cli.data.readers.detection import DELIMITER_ROWS, MAX_RATING_VALUES, role_of
 from autorec_cli.data.readers.options import ReadOptions, parse_columns
 from autorec_cli.errors import InputDataError
 
@@ -175,6 +175,6 @@ def test_names_are_compared_without_case_and_punctuation():
 def test_columns_are_told_by_more_rows_than_the_delimiter(tmp_path):
     """Sorted by item, the first thousand rows have so few items that these look like ratings."""
     rows = [f"{user},{1 + user % 5},{item}" for item in range(1, 200) for user in range(50)]
-    assert len({row.split(",")[2] for row in rows[:ROWS_TO_CUT]}) < FEW_VALUES
-    with pytest.raises(InputDataError, match="which column holds the rating is not clear"):
+    assert len({row.split(",")[2] for row in rows[:DELIMITER_ROWS]}) < MAX_RATING_VALUES
+    with pytest.raises(InputDataError, match="--columns rating="):
         layout_of(tmp_path, "\n".join(rows))

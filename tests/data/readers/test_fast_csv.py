@@ -15,14 +15,14 @@ from autorec_cli.data.dataset import save_dataset
 from autorec_cli.data.preparation import prepare
 from autorec_cli.data.readers import blocks, detection, sources, text
 from autorec_cli.data.readers.blocks import numbers_print_as_read
-from autorec_cli.data.readers.detection import Columns, Layout
+from autorec_cli.data.readers.detection import Columns, TextLayout
 from autorec_cli.data.readers.exact_csv import TextFormat
 from autorec_cli.data.readers.fast_csv import parse_block
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError
 
 NUMBERS = frozenset(["user", "item"])
-COMMA = Layout(TextFormat(","), None, Columns(0, 1, 2, 3), 4, NUMBERS)
+COMMA = TextLayout(TextFormat(","), None, Columns(0, 1, 2, 3), 4, NUMBERS)
 
 
 def read(block, layout=COMMA):
@@ -42,7 +42,7 @@ def test_rows_of_numbers_are_read_as_numbers():
 
 @pytest.mark.parametrize("delimiter", ["\t", ";", "|", "::", " "])
 def test_every_delimiter_and_order_of_columns_is_read(delimiter):
-    layout = Layout(TextFormat(delimiter), None, Columns(3, 1, 0, None), 4, NUMBERS)
+    layout = TextLayout(TextFormat(delimiter), None, Columns(3, 1, 0, None), 4, NUMBERS)
     line = delimiter.join(["4", "11", "title,né", "12"]) + "\n"
     if delimiter == " ":
         line = "4  11\t- 12 \n"
@@ -156,7 +156,7 @@ def test_results_and_messages_are_those_of_texts(tmp_path, files, delimiter, new
         for module in (blocks, sources):
             patch.setattr(module, "CHUNK_BYTES", chunk_bytes)
         patch.setattr(text, "SAMPLE_BYTES", chunk_bytes)
-        patch.setattr("autorec_cli.data.builder.vocabulary.LEAST_ROOM", places)
+        patch.setattr("autorec_cli.data.builder.vocabulary.MIN_TABLE_SIZE", places)
         fast = outcome(names, options)
         patch.setattr(detection, "is_plain_number", lambda value: False)
         assert fast == outcome(names, options)

@@ -80,7 +80,7 @@ def test_dates_categories_and_missing_values_of_pandas_are_read():
 
 
 def test_what_is_no_frame_and_frames_without_ratings_are_refused():
-    with pytest.raises(UsageError, match="not as int"):
+    with pytest.raises(UsageError, match="not int"):
         prepare(3)
     with pytest.raises(InputDataError, match="no rows"):
         prepare(RATINGS.clear())

@@ -174,7 +174,7 @@ def test_rows_keep_their_numbers_in_a_period(tmp_path):
     [
         (
             {"user": "who"},
-            r"b\.parquet has no column 'user', which the Parquet file before it has; it has who,",
+            r"b\.parquet has no column 'user'.*; it has who,",
         ),
         ({"rating": "how_much"}, r"b\.parquet has no column 'rating'"),
         ({"timestamp": "other"}, r"b\.parquet has no column 'timestamp'"),
@@ -198,7 +198,7 @@ def test_columns_in_another_order_of_another_type_or_under_a_known_name_are_read
 def test_folders_and_patterns_without_ratings_are_refused(tmp_path, warehouse):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "_SUCCESS").touch()
-    with pytest.raises(InputDataError, match="nothing is a folder without Parquet files; name the files"):
+    with pytest.raises(InputDataError, match=r"nothing is .* without Parquet files"):
         rows_of(tmp_path / "nothing")
     with pytest.raises(InputDataError, match="no file matches"):
         rows_of(warehouse / "day=2025-*" / "*.parquet")
@@ -214,7 +214,7 @@ def test_folders_and_patterns_without_ratings_are_refused(tmp_path, warehouse):
 def test_a_period_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="--since is not before --until"):
         Period(5, 5)
-    with pytest.raises(UsageError, match="--columns timestamp=none leaves out"):
+    with pytest.raises(UsageError, match="--columns timestamp=none"):
         ReadOptions(columns={"timestamp": "none"}, period=Period(0))
     with pytest.raises(UsageError, match="--since 'yesterday' is neither a date like"):
         parse_moment("--since", "yesterday")

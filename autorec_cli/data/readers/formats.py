@@ -1,0 +1,37 @@
+"""Formats of rating files, each with its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+
+from autorec_cli.data.readers.detection import Layout
+from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.parquet import read_parquet
+from autorec_cli.data.readers.rows import RatingRows
+from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource
+from autorec_cli.data.readers.text import read_text
+
+LayoutAndRows = tuple[Layout, Iterator[RatingRows]]
+Reader = Callable[[OpenSource, ReadOptions, Layout | None], AbstractContextManager[LayoutAndRows | None]]
+"""Context of a source's layout and rows, None without rows; gets the layout of the first source of that format."""
+
+FILE_READERS: Mapping[bytes, Reader] = {PARQUET_MAGIC: read_parquet}
+"""Readers that open a file themselves, by its first bytes; anything else is text."""
+
+
+def read_source(
+    source: OpenSource, options: ReadOptions, like: Layout | None = None
+) -> AbstractContextManager[LayoutAndRows | None]:
+    """Layout and rows of a source; None without rows.
+
+    Args:
+        source: Opened with the keys of `FILE_READERS`.
+        options: How to read it.
+        like: Layout of the first source of the same format.
+
+    Raises:
+        InputDataError: the layout is not clear, or a row is bad.
+    """
+    reader = FILE_READERS.get(source.magic, read_text)
+    return reader(source, options, like)
