@@ -35,12 +35,12 @@ from autorec_cli.storage.safetensors_writer import Pieces
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
-TILE_COLUMNS = 64
+PRODUCT_COLUMNS = 64
 """Columns of the dense factor multiplied at once; with a few thousand rows they stay in a core's L2 cache."""
 
 
 @dataclass(frozen=True)
-class Batch:
+class DeviceBatch:
     """Examples of a step, in row and in column order.
 
     Attributes:
@@ -157,15 +157,15 @@ def _on_cpu(tensor: Tensor) -> Pieces:
     return Pieces(np.dtype(np.float32), tuple(tensor.shape), lambda: iter((tensor.contiguous().cpu().numpy(),)))
 
 
-def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> Batch:
+def make_batch(examples: sparse.csr_array, device: torch.device, inputs: sparse.csr_array | None = None) -> DeviceBatch:
     """Copy `examples` and their `inputs`, the same if None, to `device` for a step."""
     inputs = examples if inputs is None else inputs
     rows, columns, order = _both_ways(examples, device)
     if inputs.shape == examples.shape:  # and so in the same pattern
         shown = torch.from_numpy(inputs.data).to(device)
-        return Batch(rows, columns, order, _with_values(rows, shown), _with_values(columns, shown[order]))
+        return DeviceBatch(rows, columns, order, _with_values(rows, shown), _with_values(columns, shown[order]))
     shown_rows, shown_columns, _ = _both_ways(inputs, device)
-    return Batch(rows, columns, order, shown_rows, shown_columns)
+    return DeviceBatch(rows, columns, order, shown_rows, shown_columns)
 
 
 def _both_ways(matrix: sparse.csr_array, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -186,7 +186,7 @@ def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_
 
 def step(
     network: Network,
-    batch: Batch,
+    batch: DeviceBatch,
     missing_weight: float = 0.0,
     process_group: ProcessGroup = SINGLE_PROCESS,
     mean: Tensor | None = None,
@@ -282,8 +282,8 @@ def _product(matrix: Tensor, dense: Tensor) -> Tensor:
     three times as fast on a CPU.
     """
     product = dense.new_empty(matrix.shape[0], dense.shape[1])
-    for start in range(0, dense.shape[1], TILE_COLUMNS):
-        tile = slice(start, start + TILE_COLUMNS)
+    for start in range(0, dense.shape[1], PRODUCT_COLUMNS):
+        tile = slice(start, start + PRODUCT_COLUMNS)
         product[:, tile] = torch.nn.functional.embedding_bag(
             matrix.col_indices(),
             dense[:, tile].contiguous(),
