@@ -121,15 +121,15 @@ def _engine(obstacle: str | None) -> Check:
     missing = [name for name in EXTRAS if _version(name) is None]
     if obstacle is not None:
         advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else INSTALL
-        found = f"training on the CPU uses torch; compiled loops are faster, but {obstacle}; {advice}"
+        found = f"training on the CPU uses torch; compiled kernels are faster, but {obstacle}; {advice}"
         return Check("engine", "warning", found)
     if missing:
         return Check(
             "engine",
             "warning",
-            f"training on the CPU uses compiled loops; {missing[0]} is missing, install it with: {INSTALL}",
+            f"training on the CPU uses compiled kernels; {missing[0]} is missing, install it with: {INSTALL}",
         )
-    return Check("engine", "ok", "training on the CPU uses compiled loops (numba)")
+    return Check("engine", "ok", "training on the CPU uses compiled kernels (numba)")
 
 
 def _machine(folder: Path) -> list[Check]:

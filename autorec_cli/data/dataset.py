@@ -25,7 +25,7 @@ from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET
-from autorec_cli.storage.file_kinds import DATASET_FILES, DOCUMENT
+from autorec_cli.storage.file_kinds import DOCUMENT, FILES
 from autorec_cli.storage.files import replace_folder, sync_file
 
 if TYPE_CHECKING:  # both take a while to import
@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # both take a while to import
 
 SPLITS = ("train", "valid", "test")
 TABLES = ("users", "items")
-FILES = (*(f"{split}.npz" for split in SPLITS), *(f"{table}.parquet" for table in TABLES))
 HASHED_AT_ONCE = 1 << 16  # values: few enough for the processor's cache
 WRITTEN_AT_ONCE = 1 << 20  # bytes
 
@@ -134,7 +133,7 @@ def require_replaceable(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; give another name for the dataset directory")
     found = {file.name for file in path.iterdir()} if path.exists() else set()
-    if found and not (found <= DATASET_FILES and DOCUMENT in found):
+    if found and not (found <= {*FILES, DOCUMENT} and DOCUMENT in found):
         raise UsageError(f"{path} is not a prepared dataset; not overwriting it; give another name")
 
 

@@ -16,11 +16,12 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, add_splits
-from autorec_cli.data.dataset import FILES, SPLITS, UNREADABLE_ERRORS, damaged, read_document
+from autorec_cli.data.dataset import SPLITS, UNREADABLE_ERRORS, damaged, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
 from autorec_cli.storage import checksums
+from autorec_cli.storage.file_kinds import FILES
 
 if TYPE_CHECKING:
     import polars as pl

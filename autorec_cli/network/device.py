@@ -40,7 +40,7 @@ def find_place(device: str, threads: int) -> Place:
     """
     found = resolve_device(device)
     use_threads(threads)
-    return Place(found, engine_name(found), n_torch_threads())
+    return Place(found, engine_name(found), torch.get_num_threads())
 
 
 def resolve_device(name: str) -> torch.device:
@@ -75,11 +75,6 @@ def resolve_device(name: str) -> torch.device:
 def free_on_device(device: torch.device) -> int:
     """Free bytes of a GPU; 0 for the CPU."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-
-
-def n_torch_threads() -> int:
-    """Number of CPU threads that torch uses."""
-    return torch.get_num_threads()
 
 
 def use_threads(threads: int) -> None:

@@ -35,7 +35,7 @@ from autorec_cli.storage.safetensors_writer import Pieces
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
-TILE_COLUMNS = 64
+PRODUCT_COLUMNS = 64
 """Columns of the dense factor multiplied at once; with a few thousand rows they stay in a core's L2 cache."""
 
 
@@ -296,8 +296,8 @@ def _product(matrix: Tensor, dense: Tensor) -> Tensor:
     """Multiply CSR (m, n) by dense (n, k)."""
     # The same as `torch.sparse.mm`, but on tiles of columns two to three times as fast on a CPU.
     product = dense.new_empty(matrix.shape[0], dense.shape[1])
-    for start in range(0, dense.shape[1], TILE_COLUMNS):
-        tile = slice(start, start + TILE_COLUMNS)
+    for start in range(0, dense.shape[1], PRODUCT_COLUMNS):
+        tile = slice(start, start + PRODUCT_COLUMNS)
         product[:, tile] = torch.nn.functional.embedding_bag(
             matrix.col_indices(),
             dense[:, tile].contiguous(),

@@ -14,7 +14,8 @@ MAX_HEADER_BYTES = 100 << 20
 """Longest header of a safetensors file."""
 
 DOCUMENT = "dataset.json"
-DATASET_FILES = {"train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet", DOCUMENT}
+FILES = ("train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet")
+"""Files of a dataset besides DOCUMENT, in the order of its checksums."""
 
 
 def artifact_at(path: Path) -> str | None:
@@ -24,7 +25,7 @@ def artifact_at(path: Path) -> str | None:
     """
     if not path.is_file():
         return None
-    if path.name in DATASET_FILES and is_dataset(path.parent):
+    if path.name in (*FILES, DOCUMENT) and is_dataset(path.parent):
         return f"a file of the dataset {path.parent.name}"
     metadata = _metadata(path)
     document = metadata.get(MODEL.name, metadata.get(OLD_MODEL_KEY))

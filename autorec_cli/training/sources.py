@@ -113,7 +113,7 @@ class PartitionedSource:
 Source = WholeSource | PartitionedSource
 
 
-def open_source(request: TrainRequest, process_group: ProcessGroup) -> Source:
+def open_training_data(request: TrainRequest, process_group: ProcessGroup) -> Source:
     """Open the training data of this process.
 
     Raises:

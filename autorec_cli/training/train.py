@@ -30,7 +30,7 @@ from autorec_cli.training.checkpoints.resume import (
     resume_policy,
 )
 from autorec_cli.training.plan import TrainingPlan, shape_of
-from autorec_cli.training.sources import Source, open_source
+from autorec_cli.training.sources import Source, open_training_data
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
@@ -161,7 +161,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         if is_first:
             check_output(output, request.may_replace or may_be_done)
         stack.enter_context(connected(process_group))
-        source = open_source(request, process_group)
+        source = open_training_data(request, process_group)
         run = identity(source.fingerprint, source.settings, source.checksum, process_group.size)
         if process_group.size > 1:
             _require_same_start(request, run, process_group)

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from autorec_cli.data import dataset
-from autorec_cli.data.dataset import FILES
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.process_group import ProcessGroup
+from autorec_cli.storage.file_kinds import FILES
 from tests.planted import planted_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # a process keeps them open

@@ -9,6 +9,7 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.storage import checksums
+from autorec_cli.storage.file_kinds import FILES
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
 
@@ -70,7 +71,7 @@ def test_a_model_is_refused_or_the_same(tmp_path):
     assert refused > 0.9 * FLIPS
 
 
-@pytest.mark.parametrize("name", ["dataset.json", *dataset.FILES])
+@pytest.mark.parametrize("name", ["dataset.json", *FILES])
 def test_a_dataset_is_refused_or_the_same(tmp_path, name):
     planted = planted_dataset(n_users=10, n_items=8, titles=True)
     dataset.save_dataset(planted, tmp_path / "d")
