@@ -38,6 +38,7 @@ def call(*args: object) -> Result:
 
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     before, logger = sys.argv, logging.getLogger("autorec_cli")
+    handlers, level = logger.handlers.copy(), logger.level
     sys.argv = ["autorec", *map(str, args)]
     logger.propagate = False  # messages are in stderr; pytest's copy may have bytes that xdist cannot send
     try:
@@ -45,7 +46,8 @@ def call(*args: object) -> Result:
             status = main.run()
     finally:
         sys.argv = before
-        logger.propagate = True
+        logger.propagate, logger.handlers = True, handlers  # as silent as a library again
+        logger.setLevel(level)
     return Result(stdout.buffer.getvalue().decode(), stderr.buffer.getvalue().decode(), status)
 
 

@@ -131,7 +131,7 @@ def test_a_short_trial_reports_all_its_shares(monkeypatch):
 
 def test_a_diverged_trial_is_not_the_end(monkeypatch):
     monkeypatch.setattr(
-        tuning, "fit", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.003 else None)
+        tuning, "select_and_refit", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.003 else None)
     )
     dataset = planted_dataset()
     study = tuning.open_study(dataset, LIMITS, None)
