@@ -15,7 +15,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import results
 from benchmarks.measure import AUTOREC, Measured, measure
+
+COLUMNS = {
+    "file": "",
+    "prepare": "{:.2f} s",
+    "polars' scan": "{:.2f} s",
+    "ratio": "{:.2f}",
+    "pandas": "{:.2f} s",
+    "ratio to pandas": "{:.2f}",
+    "peak": "{:.0f} MiB",
+    "memory over matrices": "{:.2f}",
+}
 
 SCAN = "import sys, polars as pl; print(pl.scan_csv(sys.argv[1]).select(pl.col(*sys.argv[2:]).n_unique()).collect())"
 
@@ -38,7 +50,9 @@ def main() -> None:
     parser.add_argument("--user", default="user", help="the column of users")
     parser.add_argument("--item", default="item", help="the column of items")
     parser.add_argument("--rating", default="rating", help="the column of ratings")
+    parser.add_argument("--name", help="what the table calls the file; its name if left out")
     parser.add_argument("--runs", type=int, default=5)
+    results.add_option(parser)
     arguments = parser.parse_args()
     file, names = arguments.file, (arguments.user, arguments.item)
     runs: dict[str, list[Measured]] = {"prepare": [], "scan": [], "pandas": []}
@@ -53,11 +67,10 @@ def main() -> None:
         matrices = sum(file.stat().st_size for file in data.glob("*.npz")) / 2**20
     seconds = {name: statistics.median(run.seconds for run in values) for name, values in runs.items()}
     peak = statistics.median(run.peak_mib for run in runs["prepare"])
-    print(f"{file.name}: prepare {seconds['prepare']:.2f} s", end="")
+    row = [arguments.name or file.name, seconds["prepare"]]
     for name in ("scan", "pandas"):
-        print(f", {name} {seconds[name]:.2f} s (ratio {seconds['prepare'] / seconds[name]:.2f})", end="")
-    print(f"; memory: {peak:.0f} MiB at the peak, {floor:.0f} MiB for four ratings, ", end="")
-    print(f"{matrices:.1f} MiB of matrices: {(peak - floor) / matrices:.2f} times")
+        row += [seconds[name], seconds["prepare"] / seconds[name]]
+    results.report(COLUMNS, [[*row, peak, (peak - floor) / matrices]], arguments.result)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
 from autorec_cli.data.splitting import Labels, SplitSettings, split, split_matrices
-from autorec_cli.errors import InputDataError, UsageError, counted
+from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.runtime.threads import import_in_background
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] 
         low, high = float(train.data.min()), float(train.data.max())
         if low == high:
             raise InputDataError(
-                f"after the split there is only {counted(train.nnz, 'training rating')}, equal to {low:g}; "
-                "use smaller --test and --valid or another --seed"
+                f"every training rating left after the split is {low:g}; use smaller --test and --valid or another --seed"
             )
         return low, high
     low = min(float(part.data.min()) for part in parts if part.nnz)

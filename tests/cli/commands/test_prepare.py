@@ -270,14 +270,14 @@ def test_three_ratings_are_a_dataset(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,x,1\na,y,2\n", {}, "a single user"),
-        ("a,x,1\nb,x,2\n", {}, "a single item"),
+        ("a,x,1\na,y,2\n", {}, "only one user"),
+        ("a,x,1\nb,x,2\n", {}, "only one item"),
         ("a,x,3\nb,y,3\n", {}, "all 2 ratings are 3"),
         ("a,x,1\nb,y,2\n", {"split": SplitSettings(test=0.9)}, "no training rating is left of 2"),
         (
             "a,x,1\nb,y,2\n",
             {"split": SplitSettings(test=0.5)},
-            "left after the split is 1 training rating of [12]",
+            "every training rating left after the split is [12]",
         ),
         ("a,x,1\nb,y,2\n", {"min_user_ratings": 2}, "no rating is left"),
         ("a,x,1\nb,y,2\na,x,2\n", {"duplicates": "error"}, "user 'a' and item 'x' come twice"),
