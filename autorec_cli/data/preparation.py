@@ -198,7 +198,8 @@ def _rating_scale(parts: Sequence[sparse.csr_array], given: tuple[float, float] 
         low, high = float(train.data.min()), float(train.data.max())
         if low == high:
             raise InputDataError(
-                f"every training rating left after the split is {low:g}; use smaller --test and --valid or another --seed"
+                f"every training rating left after the split is {low:g}; "
+                "use smaller --test and --valid or another --seed"
             )
         return low, high
     low = min(float(part.data.min()) for part in parts if part.nnz)
