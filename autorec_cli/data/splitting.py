@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli.errors import UsageError
-from autorec_cli.runtime.threads import in_order
+from autorec_cli.runtime.threads import for_each
 
 if TYPE_CHECKING:  # scipy takes a while to import, and `--help` lists the strategies
     from scipy import sparse
 
 TRAIN, VALID, TEST = 0, 1, 2
 DEFAULT_FRACTION = 0.1  # for test and for validation
-SCRATCH_CELLS = 1 << 17  # cells per step where a step needs scratch memory
+SCRATCH_CELLS = 1 << 16  # cells per step where a step needs scratch memory
 # Changing these two changes what a seed draws, and so every published figure.
 SHUFFLED_AT_ONCE = 1 << 20  # cells; labels of more would not fit in the processor's cache while they are shuffled
 DRAWN_AT_ONCE = 1 << 16
@@ -141,8 +141,7 @@ def split(
 
 def split_matrices(matrix: sparse.csr_array, labels: Labels, n_labels: int = 3) -> list[sparse.csr_array]:
     """Take the cells of each label from 0; see `take_cells`."""
-    with in_order(lambda label: take_cells(matrix, labels == label), range(n_labels)) as matrices:
-        return list(matrices)
+    return [take_cells(matrix, labels == label) for label in range(n_labels)]
 
 
 def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
@@ -152,17 +151,20 @@ def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_
     """
     from scipy import sparse
 
-    n_kept = np.count_nonzero(keep)
-    data, indices = np.empty(n_kept, matrix.data.dtype), np.empty(n_kept, matrix.indices.dtype)
+    starts = range(0, matrix.nnz, SCRATCH_CELLS)  # positions take 64 bits, as much as a cell
+    ends = np.cumsum([0, *(np.count_nonzero(keep[start : start + SCRATCH_CELLS]) for start in starts)])
+    data, indices = np.empty(ends[-1], matrix.data.dtype), np.empty(ends[-1], matrix.indices.dtype)
     pointers = np.zeros_like(matrix.indptr)
-    end = 0
-    for start in range(0, matrix.nnz, SCRATCH_CELLS):  # positions take 64 bits, as much as a cell
-        cells = slice(start, start + SCRATCH_CELLS)
+
+    def take(number: int) -> None:
+        start = starts[number]
+        cells, kept = slice(start, start + SCRATCH_CELLS), slice(*ends[number : number + 2])
         places = np.flatnonzero(keep[cells])
+        data[kept], indices[kept] = matrix.data[cells].take(places), matrix.indices[cells].take(places)
         rows = slice(*np.searchsorted(matrix.indptr, [start, start + SCRATCH_CELLS], side="right"))
-        pointers[rows] = end + np.searchsorted(places, matrix.indptr[rows] - start)
-        begin, end = end, end + len(places)
-        data[begin:end], indices[begin:end] = matrix.data[cells].take(places), matrix.indices[cells].take(places)
+        pointers[rows] = kept.start + np.searchsorted(places, matrix.indptr[rows] - start)
+
+    for_each(take, range(len(starts)))
     taken = sparse.csr_array((data, indices, pointers), shape=matrix.shape)
     taken.has_canonical_format = True
     return taken

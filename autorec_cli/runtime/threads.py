@@ -90,6 +90,13 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractC
     return _OrderedResults(work, tasks)
 
 
+def for_each(work: Callable[[Task], object], tasks: Iterable[Task]) -> None:
+    """Run `work(task)` for all tasks, on several threads."""
+    with in_order(work, tasks) as results:
+        for _ in results:
+            pass
+
+
 class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
     """Context of `in_order`, which shuts its thread pool down."""
 

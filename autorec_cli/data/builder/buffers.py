@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 INITIAL_CAPACITY = 1 << 25
 """Values reserved at first: 33 million, so that most datasets are never copied to a larger array."""
-SLICE = 1 << 17
-"""Values handled at a time; 1 MiB of uint64, which stays in the processor's cache."""
+SLICE = 1 << 16
+"""Values handled at a time; 512 KiB of uint64, which stay in the processor's cache."""
 
 
 def count_values(values: NDArray[np.signedinteger[Any]], n_values: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from autorec_cli.data.builder.buffers import SLICE
-from autorec_cli.runtime.threads import in_order
+from autorec_cli.runtime.threads import for_each
 
 PAIR_SHIFT = 32
 """Bits of the item index in a packed pair; the user index has the upper 32."""
@@ -168,13 +168,6 @@ def group_slices(keys: NDArray[np.uint64], shift: int) -> Iterator[slice]:
         stop = start + int(np.searchsorted(keys[start:], last, side="right"))
         yield slice(start, stop)
         start = stop
-
-
-def for_each(work: Callable[[slice], None], parts: Iterable[slice]) -> None:
-    """Run `work` on all parts, on several threads."""
-    with in_order(work, parts) as done:
-        for _ in done:
-            pass
 
 
 def _low_bits(n_bits: int) -> np.uint64:
