@@ -1,1 +1,1 @@
-"""Readers of rating files: text, compressed text, Parquet."""
+"""Readers of rating files: text, Parquet, frames."""

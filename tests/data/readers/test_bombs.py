@@ -13,9 +13,9 @@ import pytest
 from autorec_cli.data.builder import read_ratings as reading
 from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers import sources
-from autorec_cli.data.readers.blocks import cut_blocks
-from autorec_cli.data.readers.exact_csv import TextFormat
 from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.text.blocks import cut_blocks
+from autorec_cli.data.readers.text.exact_csv import TextFormat
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.inference import id_file
 from autorec_cli.runtime import memory

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from autorec_cli.data.builder.csr_builder import read_user_items
 from autorec_cli.data.builder.read_ratings import read_ratings
-from autorec_cli.data.readers import blocks, fast_csv, sources, text
+from autorec_cli.data.readers import sources
 from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.data.readers.text import blocks, fast_csv, reader
 from autorec_cli.errors import InputDataError, UsageError
 
 ROWS = [("007", "tt01", 4.5, 978300760), ("ann", "tt02", 0.0, 978302109), ("007", "tt02", -1.0, 978301968)]
@@ -222,10 +223,10 @@ def test_block_boundaries_make_no_difference(tmp_path, monkeypatch, chunk_bytes)
     (tmp_path / "ratings.csv").write_bytes(out.getvalue().encode())
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
-    monkeypatch.setattr(text, "SAMPLE_BYTES", chunk_bytes)
+    monkeypatch.setattr(reader, "SAMPLE_BYTES", chunk_bytes)
     parsed = []
     monkeypatch.setattr(
-        text, "parse_block", lambda block, *rest: parsed.append(block) or fast_csv.parse_block(block, *rest)
+        reader, "parse_block", lambda block, *rest: parsed.append(block) or fast_csv.parse_block(block, *rest)
     )
     assert rows_of(tmp_path / "ratings.csv")[0] == rows
     assert len(parsed) > 5
@@ -237,7 +238,7 @@ def test_block_boundaries_make_no_difference(tmp_path, monkeypatch, chunk_bytes)
 def test_line_numbers_go_on_across_blocks_without_quotes(tmp_path, monkeypatch):
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(text, "SAMPLE_BYTES", 100)
+    monkeypatch.setattr(reader, "SAMPLE_BYTES", 100)
     lines = [f"u{i},i,{i % 5}\n" for i in range(500)]
     lines[17] = "\n"
     lines[400] = "u,i,bad\n"

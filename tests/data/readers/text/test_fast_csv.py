@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.dataset import save_dataset
 from autorec_cli.data.preparation import prepare
-from autorec_cli.data.readers import blocks, detection, sources, text
-from autorec_cli.data.readers.blocks import numbers_print_as_read
-from autorec_cli.data.readers.detection import Columns, TextLayout
-from autorec_cli.data.readers.exact_csv import TextFormat
-from autorec_cli.data.readers.fast_csv import parse_block
+from autorec_cli.data.readers import sources
 from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.text import blocks, detection, reader
+from autorec_cli.data.readers.text.blocks import numbers_print_as_read
+from autorec_cli.data.readers.text.detection import Columns, TextLayout
+from autorec_cli.data.readers.text.exact_csv import TextFormat
+from autorec_cli.data.readers.text.fast_csv import parse_block
 from autorec_cli.errors import InputDataError
 
 NUMBERS = frozenset(["user", "item"])
@@ -96,7 +97,7 @@ def test_ratings_are_rounded_once():
 def test_blocks_without_rows_are_read(tmp_path, monkeypatch):
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(text, "SAMPLE_BYTES", 100)
+    monkeypatch.setattr(reader, "SAMPLE_BYTES", 100)
     rows = "".join(f"{n},{n + 1},3\n" for n in range(50))
     (tmp_path / "r.csv").write_text("user,item,rating\n" + rows + "\n" * 1000 + rows)
     table = read_ratings([str(tmp_path / "r.csv")], ReadOptions())
@@ -155,7 +156,7 @@ def test_results_and_messages_are_those_of_texts(tmp_path, files, delimiter, new
     with pytest.MonkeyPatch.context() as patch:
         for module in (blocks, sources):
             patch.setattr(module, "CHUNK_BYTES", chunk_bytes)
-        patch.setattr(text, "SAMPLE_BYTES", chunk_bytes)
+        patch.setattr(reader, "SAMPLE_BYTES", chunk_bytes)
         patch.setattr("autorec_cli.data.builder.vocabulary.MIN_TABLE_SIZE", places)
         fast = outcome(names, options)
         patch.setattr(detection, "is_plain_number", lambda value: False)
@@ -182,11 +183,11 @@ def test_a_dataset_is_the_same_to_the_byte(tmp_path, monkeypatch, threads):
     (tmp_path / "b.csv").write_text("user,item,rating,timestamp\n" + "".join(lines[5000:]))
     for module in (blocks, sources):
         monkeypatch.setattr(module, "CHUNK_BYTES", 2000)
-    monkeypatch.setattr(text, "SAMPLE_BYTES", 2000)
+    monkeypatch.setattr(reader, "SAMPLE_BYTES", 2000)
     monkeypatch.setattr("autorec_cli.runtime.threads.n_threads", lambda: threads)
     types = []
-    parse = text.parse_block
-    monkeypatch.setattr(text, "parse_block", lambda *given: types.append(parse(*given)) or types[-1])
+    parse = reader.parse_block
+    monkeypatch.setattr(reader, "parse_block", lambda *given: types.append(parse(*given)) or types[-1])
     save_dataset(prepare([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]), tmp_path / "numbers")
     assert {rows.users.dtype for rows in types} == {pl.Int64, pl.String}
     monkeypatch.setattr(detection, "is_plain_number", lambda value: False)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from autorec_cli.data.readers.blocks import check_utf_8
-from autorec_cli.data.readers.exact_csv import Record, TextFormat, records
 from autorec_cli.data.readers.options import BLANKS, NO_COLUMN, ROLES, ReadOptions
+from autorec_cli.data.readers.text.blocks import check_utf_8
+from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
 from autorec_cli.errors import InputDataError, quoted
 
 SAMPLE_BYTES = 64 << 10

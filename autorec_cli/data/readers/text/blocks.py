@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from autorec_cli.data.readers.exact_csv import QUOTE, TextFormat
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
 from autorec_cli.data.readers.sources import CHUNK_BYTES, chunk_bytes
+from autorec_cli.data.readers.text.exact_csv import QUOTE, TextFormat
 from autorec_cli.errors import InputDataError
 
 MAX_ROW_BYTES = 16 << 20

@@ -14,7 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from autorec_cli.data.readers.blocks import (
+from autorec_cli.data.readers.numbers import FLOAT32_MAX
+from autorec_cli.data.readers.rows import PROBLEM, REST, RatingRows, check_rows, no_rows, rows_of
+from autorec_cli.data.readers.text.blocks import (
     check_utf_8,
     is_utf_8,
     numbers_print_as_read,
@@ -22,10 +24,8 @@ from autorec_cli.data.readers.blocks import (
     well_quoted,
     without_blank_lines,
 )
-from autorec_cli.data.readers.detection import TextLayout
-from autorec_cli.data.readers.exact_csv import QUOTE, TextFormat, records
-from autorec_cli.data.readers.numbers import FLOAT32_MAX
-from autorec_cli.data.readers.rows import PROBLEM, REST, RatingRows, check_rows, no_rows, rows_of
+from autorec_cli.data.readers.text.detection import TextLayout
+from autorec_cli.data.readers.text.exact_csv import QUOTE, TextFormat, records
 
 DataType: TypeAlias = pl.DataType | type[pl.DataType]
 IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # by byte

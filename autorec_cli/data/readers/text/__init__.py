@@ -1,0 +1,1 @@
+"""Delimited text: detected, cut into blocks, parsed."""
