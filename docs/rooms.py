@@ -12,11 +12,12 @@ ORDER = ("cli", "training", "evaluation", "inference", "network", "data", "stora
 
 def render() -> str:
     """A list of modules for each room, its own folders after it; the ground last."""
-    rooms = [PACKAGE / name for name in ORDER if (PACKAGE / name).is_dir()]
-    nested = [
-        folder for room in rooms for folder in (room, *sorted(path.parent for path in room.glob("*/__init__.py")))
+    folders = [
+        path.parent
+        for name in ORDER
+        for path in sorted((PACKAGE / name).rglob("__init__.py"), key=lambda path: path.parent)
     ]
-    sections = [_section(f"{folder.relative_to(PACKAGE)}/", folder) for folder in nested]
+    sections = [_section(f"{folder.relative_to(PACKAGE)}/", folder) for folder in folders]
     return "\n\n".join([*sections, _section("the ground", PACKAGE)])
 
 

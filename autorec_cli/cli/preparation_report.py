@@ -13,7 +13,7 @@ from autorec_cli.errors import counted
 if TYPE_CHECKING:
     from autorec_cli.data.builder.ratings_table import SourceFacts
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.data.readers.text.detection import Layout
+    from autorec_cli.data.readers.layout import Layout
 
 
 def announcer() -> Callable[[str, Layout], None]:

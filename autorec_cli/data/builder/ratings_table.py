@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from autorec_cli.data.builder.buffers import GrowingArray
 from autorec_cli.data.builder.sorted_cells import pack_pairs, unpack_pairs
 from autorec_cli.data.builder.vocabulary import IdTable
+from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.rows import RatingRows
-from autorec_cli.data.readers.text.detection import Layout
 
 
 @dataclass(frozen=True)

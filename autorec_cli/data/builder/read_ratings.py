@@ -10,11 +10,11 @@ import polars as pl
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.readers.formats import FILE_READERS, read_source
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
+from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import Period, ReadOptions
 from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, within_period
 from autorec_cli.data.readers.source_names import check_distinct, expand_sources
 from autorec_cli.data.readers.sources import STDIN, open_source
-from autorec_cli.data.readers.text.detection import Layout
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.threads import BackgroundThread

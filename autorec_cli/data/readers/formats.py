@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
+from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.parquet import read_parquet
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource
-from autorec_cli.data.readers.text.detection import Layout
 from autorec_cli.data.readers.text.reader import read_text
 
 LayoutAndRows = tuple[Layout, Iterator[RatingRows]]

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from autorec_cli.data.readers.columns import find_columns
+from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.numbers import seconds_since_1970
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows
-from autorec_cli.data.readers.text.detection import Columns, Layout, find_columns
 from autorec_cli.errors import InputDataError, UsageError
 
 FRAME = "the frame"

@@ -16,12 +16,13 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
+from autorec_cli.data.readers.columns import role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
+from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.numbers import parse_timestamps
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
 from autorec_cli.data.readers.sources import OpenSource
-from autorec_cli.data.readers.text.detection import Columns, Layout, role_of
 from autorec_cli.errors import InputDataError, quoted
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.numbers import FLOAT32_MAX, narrow, parse_numbers, parse_timestamps
 from autorec_cli.data.readers.options import ROLES, Period
-from autorec_cli.data.readers.text.detection import Layout
 from autorec_cli.errors import InputDataError, quoted
 
 REST = "rest"  # column of the first surplus field

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from autorec_cli.data.readers.columns import COLUMN_NAMES, is_number
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, open_source, read_whole
 from autorec_cli.data.readers.text.blocks import to_utf_8
-from autorec_cli.data.readers.text.detection import CANDIDATES, COLUMN_NAMES, is_number, sample_text
+from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
 from autorec_cli.data.readers.text.exact_csv import records
 from autorec_cli.errors import InputDataError, UsageError
 

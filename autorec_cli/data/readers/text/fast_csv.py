@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from autorec_cli.data.readers.layout import TextLayout
 from autorec_cli.data.readers.numbers import FLOAT32_MAX
 from autorec_cli.data.readers.rows import PROBLEM, REST, RatingRows, check_rows, no_rows, rows_of
 from autorec_cli.data.readers.text.blocks import (
@@ -24,7 +25,6 @@ from autorec_cli.data.readers.text.blocks import (
     well_quoted,
     without_blank_lines,
 )
-from autorec_cli.data.readers.text.detection import TextLayout
 from autorec_cli.data.readers.text.exact_csv import QUOTE, TextFormat, records
 
 DataType: TypeAlias = pl.DataType | type[pl.DataType]

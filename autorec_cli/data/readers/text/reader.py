@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from autorec_cli.data.readers.layout import Layout, TextLayout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.data.readers.text.blocks import cut_blocks, to_utf_8
-from autorec_cli.data.readers.text.detection import SAMPLE_BYTES, Layout, TextLayout, detect_text, sample_text
+from autorec_cli.data.readers.text.detection import SAMPLE_BYTES, detect_text, sample_text
 from autorec_cli.data.readers.text.fast_csv import examine_block, parse_block
 from autorec_cli.runtime.threads import in_order
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autorec_cli.data.builder.read_ratings import read_ratings
+from autorec_cli.data.readers.columns import MAX_RATING_VALUES, role_of
 from autorec_cli.data.readers.options import ReadOptions, parse_columns
-from autorec_cli.data.readers.text.detection import DELIMITER_ROWS, MAX_RATING_VALUES, role_of
+from autorec_cli.data.readers.text.detection import DELIMITER_ROWS
 from autorec_cli.errors import InputDataError
 
 

@@ -14,10 +14,10 @@ from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.dataset import save_dataset
 from autorec_cli.data.preparation import prepare
 from autorec_cli.data.readers import sources
+from autorec_cli.data.readers.layout import Columns, TextLayout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.text import blocks, detection, reader
 from autorec_cli.data.readers.text.blocks import numbers_print_as_read
-from autorec_cli.data.readers.text.detection import Columns, TextLayout
 from autorec_cli.data.readers.text.exact_csv import TextFormat
 from autorec_cli.data.readers.text.fast_csv import parse_block
 from autorec_cli.errors import InputDataError
