@@ -12,18 +12,19 @@ from autorec_cli.training.fit import EpochResult
 from tests.planted import matrix_of, planted_dataset
 
 optuna = pytest.importorskip("optuna")
+search_space = importlib.import_module("autorec_cli.training.search_space")
 tuning = importlib.import_module("autorec_cli.training.tuning")
 
 CPU = torch.device("cpu")
-LIMITS = tuning.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)
+LIMITS = search_space.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)
 
 
 def ignore(result):
     pass
 
 
-def trials(study, dataset, n_trials, follow=ignore, limits=LIMITS):
-    return list(tuning.search(study, dataset, limits, n_trials, CPU, follow))
+def trials(search, n_trials, follow=ignore):
+    return list(search.run(n_trials, CPU, follow))
 
 
 def fake_fit(rmse_of):
@@ -43,7 +44,7 @@ def fake_fit(rmse_of):
 def test_the_first_trials_are_the_defaults_of_each_variant():
     dataset = planted_dataset()
     limits = dataclasses.replace(LIMITS, variants=("item", "user"))
-    results = trials(tuning.open_study(dataset, limits, None), dataset, 3, limits=limits)
+    results = trials(tuning.open_search(dataset, limits, None), 3)
     assert [result.number for result in results] == [1, 2, 3]
     for result, variant in zip(results, limits.variants, strict=False):
         given = {"hidden_sizes": (20,), "epochs": 12, "seed": 3, "batch_size": result.settings.batch_size}
@@ -53,9 +54,9 @@ def test_the_first_trials_are_the_defaults_of_each_variant():
 
 def test_the_best_is_the_lowest_and_within_the_limits():
     dataset = planted_dataset()
-    study = tuning.open_study(dataset, LIMITS, None)
-    results = trials(study, dataset, 8)
-    settings, rmse = tuning.best_of(study, dataset, LIMITS)
+    search = tuning.open_search(dataset, LIMITS, None)
+    results = trials(search, 8)
+    settings, rmse = search.best()
     complete = [result for result in results if result.outcome == "complete"]
     assert rmse == min(result.valid for result in complete)
     assert [result.settings for result in complete if result.best][-1] == settings
@@ -67,7 +68,7 @@ def test_the_best_is_the_lowest_and_within_the_limits():
 
 def test_an_interrupted_search_goes_on_as_it_would_have(tmp_path):
     dataset = planted_dataset()
-    whole = trials(tuning.open_study(dataset, LIMITS, None), dataset, 5)
+    whole = trials(tuning.open_search(dataset, LIMITS, None), 5)
     epochs = [0]
 
     def interrupt(result):
@@ -75,27 +76,23 @@ def test_an_interrupted_search_goes_on_as_it_would_have(tmp_path):
         if epochs[0] == sum(trial.epochs for trial in whole[:3]) + 2:
             raise KeyboardInterrupt
 
-    study = tuning.open_study(dataset, LIMITS, None)
+    search = tuning.open_search(dataset, LIMITS, None)
     with pytest.raises(KeyboardInterrupt):
-        trials(study, dataset, 5, follow=interrupt)
-    assert len(tuning.ended(study)) == 3
-    assert trials(study, dataset, 5) == whole[3:]
+        trials(search, 5, follow=interrupt)
+    assert search.n_ended == 3
+    assert trials(search, 5) == whole[3:]
 
 
 def test_test_ratings_are_never_read():
     dataset = planted_dataset()
     other = dataclasses.replace(dataset, test=matrix_of({(0, 0): 1}, dataset.test.shape))
-    assert trials(tuning.open_study(other, LIMITS, None), other, 3) == trials(
-        tuning.open_study(dataset, LIMITS, None), dataset, 3
-    )
+    assert trials(tuning.open_search(other, LIMITS, None), 3) == trials(tuning.open_search(dataset, LIMITS, None), 3)
 
 
 def test_another_seed_tries_other_settings():
     dataset = planted_dataset()
     other = dataclasses.replace(LIMITS, seed=4)
-    first, second = (
-        trials(tuning.open_study(dataset, limits, None), dataset, 2, limits=limits)[1] for limits in (LIMITS, other)
-    )
+    first, second = (trials(tuning.open_search(dataset, limits, None), 2)[1] for limits in (LIMITS, other))
     assert first.settings.regularization != second.settings.regularization
 
 
@@ -110,22 +107,22 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
 
     monkeypatch.setattr(tuning, "select_and_refit", fake_fit(worse))
     dataset = planted_dataset()
-    study = tuning.open_study(dataset, LIMITS, None)
-    results = trials(study, dataset, 8)
+    search = tuning.open_search(dataset, LIMITS, None)
+    results = trials(search, 8)
     assert [result.outcome for result in results] == ["complete"] * 5 + ["pruned"] * 3
     for result in results[5:]:
         assert result.epochs == -(-3 * result.settings.epochs // 10)  # at three tenths of its schedule
         assert not result.best
-    assert tuning.best_of(study, dataset, LIMITS) == (results[0].settings, 1.0)
+    assert search.best() == (results[0].settings, 1.0)
 
 
 def test_a_short_trial_reports_all_its_shares(monkeypatch):
     monkeypatch.setattr(tuning, "select_and_refit", fake_fit(lambda settings, epoch: 4.0 - epoch))
     dataset = planted_dataset()
     limits = dataclasses.replace(LIMITS, max_epochs=3)
-    study = tuning.open_study(dataset, limits, None)
-    trials(study, dataset, 1, limits=limits)
-    values = study.trials[0].intermediate_values
+    search = tuning.open_search(dataset, limits, None)
+    trials(search, 1)
+    values = search.study.trials[0].intermediate_values
     assert values == {1: 3, 2: 3, 3: 3, 4: 2, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 1}
 
 
@@ -134,18 +131,18 @@ def test_a_diverged_trial_is_not_the_end(monkeypatch):
         tuning, "select_and_refit", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.003 else None)
     )
     dataset = planted_dataset()
-    study = tuning.open_study(dataset, LIMITS, None)
-    assert [result.outcome for result in trials(study, dataset, 3)] == ["complete", "diverged", "diverged"]
-    assert tuning.best_of(study, dataset, LIMITS)[1] == 1
+    search = tuning.open_search(dataset, LIMITS, None)
+    assert [result.outcome for result in trials(search, 3)] == ["complete", "diverged", "diverged"]
+    assert search.best()[1] == 1
 
 
 def test_if_all_diverge_it_says_so(monkeypatch):
     monkeypatch.setattr(tuning, "select_and_refit", fake_fit(lambda settings, epoch: None))
     dataset = planted_dataset()
-    study = tuning.open_study(dataset, LIMITS, None)
-    assert [result.valid for result in trials(study, dataset, 2)] == [None, None]
+    search = tuning.open_search(dataset, LIMITS, None)
+    assert [result.valid for result in trials(search, 2)] == [None, None]
     with pytest.raises(TrainingDivergedError, match="no trial ended with a finite loss; run more --trials"):
-        tuning.best_of(study, dataset, LIMITS)
+        search.best()
 
 
 def test_a_storage_that_fails_is_named(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,15 @@ from autorec_cli.config import (
     VARIANTS,
     Hyperparameters,
     check_device,
+    require_count,
 )
 from autorec_cli.errors import ArtifactError, UsageError, counted
 
 if TYPE_CHECKING:
+    from autorec_cli.data.dataset import Dataset
+    from autorec_cli.network.device import Place
     from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.tuning import TrialResult
+    from autorec_cli.training.tuning import Search, TrialResult
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -108,13 +111,7 @@ def tune_command(options: TuneOptions) -> dict[str, Any]:
         text = str(found["command"]) if format == "command" else json.dumps(found, indent=2)
         with open_output(options.output) as stream:
             stream.write(f"{text}\n".encode())
-    from autorec_cli.training.validation import metric_of
-
-    metric = metric_of(options.objective)
-    say(
-        f"best validation {metric_label(metric)} {found[f'valid_{metric}']:.4f}, optimistic as the best of many "
-        "trials; confirm it with `autorec evaluate`"
-    )
+    _say_best(options.objective, found)
     return found
 
 
@@ -122,8 +119,7 @@ def _check(options: TuneOptions) -> None:
     """Check what can be refused before the dataset is read."""
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("tune needs Optuna, which is not installed; install it with: pip install 'autorec-cli[tune]'")
-    if options.trials < 1:
-        raise UsageError(f"--trials must be a whole number from 1, not {options.trials}")
+    require_count("--trials", options.trials, minimum=1)
     check_device(options.device)
     if str(options.storage) == "-":
         raise UsageError("trials cannot be stored on standard output; name a file with --storage")
@@ -141,37 +137,62 @@ def _reserved(options: TuneOptions) -> Iterator[None]:
 
 
 def _search(options: TuneOptions) -> dict[str, Any]:
-    """Run the trials, and describe the best one."""
-    from autorec_cli.data import dataset
-
-    prepared = dataset.load_dataset(options.data)
-    if not (prepared.train.nnz and prepared.valid.nnz):
-        raise ArtifactError(f"{options.data} has no validation ratings; prepare it with --valid above 0")
+    """Run the trials, show them, and describe the best one."""
+    prepared = _load(options.data)
     from autorec_cli.network.device import find_place
     from autorec_cli.training import tuning
     from autorec_cli.training.validation import metric_of
 
-    variant = options.variant or OBJECTIVE_VARIANTS[options.objective]
-    variants = VARIANTS if variant == BOTH else (variant,)
     place, metric = find_place(options.device, options.threads), metric_of(options.objective)
-    limits = tuning.Limits(options.objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
-    tuning.check_memory_of_largest(prepared, limits, place)
-    study = tuning.open_study(prepared, limits, options.storage)
-    n_ended = len(tuning.ended(study))
-    say(
-        f"up to {counted(options.trials, 'trial')}, {n_ended} of them made before, on "
-        f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"
-    )
-    with tuning.storing(options.storage), _progress(options.trials, n_ended, metric_label(metric)) as (on_epoch, show):
-        for result in tuning.search(study, prepared, limits, options.trials, place.device, on_epoch):
+    search = _open(options, prepared, place)
+    with (
+        tuning.storing(options.storage),
+        _progress(options.trials, search.n_ended, metric_label(metric)) as (on_epoch, show),
+    ):
+        for result in search.run(options.trials, place.device, on_epoch):
             show(result)
-    settings, valid = tuning.best_of(study, prepared, limits)
+    settings, valid = search.best()
     return {
         f"valid_{metric}": round(valid, 6),
-        "n_trials": len(tuning.ended(study)),
+        "n_trials": search.n_ended,
         "settings": settings.to_document(),
         "command": _train_command(options.data, settings),
     }
+
+
+def _load(data: Path) -> Dataset:
+    from autorec_cli.data import dataset
+
+    prepared = dataset.load_dataset(data)
+    if not (prepared.train.nnz and prepared.valid.nnz):
+        raise ArtifactError(f"{data} has no validation ratings; prepare it with --valid above 0")
+    return prepared
+
+
+def _open(options: TuneOptions, prepared: Dataset, place: Place) -> Search:
+    """Open the search after checking that every trial fits into memory, and announce it."""
+    from autorec_cli.training import search_space, tuning
+
+    variant = options.variant or OBJECTIVE_VARIANTS[options.objective]
+    variants = VARIANTS if variant == BOTH else (variant,)
+    limits = search_space.Limits(options.objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
+    search_space.check_memory_of_largest(prepared, limits, place)
+    search = tuning.open_search(prepared, limits, options.storage)
+    say(
+        f"up to {counted(options.trials, 'trial')}, {search.n_ended} of them made before, on "
+        f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"
+    )
+    return search
+
+
+def _say_best(objective: str, found: Mapping[str, Any]) -> None:
+    from autorec_cli.training.validation import metric_of
+
+    metric = metric_of(objective)
+    say(
+        f"best validation {metric_label(metric)} {found[f'valid_{metric}']:.4f}, optimistic as the best of many "
+        "trials; confirm it with `autorec evaluate`"
+    )
 
 
 def _train_command(data: Path, settings: Hyperparameters) -> str:

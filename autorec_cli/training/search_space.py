@@ -1,0 +1,105 @@
+"""Search space: hyperparameters that `tune` tries, their ranges, and the memory of the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from autorec_cli.config import CENTERS, MAX_BATCH_SIZE, Hyperparameters, TrainSettings, require_count
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.training.plan import check_memory, complete
+
+if TYPE_CHECKING:
+    from autorec_cli.network.device import Place
+
+LEAST_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the search.
+
+    Attributes:
+        objective: "rating", which minimizes RMSE, or "ranking", which maximizes nDCG@10.
+        variants: "item", "user" or both.
+        max_hidden_size: Largest hidden layer.
+        max_epochs: Maximum number of epochs of a trial.
+        seed: Seed of the proposals and of every training.
+    """
+
+    objective: str
+    variants: tuple[str, ...]
+    max_hidden_size: int
+    max_epochs: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require_count("--max-hidden-size", self.max_hidden_size, minimum=1)
+        require_count("--max-epochs", self.max_epochs, minimum=1)
+
+
+def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
+    """Names of hyperparameters, with `hidden_size` for a single hidden layer, and their ranges."""
+    batch = min(MAX_BATCH_SIZE, _max_examples(dataset))
+    of_objective: dict[str, BaseDistribution] = {"center": CategoricalDistribution(CENTERS)}
+    if limits.objective == "ranking":
+        of_objective = {"missing_weight": FloatDistribution(0.02, 2, log=True)}
+    return {
+        "variant": CategoricalDistribution(limits.variants),
+        "hidden_size": IntDistribution(min(16, limits.max_hidden_size), limits.max_hidden_size, log=True),
+        "regularization": FloatDistribution(1, 1000, log=True),
+        "dropout": FloatDistribution(0, 0.8),
+        **of_objective,
+        "learning_rate": FloatDistribution(3e-4, 3e-2, log=True),
+        "batch_size": IntDistribution(min(LEAST_BATCH, batch), batch, log=True),
+        "epochs": IntDistribution(min(10, limits.max_epochs), limits.max_epochs),
+    }
+
+
+def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> Hyperparameters:
+    """Hyperparameters of a trial from values of `space`, numbers rounded to three digits."""
+    given: dict[str, Any] = {
+        name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in params.items()
+    }
+    hidden_sizes = (given.pop("hidden_size"),)
+    settings = TrainSettings(objective=limits.objective, hidden_sizes=hidden_sizes, seed=limits.seed, **given)
+    return complete(settings, dataset)
+
+
+def largest(dataset: Dataset, limits: Limits) -> list[Hyperparameters]:
+    """Hyperparameters of each variant that need the most memory within the limits."""
+    maximum = {"hidden_size": limits.max_hidden_size, "batch_size": min(MAX_BATCH_SIZE, _max_examples(dataset))}
+    return [to_settings({"variant": variant, **maximum}, dataset, limits) for variant in limits.variants]
+
+
+def check_memory_of_largest(dataset: Dataset, limits: Limits, place: Place) -> None:
+    """Check that every trial will fit into memory.
+
+    Raises:
+        NotEnoughMemoryError: one may not.
+    """
+    for settings in largest(dataset, limits):
+        check_memory(dataset, settings, place)
+
+
+def default_values(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:
+    """Default hyperparameters of a variant, clipped to the limits, as values of `space`."""
+    defaults = complete(TrainSettings(variant=variant, objective=limits.objective), dataset)
+    rating = limits.objective == "rating"
+    return {
+        "variant": variant,
+        "hidden_size": min(defaults.hidden_sizes[0], limits.max_hidden_size),
+        "regularization": defaults.regularization,
+        "dropout": defaults.dropout,
+        **({"center": defaults.center} if rating else {"missing_weight": defaults.missing_weight}),
+        "learning_rate": defaults.learning_rate,
+        "batch_size": max(defaults.batch_size, min(LEAST_BATCH, _max_examples(dataset))),
+        "epochs": min(defaults.epochs, limits.max_epochs),
+    }
+
+
+def _max_examples(dataset: Dataset) -> int:
+    return max(dataset.n_users, dataset.n_items)
