@@ -27,7 +27,7 @@ from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
-from autorec_cli.evaluation.evaluate import Row, metric_rows
+from autorec_cli.evaluation.measurement import Row, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
 from autorec_cli.training.export import to_model
 from autorec_cli.training.plan import complete

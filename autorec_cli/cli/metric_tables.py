@@ -11,7 +11,7 @@ from autorec_cli.cli.output import write_table, writer_for
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.evaluation.evaluate import Row
+    from autorec_cli.evaluation.measurement import Row
     from autorec_cli.evaluation.ranking import RankingProtocol
 
 

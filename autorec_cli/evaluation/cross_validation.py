@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autorec_cli.evaluation.evaluate import Row
+from autorec_cli.evaluation.measurement import Row
 from autorec_cli.evaluation.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits
 
 

@@ -1,41 +1,33 @@
-"""Evaluation: rows of metrics for models and for baselines."""
+"""Evaluation: rows of metrics for models and for baselines, with warnings about what they mean."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import sparse
-
 from autorec_cli.config import require_choice, require_count
-from autorec_cli.csr import Array, add_splits, row_indices
-from autorec_cli.data.bias import damped_means
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
-from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
-from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, UserRankings, measure_rankings
+from autorec_cli.evaluation.measurement import (
+    BIAS_BASELINE,
+    EARLIER_SPLITS,
+    POPULARITY_BASELINE,
+    RATING_BASELINES,
+    Models,
+    Row,
+    measure,
+    metric_rows,
+)
+from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
+from autorec_cli.inference import model_file
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.runtime.process_group import EVALUATION_TIMEOUT, ProcessGroup, connected, require_same
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-Models = Sequence[tuple[str, Scorer]]
-"""Names and models, all trained on the dataset that they are evaluated on."""
-
-EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"test": ("train", "valid"), "valid": ("train",), "train": ()}
-"""Splits whose items a user is not recommended again, by the split to evaluate on."""
-BIAS_BASELINE = "user+item bias"
-POPULARITY_BASELINE = "popularity"
-RATING_BASELINES: Mapping[str, Mapping[str, Any]] = {
-    "global mean": {"users": False, "items": False},
-    "item mean": {"users": False, "item_damping": 0},
-    BIAS_BASELINE: {},
-}
-"""Options of `damped_means` for each baseline."""
 
 
 @dataclass(frozen=True)
@@ -68,50 +60,6 @@ class EvaluateSettings:
         return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Errors and rankings per user of a model or baseline.
-
-    Attributes:
-        name: Of the model.
-        errors: None if it predicts no ratings.
-        rankings: None without ranking metrics.
-    """
-
-    name: str
-    errors: UserErrors | None = None
-    rankings: UserRankings | None = None
-
-    def reduced(self, add: Callable[[Array], Array]) -> Measurement:
-        """Add up measurements of different users.
-
-        `add` sums an array over all processes.
-        """
-        errors, rankings = self.errors, self.rankings
-        if errors is not None:
-            errors = UserErrors(*(add(getattr(errors, field.name)) for field in fields(errors)))
-        if rankings is not None:
-            values = {name: add(value) for name, value in rankings.values.items()}
-            n_relevant = add(rankings.n_relevant)
-            rankings = replace(rankings, n_relevant=n_relevant, values=values, times=add(rankings.times))
-        return Measurement(self.name, errors, rankings)
-
-    def row(self, rating_scale: tuple[float, float]) -> Row:
-        """Metrics by name.
-
-        Those of ratings with the ends of their 95% intervals, then those of rankings.
-        """
-        row: Row = {"model": self.name}
-        if self.errors is not None:
-            for name, metric in RATING_METRICS.items():
-                estimate = metric(self.errors)
-                row[name] = estimate.value
-                row[f"{name}_low"], row[f"{name}_high"] = (estimate.value + sign * estimate.margin for sign in (-1, 1))
-            row["n_pairs"], row["n_cold"] = int(self.errors.n_pairs.sum()), int(self.errors.n_cold.sum())
-            row["clip_low"], row["clip_high"] = rating_scale
-        return row | (self.rankings.metrics() if self.rankings is not None else {})
-
-
 def evaluate(
     models: Sequence[Scorer] | Mapping[str, Scorer], dataset: Dataset, settings: EvaluateSettings | None = None
 ) -> list[Row]:
@@ -141,6 +89,62 @@ def evaluate(
     return rows
 
 
+def evaluate_in_group(
+    models: Models,
+    dataset: Dataset,
+    settings: EvaluateSettings,
+    process_group: ProcessGroup,
+    facts: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Evaluate models, each process some of the users; all processes call this and get all rows.
+
+    Args:
+        models: Names and models.
+        dataset: Held-out ratings, and those that baselines are fitted on.
+        settings: Split and metrics.
+        process_group: The processes; a group of one for one.
+        facts: Versions and checksums, as JSON types, that must be the same in all processes.
+
+    Raises:
+        UsageError: the processes have other models or settings.
+        LostPeerError: another process has ended or cannot be reached.
+    """
+    protocol = settings.protocol([model for _, model in models], dataset.rating_scale)
+    if protocol is not None:
+        logger.info(f"recommending from all items a user has not rated before; {settings.split} ratings from "
+            f"{protocol.relevant_from:g} are relevant")  # fmt: skip
+    rankers = [name for name, model in models if not model.predicts_ratings]
+    if 0 < len(rankers) < len(models):
+        logger.info(f"ranking metrics only, as these models output scores, not ratings: {', '.join(rankers)}")
+    with connected(process_group, EVALUATION_TIMEOUT):
+        require_same({**(facts or {}), **asdict(settings), "models": len(models)}, process_group)
+        partition = (process_group.rank, process_group.size)
+        measured = measure(models, dataset, settings.split, protocol, partition)
+        return [of_model.reduced(process_group.sum).row(dataset.rating_scale) for of_model in measured]
+
+
+def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:
+    """Load models and name them: by the file, or by its path if two files or a baseline have that name."""
+    taken = [*(file.name for file in files), *RATING_BASELINES, POPULARITY_BASELINE]
+    names = [str(file.absolute()) if taken.count(file.name) > 1 else file.name for file in files]
+    return list(zip(names, map(model_file.load_model, files), strict=True))
+
+
+def training_data_of(models: Models) -> Path:
+    """Path of the dataset that the first model was trained on.
+
+    Raises:
+        ArtifactError: it is no longer there.
+    """
+    name, model = models[0]
+    found = Path(model.provenance["dataset"])
+    if not found.exists():
+        raise ArtifactError(
+            f"the dataset that {name} was trained on is no longer at {found}; say where it is with --data DIR"
+        )
+    return found
+
+
 def check_models(models: Models, dataset: Dataset, split: str) -> None:
     """Check that models belong to the dataset.
 
@@ -162,115 +166,6 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
     for name, model in models:
         if split in model.provenance["fitted_parts"] and split != "train":
             logger.warning(f"{name} was fitted on the {split} ratings too: its metrics are training errors")
-
-
-def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None = None) -> list[Row]:
-    """Metrics of models, then of baselines.
-
-    See `evaluate`. Without a `protocol` there are no ranking metrics.
-    """
-    return [measured.row(dataset.rating_scale) for measured in measure(models, dataset, split, protocol)]
-
-
-def measure(
-    models: Models,
-    dataset: Dataset,
-    split: str,
-    protocol: RankingProtocol | None,
-    partition: tuple[int, int] = (0, 1),
-) -> list[Measurement]:
-    """Measure models and baselines on a partition of the users.
-
-    Args:
-        models: Names and models; only ranking metrics are measured of those that predict no ratings.
-        dataset: Held-out ratings.
-        split: "train", "valid" or "test".
-        protocol: Of the ranking metrics; None measures none.
-        partition: Number, from 0, and count of partitions; see `Measurement.reduced`.
-
-    Returns:
-        Measurements of the models, in their order, then of the baselines.
-    """
-    held_out = _partition(dataset.split(split), *partition)
-    raters = [(name, model) for name, model in models if model.predicts_ratings]
-    joined = {name: Measurement(name) for name, _ in models}
-    for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
-        joined[rated.name] = rated
-    for ranked in _measure_rankings(models, dataset, held_out, split, protocol) if protocol else []:
-        before = joined.get(ranked.name, ranked)
-        joined[ranked.name] = replace(before, rankings=ranked.rankings)
-    return list(joined.values())
-
-
-def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.csr_array:
-    """Ratings of one of `count` ranges of users.
-
-    Ranges have about as many ratings each; other rows are empty.
-    """
-    bounds = np.searchsorted(held_out.indptr, np.arange(count + 1) * held_out.nnz / count)
-    start, end = held_out.indptr[bounds[number]], held_out.indptr[bounds[number + 1]]
-    pointers = np.clip(held_out.indptr, start, end) - start
-    return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
-
-
-def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:
-    """Errors of models, then of baselines.
-
-    Baselines are fitted on all ratings that any model was fitted on.
-    """
-    users, items = row_indices(held_out), held_out.indices
-
-    def measured(name: str, predictions: Array, cold: Array) -> Measurement:
-        return Measurement(name, UserErrors.of(predictions - held_out.data, users, held_out.shape[0], cold))
-
-    measurements = [
-        measured(name, model.predict_pairs(users, items), model.cold_pairs(users, items)) for name, model in models
-    ]
-    fitted = fitted_ratings(models, dataset)
-    # Cold for the baselines, which may be fitted on more ratings than a model.
-    item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
-    cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
-    for name, options in RATING_BASELINES.items():
-        predictions = np.clip(damped_means(fitted, **options).predict(users, items), *dataset.rating_scale)
-        measurements.append(measured(name, predictions, cold))
-    return measurements
-
-
-def _measure_rankings(
-    models: Models, dataset: Dataset, held_out: sparse.csr_array, split: str, protocol: RankingProtocol
-) -> list[Measurement]:
-    """Rankings of models, then of the popularity baseline.
-
-    Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
-    earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.
-    """
-    # Items of later splits stay candidates: when they were held out, nobody had rated them.
-    earlier = EARLIER_SPLITS[split]
-    seen = _union(dataset, earlier)
-    item_counts = np.bincount(_union(dataset, earlier or ["train"]).indices, minlength=dataset.n_items)
-    popularity = item_counts.astype(np.float32)
-    scorers = {name: model.user_scorer() for name, model in models}
-    scorers[POPULARITY_BASELINE] = lambda user_index: np.tile(popularity, (len(user_index), 1))
-    return [
-        Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol))
-        for name, score in scorers.items()
-    ]
-
-
-def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
-    """Ratings that at least one of `models` was fitted on.
-
-    Baselines use them too.
-    """
-    splits = {split for _, model in models for split in model.provenance["fitted_parts"]}
-    return _union(dataset, [name for name in ("train", "valid") if name in splits])
-
-
-def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
-    union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
-    for name in splits:
-        union = add_splits(union, dataset.split(name)) if union.nnz else dataset.split(name)
-    return union
 
 
 def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> None:

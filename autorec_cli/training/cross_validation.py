@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.resampling import Plan, Pool, make_split
-from autorec_cli.evaluation.evaluate import metric_rows
+from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.training.fit import fit
 

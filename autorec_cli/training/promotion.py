@@ -49,7 +49,7 @@ def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: st
     Raises:
         QualityGateError: the new model is worse, or there are too few such ratings.
     """
-    from autorec_cli.evaluation.evaluate import metric_rows
+    from autorec_cli.evaluation.measurement import metric_rows
     from autorec_cli.inference.alignment import unseen
     from autorec_cli.training.warm_start import keeps_parts
 

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.evaluation.evaluate import (
-    EvaluateSettings,
-    evaluate,
-    fitted_ratings,
-    measure,
-    metric_rows,
-)
+from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate
+from autorec_cli.evaluation.measurement import fitted_ratings, measure, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from tests.planted import dataset_of, planted_dataset
 from tests.trained import model_of, small_settings

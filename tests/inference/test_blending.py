@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autorec_cli.errors import ArtifactError
-from autorec_cli.evaluation.evaluate import metric_rows
+from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.inference import blending, model_file
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.model import Model

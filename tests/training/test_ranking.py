@@ -10,7 +10,7 @@ import pytest
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import mean_scores
 from autorec_cli.errors import UsageError
-from autorec_cli.evaluation.evaluate import metric_rows
+from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.inference import model_file
 from autorec_cli.inference.fold_in import fold_in, solve_scoring_row

@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.evaluation.evaluate import metric_rows
+from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.inference import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine

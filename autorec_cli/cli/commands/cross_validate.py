@@ -13,18 +13,17 @@ import typer
 from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import metric_label
-from autorec_cli.config import TrainSettings, check_device
+from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
-from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.resampling import Plan, Pool
-    from autorec_cli.evaluation.evaluate import Row
+    from autorec_cli.evaluation.measurement import Row
     from autorec_cli.evaluation.ranking import RankingProtocol
     from autorec_cli.training.cross_validation import SplitResult
     from autorec_cli.training.fit import EpochResult
@@ -38,9 +37,6 @@ autorec cross-validate data --variant user --repeats 3 --ranking
 
 autorec cross-validate data --folds 5 --epochs 20 --per-split splits.csv -o mean.csv
 """
-
-
-BIAS = "user+item bias"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +98,12 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
 
     settings = _settings(options)
     plan = choose_plan(options.repeats, options.folds, options.test, options.valid, options.training.seed)
-    format, per_split = choose_format(options.format, options.output), options.per_split
-    write_splits = writer_for(choose_format("csv" if per_split == "-" else None, per_split or ""))
+    format, write_splits = _formats(options)
     with _reserved(options):
         results, protocol = _train_and_test(options, settings, plan)
         averages, splits = cross_validation.average(results), [row for rows in results for row in rows]
-        if per_split is not None:
-            with open_output(per_split) as stream:
+        if options.per_split is not None:
+            with open_output(options.per_split) as stream:
                 write_splits([to_frame(splits)], stream)
         with open_output(options.output) as stream:
             write_averages(averages, protocol, format, stream)
@@ -118,11 +113,17 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
 
 def _settings(options: CrossValidateOptions) -> TrainSettings:
     """Check the options of training and ranking."""
-    if options.ranking and options.top_k < 1:
-        raise UsageError(f"--top-k must be a whole number from 1, not {options.top_k}")
+    if options.ranking:
+        require_count("--top-k", options.top_k, minimum=1)
     settings = options.training.settings()
     check_device(options.training.device)
     return settings
+
+
+def _formats(options: CrossValidateOptions) -> tuple[str, Writer]:
+    """Format of the averages, and the writer of the rows of every split."""
+    asked = "csv" if options.per_split == "-" else None
+    return choose_format(options.format, options.output), writer_for(choose_format(asked, options.per_split or ""))
 
 
 @contextmanager
@@ -137,27 +138,32 @@ def _train_and_test(
     options: CrossValidateOptions, settings: TrainSettings, plan: Plan
 ) -> tuple[list[list[Row]], RankingProtocol | None]:
     """Rows of every split, shown as they come, and the protocol of their ranking metrics."""
-    from autorec_cli.data import dataset
-    from autorec_cli.data.resampling import pool
-
-    prepared = dataset.load_dataset(options.data)
-    # These load torch, which takes seconds: what can be refused has been.
-    from autorec_cli.network.device import find_place
+    pooled, protocol = _pooled(options, settings, plan)
     from autorec_cli.training.cross_validation import ModelOptions, cross_validate
-    from autorec_cli.training.plan import complete
 
-    training = options.training
-    model = ModelOptions(settings, training.device, training.threads)
-    protocol, variant = _protocol(options, prepared), complete(settings, prepared).variant
-    place, pooled = find_place(training.device, training.threads), pool(prepared)
-    _announce(plan, pooled, f"{variant} variant, device {place}", protocol)
-    del prepared  # every split holds the same ratings again
+    model = ModelOptions(settings, options.training.device, options.training.threads)
     results = []
     with _progress(plan, protocol) as (on_epoch, show):
         for result in cross_validate(pooled, plan, model, protocol, on_epoch):
             results.append(result.rows)
             show(result)
     return results, protocol
+
+
+def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> tuple[Pool, RankingProtocol | None]:
+    """Pool all ratings of the dataset, and announce the splits; the dataset itself is not kept in memory."""
+    from autorec_cli.data import dataset
+    from autorec_cli.data.resampling import pool
+
+    prepared = dataset.load_dataset(options.data)
+    # These load torch, which takes seconds: what can be refused has been.
+    from autorec_cli.network.device import find_place
+    from autorec_cli.training.plan import complete
+
+    protocol, variant = _protocol(options, prepared), complete(settings, prepared).variant
+    place, pooled = find_place(options.training.device, options.training.threads), pool(prepared)
+    _announce(plan, pooled, f"{variant} variant, device {place}", protocol)
+    return pooled, protocol
 
 
 def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol | None:
@@ -209,14 +215,18 @@ def _row_of(rows: Sequence[Row], name: str) -> Row:
 
 def _headline(network: Row, protocol: RankingProtocol | None) -> tuple[str, str]:
     """Metric that summarizes a split, and the baseline to compare with."""
+    from autorec_cli.evaluation.measurement import BIAS_BASELINE, POPULARITY_BASELINE
+
     if "rmse" in network or protocol is None:
-        return "rmse", BIAS
-    return f"ndcg@{protocol.k}", "popularity"
+        return "rmse", BIAS_BASELINE
+    return f"ndcg@{protocol.k}", POPULARITY_BASELINE
 
 
 def _explain(averages: Sequence[Row], plan: Plan) -> None:
     """Warn if the model is worse than the bias baseline, and say what the intervals mean."""
-    network, bias = averages[0], _row_of(averages, BIAS) if "rmse" in averages[0] else None
+    from autorec_cli.evaluation.measurement import BIAS_BASELINE
+
+    network, bias = averages[0], _row_of(averages, BIAS_BASELINE) if "rmse" in averages[0] else None
     if bias is not None and network["rmse"] > bias["rmse"] * CLEARLY_WORSE:
         warn(
             f"{network['model']} predicts worse than the bias baseline ({network['rmse']:.4f} against "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,20 +28,13 @@ from autorec_cli.cli.options import (
 )
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
 from autorec_cli.data.dataset import SPLITS
-from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
-from autorec_cli.runtime.process_group import (
-    EVALUATION_TIMEOUT,
-    ProcessGroup,
-    connected,
-    current_process_group,
-    require_same,
-)
+from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.storage import checksums
 
 if TYPE_CHECKING:
-    from autorec_cli.data.dataset import Dataset
-    from autorec_cli.evaluation.evaluate import EvaluateSettings, Row
+    from autorec_cli.evaluation.evaluate import EvaluateSettings
+    from autorec_cli.evaluation.measurement import Row
     from autorec_cli.inference.scorer import Scorer
 
 EXAMPLES = """
@@ -117,23 +110,19 @@ class EvaluateOptions:
 def evaluate_command(options: EvaluateOptions) -> list[Row]:
     """Evaluate models on held-out ratings and report how they compare with simple baselines."""
     from autorec_cli.evaluation.evaluate import log_findings
-    from autorec_cli.inference.blending import blend
 
     settings, gates = _settings(options)
     destination, process_group = _Destination.of(options), current_process_group()
     if not process_group.is_first:
         LOG.setLevel(logging.ERROR)  # the first process warns for all
-    with destination.reserved(options.wait_lock) if process_group.is_first else nullcontext():
-        named, prepared = _read(options, settings, gates)
-        if options.blend:
-            named.append((destination.blend_name, blend(named, prepared.valid.data)))
-        rows = _measure(options.models, named, prepared, settings, process_group)
-        if process_group.is_first:
-            destination.save_blend(named[-1][1])
-            destination.write(rows, settings)
-    if process_group.is_first:
-        log_findings(rows, len(named), settings)
-        enforce(rows[: len(named)], gates)
+        _, rows = _evaluate(options, settings, gates, destination.blend_name, process_group)
+        return complete_rows(rows)
+    with destination.reserved(options.wait_lock):
+        named, rows = _evaluate(options, settings, gates, destination.blend_name, process_group)
+        destination.save_blend(named[-1][1])
+        destination.write(rows, settings)
+    log_findings(rows, len(named), settings)
+    enforce(rows[: len(named)], gates)
     return complete_rows(rows)
 
 
@@ -201,74 +190,32 @@ class _Destination:
                 self.write_frames([to_frame(rows)], stream)
 
 
-def _read(
-    options: EvaluateOptions, settings: EvaluateSettings, gates: Sequence[Gate]
-) -> tuple[list[tuple[str, Scorer]], Dataset]:
-    """Load the models by name and their dataset, and check that they belong together."""
-    from autorec_cli.data import dataset
-    from autorec_cli.evaluation.evaluate import check_models
-
-    named = _load(options.models)
-    check_gates(gates, named, settings.k)
-    prepared = dataset.load_dataset(options.data or _dataset_of(named))
-    check_models(named, prepared, settings.split)
-    return named, prepared
-
-
-def _load(paths: Sequence[Path]) -> list[tuple[str, Scorer]]:
-    """Load models, each once, and name them.
-
-    The name is that of the file, or the path if two files or a baseline have it.
-    """
-    from autorec_cli.evaluation.evaluate import POPULARITY_BASELINE, RATING_BASELINES
-    from autorec_cli.inference import model_file
-
-    paths = _distinct(paths)
-    taken = [*(path.name for path in paths), *RATING_BASELINES, POPULARITY_BASELINE]
-    names = [str(path.absolute()) if taken.count(path.name) > 1 else path.name for path in paths]
-    return list(zip(names, map(model_file.load_model, paths), strict=True))
-
-
-def _distinct(paths: Sequence[Path]) -> list[Path]:
-    return list({path.resolve(): path for path in paths}.values())
-
-
-def _dataset_of(named: Sequence[tuple[str, Scorer]]) -> Path:
-    name, model = named[0]
-    found = Path(model.provenance["dataset"])
-    if not found.exists():
-        raise ArtifactError(
-            f"the dataset that {name} was trained on is no longer at {found}; say where it is with --data DIR"
-        )
-    return found
-
-
-def _measure(
-    paths: Sequence[Path],
-    named: Sequence[tuple[str, Scorer]],
-    prepared: Dataset,
+def _evaluate(
+    options: EvaluateOptions,
     settings: EvaluateSettings,
+    gates: Sequence[Gate],
+    blend_name: str,
     process_group: ProcessGroup,
-) -> list[Row]:
-    """Measure models, each process some of the users."""
-    from autorec_cli.evaluation.evaluate import measure
+) -> tuple[list[tuple[str, Scorer]], list[Row]]:
+    """Load the models and their dataset, blend, and measure; returns the models by name, and the rows."""
+    from autorec_cli.data import dataset
+    from autorec_cli.evaluation.evaluate import check_models, evaluate_in_group, load_models, training_data_of
+    from autorec_cli.inference.blending import blend
 
-    protocol = settings.protocol([model for _, model in named], prepared.rating_scale)
-    if protocol is not None:
-        say(f"recommending from all items a user has not rated before; {settings.split} ratings from "
-            f"{protocol.relevant_from:g} are relevant")  # fmt: skip
-    rankers = [name for name, model in named if not model.predicts_ratings]
-    if 0 < len(rankers) < len(named):
-        say(f"ranking metrics only, as these models output scores, not ratings: {', '.join(rankers)}")
-    with connected(process_group, EVALUATION_TIMEOUT):
-        if process_group.size > 1:
-            _require_same(paths, {**asdict(settings), "models": len(named)}, process_group)
-        partition = (process_group.rank, process_group.size)
-        measured = measure(named, prepared, settings.split, protocol, partition)
-        return [of_model.reduced(process_group.sum).row(prepared.rating_scale) for of_model in measured]
+    files = list({path.resolve(): path for path in options.models}.values())  # each once
+    named = load_models(files)
+    check_gates(gates, named, settings.k)
+    prepared = dataset.load_dataset(options.data or training_data_of(named))
+    check_models(named, prepared, settings.split)
+    if options.blend:
+        named.append((blend_name, blend(named, prepared.valid.data)))
+    facts = _facts(files) if process_group.size > 1 else {}
+    return named, evaluate_in_group(named, prepared, settings, process_group, facts)
 
 
-def _require_same(paths: Sequence[Path], asked: dict[str, Any], process_group: ProcessGroup) -> None:
-    """Check that all processes do the same."""
-    read = {f"checksum of model {n}": checksums.of_file(path) for n, path in enumerate(_distinct(paths), 1)}
-    require_same({"autorec-cli": __version__, **read, **asked}, process_group)
+def _facts(files: Sequence[Path]) -> dict[str, str | int]:
+    """Program and models, which processes on several machines must have in common."""
+    return {
+        "autorec-cli": __version__,
+        **{f"checksum of model {number}": checksums.of_file(file) for number, file in enumerate(files, 1)},
+    }

@@ -1,0 +1,185 @@
+"""Measurement: errors and rankings per user, of models and of baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli.csr import Array, add_splits, row_indices
+from autorec_cli.data.bias import damped_means
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
+from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings
+from autorec_cli.inference.scorer import Scorer
+
+Row = dict[str, Any]
+Models = Sequence[tuple[str, Scorer]]
+"""Names and models, all trained on the dataset that they are evaluated on."""
+
+EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"test": ("train", "valid"), "valid": ("train",), "train": ()}
+"""Splits whose items a user is not recommended again, by the split to evaluate on."""
+BIAS_BASELINE = "user+item bias"
+POPULARITY_BASELINE = "popularity"
+RATING_BASELINES: Mapping[str, Mapping[str, Any]] = {
+    "global mean": {"users": False, "items": False},
+    "item mean": {"users": False, "item_damping": 0},
+    BIAS_BASELINE: {},
+}
+"""Options of `damped_means` for each baseline."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Errors and rankings per user of a model or baseline.
+
+    Attributes:
+        name: Of the model.
+        errors: None if it predicts no ratings.
+        rankings: None without ranking metrics.
+    """
+
+    name: str
+    errors: UserErrors | None = None
+    rankings: UserRankings | None = None
+
+    def reduced(self, add: Callable[[Array], Array]) -> Measurement:
+        """Add up measurements of different users.
+
+        `add` sums an array over all processes.
+        """
+        errors, rankings = self.errors, self.rankings
+        if errors is not None:
+            errors = UserErrors(*(add(getattr(errors, field.name)) for field in fields(errors)))
+        if rankings is not None:
+            values = {name: add(value) for name, value in rankings.values.items()}
+            n_relevant = add(rankings.n_relevant)
+            rankings = replace(rankings, n_relevant=n_relevant, values=values, times=add(rankings.times))
+        return Measurement(self.name, errors, rankings)
+
+    def row(self, rating_scale: tuple[float, float]) -> Row:
+        """Metrics by name.
+
+        Those of ratings with the ends of their 95% intervals, then those of rankings.
+        """
+        row: Row = {"model": self.name}
+        if self.errors is not None:
+            for name, metric in RATING_METRICS.items():
+                estimate = metric(self.errors)
+                row[name] = estimate.value
+                row[f"{name}_low"], row[f"{name}_high"] = (estimate.value + sign * estimate.margin for sign in (-1, 1))
+            row["n_pairs"], row["n_cold"] = int(self.errors.n_pairs.sum()), int(self.errors.n_cold.sum())
+            row["clip_low"], row["clip_high"] = rating_scale
+        return row | (self.rankings.metrics() if self.rankings is not None else {})
+
+
+def metric_rows(models: Models, dataset: Dataset, split: str, protocol: RankingProtocol | None = None) -> list[Row]:
+    """Metrics of models, then of baselines.
+
+    See `evaluate`. Without a `protocol` there are no ranking metrics.
+    """
+    return [measured.row(dataset.rating_scale) for measured in measure(models, dataset, split, protocol)]
+
+
+def measure(
+    models: Models,
+    dataset: Dataset,
+    split: str,
+    protocol: RankingProtocol | None,
+    partition: tuple[int, int] = (0, 1),
+) -> list[Measurement]:
+    """Measure models and baselines on a partition of the users.
+
+    Args:
+        models: Names and models; only ranking metrics are measured of those that predict no ratings.
+        dataset: Held-out ratings.
+        split: "train", "valid" or "test".
+        protocol: Of the ranking metrics; None measures none.
+        partition: Number, from 0, and count of partitions; see `Measurement.reduced`.
+
+    Returns:
+        Measurements of the models, in their order, then of the baselines.
+    """
+    held_out = _partition(dataset.split(split), *partition)
+    raters = [(name, model) for name, model in models if model.predicts_ratings]
+    joined = {name: Measurement(name) for name, _ in models}
+    for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
+        joined[rated.name] = rated
+    for ranked in _measure_rankings(models, dataset, held_out, split, protocol) if protocol else []:
+        before = joined.get(ranked.name, ranked)
+        joined[ranked.name] = replace(before, rankings=ranked.rankings)
+    return list(joined.values())
+
+
+def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.csr_array:
+    """Ratings of one of `count` ranges of users.
+
+    Ranges have about as many ratings each; other rows are empty.
+    """
+    bounds = np.searchsorted(held_out.indptr, np.arange(count + 1) * held_out.nnz / count)
+    start, end = held_out.indptr[bounds[number]], held_out.indptr[bounds[number + 1]]
+    pointers = np.clip(held_out.indptr, start, end) - start
+    return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
+
+
+def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:
+    """Errors of models, then of baselines.
+
+    Baselines are fitted on all ratings that any model was fitted on.
+    """
+    users, items = row_indices(held_out), held_out.indices
+
+    def measured(name: str, predictions: Array, cold: Array) -> Measurement:
+        return Measurement(name, UserErrors.of(predictions - held_out.data, users, held_out.shape[0], cold))
+
+    measurements = [
+        measured(name, model.predict_pairs(users, items), model.cold_pairs(users, items)) for name, model in models
+    ]
+    fitted = fitted_ratings(models, dataset)
+    # Cold for the baselines, which may be fitted on more ratings than a model.
+    item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
+    cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
+    for name, options in RATING_BASELINES.items():
+        predictions = np.clip(damped_means(fitted, **options).predict(users, items), *dataset.rating_scale)
+        measurements.append(measured(name, predictions, cold))
+    return measurements
+
+
+def _measure_rankings(
+    models: Models, dataset: Dataset, held_out: sparse.csr_array, split: str, protocol: RankingProtocol
+) -> list[Measurement]:
+    """Rankings of models, then of the popularity baseline.
+
+    Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
+    earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.
+    """
+    # Items of later splits stay candidates: when they were held out, nobody had rated them.
+    earlier = EARLIER_SPLITS[split]
+    seen = _union(dataset, earlier)
+    item_counts = np.bincount(_union(dataset, earlier or ["train"]).indices, minlength=dataset.n_items)
+    popularity = item_counts.astype(np.float32)
+    scorers = {name: model.user_scorer() for name, model in models}
+    scorers[POPULARITY_BASELINE] = lambda user_index: np.tile(popularity, (len(user_index), 1))
+    return [
+        Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol))
+        for name, score in scorers.items()
+    ]
+
+
+def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
+    """Ratings that at least one of `models` was fitted on.
+
+    Baselines use them too.
+    """
+    splits = {split for _, model in models for split in model.provenance["fitted_parts"]}
+    return _union(dataset, [name for name in ("train", "valid") if name in splits])
+
+
+def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
+    union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
+    for name in splits:
+        union = add_splits(union, dataset.split(name)) if union.nnz else dataset.split(name)
+    return union
