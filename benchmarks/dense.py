@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.network.adam import AdamState, read_adam
-from autorec_cli.network.autoencoder import ACTIVATIONS, Network, mean_row
+from autorec_cli.network.autoencoder import ACTIVATIONS, SQUARED_ERROR, Loss, Network, mean_row
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.safetensors_writer import in_one
@@ -23,10 +23,10 @@ class DenseEngine:
     """One hidden layer and identity output, behind the methods of `network.engine.Engine` that an epoch needs."""
 
     def __init__(
-        self, network: Network, device: torch.device, rows_at_once: int, *, decoder_mean: bool = False
+        self, network: Network, device: torch.device, rows_at_once: int, loss: Loss = SQUARED_ERROR, *_: object
     ) -> None:
         self._parameters = network.copy().to(device)
-        self._mean = mean_row(network.decoder_weight, SINGLE_PROCESS) if decoder_mean else None
+        self._mean = mean_row(network.decoder_weight, SINGLE_PROCESS) if loss.decoder_mean else None
         if self._mean is not None:
             self._parameters.decoder_weight.sub_(self._mean)
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0])

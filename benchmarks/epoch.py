@@ -25,6 +25,7 @@ import torch
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data import dataset
+from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.training.examples import Examples, make_examples
@@ -57,7 +58,7 @@ class Contender:
         self.examples, self.settings = examples, settings
         generator = torch.Generator().manual_seed(settings.seed)
         network = initial_network(examples, settings, generator)
-        self.engine = make(network, CPU, settings.batch_size, decoder_mean=settings.decoder_mean)
+        self.engine = make(network, CPU, settings.batch_size, Loss(decoder_mean=settings.decoder_mean))
         self.trainer = Trainer(self.engine, examples, settings, generator, n_epochs=settings.epochs + 1)
 
     def run(self) -> float:

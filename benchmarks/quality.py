@@ -105,19 +105,11 @@ def run_library(name: str, folder: Path) -> None:
 
 def run_dense(arguments: list[str]) -> None:
     """`autorec train` with the dense step in the place of our engine."""
-    import torch
-
     from autorec_cli.cli import main
-    from autorec_cli.network.autoencoder import Network
     from autorec_cli.training import trainer
     from benchmarks.dense import DenseEngine
 
-    def make_dense(
-        network: Network, device: torch.device, rows_at_once: int, *_: object, decoder_mean: bool
-    ) -> DenseEngine:
-        return DenseEngine(network, device, rows_at_once, decoder_mean=decoder_mean)
-
-    trainer.make_engine = make_dense
+    trainer.make_engine = DenseEngine
     sys.argv = ["autorec", *arguments]
     main.main()
 

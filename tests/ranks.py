@@ -30,6 +30,7 @@ from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.network import engine
+from autorec_cli.network.autoencoder import Loss
 from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
@@ -61,8 +62,8 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], proces
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition
     )
     network = initial_network(examples, settings, torch.Generator().manual_seed(0))
-    cpu, mean = torch.device("cpu"), settings.decoder_mean
-    trained = engine.make_engine(network, cpu, 8, settings.missing_weight, process_group, decoder_mean=mean)
+    loss = Loss(settings.missing_weight, settings.decoder_mean)
+    trained = engine.make_engine(network, torch.device("cpu"), 8, loss, process_group)
     counted = []
     for n_rows in (8, 3):
         before = process_group.n_reduced

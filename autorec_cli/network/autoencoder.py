@@ -133,6 +133,22 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Terms of the loss besides the squared error on observed cells.
+
+    Attributes:
+        missing_weight: Weight of the squared output of an unrated cell, relative to 1 for a rated one.
+        decoder_mean: Shrink the rows of W toward a learned mean instead of zero; requires `missing_weight` 0.
+    """
+
+    missing_weight: float = 0.0
+    decoder_mean: bool = False
+
+
+SQUARED_ERROR = Loss()
+
+
+@dataclass(frozen=True)
 class MissingGradients:
     """Gradients of the loss on unrated cells.
 

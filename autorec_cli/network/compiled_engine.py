@@ -18,7 +18,16 @@ from torch import Tensor
 
 from autorec_cli.csr import Array, row_sums, transposed
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
-from autorec_cli.network.autoencoder import ACTIVATIONS, TILE, MissingGradients, Network, mean_row, missing_gradients
+from autorec_cli.network.autoencoder import (
+    ACTIVATIONS,
+    SQUARED_ERROR,
+    TILE,
+    Loss,
+    MissingGradients,
+    Network,
+    mean_row,
+    missing_gradients,
+)
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.kernels import adam_products, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
@@ -36,12 +45,10 @@ class TiledEngine:
         network: Network,
         threads: int,
         rows_at_once: int,
-        missing_weight: float = 0.0,
+        loss: Loss = SQUARED_ERROR,
         process_group: ProcessGroup = SINGLE_PROCESS,
-        *,
-        decoder_mean: bool = False,
     ) -> None:
-        self._mean = mean_row(network.decoder_weight, process_group) if decoder_mean else None
+        self._mean = mean_row(network.decoder_weight, process_group) if loss.decoder_mean else None
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
         nothing = torch.empty(0)  # V and W live in tiles only
@@ -53,7 +60,7 @@ class TiledEngine:
         self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
-        self._missing_weight = missing_weight
+        self._missing_weight = loss.missing_weight
         self._process_group = process_group
         self._n_steps = 0
 

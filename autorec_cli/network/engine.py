@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState
-from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -78,10 +78,8 @@ def make_engine(
     network: Network,
     device: torch.device,
     rows_at_once: int,
-    missing_weight: float = 0.0,
+    loss: Loss = SQUARED_ERROR,
     process_group: ProcessGroup = SINGLE_PROCESS,
-    *,
-    decoder_mean: bool = False,
 ) -> Engine:
     """Make the fastest engine for `device`, copying `network`.
 
@@ -89,11 +87,9 @@ def make_engine(
         network: Initial parameters.
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
-        missing_weight: Weight of the squared output of an unrated cell, relative to 1 for a rated one.
+        loss: Terms besides the squared error.
         process_group: Processes that hold the other columns; all take the same steps.
-        decoder_mean: Shrink the rows of W toward a learned mean instead of zero; requires `missing_weight` 0.
     """
     if engine_name(device) == "compiled":
-        threads = torch.get_num_threads()
-        return TiledEngine(network, threads, rows_at_once, missing_weight, process_group, decoder_mean=decoder_mean)
-    return TorchEngine(network, device, rows_at_once, missing_weight, process_group, decoder_mean=decoder_mean)
+        return TiledEngine(network, torch.get_num_threads(), rows_at_once, loss, process_group)
+    return TorchEngine(network, device, rows_at_once, loss, process_group)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from autorec_cli.csr import Array, transposed
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
-from autorec_cli.network.autoencoder import ACTIVATIONS, Network, mean_row, missing_gradients
+from autorec_cli.network.autoencoder import ACTIVATIONS, SQUARED_ERROR, Loss, Network, mean_row, missing_gradients
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -79,18 +79,16 @@ class TorchEngine:
         network: Network,
         device: torch.device,
         rows_at_once: int,
-        missing_weight: float = 0.0,
+        loss: Loss = SQUARED_ERROR,
         process_group: ProcessGroup = SINGLE_PROCESS,
-        *,
-        decoder_mean: bool = False,
     ) -> None:
         self._network = network.copy().to(device)
-        self._mean = mean_row(self._network.decoder_weight, process_group) if decoder_mean else None
+        self._mean = mean_row(self._network.decoder_weight, process_group) if loss.decoder_mean else None
         if self._mean is not None:
             self._network.decoder_weight.sub_(self._mean)
         self._device = device
         self._rows_at_once = rows_at_once
-        self._missing_weight = missing_weight
+        self._missing_weight = loss.missing_weight
         self._process_group = process_group
         # Two groups, because only V and W have a penalty; its gradient is their `weight_decay`.
         free = [*self._network.free(), *([] if self._mean is None else [self._mean])]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.resampling import Plan, Pool, make_split
+from autorec_cli.data.resampling import Plan, Pool, Split, make_split
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.training.fit import fit
@@ -68,24 +68,22 @@ def cross_validate(
         One result per split.
     """
     for number in range(1, plan.n_splits + 1):
-        yield _measure_split(pool, plan, number, options, protocol, on_epoch)
+        # Not in a variable, which would keep this split in memory while the next one is made.
+        yield _measure(make_split(pool, plan, number), options, protocol, on_epoch)
 
 
-def _measure_split(
-    pool: Pool,
-    plan: Plan,
-    number: int,
+def _measure(
+    split: Split,
     options: ModelOptions,
     protocol: RankingProtocol | None,
     on_epoch: Callable[[int, EpochResult], object],
 ) -> SplitResult:
     started = time.perf_counter()
-    split = make_split(pool, plan, number)
     settings = replace(options.settings, seed=split.seed)
     fitting = fit(split.dataset, settings, device=options.device, threads=options.threads)
     for result in fitting:
-        on_epoch(number, result)
+        on_epoch(split.number, result)
     model = fitting.model
     rows = metric_rows([(NAMES[model.settings.variant], model)], split.dataset, "test", protocol)
-    numbered = [{"split": number, "seed": split.seed, **row} for row in rows]
-    return SplitResult(number, split.seed, model.provenance["epochs"], time.perf_counter() - started, numbered)
+    numbered = [{"split": split.number, "seed": split.seed, **row} for row in rows]
+    return SplitResult(split.number, split.seed, model.provenance["epochs"], time.perf_counter() - started, numbered)

@@ -20,7 +20,7 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import TrainingDivergedError, UsageError
-from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.autoencoder import Loss, Network
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.training.checkpoints.checkpoint import (
@@ -144,10 +144,8 @@ def make_trainer(
     network = initial_network(examples, settings, generator)
     if start is not None:
         network = start(network)
-    engine = make_engine(
-        network, device, settings.batch_size, settings.missing_weight, examples.partition.process_group,
-        decoder_mean=settings.decoder_mean,
-    )  # fmt: skip
+    loss = Loss(settings.missing_weight, settings.decoder_mean)
+    engine = make_engine(network, device, settings.batch_size, loss, examples.partition.process_group)
     del network  # the engine has its own
     validation = None if valid is None else make_validation(examples, valid, settings)
     n_epochs = selection.epoch if selection else settings.epochs

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import make_inputs
 from autorec_cli.network.torch_engine import TorchEngine
 from benchmarks.dense import DenseEngine
@@ -20,8 +21,8 @@ def test_the_dense_reference_takes_the_same_steps(implicit, decoder_mean):
     examples, _ = random_examples(12, 30, 0.3, rng)
     examples = examples.astype(np.float32)
     inputs, _ = make_inputs(examples, implicit, normalize=implicit)
-    ours = TorchEngine(network, CPU, 5, decoder_mean=decoder_mean)
-    dense = DenseEngine(network, CPU, 12, decoder_mean=decoder_mean)
+    ours = TorchEngine(network, CPU, 5, Loss(decoder_mean=decoder_mean))
+    dense = DenseEngine(network, CPU, 12, Loss(decoder_mean=decoder_mean))
     for _ in range(3):
         errors = [
             float(engine.step(examples, inputs.of(examples, slice(None)), 0.001, 2.0)) for engine in (ours, dense)

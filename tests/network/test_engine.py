@@ -14,6 +14,7 @@ from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.network import engine as engines
+from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import Inputs
 from autorec_cli.network.engine import engine_name, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
@@ -31,10 +32,10 @@ from tests.program import ROOT
 CPU = torch.device("cpu")
 
 
-def engine_called(name, network, rows_at_once=5, threads=2, **options):
+def engine_called(name, network, rows_at_once=5, threads=2, **loss):
     if name == COMPILED:
-        return engines.TiledEngine(in_float32(network), threads, rows_at_once, **options)
-    return TorchEngine(in_float32(network), CPU, rows_at_once, **options)
+        return engines.TiledEngine(in_float32(network), threads, rows_at_once, Loss(**loss))
+    return TorchEngine(in_float32(network), CPU, rows_at_once, Loss(**loss))
 
 
 def assert_near(ours, reference, tolerance=1e-5):
