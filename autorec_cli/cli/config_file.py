@@ -137,10 +137,10 @@ def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) ->
     settled = dict(values)
     if "csv_safe" in values:
         settled.update(_settled_format(values, typed))
-    without_shares = "split" in typed and values["split"] in WITHOUT_FRACTION
-    for share, has_no_place in (("test", without_shares or "test_file" in typed), ("valid", without_shares)):
-        if has_no_place and share in values and share not in typed:
-            settled[share] = None
+    without_fractions = "split" in typed and values["split"] in WITHOUT_FRACTION
+    for fraction, has_no_place in (("test", without_fractions or "test_file" in typed), ("valid", without_fractions)):
+        if has_no_place and fraction in values and fraction not in typed:
+            settled[fraction] = None
     return settled
 
 

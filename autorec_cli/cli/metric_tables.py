@@ -38,11 +38,11 @@ def _rounded(value: object) -> object:
 def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> None:
     """Write a table of rating metrics and one of ranking metrics, of what there is."""
     rated = [row for row in rows if "n_pairs" in row]
-    listed = [row for row in rows if "n_users" in row]
+    ranked = [row for row in rows if "n_users" in row]
     if rated:
         write_table([_ratings_table(rated)], stream, title=f"{split} ratings, ± half of the 95% interval")
-    if listed:
-        write_table([_lists_table(listed)], stream, title=f"top-{k} lists against {split} ratings")
+    if ranked:
+        write_table([_rankings_table(ranked)], stream, title=f"top-{k} lists against {split} ratings")
 
 
 def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
@@ -68,7 +68,7 @@ def _with_margin(row: Row, metric: str) -> str:
     return f"{value:.4f}" if math.isnan(high) else f"{value:.4f} ± {high - value:.4f}"
 
 
-def _lists_table(rows: Sequence[Row]) -> pl.DataFrame:
+def _rankings_table(rows: Sequence[Row]) -> pl.DataFrame:
     """Table of ranking metrics."""
     import polars as pl
 

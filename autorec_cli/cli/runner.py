@@ -202,7 +202,7 @@ def _inputs(everything: Sequence[Given], replaceable: bool) -> list[str]:
 
 def _log_settings(context: typer.Context, values: Mapping[str, Any]) -> None:
     """Log options set by a file or a variable."""
-    told = []
+    preferred = []
     for setting in settings_of(context):
         value, origin = context.params[setting.name], preferred_by(context, setting.name)
         if origin is None:
@@ -210,11 +210,11 @@ def _log_settings(context: typer.Context, values: Mapping[str, Any]) -> None:
                 typed = source_of(context, setting.name) == "COMMANDLINE"
                 detail(f"option {setting.option}={value} ({'command line' if typed else 'default'})")
         elif values.get(setting.name, value) == value:
-            told.append(f"{setting.option}={value} ({origin})")
+            preferred.append(f"{setting.option}={value} ({origin})")
         else:
             detail(f"option {setting.option}={value} ({origin}) is overridden by the command line")
-    if told:
-        say(f"settings: {', '.join(told)}")
+    if preferred:
+        say(f"settings: {', '.join(preferred)}")
 
 
 RUN_OPTIONS = frozenset(field.name for field in fields(RunOptions))

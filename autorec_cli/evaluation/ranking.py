@@ -15,7 +15,7 @@ from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
 
 DEFAULT_K = 10
-"""Length of the lists."""
+"""Length of the top-k lists."""
 
 
 @dataclass(frozen=True)

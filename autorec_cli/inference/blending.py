@@ -133,8 +133,8 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
     weights, _ = nnls(predictions - means, valid_ratings.astype(np.float64) - mean)
     intercept = mean - float(means @ weights)
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights + intercept - valid_ratings))))
-    told = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
-    logger.info(f"blend: {told}, intercept {intercept:+.3f}; validation RMSE {rmse:.4f}")
+    terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
+    logger.info(f"blend: {terms}, intercept {intercept:+.3f}; validation RMSE {rmse:.4f}")
     fitted = set().union(*(model.provenance["fitted_parts"] for model in single))
     provenance = {
         "dataset": single[0].provenance["dataset"],

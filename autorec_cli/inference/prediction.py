@@ -83,9 +83,9 @@ def check_rating_model(model: Scorer, ranker: Scorer, settings: RecommendSetting
         sides.append(("users", model.catalog.user_ids, ranker.catalog.user_ids))
     counts = [(side, len(set(known).intersection(wanted)), len(wanted)) for side, known, wanted in sides]
     if any(n_known < MIN_KNOWN * n_wanted for _, n_known, n_wanted in counts):
-        told = " and ".join(f"{n_known:,} of {n_wanted:,} {side}" for side, n_known, n_wanted in counts)
+        overlap = " and ".join(f"{n_known:,} of {n_wanted:,} {side}" for side, n_known, n_wanted in counts)
         raise ArtifactError(
-            f"--rating-model knows only {told} of the model that ranks, so it is of other data; name one that was "
+            f"--rating-model knows only {overlap} of the model that ranks, so it is of other data; name one that was "
             "trained on the same users and items"
         )
 

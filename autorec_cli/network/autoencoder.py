@@ -19,7 +19,7 @@ from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
-from autorec_cli.runtime.partition import ROWS_AT_ONCE, Partition
+from autorec_cli.runtime.partition import COLUMNS_PER_BLOCK, Partition
 from autorec_cli.runtime.process_group import ProcessGroup
 
 TILE = 64
@@ -253,8 +253,8 @@ def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: tor
     # Every process draws all blocks and keeps its rows: weights then do not depend on the world size, and no process
     # holds the whole matrix. Torch draws 16 numbers at a time, so these blocks equal a single draw.
     own = torch.empty(len(rows), n_out)
-    n_blocks = max(1, n_in // ROWS_AT_ONCE)
-    for start, stop in pairwise([*range(0, n_blocks * ROWS_AT_ONCE, ROWS_AT_ONCE), n_in]):
+    n_blocks = max(1, n_in // COLUMNS_PER_BLOCK)
+    for start, stop in pairwise([*range(0, n_blocks * COLUMNS_PER_BLOCK, COLUMNS_PER_BLOCK), n_in]):
         block = torch.empty(stop - start, n_out).normal_(0.0, deviation, generator=generator)
         first, last = np.searchsorted(rows, [start, stop])
         own[first:last] = block[torch.from_numpy(rows[first:last] - start)]

@@ -20,7 +20,7 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 RUNS_PER_PROCESS = 64
 """More runs balance ratings better; fewer are read faster."""
 
-ROWS_AT_ONCE = 1 << 13
+COLUMNS_PER_BLOCK = 1 << 13
 """Columns that are drawn, sent or written at a time."""
 
 
@@ -66,8 +66,8 @@ class Partition:
 
     def column_owners(self) -> Iterator[Array]:
         """Ranks of all columns in order, in blocks; for `ProcessGroup.gather_rows`."""
-        for start in range(0, self.n_columns, ROWS_AT_ONCE):
-            yield self.owners_of(np.arange(start, min(start + ROWS_AT_ONCE, self.n_columns)))
+        for start in range(0, self.n_columns, COLUMNS_PER_BLOCK):
+            yield self.owners_of(np.arange(start, min(start + COLUMNS_PER_BLOCK, self.n_columns)))
 
 
 def single_partition(n_columns: int) -> Partition:

@@ -60,7 +60,7 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
     """Open `file` and lock it; return the descriptor."""
     # By polling: a blocking flock has no timeout.
     deadline = time.monotonic() + wait
-    told = False
+    announced = False
     while True:
         descriptor = _open(file, path)
         locked = False
@@ -74,9 +74,9 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
                 holder = _holder(descriptor)
                 raise LockedError(f"{path} is being written by {holder}; wait for it with --wait-lock SECONDS")
             else:
-                if not told:
+                if not announced:
                     tell(f"waiting for {_holder(descriptor)}, which is writing {path}")
-                    told = True
+                    announced = True
                 time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
         except BaseException:  # a signal's SystemExit too
             if locked and _is_still_named(descriptor, file):

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 NAMES_AT_ONCE = 1 << 18
 
 
-def read_partition(stored: LazyDataset, settings: Hyperparameters, partition: Partition) -> Dataset:
+def read_partition(lazy: LazyDataset, settings: Hyperparameters, partition: Partition) -> Dataset:
     """Read the train and valid ratings of this process, without test ratings, ids and titles."""
-    train, valid = (stored.own(part, settings.variant, partition) for part in ("train", "valid"))
+    train, valid = (lazy.own(split, settings.variant, partition) for split in ("train", "valid"))
     empty = sparse.csr_array(train.shape, dtype=np.float32)
-    return Dataset(train, valid, empty, pl.DataFrame(), pl.DataFrame(), stored.rating_scale, {})
+    return Dataset(train, valid, empty, pl.DataFrame(), pl.DataFrame(), lazy.rating_scale, {})
 
 
 def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]]:
@@ -53,7 +53,7 @@ def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]
 
 
 def save(
-    fitted: Fitted, stored: LazyDataset, settings: Hyperparameters, provenance: Mapping[str, Any], path: Path
+    fitted: Fitted, lazy: LazyDataset, settings: Hyperparameters, provenance: Mapping[str, Any], path: Path
 ) -> None:
     """Write the model file; every process calls this, and the first one writes.
 
@@ -63,9 +63,9 @@ def save(
     """
     process_group = fitted.examples.partition.process_group
     document, own = model_file.to_parts(partition_model(fitted, settings, provenance))
-    gathered = _gathered(fitted, stored, settings, own)
+    gathered = _gathered(fitted, lazy, settings, own)
     if process_group.is_first:
-        rest = {name: in_one(array) for name, array in own.items()} | _copied(stored)
+        rest = {name: in_one(array) for name, array in own.items()} | _copied(lazy)
         model_file.save_parts(document, rest | gathered, path)
     else:
         for name in in_file_order(gathered):
@@ -74,9 +74,7 @@ def save(
     process_group.sum(0.0)  # no process continues before the model is there
 
 
-def _gathered(
-    fitted: Fitted, stored: LazyDataset, settings: Hyperparameters, own: dict[str, Array]
-) -> dict[str, Pieces]:
+def _gathered(fitted: Fitted, lazy: LazyDataset, settings: Hyperparameters, own: dict[str, Array]) -> dict[str, Pieces]:
     """Tensors that are partitioned across processes, or computed by all together."""
     examples, partition, variant = fitted.examples, fitted.examples.partition, settings.variant
     process_group = partition.process_group
@@ -96,8 +94,8 @@ def _gathered(
         predictions = np.ascontiguousarray(own["valid_predictions"])
         gathered["valid_predictions"] = Pieces(
             predictions.dtype,
-            (stored.n_ratings["valid"],),
-            lambda: process_group.gather_rows(predictions, stored.owners("valid", variant, partition)),
+            (lazy.n_ratings["valid"],),
+            lambda: process_group.gather_rows(predictions, lazy.owners("valid", variant, partition)),
         )
     return gathered
 
@@ -113,26 +111,26 @@ def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
     return Pieces(own.dtype, (n_channels * partition.n_columns, *own.shape[2:]), make)
 
 
-def _copied(stored: LazyDataset) -> dict[str, Pieces]:
+def _copied(lazy: LazyDataset) -> dict[str, Pieces]:
     """Tensors copied from the dataset's files: ids, titles and seen items."""
-    n_rated = sum(stored.n_ratings.values())
+    n_rated = sum(lazy.n_ratings.values())
     copied = {
-        "seen.indptr": Pieces(np.dtype(np.int64), (stored.n_users + 1,), lambda: _seen_indptr(stored)),
+        "seen.indptr": Pieces(np.dtype(np.int64), (lazy.n_users + 1,), lambda: _seen_indptr(lazy)),
         "seen.indices": Pieces(
-            np.dtype(np.int32), (n_rated,), lambda: (block.indices.astype(np.int32) for block in stored.rated())
+            np.dtype(np.int32), (n_rated,), lambda: (block.indices.astype(np.int32) for block in lazy.rated())
         ),
     }
     for name, table, column in (("user_ids", "users", "id"), ("item_ids", "items", "id"), ("titles", "items", "title")):
-        strings = stored.column(table, column)
+        strings = lazy.column(table, column)
         if strings is not None:
             copied |= _packed(name, strings.fill_null(""))
     return copied
 
 
-def _seen_indptr(stored: LazyDataset) -> Iterator[Array]:
+def _seen_indptr(lazy: LazyDataset) -> Iterator[Array]:
     last = np.zeros(1, dtype=np.int64)
     yield last
-    for block in stored.rated():
+    for block in lazy.rated():
         ends = last[-1] + block.indptr[1:].astype(np.int64)
         last = ends if len(ends) else last
         yield ends

@@ -51,12 +51,12 @@ def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: st
     """
     from autorec_cli.evaluation.measurement import metric_rows
     from autorec_cli.inference.alignment import unseen
-    from autorec_cli.training.warm_start import keeps_parts
+    from autorec_cli.training.warm_start import keeps_splits
 
     user_ids, item_ids = (table["id"].to_list() for table in (dataset.users, dataset.items))
     aligned = current.aligned(user_ids, item_ids)
     models = [("new", model), ("old", aligned)]
-    if not keeps_parts(current.provenance, dataset):
+    if not keeps_splits(current.provenance, dataset):
         dataset = replace(dataset, test=unseen(dataset.test, aligned.catalog.seen))
     n_pairs = int(dataset.test.nnz)
     if n_pairs < LEAST_PAIRS:

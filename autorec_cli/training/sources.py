@@ -82,26 +82,26 @@ class PartitionedSource:
     provenance: Mapping[str, Any] = {}
 
     def __init__(self, request: TrainRequest, process_group: ProcessGroup) -> None:
-        stored = LazyDataset(request.data, process_group)
-        self._request, self._stored, self._process_group = request, stored, process_group
-        self.shape = self.training_shape = Shape(stored.n_users, stored.n_items, *stored.n_ratings.values())
-        sides = (stored.n_users, stored.n_items)
-        self.settings = request.settings.complete(sides, self.shape.n_train, stored.rating_scale)
-        self.fingerprint = stored.fingerprint
-        self.split = stored.info.get("split")
+        lazy = LazyDataset(request.data, process_group)
+        self._request, self._lazy, self._process_group = request, lazy, process_group
+        self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
+        sides = (lazy.n_users, lazy.n_items)
+        self.settings = request.settings.complete(sides, self.shape.n_train, lazy.rating_scale)
+        self.fingerprint = lazy.fingerprint
+        self.split = lazy.info.get("split")
 
     def read(self) -> None:
         """Read the ratings of this process's columns."""
         from autorec_cli.training.distributed import read_partition
 
-        self.partition = partition_columns(self._stored.counts(self.settings.variant), self._process_group)
-        self.dataset: Dataset = read_partition(self._stored, self.settings, self.partition)
+        self.partition = partition_columns(self._lazy.counts(self.settings.variant), self._process_group)
+        self.dataset: Dataset = read_partition(self._lazy, self.settings, self.partition)
 
     def save(self, fitted: Fitted, provenance: Mapping[str, Any]) -> None:
         """Write the model file, together with the other processes."""
         from autorec_cli.training import distributed
 
-        distributed.save(fitted, self._stored, self.settings, provenance, self._request.output)
+        distributed.save(fitted, self._lazy, self.settings, provenance, self._request.output)
 
     def process_facts(self) -> list[dict[str, int]]:
         """Columns, ratings and memory of each process."""

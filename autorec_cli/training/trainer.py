@@ -126,9 +126,9 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
     return trainer.best
 
 
-def _fitted(final: Selection, selection: Selection, examples: Examples, parts: tuple[str, ...]) -> Fitted:
-    assert final.network is not None
-    return Fitted(final.network, examples, parts, selection.epoch, selection.validation)
+def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:
+    assert last.network is not None
+    return Fitted(last.network, examples, splits, selection.epoch, selection.validation)
 
 
 def make_trainer(

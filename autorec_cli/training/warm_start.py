@@ -225,7 +225,7 @@ def separate_known(model: Model, dataset: Dataset) -> Separated:
     It knows none if it was fitted to train alone and every rating was in the same split then; otherwise it may know
     all that were in its dataset.
     """
-    same_splits = keeps_parts(model.provenance, dataset)
+    same_splits = keeps_splits(model.provenance, dataset)
     aligned = model.aligned(dataset.users["id"].to_list(), dataset.items["id"].to_list()).catalog.seen
     n_known_test = 0 if same_splits else dataset.test.nnz - unseen(dataset.test, aligned).nnz
     if same_splits and not fitted_on(model.provenance, "valid"):
@@ -256,7 +256,7 @@ def _log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) 
         )
 
 
-def keeps_parts(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
+def keeps_splits(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
     """Check that every rating of the older model's dataset, and of those before it, is in the same split here."""
     before = provenance.get("warm_start")
     if before is not None and not before["kept_parts"]:
@@ -267,7 +267,7 @@ def keeps_parts(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
     return ours is not None and theirs == ours and ours["strategy"] == "stable" and not ours["test_given"]
 
 
-def fitted_on(provenance: Mapping[str, Any], part: str) -> bool:
+def fitted_on(provenance: Mapping[str, Any], split: str) -> bool:
     """Check whether a model, or one that it started from, was fitted to a split."""
     before = provenance.get("warm_start")
-    return part in provenance["fitted_parts"] or (before is not None and part in before["fitted_parts"])
+    return split in provenance["fitted_parts"] or (before is not None and split in before["fitted_parts"])

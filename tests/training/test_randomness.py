@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from autorec_cli.network import autoencoder
-from autorec_cli.runtime.partition import ROWS_AT_ONCE
+from autorec_cli.runtime.partition import COLUMNS_PER_BLOCK
 from autorec_cli.training.randomness import dropout_factors
 from tests.networks import random_examples
 
@@ -40,7 +40,7 @@ def test_without_dropout_nothing_is_drawn():
 
 
 def test_weights_drawn_in_blocks_are_those_of_one_draw():
-    for n_in, n_out in ((3, 2), (ROWS_AT_ONCE, 3), (2 * ROWS_AT_ONCE + 5, 7)):
+    for n_in, n_out in ((3, 2), (COLUMNS_PER_BLOCK, 3), (2 * COLUMNS_PER_BLOCK + 5, 7)):
         whole = torch.empty(n_in, n_out).normal_(0.0, 0.5, generator=torch.Generator().manual_seed(4))
         rows = np.arange(0, n_in, 2)
         generator = torch.Generator().manual_seed(4)
