@@ -12,11 +12,11 @@ from autorec_cli.training.fit import EpochResult
 from tests.planted import matrix_of, planted_dataset
 
 optuna = pytest.importorskip("optuna")
-search_space = importlib.import_module("autorec_cli.training.search_space")
-tuning = importlib.import_module("autorec_cli.training.tuning")
+space = importlib.import_module("autorec_cli.training.tuning.space")
+tuning = importlib.import_module("autorec_cli.training.tuning.search")
 
 CPU = torch.device("cpu")
-LIMITS = search_space.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)
+LIMITS = space.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)
 
 
 def ignore(result):

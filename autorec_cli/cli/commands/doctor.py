@@ -1,15 +1,31 @@
-"""`autorec doctor`: checks of the machine and the installation."""
+"""`autorec doctor`: checks of the machine and the installation.
+
+Torch is checked in a process of its own, which may crash while it loads a broken installation.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import autorec_cli
 from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
-from autorec_cli.errors import UsageError, counted
-from autorec_cli.storage.files import followed
+from autorec_cli.errors import AutoRecError, UsageError, counted
+from autorec_cli.runtime.memory import available_bytes
+from autorec_cli.storage.files import followed, replace_file, sync_file
+from autorec_cli.storage.locks import hold
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -18,6 +34,36 @@ autorec doctor
 
 autorec doctor --format json | jq '.[] | select(.result != "ok")'
 """
+
+PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
+EXTRAS = ("numba", "threadpoolctl")
+LITTLE_MEMORY = 1 << 30
+LITTLE_DISK = 1 << 30
+TORCH_SECONDS = 120
+
+WRITTEN_BYTES = 16 << 20
+"""Size of the file that measures the write speed."""
+
+CHECK_TORCH = """
+import json, sys, torch
+matrix = torch.eye(8).to_sparse_csr()
+assert torch.equal(matrix @ torch.ones(8, 2), torch.ones(8, 2)), "a sparse product is wrong"
+devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+for number in range(len(devices)):
+    torch.ones(8, device=f"cuda:{number}").sum().item()
+print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": devices}), flush=True)
+sys.path.insert(0, sys.argv[1])
+try:
+    import numpy
+    from autorec_cli.network import tiles
+    tiles.block_pointers(numpy.array([0, 1]), numpy.array([0], dtype=numpy.int32), 1)
+    print(json.dumps(None))
+except ImportError as error:
+    print(json.dumps(str(error)))
+"""
+"""Prints a line about torch, then the reason why numba cannot compile, or null if it can."""
+
+PACKAGE = Path(autorec_cli.__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +78,6 @@ def doctor_command(options: DoctorOptions) -> list[dict[str, Any]]:
     """Check the installation, torch, CUDA, memory, disk and file locking; the status is 2 if a check fails."""
     import polars as pl
 
-    from autorec_cli.cli.diagnosis import checks
-
     write = writer_for(choose_format(options.format, options.output))
     rows = [asdict(check) for check in checks(followed(Path()))]
     with open_output(options.output) as stream:
@@ -42,3 +86,123 @@ def doctor_command(options: DoctorOptions) -> list[dict[str, Any]]:
     if failed:
         raise UsageError(f"{counted(len(failed), 'check')} failed: {', '.join(failed)}; see the rows above")
     return rows
+
+
+@dataclass(frozen=True)
+class Check:
+    """Name, result (ok, warning or failed) and finding of a check."""
+
+    name: str
+    result: str
+    found: str
+
+
+def checks(folder: Path) -> list[Check]:
+    """All checks; `folder` is where outputs would be written."""
+    return [check for run in CHECKS for check in run(folder)]
+
+
+def _programs(_folder: Path) -> list[Check]:
+    python = f"Python {platform.python_version()} at {sys.executable}, {platform.platform()}"
+    found = {name: _version(name) for name in (*PACKAGES, *EXTRAS)}
+    missing = [name for name in PACKAGES if found[name] is None]
+    listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    return [
+        Check("autorec", "ok", f"{autorec_cli.__version__} at {PACKAGE}"),
+        Check("python", "ok", python),
+        Check("packages", "failed" if missing else "ok", f"missing: {', '.join(missing)}" if missing else listed),
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch(_folder: Path) -> list[Check]:
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-c", CHECK_TORCH, str(PACKAGE.parent)],
+            capture_output=True,
+            text=True,
+            timeout=TORCH_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [Check("torch", "failed", f"not loaded within {TORCH_SECONDS} s")]
+    except OSError as error:
+        return [Check("torch", "failed", f"cannot start {sys.executable}: {error.strerror}")]
+    answers = [json.loads(line) for line in finished.stdout.splitlines()]
+    problem = (finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"])[-1]
+    if not answers:
+        return [Check("torch", "failed", problem)]
+    found = answers[0]
+    return [
+        Check("torch", "ok", f"{found['version']}, {found['threads']} threads"),
+        Check("cuda", "ok", ", ".join(found["cuda"]) or "none; training runs on the CPU"),
+        Check("engine", "failed", problem) if finished.returncode else _engine(answers[1]),
+    ]
+
+
+INSTALL = "pip install 'autorec-cli[fast]'"
+
+
+def _engine(obstacle: str | None) -> Check:
+    """Check of the CPU engine, given why numba cannot compile."""
+    missing = [name for name in EXTRAS if _version(name) is None]
+    if obstacle is not None:
+        advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else INSTALL
+        found = f"training on the CPU uses torch; compiled kernels are faster, but {obstacle}; {advice}"
+        return Check("engine", "warning", found)
+    if missing:
+        return Check(
+            "engine",
+            "warning",
+            f"training on the CPU uses compiled kernels; {missing[0]} is missing, install it with: {INSTALL}",
+        )
+    return Check("engine", "ok", "training on the CPU uses compiled kernels (numba)")
+
+
+def _machine(folder: Path) -> list[Check]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    free = shutil.disk_usage(folder).free
+    return [
+        Check("processors", "ok", f"{usable} of {os.cpu_count()} usable"),
+        _amount("memory", available_bytes(), LITTLE_MEMORY, "available"),
+        _amount("disk", free, LITTLE_DISK, f"free in {folder}"),
+        _temporary_files(),
+    ]
+
+
+def _temporary_files() -> Check:
+    try:
+        temporary = tempfile.gettempdir()  # tries to write there
+    except OSError as error:
+        return Check("temporary files", "failed", f"{error.strerror}; name a folder with TMPDIR")
+    return _amount("temporary files", shutil.disk_usage(temporary).free, LITTLE_DISK, f"free in {temporary}")
+
+
+def _amount(name: str, n_bytes: int, little: int, what: str) -> Check:
+    return Check(name, "warning" if n_bytes < little else "ok", f"{n_bytes / 1e9:,.1f} GB {what}")
+
+
+def _writing(folder: Path) -> list[Check]:
+    messages: list[str] = []
+    target = folder / ".autorec-doctor"
+    try:
+        with hold(target, 0, messages.append, messages.append), replace_file(target) as temporary:
+            start = time.perf_counter()
+            temporary.write_bytes(bytes(WRITTEN_BYTES))
+            sync_file(temporary)
+            speed = WRITTEN_BYTES / 1e6 / (time.perf_counter() - start)
+        target.unlink()
+    except (AutoRecError, OSError) as error:
+        return [Check("writing", "failed", str(error))]
+    if messages:
+        return [Check("writing", "warning", messages[0])]
+    return [Check("writing", "ok", f"{speed:,.0f} MB/s; replacing and locking files works in {folder}")]
+
+
+CHECKS: tuple[Callable[[Path], list[Check]], ...] = (_programs, _torch, _machine, _writing)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.network.device import Place
     from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.tuning import Search, TrialResult
+    from autorec_cli.training.tuning.search import Search, TrialResult
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -140,13 +140,13 @@ def _search(options: TuneOptions) -> dict[str, Any]:
     """Run the trials, show them, and describe the best one."""
     prepared = _load(options.data)
     from autorec_cli.network.device import find_place
-    from autorec_cli.training import tuning
+    from autorec_cli.training.tuning.search import storing
     from autorec_cli.training.validation import metric_of
 
     place, metric = find_place(options.device, options.threads), metric_of(options.objective)
     search = _open(options, prepared, place)
     with (
-        tuning.storing(options.storage),
+        storing(options.storage),
         _progress(options.trials, search.n_ended, metric_label(metric)) as (on_epoch, show),
     ):
         for result in search.run(options.trials, place.device, on_epoch):
@@ -171,13 +171,14 @@ def _load(data: Path) -> Dataset:
 
 def _open(options: TuneOptions, prepared: Dataset, place: Place) -> Search:
     """Open the search after checking that every trial fits into memory, and announce it."""
-    from autorec_cli.training import search_space, tuning
+    from autorec_cli.training.tuning.search import open_search
+    from autorec_cli.training.tuning.space import Limits, check_memory_of_largest
 
     variant = options.variant or OBJECTIVE_VARIANTS[options.objective]
     variants = VARIANTS if variant == BOTH else (variant,)
-    limits = search_space.Limits(options.objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
-    search_space.check_memory_of_largest(prepared, limits, place)
-    search = tuning.open_search(prepared, limits, options.storage)
+    limits = Limits(options.objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
+    check_memory_of_largest(prepared, limits, place)
+    search = open_search(prepared, limits, options.storage)
     say(
         f"up to {counted(options.trials, 'trial')}, {search.n_ended} of them made before, on "
         f"{counted(prepared.valid.nnz, 'validation rating')}; variant: {variant}, device {place}"

@@ -7,8 +7,8 @@ import subprocess
 import polars as pl
 import pytest
 
-from autorec_cli.cli import diagnosis
-from autorec_cli.cli.diagnosis import checks
+from autorec_cli.cli.commands import doctor
+from autorec_cli.cli.commands.doctor import checks
 from autorec_cli.inference import model_file
 from tests.program import call
 
@@ -139,8 +139,8 @@ def test_what_does_not_work_is_status_2_after_all_rows(tmp_path, monkeypatch):
     def broken(*arguments, **options):
         return subprocess.CompletedProcess(arguments, -4, "", "Traceback ...\nImportError: libtorch.so: not found\n")
 
-    monkeypatch.setattr(diagnosis.subprocess, "run", broken)
-    monkeypatch.setattr(diagnosis, "PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(doctor.subprocess, "run", broken)
+    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
     result = call("doctor", "-o", tmp_path / "rows.csv")
     assert result.status == 2
     assert "packages, torch" in result.stderr
@@ -151,33 +151,33 @@ def test_what_does_not_work_is_status_2_after_all_rows(tmp_path, monkeypatch):
 
 
 def test_a_torch_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
-    monkeypatch.setattr(diagnosis, "CHECK_TORCH", "import os; os.kill(os.getpid(), 11)")
-    (torch,) = [check for check in diagnosis._torch(tmp_path) if check.name == "torch"]
+    monkeypatch.setattr(doctor, "CHECK_TORCH", "import os; os.kill(os.getpid(), 11)")
+    (torch,) = [check for check in doctor._torch(tmp_path) if check.name == "torch"]
     assert (torch.result, torch.found) == ("failed", "ended with status -11")
 
 
 def test_an_engine_that_is_not_compiled_is_told(tmp_path, monkeypatch):
     pytest.importorskip("numba")
-    engine = diagnosis._torch(tmp_path)[-1]
+    engine = doctor._torch(tmp_path)[-1]
     assert (engine.name, engine.result) == ("engine", "ok")
     assert "numba" in engine.found
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
-    engine = diagnosis._torch(tmp_path)[-1]
+    engine = doctor._torch(tmp_path)[-1]
     assert (engine.name, engine.result) == ("engine", "warning")
     assert all(word in engine.found for word in ("NUMBA_DISABLE_JIT", "unset it"))
 
 
 def test_missing_extras_are_told(monkeypatch):
-    monkeypatch.setattr(diagnosis, "_version", lambda name: None if name == "numba" else "1")
-    found = diagnosis._engine("No module named 'numba'").found
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "numba" else "1")
+    found = doctor._engine("No module named 'numba'").found
     assert all(word in found for word in ("No module named 'numba'", "pip install 'autorec-cli[fast]'"))
-    assert diagnosis._engine(None).result == "warning"
+    assert doctor._engine(None).result == "warning"
 
 
 def test_a_numba_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
     text = """print('{"version": "2", "threads": 1, "cuda": []}', flush=True); import os; os.kill(os.getpid(), 11)"""
-    monkeypatch.setattr(diagnosis, "CHECK_TORCH", text)
-    rows = {check.name: (check.result, check.found) for check in diagnosis._torch(tmp_path)}
+    monkeypatch.setattr(doctor, "CHECK_TORCH", text)
+    rows = {check.name: (check.result, check.found) for check in doctor._torch(tmp_path)}
     assert rows["torch"] == ("ok", "2, 1 threads")
     assert rows["engine"] == ("failed", "ended with status -11")
 
@@ -186,20 +186,20 @@ def test_no_place_for_temporary_files_is_told(monkeypatch):
     def nowhere():
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr(diagnosis.tempfile, "gettempdir", nowhere)
-    check = diagnosis._temporary_files()
+    monkeypatch.setattr(doctor.tempfile, "gettempdir", nowhere)
+    check = doctor._temporary_files()
     assert (check.result, check.found.endswith("; name a folder with TMPDIR")) == ("failed", True)
 
 
 def test_a_torch_that_never_comes_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(diagnosis, "CHECK_TORCH", "import time; time.sleep(60)")
-    monkeypatch.setattr(diagnosis, "TORCH_SECONDS", 0.2)
-    assert diagnosis._torch(tmp_path)[0].result == "failed"
+    monkeypatch.setattr(doctor, "CHECK_TORCH", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "TORCH_SECONDS", 0.2)
+    assert doctor._torch(tmp_path)[0].result == "failed"
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(diagnosis, "_torch", lambda folder: [])
-    monkeypatch.setattr(diagnosis, "CHECKS", (diagnosis._writing,))
+    monkeypatch.setattr(doctor, "_torch", lambda folder: [])
+    monkeypatch.setattr(doctor, "CHECKS", (doctor._writing,))
     (check,) = checks(tmp_path / "nowhere")
     assert (check.name, check.result) == ("writing", "failed")
 

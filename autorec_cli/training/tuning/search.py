@@ -23,8 +23,8 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.search_space import Limits, default_values, space, to_settings
 from autorec_cli.training.trainer import select_and_refit
+from autorec_cli.training.tuning.space import Limits, default_values, space, to_settings
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Hyperparameter search: the space of hyperparameters, and the trials in it."""
