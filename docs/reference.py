@@ -15,7 +15,7 @@ import typer
 from autorec_cli import errors
 from autorec_cli.cli.app import app
 from autorec_cli.cli.output import FORMATS
-from autorec_cli.data.splitting import STRATEGIES
+from autorec_cli.data.split_strategies import STRATEGIES
 from autorec_cli.evaluation import metrics
 
 HEADER = """\

@@ -21,7 +21,8 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
-from autorec_cli.data.splitting import Labels, SplitSettings, split, split_matrices
+from autorec_cli.data.split_strategies import Labels
+from autorec_cli.data.splitting import SplitSettings, split, split_matrices
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.runtime.threads import import_in_background
 

@@ -14,7 +14,8 @@ from autorec_cli.cli.console import say, show_facts, warn
 from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, ReadingOptions, WaitLock
 from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
 from autorec_cli.data.readers.options import DUPLICATES, Period
-from autorec_cli.data.splitting import DEFAULT_FRACTION, STRATEGIES, choose_split
+from autorec_cli.data.split_strategies import STRATEGIES
+from autorec_cli.data.splitting import DEFAULT_FRACTION, choose_split
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.storage.locks import hold
 
