@@ -85,6 +85,7 @@ def with_options(run: Callable[[typer.Context, dict[str, Any]], None], *declared
         run(context, values)
 
     parameters = [parameter for options in declared for parameter in _parameters(options)]
+    # Typer shows panels in the order of their first option; sort is stable, so options keep theirs.
     parameters.sort(key=lambda parameter: PANELS.index(_typer_info(parameter.annotation).rich_help_panel or None))
     context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     command.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
@@ -111,6 +112,7 @@ def _for_typer(hint: Any) -> Any:  # noqa: ANN401
     Help shows no environment variables, as one rule names them all.
     """
     kind, *marks = get_args(hint)
+    # Several commands share these objects.
     info = copy.copy(_typer_info(hint))
     info.show_envvar = False
     for choice in (mark for mark in marks if isinstance(mark, OneOf)):

@@ -47,6 +47,7 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> 
     console = Console() if on_terminal else Console(width=10_000, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(table)
+    # Rich pads to the console's width, which is 10,000 in a file.
     lines = (line.rstrip(" ") for line in capture.get().splitlines(keepends=False))
     encoding = sys.stdout.encoding if on_terminal else "utf-8"
     stream.write("".join(f"{line}\n" for line in lines).encode(encoding, errors="replace"))
@@ -67,6 +68,7 @@ def _cell(value: object) -> str:
 def write_delimited(blocks: Blocks, stream: IO[bytes], separator: str, header: bool) -> None:
     """Write CSV or TSV, quoted where needed."""
     for number, block in enumerate(blocks):
+        # As text and not to the stream: polars would wrap an error of the stream in its own.
         text = block.write_csv(include_header=header and number == 0, separator=separator)
         stream.write(text.encode())
         stream.flush()
@@ -143,6 +145,7 @@ def choose_format(asked: str | None, output: str) -> str:
         raise UsageError(f"--format {asked} contradicts the file name {output}; change one of them")
     on_terminal = output == "-" and sys.stdout.isatty()
     chosen = asked or by_name or ("table" if on_terminal else "csv")
+    # Bytes of a binary file can reprogram a terminal.
     if chosen == "parquet" and on_terminal:
         raise UsageError("parquet cannot be shown on a terminal; write a file with -o or use a pipe")
     return chosen
@@ -250,6 +253,7 @@ def forget_stdout() -> None:
     with suppress(OSError):
         sys.stdout.flush()
         return
+    # The interpreter flushes stdout at exit, and would print a second error after ours.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -121,6 +121,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     own = gather(RunOptions, values)
     options = {name: value for name, value in values.items() if name not in RUN_OPTIONS}
     _check_places(own, gather(command.options, values))
+    # Only the command line wins over contradictions; config files and variables give way.
     typed = {name for name in values if source_of(context, name) == "COMMANDLINE"}
     own = _quiet_or_verbose(own, typed)
     warnings, group = _start_log(own), current_process_group()
@@ -137,6 +138,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
         _log_settings(context, {**run.options, "quiet": own.quiet, "verbose": own.verbose})
         check_addresses()
         result = command.run(gather(command.options, run.options))
+    # SystemExit too: a signal's exit belongs in the summary.
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         sum_up_failure(run, error)
         raise
@@ -169,6 +171,7 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
     """
     everything = [option for option in (*given(options), *given(own)) if option.value is not None]
     outputs = [(option, mark) for option in everything for mark in option.marks if isinstance(mark, OutputFile)]
+    # Two results in one stream could not be told apart.
     to_stdout = [option.flag for option, _ in outputs if str(option.value) == "-"]
     if len(to_stdout) > 1:
         raise UsageError(f"only one of {' and '.join(to_stdout)} can be standard output; name a file for the others")
@@ -178,6 +181,7 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
     for option, mark in outputs:
         if str(option.value) == "-":
             continue
+        # Compared by their targets: two names may be links to one file.
         place = followed(Path(option.value))
         clash = taken.get(place) or (None if option.name == "output" else replaceable.get(place))
         found = artifact_at(place)

@@ -122,11 +122,13 @@ def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> 
         yield None if log is None else partial(_write_line, sys.stdout, "standard output")
         return
     path = Path(log)
+    # A device or a pipe cannot be replaced by a rename, and has a reader who waits for lines.
     special = path.exists() and not path.is_file()
     failure: BaseException | None = None
     with ExitStack() as stack:
         if not special:
             stack.enter_context(hold(path, wait_lock, say, warn))
+            # Under a temporary name while training runs: a log with this name is complete.
             path = stack.enter_context(replace_file(path))
         try:
             with path.open("w", encoding="utf-8") as stream:

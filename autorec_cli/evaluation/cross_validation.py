@@ -23,6 +23,7 @@ def average(measured: Sequence[Sequence[Row]]) -> list[Row]:
         row: Row = {"model": model_rows[0]["model"]}
         for metric in (name for name in model_rows[0] if _is_metric(name)):
             values = [split_row[metric] for split_row in model_rows if metric in split_row]
+            # A mean over some of the splits would not be comparable with the others in its row.
             if len(values) == len(model_rows):
                 estimate = mean_over_splits(values)
                 row[metric], row[f"{metric}_margin"] = estimate.value, estimate.margin

@@ -153,6 +153,7 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
     Raises:
         ArtifactError: a model was trained on another dataset, or the split is empty.
     """
+    # Indices of another dataset would name other users and items without any error.
     fingerprint = dataset.fingerprint()
     for name, model in models:
         if model.provenance["fingerprint"] != fingerprint:
@@ -179,6 +180,7 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
                 f"{row['model']} predicts worse than the bias baseline (RMSE {row['rmse']:.4f} against "
                 f"{bias['rmse']:.4f}): do not use it; try a smaller --learning-rate or another --regularization"
             )
+        # Rankings without users have no nDCG to compare.
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             logger.warning(
                 f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "

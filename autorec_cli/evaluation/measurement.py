@@ -56,6 +56,7 @@ class Measurement:
             errors = UserErrors(*(add(getattr(errors, field.name)) for field in fields(errors)))
         if rankings is not None:
             values = {name: add(value) for name, value in rankings.values.items()}
+            # Users of other processes are zeros here, so sums put the parts together.
             n_relevant = add(rankings.n_relevant)
             rankings = replace(rankings, n_relevant=n_relevant, values=values, times=add(rankings.times))
         return Measurement(self.name, errors, rankings)
@@ -119,6 +120,7 @@ def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.cs
 
     Ranges have about as many ratings each; other rows are empty.
     """
+    # Cut between users by ratings: a user's metrics need all of their ratings in one process.
     bounds = np.searchsorted(held_out.indptr, np.arange(count + 1) * held_out.nnz / count)
     start, end = held_out.indptr[bounds[number]], held_out.indptr[bounds[number + 1]]
     pointers = np.clip(held_out.indptr, start, end) - start
@@ -143,6 +145,7 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
     item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
     cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
     for name, options in RATING_BASELINES.items():
+        # Clipped as the models' are: an advantage that costs nothing must not be theirs alone.
         predictions = np.clip(damped_means(fitted, **options).predict(users, items), *dataset.rating_scale)
         measurements.append(measured(name, predictions, cold))
     return measurements
@@ -181,5 +184,6 @@ def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
 def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
     union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
     for name in splits:
+        # add_splits keeps explicit zeros, which are ratings; scipy's + would drop them.
         union = add_splits(union, dataset.split(name)) if union.nnz else dataset.split(name)
     return union

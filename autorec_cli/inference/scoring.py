@@ -51,6 +51,7 @@ def trained_users(model: Model, user_index: Array) -> UserVectors:
     item_variant = model.settings.variant == "item"
     vectors = model.decoder_weight if item_variant else model.codes
     n, unknown = len(user_index), user_index == UNKNOWN
+    # UNKNOWN is -1, which would index the last user; `cold` masks what is taken here.
     user_index = np.maximum(user_index, 0)
     return UserVectors(
         vectors=vectors[user_index],
@@ -94,6 +95,7 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
             scores *= np.float32(model.output_unit)
             scores += offset[:, None]
             scores += centering_bias
+        # No rating has trained the vector of a cold user or item.
         by_baseline = model.baseline.mean + users.baseline_bias[:, None]
         scores[users.cold] = by_baseline[users.cold] + model.baseline.item_bias
         scores[:, cold_items] = by_baseline + model.baseline.item_bias[cold_items]

@@ -103,6 +103,7 @@ class Network:
         """
         _, derivative = ACTIVATIONS[self.hidden_activation]
         weights: list[Tensor] = []
+        # Derivatives are written in terms of outputs, so no z has to be kept.
         slope = upstream * derivative(hidden[-1])
         biases = [slope.sum(0)]
         for layer in range(len(hidden) - 1, 0, -1):

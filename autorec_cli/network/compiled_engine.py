@@ -49,6 +49,7 @@ class TiledEngine:
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self._mean = mean_row(network.decoder_weight, process_group) if loss.decoder_mean else None
+        # Copies in tiles: the caller's network stays as it is.
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
         nothing = torch.empty(0)  # V and W live in tiles only
@@ -76,6 +77,7 @@ class TiledEngine:
         # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
         error = (2 * (residual - self._missing_weight * predictions) * slope).numpy()
         upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
+        # bincount adds in float64, and in the order of the cells, so the sum does not depend on threads.
         bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
         mean = []
         if self._mean is not None:
@@ -83,6 +85,7 @@ class TiledEngine:
             upstream.addcmul_(sums, self._mean_tiles)
             mean = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
         extra = _NOTHING
+        # Dense products, which PyTorch does as fast as any kernel: out of the tiles and back.
         if self._missing_weight:
             missing = self._missing(last)
             upstream += torch.from_numpy(to_tiles(missing.hidden.numpy()))
@@ -132,6 +135,7 @@ class TiledEngine:
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
+        # The order of `Network.parameters`: V, deeper layers, W, biases.
         depth = len(self._rest.encoder_weights)
         for name, tensors in (("tiles", state.parameters), ("means", state.means), ("squares", state.squares)):
             setattr(self._encoder, name, to_tiles(tensors[0].whole()))
@@ -195,6 +199,7 @@ class TiledEngine:
         """
         if len(self._rest.encoder_biases) == 1:
             return [], first
+        # Dense layers are small; PyTorch multiplies them as fast as any kernel of ours.
         hidden = self._rest.deeper(torch.from_numpy(from_tiles(first.numpy(), len(self._rest.encoder_biases[0]))))
         return hidden, torch.from_numpy(to_tiles(hidden[-1].numpy()))
 
@@ -212,6 +217,7 @@ class TiledEngine:
 
     def _product(self, cells: _Cells, values: Floats, factor: Floats) -> Floats:
         """Multiply `values` at `cells` by `factor`, in tiles."""
+        # Not zeroed: the first block of columns overwrites it (`go_on` is False).
         sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
         self._workers.run(products, cells.rows.indptr, cells.pointers, cells.rows.indices, values, factor, sums)
         return sums
@@ -259,6 +265,7 @@ class TiledEngine:
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
             step_size = np.float32(rate / (1 - BETA1**self._n_steps))
             penalty = np.float32(decay)
+        # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
         arguments = (columns.indptr, columns.indices, values[order], factor, extra)
         state = (weights.tiles, weights.means, weights.squares)

@@ -71,6 +71,7 @@ def engine_name(device: torch.device) -> str:
     """Name the engine for `device`: "compiled", "torch" or "cuda"."""
     if device.type != "cpu":
         return device.type
+    # Part of a checkpoint's environment: engines differ in the last digits of a model.
     return "torch" if TiledEngine is None else "compiled"
 
 

@@ -27,6 +27,7 @@ from numba.extending import intrinsic
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON
 from autorec_cli.network.autoencoder import TILE
 
+# The interpreter would run these loops for hours; without them `engine` falls back to PyTorch.
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT forbids numba to compile")
 
@@ -60,6 +61,7 @@ def _store(builder, vector, pointer):
 
 def _splat(builder, scalar):
     undefined = ir.Constant(_VECTOR, ir.Undefined)
+    # LLVM recognizes this pair as one broadcast instruction.
     first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
@@ -151,6 +153,7 @@ def _compiled(function):
     """
     # Not all of fastmath: `is_finite` must see infinities, and sums keep their order.
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
+    # Compiles on its first call only, so it costs nothing where the cache works.
     uncached = numba.njit(**options)(function)
     try:
         cached = numba.njit(cache=True, **options)(function)
@@ -197,8 +200,10 @@ def sampled_products(pointers, indices, left, right, bias, dots, first, last):
 
     Rows `first` to `last`; the results are written to `dots`.
     """
+    # Each thread initializes its own cells: nobody writes to them before it has.
     for cell in range(pointers[0, first], pointers[-1, last - 1]):
         dots[cell] = bias[indices[cell]]
+    # Tiles outside, rows inside: one tile of `right` is shared by all rows before the next one is read.
     for t in range(left.shape[0]):
         for block in range(pointers.shape[0] - 1):
             for row in range(first, last):
@@ -224,10 +229,13 @@ def adam_products(
             # No blocks: a tile of `factor` has a row per example of the batch, few enough for the cache.
             row_sum(indices, values, factor[t], indptr[row], indptr[row + 1], gradients, 0, False)
             weight, mean, square = weights[t, row], means[t, row], squares[t, row]
+            # Only the ranking objective has it; an empty array spares rating models the memory.
             if len(extra):
                 for k in range(TILE):
                     gradient[k] += extra[t, row, k]
             for k in range(TILE):
+                # The penalty is part of the gradient, as in the paper, and so of the moments: Adam with L2, not
+                # AdamW.
                 slope = gradient[k] + decay * weight[k]
                 mean[k] = beta1 * mean[k] + (one - beta1) * slope
                 square[k] = beta2 * square[k] + (one - beta2) * slope * slope
@@ -242,6 +250,7 @@ def count_blocks(indptr, indices, columns_at_once, pointers):
         cell = indptr[row]
         pointers[0, row] = cell
         for block in range(1, last):
+            # Indices are sorted, so one pass over a row finds all its blocks.
             while cell < indptr[row + 1] and indices[cell] < block * columns_at_once:
                 cell += 1
             pointers[block, row] = cell

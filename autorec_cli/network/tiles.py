@@ -41,6 +41,7 @@ def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> ND
 def to_tiles(matrix: Floats) -> Floats:
     """Convert (n, k) to (ceil(k / TILE), n, TILE)."""
     n_rows, n_columns = matrix.shape
+    # Zeros, because kernels add up the padding too.
     tiles = np.zeros((-(-n_columns // TILE), n_rows, TILE), dtype=np.float32)
     for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
         columns = matrix[:, start : start + TILE]
@@ -62,6 +63,7 @@ def untiled(tiles: Floats, n_columns: int) -> Pieces:
     n_rows = tiles.shape[1]
 
     def make() -> Iterator[Floats]:
+        # A checkpoint would otherwise hold a second copy of V and W while it is written.
         for start in range(0, n_rows, ROWS_PER_PIECE):
             yield from_tiles(tiles[:, start : start + ROWS_PER_PIECE], n_columns)
 
@@ -80,6 +82,7 @@ class Workers:
 
         Ranges have about as many cells each.
         """
+        # By cells and not by rows: a few popular rows hold most of the cells.
         calls = [self._pool.submit(kernel, *arguments, first, last) for first, last in self._row_ranges(indptr)]
         for call in calls:
             call.result()
@@ -92,5 +95,6 @@ class Workers:
         n_rows = len(indptr) - 1
         goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # an empty row takes some time too
         bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
+        # Rounding must not leave out the first or the last row.
         bounds[0], bounds[-1] = 0, n_rows
         return ((first, last) for first, last in pairwise(bounds) if first < last)

@@ -101,10 +101,12 @@ class TorchEngine:
         result = step(self._network, batch, self._missing_weight, self._process_group, self._mean)
         for parameter, gradient in zip(self._parameters(), result.gradients, strict=True):
             parameter.grad = gradient
+        # Set anew each step: the rate follows a schedule and the penalty the size of the batch.
         penalized, free = self._optimizer.param_groups
         penalized["lr"] = free["lr"] = rate
         penalized["weight_decay"] = decay
         self._optimizer.step()
+        # A float32 sum over an epoch would lose the digits that later steps add.
         return result.squared_error.double()
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
@@ -119,6 +121,7 @@ class TorchEngine:
 
     def network(self) -> Network:
         """See `engine.Engine`."""
+        # W leaves the engine as a plain matrix: outside, nobody knows of the mean row.
         network = self._network.copy().to(torch.device("cpu"))
         if self._mean is not None:
             network.decoder_weight.add_(self._mean.cpu())
@@ -205,6 +208,7 @@ def step(
         (k,), the row c, if there is one.
     """
     hidden = encode(network, batch.input_rows, process_group)
+    # Only at observed cells: the dense B x P product is what this engine avoids.
     predictions, slope = network.output(_sampled_product(network, batch.rows, hidden[-1], mean))
     residual = predictions - batch.rows.values()
     # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
@@ -224,6 +228,7 @@ def step(
         upstream += missing.hidden
         decoder_weight += missing.decoder_weight
         decoder_bias += missing.decoder_bias
+    # Each process has the part of dh that its own columns cause; deeper layers need the sum.
     weights, biases, slope_of_first = network.back_to_first(hidden, process_group.all_reduce(upstream))
     gradients = [_product(batch.input_columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), [*gradients, *mean_gradient])
@@ -251,6 +256,7 @@ def code_blocks(
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Tensor]:
     """Yield the rows of `codes`, `rows_at_once` at a time."""
+    # Blocks of rows bound the memory of hidden layers and of the copied inputs.
     device = network.decoder_weight.device
     rows = np.arange(inputs.shape[0]) if rows is None else rows
     for start in range(0, len(rows), rows_at_once):
@@ -282,6 +288,7 @@ def to_rows(examples: sparse.csr_array, device: torch.device) -> Tensor:
 
 def _csr(indptr: Array, indices: Array, values: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.sparse_csr_tensor(
+        # Torch wants both index arrays of one type; int32 halves the traffic.
         torch.from_numpy(indptr.astype(np.int32, copy=False)).to(device),
         torch.from_numpy(indices.astype(np.int32, copy=False)).to(device),
         values.to(device),

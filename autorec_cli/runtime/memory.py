@@ -38,6 +38,7 @@ def available_bytes() -> int:
 
     Free memory of the machine, within the limits of control groups and ulimit.
     """
+    # The smallest of all limits decides; a container's is often far below the machine's.
     left = [_free_of_machine(), *map(_left_in_group, _control_groups())]
     for limit, counted in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):  # ulimit -d and -v
         soft, _ = resource.getrlimit(limit)
@@ -77,6 +78,7 @@ def _free_of_machine() -> int:
                 return 1024 * int(line.split()[1])
     except OSError:
         pass
+    # macOS has no /proc; this overestimates, as it ignores other programs.
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - used_bytes()
 
 
@@ -100,6 +102,7 @@ def _control_groups() -> tuple[Path, ...]:
             places += [(CONTROL_GROUP, path), (CONTROL_GROUP / "unified", path)]
         elif "memory" in controllers.split(","):
             places.append((CONTROL_GROUP / "memory", path))
+    # A parent group may have a lower limit than the one that the process is in.
     folders = [folder for root, path in places for folder in _nested(root, Path(path).parts[1:])]
     return tuple(folder for folder in dict.fromkeys(folders) if folder.is_dir())
 
@@ -115,6 +118,7 @@ def _left_in_group(group: Path) -> int | None:
     The kernel reclaims inactive file cache on demand, so it counts as free.
     """
     names = ("memory.max", "memory.current", "inactive_file")
+    # Version 1; it writes a huge number for no limit, which never is the smallest.
     if (group / "memory.limit_in_bytes").exists():
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     limit, used = _number(group / names[0]), _number(group / names[1])

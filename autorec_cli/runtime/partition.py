@@ -45,6 +45,7 @@ class Partition:
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Yield first column and end of each own run, ascending."""
+        # Ascending, so that a file is read front to back.
         own = np.flatnonzero(self.owners == self.process_group.rank)
         return zip(self.bounds[own].tolist(), self.bounds[own + 1].tolist(), strict=True)
 
@@ -86,12 +87,15 @@ def partition_columns(counts: Array, process_group: ProcessGroup) -> Partition:
     """
     n_columns = len(counts)
     n_runs = max(1, min(n_columns, RUNS_PER_PROCESS * process_group.size))
+    # Integer arithmetic: every process must compute the same bounds.
     bounds = np.arange(n_runs + 1) * n_columns // n_runs
+    # reduceat fails on an empty array.
     ratings = np.add.reduceat(counts, bounds[:-1]) if n_columns else np.zeros(1, dtype=np.int64)
     max_runs = -(-n_runs // process_group.size)
     owners = np.empty(n_runs, dtype=np.int64)
     # Greedy: the largest run goes to the process with the fewest ratings that may still take one.
     fewest = [(0, 0, rank) for rank in range(process_group.size)]  # ratings, runs, rank
+    # Stable, for the same assignment in all processes and on all machines.
     for run in np.argsort(-ratings, kind="stable").tolist():
         n_ratings, n_own, rank = heapq.heappop(fewest)
         owners[run] = rank

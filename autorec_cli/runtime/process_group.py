@@ -73,6 +73,7 @@ class ProcessGroup:
         if self.size > 1:
             from torch import distributed
 
+            # Shown with --verbose, and tested: communication per step must not grow with the catalog.
             self.n_reduced += tensor.nbytes
             with self._explained():
                 distributed.all_reduce(tensor)
@@ -87,6 +88,7 @@ class ProcessGroup:
         return self._reduced(values, "MAX")
 
     def _reduced(self, values: Array | Sequence[float] | float, operation: str) -> Array:
+        # Always a copy: all_reduce works in place, and the values are the caller's.
         reduced = np.array(values, dtype=np.float64)
         if self.size > 1:
             import torch
@@ -112,6 +114,7 @@ class ProcessGroup:
     def broadcast_text(self, text: str) -> str:
         """Return the first process's `text`."""
         own = np.frombuffer(text.encode(), dtype=np.uint8)
+        # Receivers must know the length before they can allocate for the text.
         length = int(self.broadcast(np.array([len(own)], dtype=np.int64))[0])
         return self.broadcast(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
 
@@ -125,6 +128,7 @@ class ProcessGroup:
         import torch
         from torch import distributed
 
+        # One buffer per process: torch writes into the tensors it is given.
         gathered = [np.empty_like(values) for _ in range(self.size)]
         with self._explained():
             distributed.all_gather([torch.from_numpy(values) for values in gathered], torch.from_numpy(values))
@@ -187,6 +191,7 @@ class ProcessGroup:
         if self.store is not None:
             reason = f"process {self.rank + 1} of {self.size} says: {describe(error).message}"
             with suppress(Exception):  # nothing may take the place of `error`
+                # The message may name a path that is not UTF-8, as the store's values must be.
                 self.store.compare_set(REASON, "", reason.encode(errors="backslashreplace").decode())
 
     def _reason(self) -> str | None:
@@ -217,6 +222,7 @@ class ProcessGroup:
         """
         try:
             yield
+        # gloo raises plain RuntimeErrors, nccl subclasses of it.
         except RuntimeError as error:
             reason = self._reason() or "it has ended or cannot be reached; look for its error above"
             advice = "once that is fixed, run the same command again, train with --resume"
@@ -269,6 +275,7 @@ def connected(process_group: ProcessGroup, timeout: timedelta | None = None) -> 
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
+    # Control messages are numpy arrays on the CPU even where tensors are on GPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with process_group._explained():
         store, rank, size = next(rendezvous("env://"))
@@ -305,6 +312,7 @@ def require_same(facts: Mapping[str, Any], process_group: ProcessGroup) -> None:
     own = json.dumps(facts, sort_keys=True)
     first = process_group.broadcast_text(own)
     found = differences(json.loads(first), json.loads(own), "{name} is {after} here and {before} in the first process")
+    # All must agree to stop; a process that went on alone would wait for the others for ever.
     if not process_group.max(bool(found)):
         return
     details = ", ".join(found) if found else "see the message of another process"

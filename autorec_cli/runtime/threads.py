@@ -26,6 +26,7 @@ def n_threads() -> int:
 
     The processors that this process may run on are divided among the processes of its group on this machine.
     """
+    # os.cpu_count ignores taskset and the cpusets of containers and batch systems.
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
     return min(max(n_processors // n_here, 1), MAX_THREADS)
@@ -38,6 +39,7 @@ def import_in_background(module: str) -> None:
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="autorec")
     executor.submit(importlib.import_module, module)
+    # Without waiting: the thread ends by itself, and the caller wants to go on.
     executor.shutdown(wait=False)
 
 
@@ -61,6 +63,7 @@ class BackgroundThread:
         An exception from an earlier call is raised here or by `finish`.
         """
         self._pending.append(self._executor.submit(function, *arguments))
+        # Every pending call holds its arguments, often a block of data, in memory.
         while len(self._pending) > self._max_pending:
             self._pending.popleft().result()
 
@@ -129,9 +132,11 @@ def _ordered(
     remaining = iter(tasks)
     while True:
         try:
+            # Tasks are taken here and not in the workers: their iterator is not thread-safe.
             pending.append(executor.submit(work, next(remaining)))
         except StopIteration:
             break
+        # Results before the failing task are still owed, in order.
         except Exception:
             while pending:
                 yield pending.popleft().result()

@@ -39,6 +39,7 @@ def of_kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 
 def with_piece(value: int, piece: NDArray[Any]) -> int:
     """Update an array's CRC-32 with its next contiguous piece."""
+    # A view, not `tobytes`: the copy would double the memory of a large tensor.
     return zlib.crc32(piece.reshape(-1).view("u1").data, value)
 
 
@@ -50,6 +51,7 @@ def of_file(path: Path) -> int:
     """
     value = 0
     with path.open("rb") as file:
+        # In blocks: models are larger than what we would like to hold twice.
         while block := file.read(READ_AT_ONCE):
             value = zlib.crc32(block, value)
     return value

@@ -55,6 +55,7 @@ class FileFormat:
         version = document.get("version")
         if document.get("format") != self.name or not isinstance(version, int):
             raise ValueError(f"its format is not {self.name}")
+        # Before the checksum, whose rules a later version may have changed.
         if version > self.version:
             raise ArtifactError(
                 f"{subject} was made by a newer autorec (format version {version}, this one reads {self.version}); "

@@ -49,6 +49,7 @@ def _metadata(path: Path) -> dict[str, object]:
     """Metadata of a safetensors file; empty for any other file."""
     try:
         with path.open("rb") as file:
+            # Any file may stand here: the limit keeps eight random bytes from asking for exabytes.
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length)) if 2 <= length <= MAX_HEADER_BYTES else {}
         found = header["__metadata__"]

@@ -61,6 +61,7 @@ def sweep(path: Path) -> None:
     The caller holds its lock, so no file of a running process is removed. A directory that was moved aside and not yet
     replaced is put back first.
     """
+    # Only names that tempfile makes: a user's file that looks similar must stay.
     leftover = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.(tmp|old)")
     with suppress(OSError):  # files of other users, and unreadable directories, stay
         found = [other for other in path.parent.iterdir() if leftover.fullmatch(other.name)]
@@ -100,6 +101,7 @@ def replace_file(path: Path) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())  # mkstemp lets only its owner read
             # Before the rename, or a power cut could leave an empty file under the final name.
             sync_file(temporary)
+            # rename(2) is atomic: readers see the old file or the new one, whole.
             temporary.replace(target)
             sync_folder(target.parent)
         finally:
@@ -126,6 +128,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
+            # The rename may reach the disk before the contents, and a power cut would leave empty files.
             for file in temporary.iterdir():
                 sync_file(file)
             sync_folder(temporary)
@@ -141,6 +144,7 @@ def _swap_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.replace(path)
         return
+    # Afterwards `new` holds the old directory, which the caller removes with its temporary name.
     if _exchange(new, path):
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))

@@ -45,6 +45,7 @@ def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
         raise UsageError(f"--wait-lock must be a number of seconds from 0, not {wait}")
     require_parent(path)
     target = followed(path)
+    # A file of its own: the output is replaced by a rename, which would leave the lock on the old one.
     file = target.with_name(f".{target.name}.lock")
     descriptor = _acquire(file, path, wait, tell, warn)
     try:
@@ -67,6 +68,7 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
         try:
             locked = _locked_by_us(descriptor, warn)
             if locked:
+                # Otherwise we hold a lock on a deleted file, and a third run could lock the new one.
                 if _is_still_named(descriptor, file):
                     _sign(descriptor)
                     return descriptor
@@ -95,6 +97,7 @@ def _open(file: Path, path: Path) -> int:
 
 def _locked_by_us(descriptor: int, warn: Tell) -> bool:
     try:
+        # flock and not fcntl's lockf, whose locks vanish when any descriptor of the file is closed.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -120,6 +123,7 @@ def _sign(descriptor: int) -> None:
     """Write our process id into the lock file."""
     # For the message of waiting runs only, so a full disk is no reason to fail.
     with suppress(OSError):
+        # A longer number of an earlier holder would leave digits behind ours.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 

@@ -82,11 +82,13 @@ def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[st
         UsageError: it cannot be written, for example because the disk is full.
         ValueError: the pieces of a tensor do not have its type or size.
     """
+    # The order in which the format's own library writes.
     order = in_file_order(tensors)
     # The largest checksums give the longest header; the final one is padded to it.
     room = len(_header(key, document, tensors, dict.fromkeys(order, (1 << 32) - 1)))
     found = {}
     with replace_file(path) as temporary, temporary.open("wb") as file:
+        # Checksums in the header are known only after the tensors were made, and those are made once.
         file.seek(room)
         for name in order:
             found[name] = _write_pieces(file.write, name, tensors[name])
@@ -103,6 +105,7 @@ def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Piec
             raise ValueError(f"a piece of {name} is {piece.dtype} instead of {pieces.dtype}")
         write(piece.reshape(-1).view(np.uint8).data)
         checksum, n_bytes = checksums.with_piece(checksum, piece), n_bytes + piece.nbytes
+    # Offsets in the header come from the shapes; a wrong size would shift all tensors after it.
     if n_bytes != pieces.n_bytes:
         raise ValueError(f"the pieces of {name} have {n_bytes} bytes instead of {pieces.n_bytes}")
     return checksum

@@ -79,6 +79,7 @@ def _measure(
     on_epoch: Callable[[int, EpochResult], object],
 ) -> SplitResult:
     started = time.perf_counter()
+    # Split and training share a seed, so that prepare and train --seed can repeat one of them.
     settings = replace(options.settings, seed=split.seed)
     fitting = fit(split.dataset, settings, device=options.device, threads=options.threads)
     for result in fitting:

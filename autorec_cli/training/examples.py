@@ -74,12 +74,15 @@ def make_examples(
     partition = partition or single_partition(ratings.shape[0 if settings.variant == "item" else 1])
     process_group = partition.process_group
     low, high = rating_scale
+    # Losses and penalties then mean the same on every scale; 1 to 5 stays as in the paper.
     unit = (high - low) / 4 if high > low else 1.0
     centering, baseline = _means(ratings, settings, partition)
     offset = centering.predict(row_indices(ratings), ratings.indices)
+    # Offsets are float64; rounded once, at the end.
     values = ((ratings.data - offset) / unit).astype(np.float32)
     matrix = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape)
     if settings.variant == "item":
+        # tocsr sorts the indices, which the engines rely on.
         matrix = matrix.T.tocsr()
     inputs, input_norm = make_inputs(matrix, settings.implicit, settings.normalize, process_group)
     n_ratings = int(process_group.sum(ratings.nnz))

@@ -27,6 +27,7 @@ def versions() -> dict[str, str]:
 
 def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
     """Combine a trained network with the ids, titles and seen items of its dataset."""
+    # Held-out items are seen too: what a user has rated is not recommended to them.
     rated = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
     items = dataset.items
     model = partition_model(fitted, settings, provenance)

@@ -56,9 +56,11 @@ def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: st
     user_ids, item_ids = (table["id"].to_list() for table in (dataset.users, dataset.items))
     aligned = current.aligned(user_ids, item_ids)
     models = [("new", model), ("old", aligned)]
+    # On ratings that it was trained on, the old model would win every time.
     if not keeps_splits(current.provenance, dataset):
         dataset = replace(dataset, test=unseen(dataset.test, aligned.catalog.seen))
     n_pairs = int(dataset.test.nnz)
+    # Rather the model that has proved itself than one chosen by a few ratings.
     if n_pairs < LEAST_PAIRS:
         raise QualityGateError(
             f"{path} was kept: comparing the models needs {LEAST_PAIRS} test ratings that the old one has not seen, "

@@ -34,6 +34,7 @@ def initial_network(examples: Examples, settings: Hyperparameters, generator: to
 
 def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:
     """Row indices of an epoch's batches, each row once, in random order."""
+    # One draw for all processes: they must take the same steps.
     order = torch.randperm(n_rows, generator=generator).numpy()
     for start in range(0, n_rows, batch_size):
         yield order[start : start + batch_size]
@@ -59,6 +60,7 @@ def dropout_factors(
     if not dropout:
         return None
     keys = torch.randint(KEYS, (batch.shape[0],), generator=generator).numpy().astype(np.uint32)
+    # The golden ratio spreads consecutive columns over all 32 bits before they are hashed.
     numbers = np.repeat(keys, np.diff(batch.indptr)) + columns[batch.indices] * GOLDEN
     factors: Array = (_hashed(numbers) >= np.uint32(dropout * KEYS)) / np.float32(1 - dropout)
     return factors
@@ -88,6 +90,7 @@ def _column_means(examples: Examples, missing_weight: float) -> Array:
 def _target_range(examples: Examples) -> tuple[float, float]:
     """Lowest and highest target of all processes, at least a little apart."""
     values = examples.matrix.data
+    # Negated, so that one maximum over the processes finds both ends.
     ends = (-values.min(), values.max()) if len(values) else (-np.inf, -np.inf)
     low, high = examples.partition.process_group.max(np.array(ends)) * (-1, 1)
     return (float(low), float(high)) if high > low else (float(low) - 1, float(high) + 1)

@@ -153,6 +153,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
     policy, output, is_first = resume_policy(request.resume), request.output, process_group.is_first
     with ExitStack() as stack:
+        # Before anything is read: a second run would train for hours and then find the output taken.
         if is_first and not request.dry_run:
             stack.enter_context(hold(output, request.wait_lock, logger.info, logger.warning))
         may_be_done = (
@@ -160,12 +161,16 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         )
         if is_first:
             check_output(output, request.may_replace or may_be_done)
+        # After the checks that need one process only, whose messages come at once.
         stack.enter_context(connected(process_group))
+        # Sizes and hyperparameters only: several processes read their columns once they agree on these.
         source = open_training_data(request, process_group)
         run = identity(source.fingerprint, source.settings, source.checksum, process_group.size)
         if process_group.size > 1:
             _require_same_start(request, run, process_group)
+        # A run that was killed after it saved its model, but before it ended, has nothing left to do.
         provenance = find_finished(output, run, _versions(), process_group) if may_be_done else None
+        # Only the first process sees the output; the others must not go on and wait for it.
         if process_group.max(provenance is not None):
             remove_checkpoints(output, process_group)
             return {} if provenance is None else _summary(source, output, provenance)
@@ -193,6 +198,7 @@ def _train_source(
     plan = TrainingPlan(settings, source.training_shape, devices, need, available(place))
     if request.dry_run and process_group.is_first:
         reporter.planned(plan)
+    # After the plan was shown: a dry run that does not fit says by how much.
     require_memory(plan.need, plan.free)
     if request.dry_run:
         return {"output": str(request.output), "trained": False, "settings": settings.to_document()}
@@ -201,6 +207,7 @@ def _train_source(
     with checkpointing(request.output, policy, request.save_every, run, environment, process_group) as checkpointer:
         fitted = _fit(source, place, plan, checkpointer, reporter)
         provenance = provenance_of(fitted, request.data, source.fingerprint, source.split)
+        # Entries of a warm start win: it may have been fitted to more than this run's splits.
         provenance |= source.provenance
         source.save(fitted, provenance)
     processes = source.process_facts()

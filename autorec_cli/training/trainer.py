@@ -97,10 +97,12 @@ def select_and_refit(
     examples = make_examples(dataset.train, dataset.rating_scale, settings, partition)
     if examples.n_ratings == 0:
         raise UsageError("the train split has no ratings; prepare it again with smaller --test and --valid")
+    # Asked of all processes: one without validation ratings must take part in every sum.
     valid = dataset.valid if examples.partition.process_group.sum(dataset.valid.nnz) else None
     selection = checkpointer.selection() if checkpointer else None
     if selection is None:
         selection = yield from _train(make_trainer(examples, settings, device, start, valid), checkpointer)
+    # The best network was kept while training; it is the result.
     if valid is None or not settings.refit:
         return _fitted(selection, selection, examples, ("train",))
     del examples  # the refit needs its memory
@@ -114,12 +116,14 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
     if checkpointer and (state := checkpointer.take()):
         trainer.restore(state)
         del state  # it is as large as the trainer
+    # The engine owns threads; they end here, whatever ends the training.
     with trainer:
         while not trainer.is_done:
             for batch in trainer.batches():
                 trainer.step(batch)
                 if checkpointer:
                     checkpointer.after_step(trainer.state)
+            # Before the checkpoint, whose history holds this epoch.
             yield trainer.end_epoch()
             if checkpointer:
                 checkpointer.after_epoch(trainer.state)
@@ -221,6 +225,7 @@ class Trainer:
         rate = settings.learning_rate * _schedule(number, settings.epochs * self._steps_per_epoch)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.targets.shape[0] / self._n_examples
+        # Left on the device: reading it would make every step wait for the GPU.
         self._squared_error = self._squared_error + self.engine.step(batch.targets, batch.inputs, rate, decay)
         self._n_steps += 1
 
@@ -252,6 +257,7 @@ class Trainer:
     def _keeps_network(self) -> bool:
         if self.validation is None:
             return self.epoch == self.n_epochs
+        # A refit replaces it: a copy after every better epoch would only take memory.
         return not self.settings.refit
 
     def _train_rmse(self) -> float:
@@ -267,6 +273,7 @@ class Trainer:
 
     def state(self) -> TrainerState:
         """State to resume from, valid until the next step."""
+        # The generator is saved as it was when the epoch began; `batches` draws again what was done.
         progress = EpochProgress(self._n_steps, float(self._squared_error)) if self._n_steps else EPOCH_START
         return TrainerState(self.selection, self.epoch, progress, self.engine.state(), self._epoch_start, self.best)
 

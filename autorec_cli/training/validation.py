@@ -87,6 +87,7 @@ class RatingValidation:
         by_baseline = np.clip(examples.baseline.predict(users, items), *examples.rating_scale).astype(np.float32)
         self._baseline = self._rmse(by_baseline)
         user_counts, item_counts = examples.counts(settings.variant)
+        # The network knows nothing of users or items without training ratings.
         warm = np.flatnonzero((user_counts[users] > 0) & (item_counts[items] > 0))
         self._by_baseline = by_baseline
         users, items = users[warm], items[warm]
@@ -105,12 +106,14 @@ class RatingValidation:
         outputs = engine.predict(self._examples.inputs, self._cells) * np.float32(self._examples.unit)
         targets = self._valid.data[self._order] - self._offset
         scale = _least_squares_scale(outputs, targets, self._examples.partition.process_group) if self._scales else 1.0
+        # Cold pairs keep the baseline's prediction, as in `evaluate`.
         predictions = self._by_baseline.copy()
         predictions[self._order] = np.clip(scale * outputs + self._offset, *self._examples.rating_scale)
         return ValidationResult("rmse", self._rmse(predictions), self._baseline, predictions, scale)
 
     def _rmse(self, predictions: Array) -> float:
         """RMSE over the validation ratings of all processes."""
+        # Summed in float64: in float32 a million squares lose digits that tell epochs apart.
         squares = np.square(predictions - self._valid.data, dtype=np.float64).sum()
         total, n_ratings = self._examples.partition.process_group.sum(np.array([squares, self._valid.nnz]))
         return math.sqrt(total / n_ratings)
@@ -145,6 +148,7 @@ class UserColumnsRanking:
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
         """Sample MAX_USERS users of all processes; returns those of `users` in it, and its size."""
         partition = self._examples.partition
+        # By runs of columns, so that the sample is the same for any number of processes.
         in_runs = np.bincount(partition.runs_of(partition.columns[users]), minlength=len(partition.owners))
         in_runs = self._process_group.sum(in_runs).astype(np.int64)
         judged = _sample(int(in_runs.sum()), seed)
@@ -156,6 +160,7 @@ class UserColumnsRanking:
         return users[np.isin(np.concatenate([np.empty(0, dtype=np.int64), *own]), judged)], len(judged)
 
     def _judge(self, score: UserScorer) -> float:
+        # Means weighted by users, as each process has ranked for some of them.
         metrics = measure_rankings(score, self._valid, self._seen, self._item_counts, self._protocol).metrics()
         n_users = metrics.get("n_users", 0)
         total, n_judged = self._process_group.sum(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
@@ -192,6 +197,7 @@ class ItemColumnsRanking:
         if len(self._users) == 0:
             return math.nan
         own = rank_all_users(score, self._valid, self._seen, self._item_counts, self._protocol)
+        # Lists hold local positions; ties are broken by the global index, as in a single process.
         numbers = np.append(self._examples.partition.columns, 0).astype(np.int64)  # the last is for NO_ITEM
         scores, items, hits = (
             np.concatenate(self._process_group.all_gather(part), axis=1)
@@ -220,6 +226,7 @@ def _least_squares_scale(outputs: Array, targets: Array, process_group: ProcessG
     square, product, n_outputs = process_group.sum(
         np.array([outputs @ outputs, outputs @ targets, len(outputs)])
     ).tolist()
+    # Outputs that are all zero, or overflow, have no best factor; divergence is reported elsewhere.
     if not 0 < square < math.inf:
         return 1.0
     prior = square * PRIOR_RATINGS / n_outputs

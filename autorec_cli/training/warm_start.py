@@ -175,6 +175,7 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
     catalog = model.catalog
     known, wanted = (catalog.user_ids, user_ids) if by_item else (catalog.item_ids, item_ids)
     counts = catalog.user_counts if by_item else catalog.item_counts
+    # Only columns are matched: weights belong to columns, examples bring nothing but ratings.
     place = positions(known, wanted)
     place[(place != UNKNOWN) & (counts[place] == 0)] = UNKNOWN  # it has an id there, but was never fitted
 
@@ -197,6 +198,7 @@ def _mixed(old: Array, place: Array, fresh: Tensor, weight: float) -> Tensor:
     """Weighted mean of `fresh` and the rows of `old` at `place`; only `fresh` where `place` is UNKNOWN."""
     import torch
 
+    # The fresh draw is kept for unknown ids, so that they start as in a cold run of the same seed.
     mixed = fresh.clone().numpy()
     known = place != UNKNOWN
     mixed[known] = weight * old[place[known]] + (1 - weight) * mixed[known]
@@ -232,6 +234,7 @@ def separate_known(model: Model, dataset: Dataset) -> Separated:
         return Separated(dataset, 0, n_known_test)
     new = unseen(dataset.valid, aligned)
     n_known_valid = int(dataset.valid.nnz - new.nnz)
+    # A handful of ratings would select an epoch by chance; then all epochs run.
     if n_known_valid and new.nnz < LEAST_PAIRS:
         new = sparse.csr_array(new.shape, dtype=new.dtype)
     moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
@@ -259,6 +262,7 @@ def _log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) 
 def keeps_splits(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
     """Check that every rating of the older model's dataset, and of those before it, is in the same split here."""
     before = provenance.get("warm_start")
+    # Once mixed, splits stay mixed: the parameters still remember the first model's ratings.
     if before is not None and not before["kept_parts"]:
         return False
     theirs, ours = provenance.get("split"), dataset.info.get("split")

@@ -99,6 +99,7 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
     settings = _settings(options)
     plan = choose_plan(options.repeats, options.folds, options.test, options.valid, options.training.seed)
     format, write_splits = _formats(options)
+    # Both for the whole run: hours of training must not end at a taken output.
     with _reserved(options):
         results, protocol = _train_and_test(options, settings, plan)
         averages, splits = cross_validation.average(results), [row for rows in results for row in rows]

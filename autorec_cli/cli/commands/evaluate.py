@@ -121,6 +121,7 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
         named, rows = _evaluate(options, settings, gates, destination.blend_name, process_group)
         destination.save_blend(named[-1][1])
         destination.write(rows, settings)
+    # After the output: a failed gate must not keep the metrics from those who ask why.
     log_findings(rows, len(named), settings)
     enforce(rows[: len(named)], gates)
     return complete_rows(rows)

@@ -67,5 +67,6 @@ def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str
             for number, entry in enumerate(value, 1):
                 yield from _flat(entry, f"{before}{name}.{number}.")
         else:
+            # JSON for all but text: true, 0.1 and null read the same in both formats.
             text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
             yield f"{before}{name}", text

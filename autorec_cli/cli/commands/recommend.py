@@ -154,6 +154,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     """
     from autorec_cli.inference.recommender import recommend_to, target_users
 
+    # Checked even where it is not used: a script should fail on its first run.
     require_count("--show", options.show, minimum=0)
     format, settings = choose_format(options.format, options.output), _settings(options)
     write = _writer(options, format, settings)
@@ -231,5 +232,6 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
 def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.DataFrame]:
     """Yield `blocks`, noting the rows of each in `written`."""
     for block in blocks:
+        # Counted on the way, as the blocks are never all in memory.
         written.append(block.height)
         yield block

@@ -103,6 +103,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         UsageError: it cannot be written, for example because the disk is full.
     """
     state = checkpoint.state
+    # Adam's tensors stay out of it: they are written piece by piece, never copied whole.
     tensors: dict[str, Array] = {"generator": state.generator.numpy()}
     document = {
         **CHECKPOINT.header(),
@@ -141,6 +142,7 @@ def load(path: Path) -> Checkpoint:
                 pieces[name] = Pieces(array.dtype, array.shape, partial(_read_tensor, path, file, name, found[name]))
             else:
                 arrays[name] = array
+        # Checked as a whole before training starts: hours later would be too late.
         if document["checksums"] != found:
             raise ValueError("its checksums do not match its contents")
         state = _unpack_state(document, arrays, pieces)
@@ -172,6 +174,7 @@ def read_progress(path: Path) -> int:
         ArtifactError: as `read_run`.
     """
     document = _read_document(path)
+    # The refit begins anew at step 0, but is later than any step of the selection phase.
     return int(document["n_steps"]) + (REFIT if document["selection"] is not None else 0)
 
 
@@ -215,6 +218,7 @@ def _unpack_selection(name: str, document: Mapping[str, Any], tensors: Mapping[s
     if document["has_network"]:
         hidden, output, (low, high) = document["functions"]
         parameters = [torch.from_numpy(array) for array in _numbered(f"{name}.network", tensors)]
+        # In the order of `Network.parameters`: n weights, W, n biases, b.
         depth = (len(parameters) - 2) // 2
         network = Network(
             encoder_weights=tuple(parameters[:depth]),

@@ -68,6 +68,7 @@ def deferred_signals() -> Iterator[Callable[[], int | None]]:
     received: list[int] = []
 
     def record(number: int, _frame: FrameType | None) -> None:
+        # The user insists: the step that hangs may be what they want to end.
         if received:
             raise SystemExit(128 + number)
         received.append(number)
@@ -80,6 +81,7 @@ def deferred_signals() -> Iterator[Callable[[], int | None]]:
     try:
         for number in before:
             signal.signal(number, record)
+        # Read by polling: a handler that raised could break a write or a collective operation in the middle.
         yield lambda: received[0] if received else None
     finally:
         for number, handler in before.items():
@@ -133,6 +135,7 @@ class Checkpointer:
 
     def take(self) -> TrainerState | None:
         """Hand over the earlier run's state, which is large, and forget it."""
+        # Two references would keep it in memory beside the trainer's own copy.
         state, self.resumed = self.resumed, None
         return state
 
@@ -143,6 +146,7 @@ class Checkpointer:
             Stopped: it did.
         """
         self._n_steps += 1
+        # An agreement is a message to all; a few steps of delay are less than a user notices.
         if self.process_group.size > 1 and self._n_steps % AGREE_EVERY:
             return
         self._stop_if(self._agree()[0], state)
@@ -153,6 +157,7 @@ class Checkpointer:
         Raises:
             Stopped: a signal came.
         """
+        # Clocks differ between machines: one process that is due makes all save, or none could resume.
         number, is_due = self._agree()
         self._stop_if(number, state)
         if not is_due:
@@ -163,11 +168,13 @@ class Checkpointer:
             if not self._has_warned:
                 logger.warning(f"this run cannot be resumed if it is interrupted: {error}")
             self._has_warned = True
+        # After failures too, so that a full disk is not tried after every epoch.
         self._last_save = time.monotonic()
 
     def _agree(self) -> tuple[int, bool]:
         """Number of the signal that any process received, 0 if none, and whether a checkpoint is due."""
         due = time.monotonic() - self._last_save >= self.save_every
+        # One message for both questions.
         number, is_due = self.process_group.max(np.array([self.received() or 0, due])).tolist()
         return int(number), bool(is_due)
 
@@ -190,6 +197,7 @@ class Checkpointer:
             return
         failure = None
         try:
+            # Under another name until all have theirs: checkpoints of different steps cannot be combined.
             checkpoint.save(contents, pending_path(self.path))
         except AutoRecError as error:
             failure = error
@@ -224,6 +232,7 @@ def checkpointing(
         ArtifactError: the checkpoint is corrupted, or of another run or world size.
     """
     path = checkpoint_path(output, process_group)
+    # Left by a run that was killed while it wrote; the lock of the output is held, so nobody writes now.
     sweep(path)
     sweep(pending_path(path))
     found = find_checkpoint(output, policy, run, environment, process_group)
@@ -236,4 +245,5 @@ def checkpointing(
     except (TrainingDivergedError, QualityGateError):  # a resumed run would fail again
         remove_checkpoint(path)
         raise
+    # Only now: until the model is saved, the checkpoint is the only copy of the work.
     remove_checkpoints(output, process_group)

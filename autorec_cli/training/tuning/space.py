@@ -50,6 +50,7 @@ def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
     return {
         "variant": CategoricalDistribution(limits.variants),
         "hidden_size": IntDistribution(min(16, limits.max_hidden_size), limits.max_hidden_size, log=True),
+        # Logarithmic where factors matter and not differences.
         "regularization": FloatDistribution(1, 1000, log=True),
         "dropout": FloatDistribution(0, 0.8),
         **of_objective,
@@ -62,7 +63,9 @@ def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
 def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> Hyperparameters:
     """Hyperparameters of a trial from values of `space`, numbers rounded to three digits."""
     given: dict[str, Any] = {
-        name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in params.items()
+        # Three digits are all that a search can tell, and a command that one can read.
+        name: float(f"{value:.3g}") if isinstance(value, float) else value
+        for name, value in params.items()
     }
     hidden_sizes = (given.pop("hidden_size"),)
     settings = TrainSettings(objective=limits.objective, hidden_sizes=hidden_sizes, seed=limits.seed, **given)
