@@ -242,6 +242,7 @@ class TrainSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        # Any dataset does: this checks what was given, before hours are spent on reading.
         self.complete((1, 1), 1)
 
     def complete(
@@ -254,6 +255,7 @@ class TrainSettings:
             n_ratings: Training ratings.
             rating_scale: Unrated cells default to a quarter of its width below its lower end.
         """
+        # None means not given, so that defaults can depend on the data and the objective.
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.hidden_sizes is not None:
             given["hidden_sizes"] = tuple(self.hidden_sizes)

@@ -116,6 +116,7 @@ def set_defaults(context: typer.Context, file: Path | None) -> None:
         UsageError: the file or a variable sets an unknown option.
     """
     command, known = context.info_name or "", known_settings(context)
+    # The whole file is checked: a typo in another command's table would show only when that one runs.
     options = {} if file is None else read_file(file, known).get(command, {})
     settings = settings_of(context)
     own = [*(setting.variable for setting in settings), variable_of(command, "config")]
@@ -212,6 +213,7 @@ def check_environment(command: str, own: Collection[str], others: Collection[str
     """
     known = {*own, *others}
     for name in sorted(environment):
+        # The environment belongs to everybody: only names that resemble ours are judged.
         if not name.startswith(f"{PREFIX}_") or name in known:
             continue
         if name.startswith(variable_of(command, "")):
@@ -228,6 +230,7 @@ ALIKE = 0.8
 def _meant(name: str, known: Collection[str]) -> str | None:
     """Known variable that `name` probably misspells."""
     tail = name.removeprefix(PREFIX)
+    # AUTOREC_EPOCHS: the command was left out.
     if ends := sorted(other for other in known if other.endswith(tail)):
         return ends[0]
     nearest = get_close_matches(tail, [other.removeprefix(PREFIX) for other in known], n=1, cutoff=ALIKE)

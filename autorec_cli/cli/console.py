@@ -42,6 +42,7 @@ def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, 
     Returns:
         A list to which every warning is appended.
     """
+    # A second start, as in tests and after a refused command line, must not double every line.
     for handler in [handler for handler in LOG.handlers if isinstance(handler, StderrHandler | WarningList)]:
         LOG.removeHandler(handler)
     warnings = WarningList()
@@ -63,6 +64,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Text of `record`, without a line break at its end."""
+        # UTC and to the second: lines of several machines sort together.
         time = f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%SZ} "
         mark = f"{_level(record)}: " if _level(record) in MARKED else ""
         return "\n".join(f"{time}{mark}{one_line(line)}" for line in self.lines(record))
@@ -160,10 +162,12 @@ def _outliving_readers() -> Iterator[None]:
     if not hasattr(signal, "SIGPIPE"):
         yield
         return
+    # Blocked for this write only: on stdout SIGPIPE should end the program, as in any pipeline.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     try:
         yield
     except BrokenPipeError:
+        # Taken off the queue, or it would strike when the mask is lifted.
         if signal.SIGPIPE in signal.sigpending():
             signal.sigwait({signal.SIGPIPE})
         null = os.open(os.devnull, os.O_WRONLY)

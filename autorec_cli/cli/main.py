@@ -50,6 +50,7 @@ def leave(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
+    # Streams were flushed; everything else that must end has a context manager.
     os._exit(status)
 
 
@@ -113,6 +114,7 @@ def _wrong_value(error: typer.TyperException) -> str | None:
 def _explain(error: Exception) -> int:
     """Log an error and return its exit status."""
     failure = describe(error)
+    # A bug is ours: its traceback is what we need in a report. Other errors explain themselves.
     if failure.exit_status == EXIT_BUG:
         traceback.print_exc()
     if isinstance(error, OSError):
@@ -127,6 +129,7 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
     While torch is being imported that would abort the process, so retry.
     """
     if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+        # The signal is sent again, not remembered: the handler must run in the main thread.
         later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
         later.daemon = True
         later.start()

@@ -37,6 +37,7 @@ def warn_about_skipped(source: SourceFacts) -> None:
     """Warn of the rows of a source that were skipped."""
     for problem in source.skipped:
         warn(f"skipped: {problem}")
+    # The first few are named; a million warnings would hide the rest of the log.
     if source.n_skipped > len(source.skipped):
         warn(f"skipped: {counted(source.n_skipped - len(source.skipped), 'more row')} of {source.name}")
 

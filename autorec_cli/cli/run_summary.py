@@ -65,6 +65,7 @@ def sum_up(run: Run, failure: Failure, result: object) -> None:
         "result": result,
     }
     with open_output(run.summary) as stream:
+        # Paths and dates as text: a summary must not fail on a type that somebody adds.
         stream.write(json.dumps(document, default=str).encode() + b"\n")
 
 
@@ -88,6 +89,7 @@ def value_in(arguments: Sequence[str], option: str, context: typer.Context) -> s
     """
     flag = f"--{option}"
     for number, argument in enumerate(arguments):
+        # Read by hand: the parser has refused this command line.
         if argument == flag:
             return arguments[number + 1] if number + 1 < len(arguments) else None
         if argument.startswith(f"{flag}="):
@@ -113,5 +115,6 @@ def _may_be_replaced(path: Path) -> bool:
     with suppress(OSError):
         if path.is_file():
             with path.open("rb") as file:
+                # Empty files are replaced too: mktemp makes them.
                 return file.read(len(FIRST_BYTES)) in (b"", FIRST_BYTES)
     return True

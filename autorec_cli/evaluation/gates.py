@@ -45,6 +45,7 @@ class Gate:
         None if it passes. A metric that is missing or NaN misses it.
         """
         value = row.get(self.metric)
+        # A gate must not pass because nothing was measured.
         if value is None or math.isnan(value):
             return f"{self.metric} of {row['model']} could not be measured"
         if value > self.limit if self.above else value < self.limit:
@@ -132,6 +133,7 @@ def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
     Raises:
         QualityGateError: a gate is missed; the message names all of them.
     """
+    # All of them, as whoever reads the mail in the morning cannot ask again.
     misses = [miss for row in rows for gate in gates if (miss := gate.miss(row)) is not None]
     if misses:
         raise QualityGateError(f"quality gate missed: {'; '.join(misses)}; the results were written all the same")
@@ -143,6 +145,7 @@ def is_worse(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> boo
     True if `new` is worse, or has no value where `old` has one.
     """
     new_value, old_value = (float(row.get(metric, math.nan)) for row in (new, old))
+    # Whatever could be measured is better than a model that could not.
     if math.isnan(old_value):
         return math.isnan(new_value)
     return not (new_value <= old_value if metric in SMALLER_IS_BETTER else new_value >= old_value)

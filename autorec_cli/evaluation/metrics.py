@@ -67,6 +67,7 @@ def rmse(errors: UserErrors) -> Estimate:
     The interval is that of the mean squared error, carried through the root by the delta method.
     """
     mean = mean_over_pairs(errors.squared, errors.n_pairs)
+    # The derivative of the root, 1 / (2 root), is infinite at 0.
     if mean.value == 0:
         return Estimate(0.0, 0.0)
     root = float(np.sqrt(mean.value))
@@ -131,7 +132,9 @@ def ndcg(hits: Array, n_relevant: Array) -> Array:
         n_relevant: (n_users,) relevant items of each user, at least 1.
     """
     k = hits.shape[1]
+    # Ranks from 1: the first item has log2(2) = 1.
     discount = 1 / np.log2(np.arange(2, k + 2))
+    # The best order of a user with few relevant items has all of them first, then nothing.
     ideal = np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
     values: Array = hits @ discount / ideal
     return values
@@ -160,6 +163,7 @@ def times_recommended(ranked: Array, n_items: int) -> Array:
         ranked: (n_users, k) item_index, -1 where a user has fewer than k.
         n_items: Number of items.
     """
+    # bincount refuses negative numbers, which mark missing items.
     return np.bincount(ranked[ranked >= 0], minlength=n_items)
 
 

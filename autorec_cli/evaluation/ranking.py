@@ -98,6 +98,7 @@ def measure_rankings(
     n_users, n_items = held_out.shape
     relevant = _relevant(held_out, protocol.relevant_from)
     n_relevant = np.diff(relevant.indptr)
+    # Others cannot have a hit: ranking for them would cost time and say nothing.
     users = np.flatnonzero(n_relevant)
     if len(users) == 0:
         nothing = {name: np.zeros(n_users) for name in RANKING_METRICS}
@@ -106,6 +107,7 @@ def measure_rankings(
     hits = _hits(ranked, relevant[users])
     values = {name: np.zeros(n_users) for name in RANKING_METRICS}
     for name, formula in RANKING_METRICS.items():
+        # Zeros for all other users, so that measurements of several processes can be added.
         values[name][users] = formula(hits, n_relevant[users])
     return UserRankings(protocol.k, n_relevant, values, times_recommended(ranked, n_items), item_counts)
 
@@ -146,6 +148,7 @@ def rank_all_users(
     relevant = _relevant(held_out, protocol.relevant_from)
     if n_items:
         for block in _blocks(score, np.arange(n_users), seen, item_counts > 0, protocol.k):
+            # Fewer than k where this process has fewer than k items.
             length = block.items.shape[1]
             items[block.users, :length], scores[block.users, :length] = block.items, block.scores
     hits = _hits(items, relevant) if relevant.nnz else np.zeros(items.shape, dtype=bool)

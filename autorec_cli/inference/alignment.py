@@ -62,6 +62,7 @@ def input_rows(model: Model, columns: Array) -> Array:
     """
     if not model.settings.implicit:
         return columns
+    # UNKNOWN plus an offset would be somebody else's row.
     second = np.where(columns == UNKNOWN, UNKNOWN, columns + len(model.decoder_bias))
     return np.concatenate([columns, second])
 
@@ -71,6 +72,7 @@ def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:
     n_users, n_items = ratings.shape
     rows, columns = row_indices(ratings), ratings.indices
     seen_rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(seen.indptr))
+    # One 64-bit number per cell: two index arrays cannot be compared as pairs.
     new = ~np.isin(rows.astype(np.int64) * n_items + columns, seen_rows * n_items + seen.indices)
     return sparse.csr_array((ratings.data[new], (rows[new], columns[new])), shape=ratings.shape)
 
@@ -84,10 +86,12 @@ def _take(array: Array, index: Array) -> Array:
 
 
 def _align_seen(catalog: Catalog, users: Array, items: Array) -> SeenItems:
+    # Inverse of `items`, so that each user's list is one lookup.
     new_index = np.full(catalog.n_items, UNKNOWN, dtype=np.int64)
     new_index[items[items != UNKNOWN]] = np.flatnonzero(items != UNKNOWN)
     indptr, indices = catalog.seen.indptr, catalog.seen.indices
     seen = (indices[indptr[user] : indptr[user + 1]] if user != UNKNOWN else indices[:0] for user in users)
+    # New indices are in another order, and `SeenItems` promises ascending ones.
     rows = [np.sort(new_index[row]) for row in seen]
     kept = [row[row != UNKNOWN] for row in rows]
     indptr = np.cumsum([0, *(len(row) for row in kept)], dtype=np.int64)

@@ -72,8 +72,10 @@ class Blend:
             total: Array | None = None
             for weight, score_by in zip(self.weights, scorers, strict=True):
                 scores = score_by(users)
+                # Weights were fitted to clipped predictions.
                 np.clip(scores, *self.catalog.rating_scale, out=scores)
                 scores *= np.float32(weight)
+                # The first block of scores becomes the sum: it may be overwritten, and is the largest array.
                 total = scores if total is None else np.add(total, scores, out=total)
             assert total is not None  # a blend has at least one model
             total += np.float32(self.intercept)

@@ -36,6 +36,7 @@ class SeenItems:
         """
         starts = self.indptr[user_index]
         counts = self.indptr[user_index + 1] - starts
+        # Without a Python loop over users: a block may have thousands.
         rows = np.repeat(np.arange(len(counts)), counts)
         before = np.cumsum(counts) - counts
         return rows, self.indices[np.arange(len(rows)) + (starts - before)[rows]]

@@ -67,6 +67,7 @@ def folder(model: Model) -> Callable[[Sequence[History]], UserVectors]:
             cold=np.ones(n, dtype=bool),
         )
         for row, (item_index, ratings) in enumerate(histories):
+            # Codes of items without training ratings are random: they would only add noise.
             known = catalog.item_counts[item_index] > 0
             items, values = item_index[known], ratings[known].astype(np.float64)
             if len(items) == 0:
@@ -137,8 +138,10 @@ def solve_scoring_row(
     """
     n, k = codes.shape
     rows = np.hstack([codes, np.ones((n, 1))])
+    # Never 0, or a user with fewer ratings than units would have no unique solution.
     ridge = np.full(k + 1, max(regularization / 2, 1e-6))
     ridge[k] = 1e-6  # the bias has no penalty
+    # The Gram matrix counts rated items too, at the weight of unrated ones; the rest of their weight is added here.
     system = missing_weight * gram + (1 - missing_weight) * (rows.T @ rows) + np.diag(ridge)
     solution = np.linalg.solve(system, rows.T @ targets)
     return solution[:k], float(solution[k])
@@ -157,6 +160,7 @@ def _fold_of(model: Model) -> Fold:
 
 def _item_variant_scoring_fold(model: Model) -> Fold:
     settings = model.settings
+    # Made once for all users: per user only the rated rows are added.
     fitted = model.codes[model.catalog.item_counts > 0]
     rows = np.hstack([fitted, np.ones((len(fitted), 1))])
     gram = rows.T @ rows
@@ -182,6 +186,7 @@ def _item_variant_fold(model: Model) -> Fold:
             height = np.clip((targets - low) / (high - low), 0.01, 0.99)
             targets = np.log(height / (1 - height))
         codes = model.codes[items].astype(np.float64)
+        # Fitted to what the mean row leaves: the penalty then pulls toward the mean user, not toward zero.
         unexplained = targets - codes @ mean_row - mean_bias
         row, bias = solve_decoder_row(codes - mean_code, unexplained, model.settings.regularization, USER_DAMPING)
         return mean_row + row, mean_bias + bias - float(mean_code @ row)

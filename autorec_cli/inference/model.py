@@ -88,6 +88,7 @@ class Model:
         by_item = self.settings.variant == "item"
         encoded, decoded = (item_index, user_index) if by_item else (user_index, item_index)
         z = np.empty(len(user_index), dtype=np.float32)
+        # In blocks: the gathered vectors of all pairs would take k times the memory of the pairs.
         for start in range(0, len(z), PAIRS_AT_ONCE):
             block = slice(start, start + PAIRS_AT_ONCE)
             # einsum, because a matrix product would compute all pairs of both sides.

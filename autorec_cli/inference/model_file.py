@@ -105,6 +105,7 @@ def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no
     shape = tuple(tensor.get_shape())
     if 0 in shape:  # safetensors cannot slice it
         return checksums.of_array(file.get_tensor(name))
+    # The type is known only from a slice; the shape is that of the whole tensor.
     value = checksums.of_kind(tensor[:1].dtype, shape)
     for start in range(0, shape[0], ROWS_PER_CHECK):
         value = checksums.with_piece(value, tensor[start : min(start + ROWS_PER_CHECK, shape[0])])
@@ -182,6 +183,7 @@ def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
     first: dict[str, Array] = {}
     for number, model in enumerate(blend.models):
         document, own = to_parts(model)
+        # Models of one dataset have the same ids and seen items, most of a small blend's bytes.
         shared = [name for name in own if name in first and np.array_equal(own[name], first[name])]
         first = first or own
         documents.append({**document, "shared": shared})
@@ -247,12 +249,14 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
 
 def _pack(strings: Sequence[str]) -> tuple[Array, Array]:
     """Pack strings into UTF-8 bytes and the ends of each."""
+    # Bytes and ends, as safetensors has no strings and a pickle could run code.
     encoded = [string.encode() for string in strings]
     ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
 
 
 def _unpack(data: Array, ends: Array) -> list[str]:
+    # One copy, because slices of bytes are far faster than slices of arrays.
     blob = data.tobytes()
     starts = [0, *ends.tolist()[:-1]]
     return [blob[start:end].decode() for start, end in zip(starts, ends.tolist(), strict=True)]

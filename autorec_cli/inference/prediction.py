@@ -48,12 +48,14 @@ def predict(model: Scorer, pairs: Any) -> Array:  # noqa: ANN401 - a pandas fram
     values = clipped(
         model, model.baseline.mean + _bias(model.baseline.user_bias, users) + _bias(model.baseline.item_bias, items)
     )
+    # The model is asked about known pairs only, as UNKNOWN is no index.
     values[known] = model.predict_pairs(users[known], items[known])
     return values
 
 
 def _bias(biases: Array, index: Array) -> Array:
     """Biases (n,) at `index`; 0 for UNKNOWN."""
+    # UNKNOWN is -1, the appended last element.
     return np.append(biases, 0.0)[index]
 
 
@@ -104,6 +106,7 @@ def with_predicted_ratings(
     """
     from autorec_cli.inference.recommender import find_users
 
+    # Once for all frames: a history is read and folded in a single time.
     users = find_users(model, replace(settings, user_ids=user_ids if settings.history is None else None))
     n_unknown_users = int(users.unknown.sum())
     if n_unknown_users:
@@ -125,6 +128,7 @@ def with_predicted_ratings(
             rows = frame["user_id"].replace_strict(row_of, return_dtype=pl.Int64).to_numpy()
             items = positions(model.catalog.item_ids, frame["item_id"].to_list())
             known = items != UNKNOWN
+            # Counted over all frames for one warning at the end, not one per block.
             n_rows += frame.height
             n_unknown += int((~known).sum())
             ratings = np.where(known, scores[rows, np.where(known, items, 0)], model.baseline.mean)

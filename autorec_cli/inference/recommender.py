@@ -160,6 +160,7 @@ def _frames(
 
     def score(block: slice) -> Array:
         scores = users.score(block)
+        # Ranked by popularity; the prediction that is shown for them is the baseline's (`_ItemColumns`).
         scores[users.unknown[block]] = popularity
         return scores
 
@@ -169,6 +170,7 @@ def _frames(
     n_without = 0
     seen = None if settings.include_seen else users.seen
     for block in rank_items(len(users.user_ids), score, seen, candidates, settings.k):
+        # Counted along the way and told at the end, when all rows have left.
         n_without += int((block.items == NO_ITEM).all(axis=1).sum())
         yield columns.frame(block, users)
     if n_without:
@@ -183,6 +185,7 @@ class _ItemColumns:
         titles = model.catalog.titles
         self.model = model
         self.value = "prediction" if model.predicts_ratings else "score"
+        # Made once: `gather` copies strings without making Python objects of them.
         self.ids = pl.Series("item_id", model.catalog.item_ids, dtype=pl.String)
         self.titles = None if titles is None else pl.Series("title", titles, dtype=pl.String)
 

@@ -32,6 +32,7 @@ def parse_shard(text: str) -> Shard:
     Raises:
         UsageError: it is not of that form, or there is no such shard.
     """
+    # [0-9] and not \d, which takes digits of all scripts.
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(f"--shard must be the number of a shard and their count, such as 3/16, not {text[:40]!r}")
@@ -83,6 +84,7 @@ class TargetUsers:
 
         All shards, concatenated, are all users.
         """
+        # Integer arithmetic: shards that run on different machines must meet exactly.
         first, last = ((shard.number - 1 + end) * len(self.index) // shard.of for end in (0, 1))
         return self.only(np.arange(first, last))
 
@@ -93,6 +95,7 @@ def known_users(model: Scorer, user_ids: Sequence[str | int] | None) -> TargetUs
     All of them if `user_ids` is None.
     """
     catalog = model.catalog
+    # dict.fromkeys keeps the order: output follows the order of --users.
     wanted = catalog.user_ids if user_ids is None else list(dict.fromkeys(map(str, user_ids)))
     index = np.arange(catalog.n_users) if user_ids is None else positions(catalog.user_ids, wanted)
 
@@ -113,6 +116,7 @@ def folded_users(model: Scorer, history: Any, options: ReadOptions | None) -> Ta
     user_ids, item_ids, user_items = read_user_items(history, options)
     item_index = positions(model.catalog.item_ids, item_ids)
     histories: list[History] = []
+    # Unknown items are dropped here once; `_history_warnings` counts them.
     for start, end in zip(user_items.indptr[:-1], user_items.indptr[1:], strict=True):
         items, ratings = item_index[user_items.indices[start:end]], user_items.data[start:end]
         histories.append((items[items != UNKNOWN], ratings[items != UNKNOWN]))

@@ -67,11 +67,13 @@ def rank_items(
 
     def rank(users: slice) -> TopItems:
         scores = score(users)
+        # In place, as every copy of a block is 16 MiB per thread.
         scores[:, excluded] = -np.inf
         if seen is not None:
             scores[seen(users)] = -np.inf
         return TopItems(users, *top_k(scores, k))
 
+    # Few users of a large catalog or many of a small one: the memory is the same.
     users_at_once = max(1, SCORES_AT_ONCE // len(candidates))
     blocks = [slice(start, min(start + users_at_once, n_users)) for start in range(0, n_users, users_at_once)]
     # Batches, so that no thread runs while the caller holds the iterator, which it may never finish.
@@ -121,6 +123,7 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
     n_rows, n = scores.shape
     k = min(k, n)
     # Only the few scores above the bound are sorted.
+    # Flat positions are in row order already, which spares a sort by row.
     flat = np.flatnonzero(scores >= _floor(scores, k))
     rows, columns = np.divmod(flat, n)
     values = scores[rows, columns]
@@ -144,7 +147,9 @@ def _floor(scores: Array, k: int) -> Array:
     n_groups = min(n, max(MIN_GROUPS, 8 * k))
     end = n - n % n_groups
     maxima = scores[:, :end].reshape(n_rows, -1, n_groups).max(axis=1)  # column j is in group j % n_groups
+    # The last columns that fill no whole round of groups join the first groups.
     np.maximum(maxima[:, : n - end], scores[:, end:], out=maxima[:, : n - end])
     kth = np.partition(maxima, n_groups - k, axis=1)[:, n_groups - k]
+    # Above -inf, or rows with fewer than k candidates would rank all excluded items.
     floor: Array = np.maximum(kth, np.finfo(scores.dtype).min)[:, None]
     return floor

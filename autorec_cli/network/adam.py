@@ -38,6 +38,7 @@ class AdamState:
 
 def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
     """Read the number of steps of `optimizer`, and its moments for each of `parameters`."""
+    # Before the first step an optimizer has no moments; they are zeros.
     states = [optimizer.state.get(parameter, {}) for parameter in parameters]
     means, squares = (
         [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
@@ -55,6 +56,7 @@ def write_adam(
 ) -> None:
     """Restore what `read_adam` returned."""
     for parameter, mean, square in zip(parameters, means, squares, strict=True):
+        # A float tensor on the device: the fused implementation refuses others.
         step = torch.tensor(float(n_steps), device=parameter.device)
         copies = {"exp_avg": mean, "exp_avg_sq": square}
         optimizer.state[parameter] = {"step": step} | {

@@ -63,6 +63,7 @@ def resolve_device(name: str) -> torch.device:
         name = f"cuda:{rank}"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Asked for by name, so an absent device is an error and never a silent fallback.
     kind, _, number = name.partition(":")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
@@ -74,6 +75,7 @@ def resolve_device(name: str) -> torch.device:
 
 def free_on_device(device: torch.device) -> int:
     """Free bytes of a GPU; 0 for the CPU."""
+    # From the driver: torch only knows what this process has taken.
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 

@@ -61,6 +61,7 @@ class Inputs:
         factor = None if self.scale is None else np.repeat(self.scale[rows], counts)
         if factors is not None:
             factor = factors if factor is None else factor * factors
+        # Computed per batch: the scaled inputs of all examples would double the memory.
         values = batch.data if factor is None else (batch.data * factor).astype(np.float32, copy=False)
         if not self.implicit:
             return sparse.csr_array((values, batch.indices, batch.indptr), shape=batch.shape)
@@ -93,6 +94,7 @@ def make_inputs(
         return Inputs(examples, implicit, None), None
     norms = np.sqrt(_squared_norms(examples, implicit, process_group))
     norm = typical_norm(examples, implicit, process_group)
+    # Rows of zeros have no direction to scale; they stay zero instead of becoming NaN.
     scale = np.divide(norm, norms, out=np.ones(len(norms)), where=norms > 0).astype(np.float32)
     return Inputs(examples, implicit, scale), norm
 
@@ -131,6 +133,7 @@ def input_cells(
 
 def _squared_norms(examples: sparse.csr_array, implicit: bool, process_group: ProcessGroup) -> Array:
     """Squared norm of each row, (N,) float64."""
+    # float64, and summed over processes before the root: norms must not depend on the partition.
     squares = np.square(examples.data, dtype=np.float64)
     if implicit:
         squares += float(RATED) ** 2

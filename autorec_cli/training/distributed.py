@@ -68,6 +68,7 @@ def save(
         rest = {name: in_one(array) for name, array in own.items()} | _copied(lazy)
         model_file.save_parts(document, rest | gathered, path)
     else:
+        # In the order in which the first process asks for them: each piece is a collective operation.
         for name in in_file_order(gathered):
             for _ in gathered[name].make():
                 pass
@@ -85,6 +86,7 @@ def _gathered(fitted: Fitted, lazy: LazyDataset, settings: Hyperparameters, own:
     gathered[first] = _columns(own[first], partition, settings.n_channels)
 
     def make_codes() -> Iterator[Array]:
+        # All processes compute every block: each adds the part of its own columns.
         blocks = code_blocks(fitted.network, examples.inputs, settings.batch_size, process_group=process_group)
         return (block.numpy() for block in blocks)
 

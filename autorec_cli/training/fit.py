@@ -61,6 +61,7 @@ class Fit(Iterator[EpochResult]):
         try:
             return next(self._epochs)
         except StopIteration as end:
+            # A second loop over a finished fit ends at once, with None; the model stays.
             self._model = end.value or self._model
             raise
 
@@ -102,6 +103,7 @@ def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str 
 
     hyperparameters = complete(settings or TrainSettings(), dataset)
     place = find_place(device, threads)
+    # Before the generator exists: the error comes from `fit`, not from the first epoch.
     check_memory(dataset, hyperparameters, place)
     return Fit(_train(dataset, hyperparameters, place))
 
@@ -125,5 +127,6 @@ def _train(dataset: Dataset, settings: Hyperparameters, place: Place) -> Generat
     from autorec_cli.training.trainer import select_and_refit
 
     fitted = yield from select_and_refit(dataset, settings, place.device)
+    # A dataset in memory has no path; its fingerprint identifies it all the same.
     provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
     return to_model(fitted, dataset, settings, provenance)

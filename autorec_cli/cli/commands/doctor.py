@@ -104,6 +104,7 @@ def checks(folder: Path) -> list[Check]:
 
 def _programs(_folder: Path) -> list[Check]:
     python = f"Python {platform.python_version()} at {sys.executable}, {platform.platform()}"
+    # From metadata: importing a broken package could end this process.
     found = {name: _version(name) for name in (*PACKAGES, *EXTRAS)}
     missing = [name for name in PACKAGES if found[name] is None]
     listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
@@ -134,6 +135,7 @@ def _torch(_folder: Path) -> list[Check]:
         return [Check("torch", "failed", f"not loaded within {TORCH_SECONDS} s")]
     except OSError as error:
         return [Check("torch", "failed", f"cannot start {sys.executable}: {error.strerror}")]
+    # One line each, flushed: what was found before a crash still counts.
     answers = [json.loads(line) for line in finished.stdout.splitlines()]
     problem = (finished.stderr.strip().splitlines() or [f"ended with status {finished.returncode}"])[-1]
     if not answers:
@@ -192,6 +194,7 @@ def _writing(folder: Path) -> list[Check]:
     messages: list[str] = []
     target = folder / ".autorec-doctor"
     try:
+        # The very functions that outputs use, so that the check fails where they would.
         with hold(target, 0, messages.append, messages.append), replace_file(target) as temporary:
             start = time.perf_counter()
             temporary.write_bytes(bytes(WRITTEN_BYTES))

@@ -46,6 +46,7 @@ def resume_policy(resume: bool) -> Resume:
 
 def checkpoint_path(model: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> Path:
     """Path of the checkpoint of a run that writes `model`; a symbolic link is followed, as for its lock."""
+    # Beside the file and not beside the link: a run that names the file itself must find it.
     target = followed(model)
     suffix = "" if process_group.size == 1 else f".{process_group.rank + 1}-of-{process_group.size}"
     return target.with_name(f"{target.name}.resume{suffix}")
@@ -74,6 +75,7 @@ def _of_other_sizes(output: Path, process_group: ProcessGroup) -> dict[Path, int
     own = checkpoint_path(output)
     pattern = re.compile(rf"{re.escape(own.name)}(\.\d+-of-(\d+))?(\.next)?")
     found = {}
+    # Names from a glob are checked by the pattern: MODEL.resume-old is the user's.
     for path in own.parent.glob(f"{glob.escape(own.name)}*"):
         if (match := pattern.fullmatch(path.name)) and (size := int(match[2] or 1)) != process_group.size:
             found[path] = size
@@ -100,6 +102,7 @@ def find_checkpoint(
         if path.exists():
             logger.info(f"{path} is the checkpoint of an interrupted run; starting over, use --resume to continue it")
         return None
+    # A checkpoint that one process cannot use is useless to all, so they decide together below.
     checkpoint, problem = _last_common(output, run, process_group)
     missing, unusable = process_group.max(np.array([checkpoint is None, problem is not None])).tolist()
     if checkpoint is None or missing:
@@ -111,6 +114,7 @@ def find_checkpoint(
         logger.info(f"{reason}, so training starts from the beginning")
         remove_checkpoint(path)
         return None
+    # No reason to refuse: a machine may have been replaced since.
     changed = differences(checkpoint.environment, environment)
     if changed:
         logger.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
@@ -138,17 +142,20 @@ def _last_common(
             "without --resume to start over"
         )
     found = {}
+    # A kill between two renames leaves some processes with the new checkpoint pending.
     for place in filter(Path.exists, (pending_path(path), path)):
         try:
             _require_run(place, run)
             found[checkpoint.read_progress(place)] = place
         except ArtifactError as error:
             problem = error
+    # At most two per process, padded with -1: all_gather needs equal shapes.
     everywhere = [set(steps.tolist()) for steps in process_group.all_gather(np.array([*found, -1, -1][:2]))]
     last = max(set.intersection(*everywhere) - {-1}, default=None)
     if last is None:
         return None, problem
     try:
+        # Only now: the steps of the others came from headers, a load reads all tensors.
         loaded = checkpoint.load(found[last])
     except ArtifactError as error:
         return None, error
@@ -185,6 +192,7 @@ def identity(fingerprint: str, settings: Hyperparameters, warm_start: int | None
         warm_start: Checksum of the model to start from; None for a cold start.
         n_processes: World size.
     """
+    # Not threads or device: a run may be resumed with others.
     document = {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
     return {**document, "processes": n_processes}
 
@@ -212,6 +220,7 @@ def find_finished(
         saved = checkpoint.read_run(path) if path.exists() else run
         if {**saved, WARM_START: None} != {**run, WARM_START: None}:
             return None
+        # In blocks: a model that is only recognized need not fit into memory.
         document = model_file.check(output)
     except ArtifactError:
         return None
