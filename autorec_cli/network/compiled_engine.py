@@ -6,7 +6,7 @@ product visits one tile at a time, in blocks of rows. Activations and the dense 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -94,8 +94,8 @@ class TiledEngine:
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
         # Only now: the gradients above need the old weights.
         self._n_steps += 1
-        self._update(self._decoder, cells, error, last.numpy(), extra, rate, decay)
-        self._update(self._encoder, input_cells, inputs.data, slope_of_first, _NOTHING, rate, decay)
+        self._update(self._decoder, _Gradient(cells, error, last.numpy(), extra), rate, decay)
+        self._update(self._encoder, _Gradient(input_cells, inputs.data, slope_of_first), rate, decay)
         gradients = [*weights, *biases, torch.from_numpy(bias), *mean]
         for parameter, gradient in zip(self._free, gradients, strict=True):
             parameter.grad = gradient
@@ -247,27 +247,15 @@ class TiledEngine:
         )
         return missing_gradients(hidden, weight, self._rest.decoder_bias, self._missing_weight)
 
-    def _update(
-        self,
-        weights: _Weights,
-        cells: _Cells,
-        values: Floats,
-        factor: Floats,
-        extra: Floats,
-        rate: float,
-        decay: float,
-    ) -> None:
-        """Take a step of Adam on `weights`.
-
-        The gradient is the transpose of the matrix of `values` at `cells`, times `factor`, plus `extra`.
-        """
-        columns, order = cells.transposed
+    def _update(self, weights: _Weights, gradient: _Gradient, rate: float, decay: float) -> None:
+        """Take a step of Adam on `weights`."""
+        columns, order = gradient.cells.transposed
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
             step_size = np.float32(rate / (1 - BETA1**self._n_steps))
             penalty = np.float32(decay)
         # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
-        arguments = (columns.indptr, columns.indices, values[order], factor, extra)
+        arguments = (columns.indptr, columns.indices, gradient.values[order], gradient.factor, gradient.extra)
         state = (weights.tiles, weights.means, weights.squares)
         self._workers.run(adam_products, columns.indptr, *arguments, *state, step_size, penalty, correction)
 
@@ -296,3 +284,22 @@ class _Cells:
     def transposed(self) -> tuple[sparse.csr_array, NDArray[Any]]:
         """Cells in column order, and their positions in row order."""
         return transposed(self.rows)
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """Gradient of V or W, which the kernel computes row by row and never stores.
+
+    It is the transpose of the matrix of `values` at `cells`, times `factor`, plus `extra`.
+
+    Attributes:
+        cells: Pattern of the matrix, (B, n).
+        values: (nnz,) in the order of `cells`.
+        factor: (B, k) in tiles.
+        extra: (n, k) in tiles; empty for none.
+    """
+
+    cells: _Cells
+    values: Floats
+    factor: Floats
+    extra: Floats = field(default_factory=lambda: _NOTHING)
