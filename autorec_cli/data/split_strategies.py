@@ -1,4 +1,4 @@
-"""Split strategies: each labels every stored cell of the ratings matrix TRAIN, VALID or TEST.
+"""Split strategies: each labels every rating TRAIN, VALID or TEST.
 
 The test fraction is of all ratings, the validation fraction of the rest; a fraction that rounds to zero ratings holds
 out nothing. To add one, write the function and register it in `STRATEGIES`, and in `WITHOUT_FRACTION` if it cannot

@@ -1,4 +1,4 @@
-"""Evaluation: rows of metrics for models and for baselines, with warnings about what they mean."""
+"""Evaluation: rows of metrics for models and for baselines."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def evaluate_in_group(
     process_group: ProcessGroup,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Evaluate models, each process some of the users; all processes call this and get all rows.
+    """Evaluate models, each process some users; all get all rows.
 
     Args:
         models: Names and models.
@@ -124,14 +124,17 @@ def evaluate_in_group(
 
 
 def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:
-    """Load models and name them: by the file, or by its path if two files or a baseline have that name."""
+    """Load models and name them by their files.
+
+    By the path if two files or a baseline have the same name.
+    """
     taken = [*(file.name for file in files), *RATING_BASELINES, POPULARITY_BASELINE]
     names = [str(file.absolute()) if taken.count(file.name) > 1 else file.name for file in files]
     return list(zip(names, map(model_file.load_model, files), strict=True))
 
 
 def training_data_of(models: Models) -> Path:
-    """Path of the dataset that the first model was trained on.
+    """Path of the first model's training dataset.
 
     Raises:
         ArtifactError: it is no longer there.

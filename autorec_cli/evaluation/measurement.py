@@ -1,4 +1,4 @@
-"""Measurement: errors and rankings per user, of models and of baselines."""
+"""Measurement: errors and rankings per user, models and baselines."""
 
 from __future__ import annotations
 

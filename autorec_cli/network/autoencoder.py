@@ -135,7 +135,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Loss:
-    """Terms of the loss besides the squared error on observed cells.
+    """Terms of the loss besides the observed squared error.
 
     Attributes:
         missing_weight: Weight of the squared output of an unrated cell, relative to 1 for a rated one.

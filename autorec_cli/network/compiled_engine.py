@@ -288,7 +288,7 @@ class _Cells:
 
 @dataclass(frozen=True)
 class _Gradient:
-    """Gradient of V or W, which the kernel computes row by row and never stores.
+    """Gradient of V or W, computed by the kernel row by row.
 
     It is the transpose of the matrix of `values` at `cells`, times `factor`, plus `extra`.
 

@@ -122,7 +122,7 @@ def _settings(options: CrossValidateOptions) -> TrainSettings:
 
 
 def _formats(options: CrossValidateOptions) -> tuple[str, Writer]:
-    """Format of the averages, and the writer of the rows of every split."""
+    """Format of the averages, and writer of all rows."""
     asked = "csv" if options.per_split == "-" else None
     return choose_format(options.format, options.output), writer_for(choose_format(asked, options.per_split or ""))
 
@@ -138,7 +138,7 @@ def _reserved(options: CrossValidateOptions) -> Iterator[None]:
 def _train_and_test(
     options: CrossValidateOptions, settings: TrainSettings, plan: Plan
 ) -> tuple[list[list[Row]], RankingProtocol | None]:
-    """Rows of every split, shown as they come, and the protocol of their ranking metrics."""
+    """Rows of every split, and the protocol of their rankings."""
     pooled, protocol = _pooled(options, settings, plan)
     from autorec_cli.training.cross_validation import ModelOptions, cross_validate
 
@@ -152,7 +152,7 @@ def _train_and_test(
 
 
 def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> tuple[Pool, RankingProtocol | None]:
-    """Pool all ratings of the dataset, and announce the splits; the dataset itself is not kept in memory."""
+    """Pool the ratings of the dataset, and announce the splits."""
     from autorec_cli.data import dataset
     from autorec_cli.data.resampling import pool
 
@@ -168,7 +168,7 @@ def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) 
 
 
 def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol | None:
-    """Protocol of the ranking metrics; None for a model that predicts ratings, unless they are asked for."""
+    """Protocol of the ranking metrics; None if there are none."""
     from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 
     if not options.ranking and options.training.objective != "ranking":
@@ -193,7 +193,7 @@ def _announce(plan: Plan, pooled: Pool, model: str, protocol: RankingProtocol | 
 def _progress(
     plan: Plan, protocol: RankingProtocol | None
 ) -> Iterator[tuple[Callable[[int, EpochResult], None], Callable[[SplitResult], None]]]:
-    """Two functions that show the epochs of a split, and its result."""
+    """Functions that show epochs and results of splits."""
     with progress("split", plan.n_splits) as advance:
 
         def show_epoch(number: int, result: EpochResult) -> None:
@@ -215,7 +215,7 @@ def _row_of(rows: Sequence[Row], name: str) -> Row:
 
 
 def _headline(network: Row, protocol: RankingProtocol | None) -> tuple[str, str]:
-    """Metric that summarizes a split, and the baseline to compare with."""
+    """Metric that summarizes a split, and its baseline."""
     from autorec_cli.evaluation.measurement import BIAS_BASELINE, POPULARITY_BASELINE
 
     if "rmse" in network or protocol is None:
@@ -224,7 +224,7 @@ def _headline(network: Row, protocol: RankingProtocol | None) -> tuple[str, str]
 
 
 def _explain(averages: Sequence[Row], plan: Plan) -> None:
-    """Warn if the model is worse than the bias baseline, and say what the intervals mean."""
+    """Explain the intervals; warn of a useless model."""
     from autorec_cli.evaluation.measurement import BIAS_BASELINE
 
     network, bias = averages[0], _row_of(averages, BIAS_BASELINE) if "rmse" in averages[0] else None

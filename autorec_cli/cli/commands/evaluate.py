@@ -198,7 +198,7 @@ def _evaluate(
     blend_name: str,
     process_group: ProcessGroup,
 ) -> tuple[list[tuple[str, Scorer]], list[Row]]:
-    """Load the models and their dataset, blend, and measure; returns the models by name, and the rows."""
+    """Load models and dataset, and measure; returns both models and rows."""
     from autorec_cli.data import dataset
     from autorec_cli.evaluation.evaluate import check_models, evaluate_in_group, load_models, training_data_of
     from autorec_cli.inference.blending import blend
@@ -215,7 +215,7 @@ def _evaluate(
 
 
 def _facts(files: Sequence[Path]) -> dict[str, str | int]:
-    """Program and models, which processes on several machines must have in common."""
+    """Program and models that all processes must have in common."""
     return {
         "autorec-cli": __version__,
         **{f"checksum of model {number}": checksums.of_file(file) for number, file in enumerate(files, 1)},

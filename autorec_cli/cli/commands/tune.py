@@ -170,7 +170,7 @@ def _load(data: Path) -> Dataset:
 
 
 def _open(options: TuneOptions, prepared: Dataset, place: Place) -> Search:
-    """Open the search after checking that every trial fits into memory, and announce it."""
+    """Check that all trials fit into memory, then open the search."""
     from autorec_cli.training.tuning.search import open_search
     from autorec_cli.training.tuning.space import Limits, check_memory_of_largest
 
@@ -201,7 +201,7 @@ def _train_command(data: Path, settings: Hyperparameters) -> str:
 
 
 def _flags(settings: Hyperparameters) -> list[str]:
-    """Options of `autorec train` for these hyperparameters, without those that are defaults for every dataset."""
+    """Options of `autorec train`, without defaults of every dataset."""
     document = settings.to_document()
     document["hidden_size"] = ",".join(map(str, document.pop("hidden_sizes")))
     typical = {"hidden_size": ",".join(map(str, DEFAULTS["hidden_sizes"])), **DEFAULTS}
@@ -223,7 +223,7 @@ def _flags(settings: Hyperparameters) -> list[str]:
 def _progress(
     n_trials: int, n_ended: int, metric: str
 ) -> Iterator[tuple[Callable[[EpochResult], None], Callable[[TrialResult], None]]]:
-    """Two functions that show the epochs of a trial, and its result."""
+    """Functions that show epochs and results of trials."""
     with progress("trial", n_trials) as advance:
         count = n_ended
 

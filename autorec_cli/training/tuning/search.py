@@ -1,4 +1,6 @@
-"""Hyperparameter search: Optuna proposes, the validation set decides. Test ratings are never read.
+"""Hyperparameter search: Optuna proposes, the validation set decides.
+
+Test ratings are never read.
 
 A trial is the selection phase of a training, without a refit. The tree-structured Parzen estimator (Bergstra et al.
 2011) proposes hyperparameters, and a trial that is behind the median of the earlier ones is pruned. Median rather than
@@ -81,7 +83,7 @@ class Search:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
     def run(self, n_trials: int, device: torch.device, on_epoch: OnEpoch) -> Iterator[TrialResult]:
-        """Add trials until `n_trials` have ended, earlier ones included; yields each as it ends.
+        """Add trials until `n_trials` have ended; yields each one.
 
         Args:
             n_trials: Total number of trials.
@@ -126,7 +128,9 @@ class Search:
 
 
 def open_search(dataset: Dataset, limits: Limits, storage: Path | None) -> Search:
-    """Open the search in the file `storage`, or a new one, whose first trials are the defaults.
+    """Open the search in `storage`, or a new one.
+
+    Its first trials are the defaults.
 
     Raises:
         UsageError: the search in the file is of another dataset or has other limits.
@@ -165,7 +169,7 @@ def _open_study(storage: Path | None, objective: str) -> optuna.Study:
 
 @contextmanager
 def storing(storage: Path | None) -> Iterator[None]:
-    """Turn errors of storing trials into one that names the file.
+    """Explain errors of storing trials, naming the file.
 
     Raises:
         UsageError: trials cannot be stored, for example because the disk is full.
@@ -181,7 +185,7 @@ def storing(storage: Path | None) -> Iterator[None]:
 def _run_trial(
     trial: optuna.Trial, dataset: Dataset, settings: Hyperparameters, device: torch.device, on_epoch: OnEpoch
 ) -> tuple[str, float | None, int]:
-    """Run one trial; returns the outcome, the best validation result and the number of epochs."""
+    """Run one trial; returns outcome, best validation result and epochs."""
     better = min if settings.objective == "rating" else max
     best: float | None = None
     epoch, reported = 0, 0

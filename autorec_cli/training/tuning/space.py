@@ -1,4 +1,4 @@
-"""Search space: hyperparameters that `tune` tries, their ranges, and the memory of the largest."""
+"""Search space: hyperparameters that `tune` tries, and their ranges."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Limits:
 
 
 def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
-    """Names of hyperparameters, with `hidden_size` for a single hidden layer, and their ranges."""
+    """Names of hyperparameters, and their ranges.
+
+    `hidden_size` stands for a single hidden layer.
+    """
     batch = min(MAX_BATCH_SIZE, _max_examples(dataset))
     of_objective: dict[str, BaseDistribution] = {"center": CategoricalDistribution(CENTERS)}
     if limits.objective == "ranking":
@@ -61,7 +64,7 @@ def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
 
 
 def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> Hyperparameters:
-    """Hyperparameters of a trial from values of `space`, numbers rounded to three digits."""
+    """Hyperparameters of a trial, rounded to three digits."""
     given: dict[str, Any] = {
         # Three digits are all that a search can tell, and a command that one can read.
         name: float(f"{value:.3g}") if isinstance(value, float) else value
@@ -73,7 +76,7 @@ def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> 
 
 
 def largest(dataset: Dataset, limits: Limits) -> list[Hyperparameters]:
-    """Hyperparameters of each variant that need the most memory within the limits."""
+    """Hyperparameters of each variant that need the most memory."""
     maximum = {"hidden_size": limits.max_hidden_size, "batch_size": min(MAX_BATCH_SIZE, _max_examples(dataset))}
     return [to_settings({"variant": variant, **maximum}, dataset, limits) for variant in limits.variants]
 
@@ -89,7 +92,7 @@ def check_memory_of_largest(dataset: Dataset, limits: Limits, place: Place) -> N
 
 
 def default_values(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:
-    """Default hyperparameters of a variant, clipped to the limits, as values of `space`."""
+    """Defaults of a variant, clipped to the limits."""
     defaults = complete(TrainSettings(variant=variant, objective=limits.objective), dataset)
     rating = limits.objective == "rating"
     return {
