@@ -116,8 +116,6 @@ class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Re
         return _ordered(self._executor, self._work, self._tasks, self._threads)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The garbage collector may close an abandoned generator anywhere, even in the start of another thread, which
-        # holds a lock that joining threads needs: waiting would deadlock.
         if self._executor is not None:
             # The garbage collector may close an abandoned generator while a thread starts, under a lock that joining a
             # thread takes: waiting would deadlock.
