@@ -63,15 +63,8 @@ def test_gzip_and_zstd_are_known_by_content_not_by_name(tmp_path):
     packed = tmp_path / "ratings.csv"
     packed.write_bytes(gzip.compress(data[:40]) + gzip.compress(data[40:]))  # several members, as `cat a.gz b.gz` gives
     assert rows_of(packed)[0] == ROWS
-    packed.write_bytes(zstd(data))
+    packed.write_bytes(sources.zstd.compress(data))
     assert rows_of(packed)[0] == ROWS
-
-
-def zstd(data):
-    """A zstd frame of uncompressed blocks (RFC 8878), so that no packer is needed."""
-    frame = b"\x28\xb5\x2f\xfd" + b"\x60" + (len(data) - 256).to_bytes(2, "little") if len(data) >= 256 else None
-    frame = frame or b"\x28\xb5\x2f\xfd" + b"\x20" + bytes([len(data)])
-    return frame + ((len(data) << 3) | 1).to_bytes(3, "little") + data
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "latin-1", "cp1252"])
