@@ -11,11 +11,12 @@ import pytest
 
 from autorec_cli.runtime import threads as module
 from autorec_cli.runtime.threads import BackgroundThread, in_order
+from tests.program import ROOT
 
 N_THREADS = module.n_threads
 
 
-@pytest.fixture(params=[1, 2, 4], autouse=True)
+@pytest.fixture(params=[1, 2, 4])
 def threads(request, monkeypatch):
     monkeypatch.setattr(module, "n_threads", lambda: request.param)
     return request.param
@@ -26,7 +27,7 @@ def results_of(work, tasks):
         return list(results)
 
 
-def test_results_come_in_the_order_of_the_tasks():
+def test_results_come_in_the_order_of_the_tasks(threads):
     def work(number):
         time.sleep(0.01 if number % 3 == 0 else 0)
         return number * number
@@ -58,7 +59,7 @@ def test_work_is_done_on_as_many_threads(threads):
 
 
 @pytest.mark.parametrize("where", ["work", "tasks"])
-def test_an_error_comes_after_the_results_before_it(where):
+def test_an_error_comes_after_the_results_before_it(threads, where):
     def fails(number):
         if number == 3:
             raise ValueError(where)
@@ -72,7 +73,7 @@ def test_an_error_comes_after_the_results_before_it(where):
     assert results_of(lambda number: number, range(3)) == [0, 1, 2]
 
 
-def test_results_before_an_error_are_all_yielded():
+def test_results_before_an_error_are_all_yielded(threads):
     def tasks():
         yield from range(3)
         raise OSError
@@ -117,37 +118,9 @@ def test_calls_that_have_not_begun_are_dropped_where_the_block_raises():
     assert done == []
 
 
-ABANDON = """
-import faulthandler, gc, itertools, threading
-from autorec_cli.runtime import threads
-threads.n_threads = lambda: 2
-faulthandler.dump_traceback_later(60, exit=True)
-
-def generator():
-    with threads.in_order(lambda number: number, itertools.count()) as results:
-        yield from results
-
-def nothing():
-    pass
-
-for number in range(3000):
-    gc.disable()
-    abandoned = generator()
-    next(abandoned)
-    cycle = [abandoned]
-    cycle.append(cycle)  # so that only the garbage collector closes it
-    del abandoned, cycle
-    thread = threading.Thread(target=nothing)
-    gc.set_threshold(gc.get_count()[0] + number % 50)  # the collector then runs amid the start
-    gc.enable()
-    thread.start()
-    thread.join()
-"""
-
-
 def test_an_abandoned_generator_is_collected_while_threads_start():
     """In a process of its own: the deadlock that this is about would hang it for good."""
-    subprocess.run([sys.executable, "-c", ABANDON], check=True, capture_output=True, timeout=90)
+    subprocess.run([sys.executable, "-m", "tests.abandoned", "in_order"], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_a_module_is_loaded_while_this_thread_goes_on():

@@ -26,16 +26,12 @@ LONG_ROW = "has a row of more than 16 MiB"
 LONG_GAP = "has more than 16 MiB of consecutive blank lines"
 
 
-PACKERS = {
-    "gz": lambda path: gzip.open(path, "wb", compresslevel=1),
-    "zst": lambda path: sources.zstd.open(path, "wb", level=1),
-}
-
-
 def bomb(folder, packer, unit, n_mib=100):
     """A good file, and then `unit` over and over."""
     name = f"bomb.csv.{packer}"
-    with PACKERS[packer](folder / name) as file:
+    opened = gzip.GzipFile if packer == "gz" else sources.zstd.ZstdFile
+    options = {"compresslevel": 1} if packer == "gz" else {"level": 1}
+    with opened(folder / name, "wb", **options) as file:
         file.write(PLAIN)
         for _ in range(n_mib):
             file.write(unit * (MIB // len(unit)))
