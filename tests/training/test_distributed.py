@@ -14,6 +14,7 @@ import torch
 
 from autorec_cli.data import dataset
 from autorec_cli.inference import model_file
+from tests.forking import program
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate
@@ -47,13 +48,13 @@ def cases(numbers="", **options):
     ]
 
 
-def launch(folder, size, *arguments, **options):
-    """Start torchrun; its processes leave no other trace than files in `folder`."""
+def launch(folder, size, *arguments, options=()):
+    """Start torchrun, whose processes are forked runs of `autorec`; they leave nothing but files in `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [*TORCHRUN, str(size), "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    command = [*TORCHRUN, str(size), "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     return subprocess.Popen(
-        [*command, *map(str, arguments)], cwd=folder, env=environment, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options,
+        [*command, *options, "--no-python", program(), *map(str, arguments)], cwd=folder, env=environment, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -195,9 +196,7 @@ def test_two_gpus_make_the_model_of_one(folder, tmp_path, kind):
     train(folder / data, tmp_path / f"{kind}-gpu", variant, given, threads=1, device="cuda")
     options = [part for name, value in given.items() for part in typed(name, value)]
     options += ["--variant", variant, "--device", "cuda"]
-    status, said = finished(
-        launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / data, "-o", f"{kind}-gpus", *options)
-    )
+    status, said = finished(launch(tmp_path, 2, "train", folder / data, "-o", f"{kind}-gpus", *options))
     assert status == 0, said
     assert_same_models(tmp_path / f"{kind}-gpus", tmp_path / f"{kind}-gpu")
 
@@ -231,7 +230,7 @@ def left_in(folder, name):
 
 def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
     name = "killed"
-    launcher = launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / "data", "-o", name, *LONG_TYPED)
+    launcher = launch(tmp_path, 2, "train", folder / "data", "-o", name, *LONG_TYPED)
     pids = processes_of(launcher, 2)
     wait_for(tmp_path / f"{name}.resume.2-of-2", launcher)
     os.kill(pids[0], signal.SIGKILL)
@@ -244,8 +243,8 @@ def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
 
 
 def test_torchrun_starts_again_and_the_model_is_the_same(folder, tmp_path):
-    options = ("--max-restarts", 2, "-m", "autorec_cli", "train", folder / "data", "-o", "restarted")
-    launcher = launch(tmp_path, 2, *options, *LONG_TYPED)
+    arguments = ("train", folder / "data", "-o", "restarted", *LONG_TYPED)
+    launcher = launch(tmp_path, 2, *arguments, options=("--max-restarts", "2"))
     pids = processes_of(launcher, 2)
     wait_for(tmp_path / "restarted.resume.1-of-2", launcher)
     os.kill(pids[1], signal.SIGKILL)
@@ -257,13 +256,13 @@ def test_torchrun_starts_again_and_the_model_is_the_same(folder, tmp_path):
 
 
 def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, tmp_path):
-    launcher = launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / "data", "-o", "stopped", *LONG_TYPED)
+    launcher = launch(tmp_path, 2, "train", folder / "data", "-o", "stopped", *LONG_TYPED)
     wait_for(tmp_path / "stopped.resume.1-of-2", launcher)
     launcher.send_signal(signal.SIGTERM)
     status, said = finished(launcher)
     assert status != 0
     assert "terminated; run the same command with --resume" in said
-    again = launch(tmp_path, 2, "-m", "autorec_cli", "train", folder / "data", "-o", "stopped", *LONG_TYPED, "--resume")
+    again = launch(tmp_path, 2, "train", folder / "data", "-o", "stopped", *LONG_TYPED, "--resume")
     status, said = finished(again)
     assert status == 0, said
     assert "resuming from" in said
