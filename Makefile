@@ -37,7 +37,7 @@ demo: $(VENV)/installed
 	head -n 6 demo/top.csv
 
 test: check
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto
 
 # Each prints its table; docs/benchmarks.md says what they mean, and how to run one alone or at full size.
 bench: $(VENV)/installed-bench $(DATA) bench/ratings.csv

@@ -26,11 +26,19 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+LONGEST = {"test_distributed", "test_operations", "test_process_group", "test_readme", "test_soak", "test_two_hosts"}
+
 
 def pytest_xdist_auto_num_workers(config):
     """One worker more than cores, as many tests wait for processes, timeouts and disks."""
     asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
     return int(asked) if asked else len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first and on one worker: the others fill its waits, and none is left for the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")
