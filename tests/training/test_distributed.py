@@ -48,13 +48,13 @@ def cases(numbers="", **options):
     ]
 
 
-def launch(folder, size, *arguments, options=()):
-    """Start torchrun, whose processes are forked runs of `autorec`; they leave nothing but files in `folder`."""
+def launch(folder, size, *arguments, options=(), start=None):
+    """Start torchrun; its processes are forked runs of `autorec`, or what `start` says, and leave files in `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [*TORCHRUN, str(size), "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    command = [*TORCHRUN, str(size), "--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     return subprocess.Popen(
-        [*command, *options, "--no-python", program(), *map(str, arguments)], cwd=folder, env=environment, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [*command, *options, *(start or ("--no-python", program())), *map(str, arguments)], cwd=folder, text=True,
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -196,7 +196,9 @@ def test_two_gpus_make_the_model_of_one(folder, tmp_path, kind):
     train(folder / data, tmp_path / f"{kind}-gpu", variant, given, threads=1, device="cuda")
     options = [part for name, value in given.items() for part in typed(name, value)]
     options += ["--variant", variant, "--device", "cuda"]
-    status, said = finished(launch(tmp_path, 2, "train", folder / data, "-o", f"{kind}-gpus", *options))
+    arguments = ("train", folder / data, "-o", f"{kind}-gpus", *options)
+    launcher = launch(tmp_path, 2, *arguments, start=("-m", "autorec_cli"))  # CUDA does not survive a fork
+    status, said = finished(launcher)
     assert status == 0, said
     assert_same_models(tmp_path / f"{kind}-gpus", tmp_path / f"{kind}-gpu")
 
