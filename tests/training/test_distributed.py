@@ -232,7 +232,7 @@ def left_in(folder, name):
 
 def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
     name = "killed"
-    launcher = launch(tmp_path, 2, "train", folder / "data", "-o", name, *LONG_TYPED)
+    launcher = launch(tmp_path, 2, "train", folder / "data", "-o", name, *LONG_TYPED, start=("-m", "autorec_cli"))
     pids = processes_of(launcher, 2)
     wait_for(tmp_path / f"{name}.resume.2-of-2", launcher)
     os.kill(pids[0], signal.SIGKILL)
