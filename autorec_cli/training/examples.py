@@ -97,8 +97,10 @@ def _means(
     """Means to subtract from the ratings, and means that predict cold pairs."""
     variant, process_group = settings.variant, partition.process_group
     if settings.missing_value is None:
-        centering = centering_means(ratings, settings.center, variant, process_group)
-        return centering, damped_means(ratings, whole=variant, process_group=process_group)
+        baseline = damped_means(ratings, whole=variant, process_group=process_group)
+        if settings.center == "both":
+            return baseline, baseline
+        return centering_means(ratings, settings.center, variant, process_group), baseline
     # Measured from the missing value, unrated cells are 0.
     n_users = partition.n_columns if variant == "item" else ratings.shape[0]
     centering = no_means(ratings.shape[0], ratings.shape[1], settings.missing_value)
