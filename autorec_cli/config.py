@@ -14,15 +14,14 @@ HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
 OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
-OBJECTIVE_VARIANTS = {"rating": "item", "ranking": "user"}
-"""Default variant of each objective."""
+AUTO = "auto"
+"""Variant chosen by the shape of the ratings; see `default_variant`."""
 
 DEFAULTS: Mapping[str, Any] = {
     "objective": "rating",
-    "hidden_sizes": (500,),
     "hidden_activation": "sigmoid",
     "output_activation": "identity",
-    "dropout": 0.0,
+    "dropout": 0.3,
     "center": "both",
     "implicit": True,
     "normalize": True,
@@ -38,7 +37,7 @@ DEFAULTS: Mapping[str, Any] = {
 """Defaults for the rating objective. How they were chosen: docs/notes/defaults.md."""
 
 RANKING_DEFAULTS: Mapping[str, Any] = {
-    "regularization": 150.0,
+    "hidden_sizes": (500,),
     "dropout": 0.5,
     "center": "none",
     "implicit": False,
@@ -52,27 +51,70 @@ WARM_EPOCHS = 10
 """Default number of epochs of a warm start; docs/benchmarks.md has the measurements."""
 
 MAX_SEED = 2**63 - 1
+MAX_HIDDEN_SIZE = 500
+MIN_HIDDEN_SIZE = 64
+UNITS_PER_RATING = 32
+"""Hidden units for each rating per root of users x items; see `default_hidden_size`."""
 MAX_BATCH_SIZE = 1024
+MIN_BATCH_RATINGS = 1 << 15
 STEPS_PER_EPOCH = 8
-REGULARIZATION = 14.0
-"""Default lambda for one rating per example; see `default_regularization`."""
+MAX_USERS_PER_ITEM = 30
+MISSING_DEVIATIONS = 3.2
+"""Standard deviations from the mean rating down to the value imputed for unrated cells."""
 
 
-def default_batch_size(n_examples: int) -> int:
-    """One eighth of the examples, at most 1,024.
+def default_variant(objective: str, n_users: int, n_items: int) -> str:
+    """Variant that suits the shape of the ratings.
 
-    Small datasets still give enough steps.
+    Items are the better examples of ratings on most datasets. But with hundreds of users per item there are few
+    examples, with weights for every user.
     """
-    return min(MAX_BATCH_SIZE, -(-n_examples // STEPS_PER_EPOCH))
+    if objective == "ranking":
+        return "user"
+    return "user" if n_users > MAX_USERS_PER_ITEM * n_items else "item"
 
 
-def default_regularization(ratings_per_example: float) -> float:
-    """Lambda, proportional to the root of the ratings per example.
+def default_batch_size(n_examples: int, n_ratings: int) -> int:
+    """One eighth of the examples, at most 1,024, or as many as have 32,768 ratings.
 
-    The norm of an input grows with that root, so the weights that give hidden units the same strength shrink with it;
-    to weigh as much, the penalty has to grow.
+    Small datasets still give enough steps. A step updates all weights, so it should not rest on few ratings.
     """
-    return float(f"{REGULARIZATION * math.sqrt(ratings_per_example):.2g}")
+    enough = -(-MIN_BATCH_RATINGS * n_examples // max(n_ratings, 1))
+    return min(max(MAX_BATCH_SIZE, enough), -(-n_examples // STEPS_PER_EPOCH))
+
+
+def ratings_per_side(n_users: int, n_items: int, n_ratings: int) -> float:
+    """Ratings per user and per item in one number, their geometric mean: ratings / sqrt(users x items)."""
+    return n_ratings / math.sqrt(max(n_users * n_items, 1))
+
+
+def default_regularization(per_side: float) -> float:
+    """Lambda, the ratings per root of users x items.
+
+    The code of an example rests on its own ratings, a decoder row on those of its column. A penalty in proportion to
+    the geometric mean of both weighs as much in all datasets, and so do both variants (docs/notes/defaults.md).
+    """
+    return float(f"{per_side:.2g}")
+
+
+def default_hidden_size(per_side: float) -> int:
+    """500 units, or fewer where ratings are too few to tell them apart.
+
+    In steps of 64, which is what the compiled engine computes at once.
+    """
+    units = int(UNITS_PER_RATING * per_side) // MIN_HIDDEN_SIZE * MIN_HIDDEN_SIZE
+    return min(max(units, MIN_HIDDEN_SIZE), MAX_HIDDEN_SIZE)
+
+
+def default_missing_value(mean: float, deviation: float) -> float:
+    """Value imputed for unrated cells: 3.2 standard deviations below the mean rating.
+
+    This is 0 on MovieLens 1M. Ratings that are all equal say only what was rated; any value below them does.
+    """
+    if deviation == 0:
+        return mean - 1
+    step = 10 ** (math.floor(math.log10(deviation)) - 1)
+    return float(round(round((mean - MISSING_DEVIATIONS * deviation) / step) * step, 12))
 
 
 def require_choice(flag: str, value: str, choices: Iterable[str]) -> None:
@@ -246,32 +288,30 @@ class TrainSettings:
         self.complete((1, 1), 1)
 
     def complete(
-        self, shape: tuple[int, int], n_ratings: int, rating_scale: tuple[float, float] = (1.0, 5.0)
+        self, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float] = (3.0, 1.0)
     ) -> Hyperparameters:
         """Fill in the defaults for a dataset.
 
         Args:
             shape: (n_users, n_items) of the ratings.
             n_ratings: Training ratings.
-            rating_scale: Unrated cells default to a quarter of its width below its lower end.
+            moments: Their mean and standard deviation.
         """
-        # None means not given, so that defaults can depend on the data and the objective.
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.hidden_sizes is not None:
             given["hidden_sizes"] = tuple(self.hidden_sizes)
         defaults = dict(DEFAULTS)
         if self.objective == "ranking":
-            low, high = rating_scale
-            defaults |= {**RANKING_DEFAULTS, "missing_value": low - (high - low) / 4}
-        variant = self.variant or OBJECTIVE_VARIANTS.get(self.objective or DEFAULTS["objective"], VARIANTS[0])
+            defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(*moments)}
+        variant = self.variant or default_variant(self.objective or DEFAULTS["objective"], *shape)
         n_users, n_items = shape
-        n_examples = n_items if variant == "item" else n_users
+        per_side = ratings_per_side(n_users, n_items, n_ratings)
         of_data = {
-            "variant": variant,
-            "batch_size": default_batch_size(n_examples),
-            "regularization": default_regularization(n_ratings / n_examples),
+            "batch_size": default_batch_size(n_items if variant == "item" else n_users, n_ratings),
+            "regularization": default_regularization(per_side),
+            "hidden_sizes": (default_hidden_size(per_side),),
         }
-        return Hyperparameters(**{**of_data, **defaults, **given})
+        return Hyperparameters(**{**of_data, **defaults, **given, "variant": variant})
 
 
 def check_device(name: str) -> None:

@@ -5,6 +5,7 @@ A rating of 0 is a rating like any other.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,22 @@ def add_splits(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_
 def row_indices(matrix: sparse.csr_array) -> np.ndarray[Any, np.dtype[np.int32]]:
     """Row of every stored cell, (nnz,) int32, in storage order."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+
+
+def power_sums(ratings: Array) -> Array:
+    """Sum of the ratings (n,) and of their squares, (2,) float64."""
+    values = ratings.astype(np.float64)
+    return np.array([values.sum(), values @ values])
+
+
+def moments_of(n_ratings: int, total: float, squares: float) -> tuple[float, float]:
+    """Mean and standard deviation, from `power_sums`; zeros without ratings."""
+    if not n_ratings:
+        return 0.0, 0.0
+    mean = total / n_ratings
+    variance = squares / n_ratings - mean**2
+    # Rounding leaves a little of equal ratings.
+    return mean, math.sqrt(variance) if variance > 1e-12 * squares / n_ratings else 0.0
 
 
 def row_sums(indptr: Array, values: Array) -> Array:

@@ -27,7 +27,7 @@ from autorec_cli.evaluation.cross_validation import average
 from benchmarks import results
 from benchmarks.measure import AUTOREC
 
-PAPER_INPUT = "--no-implicit --no-normalize --center none --no-decoder-mean"
+PAPER_INPUT = "--no-implicit --no-normalize --center none --no-decoder-mean --dropout 0"
 PAPER = {
     "I-AutoRec": (0.831, ""),
     "U-AutoRec": (0.874, "--variant user"),

@@ -56,7 +56,9 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], proces
     """The bytes summed in one step of 8 examples, and in one of 3."""
     stored = LazyDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
-    settings = TrainSettings(variant=variant, **given).complete(shape, stored.n_ratings["train"], stored.rating_scale)
+    settings = TrainSettings(variant=variant, **given).complete(
+        shape, stored.n_ratings["train"], stored.moments(process_group)
+    )
     partition = partition_columns(stored.counts(settings.variant), process_group)
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition

@@ -11,10 +11,21 @@ def settings(variant="item", shape=(6040, 3706), n_ratings=1_000_000, **given):
 
 
 def test_defaults_follow_the_shape_of_the_ratings():
-    assert (settings().batch_size, settings().regularization) == (464, 230.0)
-    assert (settings("user").batch_size, settings("user").regularization) == (755, 180.0)
+    movielens = settings()
+    assert (movielens.batch_size, movielens.regularization, movielens.hidden_sizes) == (464, 210.0, (500,))
+    assert settings("user").batch_size == 755
+    assert settings("user").regularization == movielens.regularization
     assert settings(shape=(10, 5), n_ratings=20).batch_size == 1
-    assert settings(shape=(10, 4), n_ratings=16).regularization == 28.0
+    assert settings(shape=(10, 4), n_ratings=16).regularization == 2.5
+
+
+def test_few_ratings_take_fewer_units_and_longer_batches():
+    sparse = settings(shape=(20_000, 300_000), n_ratings=900_000)
+    assert sparse.hidden_sizes == (320,)
+    assert sparse.batch_size == 10_923  # 32,768 ratings
+    tiny = settings(shape=(1000, 1000), n_ratings=1000)
+    assert tiny.hidden_sizes == (64,)
+    assert tiny.batch_size == 125
 
 
 def test_none_means_default():

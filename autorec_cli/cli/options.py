@@ -18,7 +18,7 @@ import typer
 from typer.models import ParameterInfo
 
 from autorec_cli.cli.output import FORMATS
-from autorec_cli.config import VARIANTS
+from autorec_cli.config import AUTO, MAX_USERS_PER_ITEM, VARIANTS
 from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
 
 NETWORK = "Network"
@@ -176,12 +176,13 @@ WaitLock = Annotated[
     ),
 ]
 Variant = Annotated[
-    str | None,
+    str,
     typer.Option(
-        help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec).",
-        show_default="item; user with --objective ranking",
+        help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec); auto: user to rank, and "
+        f"with more than {MAX_USERS_PER_ITEM} users per item, else item.",
+        show_default=AUTO,
     ),
-    OneOf(VARIANTS),
+    OneOf((AUTO, *VARIANTS)),
 ]
 Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 uses one per core.")]
 Device = Annotated[

@@ -12,14 +12,15 @@ import typer
 
 from autorec_cli.cli.options import NETWORK, OPTIMIZER, RESEARCH, Device, OneOf, Threads, Variant
 from autorec_cli.config import (
+    AUTO,
     CENTERS,
     DEFAULTS,
     HIDDEN_ACTIVATIONS,
     MAX_BATCH_SIZE,
+    MAX_HIDDEN_SIZE,
     OBJECTIVES,
     OUTPUT_ACTIVATIONS,
     RANKING_DEFAULTS,
-    REGULARIZATION,
     TrainSettings,
     parse_hidden_sizes,
 )
@@ -43,20 +44,21 @@ class TrainingOptions:
         ),
         OneOf(OBJECTIVES),
     ] = DEFAULTS["objective"]
-    variant: Variant = None
+    variant: Variant = AUTO
     seed: Annotated[
         int, typer.Option(metavar="N", help="Random seed for initial weights and the order of examples.")
     ] = DEFAULTS["seed"]
     threads: Threads = 0
     device: Device = "auto"
     hidden_size: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="N[,N...]",
             help="Units of the hidden layer, or of several layers: 500,250,500.",
+            show_default=f"{MAX_HIDDEN_SIZE}, or fewer with few ratings and --objective rating",
             rich_help_panel=NETWORK,
         ),
-    ] = ",".join(map(str, DEFAULTS["hidden_sizes"]))
+    ] = None
     hidden_activation: Annotated[
         str,
         typer.Option(help="Activation of the hidden layers (g in the paper).", rich_help_panel=NETWORK),
@@ -94,8 +96,7 @@ class TrainingOptions:
             metavar="LAMBDA",
             help="L2 penalty (lambda in the paper): loss = sum of squared errors + lambda/2 (|V|^2 + |W|^2), with "
             "ratings in quarters of the scale's width, so that 1 to 5 stays as it is.",
-            show_default=f"{REGULARIZATION:g} x sqrt(ratings per example); "
-            f"{RANKING_DEFAULTS['regularization']:g} with --objective ranking",
+            show_default="ratings / sqrt(users x items)",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
@@ -112,7 +113,7 @@ class TrainingOptions:
         typer.Option(
             metavar="N",
             help="Examples per step.",
-            show_default=f"1/8 of the examples, {MAX_BATCH_SIZE:,} at most",
+            show_default=f"1/8 of the examples, {MAX_BATCH_SIZE:,} at most, or more with few ratings each",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
@@ -180,7 +181,7 @@ class TrainingOptions:
         typer.Option(
             metavar="RATING",
             help="Ranking: value imputed for unrated cells.",
-            show_default="a quarter of the scale's width below its lower end: 0 for 1 to 5",
+            show_default="3.2 standard deviations below the mean rating",
             rich_help_panel=RESEARCH,
         ),
     ] = None
@@ -192,7 +193,9 @@ class TrainingOptions:
             UsageError: a value is out of range.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_SETTINGS}
-        return TrainSettings(hidden_sizes=parse_hidden_sizes(self.hidden_size), **values)
+        values["variant"] = None if self.variant == AUTO else self.variant
+        sizes = None if self.hidden_size is None else parse_hidden_sizes(self.hidden_size)
+        return TrainSettings(hidden_sizes=sizes, **values)
 
 
 NO_SETTINGS = ("hidden_size", "threads", "device")

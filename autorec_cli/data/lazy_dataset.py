@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.csr import Array, add_splits
+from autorec_cli.csr import Array, add_splits, moments_of, power_sums
 from autorec_cli.data.dataset import SPLITS, UNREADABLE_ERRORS, damaged, read_document
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS_PER_BLOCK = 1 << 14
 """Rows of a matrix that pass through memory at a time."""
+CELLS_PER_BLOCK = 1 << 20
+"""Ratings read at a time, regardless of rows."""
 
 
 class _Place(NamedTuple):
@@ -89,6 +91,10 @@ class LazyMatrix:
         cells = int(pointers[0]), int(pointers[-1])
         indices, data = (self._read(name, *cells) for name in ("indices", "data"))
         return sparse.csr_array((data, indices, pointers - pointers[0]), shape=(last - first, self.shape[1]))
+
+    def ratings(self, first: int, last: int) -> Array:
+        """Stored values number `first` to `last`."""
+        return self._read("data", first, last)
 
     def blocks(self) -> Iterator[sparse.csr_array]:
         """Yield all rows, ROWS_PER_BLOCK at a time."""
@@ -181,6 +187,15 @@ class LazyDataset:
             return np.diff(train.pointers(0, self.n_users))
         blocks = (np.bincount(block.indices, minlength=self.n_items) for block in train.blocks())
         return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
+
+    def moments(self, process_group: ProcessGroup) -> tuple[float, float]:
+        """Mean and standard deviation of the training ratings; each process reads some of them."""
+        train, n_ratings = self._matrices["train"], self.n_ratings["train"]
+        first, last = (n_ratings * (process_group.rank + end) // process_group.size for end in (0, 1))
+        sums = np.zeros(2)
+        for start in range(first, last, CELLS_PER_BLOCK):
+            sums += power_sums(train.ratings(start, min(start + CELLS_PER_BLOCK, last)))
+        return moments_of(n_ratings, *process_group.sum(sums).tolist())
 
     def column(self, table: str, column: str) -> pl.Series | None:
         """Read a column of "users" or "items", if present."""

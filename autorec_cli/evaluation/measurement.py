@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, add_splits, row_indices
-from autorec_cli.data.bias import damped_means
+from autorec_cli.data.bias import DampedMeans, damped_means, item_means
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
 from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings
@@ -24,12 +24,12 @@ EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"test": ("train", "valid"), "vali
 """Splits whose items a user is not recommended again, by the split to evaluate on."""
 BIAS_BASELINE = "user+item bias"
 POPULARITY_BASELINE = "popularity"
-RATING_BASELINES: Mapping[str, Mapping[str, Any]] = {
-    "global mean": {"users": False, "items": False},
-    "item mean": {"users": False, "item_damping": 0},
-    BIAS_BASELINE: {},
+RATING_BASELINES: Mapping[str, Callable[[sparse.csr_array], DampedMeans]] = {
+    "global mean": lambda ratings: damped_means(ratings, users=False, items=False),
+    "item mean": item_means,
+    BIAS_BASELINE: damped_means,
 }
-"""Options of `damped_means` for each baseline."""
+"""Predictors to compare with, fitted to ratings."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
     # Cold for the baselines, which may be fitted on more ratings than a model.
     item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
     cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
-    for name, options in RATING_BASELINES.items():
+    for name, fit in RATING_BASELINES.items():
         # Clipped as the models' are: an advantage that costs nothing must not be theirs alone.
-        predictions = np.clip(damped_means(fitted, **options).predict(users, items), *dataset.rating_scale)
+        predictions = np.clip(fit(fitted).predict(users, items), *dataset.rating_scale)
         measurements.append(measured(name, predictions, cold))
     return measurements
 

@@ -31,7 +31,7 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
     encoded, decoded = (items, users) if model.settings.variant == "item" else (users, items)
 
     def means(of: DampedMeans) -> DampedMeans:
-        return DampedMeans(of.mean, _take(of.user_bias, users), _take(of.item_bias, items))
+        return replace(of, user_bias=_take(of.user_bias, users), item_bias=_take(of.item_bias, items))
 
     titles = None if model.catalog.titles is None else [*model.catalog.titles, ""]
     return replace(

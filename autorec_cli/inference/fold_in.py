@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from autorec_cli.csr import Array
-from autorec_cli.data.bias import USER_DAMPING, DampedMeans
+from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.scorer import History
 from autorec_cli.inference.scoring import UserVectors
 from autorec_cli.network.encoder_input import input_cells
@@ -20,6 +20,8 @@ from autorec_cli.network.encoder_input import input_cells
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
 
+BIAS_DAMPING = 5.0
+"""Pseudo-count of ratings without residual that shrinks the decoder bias of a new user."""
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,
     "sigmoid": expit,
@@ -149,7 +151,7 @@ def solve_scoring_row(
 
 def _user_bias(means: DampedMeans, items: Array, ratings: Array) -> float:
     """Damped mean of a user's deviations, as in `data.bias`."""
-    return float((ratings - means.mean - means.item_bias[items]).sum() / (len(items) + USER_DAMPING))
+    return float((ratings - means.mean - means.item_bias[items]).sum() / (len(items) + means.user_damping))
 
 
 def _fold_of(model: Model) -> Fold:
@@ -188,7 +190,7 @@ def _item_variant_fold(model: Model) -> Fold:
         codes = model.codes[items].astype(np.float64)
         # Fitted to what the mean row leaves: the penalty then pulls toward the mean user, not toward zero.
         unexplained = targets - codes @ mean_row - mean_bias
-        row, bias = solve_decoder_row(codes - mean_code, unexplained, model.settings.regularization, USER_DAMPING)
+        row, bias = solve_decoder_row(codes - mean_code, unexplained, model.settings.regularization, BIAS_DAMPING)
         return mean_row + row, mean_bias + bias - float(mean_code @ row)
 
     return fold

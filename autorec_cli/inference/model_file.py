@@ -166,7 +166,9 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "output_unit": model.output_unit,
         "input_norm": model.input_norm,
         "centering_mean": model.centering.mean,
+        "centering_user_damping": model.centering.user_damping,
         "baseline_mean": model.baseline.mean,
+        "baseline_user_damping": model.baseline.user_damping,
         "rating_scale": list(catalog.rating_scale),
         "provenance": model.provenance,
     }
@@ -215,7 +217,12 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
     output_low, output_high = document["output_range"]
 
     def means(name: str) -> DampedMeans:
-        return DampedMeans(document[f"{name}_mean"], tensors[f"{name}.user_bias"], tensors[f"{name}.item_bias"])
+        return DampedMeans(
+            document[f"{name}_mean"],
+            tensors[f"{name}.user_bias"],
+            tensors[f"{name}.item_bias"],
+            document[f"{name}_user_damping"],
+        )
 
     def strings(name: str) -> list[str]:
         return _unpack(tensors[f"{name}.bytes"], tensors[f"{name}.ends"])

@@ -70,7 +70,7 @@ class FileFormat:
         return ArtifactError(f"{subject} was made by an unsupported older version of autorec; {self.again}")
 
 
-MODEL = FileFormat("autorec-model", 1, "train it again with `autorec train`")
+MODEL = FileFormat("autorec-model", 2, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
 CHECKPOINT = FileFormat("autorec-checkpoint", 1, "train without --resume to start from the beginning")
 

@@ -5,16 +5,21 @@ Where columns are partitioned across processes, statistics of a whole example, s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import Array, row_indices
+from autorec_cli.csr import Array, power_sums, row_indices
 from autorec_cli.data.bias import DampedMeans, centering_means, damped_means, mean_scores, no_means
 from autorec_cli.network.encoder_input import Inputs, make_inputs
 from autorec_cli.runtime.partition import Partition, single_partition
+from autorec_cli.runtime.process_group import ProcessGroup
+
+TARGET_NORM = 3.75
+"""Root mean square target of the ranking objective: that of MovieLens 1M, measured from 0."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Examples:
         centering: Means that were subtracted, in rating units.
         baseline: Predictor of cold pairs: user and item damped means of `ratings`, or `bias.mean_scores` for the
             ranking objective.
-        unit: A quarter of the rating scale's width: 1 for ratings from 1 to 5.
+        unit: Rating units per unit of `matrix`; see `_unit`.
         rating_scale: Range that predictions are clipped to.
         n_ratings: Ratings in all processes.
         partition: Columns of this process.
@@ -73,9 +78,7 @@ def make_examples(
     """
     partition = partition or single_partition(ratings.shape[0 if settings.variant == "item" else 1])
     process_group = partition.process_group
-    low, high = rating_scale
-    # Losses and penalties then mean the same on every scale; 1 to 5 stays as in the paper.
-    unit = (high - low) / 4 if high > low else 1.0
+    unit = _unit(ratings, rating_scale, settings, process_group)
     centering, baseline = _means(ratings, settings, partition)
     offset = centering.predict(row_indices(ratings), ratings.indices)
     # Offsets are float64; rounded once, at the end.
@@ -91,14 +94,32 @@ def make_examples(
     )  # fmt: skip
 
 
+def _unit(
+    ratings: sparse.csr_array, rating_scale: tuple[float, float], settings: Hyperparameters, process_group: ProcessGroup
+) -> float:
+    """Rating units per unit of the examples, so that losses and penalties mean the same on every scale.
+
+    For the rating objective a quarter of the rating scale: 1 to 5 stays as in the paper. For the ranking objective what
+    makes the root mean square of the targets `TARGET_NORM`.
+    """
+    if settings.missing_value is None:
+        low, high = rating_scale
+        return (high - low) / 4 if high > low else 1.0
+    total, squares, n_ratings = process_group.sum([*power_sums(ratings.data), ratings.nnz]).tolist()
+    mean_square = (squares - 2 * settings.missing_value * total) / n_ratings + settings.missing_value**2
+    return math.sqrt(mean_square) / TARGET_NORM if mean_square > 0 else 1.0
+
+
 def _means(
     ratings: sparse.csr_array, settings: Hyperparameters, partition: Partition
 ) -> tuple[DampedMeans, DampedMeans]:
     """Means to subtract from the ratings, and means that predict cold pairs."""
     variant, process_group = settings.variant, partition.process_group
     if settings.missing_value is None:
-        centering = centering_means(ratings, settings.center, variant, process_group)
-        return centering, damped_means(ratings, whole=variant, process_group=process_group)
+        baseline = damped_means(ratings, whole=variant, process_group=process_group)
+        if settings.center == "both":
+            return baseline, baseline
+        return centering_means(ratings, settings.center, variant, process_group), baseline
     # Measured from the missing value, unrated cells are 0.
     n_users = partition.n_columns if variant == "item" else ratings.shape[0]
     centering = no_means(ratings.shape[0], ratings.shape[1], settings.missing_value)

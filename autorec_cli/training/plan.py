@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.csr import moments_of, power_sums
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 def complete(settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
     """Fill in the defaults for `dataset`."""
-    return settings.complete((dataset.n_users, dataset.n_items), dataset.train.nnz, dataset.rating_scale)
+    train = dataset.train
+    return settings.complete(
+        (dataset.n_users, dataset.n_items), train.nnz, moments_of(train.nnz, *power_sums(train.data).tolist())
+    )
 
 
 def check_memory(dataset: Dataset, settings: Hyperparameters, place: Place) -> None:

@@ -86,7 +86,7 @@ class PartitionedSource:
         self._request, self._lazy, self._process_group = request, lazy, process_group
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
         sides = (lazy.n_users, lazy.n_items)
-        self.settings = request.settings.complete(sides, self.shape.n_train, lazy.rating_scale)
+        self.settings = request.settings.complete(sides, self.shape.n_train, lazy.moments(process_group))
         self.fingerprint = lazy.fingerprint
         self.split = lazy.info.get("split")
 

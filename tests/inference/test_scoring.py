@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.data.bias import USER_DAMPING
 from autorec_cli.inference.catalog import UNKNOWN
-from autorec_cli.inference.fold_in import fold_in, solve_decoder_row
+from autorec_cli.inference.fold_in import BIAS_DAMPING, fold_in, solve_decoder_row
 from autorec_cli.inference.scorer import clipped
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.autoencoder import ACTIVATIONS
@@ -129,7 +128,7 @@ def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activat
     model = model_of(DATASET, settings)
     items, ratings = np.array([3, 8, 20, 21, 30, 44, 49]), np.array([5.0, 1, 4, 4, 2, 5, 3])
     means = model.centering.mean + model.centering.item_bias[items]
-    bias = (ratings - means).sum() / (len(items) + USER_DAMPING) if center == "both" else 0.0
+    bias = (ratings - means).sum() / (len(items) + model.centering.user_damping) if center == "both" else 0.0
     targets = (ratings - means - bias) / model.unit
     if output_activation == "sigmoid":
         low, high = model.output_range
@@ -142,7 +141,7 @@ def test_an_item_variant_user_folds_in_to_the_directly_solved_row(output_activat
         [
             [codes - mean_code, np.ones((len(items), 1))],
             [np.sqrt(settings.regularization / 2) * np.eye(k), np.zeros((k, 1))],
-            [np.zeros((1, k)), np.full((1, 1), np.sqrt(USER_DAMPING))],
+            [np.zeros((1, k)), np.full((1, 1), np.sqrt(BIAS_DAMPING))],
         ]
     )
     right = np.concatenate([targets - codes @ mean_row - mean_shift, np.zeros(k + 1)])

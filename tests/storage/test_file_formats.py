@@ -133,10 +133,10 @@ def test_a_version_that_is_not_this_one(file_format):
 
 def test_a_newer_model_and_a_newer_dataset_are_status_4(model_parts, tmp_path):
     document, tensors = model_parts
-    save_file(tensors, tmp_path / "m", {MODEL.name: checksums.seal({**document, "version": 2})})
+    save_file(tensors, tmp_path / "m", {MODEL.name: checksums.seal({**document, "version": MODEL.version + 1})})
     dataset.save_dataset(planted_dataset(n_users=10, n_items=8), tmp_path / "data")
     file = tmp_path / "data" / "dataset.json"
-    file.write_text(checksums.seal({**checksums.unseal(file.read_text()), "version": 2}))
+    file.write_text(checksums.seal({**checksums.unseal(file.read_text()), "version": DATASET.version + 1}))
     for path in (tmp_path / "m", tmp_path / "data"):
         result = call("info", path)
         assert (result.status, "newer autorec" in result.stderr) == (4, True)

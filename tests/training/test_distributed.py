@@ -27,7 +27,7 @@ DEEP = {**SMALL, "hidden_sizes": [70, 9], "dropout": 0.3, "output_activation": "
 KINDS = {
     "item": ("data", "item", {**SMALL, "center": "both"}),
     "user": ("data", "user", {**SMALL, "center": "item", "implicit": False, "normalize": False}),
-    "item-ranking": ("data", "item", {**SMALL, "objective": "ranking", "implicit": True}),
+    "item-ranking": ("data", "item", {**SMALL, "objective": "ranking", "implicit": True, "epochs": 6}),
     "user-ranking": ("data", "user", {**SMALL, "objective": "ranking"}),
     "item-deep": ("data", "item", DEEP),
     "item-few": ("few", "item", SMALL),
@@ -234,7 +234,8 @@ def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
     name = "killed"
     launcher = launch(tmp_path, 2, "train", folder / "data", "-o", name, *LONG_TYPED, start=("-m", "autorec_cli"))
     pids = processes_of(launcher, 2)
-    wait_for(tmp_path / f"{name}.resume.2-of-2", launcher)
+    for number in (1, 2):
+        wait_for(tmp_path / f"{name}.resume.{number}-of-2", launcher)
     os.kill(pids[0], signal.SIGKILL)
     status, said = finished(launcher)
     assert status == 1

@@ -41,7 +41,7 @@ def groups_dataset(n_users=120, n_items=40, seed=0):
 
 def ranking_settings(variant="user", **given):
     values = {"objective": "ranking", "hidden_sizes": (16,), "epochs": 40, "batch_size": 16, "regularization": 2.0}
-    values |= {"learning_rate": 0.01}
+    values |= {"learning_rate": 0.01, "missing_value": 0.0}
     return TrainSettings(variant=variant, **{**values, **given}).complete((120, 40), 480)
 
 
@@ -161,11 +161,11 @@ def test_the_scoring_row_minimizes_the_weighted_squares():
     np.testing.assert_allclose(gradient(np.append(row, bias)), 0, atol=1e-4)
 
 
-def test_inputs_are_of_one_length_and_targets_as_they_are(dataset):
+def test_inputs_are_of_one_length_and_targets_are_scaled_together(dataset):
     examples = make_examples(dataset.train, dataset.rating_scale, ranking_settings())
     norms = np.sqrt(np.square(examples.inputs[:].toarray()).sum(1))
     np.testing.assert_allclose(norms, examples.input_norm, rtol=1e-5)
-    np.testing.assert_array_equal(examples.matrix.toarray(), dataset.train.toarray())
+    np.testing.assert_allclose(examples.matrix.toarray() * examples.unit, dataset.train.toarray(), rtol=1e-6)
     plain = make_examples(dataset.train, dataset.rating_scale, ranking_settings(normalize=False))
     assert plain.inputs.examples is plain.matrix
     np.testing.assert_array_equal(plain.inputs[:].toarray(), plain.matrix.toarray())
@@ -201,10 +201,36 @@ def test_settings_that_make_no_sense_are_refused(given, message):
         TrainSettings(**given)
 
 
-def test_the_objective_chooses_the_variant_and_the_missing_value():
+def test_the_variant_follows_the_objective_and_the_shape():
     assert TrainSettings().complete((10, 10), 50).variant == "item"
-    settings = TrainSettings(objective="ranking").complete((10, 10), 50, (0.0, 100.0))
-    assert (settings.variant, settings.missing_value) == ("user", -25.0)
+    assert TrainSettings().complete((310, 10), 50).variant == "user"
+    assert TrainSettings(variant="item").complete((310, 10), 50).variant == "item"
+    assert TrainSettings(objective="ranking").complete((10, 10), 50).variant == "user"
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ((3.5816, 1.1171), 0.0),  # MovieLens 1M
+        ((4.39, 0.488), 2.83),  # its ratings of 4 and 5
+        ((50.0, 25.0), -30.0),
+        ((1.0, 0.0), 0.0),  # interactions
+    ],
+)
+def test_unrated_cells_count_as_clearly_worse_than_the_mean_rating(moments, expected):
+    settings = TrainSettings(objective="ranking").complete((10, 10), 50, moments)
+    assert settings.missing_value == expected
+
+
+def test_targets_are_of_one_size_whatever_the_scale(dataset):
+    """So that lambda means the same; the mean and the deviation decide, not the ends of the scale."""
+    examples = make_examples(dataset.train, dataset.rating_scale, ranking_settings())
+    ratings = dataset.train.copy()
+    ratings.data = ratings.data * 20 - 50
+    other = make_examples(ratings, (-30, 50), ranking_settings(missing_value=-50.0))
+    np.testing.assert_allclose(other.matrix.toarray(), examples.matrix.toarray(), rtol=1e-5)
+    assert np.sqrt(np.square(examples.matrix.data).mean()) == pytest.approx(3.75, rel=1e-5)
+    assert other.unit == pytest.approx(20 * examples.unit)
 
 
 # --- through the program

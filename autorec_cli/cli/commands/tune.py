@@ -18,13 +18,14 @@ from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, Out
 from autorec_cli.cli.output import open_output, reserve_output
 from autorec_cli.cli.training_report import metric_label
 from autorec_cli.config import (
+    AUTO,
     DEFAULTS,
-    OBJECTIVE_VARIANTS,
     OBJECTIVES,
     RANKING_DEFAULTS,
     VARIANTS,
     Hyperparameters,
     check_device,
+    default_variant,
     require_count,
 )
 from autorec_cli.errors import ArtifactError, UsageError, counted
@@ -71,12 +72,10 @@ class TuneOptions:
         OneOf(OBJECTIVES),
     ] = DEFAULTS["objective"]
     variant: Annotated[
-        str | None,
-        typer.Option(
-            help="item, user, or both to search among the two.", show_default="item; user with --objective ranking"
-        ),
-        OneOf((*VARIANTS, BOTH)),
-    ] = None
+        str,
+        typer.Option(help="item, user, or both to search among the two; auto takes the one that `train` would take."),
+        OneOf((AUTO, *VARIANTS, BOTH)),
+    ] = AUTO
     trials: Annotated[int, typer.Option(metavar="N", help="Number of trials, including those in --storage.")] = 50
     max_hidden_size: Annotated[int, typer.Option(metavar="N", help="Largest hidden layer to try.")] = 500
     max_epochs: Annotated[int, typer.Option(metavar="N", help="Maximum number of epochs of a trial.")] = 60
@@ -174,7 +173,9 @@ def _open(options: TuneOptions, prepared: Dataset, place: Place) -> Search:
     from autorec_cli.training.tuning.search import open_search
     from autorec_cli.training.tuning.space import Limits, check_memory_of_largest
 
-    variant = options.variant or OBJECTIVE_VARIANTS[options.objective]
+    variant = options.variant
+    if variant == AUTO:
+        variant = default_variant(options.objective, prepared.n_users, prepared.n_items)
     variants = VARIANTS if variant == BOTH else (variant,)
     limits = Limits(options.objective, variants, options.max_hidden_size, options.max_epochs, options.seed)
     check_memory_of_largest(prepared, limits, place)
@@ -203,10 +204,8 @@ def _train_command(data: Path, settings: Hyperparameters) -> str:
 def _flags(settings: Hyperparameters) -> list[str]:
     """Options of `autorec train`, without defaults of every dataset."""
     document = settings.to_document()
+    typical = {**DEFAULTS, **(RANKING_DEFAULTS if settings.objective == "ranking" else {})}
     document["hidden_size"] = ",".join(map(str, document.pop("hidden_sizes")))
-    typical = {"hidden_size": ",".join(map(str, DEFAULTS["hidden_sizes"])), **DEFAULTS}
-    if settings.objective == "ranking":
-        typical |= RANKING_DEFAULTS
     flags: list[str] = []
     for name, value in document.items():
         flag = name.replace("_", "-")

@@ -208,7 +208,7 @@ def test_resume_of_another_run_is_refused_and_names_what_differs(cut_off):
     kept = (cut_off / "m.resume").read_bytes()
     for options, named in (
         (("--seed", 1), "seed was 0 and is 1"),
-        (("--dropout", 0.5), "dropout was 0.0 and is 0.5"),
+        (("--dropout", 0.5), "dropout was 0.3 and is 0.5"),
     ):
         result = resumed(*options)
         assert (result.status, result.stdout) == (4, "")
