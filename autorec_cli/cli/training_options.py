@@ -37,13 +37,14 @@ class TrainingOptions:
     """Values as given; None is derived from the data."""
 
     objective: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="rating: predict ratings, with the paper's loss. ranking: score items for top-k lists; unrated cells "
-            "count as weak observations."
+            "count as weak observations.",
+            show_default=DEFAULTS["objective"],
         ),
         OneOf(OBJECTIVES),
-    ] = DEFAULTS["objective"]
+    ] = None
     variant: Variant = AUTO
     seed: Annotated[
         int, typer.Option(metavar="N", help="Random seed for initial weights and the order of examples.")

@@ -17,11 +17,13 @@ from autorec_cli.evaluation.measurement import (
     EARLIER_SPLITS,
     POPULARITY_BASELINE,
     RATING_BASELINES,
+    Measurement,
     Models,
     Row,
     measure,
     metric_rows,
 )
+from autorec_cli.evaluation.metrics import is_clearly_better, rmse
 from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 from autorec_cli.inference import model_file
 from autorec_cli.inference.scorer import Scorer
@@ -119,8 +121,23 @@ def evaluate_in_group(
     with connected(process_group, EVALUATION_TIMEOUT):
         require_same({**(facts or {}), **asdict(settings), "models": len(models)}, process_group)
         partition = (process_group.rank, process_group.size)
-        measured = measure(models, dataset, settings.split, protocol, partition)
-        return [of_model.reduced(process_group.sum).row(dataset.rating_scale) for of_model in measured]
+        parts = measure(models, dataset, settings.split, protocol, partition)
+        measured = [part.reduced(process_group.sum) for part in parts]
+    _log_no_better(measured, len(models))
+    return [of_model.row(dataset.rating_scale) for of_model in measured]
+
+
+def _log_no_better(measured: Sequence[Measurement], n_models: int) -> None:
+    """Log which of the first `n_models` are no better than the bias baseline beyond chance."""
+    bias = next((of_model.errors for of_model in measured if of_model.name == BIAS_BASELINE), None)
+    for of_model in measured[:n_models]:
+        if bias is None or of_model.errors is None or is_clearly_better(of_model.errors, bias):
+            continue
+        if rmse(of_model.errors).value <= rmse(bias).value * CLEARLY_WORSE:  # else `log_findings` says worse
+            logger.warning(
+                f"{of_model.name} is not clearly better than the bias baseline (RMSE {rmse(of_model.errors).value:.4f} "
+                f"against {rmse(bias).value:.4f}): the difference is within its noise"
+            )
 
 
 def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:

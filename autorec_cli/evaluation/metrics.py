@@ -105,6 +105,16 @@ def mean_over_pairs(sums: Array, n_pairs: Array) -> Estimate:
     return Estimate(mean, Z_95 * float(np.sqrt(variance)))
 
 
+def is_clearly_better(errors: UserErrors, baseline: UserErrors) -> bool:
+    """Check that squared errors are smaller than a baseline's by more than chance would explain.
+
+    The interval is that of the difference on the same pairs, which is much narrower than those of both. A single user
+    has none; then the means decide.
+    """
+    difference = mean_over_pairs(errors.squared - baseline.squared, errors.n_pairs)
+    return bool(difference.value + np.nan_to_num(difference.margin) < 0)
+
+
 def mean_over_splits(values: Sequence[float]) -> Estimate:
     """Mean over splits, with splits as the sampling units.
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from autorec_cli.config import WARM_EPOCHS, Hyperparameters, TrainSettings
 from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import input_rows, unseen
@@ -51,6 +51,8 @@ MUST_AGREE = {
     "normalize": "--normalize",
 }
 """Hyperparameters that decide the meaning of the parameters, and their flags."""
+SCALE_OF_SCORES = ("missing_value",)
+"""Hyperparameter that scores are measured from; a warm start keeps it unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ class OlderModel:
     checksum: int
 
     def completed(self, settings: TrainSettings) -> TrainSettings:
-        """Fill in what was not given: the input of the older model, and fewer epochs."""
-        suitable = {name: getattr(self.model.settings, name) for name in ("variant", "center", "implicit", "normalize")}
+        """Fill in what was not given: the network of the older model, and fewer epochs.
+
+        Defaults follow the data, which change every night; the network must not.
+        """
+        suitable = {name: getattr(self.model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
         suitable["epochs"] = WARM_EPOCHS
         return replace(settings, **{name: suitable[name] for name in suitable if getattr(settings, name) is None})
 
@@ -102,7 +107,8 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, settings: Hyperpar
     """Prepare a run from `older`, or a cold start if it is None; logs which held-out ratings `older` may know.
 
     Raises:
-        ArtifactError: the older model's parameters do not fit the network, or its ids are not those of the dataset.
+        UsageError: an option that was given does not fit the older model.
+        ArtifactError: its ids are not those of the dataset.
     """
     if older is None:
         return WarmStart(dataset, None, {})
@@ -129,7 +135,7 @@ def require_compatible(model: Model, settings: Hyperparameters, path: Path) -> N
     """Check that a network with `settings` can start with the parameters of `model`.
 
     Raises:
-        ArtifactError: it cannot; the message names the differences.
+        UsageError: it cannot, because of options that were given; the message names the differences.
     """
     ours, theirs = settings.to_document(), model.settings.to_document()
     differing = [
@@ -138,9 +144,8 @@ def require_compatible(model: Model, settings: Hyperparameters, path: Path) -> N
         if ours[name] != theirs[name]
     ]
     if differing:
-        raise ArtifactError(
-            f"training cannot start from {path}: {', '.join(differing)}; give the options that it was trained with, or "
-            "leave out --warm-start"
+        raise UsageError(
+            f"training cannot start from {path}: {', '.join(differing)}; leave out these options or --warm-start"
         )
 
 

@@ -9,6 +9,7 @@ from autorec_cli.evaluation.metrics import (
     Z_95,
     UserErrors,
     coverage,
+    is_clearly_better,
     mae,
     mean_over_pairs,
     mean_popularity,
@@ -104,3 +105,19 @@ def test_ranking_metrics_lie_between_0_and_1(hits, more_relevant):
     row, n_relevant = np.array([hits]), np.array([max(1, sum(hits) + more_relevant)])
     for formula in (ndcg, recall):
         assert 0 <= formula(row, n_relevant)[0] <= 1 + 1e-12
+
+
+def test_clearly_better_is_decided_by_the_difference_on_the_same_pairs():
+    rng = np.random.default_rng(0)
+    users, baseline = np.repeat(np.arange(200), 5), rng.normal(0, 1, 1000)
+
+    def errors(values):
+        return UserErrors.of(values, users, 200)
+
+    assert is_clearly_better(errors(baseline * 0.99), errors(baseline)), "much less than the interval of either"
+    assert not is_clearly_better(errors(baseline), errors(baseline))
+    assert not is_clearly_better(errors(baseline * 1.01), errors(baseline))
+    shuffled = rng.permutation(baseline) * 0.99
+    assert not is_clearly_better(errors(shuffled), errors(baseline)), "other pairs are wrong: chance would explain it"
+    one = [UserErrors.of(values, np.zeros(5, dtype=int), 1) for values in (baseline[:5] * 0.9, baseline[:5])]
+    assert is_clearly_better(*one)

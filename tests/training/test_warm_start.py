@@ -12,12 +12,12 @@ from autorec_cli.config import WARM_EPOCHS, TrainSettings
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.training import randomness, trainer, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
-from autorec_cli.training.warm_start import load_older_model, prepare_start
+from autorec_cli.training.warm_start import MUST_AGREE, load_older_model, prepare_start
 from tests.planted import planted_dataset
 from tests.program import SMALL, call
 
@@ -187,9 +187,9 @@ def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
     prepared = planted_dataset()
     model_file.save_model(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
     given = {"center": "both", **given}
-    with pytest.raises(ArtifactError, match=told) as error:
+    with pytest.raises(UsageError, match=told) as error:
         prepare_start(load_older_model(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
-    assert error.value.exit_status == 4
+    assert error.value.exit_status == 2
 
 
 @pytest.mark.parametrize("variant", ["item", "user"])
@@ -204,17 +204,25 @@ def test_a_model_of_others_is_refused(tmp_path, variant):
     prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: one}), settings)
 
 
-@pytest.mark.parametrize("implicit", [False, True])
-def test_what_is_not_asked_for_follows_the_older_model(tmp_path, implicit):
-    """So that a nightly run goes on from a model of before the implicit channel."""
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"variant": "user", "center": "item", "implicit": False, "normalize": True, "hidden_sizes": (9,)},
+        {"center": "item", "implicit": True, "normalize": False, "hidden_activation": "tanh"},
+        {"center": "none", "objective": "ranking", "decoder_mean": False, "missing_weight": 0.3, "missing_value": -2.0},
+    ],
+)
+def test_what_is_not_asked_for_follows_the_older_model(tmp_path, older):
+    """So that a nightly run goes on when the defaults, or the data that they follow, have changed."""
     prepared = planted_dataset()
-    older = settings_of("item", center="item", implicit=implicit, normalize=not implicit)
-    model_file.save_model(model_of(prepared, older), tmp_path / "m")
-    completed = load_older_model(tmp_path / "m").completed(TrainSettings(epochs=3))
-    assert completed == TrainSettings(
-        variant="item", center="item", implicit=implicit, normalize=not implicit, epochs=3
-    )
-    assert load_older_model(tmp_path / "m").completed(TrainSettings(center="user")).epochs == WARM_EPOCHS
+    settings = settings_of(older.pop("variant", "item"), **older)
+    model_file.save_model(model_of(prepared, settings), tmp_path / "m")
+    loaded = load_older_model(tmp_path / "m")
+    completed = loaded.completed(TrainSettings(epochs=3, decoder_mean=False)).complete((8000, 5), 10**6, (70.0, 20.0))
+    for name in (*MUST_AGREE, "missing_value"):
+        assert getattr(completed, name) == getattr(settings, name), name
+    assert completed.epochs == 3
+    assert loaded.completed(TrainSettings(seed=1, decoder_mean=False)).epochs == WARM_EPOCHS
 
 
 # --- the program
@@ -266,13 +274,13 @@ def test_train_warns_where_the_older_model_may_have_learned_from_test_ratings(ni
     assert "prepare both datasets with --split stable" in result.stderr
 
 
-def test_status_4_when_training_cannot_start_from_the_model(night):
-    for given, message in (
-        ({"warm_start": "nowhere"}, "there is no model nowhere"),
-        ({"warm_start": "m", "hidden_size": 3}, "training cannot start from m: --hidden-size is 3 here and 16 there"),
+def test_training_that_cannot_start_from_the_model_is_refused(night):
+    for given, status, message in (
+        ({"warm_start": "nowhere"}, 4, "there is no model nowhere"),
+        ({"warm_start": "m", "hidden_size": 3}, 2, "cannot start from m: --hidden-size is 3 here and 16 there"),
     ):
         result = call("train", "two", "-o", "new", *options(**given))
-        assert (result.status, result.stdout) == (4, "")
+        assert (result.status, result.stdout) == (status, "")
         assert message in result.stderr.splitlines()[-1]
         assert not (night / "new").exists()
 

@@ -132,8 +132,14 @@ def test_a_model_worse_than_the_baseline_is_called_so(tmp_path, item_model):
     model = model_file.load_model(item_model)
     model_file.save_model(dataclasses.replace(model, decoder_bias=model.decoder_bias + 2), tmp_path / "m")
     told = call("evaluate", item_model, tmp_path / "m", "-q").stderr
-    (warning,) = told.splitlines()
-    assert "m predicts worse than the bias baseline" in warning
+    assert told.count("predicts worse") == told.count("m predicts worse than the bias baseline") == 1
+
+
+def test_a_model_that_says_nothing_is_no_better_than_the_baseline(tmp_path, item_model):
+    model = model_file.load_model(item_model)
+    silent = dataclasses.replace(model, output_unit=0.0, centering=model.baseline)
+    model_file.save_model(silent, tmp_path / "m")
+    assert "m is not clearly better than the bias baseline" in call("evaluate", tmp_path / "m", "-q").stderr
 
 
 def test_options_that_cannot_work_are_refused(item_model):
