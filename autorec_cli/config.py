@@ -58,7 +58,7 @@ UNITS_PER_RATING = 32
 MAX_BATCH_SIZE = 1024
 MIN_BATCH_RATINGS = 1 << 15
 STEPS_PER_EPOCH = 8
-MAX_USERS_PER_ITEM = 30
+MAX_USERS_PER_ITEM = 10
 MISSING_DEVIATIONS = 3.2
 """Standard deviations from the mean rating down to the value imputed for unrated cells."""
 
@@ -66,8 +66,8 @@ MISSING_DEVIATIONS = 3.2
 def default_variant(objective: str, n_users: int, n_items: int) -> str:
     """Variant that suits the shape of the ratings.
 
-    Items are the better examples of ratings on most datasets. But with hundreds of users per item there are few
-    examples, with weights for every user.
+    Items are the better examples of ratings on most datasets. But with many users per item there are few examples, with
+    weights for every user.
     """
     if objective == "ranking":
         return "user"

@@ -203,8 +203,8 @@ def test_settings_that_make_no_sense_are_refused(given, message):
 
 def test_the_variant_follows_the_objective_and_the_shape():
     assert TrainSettings().complete((10, 10), 50).variant == "item"
-    assert TrainSettings().complete((310, 10), 50).variant == "user"
-    assert TrainSettings(variant="item").complete((310, 10), 50).variant == "item"
+    assert TrainSettings().complete((110, 10), 50).variant == "user"
+    assert TrainSettings(variant="item").complete((110, 10), 50).variant == "item"
     assert TrainSettings(objective="ranking").complete((10, 10), 50).variant == "user"
 
 
