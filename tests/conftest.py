@@ -29,21 +29,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 LONGEST = {"test_distributed", "test_operations", "test_process_group", "test_readme", "test_soak", "test_two_hosts"}
 
 
-<<<<<<< HEAD
-def pytest_xdist_auto_num_workers(config):
-    """One worker more than cores, as many tests wait for processes, timeouts and disks."""
-    asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
-    return int(asked) if asked else len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_collection_modifyitems(items):
     """The longest files first and on one worker: the others fill its waits, and none is left for the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-=======
->>>>>>> parent of 277ff0f (Run one more test worker than cores, as many tests wait)
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
     """`made_once(name, make)`: the folder that `make(folder)` fills, once for all workers of pytest-xdist.
