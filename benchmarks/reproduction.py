@@ -95,6 +95,8 @@ def run_paper(asked: argparse.Namespace) -> Cells:
     rows: Cells = []
     measured: dict[str, list[float]] = {}
     for name, (paper, options) in PAPER.items():
+        if asked.only and name not in asked.only:
+            continue
         measured = cross_validate(asked.sources[0], asked.repeats, options)
         rows.append([name, paper, measured["autorec"], code(options)])
     return [*rows, [BIAS, None, measured[BIAS], None]]
@@ -228,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seeds", default="0", help="seeds of the splits of `blend`")
     parser.add_argument("--name", action="append", help="the name of a dataset in its row")
+    parser.add_argument("--only", action="append", help="a row of `paper` to measure; all if left out")
     results.add_option(parser)
     asked = parser.parse_args(arguments)
     run, columns = EXPERIMENTS[asked.experiment]

@@ -69,8 +69,9 @@ class TrainingReport:
         """Show that training starts, then every epoch; `earlier` ones begin the log."""
         settings, shape = plan.settings, plan.shape
         say(
-            f"{settings.variant} variant: {plan.n_examples:,} examples, layers {_layers(plan)}, "
-            f"{shape.n_train:,} training and {shape.n_valid:,} validation ratings, device {plan.device}"
+            f"{settings.variant} variant ({shape.n_users / shape.n_items:.2g} users per item): "
+            f"{plan.n_examples:,} examples, layers {_layers(plan)}, {shape.n_train:,} training and "
+            f"{shape.n_valid:,} validation ratings, device {plan.device}"
         )
         with (
             open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write,

@@ -26,18 +26,16 @@ Users = TypeVar("Users")
 class Blend:
     """Weighted mean of models of one dataset, a `Scorer`.
 
-    prediction = intercept + sum of weights[m] * clipped prediction of models[m], clipped to the rating scale.
+    prediction = sum of weights[m] * clipped prediction of models[m]
 
     Attributes:
         models: At least one; all predict ratings.
-        weights: One per model.
-        intercept: In rating units.
+        weights: One per model, from 0; their sum is 1.
         provenance: As of a model; fitted splits are those of any model.
     """
 
     models: tuple[Model, ...]
     weights: tuple[float, ...]
-    intercept: float
     provenance: dict[str, Any]
 
     predicts_ratings = True
@@ -78,14 +76,13 @@ class Blend:
                 # The first block of scores becomes the sum: it may be overwritten, and is the largest array.
                 total = scores if total is None else np.add(total, scores, out=total)
             assert total is not None  # a blend has at least one model
-            total += np.float32(self.intercept)
             return total
 
         return score
 
     def predict_pairs(self, user_index: Array, item_index: Array) -> Array:
         """See `Scorer`."""
-        predictions = np.full(len(user_index), self.intercept)
+        predictions = np.zeros(len(user_index))
         for weight, model in zip(self.weights, self.models, strict=True):
             predictions += weight * model.predict_pairs(user_index, item_index)
         return clipped(self, predictions)
@@ -105,16 +102,16 @@ class Blend:
             {"weight": weight, **model.describe_network(), **model.provenance}
             for weight, model in zip(self.weights, self.models, strict=True)
         ]
-        own = {"intercept": self.intercept, **self.provenance, "models": models}
-        return {"kind": "blend", **self.catalog.describe(), **own}
+        return {"kind": "blend", **self.catalog.describe(), **self.provenance, "models": models}
 
 
 def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
-    """Fit the blend with the least squared validation error.
+    """Fit the weighted mean with the least squared validation error.
 
-    It is fitted on each model's predictions before its refit on those ratings. Weights are nonnegative (Lawson and
-    Hanson 1974; Breiman, Stacked Regressions, 1996): unconstrained ones are no better on other ratings, and hard to
-    interpret.
+    It is fitted on each model's predictions before its refit on those ratings. A mean cannot be far worse than its best
+    model; free weights and an intercept can, as they also fit what is peculiar to the validation set. If weights
+    fitted on one half of the validation set are no better on the other half than the best model, that model has all
+    the weight.
 
     Args:
         models: Names and models of one dataset, which predict ratings.
@@ -124,19 +121,20 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
         UsageError: there is only one model, or one is a blend.
         ArtifactError: a model only ranks, or has no predictions of these validation ratings.
     """
-    from scipy.optimize import nnls  # slow to import
-
     if len(models) < 2:
         raise UsageError("--blend needs two models or more; name another one")
     single = [_checked(name, model, len(valid_ratings)) for name, model in models]
     predictions = np.stack([model.valid_predictions for model in single], axis=1).astype(np.float64)
-    means, mean = predictions.mean(0), float(np.mean(valid_ratings, dtype=np.float64))
-    # Centering both sides leaves the intercept out of the constraint.
-    weights, _ = nnls(predictions - means, valid_ratings.astype(np.float64) - mean)
-    intercept = mean - float(means @ weights)
-    rmse = float(np.sqrt(np.mean(np.square(predictions @ weights + intercept - valid_ratings))))
+    errors = predictions - valid_ratings[:, None]
+    weights = _weights(errors)
+    halves = slice(0, None, 2), slice(1, None, 2)
+    held_out = sum(np.square(errors[there] @ _weights(errors[here])).sum() for here, there in (halves, halves[::-1]))
+    squares = np.square(errors).sum(0)
+    if held_out >= squares.min():
+        weights = np.eye(len(models))[squares.argmin()]
+    rmse = float(np.sqrt(np.mean(np.square(errors @ weights))))
     terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
-    logger.info(f"blend: {terms}, intercept {intercept:+.3f}; validation RMSE {rmse:.4f}")
+    logger.info(f"blend: {terms}; validation RMSE {rmse:.4f}")
     fitted = set().union(*(model.provenance["fitted_parts"] for model in single))
     provenance = {
         "dataset": single[0].provenance["dataset"],
@@ -145,7 +143,24 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
         "blend_of": [name for name, _ in models],
         "metrics": {"valid_rmse": rmse},
     }
-    return Blend(tuple(single), tuple(map(float, weights)), intercept, provenance)
+    return Blend(tuple(single), tuple(map(float, weights)), provenance)
+
+
+def _weights(errors: Array) -> Array:
+    """Weights (m,), from 0 and of sum 1, with the least squared sum of `errors` (n, m).
+
+    Nonnegative least squares (Lawson and Hanson 1974; Breiman, Stacked Regressions, 1996), with the sum as one more
+    equation that outweighs all others.
+    """
+    from scipy.optimize import nnls  # slow to import
+
+    n_models = errors.shape[1]
+    # Only the Gram matrix counts; its root has as many rows as there are models.
+    root = np.linalg.qr(errors, mode="r")
+    large = 1e4 * max(float(np.abs(root).max()), 1.0)
+    weights, _ = nnls(np.vstack([root, np.full(n_models, large)]), np.append(np.zeros(len(root)), large))
+    total: Array = weights / weights.sum()
+    return total
 
 
 def _checked(name: str, model: Scorer, n_valid: int) -> Model:

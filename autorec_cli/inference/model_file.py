@@ -193,7 +193,6 @@ def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
     described = {
         "models": documents,
         "weights": list(blend.weights),
-        "intercept": blend.intercept,
         "provenance": blend.provenance,
     }
     return described, tensors
@@ -207,7 +206,7 @@ def _blend_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Bl
         }
         own |= {name: tensors[f"0.{name}"] for name in described["shared"]}
         models.append(_from_parts(described, own))
-    return Blend(tuple(models), tuple(document["weights"]), document["intercept"], document["provenance"])
+    return Blend(tuple(models), tuple(document["weights"]), document["provenance"])
 
 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:

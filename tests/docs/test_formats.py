@@ -133,7 +133,7 @@ def test_the_page_alone_recommends_and_predicts_as_the_program_does(workshop, co
 
 def test_the_page_alone_reads_a_blend(blend, code):
     document, tensors = code["read_model"](blend)
-    total = document["intercept"]
+    total = 0.0
     for number, (weight, model) in enumerate(zip(document["weights"], document["models"], strict=True)):
         own = {name.removeprefix(f"{number}."): value for name, value in tensors.items() if name[0] == str(number)}
         own |= {name: tensors[f"0.{name}"] for name in model["shared"]}

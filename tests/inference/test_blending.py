@@ -51,11 +51,25 @@ def test_weights_are_those_that_made_the_ratings(models):
         (name, with_predictions(model, predictions))
         for (name, model), predictions in zip(models, (first, second), strict=True)
     ]
-    made = blending.blend(known, (0.3 * first + 0.6 * second + 0.2).astype(np.float32))
-    assert made.weights == pytest.approx((0.3, 0.6), abs=1e-4)
-    assert made.intercept == pytest.approx(0.2, abs=1e-3)
-    against = blending.blend(known, (5 - 0.3 * first + 0.6 * second).astype(np.float32))
-    assert against.weights[0] == 0  # not below
+    made = blending.blend(known, (0.3 * first + 0.7 * second + rng.normal(0, 0.01, 400)).astype(np.float32))
+    assert made.weights == pytest.approx((0.3, 0.7), abs=2e-3)
+    against = blending.blend(known, (1.2 * second - 0.2 * first).astype(np.float32))
+    assert against.weights == (0, 1), "none below 0, none above 1"
+    assert sum(made.weights) == pytest.approx(1)
+
+
+def test_a_model_that_adds_nothing_but_chance_gets_no_weight(models):
+    """Fitted to all ratings it would get some: chance fits a little on the ratings that it is fitted to."""
+    rng = np.random.default_rng(1)
+    ratings = rng.uniform(1, 5, 30)
+    good, noise = ratings + rng.normal(0, 0.5, 30), rng.uniform(1, 5, 30)
+    known = [
+        (name, with_predictions(model, values)) for (name, model), values in zip(models, (good, noise), strict=True)
+    ]
+    weights = blending.blend(known, ratings.astype(np.float32)).weights
+    errors = np.stack([good, noise], axis=1) - ratings[:, None]
+    assert blending._weights(errors)[1] > 0
+    assert weights == (1, 0)
 
 
 def test_a_blend_is_no_worse_on_valid_than_its_models(models, blended):
@@ -69,7 +83,7 @@ def test_a_blend_is_no_worse_on_valid_than_its_models(models, blended):
 
 
 def test_predictions_are_the_weighted_sum_of_clipped_ones(models, blended):
-    expected = blended.intercept + sum(
+    expected = sum(
         weight * model.predict_pairs(*PAIRS) for weight, (_, model) in zip(blended.weights, models, strict=True)
     )
     expected = np.clip(expected, *blended.catalog.rating_scale)
@@ -83,9 +97,8 @@ def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
     model_file.save_model(blended, tmp_path / "blend.model")
     loaded = model_file.load_model(tmp_path / "blend.model")
     assert isinstance(loaded, Blend)
-    assert (loaded.weights, loaded.intercept, loaded.provenance) == (
+    assert (loaded.weights, loaded.provenance) == (
         blended.weights,
-        blended.intercept,
         blended.provenance,
     )
     np.testing.assert_array_equal(loaded.predict_pairs(*PAIRS), blended.predict_pairs(*PAIRS))
@@ -102,7 +115,7 @@ def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
 def test_folded_users_are_blended_too(models, blended):
     histories = [(np.array([1, 4, 9]), np.array([5.0, 2.0, 4.0]))]
     scores = blended.history_scorer()(histories)
-    expected = blended.intercept + sum(
+    expected = sum(
         weight * np.clip(model.history_scorer()(histories), *model.catalog.rating_scale)
         for weight, (_, model) in zip(blended.weights, models, strict=True)
     )
