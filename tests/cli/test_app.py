@@ -154,7 +154,7 @@ def test_status_141_where_results_and_messages_share_a_closed_pipe(workshop):
 # --- standard streams that do not work
 
 
-@pytest.mark.parametrize("arguments", ["recommend lists.model", "evaluate lists.model --format json", "--help"])
+@pytest.mark.parametrize("arguments", ["recommend lists.model", "evaluate lists.model -q --format json", "--help"])
 @pytest.mark.parametrize("stdout", ["> /dev/full", ">&-"])
 def test_stdout_that_cannot_be_written_is_one_sentence(workshop, arguments, stdout):
     script = f"{sys.executable} -m autorec_cli {arguments} {stdout}"
