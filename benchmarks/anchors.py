@@ -219,25 +219,30 @@ def surprise_knn(data: Data) -> Fitted:
     return Fitted("40 neighbors", predict=predict)
 
 
-def myfm_gibbs(data: Data, implicit: bool) -> Fitted:
-    """Bayesian factorization machine, rank 10: means over the last 495 of 500 Gibbs samples, its default.
+def feature_blocks(rated: sparse.csr_array, implicit: bool) -> list[sparse.csr_matrix]:
+    """Features of users, and of items: one each, then, if `implicit`, those of what they rated or who rated them."""
+    blocks = []
+    for pattern in (rated, sparse.csr_array(rated.T)):
+        parts = [sparse.eye_array(pattern.shape[0])]
+        if implicit:
+            counts = np.maximum(np.diff(pattern.indptr), 1)
+            parts.append(sparse.diags_array(counts**-0.5) @ pattern)
+        blocks.append(sparse.csr_matrix(sparse.hstack(parts), dtype=np.float64))
+    return blocks
 
-    A feature for each user and item; if `implicit`, also those of what a user rated and who rated an item, each divided
-    by the root of their number: SVD++ and the same with users and items exchanged (Rendle, Zhang and Koren 2019).
+
+def myfm_gibbs(data: Data, implicit: bool) -> Fitted:
+    """Bayesian factorization machine: mean of the last 495 of 500 Gibbs samples.
+
+    The library's default is to leave out five. The implicit features of a user or item are divided by the root of their
+    number: SVD++, and the same with users and items exchanged (Rendle, Zhang and Koren 2019).
     """
     from myfm import MyFMRegressor, RelationBlock
 
-    rated = data.known.copy()
-    rated.data = np.ones_like(rated.data)
-    blocks = []
-    for pattern in (rated, sparse.csr_array(rated.T)):
-        counts = np.maximum(np.diff(pattern.indptr), 1)
-        identity = sparse.eye_array(pattern.shape[0])
-        parts = [identity, sparse.diags_array(counts**-0.5) @ pattern] if implicit else [identity]
-        blocks.append(sparse.csr_matrix(sparse.hstack(parts), dtype=np.float64))
     n_users, n_items = data.known.shape
     shapes = [n_users, n_items, n_items, n_users] if implicit else [n_users, n_items]
-    linear: list[Array] = [np.zeros(1), *(np.zeros(block.shape[0]) for block in blocks)]
+    blocks = feature_blocks(binary(data.known), implicit)
+    linear: list[Array] = [np.zeros(1), np.zeros(n_users), np.zeros(n_items)]
     factors: tuple[list[Array], list[Array]] = ([], [])
 
     def keep(sample: int, machine: Any, *_: object) -> tuple[bool, None]:  # noqa: ANN401
@@ -255,10 +260,9 @@ def myfm_gibbs(data: Data, implicit: bool) -> Fitted:
             start = part.stop
         return False, None
 
-    model = MyFMRegressor(rank=10, random_seed=0)
-    owners = [row_indices(data.known).astype(np.int64), data.known.indices.astype(np.int64)]
-    relations = [RelationBlock(owner, block) for owner, block in zip(owners, blocks, strict=True)]
-    model.fit(
+    owners = (row_indices(data.known), data.known.indices)
+    relations = [RelationBlock(owner.astype(np.int64), block) for owner, block in zip(owners, blocks, strict=True)]
+    MyFMRegressor(rank=10, random_seed=0).fit(
         None, data.known.data.astype(np.float64), relations,
         n_iter=500, n_kept_samples=1, group_shapes=shapes, callback=keep,
     )  # fmt: skip

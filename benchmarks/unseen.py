@@ -1,11 +1,12 @@
-"""Data that no default was chosen on: autorec without options against baselines and other libraries.
+"""Accuracy on data that no default was chosen on.
 
     python -m benchmarks.unseen [NAME=]DATASET... [--python ENV/bin/python] [--only NAMES]
         [--anchors benchmarks/results/unseen-anchors.json] [--result benchmarks/results/unseen.json]
 
-DATASET is a directory made by `autorec prepare`; NAME is its name in the table. All contenders are fitted on train and
-valid together and measured on the same test ratings; predictions are clipped to the rating scale, and recommendations
-are measured as `autorec evaluate --ranking` does.
+`autorec train` without options is compared with baselines and other libraries. DATASET is a directory made by
+`autorec prepare`; NAME is its name in the table. All contenders are fitted on train and valid together and measured on
+the same test ratings; predictions are clipped to the rating scale, and recommendations are measured as
+`autorec evaluate --ranking` does.
 
 Anchors (benchmarks/anchors.py) run in the interpreter of `--python`, without the libraries that are not installed
 there. They are measured once: rows that the file of `--anchors` has already are taken from it, others are added. Ours
