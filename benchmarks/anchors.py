@@ -288,7 +288,7 @@ def ease(data: Data, name: str) -> Fitted:
     """EASE; lambda chosen on valid."""
     return choose_ranker(
         data,
-        {"lambda": (10.0, 30.0, 100.0, 300.0, 1000.0)},
+        {"lambda": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)},
         lambda ratings, ridge: linear_autoencoder(INPUTS[name](ratings), ridge),
     )
 
@@ -311,7 +311,7 @@ def implicit_als(data: Data) -> Fitted:
         model.fit(sparse.csr_matrix(binary(ratings)), show_progress=False)
         return lambda users: np.asarray(model.user_factors[users] @ model.item_factors.T, dtype=np.float32)
 
-    return choose_ranker(data, {"lambda": (0.1, 1.0, 10.0), "alpha": (1.0, 5.0, 25.0)}, fit)
+    return choose_ranker(data, {"lambda": (0.1, 1.0, 10.0, 100.0), "alpha": (1.0, 5.0, 25.0, 100.0)}, fit)
 
 
 def popularity(data: Data) -> Fitted:
