@@ -102,8 +102,12 @@ def choose(candidates: Mapping[str, Sequence[Any]], measure: Callable[..., float
 
 
 def described(chosen: Mapping[str, Any]) -> str:
-    """Hyperparameters as text: "lambda 100, alpha 10"."""
-    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{value}" for name, value in chosen.items())
+    """Hyperparameters as text: "of ratings, lambda 100"."""
+    texts = []
+    for name, value in chosen.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        texts.append(value if isinstance(value, str) else f"{name} {', '.join(f'{number:g}' for number in numbers)}")
+    return ", ".join(texts)
 
 
 def choose_ranker(
@@ -288,7 +292,7 @@ def ease(data: Data, name: str) -> Fitted:
     """EASE; lambda chosen on valid."""
     return choose_ranker(
         data,
-        {"lambda": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)},
+        {"lambda": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)},
         lambda ratings, ridge: linear_autoencoder(INPUTS[name](ratings), ridge),
     )
 
@@ -306,12 +310,14 @@ def implicit_als(data: Data) -> Fitted:
     """Factors of weighted binary ratings (Hu, Koren and Volinsky 2008); penalty and weight chosen on valid."""
     from implicit.als import AlternatingLeastSquares
 
-    def fit(ratings: sparse.csr_array, penalty: float, alpha: float) -> Callable[[Array], Array]:
+    def fit(ratings: sparse.csr_array, pair: tuple[float, float]) -> Callable[[Array], Array]:
+        penalty, alpha = pair
         model = AlternatingLeastSquares(factors=64, regularization=penalty, alpha=alpha, random_state=0, use_gpu=False)
         model.fit(sparse.csr_matrix(binary(ratings)), show_progress=False)
         return lambda users: np.asarray(model.user_factors[users] @ model.item_factors.T, dtype=np.float32)
 
-    return choose_ranker(data, {"lambda": (0.1, 1.0, 10.0, 100.0), "alpha": (1.0, 5.0, 25.0, 100.0)}, fit)
+    pairs = tuple(product((0.1, 1.0, 10.0, 100.0), (1.0, 5.0, 25.0, 100.0)))  # the best of one depends on the other
+    return choose_ranker(data, {"lambda, alpha": pairs}, fit)
 
 
 def popularity(data: Data) -> Fitted:
