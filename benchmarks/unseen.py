@@ -58,6 +58,7 @@ LABELS = {
     "knn": "item-kNN",
     "myfm": "myFM",
     "myfm-implicit": "myFM, implicit",
+    "myfm-stopped": "myFM, implicit, stopped",
     "als": "implicit ALS",
     "ease": "EASE",
     "ease-ratings": "EASE of ratings",
@@ -68,7 +69,7 @@ LABELS = {
 }
 OURS: dict[str, list[str]] = {"item": [], "user": ["--variant", "user"], "ranking": ["--objective", "ranking"]}
 """Name -> options of `autorec train`."""
-RATERS = ("bias", "svd", "knn", "myfm", "myfm-implicit", "item", "user")
+RATERS = ("bias", "svd", "knn", "myfm", "myfm-implicit", "myfm-stopped", "item", "user")
 RANKERS = ("popularity", "als", "ease", "ease-ratings", "ease-denoising", "myfm-implicit", "item", "user", "ranking")
 ANCHORS_FILE, OURS_FILE = (results.FOLDER / f"{name}.json" for name in ("unseen-anchors", "unseen"))
 
