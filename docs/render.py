@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import results, unseen
 from docs import api, reference, rooms, tour
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +48,13 @@ def accuracy() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-SUMMARIES: dict[str, Callable[[], str]] = {"accuracy": accuracy, "rooms": rooms.render, "api": api.render}
+SUMMARIES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "rooms": rooms.render,
+    "api": api.render,
+    "unseen-ratings": unseen.ratings,
+    "unseen-rankings": unseen.rankings,
+}
 
 
 def render_tables(page: str) -> str:
