@@ -75,7 +75,7 @@ def test_best_is_in_bold_beside_others_of_the_same_split():
         ["a", "2", "autorec", 0.7, 0.6, 0.1, 0.1, 0.5, 2.0, None],
     ]
     table = results.Table(unseen.COLUMNS, [results.Row(row, "", "", "", "") for row in rows], unseen.N_KEYS)
-    assert unseen.beside("RMSE", ["bias", "item"], [table]).splitlines()[2:] == [
+    assert unseen.beside("RMSE", ["bias", "default"], [table]).splitlines()[2:] == [
         "| a | 0.9000 | **0.8000** |",
         "| a |  | **0.7000** |",
     ]
