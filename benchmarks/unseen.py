@@ -1,4 +1,4 @@
-"""Accuracy on data that no default was chosen on.
+"""Accuracy on public data of many shapes, beside other libraries.
 
     python -m benchmarks.unseen [NAME=]DATASET... [--python ENV/bin/python] [--only NAMES]
         [--anchors benchmarks/results/unseen-anchors.json] [--result benchmarks/results/unseen.json]
