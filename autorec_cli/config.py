@@ -56,7 +56,7 @@ MIN_HIDDEN_SIZE = 64
 UNITS_PER_RATING = 32
 """Hidden units for each rating per root of users x items; see `default_hidden_size`."""
 MAX_BATCH_SIZE = 1024
-MIN_BATCH_RATINGS = 1 << 15
+MIN_BATCH_RATINGS = 1 << 16
 STEPS_PER_EPOCH = 8
 MAX_USERS_PER_ITEM = 10
 MISSING_DEVIATIONS = 3.2
@@ -75,7 +75,7 @@ def default_variant(objective: str, n_users: int, n_items: int) -> str:
 
 
 def default_batch_size(n_examples: int, n_ratings: int) -> int:
-    """One eighth of the examples, at most 1,024, or as many as have 32,768 ratings.
+    """One eighth of the examples, at most 1,024, or as many as have 65,536 ratings.
 
     Small datasets still give enough steps. A step updates all weights, so it should not rest on few ratings.
     """

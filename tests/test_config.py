@@ -22,7 +22,7 @@ def test_defaults_follow_the_shape_of_the_ratings():
 def test_few_ratings_take_fewer_units_and_longer_batches():
     sparse = settings(shape=(20_000, 300_000), n_ratings=900_000)
     assert sparse.hidden_sizes == (320,)
-    assert sparse.batch_size == 10_923  # 32,768 ratings
+    assert sparse.batch_size == 21_846  # 65,536 ratings
     tiny = settings(shape=(1000, 1000), n_ratings=1000)
     assert tiny.hidden_sizes == (64,)
     assert tiny.batch_size == 125
