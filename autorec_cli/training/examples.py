@@ -106,7 +106,7 @@ def _unit(
         low, high = rating_scale
         return (high - low) / 4 if high > low else 1.0
     total, squares, n_ratings = process_group.sum([*power_sums(ratings.data), ratings.nnz]).tolist()
-    mean_square = (squares - 2 * settings.missing_value * total) / n_ratings + settings.missing_value**2
+    mean_square = (squares - 2 * settings.missing_value * total) / max(n_ratings, 1) + settings.missing_value**2
     return math.sqrt(mean_square) / TARGET_NORM if mean_square > 0 else 1.0
 
 

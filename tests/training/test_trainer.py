@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from autorec_cli.config import TrainSettings
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.inference import model_file
@@ -110,8 +111,9 @@ def test_without_valid_all_epochs_are_run_once():
 def test_training_without_ratings_is_refused():
     dataset = planted_dataset()
     empty = dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid
-    with pytest.raises(UsageError, match="no ratings"):
-        run(dataclasses.replace(dataset, train=empty), small_settings())
+    for settings in (small_settings(), TrainSettings(objective="ranking").complete((80, 50), 0, (0.0, 0.0))):
+        with pytest.raises(UsageError, match="no ratings"):
+            run(dataclasses.replace(dataset, train=empty), settings)
 
 
 def test_infinite_loss_is_an_error():

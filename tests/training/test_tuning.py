@@ -9,7 +9,8 @@ import torch
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
-from tests.planted import matrix_of, planted_dataset
+from autorec_cli.training.plan import complete
+from tests.planted import dataset_of, matrix_of, planted_dataset
 
 optuna = pytest.importorskip("optuna")
 space = importlib.import_module("autorec_cli.training.tuning.space")
@@ -50,6 +51,15 @@ def test_the_first_trials_are_the_defaults_of_each_variant():
         given = {"hidden_sizes": (20,), "epochs": 12, "seed": 3, "batch_size": result.settings.batch_size}
         assert result.settings == TrainSettings(variant=variant, **given).complete((80, 50), dataset.train.nnz)
         assert (result.outcome, result.epochs) == ("complete", 12)
+
+
+def test_the_default_batch_of_sparse_examples_is_clipped_to_the_limits():
+    cells = {(number, number): 1.0 + number % 5 for number in range(9000)}
+    dataset = dataset_of({"train": cells}, (9000, 9000))
+    assert complete(TrainSettings(variant="item"), dataset).batch_size > 1024
+    defaults = space.default_values("item", dataset, LIMITS)
+    for name, distribution in space.space(LIMITS, dataset).items():
+        assert distribution._contains(distribution.to_internal_repr(defaults[name])), name
 
 
 def test_the_best_is_the_lowest_and_within_the_limits():

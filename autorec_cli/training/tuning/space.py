@@ -46,7 +46,7 @@ def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
 
     `hidden_size` stands for a single hidden layer.
     """
-    batch = min(MAX_BATCH_SIZE, _max_examples(dataset))
+    batch = _max_batch(dataset)
     of_objective: dict[str, BaseDistribution] = {"center": CategoricalDistribution(CENTERS)}
     if limits.objective == "ranking":
         of_objective = {"missing_weight": FloatDistribution(0.02, 2, log=True)}
@@ -77,7 +77,7 @@ def to_settings(params: Mapping[str, Any], dataset: Dataset, limits: Limits) -> 
 
 def largest(dataset: Dataset, limits: Limits) -> list[Hyperparameters]:
     """Hyperparameters of each variant that need the most memory."""
-    maximum = {"hidden_size": limits.max_hidden_size, "batch_size": min(MAX_BATCH_SIZE, _max_examples(dataset))}
+    maximum = {"hidden_size": limits.max_hidden_size, "batch_size": _max_batch(dataset)}
     return [to_settings({"variant": variant, **maximum}, dataset, limits) for variant in limits.variants]
 
 
@@ -102,10 +102,10 @@ def default_values(variant: str, dataset: Dataset, limits: Limits) -> dict[str, 
         "dropout": defaults.dropout,
         **({"center": defaults.center} if rating else {"missing_weight": defaults.missing_weight}),
         "learning_rate": defaults.learning_rate,
-        "batch_size": max(defaults.batch_size, min(LEAST_BATCH, _max_examples(dataset))),
+        "batch_size": min(max(defaults.batch_size, LEAST_BATCH), _max_batch(dataset)),
         "epochs": min(defaults.epochs, limits.max_epochs),
     }
 
 
-def _max_examples(dataset: Dataset) -> int:
-    return max(dataset.n_users, dataset.n_items)
+def _max_batch(dataset: Dataset) -> int:
+    return min(MAX_BATCH_SIZE, max(dataset.n_users, dataset.n_items))
