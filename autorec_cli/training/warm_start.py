@@ -73,7 +73,11 @@ class OlderModel:
         """Fill in what was not given: the network of the older model, and fewer epochs.
 
         Defaults follow the data, which change every night; the network must not.
+
+        Raises:
+            UsageError: a given option does not fit the older model.
         """
+        require_compatible(self.model, settings, self.path)
         suitable = {name: getattr(self.model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
         suitable["epochs"] = WARM_EPOCHS
         return replace(settings, **{name: suitable[name] for name in suitable if getattr(settings, name) is None})
@@ -107,12 +111,10 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, settings: Hyperpar
     """Prepare a run from `older`, or a cold start if it is None; logs which held-out ratings `older` may know.
 
     Raises:
-        UsageError: an option that was given does not fit the older model.
-        ArtifactError: its ids are not those of the dataset.
+        ArtifactError: the older model's ids are not those of the dataset.
     """
     if older is None:
         return WarmStart(dataset, None, {})
-    require_compatible(older.model, settings, older.path)
     user_ids, item_ids = dataset.users["id"].to_list(), dataset.items["id"].to_list()
     require_common_ids(older.model, user_ids, item_ids, older.path)
     separated = separate_known(older.model, dataset)
@@ -131,17 +133,18 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, settings: Hyperpar
     return WarmStart(separated.dataset, start_from(older.model, user_ids, item_ids), provenance)
 
 
-def require_compatible(model: Model, settings: Hyperparameters, path: Path) -> None:
-    """Check that a network with `settings` can start with the parameters of `model`.
+def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
+    """Check that a network with the `given` settings can start with the parameters of `model`.
 
     Raises:
-        UsageError: it cannot, because of options that were given; the message names the differences.
+        UsageError: it cannot; the message names the differences.
     """
-    ours, theirs = settings.to_document(), model.settings.to_document()
+    theirs = model.settings.to_document()
+    ours = {name: list(value) if name == "hidden_sizes" and value else value for name, value in vars(given).items()}
     differing = [
         f"{flag} is {_shown(ours[name])} here and {_shown(theirs[name])} there"
         for name, flag in MUST_AGREE.items()
-        if ours[name] != theirs[name]
+        if ours[name] not in (None, theirs[name])
     ]
     if differing:
         raise UsageError(

@@ -174,6 +174,7 @@ def test_the_same_dataset_with_any_split_has_an_honest_test_part():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ({"objective": "ranking"}, "--objective is ranking here and rating there"),
         ({"variant": "user"}, "--variant is user here and item there"),
         ({"hidden_sizes": (8,)}, "--hidden-size is 8 here and 12,6 there"),
         ({"hidden_activation": "tanh"}, "--hidden-activation is tanh here and sigmoid there"),
@@ -183,12 +184,10 @@ def test_the_same_dataset_with_any_split_has_an_honest_test_part():
         ({"normalize": False}, "--normalize is no here and yes there"),
     ],
 )
-def test_a_model_of_another_kind_is_refused(workshop, tmp_path, given, told):
-    prepared = planted_dataset()
-    model_file.save_model(model_of(prepared, settings_of("item", center="both")), tmp_path / "m")
-    given = {"center": "both", **given}
+def test_a_model_of_another_kind_is_refused(tmp_path, given, told):
+    model_file.save_model(model_of(planted_dataset(), settings_of("item", center="both")), tmp_path / "m")
     with pytest.raises(UsageError, match=told) as error:
-        prepare_start(load_older_model(tmp_path / "m"), prepared, settings_of(given.pop("variant", "item"), **given))
+        load_older_model(tmp_path / "m").completed(TrainSettings(**given))
     assert error.value.exit_status == 2
 
 
