@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seeds", default="0", help="seeds of the splits of `blend`")
     parser.add_argument("--name", action="append", help="the name of a dataset in its row")
-    parser.add_argument("--only", action="append", help="a row of `paper` to measure; all if left out")
+    parser.add_argument("--only", action="append", choices=PAPER, help="a row of `paper` to measure; all if left out")
     results.add_option(parser)
     asked = parser.parse_args(arguments)
     run, columns = EXPERIMENTS[asked.experiment]

@@ -8,9 +8,9 @@ mean of what the other side leaves,
 
     item_bias[i] = sum over ratings of i of (r - mean - user_bias) / (n_i + noise variance / variance of items)
 
-and the same for users. Biases and variances are estimated in turn until they stay the same (expectation maximization,
-in its mean-field form): the data decide how far a bias that rests on few ratings shrinks toward 0. A side without
-ratings has bias 0, so the same formula predicts cold pairs from the side that is known.
+and the same for users. Biases and variances are estimated in turn until the variances change by less than a thousandth
+(expectation maximization, in its mean-field form): the data decide how far a bias that rests on few ratings shrinks
+toward 0. A side without ratings has bias 0, so the same formula predicts cold pairs from the side that is known.
 
 If the ratings are partitioned by user across processes, sums over users are added up over all processes; if by item,
 sums over items are. `whole` names the side, "user" or "item", that every process holds completely.
@@ -122,7 +122,8 @@ def damped_means(
     squares = float(process_group.sum(deviations @ deviations))
     if squares == 0 or not (users or items):
         return no_means(n_users, n_items, mean)
-    # Every process has some ratings of each user or item of the side `whole`, but all ratings of its others.
+    # A process holds every user or item of the side `whole`, each with some of its ratings; of the other side it holds
+    # a part, each with all of its ratings.
     groups = {"user": SINGLE_PROCESS, "item": SINGLE_PROCESS, whole: process_group}
     cells = sparse.csr_array((deviations, user_items.indices, user_items.indptr), shape=user_items.shape)
     counts = np.diff(user_items.indptr), np.bincount(user_items.indices, minlength=n_items)

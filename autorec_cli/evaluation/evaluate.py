@@ -133,11 +133,13 @@ def _log_no_better(measured: Sequence[Measurement], n_models: int) -> None:
     for of_model in measured[:n_models]:
         if bias is None or of_model.errors is None or is_clearly_better(of_model.errors, bias):
             continue
-        if rmse(of_model.errors).value <= rmse(bias).value * CLEARLY_WORSE:  # else `log_findings` says worse
-            logger.warning(
-                f"{of_model.name} is not clearly better than the bias baseline (RMSE {rmse(of_model.errors).value:.4f} "
-                f"against {rmse(bias).value:.4f}): the difference is within its noise"
-            )
+        ours, theirs = rmse(of_model.errors).value, rmse(bias).value
+        if ours <= theirs * CLEARLY_WORSE:  # else `log_findings` says worse
+            against = f"the bias baseline (RMSE {ours:.4f} against {theirs:.4f})"
+            if is_clearly_better(bias, of_model.errors):
+                logger.warning(f"{of_model.name} is a little worse than {against}")
+            else:
+                logger.warning(f"{of_model.name} is not clearly better than {against}")
 
 
 def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:

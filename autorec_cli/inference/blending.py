@@ -157,7 +157,7 @@ def _weights(errors: Array) -> Array:
     n_models = errors.shape[1]
     # Only the Gram matrix counts; its root has as many rows as there are models.
     root = np.linalg.qr(errors, mode="r")
-    large = 1e4 * max(float(np.abs(root).max()), 1.0)
+    large = 1e4 * max(float(np.abs(root).max(initial=0)), 1.0)
     weights, _ = nnls(np.vstack([root, np.full(n_models, large)]), np.append(np.zeros(len(root)), large))
     total: Array = weights / weights.sum()
     return total

@@ -72,7 +72,7 @@ class OlderModel:
     def completed(self, settings: TrainSettings) -> TrainSettings:
         """Fill in what was not given: the network of the older model, and fewer epochs.
 
-        Defaults follow the data, which change every night; the network must not.
+        Defaults follow the data, which change every night; the network must stay the same.
 
         Raises:
             UsageError: a given option does not fit the older model.

@@ -71,6 +71,11 @@ def test_a_model_that_adds_nothing_but_chance_gets_no_weight(models):
     assert blending.blend(known, ratings.astype(np.float32)).weights == (1, 0)
 
 
+def test_one_validation_rating_is_enough_to_blend(models):
+    known = [(name, with_predictions(model, [guess])) for (name, model), guess in zip(models, (3.0, 4.0), strict=True)]
+    assert sum(blending.blend(known, np.array([3.2], dtype=np.float32)).weights) == pytest.approx(1)
+
+
 def test_a_blend_is_no_worse_on_valid_than_its_models(models, blended):
     valid = DATASET.valid.data
 

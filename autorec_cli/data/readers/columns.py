@@ -89,7 +89,7 @@ def _asked_for(wanted: Mapping[str, str], header: Sequence[str] | None, width: i
             found[role] = None
         elif header and text in header:
             found[role] = list(header).index(text)
-        elif text.isdigit() and 1 <= int(text) <= width:
+        elif text.isdecimal() and 1 <= int(text) <= width:
             found[role] = int(text) - 1
         else:
             there = ", ".join(header) if header else f"1 to {width}"

@@ -88,7 +88,9 @@ class ReadOptions:
             encoded_text = False
         if not encoded_text:
             raise UsageError(f"--encoding {self.encoding} is unknown; use for example utf-8, latin-1, cp1252 or utf-16")
-        if self.has_header is False and any(not text.isdigit() for text in self.columns.values() if text != NO_COLUMN):
+        if self.has_header is False and any(
+            not text.isdecimal() for text in self.columns.values() if text != NO_COLUMN
+        ):
             raise UsageError("--columns uses names, but --no-header says there are none; use column numbers from 1")
 
         if self.period.is_limited and self.columns.get("timestamp") == NO_COLUMN:

@@ -47,6 +47,7 @@ def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
     `hidden_size` stands for a single hidden layer.
     """
     batch = _max_batch(dataset)
+    typical = complete(TrainSettings(objective=limits.objective), dataset).regularization
     of_objective: dict[str, BaseDistribution] = {"center": CategoricalDistribution(CENTERS)}
     if limits.objective == "ranking":
         of_objective = {"missing_weight": FloatDistribution(0.02, 2, log=True)}
@@ -54,7 +55,7 @@ def space(limits: Limits, dataset: Dataset) -> dict[str, BaseDistribution]:
         "variant": CategoricalDistribution(limits.variants),
         "hidden_size": IntDistribution(min(16, limits.max_hidden_size), limits.max_hidden_size, log=True),
         # Logarithmic where factors matter and not differences.
-        "regularization": FloatDistribution(1, 1000, log=True),
+        "regularization": FloatDistribution(typical / 30, typical * 30, log=True),
         "dropout": FloatDistribution(0, 0.8),
         **of_objective,
         "learning_rate": FloatDistribution(3e-4, 3e-2, log=True),

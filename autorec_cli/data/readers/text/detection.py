@@ -96,7 +96,7 @@ def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
     if options.has_header is not None:
         return options.has_header
     first, rest = rows[0], rows[1:]
-    if any(not column.isdigit() and column != NO_COLUMN for column in options.columns.values()):
+    if any(not column.isdecimal() and column != NO_COLUMN for column in options.columns.values()):
         return True
     if any(is_number(cell) for cell in first):
         return False

@@ -93,6 +93,11 @@ def test_what_would_be_a_guess_is_refused(tmp_path, row):
         choices(tmp_path, rows)
 
 
+def test_a_digit_that_is_no_number_names_no_column(tmp_path):
+    with pytest.raises(InputDataError, match="has no column '²'"):
+        choices(tmp_path, "user,item,rating\n1,2,3\n", columns="rating=²")
+
+
 def test_columns_override_everything(tmp_path):
     rows = "".join(f"{i % 5},{i},{i + 1000},{978300760 + i}\n" for i in range(300))
     assert choices(tmp_path, rows, "user=2,item=3,rating=1") == [2, 3, 1, 4]
