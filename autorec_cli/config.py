@@ -7,6 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from autorec_cli.defaults import (
+    DEFAULTS,
+    RANKING_DEFAULTS,
+    default_batch_size,
+    default_hidden_size,
+    default_missing_value,
+    default_regularization,
+    default_variant,
+    ratings_per_side,
+)
 from autorec_cli.errors import UsageError
 
 VARIANTS = ("item", "user")
@@ -15,106 +25,9 @@ OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
 AUTO = "auto"
-"""Variant chosen by the shape of the ratings; see `default_variant`."""
-
-DEFAULTS: Mapping[str, Any] = {
-    "objective": "rating",
-    "hidden_activation": "sigmoid",
-    "output_activation": "identity",
-    "dropout": 0.3,
-    "center": "both",
-    "implicit": True,
-    "normalize": True,
-    "decoder_mean": True,
-    "missing_weight": 0.0,
-    "missing_value": None,
-    "learning_rate": 0.003,
-    "epochs": 30,
-    "patience": 0,
-    "refit": True,
-    "seed": 0,
-}
-"""Defaults for the rating objective. How they were chosen: docs/notes/defaults.md."""
-
-RANKING_DEFAULTS: Mapping[str, Any] = {
-    "hidden_sizes": (500,),
-    "dropout": 0.5,
-    "center": "none",
-    "implicit": False,
-    "decoder_mean": False,
-    "missing_weight": 0.5,
-    "epochs": 30,
-}
-"""Defaults for the ranking objective, where they differ."""
-
-WARM_EPOCHS = 10
-"""Default number of epochs of a warm start; docs/benchmarks.md has the measurements."""
+"""Variant chosen by the shape of the ratings; see `defaults.default_variant`."""
 
 MAX_SEED = 2**63 - 1
-MAX_HIDDEN_SIZE = 500
-MIN_HIDDEN_SIZE = 64
-UNITS_PER_RATING = 32
-"""Hidden units for each rating per root of users x items; see `default_hidden_size`."""
-MAX_BATCH_SIZE = 1024
-MIN_BATCH_RATINGS = 1 << 16
-STEPS_PER_EPOCH = 8
-MAX_USERS_PER_ITEM = 10
-MISSING_DEVIATIONS = 3.2
-"""Standard deviations from the mean rating down to the value imputed for unrated cells."""
-
-
-def default_variant(objective: str, n_users: int, n_items: int) -> str:
-    """Variant that suits the shape of the ratings.
-
-    Items are the better examples of ratings on most datasets. But with many users per item there are few examples, with
-    weights for every user.
-    """
-    if objective == "ranking":
-        return "user"
-    return "user" if n_users > MAX_USERS_PER_ITEM * n_items else "item"
-
-
-def default_batch_size(n_examples: int, n_ratings: int) -> int:
-    """One eighth of the examples, at most 1,024, or as many as have 65,536 ratings.
-
-    Small datasets still give enough steps. A step updates all weights, so it should not rest on few ratings.
-    """
-    enough = -(-MIN_BATCH_RATINGS * n_examples // max(n_ratings, 1))
-    return min(max(MAX_BATCH_SIZE, enough), -(-n_examples // STEPS_PER_EPOCH))
-
-
-def ratings_per_side(n_users: int, n_items: int, n_ratings: int) -> float:
-    """Ratings per user and per item in one number, their geometric mean: ratings / sqrt(users x items)."""
-    return n_ratings / math.sqrt(max(n_users * n_items, 1))
-
-
-def default_regularization(per_side: float) -> float:
-    """Lambda, the ratings per root of users x items.
-
-    The code of an example rests on its own ratings, a decoder row on those of its column. A penalty in proportion to
-    the geometric mean of both weighs as much in all datasets, and so do both variants (docs/notes/defaults.md).
-    """
-    return float(f"{per_side:.2g}")
-
-
-def default_hidden_size(per_side: float) -> int:
-    """500 units, or fewer where ratings are too few to tell them apart.
-
-    In steps of 64, which is what the compiled engine computes at once.
-    """
-    units = int(UNITS_PER_RATING * per_side) // MIN_HIDDEN_SIZE * MIN_HIDDEN_SIZE
-    return min(max(units, MIN_HIDDEN_SIZE), MAX_HIDDEN_SIZE)
-
-
-def default_missing_value(mean: float, deviation: float) -> float:
-    """Value imputed for unrated cells: 3.2 standard deviations below the mean rating.
-
-    This is 0 on MovieLens 1M. Ratings that are all equal say only what was rated; any value below them does.
-    """
-    if deviation == 0:
-        return mean - 1
-    step = 10 ** (math.floor(math.log10(deviation)) - 1)
-    return float(round(round((mean - MISSING_DEVIATIONS * deviation) / step) * step, 12))
 
 
 def require_choice(flag: str, value: str, choices: Iterable[str]) -> None:

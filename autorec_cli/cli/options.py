@@ -18,8 +18,9 @@ import typer
 from typer.models import ParameterInfo
 
 from autorec_cli.cli.output import FORMATS
-from autorec_cli.config import AUTO, MAX_USERS_PER_ITEM, VARIANTS
+from autorec_cli.config import AUTO, VARIANTS
 from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.defaults import MAX_USERS_PER_ITEM
 
 NETWORK = "Network"
 OPTIMIZER = "Optimizer"

@@ -14,16 +14,13 @@ from autorec_cli.cli.options import NETWORK, OPTIMIZER, RESEARCH, Device, OneOf,
 from autorec_cli.config import (
     AUTO,
     CENTERS,
-    DEFAULTS,
     HIDDEN_ACTIVATIONS,
-    MAX_BATCH_SIZE,
-    MAX_HIDDEN_SIZE,
     OBJECTIVES,
     OUTPUT_ACTIVATIONS,
-    RANKING_DEFAULTS,
     TrainSettings,
     parse_hidden_sizes,
 )
+from autorec_cli.defaults import DEFAULTS, MAX_BATCH_SIZE, MAX_HIDDEN_SIZE, RANKING_DEFAULTS
 
 
 def _default(name: str) -> str:

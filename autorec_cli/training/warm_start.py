@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import sparse
 
-from autorec_cli.config import WARM_EPOCHS, Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference import model_file

@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli.config import WARM_EPOCHS, TrainSettings
+from autorec_cli.config import TrainSettings
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.training import randomness, trainer, warm_start

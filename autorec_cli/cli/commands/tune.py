@@ -19,15 +19,13 @@ from autorec_cli.cli.output import open_output, reserve_output
 from autorec_cli.cli.training_report import metric_label
 from autorec_cli.config import (
     AUTO,
-    DEFAULTS,
     OBJECTIVES,
-    RANKING_DEFAULTS,
     VARIANTS,
     Hyperparameters,
     check_device,
-    default_variant,
     require_count,
 )
+from autorec_cli.defaults import DEFAULTS, RANKING_DEFAULTS, default_variant
 from autorec_cli.errors import ArtifactError, UsageError, counted
 
 if TYPE_CHECKING:
