@@ -30,8 +30,9 @@ from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.measurement import Row, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
 from autorec_cli.training.export import to_model
+from autorec_cli.training.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.plan import complete
-from autorec_cli.training.trainer import drain, select_and_refit
+from autorec_cli.training.trainer import drain
 from benchmarks import results
 
 K = 10
@@ -94,7 +95,7 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
     objective, variant = NETWORKS[name]
     chosen = {"objective": objective, "seed": seed, **(given if objective == "ranking" else {})}
     settings = complete(TrainSettings(variant=variant, **chosen), data)
-    fitted = drain(select_and_refit(data, settings, torch.device("cpu")), lambda _: None)
+    fitted = drain(select_and_refit(NetworkTraining(data, settings, torch.device("cpu"))), lambda _: None)
     model = to_model(fitted, data, settings, {"fitted_parts": list(fitted.fitted_parts)})
     return metric_rows([(name, model)], data, "test", protocol)[0]
 

@@ -17,7 +17,7 @@ from autorec_cli.inference.model import Model
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.training import train as training
 from autorec_cli.training.export import to_model
-from autorec_cli.training.trainer import select_and_refit
+from autorec_cli.training.phases import NetworkTraining, select_and_refit
 
 CPU = torch.device("cpu")
 PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
@@ -48,7 +48,7 @@ def small_settings(variant="item", **given) -> Hyperparameters:
 def run(dataset: Dataset, settings: Hyperparameters):
     """All epoch results and the fitted network."""
     results = []
-    epochs = select_and_refit(dataset, settings, CPU)
+    epochs = select_and_refit(NetworkTraining(dataset, settings, CPU))
     while True:
         try:
             results.append(next(epochs))

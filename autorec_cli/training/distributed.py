@@ -28,7 +28,7 @@ from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
 from autorec_cli.training.export import partition_model
 
 if TYPE_CHECKING:
-    from autorec_cli.training.trainer import Fitted
+    from autorec_cli.training.phases import Fitted
 
 NAMES_AT_ONCE = 1 << 18
 

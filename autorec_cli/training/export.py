@@ -17,7 +17,7 @@ from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
 from autorec_cli.network.device import TORCH_VERSION
 from autorec_cli.network.torch_engine import codes
-from autorec_cli.training.trainer import Fitted
+from autorec_cli.training.phases import Fitted
 
 
 def versions() -> dict[str, str]:

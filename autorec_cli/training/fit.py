@@ -21,6 +21,7 @@ class EpochResult:
     """Result of one epoch.
 
     Attributes:
+        variant: Variant of the network, of which there may be two.
         phase: "selection", "refit", or "fit" where there are no validation ratings.
         epoch: From 1.
         n_epochs: Maximum number of epochs of this phase.
@@ -31,6 +32,7 @@ class EpochResult:
         best: True if no epoch of this phase was better so far.
     """
 
+    variant: str
     phase: str
     epoch: int
     n_epochs: int
@@ -124,9 +126,9 @@ def train(dataset: Dataset, settings: TrainSettings | None = None, *, device: st
 
 def _train(dataset: Dataset, settings: Hyperparameters, place: Place) -> Generator[EpochResult, None, Model]:
     from autorec_cli.training.export import provenance_of, to_model
-    from autorec_cli.training.trainer import select_and_refit
+    from autorec_cli.training.phases import NetworkTraining, select_and_refit
 
-    fitted = yield from select_and_refit(dataset, settings, place.device)
+    fitted = yield from select_and_refit(NetworkTraining(dataset, settings, place.device))
     # A dataset in memory has no path; its fingerprint identifies it all the same.
     provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
     return to_model(fitted, dataset, settings, provenance)

@@ -18,8 +18,9 @@ from autorec_cli.training.promotion import load_current, require_no_worse
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
+    from autorec_cli.training.phases import Fitted
     from autorec_cli.training.train import TrainRequest
-    from autorec_cli.training.trainer import Fitted, Start
+    from autorec_cli.training.trainer import Start
 
 
 class WholeSource:

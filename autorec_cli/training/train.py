@@ -35,7 +35,7 @@ from autorec_cli.training.sources import Source, open_training_data
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
     from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.trainer import Fitted
+    from autorec_cli.training.phases import Fitted
     from autorec_cli.training.validation import ValidationResult
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,8 @@ def _fit(
     checkpointer: Checkpointer,
     reporter: Reporter,
 ) -> Fitted:
-    from autorec_cli.training.trainer import drain, select_and_refit
+    from autorec_cli.training.phases import NetworkTraining, select_and_refit
+    from autorec_cli.training.trainer import drain
 
     history = checkpointer.history
     with reporter.training(plan, history) as show, checkpointer.deferring_signals():
@@ -235,16 +236,16 @@ def _fit(
             history.append(_record(result))
             show(result, history[-1])
 
-        epochs = select_and_refit(
-            source.dataset, source.settings, place.device,
-            start=source.start, checkpointer=checkpointer, partition=source.partition,
-        )  # fmt: skip
-        return drain(epochs, on_epoch)
+        training = NetworkTraining(
+            source.dataset, source.settings, place.device, source.start, source.partition, checkpointer
+        )
+        return drain(select_and_refit(training), on_epoch)
 
 
 def _record(result: EpochResult) -> Record:
     return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "variant": result.variant,
         "phase": result.phase,
         "epoch": result.epoch,
         "n_epochs": result.n_epochs,

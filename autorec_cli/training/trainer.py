@@ -1,8 +1,4 @@
-"""Training loop: a generator that yields one result per epoch and returns the trained network.
-
-The selection phase trains on the train split and picks the best epoch on the validation split. The refit then trains
-on both for that many epochs. Test ratings are never read here.
-"""
+"""Trainer of a network: one phase of training, step by step and epoch by epoch."""
 
 from __future__ import annotations
 
@@ -10,19 +6,16 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar, cast
+from typing import NamedTuple, Self, TypeVar, cast
 
 import torch
 from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import add_splits
-from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import TrainingDivergedError, UsageError
+from autorec_cli.errors import TrainingDivergedError
 from autorec_cli.network.autoencoder import Loss, Network
 from autorec_cli.network.engine import Engine, make_engine
-from autorec_cli.runtime.partition import Partition
 from autorec_cli.training.checkpoints.checkpoint import (
     EPOCH_START,
     NO_SELECTION,
@@ -30,109 +23,16 @@ from autorec_cli.training.checkpoints.checkpoint import (
     Selection,
     TrainerState,
 )
-from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.examples import Examples
 from autorec_cli.training.fit import EpochResult
 from autorec_cli.training.randomness import dropout_factors, initial_network, shuffled_rows
-from autorec_cli.training.validation import Validation, ValidationResult, make_validation, metric_of
-
-if TYPE_CHECKING:
-    from autorec_cli.training.checkpoints.checkpointer import Checkpointer
+from autorec_cli.training.validation import Validation, make_validation, metric_of
 
 WARM_UP = 0.1
 """Fraction of all steps during which the learning rate rises."""
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """Trained network.
-
-    Attributes:
-        network: On the CPU.
-        examples: What it was fitted to.
-        fitted_parts: Splits of the dataset that are in `examples`.
-        epochs: Number of epochs.
-        validation: Result of the selected epoch; None without validation ratings.
-    """
-
-    network: Network
-    examples: Examples
-    fitted_parts: tuple[str, ...]
-    epochs: int
-    validation: ValidationResult | None
-
-
 Start = Callable[[Network], Network]
 """Warm start: replaces the parameters of a fresh network."""
-
-
-def select_and_refit(
-    dataset: Dataset,
-    settings: Hyperparameters,
-    device: torch.device,
-    *,
-    start: Start | None = None,
-    checkpointer: Checkpointer | None = None,
-    partition: Partition | None = None,
-) -> Generator[EpochResult, None, Fitted]:
-    """Select the number of epochs on the validation set, then refit on train and valid together.
-
-    Args:
-        dataset: Ratings, of the columns in `partition` only.
-        settings: Hyperparameters.
-        device: Device to train on.
-        start: Warm start, for both phases.
-        checkpointer: Saves the state after steps and epochs, and knows the state to resume from.
-        partition: Columns of this process; all if None. All processes of its group call this together.
-
-    Yields:
-        One result after each epoch of both phases.
-
-    Returns:
-        The trained network (the generator's return value).
-
-    Raises:
-        TrainingDivergedError: the loss is not finite.
-        UsageError: the train split is empty.
-    """
-    examples = make_examples(dataset.train, dataset.rating_scale, settings, partition)
-    if examples.n_ratings == 0:
-        raise UsageError("the train split has no ratings; prepare it again with smaller --test and --valid")
-    # Asked of all processes: one without validation ratings must take part in every sum.
-    valid = dataset.valid if examples.partition.process_group.sum(dataset.valid.nnz) else None
-    selection = checkpointer.selection() if checkpointer else None
-    if selection is None:
-        selection = yield from _train(make_trainer(examples, settings, device, start, valid), checkpointer)
-    # The best network was kept while training; it is the result.
-    if valid is None or not settings.refit:
-        return _fitted(selection, selection, examples, ("train",))
-    del examples  # the refit needs its memory
-    examples = make_examples(add_splits(dataset.train, valid), dataset.rating_scale, settings, partition)
-    refit = yield from _train(make_trainer(examples, settings, device, start, selection=selection), checkpointer)
-    return _fitted(refit, selection, examples, ("train", "valid"))
-
-
-def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[EpochResult, None, Selection]:
-    """Train to the end of a phase; returns the best epoch."""
-    if checkpointer and (state := checkpointer.take()):
-        trainer.restore(state)
-        del state  # it is as large as the trainer
-    # The engine owns threads; they end here, whatever ends the training.
-    with trainer:
-        while not trainer.is_done:
-            for batch in trainer.batches():
-                trainer.step(batch)
-                if checkpointer:
-                    checkpointer.after_step(trainer.state)
-            # Before the checkpoint, whose history holds this epoch.
-            yield trainer.end_epoch()
-            if checkpointer:
-                checkpointer.after_epoch(trainer.state)
-    return trainer.best
-
-
-def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:
-    assert last.network is not None
-    return Fitted(last.network, examples, splits, selection.epoch, selection.validation)
 
 
 def make_trainer(
@@ -141,9 +41,9 @@ def make_trainer(
     device: torch.device,
     start: Start | None = None,
     valid: sparse.csr_array | None = None,
-    selection: Selection | None = None,
+    refit_epochs: int | None = None,
 ) -> Trainer:
-    """Make a trainer at the beginning of the selection phase, or of the refit if there is a `selection`."""
+    """Make a trainer at the beginning of the selection phase, or of a refit of so many epochs."""
     generator = torch.Generator().manual_seed(settings.seed)
     network = initial_network(examples, settings, generator)
     if start is not None:
@@ -152,8 +52,10 @@ def make_trainer(
     engine = make_engine(network, device, settings.batch_size, loss, examples.partition.process_group)
     del network  # the engine has its own
     validation = None if valid is None else make_validation(examples, valid, settings)
-    n_epochs = selection.epoch if selection else settings.epochs
-    return Trainer(engine, examples, settings, generator, n_epochs, validation, selection)
+    phase = "fit" if validation is None else "selection"
+    if refit_epochs is not None:
+        phase = "refit"
+    return Trainer(engine, examples, settings, generator, refit_epochs or settings.epochs, phase, validation)
 
 
 class Batch(NamedTuple):
@@ -173,8 +75,8 @@ class Trainer:
         settings: Hyperparameters.
         generator: Source of batches and dropout.
         n_epochs: Maximum number of epochs.
+        phase: See `fit.EpochResult`.
         validation: Measures the network after each epoch; None in a refit.
-        selection: Outcome of the selection phase, in a refit.
         epoch: Completed epochs.
         best: Best epoch so far.
     """
@@ -184,8 +86,8 @@ class Trainer:
     settings: Hyperparameters
     generator: torch.Generator
     n_epochs: int
+    phase: str
     validation: Validation | None = None
-    selection: Selection | None = None
     epoch: int = field(default=0, init=False)
     best: Selection = field(default=NO_SELECTION, init=False)
     _n_steps: int = field(default=0, init=False)
@@ -244,7 +146,8 @@ class Trainer:
             self.best = NO_SELECTION  # or two networks would be in memory
             self.best = Selection(self.engine.network() if self._keeps_network() else None, self.epoch, result)
         return EpochResult(
-            phase="selection" if result else "refit" if self.selection else "fit",
+            variant=self.settings.variant,
+            phase=self.phase,
             epoch=self.epoch,
             n_epochs=self.n_epochs,
             train_rmse=train_rmse,
@@ -275,7 +178,7 @@ class Trainer:
         """State to resume from, valid until the next step."""
         # The generator is saved as it was when the epoch began; `batches` draws again what was done.
         progress = EpochProgress(self._n_steps, float(self._squared_error)) if self._n_steps else EPOCH_START
-        return TrainerState(self.selection, self.epoch, progress, self.engine.state(), self._epoch_start, self.best)
+        return TrainerState(self.epoch, progress, self.engine.state(), self._epoch_start, self.best)
 
     def restore(self, state: TrainerState) -> None:
         """Continue from `state`."""

@@ -181,7 +181,7 @@ def one_epoch(settings):
     for parameter in network.parameters():
         parameter.add_(torch.empty_like(parameter).normal_(0, 0.5, generator=generator))
     watched = Watched(make_engine(network.copy(), torch.device("cpu"), settings.batch_size))
-    trainer = Trainer(watched, examples, settings, generator, n_epochs=2)
+    trainer = Trainer(watched, examples, settings, generator, n_epochs=2, phase="fit")
     for batch in trainer.batches():
         trainer.step(batch)
     trainer.end_epoch()

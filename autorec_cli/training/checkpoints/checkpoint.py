@@ -28,8 +28,8 @@ from autorec_cli.training.validation import ValidationResult
 
 ADAM = ("parameters", "means", "squares")
 """Large fields of `AdamState`; the names of their tensors in the file begin with these."""
-REFIT = 1 << 40
-"""More steps than the selection phase takes."""
+PHASE = 1 << 40
+"""More steps than a phase takes."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,16 @@ EPOCH_START = EpochProgress(0, 0.0)
 
 @dataclass(frozen=True)
 class TrainerState:
-    """State of training.
+    """State of a phase of training.
 
     Attributes:
-        selection: Outcome of the selection phase; None during that phase.
-        epoch: Completed epochs of the present phase.
+        epoch: Completed epochs of the phase.
         progress: Progress of the next one.
         adam: Parameters and the optimizer's moments.
         generator: State of the random generator when `epoch` ended, uint8; the draws of `progress` are repeated.
-        best: Best epoch of the present phase.
+        best: Best epoch of the phase.
     """
 
-    selection: Selection | None
     epoch: int
     progress: EpochProgress
     adam: AdamState
@@ -84,12 +82,14 @@ class Checkpoint:
         run: Identity of the run: dataset, hyperparameters and the like, as JSON types.
         environment: Device, engine, threads and versions, which change only the last digits of a model.
         history: Facts of the epochs so far, as JSON types.
-        state: State of training.
+        outcomes: Best epochs of the phases that ended.
+        state: State of the present phase.
     """
 
     run: Mapping[str, Any]
     environment: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
+    outcomes: Sequence[Selection]
     state: TrainerState
 
 
@@ -115,7 +115,9 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         "squared_error": state.progress.squared_error,
         "n_steps": state.adam.n_steps,
         "best": _pack_selection("best", state.best, tensors),
-        "selection": None if state.selection is None else _pack_selection("selection", state.selection, tensors),
+        "outcomes": [
+            _pack_selection(f"outcome.{number}", outcome, tensors) for number, outcome in enumerate(checkpoint.outcomes)
+        ],
     }
     pieces = {name: safetensors_writer.in_one(array) for name, array in tensors.items()}
     for name in ADAM:
@@ -146,7 +148,11 @@ def load(path: Path) -> Checkpoint:
         if document["checksums"] != found:
             raise ValueError("its checksums do not match its contents")
         state = _unpack_state(document, arrays, pieces)
-        return Checkpoint(document["run"], document["environment"], document["history"], state)
+        outcomes = [
+            _unpack_selection(f"outcome.{number}", outcome, arrays)
+            for number, outcome in enumerate(document["outcomes"])
+        ]
+        return Checkpoint(document["run"], document["environment"], document["history"], outcomes, state)
 
 
 def _read_tensor(path: Path, file: Any, name: str, checksum: int) -> Iterator[Array]:  # noqa: ANN401
@@ -174,8 +180,8 @@ def read_progress(path: Path) -> int:
         ArtifactError: as `read_run`.
     """
     document = _read_document(path)
-    # The refit begins anew at step 0, but is later than any step of the selection phase.
-    return int(document["n_steps"]) + (REFIT if document["selection"] is not None else 0)
+    # A phase begins anew at step 0, but is later than any step of the phases before it.
+    return int(document["n_steps"]) + PHASE * len(document["outcomes"])
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -239,9 +245,7 @@ def _unpack_state(
     document: Mapping[str, Any], tensors: Mapping[str, Array], pieces: Mapping[str, Pieces]
 ) -> TrainerState:
     adam = (_numbered(name, pieces) for name in ADAM)
-    selection = document["selection"]
     return TrainerState(
-        selection=None if selection is None else _unpack_selection("selection", selection, tensors),
         epoch=document["epoch"],
         progress=EpochProgress(document["steps_of_epoch"], document["squared_error"]),
         adam=AdamState(document["n_steps"], *adam),

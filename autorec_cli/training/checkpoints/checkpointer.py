@@ -98,6 +98,7 @@ class Checkpointer:
         environment: See `checkpoint.Checkpoint`.
         save_every: Minimum seconds between two checkpoints; 0 saves one per epoch.
         history: Facts of the epochs so far.
+        outcomes: Best epochs of the phases that ended, of the earlier run at first.
         resumed: State of the earlier run, until `take`; None to start from the beginning.
         received: Returns the number of the signal that came; see `deferred_signals`.
         process_group: Processes that train the network.
@@ -108,9 +109,11 @@ class Checkpointer:
     environment: Mapping[str, Any]
     save_every: float
     history: list[Mapping[str, Any]]
+    outcomes: list[Selection] = field(default_factory=list)
     resumed: TrainerState | None = None
     received: Callable[[], int | None] = lambda: None
     process_group: ProcessGroup = SINGLE_PROCESS
+    _n_phases: int = 0
     _n_steps: int = 0
     _last_save: float = field(default_factory=time.monotonic)
     _has_warned: bool = False
@@ -129,9 +132,17 @@ class Checkpointer:
             how = "with --resume to continue" if self.path.exists() else "again"
             raise Stopped(128 + number, f"{SIGNALS[signal.Signals(number)]}; run the same command {how}")
 
-    def selection(self) -> Selection | None:
-        """Outcome of the earlier run's selection phase; None if that had not ended."""
-        return None if self.resumed is None else self.resumed.selection
+    def next_outcome(self) -> Selection | None:
+        """Best epoch of the next phase, if the earlier run had ended it; else None, and the phase begins."""
+        if self._n_phases == len(self.outcomes):
+            return None
+        self._n_phases += 1
+        return self.outcomes[self._n_phases - 1]
+
+    def complete(self, outcome: Selection) -> None:
+        """Keep the outcome of the phase that ended."""
+        self.outcomes.append(outcome)
+        self._n_phases += 1
 
     def take(self) -> TrainerState | None:
         """Hand over the earlier run's state, which is large, and forget it."""
@@ -191,7 +202,7 @@ class Checkpointer:
     def _save(self, state: TrainerState) -> None:
         from autorec_cli.training.checkpoints import checkpoint
 
-        contents = checkpoint.Checkpoint(self.run, self.environment, self.history, state)
+        contents = checkpoint.Checkpoint(self.run, self.environment, self.history, self.outcomes, state)
         if self.process_group.size == 1:
             checkpoint.save(contents, self.path)
             return
@@ -236,9 +247,11 @@ def checkpointing(
     sweep(path)
     sweep(pending_path(path))
     found = find_checkpoint(output, policy, run, environment, process_group)
-    history, resumed = (list(found.history), found.state) if found else ([], None)
+    history, outcomes, resumed = (list(found.history), list(found.outcomes), found.state) if found else ([], [], None)
     del found  # or it would keep the state in memory during training
-    checkpointer = Checkpointer(path, run, environment, save_every, history, resumed, process_group=process_group)
+    checkpointer = Checkpointer(
+        path, run, environment, save_every, history, outcomes, resumed, process_group=process_group
+    )
     del resumed
     try:
         yield checkpointer

@@ -119,7 +119,7 @@ def find_checkpoint(
     if changed:
         logger.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
     state = checkpoint.state
-    phase = "selecting epochs" if state.selection is None else "refit"
+    phase = f"phase {len(checkpoint.outcomes) + 1}"
     n_steps = counted(state.progress.n_steps, "step")
     logger.info(f"resuming from {path}: {phase}, after epoch {state.epoch} and {n_steps}")
     return checkpoint

@@ -25,7 +25,7 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.trainer import select_and_refit
+from autorec_cli.training.phases import NetworkTraining
 from autorec_cli.training.tuning.space import Limits, default_values, space, to_settings
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _run_trial(
     best: float | None = None
     epoch, reported = 0, 0
     try:
-        with closing(select_and_refit(dataset, settings, device)) as results:
+        with closing(NetworkTraining(dataset, settings, device).select()) as results:
             for result in results:
                 on_epoch(result)
                 assert result.valid is not None

@@ -39,9 +39,9 @@ def keep(path, n_steps, run=RUN):
     numbers = [in_one(np.zeros(2, dtype=np.float32))]
     adam = AdamState(abs(n_steps), numbers, numbers, numbers)
     state = checkpoint.TrainerState(
-        None, 1, checkpoint.EPOCH_START, adam, torch.zeros(1, dtype=torch.uint8), checkpoint.NO_SELECTION
+        1, checkpoint.EPOCH_START, adam, torch.zeros(1, dtype=torch.uint8), checkpoint.NO_SELECTION
     )
-    checkpoint.save(checkpoint.Checkpoint(run, {}, [], state), path)
+    checkpoint.save(checkpoint.Checkpoint(run, {}, [], [], state), path)
     if n_steps <= 0:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1] if n_steps else []))

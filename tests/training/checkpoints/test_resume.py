@@ -18,7 +18,7 @@ from autorec_cli.inference import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT
-from autorec_cli.training import trainer
+from autorec_cli.training import phases
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
 from autorec_cli.training.export import to_model
@@ -52,25 +52,30 @@ class Cutter:
 
     def __init__(self, path, at=None, left=None):
         self.path, self.at, self.n_moments, self.left = path, at, 0, left
+        self.outcomes = list(left.outcomes) if left else []
+        self.earlier = iter(list(self.outcomes))
 
-    def selection(self):
-        return self.left and self.left.selection
+    def next_outcome(self):
+        return next(self.earlier, None)
+
+    def complete(self, outcome):
+        self.outcomes.append(outcome)
 
     def take(self):
-        state, self.left = self.left, None
+        state, self.left = self.left and self.left.state, None
         return state
 
     def after_step(self, state):
         self.n_moments += 1
         if self.n_moments == self.at:
-            checkpoint.save(checkpoint.Checkpoint({}, {}, [], state()), self.path)
+            checkpoint.save(checkpoint.Checkpoint({}, {}, [], self.outcomes, state()), self.path)
             raise CutError
 
     after_epoch = after_step
 
 
 def fit(dataset, settings, keeper):
-    epochs, results = trainer.select_and_refit(dataset, settings, CPU, checkpointer=keeper), []
+    epochs, results = phases.select_and_refit(phases.NetworkTraining(dataset, settings, CPU, checkpointer=keeper)), []
     while True:
         try:
             results.append(next(epochs))
@@ -92,15 +97,15 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
     for moment in range(1, counter.n_moments + 1):
         with pytest.raises(CutError):
             fit(dataset, settings, Cutter(tmp_path / "state", moment))
-        state = checkpoint.load(tmp_path / "state").state
-        seen.add((state.selection is None, state.progress.n_steps > 0))
-        rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=state))
+        left = checkpoint.load(tmp_path / "state")
+        seen.add((len(left.outcomes), left.state.progress.n_steps > 0))
+        rest, model = fit(dataset, settings, Cutter(tmp_path / "unused", left=left))
         model_file.save_model(model, tmp_path / "resumed")
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), moment
         told = [dataclasses.replace(result, seconds=0) for result in rest]
         assert told == [dataclasses.replace(result, seconds=0) for result in results[len(results) - len(told) :]]
-    phases = [True, False] if settings.refit else [True]
-    assert seen == {(phase, inside) for phase in phases for inside in (True, False)}
+    n_phases = 2 if settings.refit else 1
+    assert seen == {(phase, inside) for phase in range(n_phases) for inside in (True, False)}
 
 
 # --- the program
@@ -154,7 +159,7 @@ def test_a_signal_keeps_the_state_and_resume_ends_in_the_same_model_and_log(shop
     assert names(shop) == ["data", "log", "m.resume", "whole", "whole.log"]
     result = run(*train, "--log", "log", "--resume", cwd=shop)
     assert result.status == 0
-    assert f"resuming from {shop / 'm.resume'}: selecting epochs, after epoch" in result.stderr
+    assert f"resuming from {shop / 'm.resume'}: phase 1, after epoch" in result.stderr
     assert (shop / "m").read_bytes() == (shop / "whole").read_bytes()
     assert names(shop) == ["data", "log", "m", "whole", "whole.log"]
     whole, resumed = (

@@ -1,0 +1,161 @@
+"""Phases of training a network: generators that yield one result per epoch.
+
+The selection phase trains on the train split and picks the best epoch on the validation split. The refit then trains
+on both for that many epochs. Test ratings are never read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scipy import sparse
+
+from autorec_cli.config import Hyperparameters
+from autorec_cli.csr import add_splits
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.errors import UsageError
+from autorec_cli.network.autoencoder import Network
+from autorec_cli.runtime.partition import Partition
+from autorec_cli.runtime.process_group import SINGLE_PROCESS
+from autorec_cli.training.checkpoints.checkpoint import Selection
+from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.trainer import Start, Trainer, make_trainer
+from autorec_cli.training.validation import ValidationResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from autorec_cli.training.checkpoints.checkpointer import Checkpointer
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Trained network.
+
+    Attributes:
+        network: On the CPU.
+        examples: What it was fitted to.
+        fitted_parts: Splits of the dataset that are in `examples`.
+        epochs: Number of epochs.
+        validation: Result of the selected epoch; None without validation ratings.
+    """
+
+    network: Network
+    examples: Examples
+    fitted_parts: tuple[str, ...]
+    epochs: int
+    validation: ValidationResult | None
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """Training of one network.
+
+    Attributes:
+        dataset: Ratings, of the columns in `partition` only.
+        settings: Hyperparameters.
+        device: Device to train on.
+        start: Warm start, for both phases.
+        partition: Columns of this process; all if None. All processes of its group train together.
+        checkpointer: Saves the state after steps and epochs, and knows the state to resume from.
+    """
+
+    dataset: Dataset
+    settings: Hyperparameters
+    device: torch.device
+    start: Start | None = None
+    partition: Partition | None = None
+    checkpointer: Checkpointer | None = None
+
+    def select(self) -> Generator[EpochResult, None, Selection]:
+        """Select the best epoch on the validation set; without one, the last epoch.
+
+        Yields:
+            One result after each epoch.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+            UsageError: the train split is empty.
+        """
+        return (yield from self._phase(self._select_trainer))
+
+    def finish(self, selection: Selection) -> Generator[EpochResult, None, Fitted]:
+        """Refit on train and valid together, or keep the network of the selection phase.
+
+        Yields:
+            One result after each epoch.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
+        valid = self._valid()
+        # The best network was kept while training; it is the result.
+        if valid is None or not self.settings.refit:
+            return _fitted(selection, selection, self._examples(self.dataset.train), ("train",))
+        examples = self._examples(add_splits(self.dataset.train, valid))
+        refit = yield from self._phase(
+            lambda: make_trainer(examples, self.settings, self.device, self.start, refit_epochs=selection.epoch)
+        )
+        return _fitted(refit, selection, examples, ("train", "valid"))
+
+    def _select_trainer(self) -> Trainer:
+        examples = self._examples(self.dataset.train)
+        if examples.n_ratings == 0:
+            raise UsageError("the train split has no ratings; prepare it again with smaller --test and --valid")
+        return make_trainer(examples, self.settings, self.device, self.start, self._valid())
+
+    def _examples(self, ratings: sparse.csr_array) -> Examples:
+        return make_examples(ratings, self.dataset.rating_scale, self.settings, self.partition)
+
+    def _valid(self) -> sparse.csr_array | None:
+        # Asked of all processes: one without validation ratings must take part in every sum.
+        process_group = self.partition.process_group if self.partition else SINGLE_PROCESS
+        return self.dataset.valid if process_group.sum(self.dataset.valid.nnz) else None
+
+    def _phase(self, make: Callable[[], Trainer]) -> Generator[EpochResult, None, Selection]:
+        """Train to the end of a phase, unless an earlier run did; returns the best epoch."""
+        checkpointer = self.checkpointer
+        if checkpointer and (earlier := checkpointer.next_outcome()):
+            return earlier
+        outcome = yield from _train(make(), checkpointer)
+        if checkpointer:
+            checkpointer.complete(outcome)
+        return outcome
+
+
+def select_and_refit(training: NetworkTraining) -> Generator[EpochResult, None, Fitted]:
+    """Run both phases of a training, one result after each epoch.
+
+    Raises:
+        TrainingDivergedError: the loss is not finite.
+        UsageError: the train split is empty.
+    """
+    selection = yield from training.select()
+    return (yield from training.finish(selection))
+
+
+def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[EpochResult, None, Selection]:
+    """Train to the end of a phase; returns the best epoch."""
+    if checkpointer and (state := checkpointer.take()):
+        trainer.restore(state)
+        del state  # it is as large as the trainer
+    # The engine owns threads; they end here, whatever ends the training.
+    with trainer:
+        while not trainer.is_done:
+            for batch in trainer.batches():
+                trainer.step(batch)
+                if checkpointer:
+                    checkpointer.after_step(trainer.state)
+            # Before the checkpoint, whose history holds this epoch.
+            yield trainer.end_epoch()
+            if checkpointer:
+                checkpointer.after_epoch(trainer.state)
+    return trainer.best
+
+
+def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:
+    assert last.network is not None
+    return Fitted(last.network, examples, splits, selection.epoch, selection.validation)
