@@ -15,11 +15,14 @@ from autorec_cli.defaults import (
     default_missing_value,
     default_regularization,
     default_variant,
+    default_variants,
     ratings_per_side,
 )
 from autorec_cli.errors import UsageError
 
 VARIANTS = ("item", "user")
+BOTH = "both"
+"""Variant setting: a network of each variant, whose predictions are averaged."""
 HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
 OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
@@ -198,25 +201,52 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         # Any dataset does: this checks what was given, before hours are spent on reading.
-        self.complete((1, 1), 1)
+        self.networks((1, 1), 1)
+
+    def networks(
+        self, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float] = (3.0, 1.0)
+    ) -> tuple[Hyperparameters, ...]:
+        """Fill in the defaults for each network to train on a dataset: one, or one of each variant.
+
+        Args:
+            shape: (n_users, n_items) of the ratings.
+            n_ratings: Training ratings.
+            moments: Their mean and standard deviation.
+
+        Raises:
+            UsageError: both variants are to rank; scores of rankings cannot be averaged.
+        """
+        if self.variant == BOTH and self.objective == "ranking":
+            raise UsageError(f"--variant {BOTH} needs --objective rating: ranking scores cannot be averaged")
+        variants = (
+            (self.variant,) if self.variant else default_variants(self.objective or DEFAULTS["objective"], *shape)
+        )
+        if self.variant == BOTH:
+            variants = VARIANTS
+        return tuple(self._complete(variant, shape, n_ratings, moments) for variant in variants)
 
     def complete(
         self, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float] = (3.0, 1.0)
     ) -> Hyperparameters:
-        """Fill in the defaults for a dataset.
+        """Fill in the defaults of a single network for a dataset.
 
         Args:
             shape: (n_users, n_items) of the ratings.
             n_ratings: Training ratings.
             moments: Their mean and standard deviation.
         """
+        variant = self.variant or default_variant(self.objective or DEFAULTS["objective"], *shape)
+        return self._complete(variant, shape, n_ratings, moments)
+
+    def _complete(
+        self, variant: str, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float]
+    ) -> Hyperparameters:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.hidden_sizes is not None:
             given["hidden_sizes"] = tuple(self.hidden_sizes)
         defaults = dict(DEFAULTS)
         if self.objective == "ranking":
             defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(*moments)}
-        variant = self.variant or default_variant(self.objective or DEFAULTS["objective"], *shape)
         n_users, n_items = shape
         per_side = ratings_per_side(n_users, n_items, n_ratings)
         of_data = {

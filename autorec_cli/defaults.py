@@ -47,6 +47,8 @@ MAX_BATCH_SIZE = 1024
 MIN_BATCH_RATINGS = 1 << 16
 STEPS_PER_EPOCH = 8
 MAX_USERS_PER_ITEM = 10
+MAX_LOPSIDED = 20
+"""Users per item, or items per user, up to which both variants are trained."""
 MISSING_DEVIATIONS = 3.2
 """Standard deviations from the mean rating down to the value imputed for unrated cells."""
 
@@ -60,6 +62,17 @@ def default_variant(objective: str, n_users: int, n_items: int) -> str:
     if objective == "ranking":
         return "user"
     return "user" if n_users > MAX_USERS_PER_ITEM * n_items else "item"
+
+
+def default_variants(objective: str, n_users: int, n_items: int) -> tuple[str, ...]:
+    """Variants to train: both, whose mean predicts better than either, or the one that suits the shape.
+
+    Where one side is many times the other, one of them has that many times the weights of the other, for less.
+    """
+    lopsided = max(n_users, n_items) > MAX_LOPSIDED * min(n_users, n_items)
+    if objective == "ranking" or lopsided:
+        return (default_variant(objective, n_users, n_items),)
+    return ("item", "user")
 
 
 def default_batch_size(n_examples: int, n_ratings: int) -> int:

@@ -18,9 +18,9 @@ import typer
 from typer.models import ParameterInfo
 
 from autorec_cli.cli.output import FORMATS
-from autorec_cli.config import AUTO, VARIANTS
+from autorec_cli.config import AUTO, BOTH, VARIANTS
 from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.defaults import MAX_USERS_PER_ITEM
+from autorec_cli.defaults import MAX_LOPSIDED
 
 NETWORK = "Network"
 OPTIMIZER = "Optimizer"
@@ -179,11 +179,12 @@ WaitLock = Annotated[
 Variant = Annotated[
     str,
     typer.Option(
-        help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec); auto: user to rank, and "
-        f"with more than {MAX_USERS_PER_ITEM} users per item, else item.",
+        help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec); both: a network of each "
+        "and a weighted mean of their predictions; auto: both, but user to rank, and only the smaller network where "
+        f"users are {MAX_LOPSIDED} times as many as items or the other way round.",
         show_default=AUTO,
     ),
-    OneOf((AUTO, *VARIANTS)),
+    OneOf((AUTO, *VARIANTS, BOTH)),
 ]
 Threads = Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 uses one per core.")]
 Device = Annotated[

@@ -18,6 +18,7 @@ from autorec_cli.storage.files import cannot_write, replace_file
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
+    from autorec_cli.config import Hyperparameters
     from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.plan import TrainingPlan
     from autorec_cli.training.train import TrainedModel
@@ -47,13 +48,17 @@ class TrainingReport:
         from autorec_cli.network.memory_estimate import mib, n_parameters
         from autorec_cli.runtime.memory import used_bytes
 
-        settings, used = plan.settings, used_bytes()
-        n_steps = -(-plan.n_examples // settings.batch_size)
-        facts = [
-            ("examples", f"{plan.n_examples:,} ({settings.variant} variant), {plan.shape.n_train:,} training ratings"),
-            ("layers", _layers(plan)),
-            ("parameters", f"{n_parameters(plan.shape, settings):,}"),
-            ("steps", f"{n_steps} per epoch, at most {counted(settings.epochs, 'epoch')}"),
+        used, facts = used_bytes(), []
+        for network in plan.networks:
+            n_examples = plan.n_examples(network)
+            n_steps = -(-n_examples // network.batch_size)
+            facts += [
+                ("examples", f"{n_examples:,} ({network.variant} variant), {plan.shape.n_train:,} training ratings"),
+                ("layers", _layers(plan, network)),
+                ("parameters", f"{n_parameters(plan.shape, network):,}"),
+                ("steps", f"{n_steps} per epoch, at most {counted(network.epochs, 'epoch')}"),
+            ]
+        facts += [
             ("device", plan.device),
             ("memory", f"about {mib(used + plan.need.host)} at the peak, {mib(used + plan.free.host)} available"),
         ]
@@ -67,19 +72,22 @@ class TrainingReport:
         self, plan: TrainingPlan, earlier: list[Mapping[str, Any]]
     ) -> Iterator[Callable[[EpochResult, Mapping[str, Any]], None]]:
         """Show that training starts, then every epoch; `earlier` ones begin the log."""
-        settings, shape = plan.settings, plan.shape
+        shape, variants = plan.shape, " and ".join(f"{network.variant} variant" for network in plan.networks)
+        networks = "; ".join(
+            f"{plan.n_examples(network):,} examples, layers {_layers(plan, network)}" for network in plan.networks
+        )
         say(
-            f"{settings.variant} variant ({shape.n_users / shape.n_items:.2g} users per item): "
-            f"{plan.n_examples:,} examples, layers {_layers(plan)}, {shape.n_train:,} training and "
-            f"{shape.n_valid:,} validation ratings, device {plan.device}"
+            f"{variants} ({shape.n_users / shape.n_items:.2g} users per item): {networks}; "
+            f"{shape.n_train:,} training and {shape.n_valid:,} validation ratings, device {plan.device}"
         )
         with (
             open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write,
-            progress("epoch", settings.epochs) as advance,
+            progress("epoch", max(network.epochs for network in plan.networks)) as advance,
         ):
 
             def show(result: EpochResult, record: Mapping[str, Any]) -> None:
-                advance(result.epoch, result.n_epochs, _epoch_text(result))
+                which = f"{result.variant}, " if len(plan.networks) > 1 else ""
+                advance(result.epoch, result.n_epochs, which + _epoch_text(result))
                 if write:
                     write(_log_line(record))
 
@@ -90,7 +98,8 @@ class TrainingReport:
         provenance, validation = trained.provenance, trained.validation
         facts = [
             ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB)"),
-            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {provenance['epochs']}"),
+            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {_epochs(provenance)}"),
+            *_weights_fact(provenance),
             _validation_fact(validation, "warm_start" in provenance),
             ("time", f"{trained.seconds:.1f} s"),
             ("next", f"autorec evaluate {trained.output}"),
@@ -154,8 +163,25 @@ def _write_line(stream: TextIO, name: str, line: str) -> None:
         raise cannot_write(name, error) from error
 
 
-def _layers(plan: TrainingPlan) -> str:
-    return "-".join(map(str, plan.layer_sizes))
+def _layers(plan: TrainingPlan, network: Hyperparameters) -> str:
+    return "-".join(map(str, plan.layer_sizes(network)))
+
+
+def _epochs(provenance: Mapping[str, Any]) -> str:
+    """Number of epochs of each network in the model."""
+    networks = provenance.get("networks", [{"weight": 1.0, **provenance}])
+    return " and ".join(str(network["epochs"]) for network in networks if network["weight"])
+
+
+def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Weight of each network if there were several, and the validation result of each by itself."""
+    if "networks" not in provenance:
+        return []
+    terms = []
+    for network in provenance["networks"]:
+        alone = f" (RMSE alone {network['valid_rmse']:.4f})" if "valid_rmse" in network else ""
+        terms.append(f"{network['weight']:.2f} {network['settings']['variant']}{alone}")
+    return [("weights", ", ".join(terms))]
 
 
 def _epoch_text(result: EpochResult) -> str:

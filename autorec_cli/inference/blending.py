@@ -106,12 +106,9 @@ class Blend:
 
 
 def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
-    """Fit the weighted mean with the least squared validation error.
+    """Fit the weighted mean with the least squared validation error; see `best_weights`.
 
-    It is fitted on each model's predictions before its refit on those ratings. A mean cannot be far worse than its best
-    model; free weights and an intercept can, as they also fit what is peculiar to the validation set. If weights
-    fitted on one half of the validation set are no better on the other half than the best model, that model has all
-    the weight.
+    It is fitted on each model's predictions before its refit on those ratings.
 
     Args:
         models: Names and models of one dataset, which predict ratings.
@@ -125,14 +122,8 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
         raise UsageError("--blend needs two models or more; name another one")
     single = [_checked(name, model, len(valid_ratings)) for name, model in models]
     predictions = np.stack([model.valid_predictions for model in single], axis=1).astype(np.float64)
-    errors = predictions - valid_ratings[:, None]
-    weights = _weights(errors)
-    halves = slice(0, None, 2), slice(1, None, 2)
-    held_out = sum(np.square(errors[there] @ _weights(errors[here])).sum() for here, there in (halves, halves[::-1]))
-    squares = np.square(errors).sum(0)
-    if held_out >= squares.min():
-        weights = np.eye(len(models))[squares.argmin()]
-    rmse = float(np.sqrt(np.mean(np.square(errors @ weights))))
+    weights = best_weights(predictions, valid_ratings)
+    rmse = float(np.sqrt(np.mean(np.square(predictions @ weights - valid_ratings))))
     terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
     logger.info(f"blend: {terms}; validation RMSE {rmse:.4f}")
     fitted = set().union(*(model.provenance["fitted_parts"] for model in single))
@@ -144,6 +135,30 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
         "metrics": {"valid_rmse": rmse},
     }
     return Blend(tuple(single), tuple(map(float, weights)), provenance)
+
+
+def best_weights(predictions: Array, ratings: Array) -> Array:
+    """Weights of the mean with the least squared error, from 0 and of sum 1.
+
+    A mean cannot be far worse than its best model; free weights and an intercept can, as they also fit what is peculiar
+    to these ratings. If weights fitted on one half of the ratings are no better on the other half than the best model,
+    that model has all the weight.
+
+    Args:
+        predictions: (n, m) of m models.
+        ratings: (n,).
+
+    Returns:
+        (m,) float64.
+    """
+    errors = predictions - ratings[:, None]
+    halves = slice(0, None, 2), slice(1, None, 2)
+    held_out = sum(np.square(errors[there] @ _weights(errors[here])).sum() for here, there in (halves, halves[::-1]))
+    squares = np.square(errors).sum(0)
+    if held_out >= squares.min():
+        best: Array = np.eye(len(squares))[squares.argmin()]
+        return best
+    return _weights(errors)
 
 
 def _weights(errors: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -62,14 +63,25 @@ def n_parameters(shape: Shape, settings: Hyperparameters) -> int:
     return sum(n_in * n_out + n_out for n_in, n_out in pairwise(sizes))
 
 
-def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
+def training_need(shape: Shape, networks: Sequence[Hyperparameters], engine: str) -> Need:
     """Estimate the memory of a run.
 
     Args:
         shape: Size of the dataset.
-        settings: Hyperparameters.
+        networks: Hyperparameters of each network; they are trained one after the other.
         engine: "compiled", which stores no gradients of V and W; "torch"; or "cuda", torch on a GPU.
     """
+    needs = [_network_need(shape, settings, engine) for settings in networks]
+    # While one is trained, the parameters and codes of the others are kept.
+    kept = [4 * (n_parameters(shape, settings) + _n_codes(shape, settings)) for settings in networks]
+    return Need(max(need.host for need in needs) + sum(kept) - max(kept), max(need.device for need in needs))
+
+
+def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
+    return (shape.n_items if settings.variant == "item" else shape.n_users) * settings.hidden_sizes[-1]
+
+
+def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     from autorec_cli.network.autoencoder import TILE
 
     n_examples, n_columns = shape.n_items, shape.n_users
@@ -93,7 +105,7 @@ def training_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     joined = CELL * n_fitted if refit else 0  # training and validation set as one matrix
     data = joined + CELL * n_fitted
     preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
-    codes = 4 * n_examples * settings.hidden_sizes[-1]
+    codes = 4 * _n_codes(shape, settings)
     n_all = shape.n_train + shape.n_valid + shape.n_test
     ids = 150 * (shape.n_users + shape.n_items)
     saving = data + plain + codes + JOIN_SPLITS * n_all + ids

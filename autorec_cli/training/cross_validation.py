@@ -11,6 +11,8 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.data.resampling import Plan, Pool, Split, make_split
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
+from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.model import Model
 from autorec_cli.training.fit import fit
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
 """Row labels: the paper's names for the variants."""
+BLEND_NAME = "AutoRec"
+"""Row label of both variants together."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,14 @@ class SplitResult:
     Attributes:
         number: From 1.
         seed: Seed of the split and of the training.
-        epochs: Number of epochs of the model.
+        epochs: Number of epochs of each network.
         seconds: Duration of training and evaluation.
         rows: Metrics of the model and the baselines, as `evaluate` writes them; the model comes first.
     """
 
     number: int
     seed: int
-    epochs: int
+    epochs: list[int]
     seconds: float
     rows: list[dict[str, Any]]
 
@@ -85,6 +89,15 @@ def _measure(
     for result in fitting:
         on_epoch(split.number, result)
     model = fitting.model
-    rows = metric_rows([(NAMES[model.settings.variant], model)], split.dataset, "test", protocol)
+    models = model.models if isinstance(model, Blend) else (model,)
+    networks = [network for network in models if isinstance(network, Model)]
+    name = BLEND_NAME if len(networks) > 1 else NAMES[networks[0].settings.variant]
+    rows = metric_rows([(name, model)], split.dataset, "test", protocol)
     numbered = [{"split": split.number, "seed": split.seed, **row} for row in rows]
-    return SplitResult(split.number, split.seed, model.provenance["epochs"], time.perf_counter() - started, numbered)
+    return SplitResult(
+        split.number,
+        split.seed,
+        [network.provenance["epochs"] for network in networks],
+        time.perf_counter() - started,
+        numbered,
+    )

@@ -18,6 +18,7 @@ from autorec_cli.inference.model import Model
 from autorec_cli.network.device import TORCH_VERSION
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.training.phases import Fitted
+from autorec_cli.training.validation import ValidationResult
 
 
 def versions() -> dict[str, str]:
@@ -67,6 +68,11 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
     )
 
 
+def metrics_of(validation: ValidationResult | None) -> dict[str, float]:
+    """Validation metrics of a model."""
+    return {} if validation is None else {f"valid_{validation.metric}": validation.value}
+
+
 def provenance_of(fitted: Fitted, data: Path | None, fingerprint: str, split: object) -> dict[str, Any]:
     """Provenance of a model: equal for resumed and for uninterrupted runs, whatever the number of processes.
 
@@ -76,13 +82,12 @@ def provenance_of(fitted: Fitted, data: Path | None, fingerprint: str, split: ob
         fingerprint: Fingerprint of the dataset.
         split: How the dataset was split, as JSON types.
     """
-    validation = fitted.validation
     return {
         "dataset": "" if data is None else str(data.resolve()),
         "fingerprint": fingerprint,
         "split": split,
         "fitted_parts": list(fitted.fitted_parts),
         "epochs": fitted.epochs,
-        "metrics": {} if validation is None else {f"valid_{validation.metric}": validation.value},
+        "metrics": metrics_of(fitted.validation),
         "versions": versions(),
     }

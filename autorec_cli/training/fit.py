@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
-from autorec_cli.inference.model import Model
-from autorec_cli.training.plan import check_memory, complete
+from autorec_cli.inference.scorer import Scorer
+from autorec_cli.training.plan import check_memory, networks_for
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
@@ -50,9 +50,9 @@ class Fit(Iterator[EpochResult]):
     call `close`; there is no model then.
     """
 
-    def __init__(self, epochs: Generator[EpochResult, None, Model]) -> None:
+    def __init__(self, epochs: Generator[EpochResult, None, Scorer]) -> None:
         self._epochs = epochs
-        self._model: Model | None = None
+        self._model: Scorer | None = None
 
     def __next__(self) -> EpochResult:
         """Train one more epoch.
@@ -72,7 +72,7 @@ class Fit(Iterator[EpochResult]):
         self._epochs.close()
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Scorer:
         """The trained model.
 
         Raises:
@@ -87,6 +87,8 @@ def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str 
     """Train a model epoch by epoch.
 
     The number of epochs is selected on the validation set; the model is then refitted on training and validation sets.
+    By default there is a network of each variant, whose predictions are averaged (a `Blend`), unless the users are many
+    more than the items or the other way round.
 
     Args:
         dataset: Ratings with their ids.
@@ -103,14 +105,14 @@ def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str 
     """
     from autorec_cli.network.device import find_place
 
-    hyperparameters = complete(settings or TrainSettings(), dataset)
+    networks = networks_for(settings or TrainSettings(), dataset)
     place = find_place(device, threads)
     # Before the generator exists: the error comes from `fit`, not from the first epoch.
-    check_memory(dataset, hyperparameters, place)
-    return Fit(_train(dataset, hyperparameters, place))
+    check_memory(dataset, networks, place)
+    return Fit(_train(dataset, networks, place))
 
 
-def train(dataset: Dataset, settings: TrainSettings | None = None, *, device: str = "auto", threads: int = 0) -> Model:
+def train(dataset: Dataset, settings: TrainSettings | None = None, *, device: str = "auto", threads: int = 0) -> Scorer:
     """Train a model; see `fit`.
 
     Raises:
@@ -124,11 +126,15 @@ def train(dataset: Dataset, settings: TrainSettings | None = None, *, device: st
     return fitting.model
 
 
-def _train(dataset: Dataset, settings: Hyperparameters, place: Place) -> Generator[EpochResult, None, Model]:
-    from autorec_cli.training.export import provenance_of, to_model
-    from autorec_cli.training.phases import NetworkTraining, select_and_refit
+def _train(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> Generator[EpochResult, None, Scorer]:
+    from autorec_cli.training.export import provenance_of
+    from autorec_cli.training.networks import fit_networks
+    from autorec_cli.training.phases import NetworkTraining
 
-    fitted = yield from select_and_refit(NetworkTraining(dataset, settings, place.device))
+    fingerprint = dataset.fingerprint()
+    trainings = [NetworkTraining(dataset, settings, place.device) for settings in networks]
     # A dataset in memory has no path; its fingerprint identifies it all the same.
-    provenance = provenance_of(fitted, None, dataset.fingerprint(), dataset.info.get("split"))
-    return to_model(fitted, dataset, settings, provenance)
+    trained = yield from fit_networks(
+        trainings, lambda fitted: provenance_of(fitted, None, fingerprint, dataset.info.get("split"))
+    )
+    return trained.model

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import BOTH, Hyperparameters, TrainSettings
 from autorec_cli.csr import moments_of, power_sums
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.errors import UsageError
 from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
 
 if TYPE_CHECKING:
@@ -22,13 +24,29 @@ def complete(settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
     )
 
 
-def check_memory(dataset: Dataset, settings: Hyperparameters, place: Place) -> None:
+def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
+    """Fill in the defaults of each network to train on `dataset`.
+
+    Raises:
+        UsageError: both variants are wanted, and there is no validation set to weigh them on.
+    """
+    if dataset.valid.nnz == 0:
+        if settings.variant == BOTH:
+            raise UsageError(f"--variant {BOTH} needs validation ratings; prepare the dataset with --valid")
+        return (complete(settings, dataset),)
+    train = dataset.train
+    return settings.networks(
+        (dataset.n_users, dataset.n_items), train.nnz, moments_of(train.nnz, *power_sums(train.data).tolist())
+    )
+
+
+def check_memory(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> None:
     """Check that training fits into memory.
 
     Raises:
         NotEnoughMemoryError: it does not.
     """
-    require_memory(training_need(shape_of(dataset), settings, place.engine), available(place))
+    require_memory(training_need(shape_of(dataset), networks, place.engine), available(place))
 
 
 def shape_of(dataset: Dataset) -> Shape:
@@ -42,26 +60,24 @@ class TrainingPlan:
     """Facts of a run before it starts.
 
     Attributes:
-        settings: Hyperparameters.
+        networks: Hyperparameters of each network.
         shape: Size of the dataset.
         device: Device and engine: "cpu (compiled)", or "2 x cpu (compiled)" for two processes.
         need: Memory that this process will need.
         free: Memory that is available to it.
     """
 
-    settings: Hyperparameters
+    networks: Sequence[Hyperparameters]
     shape: Shape
     device: str
     need: Need
     free: Need
 
-    @property
-    def n_examples(self) -> int:
-        """Number of training examples."""
-        return self.shape.n_items if self.settings.variant == "item" else self.shape.n_users
+    def n_examples(self, settings: Hyperparameters) -> int:
+        """Number of training examples of a network."""
+        return self.shape.n_items if settings.variant == "item" else self.shape.n_users
 
-    @property
-    def layer_sizes(self) -> tuple[int, ...]:
-        """Units of all layers, input and output included."""
-        n_columns = self.shape.n_users if self.settings.variant == "item" else self.shape.n_items
-        return (n_columns, *self.settings.hidden_sizes, n_columns)
+    def layer_sizes(self, settings: Hyperparameters) -> tuple[int, ...]:
+        """Units of all layers of a network, input and output included."""
+        n_columns = self.shape.n_users if settings.variant == "item" else self.shape.n_items
+        return (n_columns, *settings.hidden_sizes, n_columns)

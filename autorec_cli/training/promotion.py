@@ -12,7 +12,6 @@ from autorec_cli.evaluation.gates import check_metric, is_worse
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 from autorec_cli.inference import model_file
-from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def load_current(path: Path, dataset: Dataset, metric: str, objective: str) -> S
     return current
 
 
-def require_no_worse(model: Model, current: Scorer, dataset: Dataset, metric: str, path: Path) -> None:
+def require_no_worse(model: Scorer, current: Scorer, dataset: Dataset, metric: str, path: Path) -> None:
     """Compare both models on test ratings that neither was fitted to; the current one is aligned by ids.
 
     On a dataset other than its own, the current model may know every rating it has seen. Only unseen pairs count then,

@@ -1,26 +1,54 @@
-"""Training data of a run, and the way its model is saved: for a single process, and for one of several."""
+"""Training data of a run, the networks to fit to it, and the way the model is saved.
+
+For a single process, which may train several networks, and for one of several processes, which train one together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from autorec_cli.config import BOTH
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import LazyDataset
+from autorec_cli.errors import UsageError
 from autorec_cli.inference import model_file
+from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Shape
-from autorec_cli.runtime.partition import Partition, partition_columns
+from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
-from autorec_cli.training.plan import complete, shape_of
+from autorec_cli.training.plan import networks_for, shape_of
 from autorec_cli.training.promotion import load_current, require_no_worse
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
+    import torch
+
+    from autorec_cli.training.checkpoints.checkpointer import Checkpointer
+    from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.phases import Fitted
     from autorec_cli.training.train import TrainRequest
-    from autorec_cli.training.trainer import Start
+    from autorec_cli.training.validation import ValidationResult
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of the training, before the model is saved.
+
+    Attributes:
+        provenance: See `export.provenance_of` and `networks.fit_networks`.
+        validation: Result before the refit; None without validation ratings.
+        save: Writes the model file.
+    """
+
+    provenance: Mapping[str, Any]
+    validation: ValidationResult | None
+    save: Callable[[], None]
 
 
 class WholeSource:
@@ -30,14 +58,14 @@ class WholeSource:
         ArtifactError: the dataset or the older model cannot be read.
     """
 
-    partition: Partition | None = None
-
     def __init__(self, request: TrainRequest) -> None:
         self._request = request
         self._prepared = dataset.load_dataset(request.data)
         self._older = None if request.warm_start is None else load_older_model(request.warm_start)
-        settings = request.settings if self._older is None else self._older.completed(request.settings)
-        self.settings = complete(settings, self._prepared)
+        if self._older is None:
+            self.networks = networks_for(request.settings, self._prepared)
+        else:
+            self.networks = self._older.completed(request.settings, self._prepared)
         self.shape = shape_of(self._prepared)
         self.fingerprint = self._prepared.fingerprint()
         self.split = self._prepared.info.get("split")
@@ -46,22 +74,36 @@ class WholeSource:
     def read(self) -> None:
         """Load the current model, if the new one must not be worse, and prepare the start."""
         metric, output = self._request.keep_if_better, self._request.output
-        objective = self.settings.objective
+        objective = self.networks[0].objective
         self._current = None if metric is None else load_current(output, self._prepared, metric, objective)
-        warm = prepare_start(self._older, self._prepared, self.settings)
+        warm = prepare_start(self._older, self._prepared, self.networks)
         self.dataset: Dataset = warm.dataset
-        self.start: Start | None = warm.start
-        self.provenance = warm.provenance
+        self._warm = warm
         self.training_shape = shape_of(warm.dataset)
 
-    def save(self, fitted: Fitted, provenance: Mapping[str, Any]) -> None:
-        """Write the model file, unless the current model is better."""
-        from autorec_cli.training.export import to_model
+    def fit(self, device: torch.device, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
+        """Train the networks, one result after each epoch."""
+        from autorec_cli.training.networks import fit_networks
+        from autorec_cli.training.phases import NetworkTraining
 
+        trainings = [
+            NetworkTraining(self.dataset, settings, device, start, checkpointer=checkpointer)
+            for settings, start in zip(self.networks, self._warm.starts, strict=True)
+        ]
+        trained = yield from fit_networks(trainings, self._describe, self._warm.weights)
+        return Outcome(trained.model.provenance, trained.validation, partial(self._save, trained.model))
+
+    def _describe(self, fitted: Fitted) -> dict[str, Any]:
+        from autorec_cli.training.export import provenance_of
+
+        # Entries of a warm start win: it may have been fitted to more than this run's splits.
+        return {**provenance_of(fitted, self._request.data, self.fingerprint, self.split), **self._warm.provenance}
+
+    def _save(self, model: Scorer) -> None:
+        """Write the model file, unless the current model is better."""
         metric, output = self._request.keep_if_better, self._request.output
-        model = to_model(fitted, self.dataset, self.settings, provenance)
         if self.dataset is not self._prepared:  # there are predictions for a part of its validation set only
-            model = replace(model, valid_predictions=model.valid_predictions[:0])
+            model = _without_valid_predictions(model)
         if self._current is not None and metric is not None:
             require_no_worse(model, self._current, self._prepared, metric, output)
         model_file.save_model(model, output)
@@ -78,16 +120,17 @@ class PartitionedSource:
         ArtifactError: the dataset cannot be read, or differs from that of the first process.
     """
 
-    start: Start | None = None
     checksum: int | None = None
-    provenance: Mapping[str, Any] = {}
 
     def __init__(self, request: TrainRequest, process_group: ProcessGroup) -> None:
         lazy = LazyDataset(request.data, process_group)
         self._request, self._lazy, self._process_group = request, lazy, process_group
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
         sides = (lazy.n_users, lazy.n_items)
-        self.settings = request.settings.complete(sides, self.shape.n_train, lazy.moments(process_group))
+        if request.settings.variant == BOTH:
+            raise UsageError(f"--variant {BOTH} needs the whole dataset in one process: no torchrun")
+        self._settings = request.settings.complete(sides, self.shape.n_train, lazy.moments(process_group))
+        self.networks = (self._settings,)
         self.fingerprint = lazy.fingerprint
         self.split = lazy.info.get("split")
 
@@ -95,20 +138,39 @@ class PartitionedSource:
         """Read the ratings of this process's columns."""
         from autorec_cli.training.distributed import read_partition
 
-        self.partition = partition_columns(self._lazy.counts(self.settings.variant), self._process_group)
-        self.dataset: Dataset = read_partition(self._lazy, self.settings, self.partition)
+        self._partition = partition_columns(self._lazy.counts(self._settings.variant), self._process_group)
+        self.dataset: Dataset = read_partition(self._lazy, self._settings, self._partition)
 
-    def save(self, fitted: Fitted, provenance: Mapping[str, Any]) -> None:
-        """Write the model file, together with the other processes."""
+    def fit(self, device: torch.device, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
+        """Train this process's columns, one result after each epoch."""
         from autorec_cli.training import distributed
+        from autorec_cli.training.export import provenance_of
+        from autorec_cli.training.phases import NetworkTraining, select_and_refit
 
-        distributed.save(fitted, self._lazy, self.settings, provenance, self._request.output)
+        training = NetworkTraining(
+            self.dataset, self._settings, device, partition=self._partition, checkpointer=checkpointer
+        )
+        fitted = yield from select_and_refit(training)
+        provenance = provenance_of(fitted, self._request.data, self.fingerprint, self.split)
+        # Every process calls it, and the first one writes.
+        save = partial(distributed.save, fitted, self._lazy, self._settings, provenance, self._request.output)
+        return Outcome(provenance, fitted.validation, save)
 
     def process_facts(self) -> list[dict[str, int]]:
         """Columns, ratings and memory of each process."""
         from autorec_cli.training import distributed
 
-        return distributed.process_facts(self.dataset, self.partition)
+        return distributed.process_facts(self.dataset, self._partition)
+
+
+def _without_valid_predictions(model: Scorer) -> Scorer:
+    if isinstance(model, Blend):
+        return replace(model, models=tuple(map(_none_of_valid, model.models)))
+    return _none_of_valid(model) if isinstance(model, Model) else model
+
+
+def _none_of_valid(model: Model) -> Model:
+    return replace(model, valid_predictions=model.valid_predictions[:0])
 
 
 Source = WholeSource | PartitionedSource

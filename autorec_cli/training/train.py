@@ -30,12 +30,11 @@ from autorec_cli.training.checkpoints.resume import (
     resume_policy,
 )
 from autorec_cli.training.plan import TrainingPlan, shape_of
-from autorec_cli.training.sources import Source, open_training_data
+from autorec_cli.training.sources import Outcome, Source, open_training_data
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
     from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.phases import Fitted
     from autorec_cli.training.validation import ValidationResult
 
 logger = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         stack.enter_context(connected(process_group))
         # Sizes and hyperparameters only: several processes read their columns once they agree on these.
         source = open_training_data(request, process_group)
-        run = identity(source.fingerprint, source.settings, source.checksum, process_group.size)
+        run = identity(source.fingerprint, source.networks, source.checksum, process_group.size)
         if process_group.size > 1:
             _require_same_start(request, run, process_group)
         # A run that was killed after it saved its model, but before it ended, has nothing left to do.
@@ -189,33 +188,33 @@ def _train_source(
 ) -> dict[str, Any]:
     """Train and save, after everything that can be refused quickly was refused."""
     from autorec_cli.network.device import find_place
-    from autorec_cli.training.export import provenance_of
 
-    place, settings = find_place(request.device, request.threads), source.settings
+    place, networks = find_place(request.device, request.threads), source.networks
     started = time.perf_counter()
-    need = training_need(shape_of(source.dataset), settings, place.engine)
+    need = training_need(shape_of(source.dataset), networks, place.engine)
     devices = str(place) if process_group.size == 1 else f"{process_group.size} x {place}"
-    plan = TrainingPlan(settings, source.training_shape, devices, need, available(place))
+    plan = TrainingPlan(networks, source.training_shape, devices, need, available(place))
     if request.dry_run and process_group.is_first:
         reporter.planned(plan)
     # After the plan was shown: a dry run that does not fit says by how much.
     require_memory(plan.need, plan.free)
     if request.dry_run:
-        return {"output": str(request.output), "trained": False, "settings": settings.to_document()}
+        return {
+            "output": str(request.output),
+            "trained": False,
+            "networks": [network.to_document() for network in networks],
+        }
     environment = {**place.to_document(), **_versions()}
     policy = resume_policy(request.resume)
     with checkpointing(request.output, policy, request.save_every, run, environment, process_group) as checkpointer:
-        fitted = _fit(source, place, plan, checkpointer, reporter)
-        provenance = provenance_of(fitted, request.data, source.fingerprint, source.split)
-        # Entries of a warm start win: it may have been fitted to more than this run's splits.
-        provenance |= source.provenance
-        source.save(fitted, provenance)
+        outcome = _fit(source, place, plan, checkpointer, reporter)
+        outcome.save()
     processes = source.process_facts()
     if not process_group.is_first:
         return {}
     seconds = time.perf_counter() - started
-    reporter.finished(TrainedModel(request.output, provenance, fitted.validation, seconds, processes))
-    summary = _summary(source, request.output, provenance, fitted.validation)
+    reporter.finished(TrainedModel(request.output, outcome.provenance, outcome.validation, seconds, processes))
+    summary = _summary(source, request.output, outcome.provenance, outcome.validation)
     return {**summary, "processes": processes} if processes else summary
 
 
@@ -225,8 +224,7 @@ def _fit(
     plan: TrainingPlan,
     checkpointer: Checkpointer,
     reporter: Reporter,
-) -> Fitted:
-    from autorec_cli.training.phases import NetworkTraining, select_and_refit
+) -> Outcome:
     from autorec_cli.training.trainer import drain
 
     history = checkpointer.history
@@ -236,10 +234,7 @@ def _fit(
             history.append(_record(result))
             show(result, history[-1])
 
-        training = NetworkTraining(
-            source.dataset, source.settings, place.device, source.start, source.partition, checkpointer
-        )
-        return drain(select_and_refit(training), on_epoch)
+        return drain(source.fit(place.device, checkpointer), on_epoch)
 
 
 def _record(result: EpochResult) -> Record:
@@ -301,9 +296,10 @@ def _summary(
 
     `n_chosen_by` is the number of validation ratings that epochs were selected on, of which a warm start leaves few.
     """
+    from autorec_cli.training.networks import networks_of
     from autorec_cli.training.validation import metric_of
 
-    shape, name = source.shape, f"valid_{metric_of(source.settings.objective)}"
+    shape, name = source.shape, f"valid_{metric_of(source.networks[0].objective)}"
     return {
         "output": str(output),
         "bytes": output.stat().st_size,
@@ -312,9 +308,8 @@ def _summary(
         "n_train": shape.n_train,
         "n_valid": shape.n_valid,
         "fitted_parts": provenance["fitted_parts"],
-        "epochs": provenance["epochs"],
         "n_chosen_by": provenance.get("warm_start", {}).get("n_chosen_by", shape.n_valid),
         name: provenance["metrics"].get(name),
         f"baseline_{name}": None if validation is None else validation.baseline,
-        "settings": source.settings.to_document(),
+        "networks": networks_of(provenance, source.networks[0]),
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import sparse
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import BOTH, VARIANTS, Hyperparameters, TrainSettings
 from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
@@ -22,9 +22,12 @@ from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import input_rows, unseen
+from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import UNKNOWN, SeenItems, positions
 from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
+from autorec_cli.training.plan import complete
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,24 +65,37 @@ class OlderModel:
 
     Attributes:
         path: Its file.
-        model: The model.
+        scorer: The model.
+        models: Its networks, one or more.
         checksum: CRC-32 of the file.
     """
 
     path: Path
-    model: Model
+    scorer: Scorer
+    models: tuple[Model, ...]
     checksum: int
 
-    def completed(self, settings: TrainSettings) -> TrainSettings:
-        """Fill in what was not given: the network of the older model, and fewer epochs.
+    @property
+    def weights(self) -> Sequence[float]:
+        """Weights of the networks."""
+        return self.scorer.weights if isinstance(self.scorer, Blend) else (1.0,)
 
-        Defaults follow the data, which change every night; the network must stay the same.
+    def completed(self, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
+        """Fill in what was not given: the networks of the older model, and fewer epochs.
+
+        Defaults follow the data, which change every night; the networks must stay the same.
 
         Raises:
             UsageError: a given option does not fit the older model.
         """
-        require_compatible(self.model, settings, self.path)
-        suitable = {name: getattr(self.model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
+        if settings.variant == BOTH:
+            require_both(self.models, self.path)
+            settings = replace(settings, variant=None)
+        return tuple(complete(self._completed(model, settings), dataset) for model in self.models)
+
+    def _completed(self, model: Model, settings: TrainSettings) -> TrainSettings:
+        require_compatible(model, settings, self.path)
+        suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
         suitable["epochs"] = WARM_EPOCHS
         return replace(settings, **{name: suitable[name] for name in suitable if getattr(settings, name) is None})
 
@@ -90,37 +106,45 @@ def load_older_model(path: Path) -> OlderModel:
     Raises:
         ArtifactError: it is not a model, or corrupted.
     """
-    return OlderModel(path, model_file.load_single(path), checksums.of_file(path))
+    scorer = model_file.load_model(path)
+    models = scorer.models if isinstance(scorer, Blend) else (scorer,)
+    # A blend is of single models, and everything else is one.
+    return OlderModel(
+        path, scorer, tuple(model for model in models if isinstance(model, Model)), checksums.of_file(path)
+    )
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Dataset and initial network of a run.
+    """Dataset and initial networks of a run.
 
     Attributes:
         dataset: Ratings to fit; validation ratings that the older model may know are in train.
-        start: Initializes the network; None for a cold start.
+        starts: Initializers of the networks; None for a cold start.
+        weights: Weights of the networks in the older model; None for a cold start.
         provenance: Entries that differ from those of a cold start.
     """
 
     dataset: Dataset
-    start: Start | None
+    starts: Sequence[Start | None]
+    weights: Sequence[float] | None
     provenance: Mapping[str, Any]
 
 
-def prepare_start(older: OlderModel | None, dataset: Dataset, settings: Hyperparameters) -> WarmStart:
+def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence[Hyperparameters]) -> WarmStart:
     """Prepare a run from `older`, or a cold start if it is None; logs which held-out ratings `older` may know.
 
     Raises:
         ArtifactError: the older model's ids are not those of the dataset.
     """
     if older is None:
-        return WarmStart(dataset, None, {})
+        return WarmStart(dataset, [None] * len(networks), None, {})
     user_ids, item_ids = dataset.users["id"].to_list(), dataset.items["id"].to_list()
-    require_common_ids(older.model, user_ids, item_ids, older.path)
-    separated = separate_known(older.model, dataset)
-    _log_known(separated, dataset, settings.epochs, older.path)
-    fitted_parts = [part for part in ("train", "valid") if fitted_on(older.model.provenance, part)]
+    for model in older.models:
+        require_common_ids(model, user_ids, item_ids, older.path)
+    separated = separate_known(older.scorer, dataset)
+    _log_known(separated, dataset, networks[0].epochs, older.path)
+    fitted_parts = [part for part in ("train", "valid") if fitted_on(older.scorer.provenance, part)]
     provenance: dict[str, Any] = {
         "warm_start": {
             "checksum": older.checksum,
@@ -131,7 +155,8 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, settings: Hyperpar
     }
     if separated.n_known_valid:
         provenance["fitted_parts"] = ["train", "valid"]
-    return WarmStart(separated.dataset, start_from(older.model, user_ids, item_ids), provenance)
+    starts = [start_from(model, user_ids, item_ids) for model in older.models]
+    return WarmStart(separated.dataset, starts, older.weights, provenance)
 
 
 def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
@@ -150,6 +175,19 @@ def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
     if differing:
         raise UsageError(
             f"training cannot start from {path}: {', '.join(differing)}; leave out these options or --warm-start"
+        )
+
+
+def require_both(models: Sequence[Model], path: Path) -> None:
+    """Check that there is a network of each variant.
+
+    Raises:
+        UsageError: there is not.
+    """
+    if {model.settings.variant for model in models} != set(VARIANTS):
+        raise UsageError(
+            f"training cannot start from {path}: --variant is {BOTH} here and {models[0].settings.variant} there; "
+            "leave out these options or --warm-start"
         )
 
 
@@ -230,7 +268,7 @@ class Separated:
     n_known_test: int
 
 
-def separate_known(model: Model, dataset: Dataset) -> Separated:
+def separate_known(model: Scorer, dataset: Dataset) -> Separated:
     """Move validation ratings that `model` may have been fitted to into the train split.
 
     It knows none if it was fitted to train alone and every rating was in the same split then; otherwise it may know

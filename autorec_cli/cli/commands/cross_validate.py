@@ -159,11 +159,12 @@ def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) 
     prepared = dataset.load_dataset(options.data)
     # These load torch, which takes seconds: what can be refused has been.
     from autorec_cli.network.device import find_place
-    from autorec_cli.training.plan import complete
+    from autorec_cli.training.plan import networks_for
 
-    protocol, variant = _protocol(options, prepared), complete(settings, prepared).variant
+    protocol = _protocol(options, prepared)
+    variants = " and ".join(network.variant for network in networks_for(settings, prepared))
     place, pooled = find_place(options.training.device, options.training.threads), pool(prepared)
-    _announce(plan, pooled, f"{variant} variant, device {place}", protocol)
+    _announce(plan, pooled, f"{variants} variant, device {place}", protocol)
     return pooled, protocol
 
 
@@ -204,7 +205,8 @@ def _progress(
             metric, baseline = _headline(result.rows[0], protocol)
             rows = [row for row in (result.rows[0], _row_of(result.rows, baseline)) if metric in row]
             values = ", ".join(f"{row['model']} {row[metric]:.4f}" for row in rows)
-            text = f"test {metric_label(metric)}: {values}; epochs: {result.epochs}, seed: {result.seed}"
+            epochs = " and ".join(map(str, result.epochs))
+            text = f"test {metric_label(metric)}: {values}; epochs: {epochs}, seed: {result.seed}"
             advance(result.number, plan.n_splits, f"{text}, {result.seconds:.1f} s", lasting=True)
 
         yield show_epoch, show_split

@@ -19,6 +19,7 @@ from autorec_cli.cli.output import open_output, reserve_output
 from autorec_cli.cli.training_report import metric_label
 from autorec_cli.config import (
     AUTO,
+    BOTH,
     OBJECTIVES,
     VARIANTS,
     Hyperparameters,
@@ -47,7 +48,6 @@ autorec tune data --objective ranking --trials 3 --max-epochs 10 --max-hidden-si
 """
 
 RESULT_FORMATS = ("command", "json")
-BOTH = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,9 @@ class TuneOptions:
     ] = DEFAULTS["objective"]
     variant: Annotated[
         str,
-        typer.Option(help="item, user, or both to search among the two; auto takes the one that `train` would take."),
+        typer.Option(
+            help="item, user, or both to search among the two; auto takes the one that suits the shape of the ratings."
+        ),
         OneOf((AUTO, *VARIANTS, BOTH)),
     ] = AUTO
     trials: Annotated[int, typer.Option(metavar="N", help="Number of trials, including those in --storage.")] = 50

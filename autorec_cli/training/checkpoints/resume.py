@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,17 +183,20 @@ def _require_run(path: Path, run: Mapping[str, Any]) -> None:
         )
 
 
-def identity(fingerprint: str, settings: Hyperparameters, warm_start: int | None, n_processes: int) -> dict[str, Any]:
+def identity(
+    fingerprint: str, networks: Sequence[Hyperparameters], warm_start: int | None, n_processes: int
+) -> dict[str, Any]:
     """Identity of a run, as JSON types: equal for equal runs only.
 
     Args:
         fingerprint: Fingerprint of the dataset.
-        settings: Hyperparameters.
+        networks: Hyperparameters of each network.
         warm_start: Checksum of the model to start from; None for a cold start.
         n_processes: World size.
     """
     # Not threads or device: a run may be resumed with others.
-    document = {"dataset": fingerprint, "settings": settings.to_document(), WARM_START: warm_start}
+    settings = [network.to_document() for network in networks]
+    document = {"dataset": fingerprint, "settings": settings, WARM_START: warm_start}
     return {**document, "processes": n_processes}
 
 
@@ -226,7 +229,8 @@ def find_finished(
         return None
     provenance: dict[str, Any] = document["provenance"]
     older = (provenance.get("warm_start") or {}).get("checksum")
-    of_model = {"dataset": provenance.get("fingerprint"), "settings": document.get("settings"), WARM_START: older}
+    settings = [network["settings"] for network in provenance.get("networks", [document])]
+    of_model = {"dataset": provenance.get("fingerprint"), "settings": settings, WARM_START: older}
     wanted = {**run, WARM_START: older if run[WARM_START] is not None else None}
     if not ({**run, **of_model} == saved == wanted and provenance.get("versions") == versions):
         return None

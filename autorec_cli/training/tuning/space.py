@@ -90,7 +90,7 @@ def check_memory_of_largest(dataset: Dataset, limits: Limits, place: Place) -> N
         NotEnoughMemoryError: one may not.
     """
     for settings in largest(dataset, limits):
-        check_memory(dataset, settings, place)
+        check_memory(dataset, [settings], place)
 
 
 def default_values(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:

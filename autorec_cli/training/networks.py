@@ -1,0 +1,124 @@
+"""Training of the networks of a model: one, or one of each variant whose predictions are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli.config import Hyperparameters
+from autorec_cli.csr import Array
+from autorec_cli.inference.blending import Blend, best_weights
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
+from autorec_cli.training.checkpoints.checkpoint import Selection
+from autorec_cli.training.export import metrics_of, to_model
+from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.phases import Fitted, NetworkTraining
+from autorec_cli.training.validation import ValidationResult
+
+Provenance = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainedNetworks:
+    """Model of one or more networks.
+
+    Attributes:
+        model: A `Model`, or a `Blend` of several.
+        validation: Result of the model before the refit; None without validation ratings.
+    """
+
+    model: Scorer
+    validation: ValidationResult | None
+
+
+def fit_networks(
+    trainings: Sequence[NetworkTraining],
+    describe: Callable[[Fitted], Provenance],
+    weights: Sequence[float] | None = None,
+) -> Generator[EpochResult, None, TrainedNetworks]:
+    """Train networks and average their predictions, with weights fitted on the validation set.
+
+    Weights come between the phases, as the refit learns from the validation ratings. A network without weight is not
+    refitted, and is no part of the model.
+
+    Args:
+        trainings: One for each network; all of one dataset, and they predict ratings if there are several.
+        describe: Makes the provenance of a fitted network.
+        weights: Weights of the networks if there are no validation ratings to fit them to; by default equal ones.
+
+    Yields:
+        One result after each epoch of each network.
+
+    Raises:
+        TrainingDivergedError: the loss is not finite.
+        UsageError: the train split is empty.
+    """
+    selections = []
+    for training in trainings:
+        selections.append((yield from training.select()))
+    dataset = trainings[0].dataset
+    validations = [selection.validation for selection in selections if selection.validation]
+    if validations and len(trainings) > 1:
+        weights = best_weights(_predictions(validations), dataset.valid.data).tolist()
+    weights = weights or [1 / len(trainings)] * len(trainings)
+    models: list[Model] = []
+    for training, selection, weight in zip(trainings, selections, weights, strict=True):
+        if weight:
+            fitted = yield from training.finish(selection)
+            models.append(to_model(fitted, dataset, training.settings, describe(fitted)))
+            del fitted  # the next network needs its memory
+    validation = _blended(validations, weights, dataset.valid) if validations else None
+    if len(trainings) == 1:
+        return TrainedNetworks(models[0], validation)
+    facts = [
+        _facts(training, selection, weight)
+        for training, selection, weight in zip(trainings, selections, weights, strict=True)
+    ]
+    provenance = {**models[0].provenance, "metrics": metrics_of(validation), "networks": facts}
+    if len(models) == 1:
+        return TrainedNetworks(replace(models[0], provenance=provenance), validation)
+    del provenance["epochs"]  # each has its own
+    blend = Blend(tuple(models), tuple(weight for weight in weights if weight), provenance)
+    return TrainedNetworks(blend, validation)
+
+
+def networks_of(provenance: Mapping[str, Any], settings: Hyperparameters) -> list[dict[str, Any]]:
+    """Facts of the networks that were trained for a model: weight, epochs, validation metric and settings.
+
+    Args:
+        provenance: Of the model.
+        settings: Of its network, if only one was trained.
+    """
+    if "networks" in provenance:
+        networks: list[dict[str, Any]] = provenance["networks"]
+        return networks
+    return [
+        {"weight": 1.0, "epochs": provenance["epochs"], **provenance["metrics"], "settings": settings.to_document()}
+    ]
+
+
+def _facts(training: NetworkTraining, selection: Selection, weight: float) -> dict[str, Any]:
+    metrics = metrics_of(selection.validation)
+    return {"weight": weight, "epochs": selection.epoch, **metrics, "settings": training.settings.to_document()}
+
+
+def _blended(
+    validations: Sequence[ValidationResult], weights: Sequence[float], valid: sparse.csr_array
+) -> ValidationResult:
+    """Result of the weighted mean of networks."""
+    if len(validations) == 1:
+        return validations[0]
+    predictions = _predictions(validations) @ np.array(weights)
+    rmse = float(np.sqrt(np.mean(np.square(predictions - valid.data))))
+    return ValidationResult("rmse", rmse, validations[0].baseline, predictions.astype(np.float32))
+
+
+def _predictions(validations: Sequence[ValidationResult]) -> Array:
+    """Predictions of the validation ratings, (n_valid, n_networks) float64."""
+    columns = [result.predictions for result in validations if result.predictions is not None]
+    return np.stack(columns, axis=1).astype(np.float64)
