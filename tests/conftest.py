@@ -90,7 +90,7 @@ def make_workshop(folder):
     for arguments in (
         ("prepare", "ratings.csv", "--titles", "titles.csv", "-o", "data"),
         ("train", "data", "-o", "item.model", *SMALL),
-        ("train", "data", "-o", "user.model", "--variant", "user", *SMALL),
+        ("train", "data", "-o", "user.model", *SMALL, "--variant", "user"),
         ("train", "data", "-o", "lists.model", "--objective", "ranking", *SMALL),
     ):
         result = run(*arguments, cwd=folder)

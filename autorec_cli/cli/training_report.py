@@ -52,11 +52,15 @@ class TrainingReport:
         for network in plan.networks:
             n_examples = plan.n_examples(network)
             n_steps = -(-n_examples // network.batch_size)
+            of_which = f", {network.variant}" if len(plan.networks) > 1 else ""
             facts += [
-                ("examples", f"{n_examples:,} ({network.variant} variant), {plan.shape.n_train:,} training ratings"),
-                ("layers", _layers(plan, network)),
-                ("parameters", f"{n_parameters(plan.shape, network):,}"),
-                ("steps", f"{n_steps} per epoch, at most {counted(network.epochs, 'epoch')}"),
+                (
+                    f"examples{of_which}",
+                    f"{n_examples:,} ({network.variant} variant), {plan.shape.n_train:,} training ratings",
+                ),
+                (f"layers{of_which}", _layers(plan, network)),
+                (f"parameters{of_which}", f"{n_parameters(plan.shape, network):,}"),
+                (f"steps{of_which}", f"{n_steps} per epoch, at most {counted(network.epochs, 'epoch')}"),
             ]
         facts += [
             ("device", plan.device),

@@ -149,10 +149,11 @@ def test_the_summary_says_what_the_model_says(together, kind):
     model = model_file.load_model(there / kind)
     assert (told["n_users"], told["n_items"]) == (len(model.catalog.user_ids), len(model.catalog.item_ids))
     assert told["bytes"] == (there / kind).stat().st_size
-    said = {"epochs", "fitted_parts", *model.provenance["metrics"]}
-    assert {name: told[name] for name in said} == {
-        name: {**model.provenance, **model.provenance["metrics"]}[name] for name in said
-    }
+    assert told["fitted_parts"] == model.provenance["fitted_parts"]
+    metrics, epochs = model.provenance["metrics"], model.provenance["epochs"]
+    assert {name: told[name] for name in metrics} == metrics
+    settings = model.settings.to_document()
+    assert told["networks"] == [{"weight": 1.0, "epochs": epochs, **metrics, "settings": settings}]
     assert any(name.startswith("baseline_valid_") for name in told)
 
 

@@ -16,7 +16,7 @@ from autorec_cli.training.plan import complete
 from tests.planted import planted_dataset
 from tests.program import ROOT
 
-TINY = TrainSettings(hidden_sizes=(4,), epochs=2)
+TINY = TrainSettings(variant="item", hidden_sizes=(4,), epochs=2)
 
 
 def test_a_dataset_in_memory_becomes_a_model_and_nothing_is_said(capfd):

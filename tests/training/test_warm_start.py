@@ -15,11 +15,12 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.training import randomness, trainer, warm_start
+from autorec_cli.training import randomness, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
+from autorec_cli.training.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.warm_start import MUST_AGREE, load_older_model, prepare_start
-from tests.planted import planted_dataset
+from tests.planted import dataset_of, planted_dataset
 from tests.program import SMALL, call
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def settings_of(variant, **given):
 
 
 def fit(prepared, settings, start=None):
-    epochs = trainer.select_and_refit(prepared, settings, CPU, start=start)
+    epochs = select_and_refit(NetworkTraining(prepared, settings, CPU, start))
     while True:
         try:
             next(epochs)
@@ -188,7 +189,7 @@ def test_the_same_dataset_with_any_split_has_an_honest_test_part():
 def test_a_model_of_another_kind_is_refused(tmp_path, given, told):
     model_file.save_model(model_of(planted_dataset(), settings_of("item", center="both")), tmp_path / "m")
     with pytest.raises(UsageError, match=told) as error:
-        load_older_model(tmp_path / "m").completed(TrainSettings(**given))
+        load_older_model(tmp_path / "m").completed(TrainSettings(**given), planted_dataset())
     assert error.value.exit_status == 2
 
 
@@ -199,9 +200,9 @@ def test_a_model_of_others_is_refused(tmp_path, variant):
     side = "users" if variant == "item" else "items"
     others = getattr(prepared, side).with_columns(pl.col("id") + "x")
     with pytest.raises(ArtifactError, match=f"no ids in common with the {side} of this dataset"):
-        prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: others}), settings)
+        prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: others}), [settings])
     one = pl.concat([getattr(prepared, side)[:1], others[1:]])
-    prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: one}), settings)
+    prepare_start(load_older_model(tmp_path / "m"), dataclasses.replace(prepared, **{side: one}), [settings])
 
 
 @pytest.mark.parametrize(
@@ -218,11 +219,13 @@ def test_what_is_not_asked_for_follows_the_older_model(tmp_path, older):
     settings = settings_of(older.pop("variant", "item"), **older)
     model_file.save_model(model_of(prepared, settings), tmp_path / "m")
     loaded = load_older_model(tmp_path / "m")
-    completed = loaded.completed(TrainSettings(epochs=3, decoder_mean=False)).complete((8000, 5), 10**6, (70.0, 20.0))
+    wide = dataset_of({"train": {(user, user % 2): 70.0 + user for user in range(60)}}, (60, 2))
+    (completed,) = loaded.completed(TrainSettings(epochs=3, decoder_mean=False), wide)
     for name in (*MUST_AGREE, "missing_value"):
         assert getattr(completed, name) == getattr(settings, name), name
     assert completed.epochs == 3
-    assert loaded.completed(TrainSettings(seed=1, decoder_mean=False)).epochs == WARM_EPOCHS
+    (completed,) = loaded.completed(TrainSettings(seed=1, decoder_mean=False), wide)
+    assert completed.epochs == WARM_EPOCHS
 
 
 # --- the program

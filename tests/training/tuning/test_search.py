@@ -9,6 +9,7 @@ import torch
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.phases import NetworkTraining
 from autorec_cli.training.plan import complete
 from tests.planted import dataset_of, matrix_of, planted_dataset
 
@@ -29,14 +30,15 @@ def trials(search, n_trials, follow=ignore):
 
 
 def fake_fit(rmse_of):
-    """A `fit` whose validation RMSE at each epoch is `rmse_of(settings, epoch)`; NaN is divergence."""
+    """A selection phase whose validation RMSE at each epoch is `rmse_of(settings, epoch)`; NaN is divergence."""
 
-    def fit(dataset, settings, device):
+    def fit(training):
+        settings = training.settings
         for epoch in range(1, settings.epochs + 1):
             rmse = rmse_of(settings, epoch)
             if rmse is None:
                 raise TrainingDivergedError("diverged")
-            yield EpochResult("selection", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True)
+            yield EpochResult(settings.variant, "selection", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True)
         raise AssertionError("the search went on to the final fit")
 
     return fit
@@ -115,7 +117,7 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
             started.append(settings)
         return float(len(started))
 
-    monkeypatch.setattr(tuning, "select_and_refit", fake_fit(worse))
+    monkeypatch.setattr(NetworkTraining, "select", fake_fit(worse))
     dataset = planted_dataset()
     search = tuning.open_search(dataset, LIMITS, None)
     results = trials(search, 8)
@@ -127,7 +129,7 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
 
 
 def test_a_short_trial_reports_all_its_shares(monkeypatch):
-    monkeypatch.setattr(tuning, "select_and_refit", fake_fit(lambda settings, epoch: 4.0 - epoch))
+    monkeypatch.setattr(NetworkTraining, "select", fake_fit(lambda settings, epoch: 4.0 - epoch))
     dataset = planted_dataset()
     limits = dataclasses.replace(LIMITS, max_epochs=3)
     search = tuning.open_search(dataset, limits, None)
@@ -138,7 +140,7 @@ def test_a_short_trial_reports_all_its_shares(monkeypatch):
 
 def test_a_diverged_trial_is_not_the_end(monkeypatch):
     monkeypatch.setattr(
-        tuning, "select_and_refit", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.003 else None)
+        NetworkTraining, "select", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.003 else None)
     )
     dataset = planted_dataset()
     search = tuning.open_search(dataset, LIMITS, None)
@@ -147,7 +149,7 @@ def test_a_diverged_trial_is_not_the_end(monkeypatch):
 
 
 def test_if_all_diverge_it_says_so(monkeypatch):
-    monkeypatch.setattr(tuning, "select_and_refit", fake_fit(lambda settings, epoch: None))
+    monkeypatch.setattr(NetworkTraining, "select", fake_fit(lambda settings, epoch: None))
     dataset = planted_dataset()
     search = tuning.open_search(dataset, LIMITS, None)
     assert [result.valid for result in trials(search, 2)] == [None, None]
