@@ -333,6 +333,6 @@ def differences(
             found += differences(old, new, wording)
         elif old != new:
             # Checksums and the like would only fill the message.
-            long = any(isinstance(value, str) and len(value) > 40 for value in (old, new))
+            long = any(isinstance(value, Mapping) or len(str(value)) > 40 for value in (old, new))
             found.append(f"{name} differs" if long else wording.format(name=name, before=old, after=new))
-    return found
+    return list(dict.fromkeys(found))  # the networks of a run have most settings in common

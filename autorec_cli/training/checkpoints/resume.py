@@ -195,9 +195,13 @@ def identity(
         n_processes: World size.
     """
     # Not threads or device: a run may be resumed with others.
-    settings = [network.to_document() for network in networks]
-    document = {"dataset": fingerprint, "settings": settings, WARM_START: warm_start}
-    return {**document, "processes": n_processes}
+    settings = _numbered([network.to_document() for network in networks])
+    return {"dataset": fingerprint, "settings": settings, WARM_START: warm_start, "processes": n_processes}
+
+
+def _numbered(settings: Sequence[Any]) -> dict[str, Any]:
+    """Settings of each network by its name in messages."""
+    return {f"network {number}": document for number, document in enumerate(settings, 1)}
 
 
 def may_have_finished(
@@ -229,7 +233,7 @@ def find_finished(
         return None
     provenance: dict[str, Any] = document["provenance"]
     older = (provenance.get("warm_start") or {}).get("checksum")
-    settings = [network["settings"] for network in provenance.get("networks", [document])]
+    settings = _numbered([network.get("settings") for network in provenance.get("networks", [document])])
     of_model = {"dataset": provenance.get("fingerprint"), "settings": settings, WARM_START: older}
     wanted = {**run, WARM_START: older if run[WARM_START] is not None else None}
     if not ({**run, **of_model} == saved == wanted and provenance.get("versions") == versions):
