@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autorec_cli.errors import AutoRecError as AutoRecError
     from autorec_cli.evaluation.evaluate import EvaluateSettings as EvaluateSettings
     from autorec_cli.evaluation.evaluate import evaluate as evaluate
+    from autorec_cli.inference.blending import Blend as Blend
     from autorec_cli.inference.model import Model as Model
     from autorec_cli.inference.model_file import load_model as load_model
     from autorec_cli.inference.model_file import save_model as save_model
@@ -52,6 +53,7 @@ _MODULES = {
     "TrainSettings": "config",
     "Hyperparameters": "config",
     "Model": "inference.model",
+    "Blend": "inference.blending",
     "Scorer": "inference.scorer",
     "save_model": "inference.model_file",
     "load_model": "inference.model_file",

@@ -27,12 +27,16 @@ from autorec_cli.evaluation.cross_validation import average
 from benchmarks import results
 from benchmarks.measure import AUTOREC
 
-PAPER_INPUT = "--no-implicit --no-normalize --center none --no-decoder-mean --dropout 0"
+PAPER_INPUT = "--variant item --no-implicit --no-normalize --center none --no-decoder-mean --dropout 0"
 PAPER = {
-    "I-AutoRec": (0.831, ""),
+    "AutoRec": (None, ""),
+    "I-AutoRec": (0.831, "--variant item"),
     "U-AutoRec": (0.874, "--variant user"),
     "I-AutoRec, the paper's input": (0.831, "$P --regularization 200"),
-    "deep (500,250,500)": (0.827, "--hidden-size 500,250,500 --dropout 0.2 --epochs 60 --no-decoder-mean"),
+    "deep (500,250,500)": (
+        0.827,
+        "--variant item --hidden-size 500,250,500 --dropout 0.2 --epochs 60 --no-decoder-mean",
+    ),
 }
 HIDDEN_SIZES = {
     20: (0.869, 10, 150),
@@ -54,14 +58,14 @@ ACTIVATIONS = {
 }
 """Output and hidden activation -> the paper's RMSE, and options."""
 BLENDED = {
-    "i.model": "",
+    "i.model": "--variant item",
     "u.model": "--variant user",
-    "i1000.model": "--hidden-size 1000 --dropout 0.3 --epochs 40",
-    "ip.model": "--no-implicit --center none",
-    "up.model": "--variant user $P --regularization 200",
-    "deep.model": "--hidden-size 500,250,500 --dropout 0.1 --epochs 60 $P --regularization 200",
+    "i1000.model": "--variant item --hidden-size 1000 --dropout 0.3 --epochs 40",
+    "ip.model": "--variant item --no-implicit --center none",
+    "up.model": "$P --variant user --regularization 200",
+    "deep.model": "$P --hidden-size 500,250,500 --dropout 0.1 --epochs 60 --regularization 200",
 }
-PAIR = {"I-AutoRec": "", "U-AutoRec": "--variant user"}
+PAIR = {"I-AutoRec": "--variant item", "U-AutoRec": "--variant user"}
 BIAS = "user+item bias"
 RMSE = "{:.4f}"
 Cells = list[list[results.Cell]]
@@ -121,11 +125,11 @@ def run_activations(asked: argparse.Namespace) -> Cells:
 
 
 def run_sparser(asked: argparse.Namespace) -> Cells:
-    """Both variants and both baselines, a row for each dataset."""
+    """The defaults, each variant and both baselines, a row for each dataset."""
     rows: Cells = []
     for data, name in zip(asked.sources, asked.name or [path.name for path in asked.sources], strict=True):
-        item, user = (cross_validate(data, asked.repeats, options) for options in PAIR.values())
-        rows.append([name, item["autorec"], user["autorec"], item[BIAS], item["item mean"]])
+        both, item, user = (cross_validate(data, asked.repeats, options) for options in ("", *PAIR.values()))
+        rows.append([name, *(row["autorec"] for row in (both, item, user)), item[BIAS], item["item mean"]])
     return rows
 
 
@@ -209,7 +213,10 @@ EXPERIMENTS: dict[str, tuple[Callable[[argparse.Namespace], Cells], dict[str, st
         },
     ),
     "activations": (run_activations, {"output, hidden": "", "paper": "{:.3f}", "here": RMSE, "options": ""}),
-    "sparser": (run_sparser, {"dataset": "", **dict.fromkeys(("I-AutoRec", "U-AutoRec", BIAS, "item mean"), RMSE)}),
+    "sparser": (
+        run_sparser,
+        {"dataset": "", **dict.fromkeys(("both variants", "I-AutoRec", "U-AutoRec", BIAS, "item mean"), RMSE)},
+    ),
     "canonical": (
         run_canonical,
         {"model": "", **dict.fromkeys(("u1 (95% interval over users)", "u2", "u3", "u4", "u5", "mean"), RMSE)},

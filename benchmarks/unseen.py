@@ -64,13 +64,30 @@ LABELS = {
     "ease-ratings": "EASE of ratings",
     "ease-denoising": "EASE, denoising",
     "default": "autorec",
+    "item": "autorec, item",
     "user": "autorec, user",
     "ranking": "autorec, ranking",
 }
-OURS: dict[str, list[str]] = {"default": [], "user": ["--variant", "user"], "ranking": ["--objective", "ranking"]}
+OURS: dict[str, list[str]] = {
+    "default": [],
+    "item": ["--variant", "item"],
+    "user": ["--variant", "user"],
+    "ranking": ["--objective", "ranking"],
+}
 """Name -> options of `autorec train`."""
-RATERS = ("bias", "svd", "knn", "myfm", "myfm-implicit", "myfm-stopped", "default", "user")
-RANKERS = ("popularity", "als", "ease", "ease-ratings", "ease-denoising", "myfm-implicit", "default", "user", "ranking")
+RATERS = ("bias", "svd", "knn", "myfm", "myfm-implicit", "myfm-stopped", "default", "item", "user")
+RANKERS = (
+    "popularity",
+    "als",
+    "ease",
+    "ease-ratings",
+    "ease-denoising",
+    "myfm-implicit",
+    "default",
+    "item",
+    "user",
+    "ranking",
+)
 ANCHORS_FILE, OURS_FILE = (results.FOLDER / f"{name}.json" for name in ("unseen-anchors", "unseen"))
 
 

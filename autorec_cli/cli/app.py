@@ -17,11 +17,11 @@ EXAMPLES = """
 
 autorec prepare ratings.csv -o data
 
-autorec train data -o item.model
+autorec train data -o ratings.model
 
-autorec evaluate item.model
+autorec evaluate ratings.model
 
-autorec recommend item.model -k 10 > top.csv
+autorec recommend ratings.model -k 10 > top.csv
 """
 
 app = typer.Typer(

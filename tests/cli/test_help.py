@@ -68,6 +68,7 @@ def examples_folder(workshop, tmp_path):
     ratings = pl.read_csv(workshop / "ratings.csv", infer_schema=False)
     for name in ("ratings.csv", "item.model", "user.model", "lists.model"):
         shutil.copy(workshop / name, tmp_path)
+    shutil.copy(workshop / "item.model", tmp_path / "ratings.model")
     shutil.copy(workshop / "titles.csv", tmp_path / "movies.csv")
     shutil.copytree(workshop / "data", tmp_path / "data")
     ratings[::2].write_csv(tmp_path / "part-1.csv")
@@ -98,7 +99,7 @@ def test_examples_run(examples_folder, monkeypatch, name):
     examples = [line for line in EXAMPLES[name].splitlines() if line and not line.startswith("[bold]")]
     assert len(examples) >= 2
     for example in examples:
-        for model in ("item.model", "user.model"):
+        for model in ("ratings.model", "user.model"):
             if name == "train":
                 (examples_folder / model).unlink(missing_ok=True)
         script = f"set -o pipefail; {example}"

@@ -39,7 +39,7 @@ def test_the_tour_leaves_no_trace_in_a_clone():
     """What its commands write is ignored by git."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     written = {found for command in COMMANDS for found in re.findall(r"(?:-o|>) (\S+)", command)}
-    assert {"data", "item.model", "top.csv"} <= written
+    assert {"data", "ratings.model", "top.csv"} <= written
     for name in written:
         assert any(Path(name).match(pattern.strip("/")) for pattern in ignored), name
 

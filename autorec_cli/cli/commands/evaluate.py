@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 EXAMPLES = """
 [bold]Examples[/bold]
 
-autorec evaluate item.model
+autorec evaluate ratings.model
 
 autorec evaluate item.model user.model --blend -o blend.model
 
-autorec evaluate item.model user.model --ranking -k 20
+autorec evaluate ratings.model user.model --ranking -k 20
 
-autorec evaluate item.model --format json | jq '.[0].rmse'
+autorec evaluate ratings.model --format json | jq '.[0].rmse'
 """
 
 MODEL_ENDING = ".model"

@@ -16,11 +16,11 @@ from autorec_cli.cli.output import choose_format, open_output, writer_for
 EXAMPLES = """
 [bold]Examples[/bold]
 
-autorec info item.model
+autorec info ratings.model
 
 autorec info data --format json | jq .counts
 
-autorec info item.model --format json | jq -r .metrics.valid_rmse
+autorec info ratings.model --format json | jq -r .metrics.valid_rmse
 """
 
 

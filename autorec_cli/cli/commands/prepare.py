@@ -164,7 +164,7 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
     """Turn files of ratings into a dataset: ids, sparse matrices, and training, validation and test sets."""
     facts = prepare(options, _settings(options))
     show_facts("dataset", readable(facts))
-    say(f"next: autorec train {options.output} -o item.model")
+    say(f"next: autorec train {options.output} -o ratings.model")
     if options.format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
     return facts

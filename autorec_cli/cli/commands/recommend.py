@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 EXAMPLES = """
 [bold]Examples[/bold]
 
-autorec recommend item.model -k 10 > top.csv
+autorec recommend ratings.model -k 10 > top.csv
 
-autorec recommend item.model --user 42 --user 7
+autorec recommend ratings.model --user 42 --user 7
 
-cut -f1 active.tsv | autorec recommend item.model --users - --format jsonl
+cut -f1 active.tsv | autorec recommend ratings.model --users - --format jsonl
 
-autorec recommend item.model --history new-users.csv -o lists.parquet
+autorec recommend ratings.model --history new-users.csv -o lists.parquet
 
-autorec recommend lists.model --rating-model item.model -k 20 -o lists.csv
+autorec recommend lists.model --rating-model ratings.model -k 20 -o lists.csv
 
 autorec recommend lists.model --shard 3/16 -o part-03.csv
 """

@@ -17,7 +17,7 @@ from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY
 EXAMPLES = """
 [bold]Examples[/bold]
 
-autorec train data -o item.model
+autorec train data -o ratings.model
 
 autorec train data -o user.model --variant user --seed 1
 
