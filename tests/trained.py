@@ -18,6 +18,7 @@ from autorec_cli.runtime.process_group import ProcessGroup, current_process_grou
 from autorec_cli.training import train as training
 from autorec_cli.training.export import to_model
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.request import TrainRequest
 
 CPU = torch.device("cpu")
 PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
@@ -35,7 +36,7 @@ def train(
 ) -> dict[str, Any]:
     """Train `data` into the model `output`; options as of `TrainRequest`."""
     process_group = process_group or current_process_group()
-    request = training.TrainRequest(data, output, TrainSettings(variant=variant, **given), **options)
+    request = TrainRequest(data, output, TrainSettings(variant=variant, **given), **options)
     report = TrainingReport(log if process_group.is_first else None)
     return training.train_to_file(request, process_group, report)
 

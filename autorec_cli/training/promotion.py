@@ -50,7 +50,7 @@ def require_no_worse(model: Scorer, current: Scorer, dataset: Dataset, metric: s
     """
     from autorec_cli.evaluation.measurement import metric_rows
     from autorec_cli.inference.alignment import unseen
-    from autorec_cli.training.warm_start import keeps_splits
+    from autorec_cli.training.known_ratings import keeps_splits
 
     user_ids, item_ids = (table["id"].to_list() for table in (dataset.users, dataset.items))
     aligned = current.aligned(user_ids, item_ids)

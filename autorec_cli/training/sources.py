@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer
     from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.phases import Fitted
-    from autorec_cli.training.train import TrainRequest
+    from autorec_cli.training.request import TrainRequest
     from autorec_cli.training.validation import ValidationResult
 
 

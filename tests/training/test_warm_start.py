@@ -15,7 +15,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.training import randomness, warm_start
+from autorec_cli.training import known_ratings, randomness, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
@@ -126,7 +126,7 @@ def test_of_another_random_split_only_new_ratings_are_honest():
     prepared = as_before(planted_dataset(), "random")
     model = model_of(prepared, settings_of("item"))
     after = as_before(taken(prepared, np.arange(80)[::-1].copy(), np.arange(50), more=2), "random")
-    found = warm_start.separate_known(model, after)
+    found = known_ratings.separate_known(model, after)
     assert (found.n_known_valid, found.n_known_test) == (prepared.valid.nnz, prepared.test.nnz)
     assert found.dataset.valid.nnz == 0
     assert found.dataset.train.nnz == after.train.nnz + after.valid.nnz
@@ -137,11 +137,11 @@ def test_of_a_stable_split_test_stays_honest_and_valid_if_it_was_not_fitted():
     prepared = as_before(planted_dataset(), "stable")
     after = as_before(taken(prepared, np.arange(80), np.arange(50), more=2), "stable")
     alone = model_of(prepared, settings_of("item", refit=False))
-    assert warm_start.separate_known(alone, after) == warm_start.Separated(after, 0, 0)
-    both = warm_start.separate_known(model_of(prepared, settings_of("item")), after)
+    assert known_ratings.separate_known(alone, after) == known_ratings.Separated(after, 0, 0)
+    both = known_ratings.separate_known(model_of(prepared, settings_of("item")), after)
     assert (both.n_known_valid, both.n_known_test, both.dataset.valid.nnz) == (prepared.valid.nnz, 0, 0)
     other = dataclasses.replace(after, info=random_split("stable", seed=1))
-    assert warm_start.separate_known(alone, other).n_known_test == prepared.test.nnz
+    assert known_ratings.separate_known(alone, other).n_known_test == prepared.test.nnz
 
 
 @pytest.mark.parametrize(("n_new", "n_left"), [(29, 0), (30, 30)])
@@ -150,7 +150,7 @@ def test_epochs_are_not_chosen_by_a_few_ratings(n_new, n_left):
     rows, columns = np.nonzero(~(prepared.train + prepared.valid + prepared.test).toarray().astype(bool))
     new = sparse.csr_array((np.full(n_new, 3, np.float32), (rows[:n_new], columns[:n_new])), shape=prepared.valid.shape)
     grown = dataclasses.replace(prepared, valid=add_splits(prepared.valid, new))
-    found = warm_start.separate_known(model_of(prepared, settings_of("item")), grown)
+    found = known_ratings.separate_known(model_of(prepared, settings_of("item")), grown)
     assert (found.n_known_valid, found.dataset.valid.nnz) == (prepared.valid.nnz, n_left)
     assert found.dataset.train.nnz + n_left == grown.train.nnz + grown.valid.nnz
 
@@ -163,13 +163,13 @@ def test_what_an_older_model_started_from_counts_too():
         ({"kept_parts": False, "fitted_parts": ["train"]}, (prepared.valid.nnz, prepared.test.nnz)),
     ):
         model = model_of(prepared, settings_of("item", refit=False), warm_start=before)
-        found = warm_start.separate_known(model, prepared)
+        found = known_ratings.separate_known(model, prepared)
         assert (found.n_known_valid, found.n_known_test) == expected
 
 
 def test_the_same_dataset_with_any_split_has_an_honest_test_part():
     prepared = as_before(planted_dataset(), "random")
-    found = warm_start.separate_known(model_of(prepared, settings_of("item")), prepared)
+    found = known_ratings.separate_known(model_of(prepared, settings_of("item")), prepared)
     assert (found.n_known_valid, found.n_known_test) == (prepared.valid.nnz, 0)
 
 

@@ -92,7 +92,8 @@ class TrainOptions:
 
 def train_command(options: TrainOptions) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file."""
-    from autorec_cli.training.train import TrainRequest, train_to_file
+    from autorec_cli.training.request import TrainRequest
+    from autorec_cli.training.train import train_to_file
 
     training = options.training
     request = TrainRequest(

@@ -1,0 +1,93 @@
+"""Ratings that an older model may know: held out now, but fitted by it or by one that it started from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scipy import sparse
+
+from autorec_cli.csr import add_splits
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.evaluation.metrics import LEAST_PAIRS
+from autorec_cli.inference.alignment import unseen
+from autorec_cli.inference.catalog import SeenItems
+from autorec_cli.inference.scorer import Scorer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Separated:
+    """Dataset whose validation ratings are unknown to an older model.
+
+    Attributes:
+        dataset: Validation ratings that the older model may know are in train; all of them, if the rest is too small
+            to select epochs.
+        n_known_valid: Validation ratings that the older model may know.
+        n_known_test: Test ratings that it, or a model it started from, may have been fitted to.
+    """
+
+    dataset: Dataset
+    n_known_valid: int
+    n_known_test: int
+
+
+def separate_known(model: Scorer, dataset: Dataset) -> Separated:
+    """Move validation ratings that `model` may have been fitted to into the train split.
+
+    It knows none if it was fitted to train alone and every rating was in the same split then; otherwise it may know
+    all that were in its dataset.
+    """
+    same_splits = keeps_splits(model.provenance, dataset)
+    aligned = model.aligned(dataset.users["id"].to_list(), dataset.items["id"].to_list()).catalog.seen
+    n_known_test = 0 if same_splits else dataset.test.nnz - unseen(dataset.test, aligned).nnz
+    if same_splits and not fitted_on(model.provenance, "valid"):
+        return Separated(dataset, 0, n_known_test)
+    new = unseen(dataset.valid, aligned)
+    n_known_valid = int(dataset.valid.nnz - new.nnz)
+    # A handful of ratings would select an epoch by chance; then all epochs run.
+    if n_known_valid and new.nnz < LEAST_PAIRS:
+        new = sparse.csr_array(new.shape, dtype=new.dtype)
+    moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
+    train = add_splits(dataset.train, moved) if moved.nnz else dataset.train
+    return Separated(replace(dataset, train=train, valid=new), n_known_valid, n_known_test)
+
+
+def log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) -> None:
+    """Log which held-out ratings the model at `path` may know, and what epochs are selected on."""
+    n_left = separated.dataset.valid.nnz
+    if separated.n_known_valid:
+        n_few = dataset.valid.nnz - separated.n_known_valid - n_left
+        few = f", together with the other {n_few}, which are too few to select epochs" if n_few else ""
+        outcome = f"epochs are selected on the other {n_left:,}" if n_left else f"all {epochs} epochs run"
+        logger.info(
+            f"{path} may have learned from {separated.n_known_valid:,} of {dataset.valid.nnz:,} validation ratings, "
+            f"which are used for training{few}: {outcome}"
+        )
+    if separated.n_known_test:
+        logger.warning(
+            f"{path} may have learned from {separated.n_known_test:,} of {dataset.test.nnz:,} test ratings, so that "
+            "test metrics of the new model are too good; prepare both datasets with --split stable"
+        )
+
+
+def keeps_splits(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
+    """Check that every rating of the older model's dataset, and of those before it, is in the same split here."""
+    before = provenance.get("warm_start")
+    # Once mixed, splits stay mixed: the parameters still remember the first model's ratings.
+    if before is not None and not before["kept_parts"]:
+        return False
+    theirs, ours = provenance.get("split"), dataset.info.get("split")
+    if before is None and provenance.get("fingerprint") == dataset.fingerprint():
+        return True
+    return ours is not None and theirs == ours and ours["strategy"] == "stable" and not ours["test_given"]
+
+
+def fitted_on(provenance: Mapping[str, Any], split: str) -> bool:
+    """Check whether a model, or one that it started from, was fitted to a split."""
+    before = provenance.get("warm_start")
+    return split in provenance["fitted_parts"] or (before is not None and split in before["fitted_parts"])

@@ -1,0 +1,71 @@
+"""Request for a training run, from a prepared dataset to a model file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autorec_cli.config import TrainSettings, check_device
+from autorec_cli.errors import UsageError
+from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY, check_save_every
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A training run from a prepared dataset to a model file.
+
+    Attributes:
+        data: Prepared dataset.
+        output: Model file.
+        settings: Hyperparameters that were given.
+        threads: CPU threads, 0 for one per core.
+        device: See `device.resolve_device`.
+        force: Replace an existing `output`.
+        dry_run: Stop before training.
+        keep_if_better: Metric by which `output` is replaced only by a model that is no worse on the test set.
+        warm_start: Older model to start from; it also decides some of the defaults.
+        resume: Continue from the checkpoint of an interrupted run.
+        save_every: Minimum seconds between two checkpoints; 0 saves one per epoch.
+        wait_lock: Seconds to wait while another run writes `output`.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    data: Path
+    output: Path
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    threads: int = 0
+    device: str = "auto"
+    force: bool = False
+    dry_run: bool = False
+    keep_if_better: str | None = None
+    warm_start: Path | None = None
+    resume: bool = False
+    save_every: float = SAVE_EVERY
+    wait_lock: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_save_every(self.save_every)
+        check_device(self.device)
+
+    @property
+    def may_replace(self) -> bool:
+        """True if an existing output is no error."""
+        return self.force or self.dry_run or self.keep_if_better is not None
+
+
+def check_output(output: Path, may_replace: bool) -> None:
+    """Check before hours of training that a model can be written.
+
+    Raises:
+        UsageError: it cannot be written to `output`, or that exists and must not be replaced.
+    """
+    if str(output) == "-":
+        raise UsageError("a model cannot be written to standard output; name a file with --output")
+    if output.is_dir():
+        raise UsageError(f"{output} is a directory; name a file for the model")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is not a regular file; name one for the model")
+    if output.exists() and not may_replace:
+        raise UsageError(f"{output} exists; use --force to replace it or name another file")
