@@ -219,7 +219,9 @@ class TrainSettings:
         if self.variant == BOTH and self.objective == "ranking":
             raise UsageError(f"--variant {BOTH} needs --objective rating: ranking scores cannot be averaged")
         variants = (
-            (self.variant,) if self.variant else default_variants(self.objective or DEFAULTS["objective"], *shape)
+            (self.variant,)
+            if self.variant
+            else default_variants(self.objective or DEFAULTS["objective"], *shape, n_ratings)
         )
         if self.variant == BOTH:
             variants = VARIANTS

@@ -49,6 +49,8 @@ STEPS_PER_EPOCH = 8
 MAX_USERS_PER_ITEM = 10
 MAX_LOPSIDED = 20
 """Users per item, or items per user, up to which both variants are trained."""
+MIN_RATINGS = 5
+"""Mean ratings per user, and per item, from which on both variants are trained."""
 MISSING_DEVIATIONS = 3.2
 """Standard deviations from the mean rating down to the value imputed for unrated cells."""
 
@@ -64,13 +66,14 @@ def default_variant(objective: str, n_users: int, n_items: int) -> str:
     return "user" if n_users > MAX_USERS_PER_ITEM * n_items else "item"
 
 
-def default_variants(objective: str, n_users: int, n_items: int) -> tuple[str, ...]:
+def default_variants(objective: str, n_users: int, n_items: int, n_ratings: int) -> tuple[str, ...]:
     """Variants to train: both, whose mean predicts better than either, or the one that suits the shape.
 
-    Where one side is many times the other, one of them has that many times the weights of the other, for less.
+    One is enough where the other has many times its weights, or few ratings for the weights of a user or an item: it
+    would take most of the time, and the mean gain nothing (docs/notes/defaults.md).
     """
-    lopsided = max(n_users, n_items) > MAX_LOPSIDED * min(n_users, n_items)
-    if objective == "ranking" or lopsided:
+    larger, smaller = max(n_users, n_items), min(n_users, n_items)
+    if objective == "ranking" or larger > MAX_LOPSIDED * smaller or n_ratings < MIN_RATINGS * larger:
         return (default_variant(objective, n_users, n_items),)
     return ("item", "user")
 

@@ -20,7 +20,7 @@ from typer.models import ParameterInfo
 from autorec_cli.cli.output import FORMATS
 from autorec_cli.config import AUTO, BOTH, VARIANTS
 from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.defaults import MAX_LOPSIDED
+from autorec_cli.defaults import MAX_LOPSIDED, MIN_RATINGS
 
 NETWORK = "Network"
 OPTIMIZER = "Optimizer"
@@ -181,7 +181,7 @@ Variant = Annotated[
     typer.Option(
         help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec); both: a network of each "
         "and a weighted mean of their predictions; auto: both, but user to rank, and only the smaller network where "
-        f"users are {MAX_LOPSIDED} times as many as items or the other way round.",
+        f"users and items differ by more than a factor of {MAX_LOPSIDED}, or have under {MIN_RATINGS} ratings each.",
         show_default=AUTO,
     ),
     OneOf((AUTO, *VARIANTS, BOTH)),

@@ -32,17 +32,18 @@ def shop(workshop, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("objective", "shape", "variants"),
+    ("objective", "shape", "n_ratings", "variants"),
     [
-        ("rating", (60, 60), ("item", "user")),
-        ("rating", (1200, 60), ("item", "user")),
-        ("rating", (1201, 60), ("user",)),
-        ("rating", (60, 1201), ("item",)),
-        ("ranking", (60, 60), ("user",)),
+        ("rating", (60, 60), 300, ("item", "user")),
+        ("rating", (60, 60), 299, ("item",)),
+        ("rating", (1200, 60), 9000, ("item", "user")),
+        ("rating", (1201, 60), 9000, ("user",)),
+        ("rating", (60, 1201), 9000, ("item",)),
+        ("ranking", (60, 60), 3000, ("user",)),
     ],
 )
-def test_both_variants_are_trained_unless_one_costs_many_times_the_other(objective, shape, variants):
-    assert default_variants(objective, *shape) == variants
+def test_both_variants_are_trained_unless_one_costs_much_and_gains_little(objective, shape, n_ratings, variants):
+    assert default_variants(objective, *shape, n_ratings) == variants
 
 
 def test_a_fit_ends_in_the_mean_of_both_networks():
