@@ -87,8 +87,8 @@ def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str 
     """Train a model epoch by epoch.
 
     The number of epochs is selected on the validation set; the model is then refitted on training and validation sets.
-    By default there is a network of each variant, whose predictions are averaged (a `Blend`), unless users and items are
-    of very different numbers, or have very few ratings.
+    By default there is a network of each variant, whose predictions are averaged (a `Blend`), unless users and items
+    are of very different numbers, or have very few ratings.
 
     Args:
         dataset: Ratings with their ids.
