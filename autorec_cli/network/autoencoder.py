@@ -171,7 +171,7 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
 
     An unrated cell is a weak observation of 0. The sum over all B x P cells is a quadratic form in k x k matrices, as
     in implicit ALS (Hu, Koren and Volinsky, ICDM 2008): with a column of ones appended to h and b to W it is the trace
-    of (h'h)(W'W), so nothing of size B x P is allocated. The caller subtracts the observed cells.
+    of (h'h)(W'W), so nothing of size B x P is allocated, unless B is below 2k/3. The caller subtracts the observed cells.
 
     Args:
         hidden: h, the codes (B, k).
@@ -181,6 +181,14 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
     """
     ones = hidden.sum(0)
     twice = 2 * missing_weight
+    if 3 * len(hidden) < 2 * hidden.shape[1]:
+        # Fewer operations for a small batch, and its outputs are smaller than W: 6BPk against 4Pk^2.
+        outputs = torch.addmm(bias, hidden, weight.T)
+        return MissingGradients(
+            hidden=(outputs @ weight).mul_(twice),
+            decoder_weight=(outputs.T @ hidden).mul_(twice),
+            decoder_bias=outputs.sum(0).mul_(twice),
+        )
     return MissingGradients(
         hidden=torch.addmm(weight.T @ bias, hidden, weight.T @ weight).mul_(twice),
         decoder_weight=torch.addmm(torch.outer(bias, ones), weight, hidden.T @ hidden).mul_(twice),
