@@ -171,7 +171,8 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
 
     An unrated cell is a weak observation of 0. The sum over all B x P cells is a quadratic form in k x k matrices, as
     in implicit ALS (Hu, Koren and Volinsky, ICDM 2008): with a column of ones appended to h and b to W it is the trace
-    of (h'h)(W'W), so nothing of size B x P is allocated, unless B is below 2k/3. The caller subtracts the observed cells.
+    of (h'h)(W'W), so nothing of size B x P is allocated, unless B is below 2k/3. The caller subtracts the
+    observed cells.
 
     Args:
         hidden: h, the codes (B, k).
