@@ -21,6 +21,7 @@ An error's message is one sentence: what is wrong, where, and what to do next.
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -130,9 +131,8 @@ def describe(error: Exception) -> Failure:
     """
     if isinstance(error, AutoRecError):
         return Failure(error.exit_status, str(error))
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        advice = "not enough memory; close other programs, or use a smaller --hidden-size or --batch-size"
-        return Failure(NotEnoughMemoryError.exit_status, advice)
+    if is_out_of_memory(error):
+        return Failure(NotEnoughMemoryError.exit_status, _explain_memory(str(error)))
     if isinstance(error, OSError) and error.errno is not None:
         # An error without a file name is one of standard output, unless a file is missing.
         place = error.filename or ("" if error.errno == errno.ENOENT else "standard output")
@@ -146,7 +146,19 @@ def describe(error: Exception) -> Failure:
     return Failure(EXIT_BUG, f"this is a bug in autorec ({name}); please report it with the lines above")
 
 
-def _is_torch_out_of_memory(error: Exception) -> bool:
-    """True for torch's out-of-memory errors on any device."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for Python's and torch's out-of-memory errors, on any device."""
+    # By their text: torch takes seconds to import, and only some of its errors have a class of their own.
+    signs = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    )
+
+
+def _explain_memory(text: str) -> str:
+    """Message for an out-of-memory error, with the size that was asked for if `text` has it."""
+    requested = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", text)
+    size = f": {requested[1]} could not be allocated" if requested else ""
+    if "CUDA" in text:
+        return f"not enough memory on the GPU{size}; use a smaller --batch-size or --hidden-size, or --device cpu"
+    return f"not enough memory{size}; close other programs, or use a smaller --hidden-size or --batch-size"

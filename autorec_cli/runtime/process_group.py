@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import LostPeerError, UsageError, describe
+from autorec_cli.errors import LostPeerError, UsageError, describe, is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -224,6 +224,8 @@ class ProcessGroup:
             yield
         # gloo raises plain RuntimeErrors, nccl subclasses of it.
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             reason = self._reason() or "it has ended or cannot be reached; look for its error above"
             advice = "once that is fixed, run the same command again, train with --resume"
             raise LostPeerError(

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 import pytest
+import torch
 
 from tests.forking import program
 from tests.program import PROGRAM, ROOT, SMALL, call, run
@@ -252,6 +253,31 @@ def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
     new = dataset.load_dataset(shop / "data")
     assert new.fingerprint() != old.fingerprint()
     assert new.fingerprint() == dataset.load_dataset(shop / "other").fingerprint()
+
+
+# --- status 6
+
+
+def test_status_6_a_gpu_that_runs_out_of_memory_leaves_the_old_model(shop, monkeypatch):
+    from autorec_cli.training import trainer
+
+    real = trainer.make_engine
+
+    def make(*arguments, **options):
+        def step(*_):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has 1.00 GiB free.")
+
+        engine = real(*arguments, **options)
+        engine.step = step
+        return engine
+
+    monkeypatch.setattr(trainer, "make_engine", make)
+    before = snapshot(shop)
+    result = call("train", "data", "-o", "item.model", *SMALL, "--force")
+    assert (result.status, result.stdout) == (6, "")
+    assert "Traceback" not in result.stderr
+    assert "GPU: 20.50 GiB" in result.stderr.splitlines()[-1]
+    assert snapshot(shop) == before
 
 
 # --- status 7

@@ -8,6 +8,8 @@ import sys
 import time
 from datetime import timedelta
 
+import pytest
+
 from autorec_cli.errors import LostPeerError, UsageError
 from autorec_cli.runtime.process_group import (
     LAUNCHER,
@@ -96,6 +98,15 @@ def test_nobody_waits_forever_and_one_process_for_nobody():
     assert timedelta(minutes=1) < MESSAGE_TIMEOUT < timedelta(minutes=30)
     with connected(ProcessGroup()):
         assert ProcessGroup().sum([1.0, 2.0]).tolist() == [1, 2]
+
+
+def test_a_process_without_memory_does_not_blame_its_peers():
+    import torch
+
+    with pytest.raises(torch.OutOfMemoryError), ProcessGroup(0, 2)._explained():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with pytest.raises(LostPeerError), ProcessGroup(0, 2)._explained():
+        raise RuntimeError("connection closed by peer")
 
 
 if __name__ == "__main__":
