@@ -33,13 +33,16 @@ class Place(NamedTuple):
 
 
 def find_place(device: str, threads: int) -> Place:
-    """Find the device and set the number of CPU threads.
+    """Find the device, make it current, and set the number of CPU threads.
 
     Raises:
         UsageError: the device is not available, or `threads` is out of range.
     """
     found = resolve_device(device)
     use_threads(threads)
+    if found.type == "cuda":
+        # Libraries below torch (nccl, pinned memory) take the current device; left at 0, all processes would use that.
+        torch.cuda.set_device(found)
     return Place(found, engine_name(found), torch.get_num_threads())
 
 
@@ -53,6 +56,11 @@ def resolve_device(name: str) -> torch.device:
     """
     check_device(name)
     rank, n_local = local_rank()
+    if n_local > 1 and name.startswith("cuda:"):
+        raise UsageError(
+            f"torchrun has started {n_local} processes on this machine, which cannot share --device {name}; "
+            "with --device cuda each takes a GPU of its own"
+        )
     if n_local > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         if n_local > torch.cuda.device_count():
             raise UsageError(

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from autorec_cli.errors import UsageError
-from autorec_cli.network.device import resolve_device, use_threads
+from autorec_cli.network.device import find_place, resolve_device, use_threads
+from autorec_cli.network.engine import engine_name
 
 CPU = torch.device("cpu")
 
@@ -26,6 +27,25 @@ def test_each_process_of_a_machine_takes_a_gpu(monkeypatch):
     monkeypatch.setattr("autorec_cli.network.device.local_rank", lambda: (1, 3))
     with pytest.raises(UsageError, match="3 processes on a machine of 2 GPUs"):
         resolve_device("auto")
+
+
+def test_processes_cannot_share_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("autorec_cli.network.device.local_rank", lambda: (1, 2))
+    with pytest.raises(UsageError, match="cannot share --device cuda:1"):
+        resolve_device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda", "cpu"])
+def test_the_gpu_of_a_run_is_the_current_one(monkeypatch, name):
+    current = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    place = find_place(name, 0)
+    assert place.device == torch.device(name)
+    assert current == ([] if name == "cpu" else [torch.device(name)])
+    assert place.engine == ("cuda" if current else engine_name(CPU))
 
 
 def test_threads_are_those_asked_for():
