@@ -45,7 +45,7 @@ class TrainingReport:
 
     def planned(self, plan: TrainingPlan) -> None:
         """Show network, parameters and memory of a dry run."""
-        from autorec_cli.network.memory_estimate import mib, n_parameters
+        from autorec_cli.network.memory_estimate import mib, n_parameters, ratings_stay
         from autorec_cli.runtime.memory import used_bytes
 
         used, facts = used_bytes(), []
@@ -67,8 +67,12 @@ class TrainingReport:
             ("memory", f"about {mib(used + plan.need.host)} at the peak, {mib(used + plan.free.host)} available"),
         ]
         if plan.need.device:
-            text = f"about {mib(plan.need.device)} at the peak, {mib(plan.free.device)} available"
-            facts.append(("device memory", text))
+            stay = ratings_stay(plan.need, plan.free.device)
+            peak = plan.need.device + (plan.need.ratings if stay else 0)
+            facts += [
+                ("device memory", f"about {mib(peak)} at the peak, {mib(plan.free.device)} available"),
+                ("ratings", f"{mib(plan.need.ratings)}, {'kept on the device' if stay else 'streamed to the device'}"),
+            ]
         show_facts("dry run", facts)
 
     @contextmanager

@@ -113,24 +113,18 @@ class Network:
         return weights, biases, slope
 
     def to(self, device: torch.device) -> Network:
-        """Move the parameters to `device`."""
+        """Copy the network and its parameters to `device`."""
         return replace(
             self,
-            encoder_weights=tuple(weight.to(device) for weight in self.encoder_weights),
-            encoder_biases=tuple(bias.to(device) for bias in self.encoder_biases),
-            decoder_weight=self.decoder_weight.to(device),
-            decoder_bias=self.decoder_bias.to(device),
+            encoder_weights=tuple(weight.to(device, copy=True) for weight in self.encoder_weights),
+            encoder_biases=tuple(bias.to(device, copy=True) for bias in self.encoder_biases),
+            decoder_weight=self.decoder_weight.to(device, copy=True),
+            decoder_bias=self.decoder_bias.to(device, copy=True),
         )
 
     def copy(self) -> Network:
         """Copy the network and its parameters."""
-        return replace(
-            self,
-            encoder_weights=tuple(weight.clone() for weight in self.encoder_weights),
-            encoder_biases=tuple(bias.clone() for bias in self.encoder_biases),
-            decoder_weight=self.decoder_weight.clone(),
-            decoder_bias=self.decoder_bias.clone(),
-        )
+        return self.to(self.decoder_bias.device)
 
 
 @dataclass(frozen=True)
@@ -199,8 +193,7 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
 
 def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
     """Mean (k,) of the rows of `weight` (P, k) over all processes."""
-    sums = torch.cat([weight.sum(0, dtype=torch.float64), torch.tensor([float(len(weight))]).to(weight.device)])
-    total = process_group.sum(sums.cpu().numpy())
+    total = process_group.sum([*weight.sum(0, dtype=torch.float64).tolist(), len(weight)])
     return torch.from_numpy(total[:-1] / total[-1]).to(weight)
 
 
@@ -246,7 +239,7 @@ def new_network(
     deeper = [_glorot(sizes[i], sizes[i + 1], gain, generator) for i in range(1, len(sizes) - 1)]
     return Network(
         encoder_weights=(first, *deeper),
-        encoder_biases=tuple(torch.zeros(size) for size in sizes[1:]),
+        encoder_biases=tuple(torch.zeros(size, device=generator.device) for size in sizes[1:]),
         decoder_weight=_normal(own, n_columns, sizes[-1], DECODER_DEVIATION, generator),
         decoder_bias=torch.from_numpy(column_means.astype(np.float32)),
         hidden_activation=settings.hidden_activation,
@@ -262,10 +255,10 @@ def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: tor
     """
     # Every process draws all blocks and keeps its rows: weights then do not depend on the world size, and no process
     # holds the whole matrix. Torch draws 16 numbers at a time, so these blocks equal a single draw.
-    own = torch.empty(len(rows), n_out)
+    own = torch.empty(len(rows), n_out, device=generator.device)
     n_blocks = max(1, n_in // COLUMNS_PER_BLOCK)
     for start, stop in pairwise([*range(0, n_blocks * COLUMNS_PER_BLOCK, COLUMNS_PER_BLOCK), n_in]):
-        block = torch.empty(stop - start, n_out).normal_(0.0, deviation, generator=generator)
+        block = torch.empty(stop - start, n_out, device=generator.device).normal_(0.0, deviation, generator=generator)
         first, last = np.searchsorted(rows, [start, stop])
         own[first:last] = block[torch.from_numpy(rows[first:last] - start)]
     return own
@@ -273,4 +266,4 @@ def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: tor
 
 def _glorot(n_in: int, n_out: int, gain: float, generator: torch.Generator) -> Tensor:
     bound = gain * (6.0 / (n_in + n_out)) ** 0.5
-    return torch.empty(n_in, n_out).uniform_(-bound, bound, generator=generator)
+    return torch.empty(n_in, n_out, device=generator.device).uniform_(-bound, bound, generator=generator)

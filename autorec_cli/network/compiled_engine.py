@@ -28,9 +28,11 @@ from autorec_cli.network.autoencoder import (
     mean_row,
     missing_gradients,
 )
-from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.dropout import Dropout
+from autorec_cli.network.encoder_input import Batch, Inputs
 from autorec_cli.network.kernels import adam_products, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
+from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
@@ -64,6 +66,10 @@ class TiledEngine:
         self._missing_weight = loss.missing_weight
         self._process_group = process_group
         self._n_steps = 0
+
+    def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
+        """See `engine.Engine`."""
+        return inputs.batch(rows, dropout)
 
     def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
@@ -113,6 +119,10 @@ class TiledEngine:
             _, last = self._deeper(first)
             outputs.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())
         return np.concatenate(outputs)
+
+    def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
+        """See `engine.Engine`."""
+        return codes(self.network(), inputs, self._rows_at_once, rows, self._process_group).numpy()
 
     def network(self) -> Network:
         """See `engine.Engine`."""

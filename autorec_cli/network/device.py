@@ -81,12 +81,6 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def free_on_device(device: torch.device) -> int:
-    """Free bytes of a GPU; 0 for the CPU."""
-    # From the driver: torch only knows what this process has taken.
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-
-
 def use_threads(threads: int) -> None:
     """Set the number of CPU threads; 0 keeps torch's default.
 

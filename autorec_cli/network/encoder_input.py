@@ -8,6 +8,7 @@ feedback of SVD++ (Koren, KDD 2008), and improves accuracy more than any other o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -15,11 +16,26 @@ from scipy import sparse
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
+if TYPE_CHECKING:
+    from autorec_cli.network.dropout import Dropout
+    from autorec_cli.network.sparse_tensors import DeviceMatrix
+
 RATED = np.float32(2.5)
 """Value of a rated cell in the implicit channel, in the unit of the examples."""
 
 RowSelection = slice | Array
 """Rows of the examples, as a slice or indices."""
+
+
+Cells: TypeAlias = "sparse.csr_array | DeviceMatrix"
+"""Sparse matrix of an engine."""
+
+
+class Batch(NamedTuple):
+    """Targets and encoder inputs of some examples, both (B, n): CSR, or on the device of an engine."""
+
+    targets: Cells
+    inputs: Cells
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,11 @@ class Inputs:
     def __getitem__(self, rows: RowSelection) -> sparse.csr_array:
         """Make the inputs of some examples, CSR; see `of`."""
         return self.of(self.examples[rows], rows)
+
+    def batch(self, rows: Array, dropout: Dropout | None) -> Batch:
+        """Make the batch of the examples at `rows`, (B,)."""
+        targets = self.examples[rows]
+        return Batch(targets, self.of(targets, rows, None if dropout is None else dropout.factors(targets)))
 
     def of(self, batch: sparse.csr_array, rows: RowSelection, factors: Array | None = None) -> sparse.csr_array:
         """Make the inputs of a batch.

@@ -11,7 +11,8 @@ from torch import Tensor
 from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState
 from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network
-from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.dropout import Dropout
+from autorec_cli.network.encoder_input import Batch, Cells, Inputs
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -27,12 +28,21 @@ class Engine(Protocol):
     It never allocates a dense matrix of examples x columns.
     """
 
-    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
+        """Make the batch of the examples at `rows`, where a step needs it.
+
+        Args:
+            inputs: All examples.
+            rows: (B,) examples of the batch.
+            dropout: Dropout of their inputs; None for none.
+        """
+
+    def step(self, examples: Cells, inputs: Cells, rate: float, decay: float) -> Tensor:
         """Take one step of Adam on the squared error.
 
         Args:
-            examples: Targets, CSR (B, P) float32 with sorted indices.
-            inputs: Encoder inputs, CSR float32 of B rows; with the shape of `examples` they have its pattern too.
+            examples: Targets (B, P), from `batch` or CSR float32 with sorted indices.
+            inputs: Encoder inputs of B rows, likewise; with the shape of `examples` they have its pattern too.
             rate: Learning rate.
             decay: Penalty of this batch: factor of V and W in their gradients.
 
@@ -50,6 +60,9 @@ class Engine(Protocol):
         Returns:
             (nnz,) float32, in the order of `cells`.
         """
+
+    def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
+        """Compute the codes (last hidden layer) of the examples at `rows`, all if None, (n, k) float32."""
 
     def network(self) -> Network:
         """Copy the current network to the CPU."""

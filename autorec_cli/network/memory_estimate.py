@@ -24,6 +24,12 @@ STEP = 40
 """Bytes per cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
 INPUT = 28
 """Bytes per cell of an encoder input with a pattern of its own: the matrix, its transpose, its order."""
+GPU_STEP = 100
+"""Bytes per cell of a batch on a GPU, where cells are sorted and gathered too; counted, not yet measured."""
+GPU_INPUT = 70
+"""Bytes per cell there of an encoder input with a pattern of its own; counted, not yet measured."""
+GPU_MARGIN = 1.25
+"""Free memory of a GPU per estimated byte, at which ratings stay there."""
 RUNTIME = 160 * 2**20
 """Memory of libraries on their first use: thread stacks, compiled code, work space; measured."""
 RANKING = 100 * 2**20
@@ -49,11 +55,13 @@ class Need:
 
     Attributes:
         host: Of the process.
-        device: On a GPU; 0 when training on the CPU.
+        device: On a GPU, without the ratings; 0 when training on the CPU.
+        ratings: On a GPU, where they stay if they fit.
     """
 
     host: int
     device: int = 0
+    ratings: int = 0
 
 
 def n_parameters(shape: Shape, settings: Hyperparameters) -> int:
@@ -74,7 +82,11 @@ def training_need(shape: Shape, networks: Sequence[Hyperparameters], engine: str
     needs = [_network_need(shape, settings, engine) for settings in networks]
     # While one is trained, the parameters and codes of the others are kept.
     kept = [4 * (n_parameters(shape, settings) + _n_codes(shape, settings)) for settings in networks]
-    return Need(max(need.host for need in needs) + sum(kept) - max(kept), max(need.device for need in needs))
+    return Need(
+        host=max(need.host for need in needs) + sum(kept) - max(kept),
+        device=max(need.device for need in needs),
+        ratings=max(need.ratings for need in needs),
+    )
 
 
 def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
@@ -101,7 +113,8 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
         sum(edges) + sum(settings.hidden_sizes)
     )
     # Dense layers of the deep form: parameters, gradients, two moments.
-    weights += 4 * 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
+    dense = 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
+    weights += 4 * dense
     joined = CELL * n_fitted if refit else 0  # training and validation set as one matrix
     data = joined + CELL * n_fitted
     preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
@@ -110,7 +123,11 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     ids = 150 * (shape.n_users + shape.n_items)
     saving = data + plain + codes + JOIN_SPLITS * n_all + ids
     if engine == "cuda":
-        return Need(RUNTIME + max(preparing, saving), weights + step + codes)
+        n_cells, hidden = n_fitted * batch_fraction, sum(settings.hidden_sizes)
+        device = 4 * (plain + dense) + batch_bytes(n_cells, settings.batch_size, hidden, settings.implicit)
+        if settings.objective == "ranking":
+            device += 2 * 4 * n_columns * edges[1]
+        return Need(RUNTIME + max(preparing, saving), device, CELL * n_fitted)
     missing = 0
     if settings.objective == "ranking":  # the decoder untiled, the gradient of its unrated cells, and that in tiles
         missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + RANKING
@@ -120,12 +137,23 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     return Need(RUNTIME + max(preparing, training, saving))
 
 
+def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool) -> int:
+    """Bytes of a GPU that a step takes for a batch of `n_cells` ratings and for its hidden layers."""
+    cell = GPU_STEP + (GPU_INPUT if implicit else 0)
+    return int(n_cells * cell) + 4 * 4 * batch_size * hidden_units
+
+
+def ratings_stay(need: Need, free: int) -> bool:
+    """True if ratings stay on a GPU with `free` bytes; otherwise they are streamed, batch by batch."""
+    return need.ratings + GPU_MARGIN * need.device <= free
+
+
 def available(place: Place) -> Need:
     """Memory available to this process, on host and device."""
-    from autorec_cli.network.device import free_on_device
+    from autorec_cli.network.device_examples import free_bytes
 
     _, n_local = local_rank()
-    return Need(memory.available_bytes() // n_local, free_on_device(place.device))
+    return Need(memory.available_bytes() // n_local, free_bytes(place.device))
 
 
 def require_memory(need: Need, free: Need) -> None:

@@ -10,16 +10,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import Network, new_network
+from autorec_cli.network.dropout import KEYS, Dropout
 from autorec_cli.network.encoder_input import typical_norm
 from autorec_cli.training.examples import Examples
 
-KEYS = 1 << 32
-GOLDEN = np.uint32(0x9E3779B1)
 DAMPING = 5
 """Cells of mean value that are added to every column for its initial bias."""
 
@@ -35,45 +33,24 @@ def initial_network(examples: Examples, settings: Hyperparameters, generator: to
 def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:
     """Row indices of an epoch's batches, each row once, in random order."""
     # One draw for all processes: they must take the same steps.
-    order = torch.randperm(n_rows, generator=generator).numpy()
+    order = torch.randperm(n_rows, generator=generator, device=generator.device).numpy()
     for start in range(0, n_rows, batch_size):
         yield order[start : start + batch_size]
 
 
-def dropout_factors(
-    batch: sparse.csr_array, columns: Array, dropout: float, generator: torch.Generator
-) -> Array | None:
-    """Draw the factor of each input cell: 0 with probability `dropout`, else 1 / (1 - dropout).
-
-    Inverted dropout (Srivastava et al., JMLR 2014). A key is drawn per row; a cell is dropped by a hash of the key and
-    its column, so that the outcome does not depend on the other cells of this process.
+def draw_dropout(n_rows: int, columns: Array, probability: float, generator: torch.Generator) -> Dropout | None:
+    """Draw the dropout of a batch of `n_rows`; None if `probability` is 0.
 
     Args:
-        batch: Some examples, CSR (B, P).
+        n_rows: B, examples of the batch.
         columns: (P,) uint32, global indices of the columns.
-        dropout: Probability in [0, 1).
+        probability: In [0, 1).
         generator: Source of the keys.
-
-    Returns:
-        (nnz,) float32; None without dropout.
     """
-    if not dropout:
+    if not probability:
         return None
-    keys = torch.randint(KEYS, (batch.shape[0],), generator=generator).numpy().astype(np.uint32)
-    # The golden ratio spreads consecutive columns over all 32 bits before they are hashed.
-    numbers = np.repeat(keys, np.diff(batch.indptr)) + columns[batch.indices] * GOLDEN
-    factors: Array = (_hashed(numbers) >= np.uint32(dropout * KEYS)) / np.float32(1 - dropout)
-    return factors
-
-
-def _hashed(numbers: Array) -> Array:
-    """Hash `numbers` (n,) uint32 in place: the finalizer of MurmurHash3 (Appleby, 2011)."""
-    numbers ^= numbers >> np.uint32(16)
-    numbers *= np.uint32(0x85EBCA6B)
-    numbers ^= numbers >> np.uint32(13)
-    numbers *= np.uint32(0xC2B2AE35)
-    numbers ^= numbers >> np.uint32(16)
-    return numbers
+    keys = torch.randint(KEYS, (n_rows,), generator=generator, device=generator.device).numpy().astype(np.uint32)
+    return Dropout(probability, keys, columns)
 
 
 def _column_means(examples: Examples, missing_weight: float) -> Array:

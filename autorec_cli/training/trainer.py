@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 import torch
 from scipy import sparse
@@ -15,6 +15,7 @@ from torch import Tensor
 from autorec_cli.config import Hyperparameters
 from autorec_cli.errors import TrainingDivergedError
 from autorec_cli.network.autoencoder import Loss, Network
+from autorec_cli.network.encoder_input import Batch
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.training.checkpoints.checkpoint import (
     EPOCH_START,
@@ -25,7 +26,7 @@ from autorec_cli.training.checkpoints.checkpoint import (
 )
 from autorec_cli.training.examples import Examples
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.randomness import dropout_factors, initial_network, shuffled_rows
+from autorec_cli.training.randomness import draw_dropout, initial_network, shuffled_rows
 from autorec_cli.training.validation import Validation, make_validation, metric_of
 
 WARM_UP = 0.1
@@ -56,13 +57,6 @@ def make_trainer(
     if refit_epochs is not None:
         phase = "refit"
     return Trainer(engine, examples, settings, generator, refit_epochs or settings.epochs, phase, validation)
-
-
-class Batch(NamedTuple):
-    """Targets and encoder inputs of some examples, CSR."""
-
-    targets: sparse.csr_array
-    inputs: sparse.csr_array
 
 
 @dataclass
@@ -116,10 +110,9 @@ class Trainer:
         self._started, n_done = time.perf_counter(), self._n_steps
         columns, dropout = self.examples.partition.columns, self.settings.dropout
         for number, rows in enumerate(shuffled_rows(self._n_examples, self.settings.batch_size, self.generator)):
-            targets = self.examples.matrix[rows]
-            factors = dropout_factors(targets, columns, dropout, self.generator)
+            dropped = draw_dropout(len(rows), columns, dropout, self.generator)
             if number >= n_done:  # earlier ones are drawn too, because later draws depend on it
-                yield Batch(targets, self.examples.inputs.of(targets, rows, factors))
+                yield self.engine.batch(self.examples.inputs, rows, dropped)
 
     def step(self, batch: Batch) -> None:
         """Take one step of the optimizer."""

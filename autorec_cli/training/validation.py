@@ -18,7 +18,6 @@ from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, measure_rankings, rank_all_users
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
-from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.training.examples import Examples
 
@@ -128,7 +127,6 @@ class UserColumnsRanking:
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
         self._protocol = RankingProtocol.for_scale(examples.rating_scale)
-        self._rows_at_once = settings.batch_size
         users = _with_relevant(valid, self._protocol.relevant_from)
         self._users, self._n_judged = self._sample_users(users, settings.seed)
         self._valid, self._seen = valid[self._users], examples.ratings[self._users]
@@ -140,9 +138,8 @@ class UserColumnsRanking:
         """Mean nDCG@10 over the sampled users."""
         if self._n_judged == 0:
             return ValidationResult(METRIC, math.nan, math.nan, None)
-        network = engine.network()
-        items = codes(network, self._examples.inputs, self._rows_at_once, process_group=self._process_group).numpy()
-        users = network.decoder_weight.numpy()[self._users]  # a user's own bias does not change the order
+        items = engine.codes(self._examples.inputs)
+        users = engine.network().decoder_weight.numpy()[self._users]  # a user's own bias does not change the order
         return ValidationResult(METRIC, self._judge(lambda index: users[index] @ items.T), self._baseline, None)
 
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
@@ -173,7 +170,6 @@ class ItemColumnsRanking:
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
         self._protocol = RankingProtocol.for_scale(examples.rating_scale)
-        self._rows_at_once = settings.batch_size
         relevant = np.zeros(valid.shape[0])
         relevant[_with_relevant(valid, self._protocol.relevant_from)] = 1
         users = np.flatnonzero(self._process_group.max(relevant))
@@ -187,8 +183,8 @@ class ItemColumnsRanking:
         """Mean nDCG@10 over the sampled users."""
         if len(self._users) == 0:
             return ValidationResult(METRIC, math.nan, math.nan, None)
+        users = engine.codes(self._examples.inputs, self._users)
         network = engine.network()
-        users = codes(network, self._examples.inputs, self._rows_at_once, self._users, self._process_group).numpy()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
         value = self._judge(lambda index: users[index] @ weight.T + bias)
         return ValidationResult(METRIC, value, self._baseline, None)

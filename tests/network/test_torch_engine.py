@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
-from autorec_cli.network.torch_engine import codes, encode, make_batch, step, to_rows
+from autorec_cli.network.sparse_tensors import to_both_orders, to_csr
+from autorec_cli.network.torch_engine import codes, encode, step, to_device
 from tests.networks import dense_step, in_float32, random_examples, random_network
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def test_step_equals_dense_step_with_autograd(
     mean = torch.from_numpy(rng.normal(0, 0.5, hidden_sizes[-1])) if has_mean else None
     dense = torch.from_numpy(examples.toarray()), torch.from_numpy(observed)
     loss, gradients = dense_step(network, *dense, mean=mean)
-    result = step(network, make_batch(examples, CPU), mean=mean)
+    result = step(network, *to_device(examples, examples, CPU), mean=mean)
     torch.testing.assert_close(result.squared_error, loss, rtol=1e-9, atol=1e-9)
     for ours, reference in zip(result.gradients, gradients, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)
@@ -51,16 +52,16 @@ def test_float32_gradients_are_within_1e_5_of_float64(device):
     rng = np.random.default_rng(0)
     network = random_network([300, 40], "sigmoid", "identity", rng)
     examples, _ = random_examples(200, 300, 0.1, rng)
-    exact = step(network, make_batch(examples, CPU))
-    single = in_float32(network).to(device)
-    result = step(single, make_batch(examples.astype(np.float32), device))
+    exact = step(network, *to_device(examples, examples, CPU))
+    single, single_examples = in_float32(network).to(device), examples.astype(np.float32)
+    result = step(single, *to_device(single_examples, single_examples, device))
     for ours, reference in zip(result.gradients, exact.gradients, strict=True):
         assert (ours.cpu().double() - reference).norm() <= 1e-5 * reference.norm()
 
 
 def test_batch_keeps_cells_whose_rating_is_zero():
     examples = sparse.csr_array((np.array([0.0, 2.0]), (np.array([0, 1]), np.array([1, 0]))), shape=(2, 2))
-    batch = make_batch(examples, CPU)
+    batch = to_both_orders(examples, CPU)
     assert batch.rows.values().tolist() == [0.0, 2.0]
     assert batch.columns.values().tolist() == [2.0, 0.0]
 
@@ -69,5 +70,5 @@ def test_codes_in_blocks_equal_codes_at_once():
     rng = np.random.default_rng(1)
     network = random_network([9, 5, 3], "tanh", "identity", rng)
     examples, _ = random_examples(20, 9, 0.4, rng)
-    at_once = encode(network, to_rows(examples, CPU))[-1]
+    at_once = encode(network, to_csr(examples, CPU))[-1]
     torch.testing.assert_close(codes(network, examples, 7), at_once)

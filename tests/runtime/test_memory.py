@@ -13,7 +13,8 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
-from tests.program import ROOT, SMALL, run
+from tests.program import ROOT, SMALL, call, run
+from tests.simulated_device import simulate_cuda
 from tests.trained import train
 
 SHAPE = memory_estimate.Shape(n_users=6040, n_items=3706, n_train=810_000, n_valid=90_000, n_test=100_000)
@@ -47,7 +48,34 @@ def test_need_grows_with_hidden_size_and_ratings():
 def test_on_a_gpu_the_weights_are_on_the_device():
     need = memory_estimate.training_need(SHAPE, settings(), "cuda")
     assert need.device > 6040 * 500 * 4 * 8
+    assert need.ratings == 900_000 * memory.CELL
     assert memory_estimate.training_need(SHAPE, settings(), "torch").device == 0
+    ranking = settings(objective="ranking")
+    rating = dataclasses.replace(ranking, objective="rating", missing_weight=0.0, missing_value=None)
+    needs = [memory_estimate.training_need(SHAPE, given, "cuda").device for given in (ranking, rating)]
+    assert needs[0] - needs[1] == 2 * 6040 * 500 * 4  # gradients of unrated cells
+
+
+def test_ratings_stay_on_a_gpu_that_has_room_for_them():
+    need = memory_estimate.Need(host=0, device=1000, ratings=100)
+    assert memory_estimate.ratings_stay(need, 1350)
+    assert not memory_estimate.ratings_stay(need, 1349)
+
+
+def test_the_plan_tells_what_a_gpu_holds(workshop, tmp_path, monkeypatch):
+    def planned(free_mib):
+        simulate_cuda(monkeypatch, free_mib << 20)
+        options = ("--hidden-size", 10_000, "--dry-run", "--device", "cuda")
+        result = call("train", workshop / "data", "-o", tmp_path / "m", *options)
+        assert result.status == 0, result.stderr
+        assert "device: cuda (cuda)" in result.stderr
+        memory = re.search(r"device memory: about (\d+) MiB at the peak, ([\d,]+) MiB available", result.stderr)
+        assert memory[2] == f"{free_mib:,}"
+        return int(memory[1]), re.search(r"ratings: \d MiB, (\w+)", result.stderr)[1]
+
+    peak, place = planned(100_000)
+    assert place == "kept"
+    assert planned(peak + peak // 10) == (peak, "streamed")
 
 
 def test_available_memory_is_no_more_than_the_machine_has():

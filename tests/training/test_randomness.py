@@ -3,8 +3,12 @@ import torch
 
 from autorec_cli.network import autoencoder
 from autorec_cli.runtime.partition import COLUMNS_PER_BLOCK
-from autorec_cli.training.randomness import dropout_factors
+from autorec_cli.training.randomness import draw_dropout
 from tests.networks import random_examples
+
+
+def dropout_factors(batch, columns, probability, generator):
+    return draw_dropout(batch.shape[0], columns, probability, generator).factors(batch)
 
 
 def test_a_cell_is_hidden_or_not_whatever_other_cells_there_are():
@@ -34,8 +38,7 @@ def test_dropout_hides_its_share_of_cells_independently():
 
 def test_without_dropout_nothing_is_drawn():
     generator = torch.Generator().manual_seed(1)
-    examples, _ = random_examples(3, 4, 0.5, np.random.default_rng(0))
-    assert dropout_factors(examples, np.arange(4, dtype=np.uint32), 0.0, generator) is None
+    assert draw_dropout(3, np.arange(4, dtype=np.uint32), 0.0, generator) is None
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
 
 

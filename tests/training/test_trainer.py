@@ -166,8 +166,8 @@ class Watched:
         self.decays.append(decay)
         return self.engine.step(examples, inputs, rate, decay)
 
-    def is_finite(self):
-        return self.engine.is_finite()
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
 
 
 def one_epoch(settings):
