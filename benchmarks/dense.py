@@ -11,12 +11,18 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array, row_indices
+from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState, read_adam
 from autorec_cli.network.autoencoder import ACTIVATIONS, SQUARED_ERROR, Loss, Network, mean_row
-from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.device_examples import DeviceExamples
+from autorec_cli.network.dropout import Dropout
+from autorec_cli.network.encoder_input import Batch, Inputs
+from autorec_cli.network.sparse_tensors import row_of_cell, to_csr
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.safetensors_writer import in_one
+
+Matrix = sparse.csr_array | Tensor
+"""Sparse matrix: scipy's, or a CSR tensor on the device."""
 
 
 class DenseEngine:
@@ -25,21 +31,32 @@ class DenseEngine:
     def __init__(
         self, network: Network, device: torch.device, rows_at_once: int, loss: Loss = SQUARED_ERROR, *_: object
     ) -> None:
-        self._parameters = network.copy().to(device)
-        self._mean = mean_row(network.decoder_weight, SINGLE_PROCESS) if loss.decoder_mean else None
+        self._parameters = network.to(device)
+        self._mean = mean_row(self._parameters.decoder_weight, SINGLE_PROCESS) if loss.decoder_mean else None
         if self._mean is not None:
             self._parameters.decoder_weight.sub_(self._mean)
-        self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0])
+        self._device = device
+        self._examples: DeviceExamples | None = None
+        self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0], device=device)
         self._mask = torch.empty_like(self._values)
-        self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0])
+        self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0], device=device)
         free = [*self._parameters.free(), *([] if self._mean is None else [self._mean])]
         groups = [{"params": self._parameters.penalized()}, {"params": free}]
         self._optimizer = torch.optim.Adam(groups, fused=True)
 
-    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
+        """The batch of the examples at `rows`; on a GPU, from ratings that stay there."""
+        if self._device.type == "cpu":
+            return inputs.batch(rows, dropout)
+        if self._examples is None:
+            self._examples = DeviceExamples(inputs, self._device, resident=True)
+        return Batch(*self._examples.by_row(rows, dropout))
+
+    def step(self, examples: Matrix, inputs: Matrix, rate: float, decay: float) -> Tensor:
         """One step of Adam; returns the squared error over the observed cells before it."""
         values, mask = _fill(self._values, examples), _fill(self._mask, examples, 1.0)
-        shown = values if inputs.data is examples.data else _fill(self._shown, inputs)
+        same = not isinstance(inputs, Tensor) and inputs.data is examples.data
+        shown = values if same else _fill(self._shown, inputs)
         squared_error, gradients = self._gradients(values, mask, shown)
         for parameter, gradient in zip(self._all(), gradients, strict=True):
             parameter.grad = gradient
@@ -51,19 +68,19 @@ class DenseEngine:
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """The outputs for all rows of `inputs` in the pattern of `cells`."""
-        parts = []
+        parts = [np.empty(0, dtype=np.float32)]
         for start in range(0, inputs.shape[0], len(self._values)):
-            rows = slice(start, start + len(self._values))
-            hidden = self._hidden(_fill(self._shown, inputs[rows]))
-            output = self._outputs(hidden)
-            parts.append(output.numpy()[row_indices(cells[rows]), cells[rows].indices])
+            rows = np.arange(start, min(start + len(self._values), inputs.shape[0]))
+            shown, pattern = self.batch(inputs, rows, None).inputs, to_csr(cells[rows], self._device)
+            outputs = self._outputs(self._hidden(_fill(self._shown, shown)))
+            parts.append(outputs[row_of_cell(pattern), pattern.col_indices()].cpu().numpy())
         return np.concatenate(parts)
 
     def network(self) -> Network:
         """A copy of the network."""
-        network = self._parameters.copy()
+        network = self._parameters.to(torch.device("cpu"))
         if self._mean is not None:
-            network.decoder_weight.add_(self._mean)
+            network.decoder_weight.add_(self._mean.cpu())
         return network
 
     def _all(self) -> list[Tensor]:
@@ -73,7 +90,9 @@ class DenseEngine:
         """The parameters and the optimizer's state; written at the end of a fit."""
         parameters = self._all()
         n_steps, means, squares = read_adam(self._optimizer, parameters)
-        return AdamState(n_steps, *([in_one(part.numpy()) for part in group] for group in (parameters, means, squares)))
+        return AdamState(
+            n_steps, *([in_one(part.cpu().numpy()) for part in group] for group in (parameters, means, squares))
+        )
 
     def is_finite(self) -> bool:
         """Whether all parameters are finite."""
@@ -108,9 +127,10 @@ class DenseEngine:
         return squared_error, [shown.T @ upstream, decoder_weight, upstream.sum(0), decoder_bias, *mean]
 
 
-def _fill(buffer: Tensor, matrix: sparse.csr_array, value: float | None = None) -> Tensor:
+def _fill(buffer: Tensor, matrix: Matrix, value: float | None = None) -> Tensor:
     """`matrix` (B, P) as a dense one in the first rows of `buffer`; with `value` in the place of its cells."""
-    cells = torch.from_numpy(row_indices(matrix).astype(np.int64) * matrix.shape[1] + matrix.indices)
+    rows = matrix if isinstance(matrix, Tensor) else to_csr(matrix, buffer.device)
+    cells = row_of_cell(rows).long() * matrix.shape[1] + rows.col_indices()
     filled = buffer[: matrix.shape[0]].zero_()
-    filled.view(-1)[cells] = torch.from_numpy(matrix.data) if value is None else value
+    filled.view(-1)[cells] = rows.values() if value is None else value
     return filled

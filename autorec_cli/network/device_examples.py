@@ -15,7 +15,7 @@ from torch import Tensor
 from autorec_cli.csr import Array
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import RATED, Batch, Inputs
-from autorec_cli.network.sparse_tensors import DeviceMatrix, csr_tensor, send
+from autorec_cli.network.sparse_tensors import DeviceMatrix, csr_tensor, send, with_values
 
 
 def free_bytes(device: torch.device) -> int:
@@ -71,13 +71,14 @@ class DeviceExamples:
             return Batch(targets, targets.with_values(values))
         return Batch(targets, _with_mask(targets, cells, values, mask))
 
-    def input_rows(self, rows: Array) -> Tensor:
-        """Make the encoder inputs of the examples at `rows`, without dropout, as a CSR tensor."""
+    def by_row(self, rows: Array, dropout: Dropout | None = None) -> tuple[Tensor, Tensor]:
+        """Make targets and encoder inputs of the examples at `rows`, as CSR tensors."""
         cells = self._cells(rows)
-        values, mask = self._input_values(cells, rows, None)
+        values, mask = self._input_values(cells, rows, dropout)
+        targets = csr_tensor(cells.indptr, cells.columns, cells.values, (len(rows), self._n_columns))
         if not self.inputs.implicit:
-            return csr_tensor(cells.indptr, cells.columns, values, (len(rows), self._n_columns))
-        return _mask_appended(cells, values, mask, self._n_columns)
+            return targets, with_values(targets, values)
+        return targets, _mask_appended(cells, values, mask, self._n_columns)
 
     @property
     def _n_columns(self) -> int:

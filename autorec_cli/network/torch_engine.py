@@ -123,7 +123,7 @@ class TorchEngine:
     def _input_rows(self, inputs: Inputs, rows: RowSelection) -> Tensor:
         if self._device.type == "cpu":
             return to_csr(inputs[rows], self._device)
-        return self._device_examples(inputs).input_rows(np.arange(inputs.shape[0])[rows])
+        return self._device_examples(inputs).by_row(np.arange(inputs.shape[0])[rows])[1]
 
     def _device_examples(self, inputs: Inputs) -> DeviceExamples:
         """Examples on the device; copied once, and streamed batch by batch if they do not fit."""

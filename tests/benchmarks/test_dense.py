@@ -7,8 +7,13 @@ import torch
 from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import make_inputs
 from autorec_cli.network.torch_engine import TorchEngine
+from autorec_cli.training.examples import make_examples
+from autorec_cli.training.randomness import draw_dropout, initial_network
 from benchmarks.dense import DenseEngine
 from tests.networks import in_float32, random_examples, random_network
+from tests.planted import planted_dataset
+from tests.simulated_device import SimulatedDevice, simulate_cuda
+from tests.trained import small_settings
 
 CPU = torch.device("cpu")
 
@@ -31,3 +36,23 @@ def test_the_dense_reference_takes_the_same_steps(implicit, decoder_mean):
     np.testing.assert_allclose(dense.predict(inputs, examples), ours.predict(inputs, examples), rtol=1e-4)
     for parameter, reference in zip(ours.network().parameters(), dense.network().parameters(), strict=True):
         np.testing.assert_allclose(parameter, reference, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_on_a_gpu_the_dense_reference_takes_the_same_steps(monkeypatch, implicit):
+    gpu, settings = simulate_cuda(monkeypatch), small_settings(implicit=implicit, dropout=0.2)
+    examples = make_examples(planted_dataset().train, (1.0, 5.0), settings)
+    generator = torch.Generator().manual_seed(0)
+    network, dropped = (
+        initial_network(examples, settings, generator),
+        draw_dropout(9, examples.partition.columns, 0.2, generator),
+    )
+    with SimulatedDevice():
+        ours, dense = (make(network, gpu, 16, Loss(decoder_mean=True)) for make in (TorchEngine, DenseEngine))
+        for engine in (ours, dense):
+            engine.step(*engine.batch(examples.inputs, np.arange(9) * 2, dropped), 0.001, 2.0)
+        predictions = [engine.predict(examples.inputs, examples.matrix) for engine in (ours, dense)]
+        networks = [engine.network().parameters() for engine in (ours, dense)]
+    np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-5)
+    for parameter, reference in zip(*networks, strict=True):
+        np.testing.assert_allclose(parameter.numpy(), reference.numpy(), rtol=1e-3, atol=1e-5)
