@@ -94,6 +94,9 @@ class DenseEngine:
             n_steps, *([in_one(part.cpu().numpy()) for part in group] for group in (parameters, means, squares))
         )
 
+    def close(self, wait: bool = True) -> None:
+        """Nothing: there are no threads."""
+
     def is_finite(self) -> bool:
         """Whether all parameters are finite."""
         return all(bool(parameter.isfinite().all()) for parameter in self._all())

@@ -167,8 +167,16 @@ def tensors_in(value: object) -> Iterator[Tensor]:
         yield from tensors_in(list(value.values()))
 
 
+class SimulatedGenerator(torch.Generator):
+    """A generator of the CPU, whatever device is asked for."""
+
+    def __new__(cls, device=CPU):
+        return super().__new__(cls, CPU)
+
+
 def simulate_cuda(monkeypatch, free_bytes: int = 1 << 40) -> torch.device:
     """Make torch.cuda answer as if there were one GPU with so much free memory."""
+    monkeypatch.setattr(torch, "Generator", SimulatedGenerator)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)

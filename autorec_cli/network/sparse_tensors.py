@@ -91,14 +91,14 @@ def product(matrix: Tensor, dense: Tensor) -> Tensor:
     """Multiply CSR (m, n) by dense (n, k)."""
     if matrix.device.type == "cpu":
         return _tiled_product(matrix, dense)
-    return matrix @ dense if GPU_PRODUCT == "sparse" else _bags(matrix, dense)
+    return matrix @ dense if GPU_PRODUCT == "sparse" else bag_product(matrix, dense)
 
 
 def row_sums(matrix: Tensor) -> Tensor:
     """Sum of each row of a CSR tensor (m, n), (m,)."""
     ones = torch.ones(matrix.shape[1], 1, dtype=matrix.dtype, device=matrix.device)
     # Not `index_add_`, which adds in a random order on a GPU.
-    return _bags(matrix, ones).view(-1)
+    return bag_product(matrix, ones).view(-1)
 
 
 def _tiled_product(matrix: Tensor, dense: Tensor) -> Tensor:
@@ -106,11 +106,12 @@ def _tiled_product(matrix: Tensor, dense: Tensor) -> Tensor:
     result = dense.new_empty(matrix.shape[0], dense.shape[1])
     for start in range(0, dense.shape[1], PRODUCT_COLUMNS):
         tile = slice(start, start + PRODUCT_COLUMNS)
-        result[:, tile] = _bags(matrix, dense[:, tile])
+        result[:, tile] = bag_product(matrix, dense[:, tile])
     return result
 
 
-def _bags(matrix: Tensor, dense: Tensor) -> Tensor:
+def bag_product(matrix: Tensor, dense: Tensor) -> Tensor:
+    """Multiply CSR (m, n) by dense (n, k), each row as a bag of embeddings."""
     return torch.nn.functional.embedding_bag(
         matrix.col_indices(),
         dense.contiguous(),

@@ -1,0 +1,129 @@
+"""Every line of the benchmark for a GPU runs, though there is none: on the CPU, and on a simulated one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from autorec_cli.network import engine as engines
+from autorec_cli.network import sparse_tensors, torch_engine
+from benchmarks import generate, gpu, results
+from tests.program import ROOT
+from tests.simulated_device import SimulatedDevice, simulate_cuda
+
+CPU = torch.device("cpu")
+TINY = [60, 40, 900, 3]
+ENGINES = ["embedding_bag", "torch.sparse", "streamed", "dense step"]
+
+
+@pytest.fixture(autouse=True)
+def same_engine(monkeypatch):
+    """What the benchmark changes is as before."""
+    monkeypatch.setattr(sparse_tensors, "GPU_PRODUCT", sparse_tensors.GPU_PRODUCT)
+    monkeypatch.setattr(torch_engine, "free_bytes", torch_engine.free_bytes)
+
+
+def test_the_script_fills_both_files(tmp_path):
+    passing, out = tmp_path / "test_nothing.py", tmp_path / "out"
+    passing.write_text("import pytest\n@pytest.mark.cuda\ndef test_nothing(): pass\n")
+    environment = {**os.environ, "AUTOREC_GPU_BENCH_DEVICE": "cpu", "PYTHON": sys.executable}
+    shapes = ("--shapes", f"{'x'.join(map(str, TINY))},not-a-shape", "--hidden-size", "4", "--tests", str(passing))
+    command = [str(ROOT / "benchmarks" / "gpu.sh"), str(out), *shapes]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    table = results.load(out / "gpu.json")
+    rows = [dict(zip(table.columns, row.cells, strict=True)) for row in table.rows]
+    assert "1 passed" in rows[0]["note"]
+    assert rows[-1]["what"] == "shape not-a-shape"
+    assert "ValueError" in rows[-1]["note"]
+    assert [row["what"] for row in rows if row["note"] is not None] == ["tests marked cuda", "shape not-a-shape"]
+    for variant in ("item", "user"):
+        own = [row for row in rows if row["variant"] == variant]
+        epochs = {row["what"]: row["valid RMSE"] for row in own if row["what"].startswith("epoch")}
+        assert len(epochs) == 5
+        assert len(own) == 5 + 1 + 3 + 8
+        (spread,) = (row["valid RMSE"] for row in own if row["what"] == "largest difference of RMSE")
+        assert spread == max(epochs.values()) - min(epochs.values()) < 1e-3
+        assert all(row["seconds"] > 0 for row in own if "difference" not in row["what"])
+    assert (out / "gpu.md").read_text() == results.to_markdown(table) + "\n"
+    assert (out / "gpu.md").read_text() in finished.stdout
+
+
+def test_without_a_gpu_the_script_says_so(tmp_path):
+    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    command = [str(ROOT / "benchmarks" / "gpu.sh"), str(tmp_path)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert "no Python whose torch finds a GPU" in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_engine_runs_on_a_simulated_gpu(monkeypatch):
+    monkeypatch.setattr(engines, "TiledEngine", None)
+    device, rows = simulate_cuda(monkeypatch), []
+    with SimulatedDevice():
+        gpu.measure_shape(TINY, 4, device, rows.append)
+    rows = [dict(zip(gpu.COLUMNS, row, strict=True)) for row in rows]
+    assert {row["note"] for row in rows} == {None}
+    epochs = [row for row in rows if row["what"].startswith("epoch")]
+    assert [row["what"] for row in epochs] == 2 * [*(f"epoch, {name}" for name in ENGINES), "epoch, torch on the CPU"]
+    for row in epochs:
+        on_cpu = row["what"].endswith("on the CPU")
+        assert (row["device memory"] is None) == (row["estimated"] is None) == on_cpu
+    assert gpu.describe_device(device) == "a simulated GPU"
+    json.dumps(rows)
+
+
+def test_an_engine_that_fails_leaves_a_row_that_says_why(monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has 1.00 GiB free.")
+
+    monkeypatch.setattr(engines, "TiledEngine", None)
+    monkeypatch.setattr(gpu, "DenseEngine", fail)
+    monkeypatch.setattr(torch.sparse, "sampled_addmm", lambda *_, **__: 1 / 0)
+    rows = []
+    gpu.measure_shape(TINY, 4, CPU, rows.append)
+    notes = {row[2]: row[-1] for row in rows if row[-1] is not None}
+    assert "20.50 GiB could not be allocated" in notes.pop("epoch, dense step")
+    assert set(notes) == {f"epoch, {name}" for name in [*ENGINES[:3], "torch on the CPU"]} | {
+        "a step",
+        "H W' at observed cells, sampled_addmm",
+    }
+    assert set(notes.values()) == {"failed: ZeroDivisionError: division by zero"}
+
+
+def test_a_part_that_hangs_keeps_the_rows_it_had(tmp_path):
+    code = "import time; print('row: [1, 2]', flush=True); print('noise', flush=True); time.sleep(60)"
+    stdout, reason = gpu.run_limited([sys.executable, "-c", code], 2)
+    first, last = gpu.rows_of("shape x", stdout, reason)
+    assert first == [1, 2]
+    assert last[2:] == ["shape x", None, None, None, None, "stopped after 2 s"]
+
+
+def test_a_part_for_which_no_time_is_left_has_a_row(tmp_path):
+    run = gpu.Run(tmp_path, "cpu", 0.5)
+    run.shape("1x1x1x1", 4)
+    (row,) = results.load(tmp_path / "gpu.json").rows
+    assert row.cells[-1] == "not run: no time left"
+    assert row.machine.startswith("no GPU, ")
+
+
+def test_tests_marked_cuda_are_found():
+    names = {path.rpartition("/")[2] for path in gpu.tests_with_marks()}
+    assert {"test_gpu.py", "test_torch_engine.py", "test_distributed.py"} <= names
+
+
+def test_ratings_drawn_by_torch_follow_the_laws_of_generate():
+    ratings = generate.to_csr(900, 400, 40_000, 0, CPU)
+    assert ratings.nnz == pytest.approx(40_000, rel=0.2)
+    assert ratings.has_canonical_format
+    assert sorted(set(ratings.data.tolist())) == [1, 2, 3, 4, 5]
+    assert (ratings.indptr[1:] > ratings.indptr[:-1]).all()
+    popular = sorted(np.bincount(ratings.indices).tolist(), reverse=True)
+    assert sum(popular[:40]) > 0.3 * ratings.nnz
+    again = generate.to_csr(900, 400, 40_000, 0, CPU)
+    assert (again != ratings).nnz == 0
