@@ -139,12 +139,12 @@ def measure_epochs(case: Case, make: MakeEngine, device: torch.device, resident:
     generator.set_state(case.generator)
     reset_peak(device)
     engine = make(case.network, device, settings.batch_size, case.loss)
-    with Trainer(engine, case.examples, settings, generator, n_epochs=settings.epochs + 1) as trainer:
+    with Trainer(engine, case.examples, settings, generator, n_epochs=settings.epochs + 1, phase="fit") as trainer:
         seconds = [timed(partial(run_epoch, trainer), device) for _ in range(settings.epochs)]
         peak = peak_mib(device)
         rmse = case.validation.measure(engine).value
     n_users, n_items = case.examples.ratings.shape
-    need = training_need(Shape(n_users, n_items, case.examples.n_ratings, 0, 0), settings, "cuda")
+    need = training_need(Shape(n_users, n_items, case.examples.n_ratings, 0, 0), [settings], "cuda")
     estimated = (need.device + resident * need.ratings) / 2**20 if device.type == "cuda" else None
     return [statistics.median(seconds[1:] or seconds), peak, estimated, rmse]
 

@@ -46,13 +46,13 @@ def test_need_grows_with_hidden_size_and_ratings():
 
 
 def test_on_a_gpu_the_weights_are_on_the_device():
-    need = memory_estimate.training_need(SHAPE, settings(), "cuda")
+    need = memory_estimate.training_need(SHAPE, [settings()], "cuda")
     assert need.device > 6040 * 500 * 4 * 8
     assert need.ratings == 900_000 * memory.CELL
-    assert memory_estimate.training_need(SHAPE, settings(), "torch").device == 0
+    assert memory_estimate.training_need(SHAPE, [settings()], "torch").device == 0
     ranking = settings(objective="ranking")
     rating = dataclasses.replace(ranking, objective="rating", missing_weight=0.0, missing_value=None)
-    needs = [memory_estimate.training_need(SHAPE, given, "cuda").device for given in (ranking, rating)]
+    needs = [memory_estimate.training_need(SHAPE, [given], "cuda").device for given in (ranking, rating)]
     assert needs[0] - needs[1] == 2 * 6040 * 500 * 4  # gradients of unrated cells
 
 
