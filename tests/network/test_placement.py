@@ -135,10 +135,10 @@ def test_a_factory_in_the_package_without_a_device_fails(monkeypatch, without_nu
         trained(settings_of("item"), GPU)
 
 
-def first_trainer(settings):
+def first_trainer(settings, device=GPU):
     dataset = planted_dataset()
     examples = make_examples(dataset.train, dataset.rating_scale, settings)
-    return make_trainer(examples, settings, GPU, valid=dataset.valid)
+    return make_trainer(examples, settings, device, valid=dataset.valid)
 
 
 @pytest.mark.parametrize("memory", ["resident", "streamed"])
@@ -178,3 +178,14 @@ def test_a_checkpoint_of_a_gpu_is_that_of_a_cpu_and_back(monkeypatch, without_nu
         for batch in second.batches():
             second.step(batch)
         assert second.engine.is_finite()
+
+
+def test_a_run_stays_on_the_gpu_that_was_asked_for(monkeypatch, without_numba):
+    settings = settings_of("item")
+    simulate_cuda(monkeypatch)
+    with SimulatedDevice(), first_trainer(settings, torch.device("cuda:1")) as trainer:
+        batch = next(trainer.batches())
+        trainer.step(batch)
+        trainer.end_epoch()
+        used = [*trainer.engine._parameters(), batch.targets.rows, batch.inputs.columns]
+        assert {str(tensor.device) for tensor in used} == {"cuda:1"}
