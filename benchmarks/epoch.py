@@ -59,7 +59,7 @@ class Contender:
         generator = torch.Generator().manual_seed(settings.seed)
         network = initial_network(examples, settings, generator)
         self.engine = make(network, CPU, settings.batch_size, Loss(decoder_mean=settings.decoder_mean))
-        self.trainer = Trainer(self.engine, examples, settings, generator, n_epochs=settings.epochs + 1)
+        self.trainer = Trainer(self.engine, examples, settings, generator, n_epochs=settings.epochs + 1, phase="fit")
 
     def run(self) -> float:
         """One more epoch; the seconds it took."""

@@ -111,16 +111,16 @@ def test_a_folder_that_takes_no_files_is_one_sentence(shop, monkeypatch, number,
 
 
 def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch):
-    from autorec_cli.training import trainer
+    from autorec_cli.training import networks
 
-    real = trainer.select_and_refit
+    real = networks.fit_networks
 
     def fit(*arguments, **options):
         shutil.rmtree(shop / "models")
         return real(*arguments, **options)
 
     (shop / "models").mkdir()
-    monkeypatch.setattr(trainer, "select_and_refit", fit)
+    monkeypatch.setattr(networks, "fit_networks", fit)
     result = call("train", "data", "-o", "models/m", "--epochs", 1, "--hidden-size", 2)
     assert result.status == 2
     assert "error: cannot write models/m: the directory models does not exist" in result.stderr.splitlines()[-1]

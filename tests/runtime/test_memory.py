@@ -42,7 +42,7 @@ def test_need_grows_with_hidden_size_and_ratings():
     )
     assert large - small > 6040 * 1900 * 4 * 6  # V and W, each with two moments
     many = dataclasses.replace(SHAPE, n_train=100_000_000)
-    assert memory_estimate.training_need(many, settings(), "compiled").host > 100_000_000 * memory.CELL * 2
+    assert memory_estimate.training_need(many, [settings()], "compiled").host > 100_000_000 * memory.CELL * 2
 
 
 def test_on_a_gpu_the_weights_are_on_the_device():
