@@ -62,12 +62,19 @@ class IdTable:
         return least >= 0 and largest < max(MIN_TABLE_SIZE, self._n_rows // MIN_ROWS_PER_SLOT)
 
     def _indexes_of_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        starts_run = np.append(True, numbers[1:] != numbers[:-1])
+        if 2 * np.count_nonzero(starts_run) < len(numbers):
+            # Files are mostly grouped by user: one lookup serves a run of equal ids.
+            starts = np.flatnonzero(starts_run)
+            lengths = np.diff(starts, append=len(numbers))
+            return np.repeat(self._indexes_of_numbers(numbers[starts]), lengths)
         self._index_of_number = _grown(self._index_of_number, int(numbers.max()))
         indexes: NDArray[np.int32] = self._index_of_number.take(numbers)
         if indexes.min() < 0:
             # Mostly the first blocks have new ids: later ones end at the lookup above.
-            new = pl.Series(numbers[indexes < 0]).unique(maintain_order=True)
-            self._index_of_number[new.to_numpy()] = self._number_new_ids(new)
+            new = numbers[indexes < 0]
+            new = new[np.sort(np.unique(new, return_index=True)[1])]
+            self._index_of_number[new] = self._number_new_ids(pl.Series(new))
             indexes = self._index_of_number.take(numbers)
         return indexes
 
