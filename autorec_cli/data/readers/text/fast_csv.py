@@ -131,12 +131,13 @@ def _read(block: bytes, layout: TextLayout, name: str, types: Mapping[str, DataT
         The columns; None if a row has more fields than `layout` and `types` allow.
     """
     data, separator = single_byte_delimiter(block, layout.text_format, name)
-    columns = {role: layout.n_fields if role == REST else layout.columns.of(role) for role in types}
+    roles = {layout.n_fields if role == REST else layout.columns.of(role): role for role in types}
     n_fields = layout.n_fields + (REST in types)
-    schema: dict[str, DataType] = {f"column_{index}": pl.String for index in range(n_fields)}
-    schema.update({f"column_{columns[role]}": dtype for role, dtype in types.items()})
+    schema = {
+        roles.get(index, f"field {index}"): types.get(roles.get(index, ""), pl.String) for index in range(n_fields)
+    }
     try:
-        frame = pl.read_csv(
+        return pl.read_csv(
             data,
             has_header=False,
             schema=schema,
@@ -146,21 +147,20 @@ def _read(block: bytes, layout: TextLayout, name: str, types: Mapping[str, DataT
             missing_columns="insert",
             extra_columns="ignore" if REST in types else "raise",
             ignore_errors=True,  # a bad number becomes null, which `_is_good` finds
-            columns=[name for name in schema if name in {f"column_{index}" for index in columns.values()}],
+            columns=[index for index, name in enumerate(schema) if name in types],
         )
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
         return None
-    return frame.select(**{role: pl.col(f"column_{index}") for role, index in columns.items()})
 
 
 def _is_good(frame: pl.DataFrame) -> bool:
     """Check that nothing is missing and ratings are finite float32."""
     if any(column.null_count() for column in frame):
         return False
-    good = pl.col("rating").abs() <= FLOAT32_MAX  # false for nan and infinity
-    for role in ("user", "item"):
-        good &= pl.col(role) != "" if frame.schema[role] == pl.String else pl.lit(True)
-    return bool(frame.select(good.all()).item())
+    if any(frame[role].dtype == pl.String and (frame[role] == "").any() for role in ("user", "item")):
+        return False
+    ratings = frame["rating"].to_numpy()  # numpy's extremes are nan if any value is
+    return bool(ratings.min(initial=0) >= -FLOAT32_MAX and ratings.max(initial=0) <= FLOAT32_MAX)
 
 
 def _blank_rows(n_rows: int, block: bytes, text_format: TextFormat) -> NDArray[np.bool_]:
