@@ -16,7 +16,6 @@ from autorec_cli.errors import InputDataError
 
 MAX_ROW_BYTES = 16 << 20
 """Bytes of one row, or of consecutive blank lines, at most."""
-WHITESPACE = b" \t\r\n"
 SLICE_BYTES = 64 << 10
 """Bytes scanned at a time, which stay in the processor's cache with their masks."""
 SEPARATOR = "\x1f"  # replaces "::", since polars takes single-byte delimiters only
@@ -64,7 +63,7 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
     rest = first
     n_white = n_read = 0
     for chunk in chunks:
-        n_white = 0 if chunk.strip(WHITESPACE) else n_white + len(chunk)
+        n_white = n_white + len(chunk) if chunk.isspace() else 0
         if n_white > MAX_ROW_BYTES:
             raise InputDataError(
                 f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of consecutive blank lines; it is corrupted, "
