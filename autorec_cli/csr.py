@@ -17,6 +17,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 """Array of any shape and type; docstrings give both."""
 
 
+def csr_of(data: Array, indices: Array, indptr: Array, shape: tuple[int, int]) -> sparse.csr_array:
+    """Make a CSR matrix of arrays, sorted and without duplicates, that are not copied."""
+    from scipy import sparse
+
+    matrix = sparse.csr_array(shape, dtype=data.dtype)
+    # scipy's constructor would copy an array that is the smaller half of a larger one, and check all indices.
+    matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
+    matrix.has_canonical_format = True
+    return matrix
+
+
 def add_splits(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
     """Unite two disjoint splits of one dataset."""
     # Adding them with `+` would drop cells whose rating is 0.

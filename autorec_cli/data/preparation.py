@@ -21,10 +21,10 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
-from autorec_cli.data.split_strategies import Labels
-from autorec_cli.data.splitting import SplitSettings, split, split_matrices
+from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
+from autorec_cli.data.splitting import SplitSettings, split, take_cells
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.runtime.threads import import_in_background
+from autorec_cli.runtime.threads import import_in_background, in_order
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -117,7 +117,7 @@ def _split_dataset(
     settings: PrepareSettings,
     titles: pl.DataFrame | None = None,
 ) -> Dataset:
-    """Split `ratings` by `labels` into a dataset.
+    """Split `ratings` by `labels` into a dataset; ruins the matrix of `ratings`.
 
     Its tables of users and items count ratings; its info records sources and settings.
 
@@ -125,7 +125,10 @@ def _split_dataset(
         InputDataError: training ratings are missing or all equal, or a rating is outside the given scale.
     """
     n_ratings, (n_users, n_items) = int(ratings.matrix.nnz), ratings.matrix.shape
-    train, valid, test = parts = split_matrices(ratings.matrix, labels)
+    with in_order(lambda label: take_cells(ratings.matrix, labels == label), (VALID, TEST)) as taken:
+        valid, test = taken
+    train = take_cells(ratings.matrix, labels == TRAIN, overwrite=True)  # the largest: a copy would double the memory
+    parts = train, valid, test
     of_users = [np.diff(part.indptr) for part in parts]
     of_items = [count_values(part.indices, n_items) for part in parts]
     users = _side(ratings.user_ids, np.sum(of_users, axis=0), of_users[0])

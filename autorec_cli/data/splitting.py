@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autorec_cli.csr import csr_of
+from autorec_cli.data.builder.sorted_cells import slices
 from autorec_cli.data.split_strategies import STRATEGIES, TEST, WITHOUT_FRACTION, Labels, SplitterInput
 from autorec_cli.errors import UsageError
-from autorec_cli.runtime.threads import for_each
+from autorec_cli.runtime.threads import in_order
 
 if TYPE_CHECKING:  # scipy takes a while to import, and `--help` needs this module
     from scipy import sparse
 
 DEFAULT_FRACTION = 0.1  # for test and for validation
-SCRATCH_CELLS = 1 << 16  # cells per step where a step needs scratch memory
 
 
 @dataclass(frozen=True)
@@ -107,30 +108,27 @@ def split(
 
 def split_matrices(matrix: sparse.csr_array, labels: Labels, n_labels: int = 3) -> list[sparse.csr_array]:
     """Take the cells of each label from 0; see `take_cells`."""
-    return [take_cells(matrix, labels == label) for label in range(n_labels)]
+    with in_order(lambda label: take_cells(matrix, labels == label), range(n_labels)) as taken:
+        return list(taken)
 
 
-def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_]) -> sparse.csr_array:
+def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_], *, overwrite: bool = False) -> sparse.csr_array:
     """Take the stored cells where `keep` (nnz,) is true.
 
-    Zeros, shape and order stay.
+    Zeros, shape and order stay. With `overwrite`, cells move within the arrays of `matrix`, which takes no more memory
+    and ruins `matrix`.
     """
-    from scipy import sparse
-
-    starts = range(0, matrix.nnz, SCRATCH_CELLS)  # positions take 64 bits, as much as a cell
-    ends = np.cumsum([0, *(np.count_nonzero(keep[start : start + SCRATCH_CELLS]) for start in starts)])
-    data, indices = np.empty(ends[-1], matrix.data.dtype), np.empty(ends[-1], matrix.indices.dtype)
+    n_kept = np.count_nonzero(keep)
+    data, indices = (
+        values if overwrite else np.empty(n_kept, values.dtype) for values in (matrix.data, matrix.indices)
+    )
     pointers = np.zeros_like(matrix.indptr)
-
-    def take(number: int) -> None:
-        start = starts[number]
-        cells, kept = slice(start, start + SCRATCH_CELLS), slice(*ends[number : number + 2])
+    end = 0
+    for cells in slices(matrix.nnz):  # positions take 64 bits, as much as a cell
         places = np.flatnonzero(keep[cells])
-        data[kept], indices[kept] = matrix.data[cells].take(places), matrix.indices[cells].take(places)
-        rows = slice(*np.searchsorted(matrix.indptr, [start, start + SCRATCH_CELLS], side="right"))
-        pointers[rows] = kept.start + np.searchsorted(places, matrix.indptr[rows] - start)
-
-    for_each(take, range(len(starts)))
-    taken = sparse.csr_array((data, indices, pointers), shape=matrix.shape)
-    taken.has_canonical_format = True
-    return taken
+        start, end = end, end + len(places)
+        data[start:end] = matrix.data[cells].take(places)
+        indices[start:end] = matrix.indices[cells].take(places)
+        rows = slice(*np.searchsorted(matrix.indptr, [cells.start, cells.stop], side="right"))
+        pointers[rows] = start + np.searchsorted(places, matrix.indptr[rows] - cells.start)
+    return csr_of(data[:n_kept], indices[:n_kept], pointers, matrix.shape)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from autorec_cli.data import split_strategies, splitting
+from autorec_cli.data import split_strategies
+from autorec_cli.data.builder import sorted_cells
 from autorec_cli.data.split_strategies import STRATEGIES, TEST, TRAIN, VALID, WITHOUT_FRACTION
 from autorec_cli.data.splitting import SplitSettings, choose_split, split, split_matrices, take_cells
 from autorec_cli.errors import UsageError
@@ -183,12 +184,12 @@ def test_taking_cells_slice_by_slice_makes_no_difference(monkeypatch):
     whole = take_cells(matrix, keep)
     np.testing.assert_array_equal(np.diff(whole.indptr), [np.sum(keep[rows_of(matrix) == row]) for row in range(7)])
     for length in (1, 2, 3, 7, 20):
-        monkeypatch.setattr(splitting, "SCRATCH_CELLS", length)
+        monkeypatch.setattr(sorted_cells, "SLICE", length)
         np.testing.assert_array_equal(take_cells(matrix, keep).indptr, whole.indptr)
 
 
 def test_cells_are_dealt_to_splits_by_their_labels(monkeypatch):
-    monkeypatch.setattr(splitting, "SCRATCH_CELLS", 4)
+    monkeypatch.setattr(sorted_cells, "SLICE", 4)
     matrix = matrix_of([3, 0, 5, 1, 0, 9, 2])
     before = matrix.copy()
     labels = np.array([TRAIN, TEST, TRAIN, TRAIN, VALID] * 4, dtype=np.uint8)
@@ -196,6 +197,10 @@ def test_cells_are_dealt_to_splits_by_their_labels(monkeypatch):
         part.check_format(full_check=True)
         np.testing.assert_array_equal(part.toarray(), take_cells(before, labels == label).toarray())
         np.testing.assert_array_equal(part.indices, before.indices[labels == label])
+        in_place = take_cells(before.copy(), labels == label, overwrite=True)
+        np.testing.assert_array_equal(in_place.indptr, part.indptr)
+        np.testing.assert_array_equal(in_place.indices, part.indices)
+        np.testing.assert_array_equal(in_place.data, part.data)
 
 
 def test_none_holds_out_nothing():

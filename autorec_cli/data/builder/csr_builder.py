@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from autorec_cli.csr import csr_of
 from autorec_cli.data.builder.duplicates import DuplicatePair, SourceRatings, resolve_duplicates
 from autorec_cli.data.builder.ratings_table import RatingsTable
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
@@ -25,7 +26,7 @@ from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, ReadOptions
 from autorec_cli.errors import InputDataError, UsageError, quoted
 
-if TYPE_CHECKING:  # `prepare` imports scipy while ratings are read
+if TYPE_CHECKING:  # slow to import: `prepare` has a thread do it while ratings are read
     from scipy import sparse
 
 
@@ -66,8 +67,6 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
         InputDataError: "error" was asked for and there are duplicates, or training and test ratings share a pair.
         UsageError: `duplicates` is unknown.
     """
-    from scipy import sparse  # slow to import: `prepare` has a thread do it while ratings are read
-
     if duplicates not in DUPLICATES:
         raise UsageError(f"--duplicates {duplicates} is not one of {', '.join(DUPLICATES)}")
     n_rows, n_train = table.n_ratings, table.n_ratings - table.n_given_test
@@ -85,14 +84,15 @@ def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: boo
     # Each column replaces its unsorted version before the next one is sorted: at most one extra column is in memory.
     ratings = cells.arrange(ratings)
     timestamps = None if timestamps is None else cells.arrange(timestamps)
-    matrix = sparse.csr_array((ratings, cells.items(), _narrow(cells.row_pointers())), shape=shape)
-    matrix.has_canonical_format = True  # known: otherwise scipy checks all indices again
+    pointers = _narrow(cells.row_pointers())
+    is_test = cells.at_or_after(n_train) if table.n_given_test else None
+    items, ratings = cells.to_columns(ratings)
     return RatingsMatrix(
-        matrix,
+        csr_of(ratings, items, pointers, shape),
         table.user_ids,
         table.item_ids,
         timestamps=timestamps,
-        is_test=cells.at_or_after(n_train) if table.n_given_test else None,
+        is_test=is_test,
         n_duplicates=n_rows - len(cells) - resolved.n_leaked,
         n_leaked=resolved.n_leaked,
     )

@@ -17,10 +17,9 @@ PAIR_SHIFT = 32
 
 def pack_pairs(user_indexes: NDArray[np.int32], item_indexes: NDArray[np.int32]) -> NDArray[np.uint64]:
     """Pack pairs into keys sorted by user, item; (n,) uint64."""
-    pairs = user_indexes.astype(np.uint64)
-    pairs <<= np.uint64(PAIR_SHIFT)
-    pairs |= item_indexes.astype(np.uint64)
-    return pairs
+    pairs = np.left_shift(user_indexes, PAIR_SHIFT, dtype=np.int64)
+    pairs |= item_indexes
+    return pairs.view(np.uint64)
 
 
 def unpack_pairs(pairs: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -44,6 +43,7 @@ class SortedCells:
         self._item_bits = PAIR_SHIFT
         self._position_bits = 0
         self._order: NDArray[np.int64] | None = None
+        self._is_grouped = False  # the cells of a user are those of the same positions, in another order
         # One cheap pass: rows already in order need neither sorting nor a search for duplicates.
         self.is_unchanged = _rises_strictly(pairs)
         if not self.is_unchanged:
@@ -58,7 +58,7 @@ class SortedCells:
             return
         self._item_bits, self._position_bits = item_bits, position_bits
         # Files are mostly grouped by user: then each group sorts by itself, in cache and on several threads.
-        by_user = _rises(self._keys, PAIR_SHIFT)
+        self._is_grouped = by_user = _rises(self._keys, PAIR_SHIFT)
         parts = group_slices(self._keys, PAIR_SHIFT) if by_user else slices(len(self))
 
         def pack(part: slice) -> None:
@@ -93,16 +93,32 @@ class SortedCells:
         user, item = divmod(int(self._keys[cell]) >> self._position_bits, 1 << self._item_bits)
         return user, item
 
-    def items(self) -> NDArray[np.int32]:
-        """Item indexes of all cells."""
+    def to_columns(self, ratings: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Item indexes of all cells and a copy of their `ratings`, in the memory of the keys, which are lost.
+
+        They fill it exactly. New arrays would add to the peak, and take longer: memory that no one has used yet must be
+        found and zeroed.
+        """
+        halves = self._keys.view(np.int32)
+        items, copied = halves[: len(self)], halves[len(self) :].view(np.float32)
         mask = _low_bits(self._item_bits)
-        return self._collect(lambda part: self._keys[part] >> np.uint64(self._position_bits) & mask, np.int32)
+        for part in slices(len(self)):  # in order: an item overwrites keys that have been read
+            items[part] = self._keys[part] >> np.uint64(self._position_bits) & mask
+        copied[:] = ratings
+        return items, copied
 
     def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Reorder `values` from source order to cell order."""
+        """Reorder `values` from source order to cell order, in the same array if possible."""
         if self.is_unchanged:
             return values
-        return self._collect(lambda part: values.take(self.positions(part)), values.dtype)
+        if not self._is_grouped:
+            return self._collect(lambda part: values.take(self.positions(part)), values.dtype)
+
+        def arrange(part: slice) -> None:
+            values[part] = values.take(self.positions(part))
+
+        for_each(arrange, group_slices(self._keys, self._position_bits + self._item_bits))
+        return values
 
     def at_or_after(self, position: int) -> NDArray[np.bool_]:
         """Mask of the cells from `position` in the sources on."""
@@ -139,6 +155,9 @@ class SortedCells:
         for part, mask in masks:
             # Moved down within the same array: a second one would add 8 bytes per rating at the peak.
             start, end = end, end + int(np.count_nonzero(mask))
+            if (start, end) == (part.start, part.stop):
+                continue
+            self._is_grouped = False
             self._keys[start:end] = self._keys[part][mask]
             if self._order is not None:
                 self._order[start:end] = self._order[part][mask]

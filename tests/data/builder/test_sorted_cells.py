@@ -32,7 +32,6 @@ def test_cells_are_sorted_by_user_item_and_position(shape, pairs, order, length)
         patch.setattr(sorted_cells, "SLICE", length)
         cells = SortedCells(packed(pairs), *shape)
         assert [cells.pair(cell) for cell in range(len(cells))] == [cell[:2] for cell in expected]
-        assert cells.items().tolist() == [item for _, item, _ in expected]
         positions = [position for *_, position in expected]
         assert cells.positions(np.arange(len(pairs))).tolist() == positions
         assert cells.positions(slice(0, len(pairs))).tolist() == positions
@@ -42,6 +41,9 @@ def test_cells_are_sorted_by_user_item_and_position(shape, pairs, order, length)
         assert [cell for part in parts for cell in range(part.start, part.stop)] == list(range(len(pairs)))
         assert all(cells.pair(part.start) != cells.pair(part.start - 1) for part in parts[1:])
         repeats = np.concatenate([cells.repeats(part) for part in parts]).tolist()
+        items, ratings = cells.to_columns(np.arange(len(pairs), dtype=np.float32))
+        assert items.tolist() == [item for _, item, _ in expected]
+        assert ratings.tolist() == list(range(len(pairs)))
     assert repeats == [cell > 0 and expected[cell][:2] == expected[cell - 1][:2] for cell in range(len(pairs))]
 
 
