@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # both take a while to import
 SPLITS = ("train", "valid", "test")
 TABLES = ("users", "items")
 HASHED_AT_ONCE = 1 << 16  # values: few enough for the processor's cache
-WRITTEN_AT_ONCE = 1 << 20  # bytes
+WRITTEN_AT_ONCE = 1 << 18  # bytes
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEY = "checksum"
-READ_AT_ONCE = 1 << 20
+READ_AT_ONCE = 1 << 18
 
 
 def of_bytes(*parts: bytes | memoryview) -> int:

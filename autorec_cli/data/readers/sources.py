@@ -32,7 +32,7 @@ CHUNK_BYTES = 128 << 10
 """Bytes of the first chunks of a source."""
 MAX_CHUNK_GROWTH = 32
 """Factor by which chunks grow at most; larger ones would not fit in the processor's cache."""
-READ_PER_CHUNK = 64
+READ_PER_CHUNK = 32
 """Chunks read before they may double: a chunk then takes little memory compared with the ratings."""
 MAX_WHOLE_BYTES = 512 << 20
 PARQUET_MAGIC = b"PAR1"
