@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.data.builder import sorted_cells
+from autorec_cli.data.builder.buffers import GrowingArray
 from autorec_cli.data.builder.csr_builder import build_ratings
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent
 from autorec_cli.data.builder.read_ratings import read_ratings
@@ -15,13 +18,17 @@ from autorec_cli.data.readers.options import DUPLICATES, ReadOptions
 from autorec_cli.errors import InputDataError, UsageError
 
 
-def ratings_of(tmp_path, text, test_text=None, **options):
+def table_of(tmp_path, text, test_text=None):
     (tmp_path / "train.csv").write_text(text)
     tests = []
     if test_text is not None:
         (tmp_path / "test.csv").write_text(test_text)
         tests = [str(tmp_path / "test.csv")]
-    return build_ratings(read_ratings([str(tmp_path / "train.csv")], ReadOptions(), tests), **options)
+    return read_ratings([str(tmp_path / "train.csv")], ReadOptions(), tests)
+
+
+def ratings_of(tmp_path, text, test_text=None, **options):
+    return build_ratings(table_of(tmp_path, text, test_text), **options)
 
 
 def cells_of(ratings):
@@ -120,11 +127,17 @@ def test_the_matrix_is_what_a_dictionary_would_be(tmp_path, rule, rows):
     np.testing.assert_array_equal(copy.indices, ratings.matrix.indices)
 
 
-def outcome(tmp_path, train, test, rule, skip_leaks):
-    """All that `build_ratings` tells, or its message."""
-    texts = ["".join(f"u{u},i{i},{v},{t}\n" for (u, i), v, t in rows) for rows in (train, test)]
+def copy_of(array):
+    copy = GrowingArray()
+    copy.append(array.values())
+    return copy
+
+
+def outcome(table, rule, skip_leaks):
+    """All that `build_ratings` tells of a copy of `table`, which it would empty; or its message."""
+    columns = {name: copy_of(getattr(table, name)) for name in ("pairs", "ratings", "timestamps")}
     try:
-        ratings = ratings_of(tmp_path, texts[0], texts[1] or None, duplicates=rule, skip_leaks=skip_leaks)
+        ratings = build_ratings(dataclasses.replace(table, **columns), rule, skip_leaks)
     except InputDataError as error:
         return str(error)
     arrays = ratings.matrix.indptr, ratings.matrix.indices, ratings.matrix.data, ratings.timestamps, ratings.is_test
@@ -139,11 +152,13 @@ def outcome(tmp_path, train, test, rule, skip_leaks):
 @pytest.mark.parametrize("rule", DUPLICATES)
 def test_results_and_messages_do_not_depend_on_where_blocks_end(tmp_path, rule, parts, skip_leaks):
     """The pair that an error names is the first one in the sources, though another one's block may come before."""
-    whole = outcome(tmp_path, *parts, rule, skip_leaks)
+    train, test = ("".join(f"u{u},i{i},{v},{t}\n" for (u, i), v, t in rows) for rows in parts)
+    table = table_of(tmp_path, train, test or None)
+    whole = outcome(table, rule, skip_leaks)
     for length in (1, 3, 10):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sorted_cells, "SLICE", length)
-            assert outcome(tmp_path, *parts, rule, skip_leaks) == whole
+            assert outcome(table, rule, skip_leaks) == whole
 
 
 @pytest.mark.parametrize("length", [1, 1 << 20])
