@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from autorec_cli.errors import UsageError
 from autorec_cli.network.memory_estimate import available, require_memory, training_need
-from autorec_cli.runtime.process_group import ProcessGroup, connected, require_same
+from autorec_cli.runtime.comparison import require_same
+from autorec_cli.runtime.process_group import ProcessGroup, connected
 from autorec_cli.storage.locks import hold
 from autorec_cli.training.checkpoints.checkpointer import Checkpointer, checkpointing
 from autorec_cli.training.checkpoints.resume import (

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli.errors import ArtifactError, counted
-from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, differences, restart_count
+from autorec_cli.runtime.comparison import differences
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, restart_count
 from autorec_cli.storage.files import followed
 
 if TYPE_CHECKING:
