@@ -83,12 +83,16 @@ def test_epochs_are_facts_and_the_model_is_there_at_the_end(dataset, model):
     results = list(fitting)
     assert all(isinstance(result, autorec.EpochResult) for result in results)
     assert [result.epoch for result in results[:2]] == [1, 2]
-    np.testing.assert_array_equal(fitting.model.codes, model.codes)
+    pairs = [("0", "i0"), ("1", "i2")]
+    np.testing.assert_array_equal(autorec.predict(fitting.model, pairs), autorec.predict(model, pairs))
 
 
 def test_defaults_suit_the_data(dataset, model):
-    assert isinstance(model.settings, autorec.Hyperparameters)
-    assert (model.settings.variant, model.settings.batch_size) == ("item", 4)
+    networks = model.provenance["networks"]
+    assert [(one["settings"]["variant"], one["settings"]["batch_size"]) for one in networks] == [
+        ("item", 4),
+        ("user", 5),
+    ]
     user = autorec.fit(dataset, autorec.TrainSettings(variant="user", epochs=1))
     assert len(list(user)) == 2
 
@@ -147,7 +151,7 @@ def test_unknown_users_are_an_error_or_get_the_most_popular_items(model):
          autorec.errors.InputDataError, "rating"),
         (lambda _: autorec.prepare(RATINGS, titles=RATINGS), autorec.errors.InputDataError, "id and title"),
         (lambda _: autorec.prepare(42), autorec.errors.UsageError, "int"),
-        (lambda _: autorec.TrainSettings(variant="both"), autorec.errors.UsageError, "--variant"),
+        (lambda _: autorec.TrainSettings(variant="all"), autorec.errors.UsageError, "--variant"),
         (lambda _: autorec.load_model("none.model"), autorec.errors.ArtifactError, "none.model"),
         (lambda _: autorec.load_dataset("none"), autorec.errors.ArtifactError, "none"),
         (lambda model: autorec.evaluate([model], planted_dataset()), autorec.errors.ArtifactError, "fingerprint"),

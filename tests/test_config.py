@@ -69,7 +69,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_flag(name, value, flag):
 
 def test_unknown_variant():
     with pytest.raises(UsageError, match="--variant must be one of item, user"):
-        TrainSettings(variant="both")
+        TrainSettings(variant="all")
 
 
 def test_hidden_sizes_are_read_from_text():

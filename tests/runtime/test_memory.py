@@ -32,15 +32,18 @@ def test_parameters_are_counted_with_biases():
 
 
 def test_the_dense_layers_of_the_deep_form_count():
-    need = memory_estimate.training_need(SHAPE, settings(hidden_sizes=(20_000, 20_000)), "compiled").host
+    need = memory_estimate.training_need(SHAPE, [settings(hidden_sizes=(20_000, 20_000))], "compiled").host
     assert need > 20_000 * 20_000 * 4 * 4
 
 
 def test_need_grows_with_hidden_size_and_ratings():
     small, large = (
-        memory_estimate.training_need(SHAPE, settings(hidden_sizes=(k,)), "compiled").host for k in (100, 2000)
+        memory_estimate.training_need(SHAPE, [settings(hidden_sizes=(k,))], "compiled").host for k in (100, 2000)
     )
     assert large - small > 6040 * 1900 * 4 * 6  # V and W, each with two moments
+    both = memory_estimate.training_need(SHAPE, [settings(), settings("user")], "compiled").host
+    alone = memory_estimate.training_need(SHAPE, [settings()], "compiled").host
+    assert 1 < (both - alone) / (4 * (3 * 3706 + 6040) * 500) < 1.01  # the parameters and codes of the other network
     many = dataclasses.replace(SHAPE, n_train=100_000_000)
     assert memory_estimate.training_need(many, [settings()], "compiled").host > 100_000_000 * memory.CELL * 2
 
