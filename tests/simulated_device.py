@@ -179,7 +179,7 @@ def simulate_cuda(monkeypatch, free_bytes: int = 1 << 40) -> torch.device:
     monkeypatch.setattr(torch, "Generator", SimulatedGenerator)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", lambda number: None, raising=False)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free_bytes, 1 << 40))
     for name in ("memory_reserved", "memory_allocated", "max_memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda device=None: 0)

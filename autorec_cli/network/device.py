@@ -40,7 +40,7 @@ def find_place(device: str, threads: int) -> Place:
     """
     found = resolve_device(device)
     use_threads(threads)
-    if found.type == "cuda":
+    if found.index is not None:  # "cuda" is the current one already, and `set_device` wants a number
         # Libraries below torch (nccl, pinned memory) take the current device; left at 0, all processes would use that.
         torch.cuda.set_device(found)
     return Place(found, engine_name(found), torch.get_num_threads())

@@ -11,6 +11,7 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.network import engine as engines
 from autorec_cli.network import sparse_tensors, torch_engine
 from autorec_cli.training.examples import make_examples
+from autorec_cli.training.fit import train
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.trainer import drain, make_trainer
 from tests.planted import planted_dataset
@@ -189,3 +190,15 @@ def test_a_run_stays_on_the_gpu_that_was_asked_for(monkeypatch, without_numba):
         trainer.end_epoch()
         used = [*trainer.engine._parameters(), batch.targets.rows, batch.inputs.columns]
         assert {str(tensor.device) for tensor in used} == {"cuda:1"}
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_a_training_takes_the_gpu_that_is_asked_for(monkeypatch, without_numba, name):
+    simulate_cuda(monkeypatch)
+    settings = TrainSettings(variant="item", hidden_sizes=(8,), epochs=2)
+    with SimulatedDevice() as mode:
+        train(planted_dataset(), settings, device=name)
+        assert mode.copied
+        mode.copied.clear()
+        train(planted_dataset(), settings, device="cpu")
+        assert not mode.copied
