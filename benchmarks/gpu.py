@@ -4,8 +4,8 @@
 
 `benchmarks/gpu.sh` runs it. It needs torch, scipy and safetensors (and numba for the CPU engine, pytest, hypothesis and
 polars for the tests), no network, and no files but the ratings that it draws itself. Its parts run in processes of
-their own, the tests marked `cuda` first, then shape after shape; a part that fails, or has no time left, leaves a row
-that says so. After every part FOLDER/gpu.md and FOLDER/gpu.json are written anew.
+their own, the tests marked `cuda` first, then shape after shape, each in a limited part of the time; one that fails or
+takes longer leaves a row that says so. After every part FOLDER/gpu.md and FOLDER/gpu.json are written anew.
 
 A shape is USERS x ITEMS x RATINGS x PASSES. For both variants, each engine takes that many passes over the same ratings
 in the same order, from the same weights: seconds are the median of all passes but the first, and the valid RMSE after
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -51,6 +52,8 @@ from benchmarks.dense import DenseEngine
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 SHAPES = "6040x3706x1000000x20,69878x10677x10000000x6,480189x17770x100000000x2"
+TESTS = 0.4
+"""Fraction of all time that the tests may take."""
 VALID = 0.1
 """Fraction of the ratings in the validation set."""
 ROW = "row: "
@@ -285,10 +288,13 @@ class Run:
         self._run["machine"] = f"{describe_device(resolve_device(device))}, {self._run['machine']}"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def part(self, name: str, command: list[str], cells: Callable[[str, str], list[Cells]]) -> list[Cells]:
-        """Run a command, no longer than there is time; `cells` makes rows of its stdout and the reason it failed."""
-        left = self._end - time.monotonic()
-        print(f"{name}: {left:.0f} s left", file=sys.stderr, flush=True)
+    def part(
+        self, name: str, command: list[str], cells: Callable[[str, str], list[Cells]], fraction: float
+    ) -> list[Cells]:
+        """Run a command for at most `fraction` of the time left; `cells` makes rows of its stdout and its failure."""
+        # Not all of it: one part that hangs must leave the others their time.
+        left = fraction * (self._end - time.monotonic())
+        print(f"{name}: at most {left:.0f} s", file=sys.stderr, flush=True)
         stdout, reason = run_limited(command, left) if left > 1 else ("", "not run: no time left")
         found = cells(stdout, reason)
         self._rows += [results.Row(row, **self._run) for row in found]
@@ -300,12 +306,13 @@ class Run:
         # Without pyproject.toml, whose settings need plugins.
         options = ["-c", os.devnull, "--rootdir", str(ROOT), "-m", "cuda", "-q", "-p", "no:cacheprovider"]
         options += ["--continue-on-collection-errors"]  # a package that one file needs may be missing
-        self.part("tests", [sys.executable, "-m", "pytest", *options, *paths], tests_row)
+        self.part("tests", [sys.executable, "-m", "pytest", *options, *paths], tests_row, TESTS)
 
-    def shape(self, text: str, hidden_size: int) -> None:
-        """Measure a shape."""
-        command = self._of_this_module("--part", text, "--hidden-size", str(hidden_size))
-        self.part(text, command, partial(rows_of, f"shape {text}"))
+    def shapes(self, texts: list[str], hidden_size: int) -> None:
+        """Measure shapes, each in an equal part of the time that is left."""
+        for n_before, text in enumerate(texts):
+            command = self._of_this_module("--part", text, "--hidden-size", str(hidden_size))
+            self.part(text, command, partial(rows_of, f"shape {text}"), 1 / (len(texts) - n_before))
 
     def _of_this_module(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "benchmarks.gpu", str(self._folder), "--device", self._device, *arguments]
@@ -319,15 +326,18 @@ class Run:
 
 def run_limited(command: list[str], seconds: float) -> tuple[str, str]:
     """What a command prints, and why it failed; empty if it did not."""
-    try:
-        finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired as error:
-        return (error.stdout or b"").decode(errors="replace"), f"stopped after {seconds:.0f} s"
-    lines = finished.stderr.strip().splitlines() or finished.stdout.strip().splitlines() or [""]
-    return (
-        finished.stdout,
-        f"failed with status {finished.returncode}: {lines[-1][:160]}" if finished.returncode else "",
-    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, start_new_session=True) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            return (error.stdout or b"").decode(errors="replace"), f"stopped after {seconds:.0f} s"
+        finally:
+            if process.poll() is None:
+                # With all that it has started: a test's processes would keep the GPU.
+                os.killpg(process.pid, signal.SIGKILL)
+    lines = stderr.strip().splitlines() or stdout.strip().splitlines() or [""]
+    return stdout, f"failed with status {process.returncode}: {lines[-1][:160]}" if process.returncode else ""
 
 
 def rows_of(failed: str, stdout: str, reason: str) -> list[Cells]:
@@ -376,8 +386,7 @@ def main() -> None:
         return
     run = Run(arguments.folder, arguments.device, 60 * arguments.minutes)
     run.tests(arguments.tests or tests_with_marks())
-    for shape in arguments.shapes.split(","):
-        run.shape(shape, arguments.hidden_size)
+    run.shapes(arguments.shapes.split(","), arguments.hidden_size)
     print((arguments.folder / "gpu.md").read_text(encoding="utf-8"))
 
 

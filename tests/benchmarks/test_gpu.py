@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -105,9 +106,36 @@ def test_a_part_that_hangs_keeps_the_rows_it_had(tmp_path):
     assert last[2:] == ["shape x", None, None, None, None, "stopped after 2 s"]
 
 
+def test_a_part_that_hangs_ends_with_what_it_has_started(tmp_path):
+    started = f"import pathlib, time; time.sleep(2); pathlib.Path({str(tmp_path / 'alive')!r}).touch()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {started!r}])"
+    assert gpu.run_limited([sys.executable, "-c", code], 1) == ("", "stopped after 1 s")
+    time.sleep(2.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_hang_leave_time_for_the_others(tmp_path, monkeypatch):
+    now, given = [0.0], []
+
+    def hang(command, seconds):
+        now[0] += seconds
+        given.append(round(seconds, 3))
+        return "", f"stopped after {seconds:.0f} s"
+
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(gpu, "run_limited", hang)
+    run = gpu.Run(tmp_path, "cpu", 400)
+    run.tests(["test_nothing.py"])
+    run.shapes(["1x1x1x1", "2x2x2x2", "3x3x3x3"], 4)
+    assert given == [160, 80, 80, 80]
+    assert [row.cells[-1] for row in results.load(tmp_path / "gpu.json").rows] == [
+        f"stopped after {seconds:.0f} s" for seconds in given
+    ]
+
+
 def test_a_part_for_which_no_time_is_left_has_a_row(tmp_path):
     run = gpu.Run(tmp_path, "cpu", 0.5)
-    run.shape("1x1x1x1", 4)
+    run.shapes(["1x1x1x1"], 4)
     (row,) = results.load(tmp_path / "gpu.json").rows
     assert row.cells[-1] == "not run: no time left"
     assert row.machine.startswith("no GPU, ")
