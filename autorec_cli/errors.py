@@ -149,7 +149,7 @@ def describe(error: Exception) -> Failure:
 def is_out_of_memory(error: BaseException) -> bool:
     """True for Python's and torch's out-of-memory errors, on any device."""
     # By their text: torch takes seconds to import, and only some of its errors have a class of their own.
-    signs = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    signs = ("allocate memory", "out of memory", "ALLOC_FAILED", "resource allocation failed")  # the last is cuSPARSE's
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     )

@@ -29,6 +29,7 @@ OUT_OF_MEMORY = {
         "4000000000000 bytes",
     ),
     "library": (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "GPU"),
+    "cusparse": (RuntimeError("CUDA error: resource allocation failed when calling `cusparseCreate(handle)`"), "GPU"),
     "driver": (RuntimeError("CUDA error: out of memory"), "--device cpu"),
     "python": (MemoryError(), "--hidden-size"),
 }
