@@ -304,7 +304,7 @@ class Run:
     def tests(self, paths: list[str]) -> None:
         """Run the tests marked cuda."""
         # Without pyproject.toml, whose settings need plugins.
-        options = ["-c", os.devnull, "--rootdir", str(ROOT), "-m", "cuda", "-q", "-p", "no:cacheprovider"]
+        options = ["-c", os.devnull, "--rootdir", str(ROOT), "-m", "cuda", "-v", "-p", "no:cacheprovider"]
         options += ["--continue-on-collection-errors"]  # a package that one file needs may be missing
         self.part("tests", [sys.executable, "-m", "pytest", *options, *paths], tests_row, TESTS)
 
@@ -347,10 +347,13 @@ def rows_of(failed: str, stdout: str, reason: str) -> list[Cells]:
 
 
 def tests_row(stdout: str, reason: str) -> list[Cells]:
-    """A row with pytest's last line; status 5 says that there were no tests."""
-    lines = [line for line in stdout.strip().splitlines() if line.strip()]
+    """A row with pytest's last line, which names the test that was running if they took too long."""
+    lines = [line.strip("= ") for line in stdout.splitlines() if line.strip()]
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return [note_row("tests marked cuda", "; ".join([*failed[:5], *lines[-1:]]) or reason)]
+    notes = [*failed[:5], *lines[-1:]]
+    if not notes or reason.startswith("stopped"):  # of a failure the last line says more
+        notes.append(reason)
+    return [note_row("tests marked cuda", "; ".join(notes))]
 
 
 def note_row(what: str, note: str) -> Cells:

@@ -114,6 +114,18 @@ def test_a_part_that_hangs_ends_with_what_it_has_started(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_test_that_hangs_is_named(tmp_path):
+    hanging = tmp_path / "test_hanging.py"
+    hanging.write_text(
+        "import pytest, time\n@pytest.mark.cuda\n@pytest.mark.parametrize('seconds', [0, 60])\n"
+        "def test_sleep(seconds): time.sleep(seconds)\n"
+    )
+    gpu.Run(tmp_path, "cpu", 10 / gpu.TESTS).tests([str(hanging)])
+    (row,) = results.load(tmp_path / "gpu.json").rows
+    assert "test_sleep[60]" in row.cells[-1]
+    assert row.cells[-1].endswith("stopped after 10 s")
+
+
 def test_parts_that_hang_leave_time_for_the_others(tmp_path, monkeypatch):
     now, given = [0.0], []
 
