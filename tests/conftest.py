@@ -91,7 +91,7 @@ def make_workshop(folder):
         ("prepare", "ratings.csv", "--titles", "titles.csv", "-o", "data"),
         ("train", "data", "-o", "item.model", *SMALL),
         ("train", "data", "-o", "user.model", *SMALL, "--variant", "user"),
-        ("train", "data", "-o", "lists.model", "--objective", "ranking", *SMALL),
+        ("train", "data", "-o", "lists.model", "--objective", "ranking", *SMALL, "--variant", "user"),
     ):
         result = run(*arguments, cwd=folder)
         assert result.status == 0, result.stderr

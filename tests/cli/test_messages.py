@@ -13,7 +13,7 @@ SENTENCES = [
     ("train", {}, "Missing argument 'DATA'; try `autorec train --help`"),
     ("train d -o m --epochs three", {}, "--epochs must be a whole number, not 'three'; try `autorec train --help`"),
     ("train d -o m --learning-rate abc", {}, "--learning-rate must be a number, not 'abc'; try `autorec train --help`"),
-    ("train d -o m --variant itme", {}, "--variant must be one of auto, item, user, not 'itme'; try `autorec train --help`"),
+    ("train d -o m --variant itme", {}, "--variant must be one of auto, item, user, both, not 'itme'; try `autorec train --help`"),
     ("train d -o m", {"AUTOREC_TRAIN_REFIT": "x"}, "--refit must be true or false, not 'x' (set by AUTOREC_TRAIN_REFIT); try `autorec train --help`"),
     ("train d -o m", {"AUTOREC_TRAIN_EPOCH": "3"}, "unknown environment variable AUTOREC_TRAIN_EPOCH; did you mean AUTOREC_TRAIN_EPOCHS?"),
     ("recommend m --config none.toml", {}, "cannot read the config file none.toml: No such file or directory; check --config"),

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from scipy import sparse
 
-from tests.program import ROOT, call
+from tests.program import ROOT, SMALL, call
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 READERS = {"json", "numpy", "safetensors"}
@@ -30,7 +30,7 @@ def named_in(title):
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
 
 
-OBJECTS = ("checksums", "columns", "provenance.split", "metrics", "versions", "warm_start")
+OBJECTS = ("checksums", "columns", "provenance.split", "metrics", "versions", "warm_start", "networks[].settings")
 """Fields whose values are objects that are described as a whole."""
 
 
@@ -45,6 +45,11 @@ def fields(document, before=""):
         else:
             names.add(f"{before}{name}")
     return names
+
+
+def networks():
+    """Names of the facts of several networks."""
+    return {name for name in named_in("Document") if name.startswith("provenance.networks[]")}
 
 
 @pytest.fixture(scope="module")
@@ -88,29 +93,39 @@ def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop):
 @pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
 def test_every_field_and_tensor_of_a_model_is_on_the_page_and_no_other(workshop, name):
     document, tensors = document_of(workshop / name)
-    assert fields(document) == named_in("Document") - {"provenance.warm_start"}
+    assert fields(document) == named_in("Document") - {"provenance.warm_start"} - networks()
     assert set(tensors) == named_in("Tensors") - {"encoder.1.weight"}
     assert all(tensor.dtype.name in section("Tensors") for tensor in tensors.values())
 
 
 def test_deeper_and_warm_started_models_have_the_fields_of_the_page(workshop, tmp_path):
-    options = ("--hidden-size", "8,4", "--epochs", 1, "-q")
+    options = ("--hidden-size", "8,4", "--epochs", 1, "--variant", "item", "-q")
     for name, more in (("cold", ()), ("warm", ("--warm-start", tmp_path / "cold"))):
         assert call("train", workshop / "data", "-o", tmp_path / name, *options, *more).status == 0
     document, tensors = document_of(tmp_path / "warm")
-    assert fields(document) == named_in("Document")
+    assert fields(document) == named_in("Document") - networks()
     assert set(tensors) == named_in("Tensors") | {"encoder.1.bias"}
 
 
 def test_every_field_of_a_blend_is_on_the_page_and_no_other(blend):
     document, tensors = document_of(blend)
     of_model = {f"models[].{name}" for name in named_in("Document")}
-    expected = (named_in("Blends") - {"models[]"}) | of_model
-    apart = {f"models[].{name}" for name in ("format", "version", "checksums", "checksum", "provenance.warm_start")}
+    of_run = {"provenance.split", "provenance.versions", "provenance.warm_start"} | networks()
+    expected = (named_in("Blends") - {"models[]"} - of_run) | of_model
+    once = ("format", "version", "checksums", "checksum", "provenance.warm_start", *networks())
+    apart = {f"models[].{name}" for name in once}
     assert fields(document) == expected - apart
     assert {name.partition(".")[2] for name in tensors} == named_in("Tensors") - {"encoder.1.weight"}
     assert document["models"][0]["shared"] == []
     assert set(document["models"][1]["shared"]) <= named_in("Tensors")
+
+
+def test_every_field_of_a_model_of_both_variants_is_on_the_page(workshop, tmp_path):
+    options = (*SMALL, "--variant", "both", "-q")
+    assert call("train", workshop / "data", "-o", tmp_path / "m", *options).status == 0
+    document, _ = document_of(tmp_path / "m")
+    found = {name for name in fields(document) if not name.startswith("models[]")}
+    assert found == named_in("Blends") - {"models[]", "models[].shared", "provenance.blend_of", "provenance.warm_start"}
 
 
 @pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
