@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -126,15 +126,25 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights - valid_ratings))))
     terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
     logger.info(f"blend: {terms}; validation RMSE {rmse:.4f}")
-    fitted = set().union(*(model.provenance["fitted_parts"] for model in single))
+    provenances = [model.provenance for model in single]
     provenance = {
-        "dataset": single[0].provenance["dataset"],
-        "fingerprint": single[0].provenance["fingerprint"],
-        "fitted_parts": [split for split in ("train", "valid") if split in fitted],
+        "dataset": provenances[0]["dataset"],
+        "fingerprint": provenances[0]["fingerprint"],
+        "split": provenances[0].get("split"),
+        "fitted_parts": _fitted_parts(provenances),
         "blend_of": [name for name, _ in models],
         "metrics": {"valid_rmse": rmse},
     }
+    # Ratings that any of the models may know, the blend may know.
+    if older := [each["warm_start"] for each in provenances if "warm_start" in each]:
+        kept = all(each["kept_parts"] for each in older)
+        provenance["warm_start"] = {"kept_parts": kept, "fitted_parts": _fitted_parts(older)}
     return Blend(tuple(single), tuple(map(float, weights)), provenance)
+
+
+def _fitted_parts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Splits that any of the models was fitted to."""
+    return [split for split in ("train", "valid") if any(split in each["fitted_parts"] for each in entries)]
 
 
 def best_weights(predictions: Array, ratings: Array) -> Array:

@@ -110,7 +110,7 @@ def test_deeper_and_warm_started_models_have_the_fields_of_the_page(workshop, tm
 def test_every_field_of_a_blend_is_on_the_page_and_no_other(blend):
     document, tensors = document_of(blend)
     of_model = {f"models[].{name}" for name in named_in("Document")}
-    of_run = {"provenance.split", "provenance.versions", "provenance.warm_start"} | networks()
+    of_run = {"provenance.versions", "provenance.warm_start"} | networks()
     expected = (named_in("Blends") - {"models[]"} - of_run) | of_model
     once = ("format", "version", "checksums", "checksum", "provenance.warm_start", *networks())
     apart = {f"models[].{name}" for name in once}
