@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
 """Row labels: the paper's names for the variants."""
 BLEND_NAME = "AutoRec"
-"""Row label of both variants together."""
+"""Row label of a model of both variants, even if one of them got no weight on a split."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _measure(
     model = fitting.model
     models = model.models if isinstance(model, Blend) else (model,)
     networks = [network for network in models if isinstance(network, Model)]
-    name = BLEND_NAME if len(networks) > 1 else NAMES[networks[0].settings.variant]
+    name = BLEND_NAME if "networks" in model.provenance else NAMES[networks[0].settings.variant]
     rows = metric_rows([(name, model)], split.dataset, "test", protocol)
     numbered = [{"split": split.number, "seed": split.seed, **row} for row in rows]
     return SplitResult(

@@ -32,7 +32,7 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
     """
     if dataset.valid.nnz == 0:
         if settings.variant == BOTH:
-            raise UsageError(f"--variant {BOTH} needs validation ratings; prepare the dataset with --valid")
+            raise UsageError(f"--variant {BOTH} needs validation ratings; give --valid a share above 0")
         return (complete(settings, dataset),)
     train = dataset.train
     return settings.networks(

@@ -154,17 +154,19 @@ def _train_and_test(
 def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> tuple[Pool, RankingProtocol | None]:
     """Pool the ratings of the dataset, and announce the splits."""
     from autorec_cli.data import dataset
-    from autorec_cli.data.resampling import pool
+    from autorec_cli.data.resampling import make_split, pool
 
     prepared = dataset.load_dataset(options.data)
     # These load torch, which takes seconds: what can be refused has been.
     from autorec_cli.network.device import find_place
     from autorec_cli.training.plan import networks_for
 
-    protocol = _protocol(options, prepared)
-    variants = " and ".join(network.variant for network in networks_for(settings, prepared))
-    place, pooled = find_place(options.training.device, options.training.threads), pool(prepared)
-    _announce(plan, pooled, f"{variants} variant, device {place}", protocol)
+    protocol, pooled = _protocol(options, prepared), pool(prepared)
+    # The dataset's own split may have no validation ratings, and these splits have some.
+    networks = networks_for(settings, make_split(pooled, plan, 1).dataset)
+    variants = " and ".join(f"{network.variant} variant" for network in networks)
+    place = find_place(options.training.device, options.training.threads)
+    _announce(plan, pooled, f"{variants}, device {place}", protocol)
     return pooled, protocol
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -130,3 +131,19 @@ def test_an_interrupted_run_leaves_nothing(workshop, tmp_path):
     assert (process.returncode, stdout) == (130, "")
     assert "error: interrupted" in stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_splits_on_which_one_network_has_no_weight_are_averaged_under_one_name(workshop, tmp_path, monkeypatch):
+    """The dataset's own split has no validation ratings, which says nothing of these splits."""
+    prepared = call("prepare", workshop / "ratings.csv", "-o", tmp_path / "data", "--split", "none")
+    assert prepared.status == 0, prepared.stderr
+    weights = iter([np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([0.5, 0.5])])
+    monkeypatch.setattr("autorec_cli.training.networks.best_weights", lambda *_: next(weights))
+    result = call("cross-validate", tmp_path / "data", *QUICK, "--variant", "both", "--repeats", 3,
+                  "--per-split", tmp_path / "splits.csv")  # fmt: skip
+    assert result.status == 0, result.stderr
+    assert "item variant and user variant, device" in result.stderr
+    names = pl.read_csv(tmp_path / "splits.csv")["model"].to_list()
+    assert [name for name in names if name not in BASELINES] == ["AutoRec"] * 3
+    refused = call("cross-validate", tmp_path / "data", *QUICK, "--variant", "both", "--valid", 0)
+    assert (refused.status, "--valid" in refused.stderr) == (2, True)
