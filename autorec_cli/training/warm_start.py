@@ -86,8 +86,8 @@ class OlderModel:
         Raises:
             UsageError: a given option does not fit the older model.
         """
+        require_variant(self.models, settings.variant, self.path)
         if settings.variant == BOTH:
-            require_both(self.models, self.path)
             settings = replace(settings, variant=None)
         return tuple(complete(self._completed(model, settings), dataset) for model in self.models)
 
@@ -176,16 +176,18 @@ def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
         )
 
 
-def require_both(models: Sequence[Model], path: Path) -> None:
-    """Check that there is a network of each variant.
+def require_variant(models: Sequence[Model], given: str | None, path: Path) -> None:
+    """Check that networks of the `given` variant, or of both, can start with the parameters of `models`.
 
     Raises:
-        UsageError: there is not.
+        UsageError: they cannot.
     """
-    if {model.settings.variant for model in models} != set(VARIANTS):
+    found = {model.settings.variant for model in models}
+    theirs = BOTH if found == set(VARIANTS) else models[0].settings.variant
+    if given not in (None, theirs):
         raise UsageError(
-            f"training cannot start from {path}: --variant is {BOTH} here and {models[0].settings.variant} there; "
-            "leave out these options or --warm-start"
+            f"training cannot start from {path}: --variant is {given} here and {theirs} there; leave out --variant or "
+            "--warm-start"
         )
 
 

@@ -140,7 +140,7 @@ def test_a_warm_start_goes_on_with_both_networks_and_their_weights(shop):
     differences = model.predict_pairs(users.ravel(), items.ravel()) - before.predict_pairs(users.ravel(), items.ravel())
     assert 0 < np.sqrt(np.mean(np.square(differences))) < 0.3
     refused = call("train", "data", "-o", "other", "--warm-start", "m", "--variant", "user")
-    assert (refused.status, "--variant is user here and item there" in refused.stderr) == (2, True)
+    assert (refused.status, "--variant is user here and both there" in refused.stderr) == (2, True)
 
 
 def test_both_variants_cannot_start_from_one(shop, item_model):
