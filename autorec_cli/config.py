@@ -173,7 +173,8 @@ class Hyperparameters:
 class TrainSettings:
     """Hyperparameters to train with; None takes the default that suits the data.
 
-    The attributes are those of `Hyperparameters`. All values are checked when the settings are made.
+    The attributes are those of `Hyperparameters`; `variant` may also be "both". Values are checked when the settings
+    are made.
 
     Raises:
         UsageError: a value is out of range; the message names the option.
@@ -200,6 +201,8 @@ class TrainSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        if self.variant is not None:
+            require_choice("--variant", self.variant, (*VARIANTS, BOTH))
         # Any dataset does: this checks what was given, before hours are spent on reading.
         self.networks((1, 1), 1)
 

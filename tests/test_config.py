@@ -68,8 +68,8 @@ def test_a_bad_value_is_refused_by_the_name_of_its_flag(name, value, flag):
 
 
 def test_unknown_variant():
-    with pytest.raises(UsageError, match="--variant must be one of item, user"):
-        TrainSettings(variant="all")
+    with pytest.raises(UsageError, match="--variant must be one of item, user, both"):
+        TrainSettings(variant="neither")
 
 
 def test_hidden_sizes_are_read_from_text():
