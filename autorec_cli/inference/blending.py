@@ -190,7 +190,10 @@ def _weights(errors: Array) -> Array:
 
 def _checked(name: str, model: Scorer, n_valid: int) -> Model:
     if not isinstance(model, Model):
-        raise UsageError(f"--blend takes single models; {name} is a blend already")
+        raise UsageError(
+            f"--blend takes models of one network, and {name} is a blend already; train them with --variant item or "
+            "--variant user"
+        )
     if not model.predicts_ratings:
         raise ArtifactError(f"{name} was trained to rank: its scores cannot be blended with predicted ratings")
     if len(model.valid_predictions) != n_valid or not n_valid:

@@ -168,6 +168,6 @@ def test_evaluate_refuses_to_blend_one_model_or_a_blend(workshop, tmp_path):
     kept = call("evaluate", model, workshop / "user.model", "--blend", "-o", stored.with_name("rows.csv"))
     assert "--output NAME.model" in kept.stderr
     result = call("evaluate", stored, model, "--blend")
-    assert (result.status, "is a blend already" in result.stderr) == (2, True)
+    assert (result.status, "is a blend already" in result.stderr, "--variant" in result.stderr) == (2, True, True)
     result = call("evaluate", workshop / "lists.model", model, "--blend")
     assert (result.status, "trained to rank" in result.stderr) == (4, True)
