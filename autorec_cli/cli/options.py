@@ -180,8 +180,9 @@ Variant = Annotated[
     str,
     typer.Option(
         help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec); both: a network of each "
-        "and a weighted mean of their predictions; auto: both, but user to rank, and only the smaller network where "
-        f"users and items differ by more than a factor of {MAX_LOPSIDED}, or have under {MIN_RATINGS} ratings each.",
+        "and a weighted mean of their predictions; auto: user to rank; else both, or only the one that suits the "
+        f"shape where users and items differ by more than a factor of {MAX_LOPSIDED} or have fewer than {MIN_RATINGS} "
+        "training ratings each, without validation ratings, and under torchrun.",
         show_default=AUTO,
     ),
     OneOf((AUTO, *VARIANTS, BOTH)),
