@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
-from autorec_cli.storage.files import replace_file, require_parent
+from autorec_cli.storage.files import open_special, replace_file, require_parent
 from autorec_cli.storage.locks import Tell, hold
 
 if TYPE_CHECKING:
@@ -237,10 +237,10 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
         elif path.is_dir():
             raise UsageError(f"{output} is a directory; name a file for the output")
         elif path.exists() and not path.is_file():
-            with path.open("wb") as stream:
+            with open_special(path) as stream:
                 yield stream
         else:
-            with replace_file(path) as temporary, temporary.open("wb") as stream:
+            with replace_file(path) as stream:
                 yield stream
     except OSError as error:
         name = "standard output" if output == "-" else output

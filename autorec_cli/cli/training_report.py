@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from autorec_cli.cli.console import detail, progress, say, show_facts, warn
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.errors import counted
-from autorec_cli.storage.files import cannot_write, replace_file
+from autorec_cli.storage.files import cannot_write, open_special, replace_file
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
@@ -137,19 +137,16 @@ def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> 
         LockedError: another run is writing it.
     """
     if log is None or log == "-":
-        yield None if log is None else partial(_write_line, sys.stdout, "standard output")
+        yield None if log is None else partial(_write_line, sys.stdout.buffer, "standard output")
         return
     path = Path(log)
     # A device or a pipe cannot be replaced by a rename, and has a reader who waits for lines.
     special = path.exists() and not path.is_file()
     failure: BaseException | None = None
-    with ExitStack() as stack:
-        if not special:
-            stack.enter_context(hold(path, wait_lock, say, warn))
-            # Under a temporary name while training runs: a log with this name is complete.
-            path = stack.enter_context(replace_file(path))
+    with nullcontext() if special else hold(path, wait_lock, say, warn):
         try:
-            with path.open("w", encoding="utf-8") as stream:
+            # Under a temporary name while training runs: a log with this name is complete.
+            with open_special(path) if special else replace_file(path) as stream:
                 try:
                     if not special:
                         _write_line(stream, log, "".join(earlier))
@@ -162,9 +159,9 @@ def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> 
         raise failure
 
 
-def _write_line(stream: TextIO, name: str, line: str) -> None:
+def _write_line(stream: BinaryIO, name: str, line: str) -> None:
     try:
-        stream.write(line)
+        stream.write(line.encode())
         stream.flush()
     except OSError as error:
         forget_stdout()

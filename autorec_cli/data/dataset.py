@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET
 from autorec_cli.storage.file_kinds import DOCUMENT, FILES
-from autorec_cli.storage.files import replace_folder, sync_file
+from autorec_cli.storage.files import create_file, replace_folder
 
 if TYPE_CHECKING:  # both take a while to import
     import polars as pl
@@ -121,7 +122,8 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
             **dataset.info,
             "checksums": dict(zip(FILES, written, strict=True)),
         }
-        (folder / DOCUMENT).write_text(DATASET.seal(document, indent=2) + "\n", encoding="utf-8")
+        with create_file(folder / DOCUMENT) as file:
+            file.write((DATASET.seal(document, indent=2) + "\n").encode())
 
 
 def require_replaceable(path: Path) -> None:
@@ -141,7 +143,8 @@ def _save_table(table: pl.DataFrame, file: Path) -> int:
     """Write `table` and return the checksum of `file`."""
     packed = io.BytesIO()  # polars would wrap the error of a full disk
     table.write_parquet(packed)
-    file.write_bytes(packed.getbuffer())
+    with create_file(file) as stream:
+        stream.write(packed.getbuffer())
     return checksums.of_file(file)
 
 
@@ -158,14 +161,16 @@ def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
         "data": matrix.data,
         "_is_array": np.array(True),
     }
-    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(array))
-                view = array.reshape(-1).view(np.uint8)
-                for start in range(0, len(view), WRITTEN_AT_ONCE):
-                    entry.write(view[start : start + WRITTEN_AT_ONCE].data)
-    sync_file(file)
+    with create_file(file) as stream:
+        with zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(array))
+                    view = array.reshape(-1).view(np.uint8)
+                    for start in range(0, len(view), WRITTEN_AT_ONCE):
+                        entry.write(view[start : start + WRITTEN_AT_ONCE].data)
+        stream.flush()
+        os.fsync(stream.fileno())
     return checksums.of_file(file)
 
 

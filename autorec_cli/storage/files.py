@@ -6,13 +6,16 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from autorec_cli.errors import UsageError
+from autorec_cli.storage.permissions import Permissions, permissions_of
 
 
 def require_parent(path: Path) -> None:
@@ -40,6 +43,20 @@ def followed(path: Path) -> Path:
         raise UsageError(f"{path} is a symbolic link to itself; name another path") from error
 
 
+def output_target(path: Path) -> Path:
+    """Resolve the symbolic links of an output, as `followed` does.
+
+    Raises:
+        UsageError: a link is neither ours nor root's: whoever made it would choose the file that we overwrite.
+    """
+    target, link = followed(path), path
+    while link.is_symlink():
+        if link.lstat().st_uid not in (os.geteuid(), 0):
+            raise UsageError(f"{link} is a symbolic link of another user; name {target} itself, or remove the link")
+        link = link.parent / link.readlink()
+    return target
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -49,29 +66,30 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sync_file(path: Path) -> None:
-    """Force the contents of `path` to disk."""
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
-
-
 def sweep(path: Path) -> None:
     """Remove temporary files that killed runs left beside `path`.
 
     The caller holds its lock, so no file of a running process is removed. A directory that was moved aside and not yet
     replaced is put back first.
     """
-    # Only names that tempfile makes: a user's file that looks similar must stay.
+    # Only names that we make: a user's file that looks similar must stay.
     leftover = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.(tmp|old)")
-    with suppress(OSError):  # files of other users, and unreadable directories, stay
-        found = [other for other in path.parent.iterdir() if leftover.fullmatch(other.name)]
-        for other in found:
-            if other.suffix == ".old" and not path.exists() and (other / "old").exists():
-                (other / "old").replace(path)
-            if other.is_dir():
-                shutil.rmtree(other, ignore_errors=True)
-            else:
-                other.unlink()
+    with suppress(OSError):  # unreadable directories stay
+        for other in [other for other in path.parent.iterdir() if leftover.fullmatch(other.name)]:
+            with suppress(OSError):  # so do files of other users
+                _sweep_one(other, path)
+
+
+def _sweep_one(leftover: Path, path: Path) -> None:
+    if not stat.S_ISDIR(leftover.lstat().st_mode):  # a link to a directory neither
+        leftover.unlink()
+        return
+    old = leftover / "old"
+    # Others could have made it, to choose what is put back.
+    is_ours = leftover.lstat().st_uid == os.geteuid()
+    if leftover.suffix == ".old" and is_ours and not os.path.lexists(path) and old.is_dir() and not old.is_symlink():
+        old.replace(path)
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def cannot_write(path: Path | str, error: OSError) -> UsageError:
@@ -80,27 +98,35 @@ def cannot_write(path: Path | str, error: OSError) -> UsageError:
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that becomes `path` afterwards.
+def replace_file(path: Path, like: Path | None = None) -> Iterator[BinaryIO]:
+    """Yield a temporary file, open for writing, that becomes `path` afterwards.
 
     If the block raises, the temporary file is removed and an existing `path` is kept. A symbolic link stays, and its
-    target is replaced.
+    target is replaced. The new file gets the permissions of the old one; without one it follows the umask.
+
+    Args:
+        path: The file.
+        like: File whose permissions it gets instead, if that exists.
 
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
     """
-    target = followed(path)
+    target = output_target(path)
     require_parent(path)
     try:
         # In the same directory: a rename is atomic only within a file system.
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = _temporary_name(target)
+        kept = (None if like is None else permissions_of(followed(like))) or permissions_of(target)
         try:
-            yield temporary
-            temporary.chmod(0o666 & ~_umask())  # mkstemp lets only its owner read
-            # Before the rename, or a power cut could leave an empty file under the final name.
-            sync_file(temporary)
+            # Opened once and never by name again: in a shared directory others could put a link there.
+            with os.fdopen(_create(temporary, 0o666 if kept is None else 0o600), "wb") as stream:
+                yield stream
+                stream.flush()
+                if kept is not None:
+                    kept.give(stream.fileno())
+                # Before the rename, or a power cut could leave an empty file under the final name.
+                os.fsync(stream.fileno())
+                _require_ours(temporary, stream.fileno())
             # rename(2) is atomic: readers see the old file or the new one, whole.
             temporary.replace(target)
             sync_folder(target.parent)
@@ -116,28 +142,98 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
     Linux can exchange two names, so `path` is a complete directory at every moment. Elsewhere an existing `path` is
     moved aside first and removed when the new one is in place; between these two renames there is no `path`. If the
-    block raises, or a signal arrives at any point, the old directory is kept or put back.
+    block raises, or a signal arrives at any point, the old directory is kept or put back. The new directory and its
+    files get the permissions of the old ones.
 
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
     """
-    target = followed(path)
+    target = output_target(path)
     require_parent(path)
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        temporary = _temporary_name(target)
+        kept = permissions_of(target)
         try:
-            yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            # The rename may reach the disk before the contents, and a power cut would leave empty files.
-            for file in temporary.iterdir():
-                sync_file(file)
-            sync_folder(temporary)
+            temporary.mkdir(0o777 if kept is None else 0o700)
+            with _opened_folder(temporary) as descriptor:
+                yield temporary
+                _require_ours(temporary, descriptor)
+                # The rename may reach the disk before the contents, and a power cut would leave empty files.
+                for file in temporary.iterdir():
+                    _finish(file, permissions_of(target / file.name))
+                if kept is not None:
+                    kept.give(descriptor)
+                os.fsync(descriptor)
             _swap_folder(temporary, target)
             sync_folder(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _temporary_name(target: Path, suffix: str = "tmp") -> Path:
+    """New name beside `target`, which `sweep` knows."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
+
+
+def _create(file: Path, mode: int) -> int:
+    """Create a file that does not exist, not even as a link, and open it for writing."""
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+
+
+def create_file(file: Path) -> BinaryIO:
+    """Create a file in a directory of `replace_folder`; one that others put there is refused.
+
+    Raises:
+        FileExistsError: it exists.
+        OSError: it cannot be created.
+    """
+    return os.fdopen(_create(file, 0o666), "wb")
+
+
+def open_special(path: Path) -> BinaryIO:
+    """Open a device or a named pipe for writing.
+
+    Raises:
+        OSError: it cannot be opened, or is another kind of file.
+    """
+    # Neither made nor emptied: it may have become a regular file since the caller looked.
+    stream = os.fdopen(os.open(path, os.O_WRONLY), "wb")
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EEXIST, "it has become a regular file", str(path))
+    return stream
+
+
+@contextmanager
+def _opened_folder(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _finish(file: Path, kept: Permissions | None) -> None:
+    """Set permissions and force the contents to disk."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if kept is not None:
+            kept.give(descriptor)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_ours(temporary: Path, descriptor: int) -> None:
+    """Check that the name is still that of the open file.
+
+    Raises:
+        OSError: others have put something else there.
+    """
+    if not os.path.samestat(temporary.lstat(), os.fstat(descriptor)):
+        raise OSError(errno.EPERM, f"another user has replaced {temporary.name}", str(temporary))
 
 
 def _swap_folder(new: Path, path: Path) -> None:
@@ -147,7 +243,8 @@ def _swap_folder(new: Path, path: Path) -> None:
     # Afterwards `new` holds the old directory, which the caller removes with its temporary name.
     if _exchange(new, path):
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    aside = _temporary_name(path, "old")
+    aside.mkdir(0o700)
     old = aside / "old"
     try:
         path.replace(old)
@@ -182,9 +279,3 @@ def _exchange(first: Path, second: Path) -> bool:
     if number in CANNOT_EXCHANGE:
         return False
     raise OSError(number, os.strerror(number), str(second))
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # it can only be read by setting it
-    os.umask(mask)
-    return mask

@@ -3,6 +3,9 @@
 The lock is `flock` on `.NAME.lock` beside the output; the kernel drops it when its holder dies. The file names the
 holder's process and is removed with the lock; a lock file of a killed run is reused. The holder may remove temporary
 files of earlier runs.
+
+The directory may be shared: links and special files under the lock's name are refused, and a file of another user is
+never written.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autorec_cli.errors import LockedError, UsageError
-from autorec_cli.storage.files import cannot_write, followed, require_parent, sweep
+from autorec_cli.storage.files import cannot_write, output_target, require_parent, sweep
 
 POLL_SECONDS = 0.1
 WITHOUT_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
@@ -44,7 +48,7 @@ def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
     if not 0 <= wait < float("inf"):
         raise UsageError(f"--wait-lock must be a number of seconds from 0, not {wait}")
     require_parent(path)
-    target = followed(path)
+    target = output_target(path)
     # A file of its own: the output is replaced by a rename, which would leave the lock on the old one.
     file = target.with_name(f".{target.name}.lock")
     descriptor = _acquire(file, path, wait, tell, warn)
@@ -53,7 +57,8 @@ def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            file.unlink()  # before the lock is dropped, so that it cannot be another run's
+            if _is_still_named(descriptor, file):
+                file.unlink()  # before the lock is dropped, so that it cannot be another run's
         os.close(descriptor)
 
 
@@ -70,8 +75,10 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
             if locked:
                 # Otherwise we hold a lock on a deleted file, and a third run could lock the new one.
                 if _is_still_named(descriptor, file):
-                    _sign(descriptor)
-                    return descriptor
+                    if os.fstat(descriptor).st_uid == os.geteuid():
+                        _sign(descriptor)
+                        return descriptor
+                    _remove_foreign(file)
             elif time.monotonic() >= deadline:
                 holder = _holder(descriptor)
                 raise LockedError(f"{path} is being written by {holder}; wait for it with --wait-lock SECONDS")
@@ -81,18 +88,58 @@ def _acquire(file: Path, path: Path, wait: float, tell: Tell, warn: Tell) -> int
                     announced = True
                 time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
         except BaseException:  # a signal's SystemExit too
-            if locked and _is_still_named(descriptor, file):
-                file.unlink()
+            with suppress(OSError):
+                if locked and _is_still_named(descriptor, file):
+                    file.unlink()
             os.close(descriptor)
             raise
         os.close(descriptor)
 
 
+# O_NONBLOCK, or opening a named pipe would wait for its other end.
+SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK
+
+
 def _open(file: Path, path: Path) -> int:
+    """Open the lock file, which is made if necessary.
+
+    Raises:
+        UsageError: it cannot be opened, or is not a regular file with one name.
+    """
     try:
-        return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open_any(file)
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _no_lock(file) from error
         raise cannot_write(path, error) from error
+    status = os.fstat(descriptor)
+    # A second name could be any file of ours; without a name it was removed meanwhile.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise _no_lock(file)
+    return descriptor
+
+
+def _open_any(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | SAFELY, 0o666)
+    except PermissionError:
+        # Another user's: reading is enough to see whether it is held.
+        with suppress(OSError):
+            return os.open(file, os.O_RDONLY | SAFELY)
+        raise
+
+
+def _no_lock(file: Path) -> UsageError:
+    return UsageError(f"{file} is a link or a special file, not a lock file; see who made it and remove it")
+
+
+def _remove_foreign(file: Path) -> None:
+    """Remove the lock file of another user whose run was killed."""
+    try:
+        file.unlink()
+    except OSError as error:
+        raise UsageError(f"{file} is left from a killed run of another user ({error.strerror}); remove it") from error
 
 
 def _locked_by_us(descriptor: int, warn: Tell) -> bool:
@@ -114,7 +161,7 @@ def _is_still_named(descriptor: int, file: Path) -> bool:
     Its last holder may have removed it between our open and our lock.
     """
     try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
+        return os.path.samestat(os.fstat(descriptor), file.lstat())
     except FileNotFoundError:
         return False
 

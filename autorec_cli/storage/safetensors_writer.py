@@ -67,7 +67,9 @@ def in_file_order(tensors: Mapping[str, Pieces]) -> list[str]:
     return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
 
 
-def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces]) -> None:
+def write(
+    path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces], like: Path | None = None
+) -> None:
     """Write `tensors` to `path`, whole or not at all.
 
     Equal ones give equal bytes.
@@ -77,6 +79,7 @@ def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[st
         key: Metadata key of `document`, which is sealed and gets the `checksums` of all tensors.
         document: JSON types.
         tensors: By name.
+        like: File whose permissions the new one gets; see `replace_file`.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full.
@@ -87,7 +90,7 @@ def write(path: Path, key: str, document: Mapping[str, Any], tensors: Mapping[st
     # The largest checksums give the longest header; the final one is padded to it.
     room = len(_header(key, document, tensors, dict.fromkeys(order, (1 << 32) - 1)))
     found = {}
-    with replace_file(path) as temporary, temporary.open("wb") as file:
+    with replace_file(path, like) as file:
         # Checksums in the header are known only after the tensors were made, and those are made once.
         file.seek(room)
         for name in order:

@@ -52,8 +52,8 @@ def write_folder(path, texts):
 
 
 def write_file(path, text):
-    with replace_file(path) as temporary:
-        temporary.write_text(text)
+    with replace_file(path) as stream:
+        stream.write(text.encode())
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -75,8 +75,8 @@ def test_a_block_that_raises_leaves_what_was_there(tmp_path, error, old):
         write_file(tmp_path / "f", "old")
         write_folder(tmp_path / "d", {"a": "old"})
     before = contents(tmp_path)
-    with raises(error), replace_file(tmp_path / "f") as temporary:
-        temporary.write_text("half")
+    with raises(error), replace_file(tmp_path / "f") as stream:
+        stream.write(b"half")
         raise error
     with raises(error), replace_folder(tmp_path / "d") as temporary:
         (temporary / "a").write_text("half")

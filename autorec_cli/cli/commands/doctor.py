@@ -24,7 +24,7 @@ from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
 from autorec_cli.errors import AutoRecError, UsageError, counted
 from autorec_cli.runtime.memory import available_bytes
-from autorec_cli.storage.files import followed, replace_file, sync_file
+from autorec_cli.storage.files import followed, replace_file
 from autorec_cli.storage.locks import hold
 
 EXAMPLES = """
@@ -195,10 +195,10 @@ def _writing(folder: Path) -> list[Check]:
     target = folder / ".autorec-doctor"
     try:
         # The very functions that outputs use, so that the check fails where they would.
-        with hold(target, 0, messages.append, messages.append), replace_file(target) as temporary:
+        with hold(target, 0, messages.append, messages.append), replace_file(target) as stream:
             start = time.perf_counter()
-            temporary.write_bytes(bytes(WRITTEN_BYTES))
-            sync_file(temporary)
+            stream.write(bytes(WRITTEN_BYTES))
+            os.fsync(stream.fileno())
             speed = WRITTEN_BYTES / 1e6 / (time.perf_counter() - start)
         target.unlink()
     except (AutoRecError, OSError) as error:

@@ -96,8 +96,8 @@ class Checkpoint:
 Tensors = TypeVar("Tensors", Array, Pieces)
 
 
-def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint, whole or not at all.
+def save(checkpoint: Checkpoint, path: Path, like: Path | None = None) -> None:
+    """Write a checkpoint, whole or not at all, with the permissions of `like` if that exists.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full.
@@ -122,7 +122,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     pieces = {name: safetensors_writer.in_one(array) for name, array in tensors.items()}
     for name in ADAM:
         pieces |= {f"{name}.{number}": part for number, part in enumerate(getattr(state.adam, name))}
-    safetensors_writer.write(path, CHECKPOINT.name, document, pieces)
+    safetensors_writer.write(path, CHECKPOINT.name, document, pieces, like)
 
 
 def load(path: Path) -> Checkpoint:

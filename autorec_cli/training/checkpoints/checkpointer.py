@@ -94,6 +94,7 @@ class Checkpointer:
 
     Attributes:
         path: Checkpoint file of this process.
+        model: Model that will be written; checkpoints get the permissions of an existing one.
         run: See `checkpoint.Checkpoint`.
         environment: See `checkpoint.Checkpoint`.
         save_every: Minimum seconds between two checkpoints; 0 saves one per epoch.
@@ -105,6 +106,7 @@ class Checkpointer:
     """
 
     path: Path
+    model: Path
     run: Mapping[str, Any]
     environment: Mapping[str, Any]
     save_every: float
@@ -204,12 +206,12 @@ class Checkpointer:
 
         contents = checkpoint.Checkpoint(self.run, self.environment, self.history, self.outcomes, state)
         if self.process_group.size == 1:
-            checkpoint.save(contents, self.path)
+            checkpoint.save(contents, self.path, self.model)
             return
         failure = None
         try:
             # Under another name until all have theirs: checkpoints of different steps cannot be combined.
-            checkpoint.save(contents, pending_path(self.path))
+            checkpoint.save(contents, pending_path(self.path), self.model)
         except AutoRecError as error:
             failure = error
         if self.process_group.max(failure is not None):
@@ -250,7 +252,7 @@ def checkpointing(
     history, outcomes, resumed = (list(found.history), list(found.outcomes), found.state) if found else ([], [], None)
     del found  # or it would keep the state in memory during training
     checkpointer = Checkpointer(
-        path, run, environment, save_every, history, outcomes, resumed, process_group=process_group
+        path, output, run, environment, save_every, history, outcomes, resumed, process_group=process_group
     )
     del resumed
     try:
