@@ -1,7 +1,20 @@
 """autorec: turn ratings into a recommender with AutoRec (Sedhain et al., WWW 2015). docs/api.md shows how to use it."""
 
-import logging
 import os
+import signal
+import sys
+
+# Until `cli.main` takes over, Ctrl-C would print a traceback of imports. As a library we touch no signals.
+if (
+    sys.argv[:1]
+    and (
+        sys.argv[0].rpartition("/")[2] == "autorec" or (sys.argv[0], sys.orig_argv[-len(sys.argv)]) == ("-m", __name__)
+    )
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 

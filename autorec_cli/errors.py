@@ -11,7 +11,7 @@
     │   ├── QualityGateError        8   a metric misses the limit that was set
     │   └── LostPeerError           9   another process of the run ended or is unreachable
     └── SystemExit
-        └── Stopped           130, 143  a signal ended the run after its work was saved
+        └── Stopped              128+N  signal N ended the run after its work was saved
 
 Exit statuses without an error class: 0 success, 141 closed pipe.
 
@@ -27,7 +27,6 @@ from typing import ClassVar
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130  # Ctrl-C
-EXIT_TERMINATED = 143  # SIGTERM
 
 
 class AutoRecError(Exception):

@@ -25,8 +25,7 @@ COMMAND_LINES = {
     f"RANK=1 {TRAIN} --save-every 0 & other=$!; "
     "(until [ -e m.model.resume.2-of-2 ]; do sleep 0.1; done; kill -9 $other) & "
     f"RANK=0 {TRAIN} --save-every 0",
-    130: f"exec {TRAIN}",
+    **dict.fromkeys((129, 130, 138, 140, 143, 152), f"exec {TRAIN}"),
     141: "set -o pipefail; autorec recommend item.model -k 50 --include-seen | head -n 1",
-    143: f"exec {TRAIN}",
 }
 """Status -> a command line of bash that ends with it; those of signals run until they get one."""

@@ -41,7 +41,7 @@ socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 answers = server.makefile("rb")
 child = int(answers.readline())
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
     signal.signal(number, lambda number, frame: os.kill(child, number))
 status = int(answers.readline())
 os._exit(status if status >= 0 else 128 - status)

@@ -20,7 +20,8 @@ from autorec_cli.cli.config_file import PREFIX, preferred_by
 from autorec_cli.cli.console import fail, start
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.cli.run_summary import sum_up_refusal
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped, UsageError, describe, quoted
+from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe, quoted
+from autorec_cli.runtime import signals
 
 RETRY_SECONDS = 0.1
 
@@ -32,12 +33,9 @@ def main() -> None:
     _buffer_stdout()
     if hasattr(signal, "SIGPIPE"):  # so that `| head -1` ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _unwind)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored in background jobs of a shell
-        signal.signal(signal.SIGINT, _unwind)
+    signals.catch(_unwind)
     status = run()
-    for number in (signal.SIGINT, signal.SIGTERM):  # the work is done
-        signal.signal(number, signal.SIG_IGN)
+    signals.ignore(signals.STOPPING)  # the work is done
     leave(status)
 
 
@@ -71,12 +69,9 @@ def run() -> int:
         return _explain_usage(error)
     except Exception as error:
         return _explain(error)
-    if status in SIGNALLED:
-        fail(advice or f"{SIGNALLED[status]}; existing outputs were kept")
+    if status in signals.MESSAGES:
+        fail(advice or f"{signals.MESSAGES[status]}; existing outputs were kept")
     return status
-
-
-SIGNALLED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
 
 
 def _explain_usage(error: typer.TyperException) -> int:
@@ -134,9 +129,10 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
         later.daemon = True
         later.start()
         return
+    signals.ignore_repetitions()  # a second SystemExit would end the cleaning up
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    raise SystemExit(EXIT_TERMINATED)
+    raise SystemExit(signals.exit_status(number))
 
 
 def _buffer_stdout() -> None:

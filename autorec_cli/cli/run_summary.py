@@ -21,6 +21,7 @@ from autorec_cli.cli.output import open_output
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
 from autorec_cli.runtime.memory import used_bytes
 from autorec_cli.runtime.process_group import current_process_group
+from autorec_cli.runtime.signals import MESSAGES
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def sum_up(run: Run, failure: Failure, result: object) -> None:
 
 def _failure(error: BaseException) -> Failure:
     if isinstance(error, SystemExit) and isinstance(error.code, int):
-        word = "interrupted" if error.code == EXIT_INTERRUPTED else "terminated"
-        return Failure(error.code, error.advice if isinstance(error, Stopped) else word)
+        return Failure(error.code, error.advice if isinstance(error, Stopped) else MESSAGES.get(error.code, ""))
     if isinstance(error, Exception):
         return describe(error)
     return Failure(EXIT_INTERRUPTED, "interrupted")

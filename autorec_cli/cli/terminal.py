@@ -5,9 +5,12 @@ Imported only if stderr is a terminal, as importing Rich takes a while.
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from typing import TextIO, cast
 
 from rich import box
 from rich.console import Console
@@ -30,9 +33,45 @@ COLORS = Theme(
 """Colors that are readable on black and on white, as yellow, cyan, green and dim text are not."""
 
 
+class _Stderr(io.TextIOBase):
+    """The current stderr, whose errors are no reason to stop.
+
+    A terminal that was closed fails, even in the thread that draws a progress bar.
+    """
+
+    @property
+    def stream(self) -> TextIO:
+        """The stream itself, also while Rich lets other writers pass through its progress bar."""
+        return cast(TextIO, getattr(sys.stderr, "rich_proxied_file", sys.stderr))
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Encoding of the terminal, which decides what a bar is drawn with."""
+        return self.stream.encoding
+
+    def isatty(self) -> bool:
+        """True for a terminal."""
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        """File descriptor, from which Rich learns the size."""
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write, if possible."""
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if possible."""
+        with suppress(OSError):
+            self.stream.flush()
+
+
 @lru_cache(maxsize=1)
 def _console() -> Console:
-    return Console(stderr=True, highlight=False, theme=COLORS)
+    return Console(file=cast(TextIO, _Stderr()), highlight=False, theme=COLORS)
 
 
 def print_line(text: str, mark: str = "") -> None:

@@ -3,17 +3,17 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 
 import pytest
 
+from autorec_cli.runtime import signals
 from tests.exit_statuses import COMMAND_LINES
 from tests.program import ROOT
 
 STATES_OF_A_LOST_RUN = {"m.model.resume.1-of-2", "m.model.resume.2-of-2"}
-SIGNALS = {130: signal.SIGINT, 143: signal.SIGTERM}
+SIGNALS = {signals.exit_status(number): number for number in signals.STOPPING}
 
 
 @pytest.fixture

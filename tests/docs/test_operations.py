@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from autorec_cli import errors
+from autorec_cli.runtime import signals
 from tests.exit_statuses import COMMAND_LINES
 from tests.program import ROOT
 
@@ -90,9 +91,9 @@ def test_the_units_are_units():
 
 
 def test_every_exit_status_is_explained_and_produced_by_a_test_of_the_program():
-    statuses = {0, errors.EXIT_BUG, errors.EXIT_INTERRUPTED, 141, 143}
+    statuses = {0, errors.EXIT_BUG, 141, *signals.MESSAGES}
     statuses |= {kind.exit_status for kind in errors.AutoRecError.__subclasses__()}
-    assert statuses == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 141, 143}
+    assert statuses == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 129, 130, 138, 140, 141, 143, 152}
     table = PAGE.partition("## Exit statuses")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
     explained = {int(number) for row in rows for number in re.findall(r"\d+", row)}

@@ -1,6 +1,6 @@
 """Checkpoints during training: after an epoch when due, and when a signal interrupts the run.
 
-The first SIGTERM or Ctrl-C lets the current step end. Where several processes train a network, each saves the state of
+The first signal lets the current step end. Where several processes train a network, each saves the state of
 its own columns. They agree every AGREE_EVERY steps whether a signal came, so that all stop and save after the same
 step. A new checkpoint replaces the old one when all have written theirs; if they are killed amid that, all resume from
 the last one that each of them has.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
+from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.files import sweep
 from autorec_cli.training.checkpoints.resume import (
@@ -45,8 +45,6 @@ SAVE_EVERY = 30.0
 AGREE_EVERY = 8
 """Steps between two agreements of several processes on whether a signal came."""
 
-SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-
 
 def check_save_every(seconds: float) -> None:
     """Check the value of --save-every.
@@ -60,7 +58,7 @@ def check_save_every(seconds: float) -> None:
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], int | None]]:
-    """Record the first SIGTERM or Ctrl-C while the block runs, instead of stopping; the second one stops at once.
+    """Record the first signal while the block runs, instead of stopping; a second Ctrl-C or SIGTERM stops at once.
 
     Yields:
         A function that returns the number of the signal that came; None before one has.
@@ -69,23 +67,18 @@ def deferred_signals() -> Iterator[Callable[[], int | None]]:
 
     def record(number: int, _frame: FrameType | None) -> None:
         # The user insists: the step that hangs may be what they want to end.
-        if received:
-            raise SystemExit(128 + number)
+        if received and number in signals.INSISTING:
+            raise SystemExit(signals.exit_status(number))
         received.append(number)
+        signals.ignore_repetitions()
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # other threads get no signals
-        # A signal that our parent had us ignore, as nohup and `&` do, stays ignored.
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    is_main = threading.current_thread() is threading.main_thread()  # other threads get no signals
+    before = signals.catch(record) if is_main else {}
     try:
-        for number in before:
-            signal.signal(number, record)
         # Read by polling: a handler that raised could break a write or a collective operation in the middle.
         yield lambda: received[0] if received else None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signals.restore(before)
 
 
 @dataclass
@@ -132,7 +125,8 @@ class Checkpointer:
             number, _ = self._agree()
         if number:
             how = "with --resume to continue" if self.path.exists() else "again"
-            raise Stopped(128 + number, f"{SIGNALS[signal.Signals(number)]}; run the same command {how}")
+            status = signals.exit_status(number)
+            raise Stopped(status, f"{signals.MESSAGES[status]}; run the same command {how}")
 
     def next_outcome(self) -> Selection | None:
         """Best epoch of the next phase, if the earlier run had ended it; else None, and the phase begins."""
@@ -194,12 +188,13 @@ class Checkpointer:
     def _stop_if(self, number: int, state: Callable[[], TrainerState]) -> None:
         if not number:
             return
-        reason = SIGNALS[signal.Signals(number)]
+        status = signals.exit_status(number)
+        reason = signals.MESSAGES[status]
         try:
             self._save(state())
         except AutoRecError as error:
-            raise Stopped(128 + number, f"{reason}, and no checkpoint for --resume was saved: {error}") from error
-        raise Stopped(128 + number, f"{reason}; run the same command with --resume to continue from {self.path}")
+            raise Stopped(status, f"{reason}, and no checkpoint for --resume was saved: {error}") from error
+        raise Stopped(status, f"{reason}; run the same command with --resume to continue from {self.path}")
 
     def _save(self, state: TrainerState) -> None:
         from autorec_cli.training.checkpoints import checkpoint
