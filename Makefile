@@ -66,10 +66,11 @@ check: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m docs.render
 
-# Many examples for every property, then broken and hostile input for prepare: about 15 minutes. With atheris installed, `--atheris` chooses the inputs.
+# Many examples for every property, then broken and hostile input for prepare, models and datasets: about 20 minutes. With atheris installed, `--atheris` chooses the inputs.
 fuzz: $(VENV)/installed-dev
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n auto -m hypothesis
 	$(BIN)/python -m tests.fuzz --inputs 100000
+	$(BIN)/python -m tests.hostile --files 10000
 
 # 200 nights of cron with kills, full disks and overlaps, and 100 kills that are each resumed: an hour.
 soak: $(VENV)/installed-dev

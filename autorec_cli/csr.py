@@ -76,3 +76,25 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
     positions = np.arange(examples.nnz, dtype=np.int32)
     columns = sparse.csr_array((positions, examples.indices, examples.indptr), shape=examples.shape).T.tocsr()
     return columns, columns.data
+
+
+CELLS_PER_CHECK = 1 << 20
+
+
+def check_rows(indptr: Array, indices: Array, n_columns: int, name: str) -> None:
+    """Check the pattern of a CSR matrix called `name` in messages.
+
+    Raises:
+        ValueError: its rows overlap, or the columns of a row are out of range, unsorted or there twice.
+    """
+    n_cells = len(indices)
+    if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != n_cells or (indptr[1:] < indptr[:-1]).any():
+        raise ValueError(f"the rows of {name} do not follow each other")
+    for start in range(0, n_cells, CELLS_PER_CHECK):
+        block = indices[start : start + CELLS_PER_CHECK + 1]  # and the first one of the next block
+        if block.min() < 0 or block.max() >= n_columns:
+            raise ValueError(f"a column of {name} is not from 0 to {n_columns - 1:,}")
+        # Only where a row begins may a column be lower than the one before.
+        falls = start + 1 + np.flatnonzero(block[1:] <= block[:-1])
+        if (indptr[np.searchsorted(indptr, falls)] != falls).any():
+            raise ValueError(f"the columns of a row of {name} are not in order or are there twice")

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
@@ -59,7 +60,10 @@ def run() -> int:
         os.environ.pop(f"{PREFIX}_{option}_COMPLETION", None)
     advice = None
     try:
-        status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer turns Ctrl-C into 130
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # results are checked for numbers that overflowed; numpy's lines help nobody
+                warnings.simplefilter("ignore", RuntimeWarning)
+            status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer turns Ctrl-C into 130
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
         advice = stop.advice if isinstance(stop, Stopped) else None

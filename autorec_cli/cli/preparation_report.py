@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import say, warn
-from autorec_cli.data.dataset import SPLITS
+from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.errors import counted
 
 if TYPE_CHECKING:

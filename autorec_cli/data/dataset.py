@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,10 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autorec_cli.data.dataset_checks import (
+    SPLITS,
+    check_counts,
+    check_ratings,
+    check_table,
+    check_whole,
+    scale_in,
+    shape_in,
+)
+from autorec_cli.data.matrix_file import load_matrix, save_matrix
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.runtime.threads import in_order
-from autorec_cli.storage import checksums
-from autorec_cli.storage.file_formats import DATASET
+from autorec_cli.storage import checksums, file_formats
+from autorec_cli.storage.file_formats import DATASET, reason_of
 from autorec_cli.storage.file_kinds import DOCUMENT, FILES
 from autorec_cli.storage.files import create_file, replace_folder
 
@@ -33,10 +43,8 @@ if TYPE_CHECKING:  # both take a while to import
     import polars as pl
     from scipy import sparse
 
-SPLITS = ("train", "valid", "test")
 TABLES = ("users", "items")
 HASHED_AT_ONCE = 1 << 16  # values: few enough for the processor's cache
-WRITTEN_AT_ONCE = 1 << 18  # bytes
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
     with replace_folder(path) as folder:
         # Hash, write and wait for the disk in parallel; the fingerprint takes longest and starts first.
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
-        tasks += [partial(_save_matrix, dataset.split(name), folder / f"{name}.npz") for name in SPLITS]
+        tasks += [partial(save_matrix, dataset.split(name), folder / f"{name}.npz") for name in SPLITS]
         tasks += [partial(_save_table, getattr(dataset, name), folder / f"{name}.parquet") for name in TABLES]
         with in_order(lambda task: task(), tasks) as results:
             fingerprint, *written = results
@@ -148,34 +156,8 @@ def _save_table(table: pl.DataFrame, file: Path) -> int:
     return checksums.of_file(file)
 
 
-def _save_matrix(matrix: sparse.csr_array, file: Path) -> int:
-    """Write a matrix as `save_npz` does; return the checksum.
-
-    The bytes are those of `scipy.sparse.save_npz`, but the arrays are not copied.
-    """
-    arrays = {
-        "indices": matrix.indices,
-        "indptr": matrix.indptr,
-        "format": np.array(b"csr"),
-        "shape": np.array(matrix.shape),
-        "data": matrix.data,
-        "_is_array": np.array(True),
-    }
-    with create_file(file) as stream:
-        with zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(array))
-                    view = array.reshape(-1).view(np.uint8)
-                    for start in range(0, len(view), WRITTEN_AT_ONCE):
-                        entry.write(view[start : start + WRITTEN_AT_ONCE].data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return checksums.of_file(file)
-
-
-UNREADABLE_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
-"""Errors raised by reading truncated or foreign files."""
+UNREADABLE_ERRORS = (*file_formats.UNREADABLE_ERRORS, RuntimeError, struct.error, zipfile.BadZipFile)
+"""Errors raised by reading truncated, foreign or hostile files; RuntimeError is of encrypted zip files."""
 
 
 def load_dataset(path: str | Path) -> Dataset:
@@ -218,14 +200,19 @@ def _load(path: Path) -> Dataset:
     own = ("format", "version", "fingerprint", "n_users", "n_items", "rating_scale", "checksums")
     try:
         _check_files(path, document)
-        low, high = document["rating_scale"]
-        return Dataset(
-            **{name: _load_matrix(path / f"{name}.npz") for name in SPLITS},
-            **{name: _load_table(path / f"{name}.parquet") for name in TABLES},
-            rating_scale=(float(low), float(high)),
+        shape, scale = shape_in(document), scale_in(document)
+        dataset = Dataset(
+            **{name: load_matrix(path / f"{name}.npz") for name in SPLITS},
+            **{name: _load_table(path / f"{name}.parquet", size) for name, size in zip(TABLES, shape, strict=True)},
+            rating_scale=scale,
             info={key: value for key, value in document.items() if key not in own},
         )
-    except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError) as error:
+        for name in SPLITS:
+            check_ratings(dataset.split(name), shape, scale, name)
+        check_counts(dataset, document)
+        return dataset
+    # A panic of polars is not an Exception.
+    except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise damaged(path, error) from error
 
 
@@ -242,41 +229,83 @@ def read_document(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} is not a prepared dataset: it has no {DOCUMENT}; make one with `autorec prepare`")
     try:
         return DATASET.unseal(file.read_text(encoding="utf-8"), f"the dataset {path}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path, f"{DOCUMENT}: {error}") from error
+    except UNREADABLE_ERRORS as error:
+        raise damaged(path, error, f"{DOCUMENT}: ") from error
 
 
-def damaged(path: Path, reason: object) -> ArtifactError:
-    """Error for a damaged dataset at `path`."""
-    return ArtifactError(f"the dataset {path} is damaged ({reason}); make it again with `autorec prepare`")
+def damaged(path: Path, error: BaseException, where: str = "") -> ArtifactError:
+    """Error for a dataset at `path` that cannot be read or is damaged."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return ArtifactError(f"cannot read {error.filename or path}: {error.strerror}; check the disk and permissions")
+    return ArtifactError(
+        f"the dataset {path} is damaged ({where}{reason_of(error)}); make it again with `autorec prepare`"
+    )
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Check a dataset and describe it as JSON types.
+    """Describe a dataset as JSON types, without reading ratings and ids.
 
     Raises:
-        ArtifactError: it cannot be loaded.
+        ArtifactError: it cannot be read.
+    """
+    import polars as pl
+
+    document = read_document(path)
+    try:
+        for name in FILES:
+            require_file(path / name)
+        with (path / "items.parquet").open("rb") as handle:
+            columns = pl.read_parquet_schema(handle)
+    except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise damaged(path, error) from error
+    return {"kind": "dataset", "has_titles": "title" in columns, **document}
+
+
+def check(path: Path) -> None:
+    """Check everything about a dataset.
+
+    Raises:
+        ArtifactError: it cannot be loaded, its fingerprint is wrong, or a cell is in two sets.
     """
     dataset = load_dataset(path)
-    return {"kind": "dataset", "has_titles": "title" in dataset.items.columns, **read_document(path)}
+    try:
+        check_whole(dataset, read_document(path))
+    except UNREADABLE_ERRORS as error:
+        raise damaged(path, error) from error
+
+
+def require_file(file: Path) -> None:
+    """Check the type of a file: opening a named pipe would wait for its other end."""
+    if not file.is_file():
+        raise ValueError(f"{file.name} is missing or is no regular file")
+
+
+def check_file(path: Path, name: str, document: dict[str, Any]) -> None:
+    """Compare a file of a dataset with its checksum.
+
+    Raises:
+        ValueError: they do not match.
+        OSError: it cannot be read.
+    """
+    require_file(path / name)
+    if checksums.of_file(path / name) != document["checksums"][name]:
+        raise ValueError(f"{name} is not what was written")
 
 
 def _check_files(path: Path, document: dict[str, Any]) -> None:
-    """Compare every file with its checksum."""
-    for name, checksum in document["checksums"].items():
-        if checksums.of_file(path / name) != checksum:
-            raise ValueError(f"{name} is not what was written")
+    for name in FILES:
+        check_file(path, name, document)
 
 
-def _load_matrix(file: Path) -> sparse.csr_array:
-    from scipy import sparse
-
-    with file.open("rb") as handle:  # scipy leaves a damaged file open
-        return sparse.csr_array(sparse.load_npz(handle))
-
-
-def _load_table(file: Path) -> pl.DataFrame:
+def _load_table(file: Path, n_rows: int) -> pl.DataFrame:
     import polars as pl
 
     with file.open("rb") as handle:  # polars cannot open names that are not UTF-8
-        return pl.read_parquet(handle)
+        # From the metadata: a few bytes may stand for billions of equal rows.
+        found = pl.scan_parquet(handle).select(pl.len()).collect().item()
+        if found != n_rows:
+            raise ValueError(f"{file.name} has {found:,} rows instead of {n_rows:,}")
+        handle.seek(0)
+        table = pl.read_parquet(handle)
+    check_table(table, file.stem)
+    return table

@@ -15,12 +15,13 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.csr import Array, add_splits, moments_of, power_sums
-from autorec_cli.data.dataset import SPLITS, UNREADABLE_ERRORS, damaged, read_document
+from autorec_cli.csr import Array, add_splits, check_rows, moments_of, power_sums
+from autorec_cli.data.dataset import UNREADABLE_ERRORS, check_file, damaged, read_document, require_file
+from autorec_cli.data.dataset_checks import SPLITS, scale_in, shape_in
+from autorec_cli.data.matrix_file import array_header, check_arrays, read_array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
-from autorec_cli.storage import checksums
 from autorec_cli.storage.file_kinds import FILES
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ class LazyMatrix:
         self._handle = file.open("rb")
         with zipfile.ZipFile(self._handle) as archive:
             self._places = {name: self._find(archive, name) for name in ("indptr", "indices", "data")}
-            shape = np.load(archive.open("shape.npy"))
+            shape = read_array(archive, "shape")
+        data, indices, indptr = (
+            np.broadcast_to(np.empty((), place.dtype), place.length)  # types and lengths, without contents
+            for place in (self._places[name] for name in ("data", "indices", "indptr"))
+        )
+        check_arrays(data, indices, indptr, shape)
         self.shape = (int(shape[0]), int(shape[1]))
 
     def _find(self, archive: zipfile.ZipFile, name: str) -> _Place:
@@ -63,9 +69,7 @@ class LazyMatrix:
         self._handle.seek(entry.header_offset + 26)
         lengths = np.frombuffer(self._handle.read(4), dtype="<u2")
         self._handle.seek(int(lengths.sum()), 1)
-        version = np.lib.format.read_magic(self._handle)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        (length,), _, dtype = read(self._handle)
+        length, dtype = array_header(self._handle)
         return _Place(self._handle.tell(), dtype, length)
 
     def _read(self, name: str, first: int, last: int) -> Array:
@@ -90,6 +94,7 @@ class LazyMatrix:
         pointers = self.pointers(first, last)
         cells = int(pointers[0]), int(pointers[-1])
         indices, data = (self._read(name, *cells) for name in ("indices", "data"))
+        check_rows(pointers - pointers[0], indices, self.shape[1], "a set")
         return sparse.csr_array((data, indices, pointers - pointers[0]), shape=(last - first, self.shape[1]))
 
     def ratings(self, first: int, last: int) -> Array:
@@ -156,14 +161,18 @@ class LazyDataset:
         self.path = path
         self.info = read_document(path)
         try:
+            shape, scale = shape_in(self.info), scale_in(self.info)
+            for name in FILES:
+                require_file(path / name)
             self._matrices = {name: LazyMatrix(path / f"{name}.npz") for name in SPLITS}
             self._tables: dict[str, IO[bytes]] = {
                 name: (path / f"{name}.parquet").open("rb") for name in ("users", "items")
             }
             here, n_here = local_rank()  # machines may have copies of their own
             for name in FILES[here::n_here]:
-                if checksums.of_file(path / name) != self.info["checksums"][name]:
-                    raise ValueError(f"{name} is not what was written")
+                check_file(path, name, self.info)
+            if any(matrix.shape != shape for matrix in self._matrices.values()):
+                raise ValueError("a matrix has another shape than the dataset")
         except UNREADABLE_ERRORS as error:
             raise damaged(path, error) from error
         self.fingerprint = str(self.info["fingerprint"])
@@ -173,8 +182,7 @@ class LazyDataset:
                 f"{path} is another dataset for some process than for the first; copy that one to every machine"
             )
         self.n_users, self.n_items = self._matrices["train"].shape
-        low, high = self.info["rating_scale"]
-        self.rating_scale = (float(low), float(high))
+        self.rating_scale = scale
         self.n_ratings = {name: matrix.n_cells for name, matrix in self._matrices.items()}
 
     def counts(self, variant: str) -> Array:

@@ -184,6 +184,8 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
                 f"{name} was not trained on this dataset (their fingerprints differ); evaluate models of different "
                 "datasets separately, and pass --data DIR if a dataset has moved"
             )
+        if (model.catalog.n_users, model.catalog.n_items) != (dataset.n_users, dataset.n_items):
+            raise ArtifactError(f"{name} has other numbers of users or items than its dataset; train it again")
     if dataset.split(split).nnz == 0:
         advice = "smaller --test and --valid" if split == "train" else f"--{split} above 0"
         raise ArtifactError(f"the {split} set of the dataset has no ratings; prepare it with {advice}")

@@ -112,10 +112,14 @@ class Model:
 
     def describe_network(self) -> dict[str, Any]:
         """Objective, variant, layers and hyperparameters as JSON types."""
-        n_decoded = len(self.decoder_bias)
-        return {
-            "objective": self.settings.objective,
-            "variant": self.settings.variant,
-            "layers": [n_decoded, *self.settings.hidden_sizes, n_decoded],
-            "settings": self.settings.to_document(),
-        }
+        return describe_network(self.settings, len(self.decoder_bias))
+
+
+def describe_network(settings: Hyperparameters, n_decoded: int) -> dict[str, Any]:
+    """Objective, variant, layers and hyperparameters as JSON types."""
+    return {
+        "objective": settings.objective,
+        "variant": settings.variant,
+        "layers": [n_decoded, *settings.hidden_sizes, n_decoded],
+        "settings": settings.to_document(),
+    }

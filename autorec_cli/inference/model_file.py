@@ -7,24 +7,28 @@ docs/formats.md has every field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
+from autorec_cli.inference.model_checks import check_blend, check_ids, check_model, read_settings
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.storage import checksums
-from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY
+from autorec_cli.storage import checksums, file_formats
+from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
+
+UNREADABLE_ERRORS = (SafetensorError, *file_formats.UNREADABLE_ERRORS)
+"""Errors raised by reading truncated, foreign or hostile files."""
 
 ROWS_PER_CHECK = 1 << 14
 """Rows of a tensor that are read at a time while it is checked."""
@@ -64,21 +68,39 @@ def load_model(path: str | Path) -> Scorer:
         ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.
     """
     path = Path(path)
+    require_model(path)
+    with explained(path):
+        with safe_open(path, framework="numpy") as file:
+            document = read_document(path, file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        _check_tensors(path, document, {name: checksums.of_array(array) for name, array in tensors.items()})
+        return _blend_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
+
+
+def require_model(path: Path) -> None:
+    """Check that a file is there.
+
+    Raises:
+        ArtifactError: it is missing, or a directory or special file, which could not be read.
+    """
     if path.is_dir():
         raise ArtifactError(f"{path} is a directory, not a model; a model is the file that `autorec train` wrote")
     if not path.is_file():
         raise ArtifactError(f"there is no model {path}; make one with `autorec train DATA -o {path}`")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of reading a model file into an ArtifactError."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            document = _read_document(path, file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        _check_tensors(path, document, {name: checksums.of_array(array) for name, array in tensors.items()})
-        return _blend_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
+        yield
     except AutoRecError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except UNREADABLE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ArtifactError(f"cannot read {path}: {error.strerror}; check the disk and permissions") from error
         raise ArtifactError(
-            f"{path} is not a model file or is damaged ({error}); train it again with `autorec train`"
+            f"{path} is not a model file or is damaged ({reason_of(error)}); train it again with `autorec train`"
         ) from error
 
 
@@ -88,15 +110,10 @@ def check(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: as `load_model`.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            document = _read_document(path, file.metadata() or {})
-            _check_tensors(path, document, {name: _checksum(file, name) for name in file.keys()})  # noqa: SIM118
-            return document
-    except AutoRecError:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} is not a model file or is damaged ({error}); train it again") from error
+    with explained(path), safe_open(path, framework="numpy") as file:
+        document = read_document(path, file.metadata() or {})
+        _check_tensors(path, document, {name: _checksum(file, name) for name in file.keys()})  # noqa: SIM118
+        return document
 
 
 def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no types
@@ -112,7 +129,13 @@ def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no
     return value
 
 
-def _read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """Read the document in the metadata of a model file.
+
+    Raises:
+        ArtifactError: there is none, or it is of another version.
+        ValueError: it is damaged.
+    """
     if MODEL.name in metadata:
         return MODEL.unseal(metadata[MODEL.name], f"the model {path}")
     if OLD_MODEL_KEY in metadata:
@@ -206,11 +229,13 @@ def _blend_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Bl
         }
         own |= {name: tensors[f"0.{name}"] for name in described["shared"]}
         models.append(_from_parts(described, own))
+    check_blend(document, [(model.catalog.user_ids, model.catalog.item_ids) for model in models])
     return Blend(tuple(models), tuple(document["weights"]), document["provenance"])
 
 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
-    settings = Hyperparameters.from_document(document["settings"])
+    settings = read_settings(document)
+    check_model(document, tensors, settings)
     layers = range(len(settings.hidden_sizes))
     low, high = document["rating_scale"]
     output_low, output_high = document["output_range"]
@@ -226,7 +251,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
     def strings(name: str) -> list[str]:
         return _unpack(tensors[f"{name}.bytes"], tensors[f"{name}.ends"])
 
-    return Model(
+    model = Model(
         settings=settings,
         encoder_weights=tuple(tensors[f"encoder.{layer}.weight"] for layer in layers),
         encoder_biases=tuple(tensors[f"encoder.{layer}.bias"] for layer in layers),
@@ -251,6 +276,8 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         valid_predictions=tensors["valid_predictions"],
         provenance=document["provenance"],
     )
+    check_ids((model.catalog.user_ids, model.catalog.item_ids))
+    return model
 
 
 def _pack(strings: Sequence[str]) -> tuple[Array, Array]:

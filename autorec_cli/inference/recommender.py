@@ -13,10 +13,10 @@ import polars as pl
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.errors import InputDataError, UsageError, counted
+from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counted
 from autorec_cli.inference.scorer import Scorer, clipped
 from autorec_cli.inference.target_users import Shard, TargetUsers, folded_users, known_users
-from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
+from autorec_cli.inference.top_k import NO_ITEM, SeenBlock, TopItems, rank_items
 
 logger = logging.getLogger(__name__)
 
@@ -170,12 +170,32 @@ def _frames(
     n_without = 0
     seen = None if settings.include_seen else users.seen
     for block in rank_items(len(users.user_ids), score, seen, candidates, settings.k):
+        _check_ranked(block, seen, candidates)
         # Counted along the way and told at the end, when all rows have left.
         n_without += int((block.items == NO_ITEM).all(axis=1).sum())
         yield columns.frame(block, users)
     if n_without:
         n_users = counted(len(users.user_ids), "user")
         logger.warning(f"no unrated candidate items for {n_without:,} of {n_users}")
+
+
+def _check_ranked(block: TopItems, seen: SeenBlock | None, candidates: Array) -> None:
+    """Check that no recommendation is missing, as where scores overflowed.
+
+    Raises:
+        ArtifactError: one is.
+    """
+    n_found = (block.items != NO_ITEM).sum(axis=1)
+    n_wanted = np.full(len(n_found), candidates.sum())
+    if (n_found < block.items.shape[1]).any() and seen is not None:
+        rows, items = seen(block.users)
+        n_wanted -= np.bincount(rows, candidates[items], minlength=len(n_found)).astype(n_wanted.dtype)
+    wrong = (n_found < np.minimum(n_wanted, block.items.shape[1])) | np.isinf(block.scores[:, 0]) & (n_found > 0)
+    if wrong.any():
+        raise ArtifactError(
+            f"the model's scores are not finite numbers for {counted(int(wrong.sum()), 'user')}; its training has "
+            "diverged, or it is damaged: train it again with `autorec train`"
+        )
 
 
 class _ItemColumns:

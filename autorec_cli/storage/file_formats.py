@@ -13,6 +13,25 @@ from typing import Any
 from autorec_cli.errors import ArtifactError
 from autorec_cli.storage import checksums
 
+UNREADABLE_ERRORS = (
+    OSError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""Errors raised by reading documents and arrays that are truncated, foreign or hostile, deep nesting included."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Reason for a message that a file cannot be used."""
+    if isinstance(error, RecursionError):
+        return "its document is nested too deeply"
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+
 
 @dataclass(frozen=True)
 class FileFormat:

@@ -241,7 +241,7 @@ def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
 
     old = dataset.load_dataset(shop / "data")
     call("prepare", "ratings.csv", "-o", "other", "--seed", 1)
-    real, loaded = dataset._load_matrix, []
+    real, loaded = dataset.load_matrix, []
 
     def load_matrix(file):
         loaded.append(file)
@@ -249,7 +249,7 @@ def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
             dataset.save_dataset(dataset.load_dataset(shop / "other"), shop / "data")
         return real(file)
 
-    monkeypatch.setattr(dataset, "_load_matrix", load_matrix)
+    monkeypatch.setattr(dataset, "load_matrix", load_matrix)
     new = dataset.load_dataset(shop / "data")
     assert new.fingerprint() != old.fingerprint()
     assert new.fingerprint() == dataset.load_dataset(shop / "other").fingerprint()

@@ -27,7 +27,7 @@ from autorec_cli.cli.options import (
     WaitLock,
 )
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
-from autorec_cli.data.dataset import SPLITS
+from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.storage import checksums

@@ -1,0 +1,121 @@
+"""Checks of the meaning of a dataset: types, shapes, ranges, order and uniqueness of its contents.
+
+A checksum says that a file is what was written, and not that a dataset was written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autorec_cli.csr import add_splits, check_rows
+from autorec_cli.errors import counted
+
+if TYPE_CHECKING:
+    import polars as pl
+    from scipy import sparse
+
+    from autorec_cli.data.dataset import Dataset
+
+SPLITS = ("train", "valid", "test")
+
+
+def shape_in(document: Mapping[str, Any]) -> tuple[int, int]:
+    """Read (n_users, n_items) of a document.
+
+    Raises:
+        ValueError: they are no counts.
+    """
+    n_users, n_items = document["n_users"], document["n_items"]
+    for size in (n_users, n_items):
+        if type(size) is not int or not 0 < size < 2**31:
+            raise ValueError("n_users or n_items is no number from 1")
+    return n_users, n_items
+
+
+def scale_in(document: Mapping[str, Any]) -> tuple[float, float]:
+    """Read the rating scale of a document.
+
+    Raises:
+        ValueError: it is no range of finite numbers.
+    """
+    low, high = map(float, document["rating_scale"])
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"rating_scale is {low:g} to {high:g}")
+    return low, high
+
+
+def check_ratings(matrix: sparse.csr_array, shape: tuple[int, int], scale: tuple[float, float], name: str) -> None:
+    """Check the ratings of a split.
+
+    Raises:
+        ValueError: they are not of this shape, columns are not in order, a rating is no number, or one of the training
+            set, which the scale was taken from, is outside of it.
+    """
+    if matrix.shape != shape:
+        raise ValueError(f"{name} is of {matrix.shape[0]:,} x {matrix.shape[1]:,}, not {shape[0]:,} x {shape[1]:,}")
+    check_rows(matrix.indptr, matrix.indices, shape[1], name)
+    if matrix.nnz:
+        largest = float(np.finfo("f4").max)
+        low, high = map(np.float32, scale if name == "train" else (-largest, largest))
+        lowest, highest = matrix.data.min(), matrix.data.max()
+        if not (low <= lowest and highest <= high):  # NaN is no rating either
+            raise ValueError(f"ratings of {name} are {lowest:g} to {highest:g}, outside {low:g} to {high:g}")
+
+
+def check_table(table: pl.DataFrame, name: str) -> None:
+    """Check the columns, the index and the ids of a table.
+
+    Raises:
+        ValueError: they are not those of users or items.
+    """
+    import polars as pl
+
+    types = {"index": pl.UInt32, "id": pl.String, "n_ratings": pl.UInt32, "n_train_ratings": pl.UInt32}
+    if name == "items":
+        types["title"] = pl.String
+    # A dataset that a program made may have ids only.
+    if "id" not in table.columns or any(types.get(column) != dtype for column, dtype in table.schema.items()):
+        raise ValueError(f"{name} has the columns {table.schema}")
+    if "index" in table.columns and not (table["index"] == pl.Series(range(table.height), dtype=pl.UInt32)).all():
+        raise ValueError(f"the index of {name} does not count from 0")
+    if table["id"].null_count() or table["id"].n_unique() != table.height:
+        raise ValueError(f"an id of {name} is missing or there twice")
+
+
+def check_counts(dataset: Dataset, document: Mapping[str, Any]) -> None:
+    """Check the numbers of ratings of the tables and of the document.
+
+    Raises:
+        ValueError: they are not those of the matrices, or there is no training rating.
+    """
+    parts = [dataset.split(name) for name in SPLITS]
+    of_users = [np.diff(part.indptr) for part in parts]
+    of_items = [np.bincount(part.indices, minlength=dataset.n_items) for part in parts]
+    for table, counts in ((dataset.users, of_users), (dataset.items, of_items)):
+        for column, wanted in (("n_ratings", np.sum(counts, axis=0)), ("n_train_ratings", counts[0])):
+            if column in table.columns and not np.array_equal(table[column].to_numpy(), wanted):
+                raise ValueError(f"{column} are not the numbers of ratings")
+    found = {f"n_{name}": int(part.nnz) for name, part in zip(SPLITS, parts, strict=True)}
+    found["n_ratings"] = sum(found.values())
+    written = document.get("counts", {})  # a dataset that a program made may have none
+    wrong = [name for name, number in found.items() if written.get(name, number) != number]
+    if wrong or not found["n_train"]:
+        raise ValueError(f"{wrong[0]} is wrong" if wrong else "it has no training rating")
+
+
+def check_whole(dataset: Dataset, document: Mapping[str, Any]) -> None:
+    """Check what takes long: the fingerprint, and that no cell is in two sets.
+
+    Raises:
+        ValueError: one of them is wrong.
+    """
+    union = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
+    n_cells = sum(dataset.split(name).nnz for name in SPLITS)
+    if union.nnz != n_cells:
+        raise ValueError(f"{counted(n_cells - union.nnz, 'rating')} are in two sets")
+    if dataset.fingerprint() != document["fingerprint"]:
+        raise ValueError("its fingerprint is not that of its ratings and ids")

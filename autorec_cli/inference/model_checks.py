@@ -1,0 +1,169 @@
+"""Checks of the meaning of a model file: types, shapes, ranges, order and uniqueness of its contents.
+
+A checksum says that a file is what was written, and not that a model was written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autorec_cli.config import Hyperparameters
+from autorec_cli.csr import Array, check_rows
+from autorec_cli.errors import UsageError
+
+VALUES_AT_ONCE = 1 << 20
+
+
+def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
+    """Read the hyperparameters of a model's document.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    try:
+        return Hyperparameters.from_document(document["settings"])
+    except UsageError as error:  # which is about an option that nobody gave
+        raise ValueError(str(error)) from error
+
+
+def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], settings: Hyperparameters) -> None:
+    """Check the document and the tensors of a model.
+
+    Raises:
+        ValueError: they are not those of a model.
+    """
+    _check_document(document)
+    for name in ("user_counts", "item_counts", "seen.indices"):
+        _require(name in tensors, f"it has no tensor {name}")
+    n_users, n_items = len(tensors["user_counts"]), len(tensors["item_counts"])
+    _require(n_users > 0 and n_items > 0, "it has no users or no items")
+    expected = _expected(settings, n_users, n_items, has_titles="titles.bytes" in tensors)
+    _require(set(tensors) == set(expected), f"its tensors are {', '.join(sorted(tensors))}")
+    for name, (dtype, shape) in expected.items():
+        array = tensors[name]
+        _require(array.dtype == dtype, f"{name} is {array.dtype} instead of {dtype}")
+        fits = array.ndim == len(shape) and all(size in (None, found) for size, found in zip(shape, array.shape))  # noqa: B905
+        _require(fits, f"{name} has the shape {array.shape}")
+        _require(dtype[0] != "f" or _all_finite(array), f"{name} holds values that are no finite numbers")
+    for name in ("user_counts", "item_counts"):
+        _require(int(tensors[name].min()) >= 0, f"{name} holds negative numbers")
+    check_rows(tensors["seen.indptr"], tensors["seen.indices"], n_items, "seen")
+    for name in ("user_ids", "item_ids", "titles"):
+        if f"{name}.ends" in tensors:
+            _check_ends(tensors[f"{name}.ends"], len(tensors[f"{name}.bytes"]), name)
+
+
+def check_ids(ids: Iterable[Sequence[str]]) -> None:
+    """Check that no id is there twice.
+
+    Raises:
+        ValueError: one is.
+    """
+    for side in ids:
+        _require(len(set(side)) == len(side), "an id is there twice")
+
+
+def check_blend(document: Mapping[str, Any], catalogs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> None:
+    """Check the document of a blend, and the ids of its models.
+
+    Raises:
+        ValueError: they are not those of a blend.
+    """
+    weights = document["weights"]
+    _require(isinstance(weights, list) and len(weights) == len(catalogs) > 0, "it has no weight for each model")
+    _require(all(map(_is_number, weights)) and min(weights) >= 0, "a weight is no number from 0")
+    _require(abs(sum(weights) - 1) < 1e-6, f"its weights sum up to {sum(weights)}")
+    _require(all(catalog == catalogs[0] for catalog in catalogs), "its models are of different users or items")
+    check_provenance(document["provenance"])
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _is_number(value: object) -> bool:
+    """True for a finite number that float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float(np.finfo("f4").max)
+
+
+def _check_document(document: Mapping[str, Any]) -> None:
+    for name in ("centering_mean", "baseline_mean", "output_unit"):
+        _require(_is_number(document[name]), f"{name} is no number")
+    for name in ("centering_user_damping", "baseline_user_damping"):
+        damping = document[name]
+        # Infinite damping is an empty set of ratings, whose biases are all 0.
+        _require(_is_number(damping) or damping == math.inf, f"{name} is no number")
+        _require(damping >= 0, f"{name} is negative")
+    _require(_is_number(document["unit"]) and document["unit"] > 0, "unit is no positive number")
+    norm = document["input_norm"]
+    _require(norm is None or (_is_number(norm) and norm > 0), "input_norm is no positive number")
+    for name in ("rating_scale", "output_range"):
+        ends = document[name]
+        _require(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)), f"{name} is no range")
+        _require(ends[0] <= ends[1], f"{name} ends before it begins")
+    check_provenance(document["provenance"])
+
+
+def check_provenance(provenance: object) -> None:
+    """Check the fields that commands use.
+
+    Raises:
+        ValueError: one is of another type.
+    """
+    _require(isinstance(provenance, dict), "its provenance is no object")
+    assert isinstance(provenance, dict)
+    for name in ("dataset", "fingerprint"):
+        text = provenance[name]
+        _require(isinstance(text, str) and "\0" not in text, f"provenance.{name} is no text")
+    _require(isinstance(provenance.get("metrics", {}), dict), "provenance.metrics is no object")
+    parts = provenance["fitted_parts"]
+    _require(isinstance(parts, list) and set(parts) <= {"train", "valid"}, "provenance.fitted_parts are no sets")
+    warm = provenance.get("warm_start")
+    _require(warm is None or isinstance(warm, dict), "provenance.warm_start is no object")
+
+
+def _expected(
+    settings: Hyperparameters, n_users: int, n_items: int, has_titles: bool
+) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """Type and shape of each tensor; None for a size that only the data has."""
+    n_encoded, n_decoded = (n_items, n_users) if settings.variant == "item" else (n_users, n_items)
+    sizes, last = settings.hidden_sizes, settings.hidden_sizes[-1]
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "codes": ("float32", (n_encoded, last)),
+        "decoder.weight": ("float32", (n_decoded, last)),
+        "decoder.bias": ("float32", (n_decoded,)),
+        "user_counts": ("int64", (n_users,)),
+        "item_counts": ("int64", (n_items,)),
+        "seen.indptr": ("int64", (n_users + 1,)),
+        "seen.indices": ("int32", (None,)),
+        "valid_predictions": ("float32", (None,)),
+    }
+    for layer, (n_in, n_out) in enumerate(zip((n_decoded * settings.n_channels, *sizes), sizes, strict=False)):
+        expected[f"encoder.{layer}.weight"] = ("float32", (n_in, n_out))
+        expected[f"encoder.{layer}.bias"] = ("float32", (n_out,))
+    for name in ("centering", "baseline"):
+        expected[f"{name}.user_bias"] = ("float64", (n_users,))
+        expected[f"{name}.item_bias"] = ("float64", (n_items,))
+    texts = {"user_ids": n_users, "item_ids": n_items} | ({"titles": n_items} if has_titles else {})
+    for name, n_texts in texts.items():
+        expected[f"{name}.bytes"] = ("uint8", (None,))
+        expected[f"{name}.ends"] = ("int64", (n_texts,))
+    return expected
+
+
+def _all_finite(array: Array) -> bool:
+    """True if no value is infinite or NaN, also in float32."""
+    flat, limit = array.reshape(-1), np.finfo("f4").max
+    # In blocks, as a mask of a large tensor takes a quarter of its memory.
+    blocks = (flat[start : start + VALUES_AT_ONCE] for start in range(0, len(flat), VALUES_AT_ONCE))
+    return all(bool((np.abs(block) <= limit).all()) for block in blocks)
+
+
+def _check_ends(ends: Array, n_bytes: int, name: str) -> None:
+    _require(bool((np.diff(ends, prepend=0) >= 0).all()), f"{name}.ends are not in order")
+    _require(int(ends[-1]) == n_bytes, f"{name}.ends do not end with its bytes")

@@ -1,0 +1,84 @@
+"""Description of a model file that reads its document and its numbers of ratings, and no other tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from safetensors import safe_open
+
+from autorec_cli.csr import Array
+from autorec_cli.errors import ArtifactError
+from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.model import describe_network
+from autorec_cli.inference.model_checks import check_provenance, read_settings
+from autorec_cli.inference.model_file import explained, read_document, require_model
+from autorec_cli.storage import checksums
+
+Counts = Callable[[str], Array]
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Describe a model as `Scorer.describe` does.
+
+    Raises:
+        ArtifactError: it does not exist, is not a model, is cut off, or is of another format version.
+    """
+    require_model(path)
+    with explained(path), safe_open(path, framework="numpy") as file:
+        document = read_document(path, file.metadata() or {})
+        names = set(file.keys())
+
+        def counts(name: str) -> Array:
+            array: Array = file.get_tensor(name)
+            if checksums.of_array(array) != document["checksums"][name]:
+                raise ArtifactError(f"the model {path} is damaged; copy it again or train it again")
+            if array.dtype != np.int64 or array.ndim != 1:
+                raise ValueError(f"{name} is {array.dtype}{array.shape}")
+            return array
+
+        if "models" not in document:
+            catalog = _catalog(document, counts, "titles.bytes" in names)
+            return {"kind": "model", **_network(document, catalog), **catalog.describe(), **_provenance(document)}
+        return _describe_blend(document, counts, "0.titles.bytes" in names)
+
+
+def _describe_blend(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> dict[str, Any]:
+    catalogs, models = [], []
+    for number, (weight, model) in enumerate(zip(document["weights"], document["models"], strict=True)):
+        shared = model["shared"]
+
+        def own(name: str, number: int = number, shared: list[str] = shared) -> Array:
+            return counts(f"{0 if name in shared else number}.{name}")
+
+        catalogs.append(_catalog(model, own, has_titles))
+        models.append({"weight": weight, **_network(model, catalogs[-1]), **_provenance(model)})
+    user_counts, item_counts = (
+        np.minimum.reduce([getattr(catalog, name) for catalog in catalogs]) for name in ("user_counts", "item_counts")
+    )
+    first = catalogs[0]
+    catalog = Catalog(
+        first.user_ids, first.item_ids, first.titles, user_counts, item_counts, first.seen, first.rating_scale
+    )
+    return {"kind": "blend", **catalog.describe(), **_provenance(document), "models": models}
+
+
+def _catalog(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> Catalog:
+    """Catalog with numbers in place of ids and titles."""
+    user_counts, item_counts = counts("user_counts"), counts("item_counts")
+    users, items = (cast("Sequence[str]", range(len(side))) for side in (user_counts, item_counts))
+    low, high = document["rating_scale"]
+    nothing = SeenItems(np.zeros(0), np.zeros(0))
+    return Catalog(users, items, items if has_titles else None, user_counts, item_counts, nothing, (low, high))
+
+
+def _network(document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+    settings = read_settings(document)
+    return describe_network(settings, catalog.n_users if settings.variant == "item" else catalog.n_items)
+
+
+def _provenance(document: Mapping[str, Any]) -> dict[str, Any]:
+    check_provenance(document["provenance"])
+    return dict(document["provenance"])
