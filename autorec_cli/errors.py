@@ -5,7 +5,7 @@
     │   ├── UsageError              2   options contradict each other or the machine
     │   ├── InputDataError          3   ratings that cannot be read or used
     │   ├── ArtifactError           4   a dataset or model is missing, damaged or does not match
-    │   ├── TrainingDivergedError   5   the loss is infinite or not a number
+    │   ├── TrainingDivergedError   5   the loss is not finite, or the model is worse than the mean
     │   ├── NotEnoughMemoryError    6   the run does not fit into memory
     │   ├── LockedError             7   another run is writing the output
     │   ├── QualityGateError        8   a metric misses the limit that was set
@@ -58,7 +58,7 @@ class ArtifactError(AutoRecError):
 
 
 class TrainingDivergedError(AutoRecError):
-    """Training loss that became infinite or NaN."""
+    """Training whose loss is not finite, or whose model is worse than the mean."""
 
     exit_status = 5
 

@@ -192,7 +192,12 @@ def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _epoch_text(result: EpochResult) -> str:
     best, metric = "*" if result.best else " ", metric_label(result.metric)
     valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{best}"
-    return f"{result.phase}: train RMSE {result.train_rmse:.4f}{valid} {result.seconds:.2f} s"
+    return f"{result.phase}: {train_error(result)}{valid} {result.seconds:.2f} s"
+
+
+def train_error(result: EpochResult) -> str:
+    """Training error for messages: scores that only order items have a loss, and no RMSE."""
+    return f"train RMSE {result.train_rmse:.4f}" if result.metric == "rmse" else f"train loss {result.train_loss:.4f}"
 
 
 def _log_line(record: Mapping[str, Any]) -> str:

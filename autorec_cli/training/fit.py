@@ -25,7 +25,8 @@ class EpochResult:
         phase: "selection", "refit", or "fit" where there are no validation ratings.
         epoch: From 1.
         n_epochs: Maximum number of epochs of this phase.
-        train_rmse: RMSE in rating units, each batch measured just before its step.
+        train_rmse: RMSE in rating units, each batch measured just before its step; with the ranking objective, the
+            root of `train_loss`.
         metric: Validation metric: "rmse", or "ndcg@10" for the ranking objective.
         valid: Its value; None if nothing was validated.
         seconds: Duration of training and validation.
@@ -41,6 +42,11 @@ class EpochResult:
     valid: float | None
     seconds: float
     best: bool
+
+    @property
+    def train_loss(self) -> float:
+        """Weighted squared error per rating: where unrated items count too, it is no error of ratings."""
+        return self.train_rmse**2
 
 
 class Fit(Iterator[EpochResult]):

@@ -153,6 +153,7 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
             yield trainer.end_epoch()
             if checkpointer:
                 checkpointer.after_epoch(trainer.state)
+        trainer.require_learned()
     return trainer.best
 
 

@@ -200,7 +200,7 @@ def _record(result: EpochResult) -> Record:
         "phase": result.phase,
         "epoch": result.epoch,
         "n_epochs": result.n_epochs,
-        "train_rmse": result.train_rmse,
+        **({"train_rmse": result.train_rmse} if result.metric == "rmse" else {"train_loss": result.train_loss}),
         "seconds": result.seconds,
         "best": result.best,
         f"valid_{result.metric}": result.valid,

@@ -8,11 +8,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Self, TypeVar, cast
 
+import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
+from autorec_cli.csr import moments_of, power_sums
 from autorec_cli.errors import TrainingDivergedError
 from autorec_cli.network.autoencoder import Loss, Network
 from autorec_cli.network.encoder_input import Batch
@@ -86,6 +88,7 @@ class Trainer:
     best: Selection = field(default=NO_SELECTION, init=False)
     _n_steps: int = field(default=0, init=False)
     _squared_error: Tensor | float = field(default=0.0, init=False)
+    _useless: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self._n_examples = self.examples.matrix.shape[0]
@@ -138,6 +141,7 @@ class Trainer:
         if improved:
             self.best = NO_SELECTION  # or two networks would be in memory
             self.best = Selection(self.engine.network() if self._keeps_network() else None, self.epoch, result)
+            self._useless = self._worse_than_mean(train_rmse) if self._keeps_network() else ""
         return EpochResult(
             variant=self.settings.variant,
             phase=self.phase,
@@ -155,6 +159,39 @@ class Trainer:
             return self.epoch == self.n_epochs
         # A refit replaces it: a copy after every better epoch would only take memory.
         return not self.settings.refit
+
+    def require_learned(self) -> None:
+        """Check the network that is kept, if any: one that ranks has no ratings to compare with.
+
+        Raises:
+            TrainingDivergedError: it predicts the training ratings worse than their mean does.
+        """
+        if self._useless:
+            raise TrainingDivergedError(
+                f"{self._useless}, so no model was written: training has diverged, or too few epochs were run; try a "
+                f"--learning-rate below {self.settings.learning_rate:g} or more --epochs"
+            )
+
+    def _worse_than_mean(self, train_rmse: float) -> str:
+        """Say how much worse than their mean the network predicts the training ratings; empty if it does not."""
+        if self.settings.objective != "rating":
+            return ""
+        matrix, process_group = self.examples.matrix, self.examples.partition.process_group
+        _, by_mean = moments_of(
+            self.examples.n_ratings, *process_group.sum(power_sums(self.examples.ratings.data)).tolist()
+        )
+        # Measured again only where the epoch gives reason to: dropout and the steps before the last add to its error.
+        if train_rmse <= by_mean:
+            return ""
+        errors = (self.engine.predict(self.examples.inputs, matrix) - matrix.data).astype(np.float64)
+        total = float(process_group.sum(errors @ errors))
+        rmse = math.sqrt(total / self.examples.n_ratings) * self.examples.unit
+        if rmse <= by_mean:
+            return ""
+        return (
+            f"after its last epoch the network predicts the training ratings with RMSE {rmse:.4g}, "
+            f"and their mean with {by_mean:.4g}"
+        )
 
     def _train_rmse(self) -> float:
         # The loss is measured before each step, so the effect of the last one shows in the parameters only.

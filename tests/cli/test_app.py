@@ -70,6 +70,28 @@ def test_status_5_diverged_leaves_the_old_model_as_it_was(workshop, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
 
 
+@pytest.mark.parametrize("options", [(), ("--variant", "user"), ("--no-refit",), ("--center", "both")])
+def test_status_5_a_model_worse_than_the_mean_of_its_ratings_is_not_written(workshop, tmp_path, options):
+    shutil.copy(workshop / "item.model", tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+    arguments = (*SMALL, "--learning-rate", 1000, "--hidden-activation", "identity", *options)
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *arguments, "--force", "-q")
+    assert (result.status, result.stdout) == (5, "")
+    assert_one_sentence(result.stderr, "error: after its last epoch the network predicts the training ratings with ")
+    assert (tmp_path / "m").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
+
+
+def test_training_that_ranks_tells_a_loss_and_no_rmse(workshop, tmp_path):
+    arguments = ("--objective", "ranking", "--hidden-size", 4, "--epochs", 2, "--threads", 1)
+    result = run("train", workshop / "data", "-o", tmp_path / "m", *arguments, "--log", tmp_path / "log")
+    assert result.status == 0
+    assert "train loss" in result.stderr
+    assert "RMSE" not in result.stderr
+    assert "train_rmse" not in (tmp_path / "log").read_text()
+    assert json.loads((tmp_path / "log").read_text().splitlines()[0])["train_loss"] > 0
+
+
 def test_status_6_not_enough_memory(workshop, tmp_path):
     result = run("train", workshop / "data", "-o", tmp_path / "m", "--hidden-size", 10**12)
     assert result.status == 6

@@ -100,7 +100,7 @@ def together(request, folder):
 
 
 def epochs(log):
-    kept = ("phase", "epoch", "train_rmse", "valid_rmse", "valid_ndcg@10")
+    kept = ("phase", "epoch", "train_rmse", "train_loss", "valid_rmse", "valid_ndcg@10")
     return [[json.loads(line).get(name) or 0 for name in kept[1:]] for line in Path(log).read_text().splitlines()]
 
 

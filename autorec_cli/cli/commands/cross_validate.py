@@ -15,7 +15,7 @@ from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_average
 from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.cli.training_report import metric_label
+from autorec_cli.cli.training_report import metric_label, train_error
 from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
@@ -200,7 +200,7 @@ def _progress(
     with progress("split", plan.n_splits) as advance:
 
         def show_epoch(number: int, result: EpochResult) -> None:
-            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, train RMSE {result.train_rmse:.4f}"
+            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, {train_error(result)}"
             advance(number - 1, plan.n_splits, text, passing=True)
 
         def show_split(result: SplitResult) -> None:

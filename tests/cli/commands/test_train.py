@@ -141,10 +141,11 @@ def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse,
         assert f"predicts {better} this model" in warning
 
 
-def test_a_learning_rate_that_is_far_too_large_is_warned_of(workshop, tmp_path):
+def test_a_learning_rate_that_is_far_too_large_writes_no_model(workshop, tmp_path):
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--learning-rate", 1000)
-    assert result.status == 0
-    assert "predicts better than this model" in result.stderr
+    assert result.status == 5
+    assert "predicts the training ratings with RMSE" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_model(workshop, tmp_path, monkeypatch):
