@@ -109,6 +109,11 @@ def quoted(value: object) -> str:
     return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}... ({len(text):,} characters)"
 
 
+def readable(name: object) -> str:
+    """Text of a file name, with escapes for bytes that are not UTF-8."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def counted(n: int, noun: str) -> str:
     """Format a count with its noun: "1 user", "2,000 users"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -164,8 +164,20 @@ def _settled_format(values: Mapping[str, Any], typed: Collection[str]) -> dict[s
 
 
 def find_file(asked: Path | None) -> Path | None:
-    """Config file: `asked`, else ./autorec.toml if it exists."""
-    return asked or (DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None)
+    """Config file: `asked`, else ./autorec.toml if it exists.
+
+    Raises:
+        UsageError: ./autorec.toml is neither ours nor root's; it could choose files for us to overwrite.
+    """
+    if asked is not None or not os.path.lexists(DEFAULT_FILE):
+        return asked
+    owners = {DEFAULT_FILE.lstat().st_uid, DEFAULT_FILE.stat().st_uid if DEFAULT_FILE.exists() else os.geteuid()}
+    if not owners <= {os.geteuid(), 0}:
+        raise UsageError(
+            f"{DEFAULT_FILE} in the current directory belongs to another user; if you trust it, name it with "
+            f"--config {DEFAULT_FILE}, else change to another directory or remove it"
+        )
+    return DEFAULT_FILE
 
 
 def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:

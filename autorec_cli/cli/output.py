@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Blocks = Iterable["pl.DataFrame"]
 Writer = Callable[[Blocks, IO[bytes]], None]
-
-NOT_WRITTEN = ("gz", "zst", "bz2", "xz", "zip", "xlsx", "xls", "ods", "arrow", "feather")
-"""File name endings of formats that cannot be written."""
 
 JOINERS = "\u200c\u200d"
 """Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji."""
@@ -116,6 +113,10 @@ WITHOUT_HEADER: Mapping[str, Writer] = {
 }
 
 
+COMPRESSED = (".gz", ".zst")
+"""Endings after that of the format, as in top.csv.gz."""
+
+
 def format_by_ending(output: str) -> str | None:
     """Format by the ending of a file name, if any."""
     ending = _ending(output)
@@ -124,27 +125,35 @@ def format_by_ending(output: str) -> str | None:
 
 
 def _ending(output: str) -> str:
-    return "" if output == "-" else Path(output).suffix.lstrip(".").lower()
+    """Ending of a file name, without that of a compression."""
+    path = Path("" if output == "-" else output)
+    ending = Path(path.stem if path.suffix.lower() in COMPRESSED else path).suffix.lstrip(".").lower()
+    return "" if ending.isdigit() else ending  # a date, as in top.20240131
 
 
 def choose_format(asked: str | None, output: str) -> str:
     """Output format: as asked, by file ending, or by destination.
 
-    A terminal gets a table; a pipe or a file gets CSV.
+    A terminal gets a table; a pipe or a file without an ending gets CSV.
 
     Raises:
-        UsageError: the format is unknown, contradicts the ending, or is binary on a terminal.
+        UsageError: the format or the ending is unknown, they contradict each other, or it is binary on a terminal.
     """
     if asked is not None:
         require_choice("--format", asked, FORMATS)
     ending = _ending(output)
-    if ending in NOT_WRITTEN:
-        raise UsageError(f"cannot write .{ending} files ({output}); choose from {', '.join(list(FORMATS)[1:])}")
+    if ending and asked is None and format_by_ending(output) is None:
+        raise UsageError(
+            f"cannot write .{ending} files ({output}); end the name with .{', .'.join(list(FORMATS)[1:])}, with .gz or "
+            ".zst after it, or name a --format"
+        )
     by_name = format_by_ending(output)
     if asked and by_name and by_name != asked:
         raise UsageError(f"--format {asked} contradicts the file name {output}; change one of them")
     on_terminal = output == "-" and sys.stdout.isatty()
     chosen = asked or by_name or ("table" if on_terminal else "csv")
+    if chosen == "parquet" and Path(output).suffix.lower() in COMPRESSED:
+        raise UsageError(f"parquet files are compressed already; leave out {Path(output).suffix} of {output}")
     # Bytes of a binary file can reprogram a terminal.
     if chosen == "parquet" and on_terminal:
         raise UsageError("parquet cannot be shown on a terminal; write a file with -o or use a pipe")
@@ -222,7 +231,7 @@ def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Ite
 
 @contextmanager
 def open_output(output: str) -> Iterator[IO[bytes]]:
-    """Open stdout or a file that appears whole at the end.
+    """Open stdout or a file that appears whole at the end, compressed if its name ends with .gz or .zst.
 
     Devices and named pipes are written to directly.
 
@@ -240,12 +249,32 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
             with open_special(path) as stream:
                 yield stream
         else:
-            with replace_file(path) as stream:
-                yield stream
+            with replace_file(path) as stream, _compressing(stream, path.suffix.lower()) as compressed:
+                yield compressed
     except OSError as error:
         name = "standard output" if output == "-" else output
         forget_stdout()
         raise UsageError(f"cannot write {name}: {error.strerror}; make room or choose another place with -o") from error
+
+
+@contextmanager
+def _compressing(stream: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    if suffix == ".gz":
+        import gzip
+
+        # Without name and time, equal results are equal bytes. Level 6 is gzip's own.
+        with gzip.GzipFile("", "wb", 6, stream, mtime=0) as compressed:
+            yield cast("IO[bytes]", compressed)
+    elif suffix == ".zst":
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+
+        with zstd.ZstdFile(stream, "w") as compressed:
+            yield cast("IO[bytes]", compressed)
+    else:
+        yield stream
 
 
 def forget_stdout() -> None:

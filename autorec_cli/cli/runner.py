@@ -25,13 +25,14 @@ from autorec_cli.cli.config_file import (
     source_of,
     without_contradictions,
 )
-from autorec_cli.cli.console import detail, say, start
+from autorec_cli.cli.console import detail, say, start, warn
 from autorec_cli.cli.options import UNATTENDED, Given, InputFile, OneOf, OutputFile, gather, given, with_options
 from autorec_cli.cli.output import check_place
 from autorec_cli.cli.run_summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
 from autorec_cli.runtime.process_group import current_process_group
+from autorec_cli.runtime.threads import check_variables
 from autorec_cli.storage.file_kinds import artifact_at
 from autorec_cli.storage.files import followed
 
@@ -57,8 +58,8 @@ def _use_config(context: typer.Context, asked: Path | None) -> Path | None:
     """Take defaults from the config file, before other options."""
     if context.resilient_parsing:  # completing a word in the shell
         return asked
-    file = find_file(asked)
     try:
+        file = find_file(asked)
         set_defaults(context, file)
     except UsageError as error:
         sum_up_refusal(sys.argv[1:], context, str(error))
@@ -125,6 +126,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     typed = {name for name in values if source_of(context, name) == "COMMANDLINE"}
     own = _quiet_or_verbose(own, typed)
     warnings, group = _start_log(own), current_process_group()
+    _warn_about_outputs(context, (*given(gather(command.options, values)), *given(own)))
     summary = own.summary if group.is_first else None
     run = Run(context.info_name or "", options, warnings, summary, datetime.now(UTC))
     try:
@@ -137,6 +139,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
         run = replace(run, options=without_contradictions(options, typed))
         _log_settings(context, {**run.options, "quiet": own.quiet, "verbose": own.verbose})
         check_addresses()
+        check_variables()
         result = command.run(gather(command.options, run.options))
     # SystemExit too: a signal's exit belongs in the summary.
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -192,6 +195,16 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
         taken[place] = f"the {option.flag} of this command"
     if own.summary is not None:
         check_place(own.summary)
+
+
+def _warn_about_outputs(context: typer.Context, everything: Sequence[Given]) -> None:
+    """Name outputs that a config file sets which nobody has named."""
+    if source_of(context, "config") != "DEFAULT":
+        return
+    for option in everything:
+        is_output = any(isinstance(mark, OutputFile) for mark in option.marks)
+        if is_output and source_of(context, option.name) == "DEFAULT_MAP" and str(option.value) != "-":
+            warn(f"{context.params.get('config')} in the current directory sets {option.flag} to {option.value}")
 
 
 def _inputs(everything: Sequence[Given], replaceable: bool) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import ArtifactError, readable
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
@@ -149,7 +149,7 @@ def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:
     By the path if two files or a baseline have the same name.
     """
     taken = [*(file.name for file in files), *RATING_BASELINES, POPULARITY_BASELINE]
-    names = [str(file.absolute()) if taken.count(file.name) > 1 else file.name for file in files]
+    names = [readable(file.absolute() if taken.count(file.name) > 1 else file.name) for file in files]
     return list(zip(names, map(model_file.load_model, files), strict=True))
 
 

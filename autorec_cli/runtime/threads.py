@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Generic, Self, TypeVar
 
+from autorec_cli.errors import UsageError, quoted
 from autorec_cli.runtime.process_group import local_rank
 
 MAX_THREADS = 4  # every task in flight takes memory
@@ -30,6 +31,18 @@ def n_threads() -> int:
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
     return min(max(n_processors // n_here, 1), MAX_THREADS)
+
+
+def check_variables() -> None:
+    """Check environment variables with which libraries would end in a traceback.
+
+    Raises:
+        UsageError: one is no number of threads.
+    """
+    for name in ("POLARS_MAX_THREADS", "NUMBA_NUM_THREADS"):
+        value = os.environ.get(name)
+        if value is not None and not (value.strip().isascii() and value.strip().isdigit() and int(value) > 0):
+            raise UsageError(f"the environment variable {name} must be a whole number from 1, not {quoted(value)}")
 
 
 def import_in_background(module: str) -> None:

@@ -47,9 +47,12 @@ def output_target(path: Path) -> Path:
     """Resolve the symbolic links of an output, as `followed` does.
 
     Raises:
-        UsageError: a link is neither ours nor root's: whoever made it would choose the file that we overwrite.
+        UsageError: it is the root directory, or a link is neither ours nor root's: whoever made it would choose the
+            file that we overwrite.
     """
     target, link = followed(path), path
+    if not target.name:
+        raise UsageError(f"{path} is the root of the file system; name a file or directory in it")
     while link.is_symlink():
         if link.lstat().st_uid not in (os.geteuid(), 0):
             raise UsageError(f"{link} is a symbolic link of another user; name {target} itself, or remove the link")

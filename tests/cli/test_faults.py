@@ -102,7 +102,7 @@ def test_a_folder_that_takes_no_files_is_one_sentence(shop, monkeypatch, number,
     monkeypatch.setattr(tempfile._os, "open", refuse)
     monkeypatch.setattr(tempfile._os, "mkdir", refuse_folder)
     for arguments in (
-        *((*RESULTS[name], f"{name}.x") for name in RESULTS),
+        *((*RESULTS[name], f"{name}_x") for name in RESULTS),
         ("prepare", "ratings.csv", "-o", "data", "--force"),
         ("train", "data", "-o", "item.model", "--force", "--epochs", 1, "--hidden-size", 2),
     ):

@@ -21,7 +21,8 @@ SENTENCES = [
     ("recommend m --summary -", {}, "only one of --output and --summary can be standard output; name a file for the others"),
     ("info m -o m", {}, "--output m would overwrite the input m; name another file"),
     ("info m -o x.csv --format json", {}, "--format json contradicts the file name x.csv; change one of them"),
-    ("info m -o x.csv.gz", {}, "cannot write .gz files (x.csv.gz); choose from csv, tsv, jsonl, json, parquet"),
+    ("info m -o x.csv.bz2", {}, "cannot write .bz2 files (x.csv.bz2); end the name with .csv, .tsv, .jsonl, .json, "
+     ".parquet, with .gz or .zst after it, or name a --format"),
     ("recommend m --format json --csv-safe", {}, "--csv-safe applies to csv and tsv only, not to json; leave it out"),
     ("recommend m --history - --users -", {}, "only one of --users, --history, --candidates and --exclude can be read from stdin"),
     ("prepare r.csv -o d --rating-scale 5,1", {}, "--rating-scale 5,1 is not LOW,HIGH with LOW below HIGH, such as 1,5"),

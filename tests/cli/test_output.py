@@ -118,7 +118,7 @@ def test_choice_of_format(asked, output, chosen):
         ("xml", "-", "--format .* table, csv, tsv, jsonl, json, parquet, .*'xml'"),
         ("json", "lists.csv", r"--format json .* lists\.csv"),
         ("csv", "lists.parquet", r"--format csv .* lists\.parquet"),
-        (None, "lists.csv.gz", r"\.gz .*lists\.csv\.gz"),
+        (None, "lists.csv.bz2", r"\.bz2 .*lists\.csv\.bz2"),
         (None, "lists.xlsx", r"\.xlsx .*lists\.xlsx"),
     ],
 )

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from autorec_cli.cli.console import one_line
 from autorec_cli.cli.options import Format, InputFile, Output
 from autorec_cli.cli.output import choose_format, open_output, writer_for
+from autorec_cli.errors import readable
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -49,9 +51,10 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
     document = _describe(options.path, options.check)
     with open_output(options.output) as stream:
         if format == "json":
-            stream.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+            stream.write(json.dumps(document, indent=2).encode() + b"\n")
         else:
-            rows = [{"name": name, "value": value} for name, value in _flat(document)]
+            # Texts of a file that somebody made could steer a terminal.
+            rows = [{"name": one_line(name), "value": one_line(value)} for name, value in _flat(document)]
             writer_for(format)([pl.DataFrame(rows)], stream)
     return document
 
@@ -69,7 +72,7 @@ def _describe(path: Path, check: bool) -> dict[str, Any]:
         if check:
             model_file.load_model(path)
     n_bytes = sum(file.stat().st_size for file in files)
-    return {"kind": document.pop("kind"), "path": str(path), "bytes": n_bytes, **document}
+    return {"kind": document.pop("kind"), "path": readable(path), "bytes": n_bytes, **document}
 
 
 def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -82,5 +85,5 @@ def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str
                 yield from _flat(entry, f"{before}{name}.{number}.")
         else:
             # JSON for all but text: true, 0.1 and null read the same in both formats.
-            text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+            text = readable(value) if isinstance(value, str) else "" if value is None else json.dumps(value)
             yield f"{before}{name}", text
