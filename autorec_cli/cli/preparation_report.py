@@ -92,6 +92,8 @@ def readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.insert(6, ("outside --since and --until", f"{facts['n_outside']:,}"))
     if facts["n_dropped"]:
         rows.insert(6, ("dropped by minimum counts", f"{facts['n_dropped']:,}"))
+    if facts.get("n_excluded"):
+        rows.insert(6, ("left out by --exclude-users", f"{facts['n_excluded']:,}"))
     if facts["n_leaked"]:
         rows.insert(6, ("left out of training, being in the test file", f"{facts['n_leaked']:,}"))
     if facts["n_sources"] > 1:

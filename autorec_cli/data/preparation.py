@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
-from autorec_cli.data.builder.k_core import check_usable, keep_frequent
+from autorec_cli.data.builder.k_core import check_usable, keep_frequent, leave_out
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
 from autorec_cli.data.dataset import Dataset
@@ -38,6 +38,7 @@ class PrepareSettings:
         read: Options for reading sources.
         split: Sizes and kind of the validation and test sets.
         duplicates: Rating to keep of several of one user and item.
+        exclude_users: Ids of users to leave out; the dataset keeps only the number of their ratings.
         min_user_ratings, min_item_ratings: Users and items with fewer ratings are dropped.
         rating_scale: Lowest and highest possible rating; None for those of the training set.
     """
@@ -45,6 +46,7 @@ class PrepareSettings:
     read: ReadOptions = field(default_factory=ReadOptions)
     split: SplitSettings = field(default_factory=SplitSettings)
     duplicates: str = "last"
+    exclude_users: Sequence[str | int] | None = None
     min_user_ratings: int = 1
     min_item_ratings: int = 1
     rating_scale: tuple[float, float] | None = None
@@ -91,6 +93,8 @@ def prepare(
     else:
         table = ratings_from_frame(polars_frame(source), settings.read)
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
+    if settings.exclude_users is not None:
+        ratings = leave_out(ratings, list(map(str, settings.exclude_users)))
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
     check_usable(ratings)
     ids = ratings.user_ids, ratings.item_ids
@@ -146,6 +150,7 @@ def _split_dataset(
         "n_duplicates": ratings.n_duplicates,
         "n_leaked": ratings.n_leaked,
         "n_dropped": ratings.n_dropped,
+        **({} if settings.exclude_users is None else {"n_excluded": ratings.n_excluded}),
     }
     info = {
         "density": n_ratings / (n_users * n_items),

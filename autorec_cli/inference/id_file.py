@@ -12,14 +12,15 @@ MAX_IDS_BYTES = 256 << 20
 """Largest file of ids; /dev/zero has more."""
 
 
-def read_ids(file: str, flag: str) -> list[str]:
+def read_ids(file: str, flag: str, may_be_empty: bool = False) -> list[str]:
     """Read ids, one per line and exactly as written.
 
     "-" is stdin. Empty lines are ignored.
 
     Raises:
         UsageError: stdin is a terminal.
-        InputDataError: the file cannot be read, is not UTF-8, or has no ids; the message names `flag`.
+        InputDataError: the file cannot be read, is not UTF-8, or has no ids and may not be empty; the message
+            names `flag`.
     """
     if file == "-" and sys.stdin.isatty():
         raise UsageError(f"{flag} - reads ids from stdin, which is a terminal; pipe them in or name a file")
@@ -34,6 +35,6 @@ def read_ids(file: str, flag: str) -> list[str]:
     except OSError as error:
         raise InputDataError(f"{flag} {file} cannot be read: {error.strerror}; check the name") from error
     ids = [line for line in (line.removesuffix("\r") for line in lines) if line]
-    if not ids:
+    if not ids and not may_be_empty:
         raise InputDataError(f"{flag} {file} has no ids; write one per line")
     return ids

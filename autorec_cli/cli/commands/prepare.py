@@ -132,6 +132,16 @@ class PrepareOptions:
         ),
         OneOf(DUPLICATES),
     ] = "last"
+    exclude_users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Leave these users out, one id per line; - is stdin. The dataset keeps only the number of their "
+            "ratings.",
+            rich_help_panel=FILTERS,
+        ),
+        InputFile(),
+    ] = None
     min_user_ratings: Annotated[
         int, typer.Option(metavar="N", help="Drop users with fewer ratings.", rich_help_panel=FILTERS)
     ] = 1
@@ -184,10 +194,22 @@ def _settings(options: PrepareOptions) -> PrepareSettings:
         read=options.reading.read_options(has_header=False if options.no_header else None, period=period),
         split=choose_split(options.split, 0.0 if options.test_file else options.test, options.valid, options.seed),
         duplicates=options.duplicates,
+        exclude_users=_excluded(options),
         min_user_ratings=options.min_user_ratings,
         min_item_ratings=options.min_item_ratings,
         rating_scale=parse_rating_scale(options.rating_scale),
     )
+
+
+def _excluded(options: PrepareOptions) -> list[str] | None:
+    from autorec_cli.inference.id_file import read_ids
+
+    file = options.exclude_users
+    if file is None:
+        return None
+    if file == "-" and "-" in options.sources:
+        raise UsageError("only one of SOURCE and --exclude-users can be read from stdin")
+    return read_ids(file, "--exclude-users", may_be_empty=True)  # nobody has asked for it yet
 
 
 def parse_rating_scale(text: str | None) -> tuple[float, float] | None:

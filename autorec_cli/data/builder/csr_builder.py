@@ -42,6 +42,7 @@ class RatingsMatrix:
         n_duplicates: Ratings dropped for another one of the same user and item.
         n_leaked: Training ratings dropped because the test set has the same user and item.
         n_dropped: Ratings dropped by the k-core filter.
+        n_excluded: Ratings of users that were left out.
     """
 
     matrix: sparse.csr_array
@@ -52,6 +53,7 @@ class RatingsMatrix:
     n_duplicates: int = 0
     n_leaked: int = 0
     n_dropped: int = 0
+    n_excluded: int = 0
 
 
 def build_ratings(table: RatingsTable, duplicates: str = "last", skip_leaks: bool = False) -> RatingsMatrix:

@@ -1,7 +1,8 @@
-"""K-core filter: minimum ratings per user and item."""
+"""Filters of users and items: users to leave out, and minimum ratings (k-core)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,24 @@ from numpy.typing import NDArray
 from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import RatingsMatrix
 from autorec_cli.errors import InputDataError
+
+
+def leave_out(ratings: RatingsMatrix, user_ids: Sequence[str]) -> RatingsMatrix:
+    """Leave out users, and items that nobody else has rated.
+
+    Raises:
+        InputDataError: nothing is left.
+    """
+    users = ~ratings.user_ids.is_in(pl.Series(user_ids, dtype=pl.String).implode()).to_numpy()
+    if users.all():
+        return ratings
+    n_before = int(ratings.matrix.nnz)
+    in_users = np.repeat(users, np.diff(ratings.matrix.indptr))
+    items = count_values(ratings.matrix.indices[in_users], ratings.matrix.shape[1]) > 0
+    if not items.any():
+        raise InputDataError("no rating is left with --exclude-users; it names every user")
+    left = _select(ratings, users, items)
+    return replace(left, n_excluded=n_before - int(left.matrix.nnz))
 
 
 def keep_frequent(ratings: RatingsMatrix, min_user_ratings: int = 1, min_item_ratings: int = 1) -> RatingsMatrix:
