@@ -72,10 +72,11 @@ fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m tests.fuzz --inputs 100000
 	$(BIN)/python -m tests.hostile --files 10000
 
-# 200 nights of cron with kills, full disks and overlaps, and 100 kills that are each resumed: an hour.
+# 200 nights of cron with kills, full disks and overlaps, 100 kills that are each resumed, and faults at every system call: an hour.
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.soak
 	$(BIN)/python -m tests.kills
+	$(BIN)/python -m tests.fault_injection
 
 clean:
 	rm -rf $(VENV) demo bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

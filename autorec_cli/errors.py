@@ -111,7 +111,11 @@ def quoted(value: object) -> str:
 
 def readable(name: object) -> str:
     """Text of a file name, with escapes for bytes that are not UTF-8."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = str(name)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair of surrogates, as JSON may hold
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def counted(n: int, noun: str) -> str:

@@ -17,11 +17,14 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.cli.config_file import variable_of
 from autorec_cli.cli.console import detail, start, warn
-from autorec_cli.cli.output import open_output
+from autorec_cli.cli.output import open_output, reserve_output
 from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
 from autorec_cli.runtime.memory import used_bytes
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.signals import MESSAGES
+
+LOCK_SECONDS = 10.0
+"""Seconds to wait for another run that writes the same summary, which takes it milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def sum_up(run: Run, failure: Failure, result: object) -> None:
         "options": run.options,
         "result": result,
     }
-    with open_output(run.summary) as stream:
+    # The lock also removes what a run left that was killed while it wrote its summary.
+    with reserve_output(run.summary, LOCK_SECONDS, detail, detail), open_output(run.summary) as stream:
         # Paths and dates as text: a summary must not fail on a type that somebody adds.
         stream.write(json.dumps(document, default=str).encode() + b"\n")
 

@@ -97,6 +97,13 @@ def test_a_document_that_is_nested_too_deeply_is_refused(item_model, tmp_path):
         assert "nested too deeply" in refused(command, tmp_path / "m")
 
 
+def test_half_a_surrogate_pair_in_a_document_is_shown(made):
+    _, seal = made
+    result = call("info", seal(duplicates="\ud800"))
+    assert result.status == 0
+    assert r"\ud800" in result.stdout
+
+
 def test_a_named_pipe_is_no_model(tmp_path):
     os.mkfifo(tmp_path / "m")
     for command in ("recommend", "info", "evaluate"):

@@ -10,8 +10,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from autorec_cli.cli.config_file import Setting, find_file, known_settings, set_defaults, settings_of, variable_of
+from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.options import Format, Output
-from autorec_cli.cli.output import choose_format, open_output, writer_for
+from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.errors import UsageError
 
 EXAMPLES = """
@@ -48,7 +49,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
     write = writer_for(choose_format(options.format, options.output))
     commands = [options.command] if options.command else list(known)
     rows = [row for name in commands for row in _rows(context, name, options.config)]
-    with open_output(options.output) as stream:
+    with reserve_output(options.output, 0.0, say, warn), open_output(options.output) as stream:
         write([pl.DataFrame(rows)], stream)
 
 

@@ -1,0 +1,268 @@
+"""Faults at every step: the n-th call of a command on its files fails, or the process is killed after it, for every n.
+
+Afterwards the old output is whole or the new one is, nothing is left over, and a failed run has said why in a sentence.
+The calls are those of a library that is preloaded (`tests/faults.c`); each run is a fork, as in `tests.forking`.
+
+    python -m tests.fault_injection            all of them
+    python -m tests.fault_injection --every 7  every seventh, for tests
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+READ, WRITE, OPEN, RENAME, SYNC, MKDIR = (1 << bit for bit in range(6))
+FAULTS = {
+    "ENOSPC": (WRITE | RENAME | SYNC | MKDIR, errno.ENOSPC),
+    "EIO": (READ | WRITE | OPEN | RENAME | SYNC | MKDIR, errno.EIO),
+    "EINTR": (READ | WRITE | OPEN | SYNC, errno.EINTR),
+    "EACCES": (OPEN | RENAME | MKDIR, errno.EACCES),
+    "kill": (READ | WRITE | OPEN | RENAME | SYNC | MKDIR, 0),
+}
+"""Kinds of calls that can fail with an error; 0 kills the process after the call."""
+TRAIN = ("--hidden-size", "3", "--epochs", "2", "--threads", "1", "--seed", "1", "--save-every", "0")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "prepare": ("prepare", "ratings.csv", "-o", "data", "--force", "-q"),
+    "train": ("train", "source", "-o", "m", "--force", *TRAIN, "--log", "log", "--summary", "run.json", "-q"),
+    "resume": ("train", "source", "-o", "m", "--force", *TRAIN, "--resume", "-q"),
+    "recommend": ("recommend", "model", "-o", "top.csv", "-q"),
+    "compressed": ("recommend", "model", "-o", "top.csv.gz", "-q"),
+    "evaluate": ("evaluate", "model", "--data", "source", "--ranking", "--format", "json", "-o", "metrics", "-q"),
+    "info": ("info", "source", "--check", "-o", "info.csv", "-q"),
+}
+OUTPUTS = {"prepare": "data", "train": "m", "resume": "m", "recommend": "top.csv", "compressed": "top.csv.gz",
+           "evaluate": "metrics", "info": "info.csv"}  # fmt: skip
+
+
+def possible() -> bool:
+    """True on Linux with a C compiler."""
+    return sys.platform == "linux" and shutil.which("cc") is not None
+
+
+def start(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Compile the library, and run this module with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "faults.so"
+        subprocess.run(
+            ["cc", "-O1", "-shared", "-fPIC", "-w", "-o", library, ROOT / "tests" / "faults.c", "-ldl"], check=True
+        )
+        environment = {**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "tests.fault_injection", "--preloaded", *arguments]
+        return subprocess.run(command, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=False)
+
+
+# --- with the library
+
+
+def contents(path: Path) -> object:
+    """A file's bytes, or those of all files of a directory; None without it."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in path.iterdir()}
+    return path.read_bytes() if path.exists() else None
+
+
+def become(arguments: Sequence[str], folder: Path, fault: str, number: int, told: int) -> NoReturn:
+    """Be the program in `folder`, with one fault."""
+    from autorec_cli.cli import main
+
+    os.chdir(folder)
+    null, said = os.open(os.devnull, os.O_RDWR), os.open(folder.parent / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor, stream in ((null, 0), (null, 1), (said, 2)):
+        os.dup2(descriptor, stream)
+    sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    sys.argv = ["autorec", *arguments]
+    if fault:
+        kinds, error = FAULTS[fault]
+        ctypes.CDLL(None).arm_faults(os.fsencode(folder), kinds, ctypes.c_long(number), error, told)
+    main.main()
+    os._exit(99)
+
+
+def run(command: str, folder: Path, fault: str = "", number: int = 0) -> tuple[int, str, bool]:
+    """Run a command; its status, what it said, and whether the fault came."""
+    with tempfile.TemporaryFile() as told:
+        child = os.fork()
+        if child == 0:
+            try:
+                become(COMMANDS[command], folder, fault, number, told.fileno())
+            finally:
+                os._exit(98)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        came = os.fstat(told.fileno()).st_size > 0
+    return status, (folder.parent / "said").read_text(), came
+
+
+def set_up(folder: Path) -> None:
+    """Ratings, a dataset and a model to read."""
+    from autorec_cli.data import dataset
+    from autorec_cli.inference import model_file
+    from tests.planted import planted_dataset
+    from tests.trained import PROVENANCE, model_of, small_settings
+
+    planted = planted_dataset(n_users=12, n_items=9)
+    rows = ((user, item, planted.train[user, item]) for user, item in zip(*planted.train.nonzero(), strict=True))
+    (folder / "ratings.csv").write_text("".join(f"u{user},i{item},{rating:g}\n" for user, item, rating in rows))
+    dataset.save_dataset(planted, folder / "source")
+    model = model_of(planted, small_settings(hidden_sizes=(3,), epochs=1))
+    assert PROVENANCE
+    model.provenance["fingerprint"] = planted.fingerprint()
+    model_file.save_model(model, folder / "model")
+
+
+def problems_of(
+    command: str, folder: Path, fault: str, ended: tuple[int, str], whole: Sequence[object]
+) -> Iterator[str]:
+    """What is wrong after a run."""
+    status, said = ended
+    output, (old, new) = folder / OUTPUTS[command], whole
+    found = contents(output)
+    if "Traceback" in said or "bug" in said:
+        yield "traceback"
+    if fault == "kill":
+        if status != -signal.SIGKILL:
+            yield f"status {status} after a kill"
+    elif status not in (0, 2, 3, 4):
+        yield f"status {status}"
+    elif status and " error: " not in said.splitlines()[-1]:
+        yield "no sentence"
+    if found not in (old, new):
+        yield f"{output.name} is neither the old nor the new one"
+    if status == 0 and found != new:
+        yield f"status 0 without the new {output.name}"
+    if fault != "kill":
+        yield from leftovers(folder, command)
+
+
+def leftovers(folder: Path, command: str) -> Iterator[str]:
+    """Files that should not be there."""
+    known = {"ratings.csv", "source", "model", "log", "run.json", OUTPUTS[command]}
+    # After a failure a checkpoint may stay: it is for --resume.
+    known |= {"m.resume"} if command in ("train", "resume") else set()
+    for path in folder.iterdir():
+        if path.name not in known:
+            yield f"{path.name} is left"
+    for name in ("log", "run.json"):
+        if (folder / name).exists():
+            for line in (folder / name).read_text().splitlines():
+                json.loads(line)
+
+
+def inject(command: str, fault: str, every: int, place: Path, source: Path) -> tuple[Counter[str], list[str]]:
+    """Run `command` with the fault at every n-th call; how often it came, and what was wrong."""
+    folder, counts, wrong = place / "job", Counter[str](), []
+
+    def fresh(old: bool) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder)
+        if old:
+            older = source.parent / f"old-{OUTPUTS[command]}"
+            (shutil.copytree if older.is_dir() else shutil.copy)(older, folder / OUTPUTS[command])
+        if command == "resume":
+            shutil.copy(source.parent / "m.resume", folder)
+
+    fresh(old=True)
+    old = contents(folder / OUTPUTS[command])
+    status, said, _ = run(command, folder)
+    assert status == 0, said
+    new = contents(folder / OUTPUTS[command])
+    assert new != old
+    number = 1
+    while True:
+        fresh(old=number % 3 > 0)
+        old = contents(folder / OUTPUTS[command])
+        status, said, came = run(command, folder, fault, number)
+        if not came:
+            return counts, wrong
+        counts[f"{command} {fault}"] += 1
+        problems = list(problems_of(command, folder, fault, (status, said), (old, new)))
+        if fault == "kill":  # the next run goes through, and sweeps
+            status, said, _ = run(command, folder)
+            if status or contents(folder / OUTPUTS[command]) != new:
+                problems.append(f"the run after it ended with {status}")
+            problems += leftovers(folder, command)
+        wrong += [f"{command} {fault} {number}: {problem}: {said}" for problem in problems]
+        number += every
+
+
+def make_old(source: Path, place: Path) -> None:
+    """Older outputs, which differ from the new ones, and a checkpoint."""
+    for command, name in OUTPUTS.items():
+        folder = place / "old"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder)
+        kept = place / f"old-{name}"
+        if command == "prepare":
+            COMMANDS["older"] = (*COMMANDS["prepare"], "--seed", "9")
+            assert run("older", folder)[0] == 0
+            shutil.copytree(folder / "data", kept)
+        else:
+            kept.write_bytes(b"old")
+    folder = place / "old"
+    # A run that is killed when its checkpoint has got its name leaves it: the n-th rename.
+    for number in range(1, 20):
+        shutil.rmtree(folder)
+        shutil.copytree(source, folder)
+        FAULTS["kill at rename"] = (RENAME, 0)
+        COMMANDS["cut"] = tuple(word for word in COMMANDS["resume"] if word != "--resume")
+        run("cut", folder, "kill at rename", number)
+        if (folder / "m.resume").exists():
+            shutil.copy(folder / "m.resume", place / "m.resume")
+            return
+    raise AssertionError("no checkpoint was written")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--command", action="append", choices=COMMANDS)
+    parser.add_argument("--fault", action="append", choices=FAULTS)
+    parser.add_argument("--preloaded", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    if not asked.preloaded:
+        finished = start(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.write(finished.stdout)
+        return finished.returncode
+    from tests.forking import import_program
+
+    import_program()
+    counts, wrong = Counter[str](), []
+    faults, commands = asked.fault or list(FAULTS), asked.command or list(COMMANDS)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name).resolve()
+        (place / "new").mkdir()
+        # In a fork: polars must not have computed anything in the process that forks.
+        if os.fork() == 0:
+            set_up(place / "new")
+            os._exit(0)
+        os.wait()
+        make_old(place / "new", place)
+        for command in commands:
+            for fault in faults:
+                one, problems = inject(command, fault, asked.every, place, place / "new")
+                counts.update(one)
+                wrong += problems
+    for what, number in counts.items():
+        sys.stdout.write(f"{number:>6,} {what}\n")
+    sys.stdout.write("".join(f"{problem.strip()}\n" for problem in wrong[:40]))
+    sys.stdout.write(f"{counts.total():,} faults injected, {len(wrong)} problems\n")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
