@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import typer
 
-from autorec_cli.cli.output import WITHOUT_HEADER, choose_format, format_by_ending
+from autorec_cli.cli.output import WITHOUT_HEADER, default_format, format_by_ending
 from autorec_cli.data.split_strategies import WITHOUT_FRACTION
 from autorec_cli.errors import UsageError
 
@@ -155,7 +155,7 @@ def _settled_format(values: Mapping[str, Any], typed: Collection[str]) -> dict[s
     csv_typed = any(values.get(flag) and flag in typed for flag in CSV_ONLY)
     if "format" not in typed and ((wanted and wanted != asked) or (csv_typed and asked not in WITHOUT_HEADER)):
         asked = None
-    if choose_format(asked, output) in WITHOUT_HEADER:
+    if default_format(asked, output) in WITHOUT_HEADER:
         return {"format": asked}
     return {"format": asked, **{flag: False for flag in CSV_ONLY if flag in values and flag not in typed}}
 

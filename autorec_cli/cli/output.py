@@ -131,6 +131,12 @@ def _ending(output: str) -> str:
     return "" if ending.isdigit() else ending  # a date, as in top.20240131
 
 
+def default_format(asked: str | None, output: str) -> str:
+    """Output format as of `choose_format`, without checking."""
+    on_terminal = output == "-" and sys.stdout.isatty()
+    return asked or format_by_ending(output) or ("table" if on_terminal else "csv")
+
+
 def choose_format(asked: str | None, output: str) -> str:
     """Output format: as asked, by file ending, or by destination.
 
@@ -150,12 +156,11 @@ def choose_format(asked: str | None, output: str) -> str:
     by_name = format_by_ending(output)
     if asked and by_name and by_name != asked:
         raise UsageError(f"--format {asked} contradicts the file name {output}; change one of them")
-    on_terminal = output == "-" and sys.stdout.isatty()
-    chosen = asked or by_name or ("table" if on_terminal else "csv")
+    chosen = default_format(asked, output)
     if chosen == "parquet" and Path(output).suffix.lower() in COMPRESSED:
         raise UsageError(f"parquet files are compressed already; leave out {Path(output).suffix} of {output}")
     # Bytes of a binary file can reprogram a terminal.
-    if chosen == "parquet" and on_terminal:
+    if chosen == "parquet" and output == "-" and sys.stdout.isatty():
         raise UsageError("parquet cannot be shown on a terminal; write a file with -o or use a pipe")
     return chosen
 

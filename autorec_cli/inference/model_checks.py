@@ -15,8 +15,6 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, check_rows
 from autorec_cli.errors import UsageError
 
-VALUES_AT_ONCE = 1 << 20
-
 
 def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
     """Read the hyperparameters of a model's document.
@@ -31,7 +29,7 @@ def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
 
 
 def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], settings: Hyperparameters) -> None:
-    """Check the document and the tensors of a model.
+    """Check the document and the tensors of a model, whose values are finite (see `safetensors_reader`).
 
     Raises:
         ValueError: they are not those of a model.
@@ -48,7 +46,6 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
         _require(array.dtype == dtype, f"{name} is {array.dtype} instead of {dtype}")
         fits = array.ndim == len(shape) and all(size in (None, found) for size, found in zip(shape, array.shape))  # noqa: B905
         _require(fits, f"{name} has the shape {array.shape}")
-        _require(dtype[0] != "f" or _all_finite(array), f"{name} holds values that are no finite numbers")
     for name in ("user_counts", "item_counts"):
         _require(int(tensors[name].min()) >= 0, f"{name} holds negative numbers")
     check_rows(tensors["seen.indptr"], tensors["seen.indices"], n_items, "seen")
@@ -154,14 +151,6 @@ def _expected(
         expected[f"{name}.bytes"] = ("uint8", (None,))
         expected[f"{name}.ends"] = ("int64", (n_texts,))
     return expected
-
-
-def _all_finite(array: Array) -> bool:
-    """True if no value is infinite or NaN, also in float32."""
-    flat, limit = array.reshape(-1), np.finfo("f4").max
-    # In blocks, as a mask of a large tensor takes a quarter of its memory.
-    blocks = (flat[start : start + VALUES_AT_ONCE] for start in range(0, len(flat), VALUES_AT_ONCE))
-    return all(bool((np.abs(block) <= limit).all()) for block in blocks)
 
 
 def _check_ends(ends: Array, n_bytes: int, name: str) -> None:

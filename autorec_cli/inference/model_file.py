@@ -25,6 +25,7 @@ from autorec_cli.inference.model_checks import check_blend, check_ids, check_mod
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
+from autorec_cli.storage.safetensors_reader import map_tensors
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
 UNREADABLE_ERRORS = (SafetensorError, *file_formats.UNREADABLE_ERRORS)
@@ -70,10 +71,9 @@ def load_model(path: str | Path) -> Scorer:
     path = Path(path)
     require_model(path)
     with explained(path):
-        with safe_open(path, framework="numpy") as file:
-            document = read_document(path, file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        _check_tensors(path, document, {name: checksums.of_array(array) for name, array in tensors.items()})
+        mapped = map_tensors(path)
+        document, tensors = read_document(path, mapped.metadata), dict(mapped.tensors)
+        _check_tensors(path, document, mapped.checksums)
         return _blend_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
 
 
@@ -129,7 +129,7 @@ def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no
     return value
 
 
-def read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def read_document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Read the document in the metadata of a model file.
 
     Raises:
@@ -143,7 +143,7 @@ def read_document(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     raise ArtifactError(f"{path} is a safetensors file, but not an autorec model; make one with `autorec train`")
 
 
-def _check_tensors(path: Path, document: dict[str, Any], found: dict[str, int]) -> None:
+def _check_tensors(path: Path, document: dict[str, Any], found: Mapping[str, int]) -> None:
     if document["checksums"] != found:
         raise ArtifactError(f"the model {path} is damaged; copy it again or train it again with `autorec train`")
 

@@ -13,6 +13,9 @@ from typing import Any
 from autorec_cli.errors import ArtifactError
 from autorec_cli.storage import checksums
 
+MAX_HEADER_BYTES = 100 << 20
+"""Longest header of a safetensors file."""
+
 UNREADABLE_ERRORS = (
     OSError,
     EOFError,

@@ -8,10 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY
-
-MAX_HEADER_BYTES = 100 << 20
-"""Longest header of a safetensors file."""
+from autorec_cli.storage.file_formats import MAX_HEADER_BYTES, MODEL, OLD_MODEL_KEY
 
 DOCUMENT = "dataset.json"
 FILES = ("train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet")

@@ -45,7 +45,7 @@ def model_of(prepared, settings, **provenance):
     fitted = fit(prepared, settings)
     parts = list(fitted.fitted_parts)
     known = {"fingerprint": prepared.fingerprint(), "split": prepared.info.get("split"), "fitted_parts": parts}
-    return to_model(fitted, prepared, settings, {**known, **provenance})
+    return to_model(fitted, prepared, settings, {"dataset": "/data", **known, **provenance})
 
 
 def taken(prepared, user_index, item_index, more=0):
