@@ -209,7 +209,8 @@ def _load(path: Path) -> Dataset:
         )
         for name in SPLITS:
             check_ratings(dataset.split(name), shape, scale, name)
-        check_counts(dataset, document)
+        if not dataset.train.nnz:
+            raise ValueError("it has no training rating")
         return dataset
     # A panic of polars is not an Exception.
     except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -265,11 +266,12 @@ def check(path: Path) -> None:
     """Check everything about a dataset.
 
     Raises:
-        ArtifactError: it cannot be loaded, its fingerprint is wrong, or a cell is in two sets.
+        ArtifactError: it cannot be loaded, its fingerprint or a number of ratings is wrong, or a cell is in two sets.
     """
-    dataset = load_dataset(path)
+    dataset, document = load_dataset(path), read_document(path)
     try:
-        check_whole(dataset, read_document(path))
+        check_counts(dataset, document)
+        check_whole(dataset, document)
     except UNREADABLE_ERRORS as error:
         raise damaged(path, error) from error
 

@@ -81,8 +81,11 @@ def document_of(path):
         return json.loads(file.metadata()["autorec-model"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop):
-    document = json.loads((workshop / "data" / "dataset.json").read_text())
+def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path):
+    (tmp_path / "nobody").touch()
+    excluding = ("--exclude-users", tmp_path / "nobody")
+    assert call("prepare", workshop / "ratings.csv", "-o", tmp_path / "d", *excluding).status == 0
+    document = json.loads((tmp_path / "d" / "dataset.json").read_text())
     assert fields(document) == named_in("dataset.json")
     tables = [pl.read_parquet(workshop / f"data/{table}.parquet") for table in ("users", "items")]
     columns = {name for table in tables for name in table.columns}
