@@ -217,3 +217,12 @@ def test_info_reads_no_large_tensor(item_model, tmp_path):
     (tmp_path / "m").write_bytes(whole)
     assert call("info", tmp_path / "m").status == 0
     refused("info", tmp_path / "m", "--check")
+
+
+def test_ratings_that_cannot_be_computed_with_are_refused(tmp_path):
+    rows = [f"u{user},i{item},{rating}" for user in range(9) for item, rating in ((user % 4, "3e38"), (5, "-3e38"))]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows]))
+    result = call("prepare", tmp_path / "r.csv", "-o", tmp_path / "d", "-q")
+    assert result.status == 3
+    assert "ratings range from -3e+38 to 3e+38, too far to compute with" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -14,6 +14,9 @@ from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import RatingsMatrix
 from autorec_cli.errors import InputDataError
 
+LARGEST_RATING = 3.4e37
+"""A tenth of the largest float32: differences and means of larger ratings overflow."""
+
 
 def leave_out(ratings: RatingsMatrix, user_ids: Sequence[str]) -> RatingsMatrix:
     """Leave out users, and items that nobody else has rated.
@@ -94,7 +97,7 @@ def check_usable(ratings: RatingsMatrix) -> None:
     """Check that the ratings can be learned from.
 
     Raises:
-        InputDataError: there is only one user, item, or rating value.
+        InputDataError: there is only one user, item, or rating value, or ratings are too large.
     """
     n_users, n_items = ratings.matrix.shape
     for count, what in ((n_users, "user"), (n_items, "item")):
@@ -104,4 +107,9 @@ def check_usable(ratings: RatingsMatrix) -> None:
     if values.min() == values.max():
         raise InputDataError(
             f"all {len(values)} ratings are {values[0]:g}; there is nothing to learn from equal ratings"
+        )
+    if max(-values.min(), values.max()) > LARGEST_RATING:
+        raise InputDataError(
+            f"ratings range from {values.min():g} to {values.max():g}, too far to compute with; leave out rows whose "
+            "rating stands for none, or use a smaller scale"
         )
