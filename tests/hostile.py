@@ -225,7 +225,11 @@ def verdict_of_dataset(path: Path, folder: Path, train: bool) -> str:
 
 def judged(result: Any) -> str:
     """`refused` with a status and one sentence; anything else is told."""
-    if result.status in (3, 4, 5) and "Traceback" not in result.stderr and len(result.stderr.splitlines()) == 1:
+    if (
+        result.status in (3, 4, 5)
+        and "Traceback" not in result.stderr
+        and sum("Z error: " in line for line in result.stderr.splitlines()) == 1
+    ):
         return f"refused with status {result.status}"
     return f"STATUS {result.status} {result.stderr}"
 
