@@ -107,5 +107,5 @@ def test_a_cut_cable_ends_both_hosts_and_mended_they_make_the_model_of_one_proce
     assert (status, other_status) == (0, 0), said + other_said
     assert "resuming from" in said + other_said
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("m")] == ["m"]
-    train(tmp_path / "data", tmp_path / "one", None, SETTINGS, threads=1, device="cpu")
+    train(tmp_path / "data", tmp_path / "one", "item", SETTINGS, threads=1, device="cpu")
     assert_same_models(tmp_path / "m", tmp_path / "one")
