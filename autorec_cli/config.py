@@ -28,7 +28,7 @@ OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
 AUTO = "auto"
-"""Variant chosen by the shape of the ratings; see `defaults.default_variant`."""
+"""Variant chosen by the shape of the ratings; see `defaults.default_variants`."""
 
 MAX_SEED = 2**63 - 1
 

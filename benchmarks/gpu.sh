@@ -4,8 +4,9 @@
 #     benchmarks/gpu.sh [FOLDER]
 #
 # writes FOLDER/gpu.md (one table) and FOLDER/gpu.json, by default in bench/gpu; see benchmarks/gpu.py. Python is the
-# first of $PYTHON, .venv/bin/python and python3 whose torch finds a GPU. If AUTOREC_GPU_BENCH_WHEELS names a folder of
-# wheels, they are installed beside it for this run: on a machine with torch, polars may be all that is missing.
+# first of $PYTHON, .venv/bin/python and python3 that is 3.11 or newer and whose torch finds a GPU. If
+# AUTOREC_GPU_BENCH_WHEELS names a folder of wheels, they are installed beside it for this run: on a machine with torch,
+# polars may be all that is missing.
 #
 # AUTOREC_GPU_BENCH_DEVICE=cpu tries the script without a GPU; arguments after FOLDER go to benchmarks/gpu.py.
 set -u
@@ -16,7 +17,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 for python in "${PYTHON:-}" .venv/bin/python python3; do
-    [ -n "$python" ] && "$python" -c "import torch; assert '$device' == 'cpu' or torch.cuda.is_available()" && break
+    [ -n "$python" ] && "$python" -c "import sys, torch; assert sys.version_info >= (3, 11); assert '$device' == 'cpu' or torch.cuda.is_available()" && break
 done 2>"$scratch/errors" || { tail -n 1 "$scratch/errors" >&2; echo "no Python whose torch finds a GPU" >&2; exit 1; }
 
 if [ -n "${AUTOREC_GPU_BENCH_WHEELS:-}" ]; then

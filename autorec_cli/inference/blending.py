@@ -115,16 +115,17 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
         valid_ratings: (n_valid,) in the order of the dataset's matrix.
 
     Raises:
-        UsageError: there is only one model, or one is a blend.
+        UsageError: there is only one model.
         ArtifactError: a model only ranks, or has no predictions of these validation ratings.
     """
     if len(models) < 2:
         raise UsageError("--blend needs two models or more; name another one")
-    single = [_checked(name, model, len(valid_ratings)) for name, model in models]
+    named = [network for name, model in models for network in _networks(name, model)]
+    single = [_checked(name, model, len(valid_ratings)) for name, model in named]
     predictions = np.stack([model.valid_predictions for model in single], axis=1).astype(np.float64)
     weights = best_weights(predictions, valid_ratings)
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights - valid_ratings))))
-    terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(models, weights, strict=True))
+    terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(named, weights, strict=True))
     logger.info(f"blend: {terms}; validation RMSE {rmse:.4f}")
     provenances = [model.provenance for model in single]
     provenance = {
@@ -132,7 +133,7 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
         "fingerprint": provenances[0]["fingerprint"],
         "split": provenances[0].get("split"),
         "fitted_parts": _fitted_parts(provenances),
-        "blend_of": [name for name, _ in models],
+        "blend_of": [name for name, _ in named],
         "metrics": {"valid_rmse": rmse},
     }
     # Ratings that any of the models may know, the blend may know.
@@ -188,12 +189,14 @@ def _weights(errors: Array) -> Array:
     return total
 
 
-def _checked(name: str, model: Scorer, n_valid: int) -> Model:
-    if not isinstance(model, Model):
-        raise UsageError(
-            f"--blend takes models of one network, and {name} is a blend already; train them with --variant item or "
-            "--variant user"
-        )
+def _networks(name: str, scorer: Scorer) -> list[tuple[str, Model]]:
+    """Networks of a model with their names; a blend is fitted to its networks anew."""
+    if isinstance(scorer, Blend):
+        return [(f"{name} ({model.settings.variant})", model) for model in scorer.models]
+    return [(name, scorer)] if isinstance(scorer, Model) else []
+
+
+def _checked(name: str, model: Model, n_valid: int) -> Model:
     if not model.predicts_ratings:
         raise ArtifactError(f"{name} was trained to rank: its scores cannot be blended with predicted ratings")
     if len(model.valid_predictions) != n_valid or not n_valid:

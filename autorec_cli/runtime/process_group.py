@@ -29,8 +29,9 @@ LAUNCHER = "TORCHELASTIC_RUN_ID"
 MESSAGE_TIMEOUT = timedelta(minutes=10)
 """Longest wait for one message.
 
-The end of a process is noticed at once, because its connections close. This is for a machine that loses power or its
-network. The clock restarts with every message, so a slow process has this long for each step.
+With gloo the end of a process is noticed at once, because its connections close. This is for a machine that loses power
+or its network, and for nccl, which only notices by the time. The clock restarts with every message, so a slow process
+has this long for each step.
 """
 
 EVALUATION_TIMEOUT = timedelta(days=1)

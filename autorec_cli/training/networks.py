@@ -11,6 +11,7 @@ from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
+from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.blending import Blend, best_weights
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
@@ -49,7 +50,7 @@ def fit_networks(
     Args:
         trainings: One for each network; all of one dataset, and they predict ratings if there are several.
         describe: Makes the provenance of a fitted network.
-        weights: Weights of the networks if there are no validation ratings to fit them to; by default equal ones.
+        weights: Weights of the networks if validation ratings are too few to fit them to; by default equal ones.
 
     Yields:
         One result after each epoch of each network.
@@ -63,7 +64,7 @@ def fit_networks(
         selections.append((yield from training.select()))
     dataset = trainings[0].dataset
     validations = [selection.validation for selection in selections if selection.validation]
-    if validations and len(trainings) > 1:
+    if validations and len(trainings) > 1 and dataset.valid.nnz >= LEAST_PAIRS:
         weights = best_weights(_predictions(validations), dataset.valid.data).tolist()
     weights = weights or [1 / len(trainings)] * len(trainings)
     models: list[Model] = []

@@ -79,6 +79,16 @@ def test_a_network_that_adds_nothing_is_not_refitted(monkeypatch):
     assert [network["weight"] for network in model.provenance["networks"]] == [0.0, 1.0]
 
 
+def test_a_few_validation_ratings_decide_no_weights():
+    prepared = planted_dataset()
+    cells = prepared.valid.tocoo()
+    few = {(row, column): value for row, column, value in zip(cells.row[:29], cells.col, cells.data, strict=False)}
+    blind = dataclasses.replace(prepared, valid=matrix_of(few, prepared.valid.shape))
+    fitting = autorec.fit(blind, TrainSettings(**TINY), device="cpu", threads=1)
+    assert {result.variant for result in fitting} == {"item", "user"}
+    assert fitting.model.weights == (0.5, 0.5)
+
+
 def test_without_validation_ratings_there_is_nothing_to_weigh_on():
     prepared = planted_dataset()
     blind = dataclasses.replace(prepared, valid=matrix_of({}, prepared.valid.shape))
