@@ -78,8 +78,25 @@ def find_columns(
             if not free:
                 raise InputDataError(f"{name}: no column is left for the {role}; choose columns with --columns")
             found[role] = free.pop(0)
-    columns = {role: column for role, column in found.items() if column is not None}
-    return Columns(columns["user"], columns["item"], columns["rating"], found["timestamp"])
+    user, item = found["user"], found["item"]
+    assert user is not None
+    assert item is not None
+    columns = Columns(user, item, found["rating"], found["timestamp"])
+    _require_ratings(columns, width, name)
+    return columns
+
+
+def _require_ratings(columns: Columns, width: int, name: str) -> None:
+    """Check that there are ratings, not only interactions.
+
+    Raises:
+        InputDataError: `columns` has no rating.
+    """
+    if columns.rating is None:
+        raise InputDataError(
+            f"{name} has {width} columns; a user, an item and a rating need three: "
+            "if rows are split wrongly, set --delimiter"
+        )
 
 
 def _asked_for(wanted: Mapping[str, str], header: Sequence[str] | None, width: int, name: str) -> dict[str, int | None]:
@@ -162,16 +179,15 @@ def _is_epoch(text: str) -> bool:
     return is_number(text) and any(low <= float(text) <= high for low, high in EPOCH_RANGES)
 
 
-def _rating_by_content(rows: Sequence[Sequence[str]], width: int, found: Mapping[str, int | None], name: str) -> int:
-    """Rating column: the third, else the only plausible one.
+def _rating_by_content(
+    rows: Sequence[Sequence[str]], width: int, found: Mapping[str, int | None], name: str
+) -> int | None:
+    """Rating column: the third, else the only plausible one; None of two columns.
 
     Two plausible columns are an error, since a wrong guess would train a wrong model.
     """
-    if width < 3:
-        raise InputDataError(
-            f"{name} has {width} columns; a user, an item and a rating need three: "
-            "if rows are split wrongly, set --delimiter"
-        )
+    if width == 2:
+        return None
     numeric = [
         index
         for index in range(width)

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Columns:
-    """Column numbers, from 0, of user, item, rating and timestamp."""
+    """Column numbers, from 0, of user, item, rating and timestamp.
+
+    Attributes:
+        user, item: Always known.
+        rating: None for interactions without ratings.
+        timestamp: None if there is none.
+    """
 
     user: int
     item: int
-    rating: int
+    rating: int | None
     timestamp: int | None
 
     def of(self, role: str) -> int | None:
@@ -30,7 +36,7 @@ class Columns:
         return max(self.by_role().values())
 
     def by_role(self) -> dict[str, int]:
-        """Columns by role, without the missing timestamp."""
+        """Columns by role, without missing ones."""
         columns = {"user": self.user, "item": self.item, "rating": self.rating, "timestamp": self.timestamp}
         return {role: column for role, column in columns.items() if column is not None}
 

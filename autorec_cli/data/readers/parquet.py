@@ -106,7 +106,7 @@ def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: s
     by_number = any(map(str.isdigit, options.columns.values()))
     if header == like.header or (not by_number and set(wanted.values()) <= set(header)):
         places = {role: header.index(column) for role, column in wanted.items()}
-        return Columns(places["user"], places["item"], places["rating"], places.get("timestamp"))
+        return Columns(places["user"], places["item"], places.get("rating"), places.get("timestamp"))
     known = {role_of(column) for column in header} | set(options.columns)
     for role, column in wanted.items():
         if role not in known:
