@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.columns import find_columns
+from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.numbers import seconds_since_1970
 from autorec_cli.data.readers.options import ReadOptions

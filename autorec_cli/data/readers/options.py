@@ -66,7 +66,7 @@ class ReadOptions:
 
     Attributes:
         delimiter: Text between fields, `BLANKS` for runs of spaces and tabs; None to detect it.
-        columns: Name in the header or number from 1 by role, as text; "none" to ignore timestamps.
+        columns: Name in the header or number from 1 by role, as text; "none" to ignore ratings or timestamps.
         has_header: False if the first line is data; None to detect it.
         encoding: Python's name of the text encoding.
         skip_bad_rows: Count and leave out bad rows instead of raising.
@@ -130,9 +130,9 @@ def parse_columns(text: str | None) -> dict[str, str]:
             )
         if role in columns:
             raise UsageError(f"--columns names {role} twice")
-        if column == NO_COLUMN and role != "timestamp":
-            raise UsageError(f"--columns {role}=none: only timestamps can be ignored")
-        if column in columns.values():
+        if column == NO_COLUMN and role not in ("rating", "timestamp"):
+            raise UsageError(f"--columns {role}=none: only ratings and timestamps can be ignored")
+        if column != NO_COLUMN and column in columns.values():
             raise UsageError(f"--columns uses column {column} twice")
         columns[role] = column
     return columns

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.columns import role_of
+from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.numbers import parse_timestamps

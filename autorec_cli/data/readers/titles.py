@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from autorec_cli.data.readers.columns import COLUMN_NAMES, is_number
+from autorec_cli.data.readers.columns.contents import is_number
+from autorec_cli.data.readers.columns.names import COLUMN_NAMES
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, open_source, read_whole

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from autorec_cli.data.readers.columns import (
+from autorec_cli.data.readers.columns.contents import (
     MIN_MATCHING,
     column_of,
-    find_columns,
     is_number,
     is_numeric,
     is_plain_number,
-    role_of,
 )
+from autorec_cli.data.readers.columns.names import role_of
+from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import TextLayout
 from autorec_cli.data.readers.options import BLANKS, NO_COLUMN, ReadOptions
 from autorec_cli.data.readers.text.blocks import check_utf_8
@@ -98,16 +98,38 @@ def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
     first, rest = rows[0], rows[1:]
     if any(not column.isdecimal() and column != NO_COLUMN for column in options.columns.values()):
         return True
-    if any(is_number(cell) for cell in first):
-        return False
-    roles = {role_of(cell) for cell in first} - {None}
-    if len(roles) >= 2:
+    known = [index for index, cell in enumerate(first) if len(cell) > 1 and role_of(cell)]
+    n_numbers = sum(map(is_number, first))
+    if n_numbers:
+        return _names_and_numbers(first, rest, known, n_numbers)
+    if len({role_of(first[index]) for index in known}) >= 2 or any(_is_new(first, rest, index) for index in known):
         return True
-    given = options.columns.get("rating")
-    where = [int(given) - 1] if given else range(len(first))
+    given = options.columns.get("rating", NO_COLUMN)
+    where = [int(given) - 1] if given.isdecimal() else range(len(first))
     return any(
         index < len(first) and first[index].strip() and rest and is_numeric(column_of(rest, index)) for index in where
     )
+
+
+def _names_and_numbers(first: list[str], rest: list[list[str]], known: Sequence[int], n_numbers: int) -> bool:
+    """True if a first row with numbers is a header, as `userId,1,2,3`, or `,0,1,2` by pandas."""
+    if any(_is_new(first, rest, index) and (n_numbers > 1 or is_numeric(column_of(rest, index))) for index in known):
+        return True
+    named = first if first[0].strip() else first[1:]
+    counts = named == [str(number) for number in range(len(named))]
+    return counts and (
+        len(named) < len(first)
+        or any(column_of(rest, index) and _has_no_number(rest, index) for index in range(len(first)))
+    )
+
+
+def _has_no_number(rows: list[list[str]], index: int) -> bool:
+    return not any(map(is_number, column_of(rows, index)))
+
+
+def _is_new(first: list[str], rest: list[list[str]], index: int) -> bool:
+    """True if a cell of the first row comes never again in its column."""
+    return first[index] not in column_of(rest, index)
 
 
 def sample_text(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autorec_cli.data.builder.read_ratings import read_ratings
-from autorec_cli.data.readers.columns import MAX_RATING_VALUES, role_of
+from autorec_cli.data.readers.columns.contents import MAX_RATING_VALUES
+from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.options import ReadOptions, parse_columns
 from autorec_cli.data.readers.text.detection import DELIMITER_ROWS
 from autorec_cli.errors import InputDataError
@@ -60,13 +61,11 @@ def test_the_same_name_twice_is_refused(tmp_path):
         choices(tmp_path, "user,item,rating,rating\na,b,1,2\nc,d,2,3\n")
 
 
-def test_unknown_names_are_placed_by_content(tmp_path):
-    assert choices(tmp_path, "who,what,how,when\na,b,1.5,2024-01-01\nc,d,2,2024-01-02\n") == [
-        "who",
-        "what",
-        "how",
-        "when",
-    ]
+def test_unknown_names_are_refused_with_a_guess(tmp_path):
+    text = "who,what,how,when\na,b,1.5,2024-01-01\nc,d,2,2024-01-02\n"
+    with pytest.raises(InputDataError, match="--columns user=who,item=what,rating=how$"):
+        choices(tmp_path, text)
+    assert choices(tmp_path, text, "user=who,item=what") == ["who", "what", "how", "when"]
 
 
 def test_without_a_header_the_third_column_is_the_rating_even_when_users_are_few(tmp_path):
@@ -89,7 +88,7 @@ def test_continuous_ratings_are_ratings(tmp_path):
 )
 def test_what_would_be_a_guess_is_refused(tmp_path, row):
     rows = "".join(row.format(i=i, r=i % 5) + "\n" for i in range(300))
-    with pytest.raises(InputDataError, match="--columns rating="):
+    with pytest.raises(InputDataError, match="--columns .*rating="):
         choices(tmp_path, rows)
 
 
@@ -182,5 +181,5 @@ def test_columns_are_told_by_more_rows_than_the_delimiter(tmp_path):
     """Sorted by item, the first thousand rows have so few items that these look like ratings."""
     rows = [f"{user},{1 + user % 5},{item}" for item in range(1, 200) for user in range(50)]
     assert len({row.split(",")[2] for row in rows[:DELIMITER_ROWS]}) < MAX_RATING_VALUES
-    with pytest.raises(InputDataError, match="--columns rating="):
+    with pytest.raises(InputDataError, match="--columns .*rating="):
         layout_of(tmp_path, "\n".join(rows))

@@ -1,0 +1,158 @@
+"""Contents of columns in a sample: numbers, times, counters, text, prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from autorec_cli.data.readers.numbers import parse_timestamps
+
+MIN_MATCHING = 0.9
+"""Fraction of a sample that must match; the rest may be bad rows."""
+MAX_RATING_VALUES = 101  # a scale from 0 to 100 in steps of 1
+MAX_RATING = 100
+"""Largest whole number that looks like a rating."""
+MAX_RATING_SCORE = 4
+"""Numbers, few of them or fractions, on a usual scale, not all equal: one point each."""
+MIN_COUNTED = 3
+"""Rows that a counter needs; two rows of users 1 and 2 are no row numbers."""
+MIN_PROSE_BLANKS = 3
+"""Blanks per value, in the mean, from which text is prose: a review, not an id."""
+NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
+DAY = re.compile(r"\s*(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\s*", re.ASCII)  # 20240131
+# 1973 to 2065, as seconds, milliseconds and microseconds since 1970.
+EPOCH_RANGES = ((1e8, 3e9), (1e11, 3e12), (1e14, 3e15))
+BLANK, NUMBERS, TIMES, DATES, TEXT, PROSE = "blank", "numbers", "times", "dates", "text", "prose"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Contents of a column, judged by a sample.
+
+    Attributes:
+        index: Column number from 0.
+        kind: `BLANK`, `NUMBERS`, `TIMES` (numbers that may be seconds since 1970), `DATES`, `TEXT` or `PROSE`.
+        n_distinct: Distinct values, blank ones left out.
+        low, high: Range of the numbers; 0 without any.
+        is_whole: All numbers are whole.
+        is_counter: It counts 0, 1, 2, ... or 1, 2, 3, ...
+    """
+
+    index: int
+    kind: str
+    n_distinct: int
+    low: float = 0.0
+    high: float = 0.0
+    is_whole: bool = False
+    is_counter: bool = False
+
+    @property
+    def is_numeric(self) -> bool:
+        """True for numbers that are no times."""
+        return self.kind == NUMBERS
+
+    @property
+    def is_like_ratings(self) -> bool:
+        """True for numbers of few values, or fractions: ids are whole numbers, and many."""
+        return self.is_numeric and (self.n_distinct <= MAX_RATING_VALUES or not self.is_whole)
+
+    @property
+    def is_on_scale(self) -> bool:
+        """True for numbers in the range of usual scales."""
+        return self.is_like_ratings and self.low >= -MAX_RATING and self.high <= MAX_RATING
+
+    @property
+    def is_id(self) -> bool:
+        """True for text and whole numbers, which ids are."""
+        return self.kind == TEXT or (self.kind in (NUMBERS, TIMES) and self.is_whole)
+
+    @property
+    def rating_score(self) -> int:
+        """Plausibility as ratings, from 0 to `MAX_RATING_SCORE`."""
+        if self.is_counter or not self.is_numeric:
+            return 0
+        return 1 + self.is_like_ratings + self.is_on_scale + (self.n_distinct > 1)
+
+    def describe(self) -> str:
+        """Kind, distinct values and range for messages."""
+        if self.kind in (NUMBERS, TIMES):
+            number = "whole number" if self.is_whole else "number"
+            counter = ", counting up row by row" if self.is_counter else ""
+            some = f"{self.n_distinct:,} distinct {number}{'' if self.n_distinct == 1 else 's'}"
+            return f"{some} from {self.low:.15g} to {self.high:.15g}{counter}"
+        return BLANK if self.kind == BLANK else f"{self.kind}, {self.n_distinct:,} distinct"
+
+
+def contents_of(rows: Sequence[Sequence[str]], index: int) -> Contents:
+    """Judge the contents of column `index`."""
+    values = [value for value in column_of(rows, index) if value.strip()]
+    n_distinct = len(set(values))
+    if not values:
+        return Contents(index, BLANK, 0)
+    if not is_numeric(values):
+        return Contents(index, _kind_of_text(values), n_distinct)
+    numbers = [float(value) for value in values if is_number(value)]
+    is_time = nearly_all(values, _is_epoch) or nearly_all(values, DAY.fullmatch)
+    return Contents(
+        index,
+        TIMES if is_time else NUMBERS,
+        len(set(numbers)),
+        min(numbers),
+        max(numbers),
+        all(number.is_integer() for number in numbers),
+        _counts(numbers),
+    )
+
+
+def _kind_of_text(values: Sequence[str]) -> str:
+    if sum(readable_times(values)) >= MIN_MATCHING * len(values):
+        return DATES
+    return PROSE if sum(value.strip().count(" ") for value in values) >= MIN_PROSE_BLANKS * len(values) else TEXT
+
+
+def _counts(numbers: Sequence[float]) -> bool:
+    is_long = len(numbers) >= MIN_COUNTED and numbers[0] in (0, 1)
+    return is_long and all(number == numbers[0] + row for row, number in enumerate(numbers))
+
+
+def readable_times(values: Sequence[str]) -> list[bool]:
+    """Mask of `values` that can be read as timestamps."""
+    return parse_timestamps(pl.Series(values, dtype=pl.String)).is_finite().fill_null(value=False).to_list()
+
+
+def column_of(rows: Sequence[Sequence[str]], index: int) -> list[str]:
+    """Cells of a column, without those of shorter rows."""
+    return [row[index] for row in rows if index < len(row)]
+
+
+def nearly_all(values: Sequence[str], test: Callable[[str], object]) -> bool:
+    """True if at least `MIN_MATCHING` of some values pass."""
+    return bool(values) and sum(1 for value in values if test(value)) >= MIN_MATCHING * len(values)
+
+
+def is_number(text: str) -> bool:
+    """Check that `text` is a finite decimal number."""
+    return NUMBER.fullmatch(text) is not None
+
+
+def is_numeric(values: Sequence[str]) -> bool:
+    """True if most values are numbers.
+
+    A majority is enough: the reader reports the bad rows, with their lines.
+    """
+    return bool(values) and sum(map(is_number, values)) * 2 > len(values)
+
+
+def is_plain_number(text: str) -> bool:
+    """Check that `text` is a non-negative integer as it prints.
+
+    At most 18 digits, so that it fits into 64 bits.
+    """
+    return text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text
+
+
+def _is_epoch(text: str) -> bool:
+    return is_number(text) and any(low <= float(text) <= high for low, high in EPOCH_RANGES)

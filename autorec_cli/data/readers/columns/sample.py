@@ -1,0 +1,149 @@
+"""Sample of a source: names and contents of its columns, and refusals where roles are not clear."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autorec_cli.data.readers.columns.contents import BLANK, DATES, PROSE, TIMES, Contents, contents_of
+from autorec_cli.data.readers.columns.names import cannot_be_rating, is_index_name, is_nameless
+from autorec_cli.errors import InputDataError, quoted
+
+Found = Mapping[str, int | None]
+"""Columns by role; None for a role that the source lacks."""
+MAX_CANDIDATES = 5
+"""Columns that could hold ratings in a file of rows; a table with one column per item has more."""
+MAX_LISTED = 20
+"""Names shown in a message."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """First rows of a source.
+
+    Attributes:
+        name: Name of the source, for messages.
+        header: Column names; None if there are none, or they only count columns.
+        rows: The rows, as text.
+        width: Number of columns.
+    """
+
+    name: str
+    header: Sequence[str] | None
+    rows: Sequence[Sequence[str]]
+    width: int
+    _contents: dict[int, Contents] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, header: Sequence[str] | None, rows: Sequence[Sequence[str]], name: str) -> Sample:
+        """Sample with names, unless they only count columns."""
+        width = len(header) if header else Counter(map(len, rows)).most_common(1)[0][0]
+        return cls(name, None if header is None or is_nameless(header) else header, rows, width)
+
+    def contents(self, index: int) -> Contents:
+        """Contents of a column, judged when first asked for."""
+        if index not in self._contents:
+            self._contents[index] = contents_of(self.rows, index)
+        return self._contents[index]
+
+    def columns(self, besides: Found) -> Iterator[Contents]:
+        """Columns that `besides` does not use."""
+        used = set(besides.values())
+        return (self.contents(index) for index in range(self.width) if index not in used)
+
+    def label(self, index: int) -> str:
+        """Value for `--columns`: the name, or the number."""
+        column = self.header[index] if self.header else ""
+        is_usable = column == column.strip() and not set(column) & set(",='\"\n") and not column.isdecimal()
+        is_usable = is_usable and column not in ("", "none") and list(self.header or ()).count(column) == 1
+        return column if is_usable else str(index + 1)
+
+    def header_of(self, column: Contents) -> str:
+        """Name of a column; empty without a header."""
+        return self.header[column.index] if self.header else ""
+
+    def shown(self, index: int) -> str:
+        """Number of a column, and its name if any."""
+        return f"column {index + 1}" + (f" {quoted(self.header[index])}" if self.header else "")
+
+    def listed(self) -> str:
+        """Names of the first columns, or the range of numbers."""
+        if not self.header:
+            return f"columns 1 to {self.width}"
+        more = ", ..." if self.width > MAX_LISTED else ""
+        return ", ".join(map(quoted, self.header[:MAX_LISTED])) + more
+
+    def is_index(self, column: Contents) -> bool:
+        """True for row numbers: by name, or because it counts."""
+        return column.is_counter or (self.header is not None and is_index_name(self.header[column.index]))
+
+
+def unclear(sample: Sample, found: Found) -> InputDataError:
+    """Refusal that names the candidates and suggests `--columns`."""
+    missing = [role for role in ("user", "item", "rating") if role not in found]
+    candidates = rating_candidates(sample, found)
+    if "rating" in missing and len(candidates) > MAX_CANDIDATES:
+        low, high = min(column.low for column in candidates), max(column.high for column in candidates)
+        return InputDataError(
+            f"{sample.name} looks like a table with one column per item: {len(candidates)} columns hold numbers from "
+            f"{low:.15g} to {high:.15g}; turn it into rows of user,item,rating, or choose columns with --columns"
+        )
+    suggestion = _suggestion(sample, found)
+    if "rating" in missing and not candidates:
+        sentence = "no column holds numbers that could be ratings; choose columns"
+    elif missing == ["rating"] or ("rating" in missing and (len(candidates) > 1 or not sample.header)):
+        named = [f"{sample.shown(column.index)} ({column.low:.15g} to {column.high:.15g})" for column in candidates]
+        sentence = f"which column holds the rating is not clear: it could be {', '.join(named)}; choose it, for example"
+    else:
+        roles = " and ".join(missing)
+        verb = "column holds" if len(missing) == 1 else "columns hold"
+        sentence = f"which {verb} {roles} is not clear from {sample.listed()}; choose, for example"
+    return InputDataError(f"{sample.name}: {sentence} with {suggestion}")
+
+
+def two_times(sample: Sample, times: Sequence[Contents]) -> InputDataError:
+    """Refusal of several columns that could be the timestamp."""
+    named = " and ".join(sample.shown(column.index) for column in times)
+    return InputDataError(
+        f"{sample.name}: which column holds the timestamp is not clear: {named} could; choose it, for example with "
+        f"--columns timestamp={sample.label(times[0].index)}, or ignore them with --columns timestamp=none"
+    )
+
+
+def rating_candidates(sample: Sample, found: Found) -> list[Contents]:
+    """Columns that could hold ratings.
+
+    While user and item are unknown, the first columns are left out if there are others: most files begin with ids.
+    """
+    able = [
+        column
+        for column in sample.columns(found)
+        if column.is_numeric and not (sample.header and cannot_be_rating(sample.header[column.index]))
+    ]
+    likely = [column for column in able if column.is_like_ratings]
+    if len(likely) > MAX_CANDIDATES:
+        return likely
+    n_unknown = ("user" not in found) + ("item" not in found)
+    later = [column for column in likely if column.index >= n_unknown]
+    return later or likely or able
+
+
+def _suggestion(sample: Sample, found: Found) -> str:
+    """Best guess as options of the command line."""
+    guess = {role: column for role, column in found.items() if column is not None}
+    if "rating" not in found:
+        candidates = rating_candidates(sample, found)
+        best = max(candidates, key=lambda column: (column.rating_score, -column.n_distinct), default=None)
+        if best is not None:
+            guess["rating"] = best.index
+    free = [
+        column.index
+        for column in sample.columns(guess)
+        if column.kind not in (BLANK, PROSE, DATES, TIMES) and not sample.is_index(column)
+    ]
+    for role in ("user", "item"):
+        if role not in guess and free:
+            guess[role] = free.pop(0)
+    roles = [role for role in ("user", "item", "rating", "timestamp") if role in guess]
+    return "--columns " + ",".join(f"{role}={sample.label(guess[role])}" for role in roles)
