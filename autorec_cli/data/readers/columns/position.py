@@ -43,7 +43,7 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
             chosen["rating"] = None
         else:
             raise unclear(sample, found)
-    if ids and len(columns) != len(ids):
+    if ids and (len(columns) != len(ids) or any(column.kind == DATES for column in columns)):
         raise unclear(sample, {**found, **chosen})
     chosen.update(zip(ids, (column.index for column in columns), strict=False))
     return _in_order(sample, found, chosen)

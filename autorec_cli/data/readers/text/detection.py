@@ -42,7 +42,7 @@ def detect_text(
     if not rows:
         raise InputDataError(f"{name} is empty: it has only blank lines")
     fields = [row.fields for row in rows]
-    has_header = _has_header(fields, options)
+    has_header = has_header_row(fields, options)
     header = fields[0] if has_header else None
     if has_header and len(rows) == 1:
         raise InputDataError(f"{name} has a header and no ratings")
@@ -92,7 +92,8 @@ def _first_line(sample: bytes) -> str:
     return quoted(next((line.strip() for line in lines if line.strip()), ""))
 
 
-def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
+def has_header_row(rows: list[list[str]], options: ReadOptions) -> bool:
+    """True if the first of `rows` is a header."""
     if options.has_header is not None:
         return options.has_header
     first, rest = rows[0], rows[1:]
@@ -116,10 +117,10 @@ def _names_and_numbers(first: list[str], rest: list[list[str]], known: Sequence[
     if any(_is_new(first, rest, index) and (n_numbers > 1 or is_numeric(column_of(rest, index))) for index in known):
         return True
     named = first if first[0].strip() else first[1:]
-    counts = named == [str(number) for number in range(len(named))]
-    return counts and (
-        len(named) < len(first)
-        or any(column_of(rest, index) and _has_no_number(rest, index) for index in range(len(first)))
+    if named != [str(number) for number in range(len(named))]:
+        return False
+    return len(named) < len(first) or any(
+        column_of(rest, index) and _has_no_number(rest, index) for index in range(len(first))
     )
 
 

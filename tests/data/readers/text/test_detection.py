@@ -8,7 +8,7 @@ from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers.columns.contents import MAX_RATING_VALUES
 from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.options import ReadOptions, parse_columns
-from autorec_cli.data.readers.text.detection import DELIMITER_ROWS
+from autorec_cli.data.readers.text.detection import DELIMITER_ROWS, has_header_row
 from autorec_cli.errors import InputDataError
 
 
@@ -63,7 +63,7 @@ def test_the_same_name_twice_is_refused(tmp_path):
 
 def test_unknown_names_are_refused_with_a_guess(tmp_path):
     text = "who,what,how,when\na,b,1.5,2024-01-01\nc,d,2,2024-01-02\n"
-    with pytest.raises(InputDataError, match="--columns user=who,item=what,rating=how$"):
+    with pytest.raises(InputDataError, match=r"--columns user=who,item=what,rating=how$"):
         choices(tmp_path, text)
     assert choices(tmp_path, text, "user=who,item=what") == ["who", "what", "how", "when"]
 
@@ -88,7 +88,7 @@ def test_continuous_ratings_are_ratings(tmp_path):
 )
 def test_what_would_be_a_guess_is_refused(tmp_path, row):
     rows = "".join(row.format(i=i, r=i % 5) + "\n" for i in range(300))
-    with pytest.raises(InputDataError, match="--columns .*rating="):
+    with pytest.raises(InputDataError, match=r"--columns .*rating="):
         choices(tmp_path, rows)
 
 
@@ -181,5 +181,22 @@ def test_columns_are_told_by_more_rows_than_the_delimiter(tmp_path):
     """Sorted by item, the first thousand rows have so few items that these look like ratings."""
     rows = [f"{user},{1 + user % 5},{item}" for item in range(1, 200) for user in range(50)]
     assert len({row.split(",")[2] for row in rows[:DELIMITER_ROWS]}) < MAX_RATING_VALUES
-    with pytest.raises(InputDataError, match="--columns .*rating="):
+    with pytest.raises(InputDataError, match=r"--columns .*rating="):
         layout_of(tmp_path, "\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("userId,1,2\n7,5,3\n9,4,2\n", ["userId", "1", "2"]),
+        ("userId,rating,7\n3,5,1\n9,4,2\n", ["userId", "rating", "7"]),
+        (",0,1,2\n0,u,i,3\n1,v,j,4\n", ["", "0", "1", "2"]),
+        ("0,1,2\nu,i,3\nv,j,4\n", ["0", "1", "2"]),
+        ("0,1,2\n3,4,5\n6,7,1\n", None),
+        ("userid,thing\na,b\nc,d\n", ["userid", "thing"]),
+        ("u,i\nv,j\nw,k\n", None),
+    ],
+)
+def test_a_header_may_hold_numbers(text, header):
+    is_header = has_header_row([line.split(",") for line in text.split()], ReadOptions())
+    assert (text.split()[0].split(",") if is_header else None) == header
