@@ -19,7 +19,7 @@ from typer.models import ParameterInfo
 
 from autorec_cli.cli.output import FORMATS
 from autorec_cli.config import AUTO, BOTH, VARIANTS
-from autorec_cli.data.readers.options import ReadOptions, parse_columns, parse_delimiter
+from autorec_cli.data.readers.options import QUOTES, ReadOptions, parse_columns, parse_delimiter
 from autorec_cli.defaults import MAX_LOPSIDED, MIN_RATINGS
 
 NETWORK = "Network"
@@ -239,6 +239,15 @@ class ReadingOptions:
             rich_help_panel=FILE_FORMAT,
         ),
     ] = None
+    quote: Annotated[
+        str | None,
+        typer.Option(
+            help="double: quotes enclose fields, and are doubled inside (RFC 4180); none: a quote is a character.",
+            show_default="double; none in tab-separated text",
+            rich_help_panel=FILE_FORMAT,
+        ),
+        OneOf(QUOTES),
+    ] = None
     encoding: Annotated[
         str,
         typer.Option(metavar="NAME", help="Text encoding, such as latin-1 or cp1252.", rich_help_panel=FILE_FORMAT),
@@ -257,6 +266,7 @@ class ReadingOptions:
         """
         return ReadOptions(
             delimiter=parse_delimiter(self.delimiter),
+            quote=self.quote,
             columns=parse_columns(self.columns),
             encoding=self.encoding,
             skip_bad_rows=self.on_error == "skip",

@@ -25,6 +25,7 @@ DELIMITERS = {
     "space": BLANKS,
     " ": BLANKS,
 }
+QUOTES = NO_QUOTES, DOUBLE_QUOTES = ("none", "double")
 UTF_8_NAMES = ("utf-8", "utf-8-sig")
 
 
@@ -71,6 +72,8 @@ class ReadOptions:
         encoding: Python's name of the text encoding.
         skip_bad_rows: Count and leave out bad rows instead of raising.
         period: Period of the ratings to use.
+        quote: "double" if quotes enclose fields (RFC 4180), "none" if they are characters; None for "none" in
+            tab-separated text and "double" elsewhere, where a quoted field with lines like rows is refused.
     """
 
     delimiter: str | None = None
@@ -79,8 +82,11 @@ class ReadOptions:
     encoding: str = "utf-8"
     skip_bad_rows: bool = False
     period: Period = EVER
+    quote: str | None = None
 
     def __post_init__(self) -> None:
+        if self.quote not in (None, *QUOTES):
+            raise UsageError(f"--quote {self.quote} is not one of {', '.join(QUOTES)}")
         try:
             codecs.getincrementaldecoder(self.encoding)
             encoded_text = isinstance("".encode(self.encoding), bytes)

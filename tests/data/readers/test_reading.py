@@ -254,7 +254,8 @@ def test_whatever_csv_can_hold_comes_back(tmp_path, rows, quote_all):
     writer = csv.writer(out, quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL, lineterminator="\n")
     writer.writerows([("user", "item", "rating"), *rows])
     (tmp_path / "ratings.csv").write_bytes(out.getvalue().encode())
-    options = ReadOptions(delimiter=",", columns={"user": "user", "item": "item", "rating": "rating"})
+    columns = {"user": "user", "item": "item", "rating": "rating"}
+    options = ReadOptions(delimiter=",", columns=columns, quote="double")
     assert rows_of(tmp_path / "ratings.csv", options=options)[0] == [tuple(row) for row in rows]
 
 

@@ -80,7 +80,7 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
         rest += chunk
         if len(rest) < least:
             continue
-        cut = _last_row_end(rest, text_format)
+        cut = last_row_end(rest, text_format)
         if cut:
             yield rest[:cut]
             rest = rest[cut:]
@@ -92,7 +92,7 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
         yield rest
 
 
-def _last_row_end(data: bytes, text_format: TextFormat) -> int:
+def last_row_end(data: bytes, text_format: TextFormat) -> int:
     """End of the last whole row of `data`, or 0."""
     last = cut = data.rfind(text_format.newline) + 1
     if not text_format.quoted or QUOTE not in data:
@@ -171,32 +171,6 @@ def _is_one_of(data: NDArray[np.uint8], wanted: bytes) -> NDArray[np.bool_]:
     for byte in wanted[1:]:
         found |= data == byte
     return found
-
-
-def well_quoted(block: bytes, text_format: TextFormat) -> int | None:
-    """Number of rows, or None if quotes are misplaced.
-
-    Fast parsers take every second quote as an opening one. This is right exactly when each opening quote follows a
-    delimiter, a newline or a closing quote, and each closing quote precedes one of them or an opening quote.
-    """
-    data = np.frombuffer(block, dtype=np.uint8)
-    quotes = np.flatnonzero(data == ord('"'))
-    if len(quotes) % 2:
-        return None
-    newline, delimiter = ord(text_format.newline), ord(text_format.delimiter)
-    opening, closing = quotes[0::2], quotes[1::2]
-    before = data[opening[opening > 0] - 1]
-    after_at = closing[closing < len(data) - 1] + 1
-    after = data[after_at]
-    starts = np.isin(before, (delimiter, newline, ord('"')))
-    ends = np.isin(after, (delimiter, newline, ord('"')))
-    returns = after_at[(after == ord("\r")) & ~ends]
-    crlf = returns[returns < len(data) - 1] + 1
-    if not starts.all() or np.count_nonzero(~ends) != np.count_nonzero(data[crlf] == newline):
-        return None
-    newlines = np.flatnonzero(data == newline)
-    outside = np.searchsorted(quotes, newlines) % 2 == 0
-    return int(np.count_nonzero(outside)) + (not block.endswith(text_format.newline))
 
 
 def single_byte_delimiter(block: bytes, text_format: TextFormat, name: str) -> tuple[bytes, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from autorec_cli.data.readers.columns.contents import (
@@ -17,11 +18,12 @@ from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import TextLayout
 from autorec_cli.data.readers.options import BLANKS, NO_COLUMN, ReadOptions
-from autorec_cli.data.readers.text.blocks import check_utf_8
+from autorec_cli.data.readers.text.blocks import check_utf_8, last_row_end
 from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
 from autorec_cli.errors import InputDataError, quoted
 
 SAMPLE_BYTES = 64 << 10
+MIN_ROWS = 2  # a header and a row
 DELIMITER_ROWS = 1000
 """Rows that each delimiter is tried on."""
 CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # in order of preference
@@ -42,6 +44,7 @@ def detect_text(
     if not rows:
         raise InputDataError(f"{name} is empty: it has only blank lines")
     fields = [row.fields for row in rows]
+    _check_quotes(fields, text_format, name)
     has_header = has_header_row(fields, options)
     header = fields[0] if has_header else None
     if has_header and len(rows) == 1:
@@ -56,10 +59,29 @@ def detect_text(
     return layout, rows[0] if has_header else None
 
 
-def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Sequence[str] = CANDIDATES) -> str:
+def _check_quotes(rows: list[list[str]], text_format: TextFormat, name: str) -> None:
+    """Refuse tab-separated text with quotes around all values of a column, as R writes it."""
+    if text_format.delimiter != "\t" or text_format.quote is not None or len(rows) < MIN_ROWS:
+        return
+    for index in range(len(rows[0])):
+        values = column_of(rows[1:], index)
+        if values and all(len(value) > 1 and value[0] == value[-1] == '"' for value in values):
+            raise InputDataError(
+                f"{name} is tab-separated and has quotes around column {index + 1}; set --quote double to remove them, "
+                "or --quote none if they are part of the values"
+            )
+
+
+def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Sequence[str] = CANDIDATES) -> str:
     """Detect the delimiter that splits `sample` most evenly.
 
     One that gives at least three fields wins over one that gives two.
+
+    Args:
+        sample: Whole rows.
+        like: Newline and quotes.
+        name: Name of the source, for messages.
+        candidates: Delimiters to try, in order of preference.
 
     Raises:
         InputDataError: no delimiter splits the rows.
@@ -71,7 +93,7 @@ def detect_delimiter(sample: bytes, newline: bytes, name: str, candidates: Seque
             and delimiter.encode() not in sample
         ):
             continue
-        rows = [row.fields for row in islice(records(sample, TextFormat(delimiter, newline)), DELIMITER_ROWS)]
+        rows = [row.fields for row in islice(records(sample, replace(like, delimiter=delimiter)), DELIMITER_ROWS)]
         if not rows:
             continue
         width, count = Counter(map(len, rows)).most_common(1)[0]
@@ -134,9 +156,16 @@ def _is_new(first: list[str], rest: list[list[str]], index: int) -> bool:
 
 
 def sample_text(
-    head: bytes, options: ReadOptions, name: str, candidates: Sequence[str] | None = None
+    head: bytes, options: ReadOptions, name: str, candidates: Sequence[str] = CANDIDATES, is_cut: bool = False
 ) -> tuple[TextFormat, bytes]:
     """Detect the format of text that begins with `head`.
+
+    Args:
+        head: Start of the text.
+        options: How to read it.
+        name: Name of the source, for messages.
+        candidates: Delimiters to try.
+        is_cut: `head` may end within a row.
 
     Returns:
         Delimiter and newline, and a sample of whole rows.
@@ -144,9 +173,8 @@ def sample_text(
     Raises:
         InputDataError: it is not text, or has no known delimiter.
     """
-    newline = b"\n" if b"\n" in head[:SAMPLE_BYTES] or b"\r" not in head else b"\r"
-    end = head.rfind(newline, 0, SAMPLE_BYTES) + 1 if len(head) > SAMPLE_BYTES else len(head)
-    sample = head[: end or len(head)]
+    newline = _newline(head)
+    sample = _whole_rows(head, newline, options) if is_cut or len(head) > SAMPLE_BYTES else head
     if b"\0" in sample:
         raise InputDataError(f"{name} is not text: it contains NUL bytes; for UTF-16 set --encoding utf-16")
     check_utf_8(sample, 1, TextFormat(",", newline), name)
@@ -154,5 +182,33 @@ def sample_text(
         raise InputDataError(f"{name} is empty: it has only blank lines")
     delimiter = options.delimiter
     if delimiter is None:
-        delimiter = detect_delimiter(sample, newline, name, *([candidates] if candidates else []))
-    return TextFormat(delimiter, newline), sample
+        delimiter = detect_delimiter(sample, TextFormat(",", newline, options.quote), name, candidates)
+    return TextFormat(delimiter, newline, options.quote), sample
+
+
+def has_whole_rows(head: bytes, options: ReadOptions) -> bool:
+    """True if the text `head` holds at least two whole rows."""
+    return bool(_rows_within(head, _newline(head), options))
+
+
+def _newline(head: bytes) -> bytes:
+    return b"\n" if b"\n" in head[:SAMPLE_BYTES] or b"\r" not in head else b"\r"
+
+
+def _whole_rows(head: bytes, newline: bytes, options: ReadOptions) -> bytes:
+    """Sample of `head` that ends with a row."""
+    # Without such an end a quote is unbalanced, or a row is very long.
+    return _rows_within(head, newline, options) or head[: head.rfind(newline, 0, SAMPLE_BYTES) + 1] or head
+
+
+def _rows_within(head: bytes, newline: bytes, options: ReadOptions) -> bytes:
+    """Shortest sample of at least two whole rows, and of `SAMPLE_BYTES` if there are as many; else empty."""
+    text_format = TextFormat(options.delimiter or ",", newline, options.quote)
+    n_bytes = SAMPLE_BYTES
+    while True:
+        sample = head[: last_row_end(head[:n_bytes], text_format)]
+        if sample and len(list(islice(records(sample, text_format), MIN_ROWS))) == MIN_ROWS:
+            return sample
+        if n_bytes >= len(head):
+            return b""
+        n_bytes *= 2

@@ -1,8 +1,8 @@
 """Exact reader of delimited text, row by row in Python.
 
 polars reads good blocks. This reads the sample for detection, and blocks with unusual quotes or bad rows, because it
-knows the line of every row. Quotes count only around a whole field, with inner quotes doubled (RFC 4180); elsewhere a
-quote is an ordinary character.
+knows the line of every row. Quotes count only around a whole field, with inner quotes doubled (RFC 4180); elsewhere,
+and in tab-separated text (IANA's text/tab-separated-values), a quote is an ordinary character.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from autorec_cli.data.readers.options import BLANKS
+from autorec_cli.data.readers.options import BLANKS, DOUBLE_QUOTES, NO_QUOTES
 
 QUOTE = b'"'
 
@@ -25,15 +25,19 @@ class TextFormat:
     Attributes:
         delimiter: Text between fields; `BLANKS` is any run of spaces and tabs.
         newline: b"\n" (which b"\r\n" ends in too) or b"\r".
+        quote: "double" if quotes enclose fields, "none" if they are characters; None to go by the delimiter.
     """
 
     delimiter: str
     newline: bytes = b"\n"
+    quote: str | None = None
 
     @property
     def quoted(self) -> bool:
-        """True unless the delimiter is "::" or blanks."""
-        return self.delimiter not in ("::", BLANKS)
+        """True if quotes enclose fields; never with "::" or blanks, with tabs only if asked for."""
+        if self.delimiter in ("::", BLANKS) or self.quote == NO_QUOTES:
+            return False
+        return self.delimiter != "\t" or self.quote == DOUBLE_QUOTES
 
 
 class Record(NamedTuple):

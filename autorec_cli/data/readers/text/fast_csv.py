@@ -22,11 +22,15 @@ from autorec_cli.data.readers.text.blocks import (
     is_utf_8,
     numbers_print_as_read,
     single_byte_delimiter,
-    well_quoted,
     without_blank_lines,
 )
 from autorec_cli.data.readers.text.exact_csv import QUOTE, TextFormat, records
+from autorec_cli.data.readers.text.quotes import encloses_rows, field_encloses_rows, well_quoted
 
+ENCLOSED_ROWS = (
+    "a quoted field has lines that look like rows; set --quote none if quotes are characters, or --quote double if the "
+    "field is right"
+)
 DataType: TypeAlias = pl.DataType | type[pl.DataType]
 IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))  # by byte
 
@@ -49,10 +53,16 @@ def parse_block(block: bytes, layout: TextLayout, name: str) -> RatingRows | Non
     n_rows = well_quoted(block, text_format) if has_quotes else None
     if (has_quotes and n_rows is None) or _has_stray_returns(block, text_format):
         return None
+    if has_quotes and n_rows != _n_lines(block, text_format) and encloses_rows(block, layout):
+        return None
     frame = _read_typed(block, layout, name)
     if frame is None or n_rows not in (None, frame.height) or not _is_good(frame):
         return None if has_quotes else _parse_without_blank_lines(block, layout, name)
     return rows_of(frame, block.count(text_format.newline) if has_quotes else frame.height)
+
+
+def _n_lines(block: bytes, text_format: TextFormat) -> int:
+    return block.count(text_format.newline) + (not block.endswith(text_format.newline))
 
 
 def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | None:
@@ -183,10 +193,15 @@ def _read_exactly(
     positions = {**layout.columns.by_role(), REST: layout.n_fields}
     columns: dict[str, list[str | None]] = {name: [] for name in (*positions, PROBLEM)}
     lines = []
+    start = 0
     for record in records(block, text_format, first_line):
+        problem = record.problem
+        if problem is None and field_encloses_rows(block[start : record.end], layout):
+            problem = ENCLOSED_ROWS
+        start = record.end
         for name, index in positions.items():
             columns[name].append(record.fields[index] if index < len(record.fields) else None)
-        columns[PROBLEM].append(record.problem)
+        columns[PROBLEM].append(problem)
         lines.append(record.line)
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     return frame.with_columns(pl.col(REST).replace("", None)), np.array(lines, dtype=np.int64)

@@ -9,8 +9,8 @@ from autorec_cli.data.readers.layout import Layout, TextLayout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import OpenSource
-from autorec_cli.data.readers.text.blocks import cut_blocks, to_utf_8
-from autorec_cli.data.readers.text.detection import SAMPLE_BYTES, detect_text, sample_text
+from autorec_cli.data.readers.text.blocks import MAX_ROW_BYTES, cut_blocks, to_utf_8
+from autorec_cli.data.readers.text.detection import SAMPLE_BYTES, detect_text, has_whole_rows, sample_text
 from autorec_cli.data.readers.text.fast_csv import examine_block, parse_block
 from autorec_cli.runtime.threads import in_order
 
@@ -28,10 +28,8 @@ def read_text(
     """
     name = source.name
     chunks = to_utf_8(source.chunks or iter(()), options, name)
-    head = next(chunks, b"")
-    while len(head) < SAMPLE_BYTES and (more := next(chunks, b"")):
-        head += more
-    text_format, sample = sample_text(head, options, name)
+    head, is_cut = _read_head(chunks, options)
+    text_format, sample = sample_text(head, options, name, is_cut=is_cut)
     layout, header = detect_text(sample, text_format, options, name)
     start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)
 
@@ -40,6 +38,16 @@ def read_text(
 
     with in_order(parse, cut_blocks(head[start:], chunks, text_format, name)) as parsed:
         yield layout, _examined(parsed, first_line, layout, name, options.skip_bad_rows)
+
+
+def _read_head(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, bool]:
+    """Start of a text, with whole rows in it; True if there may be more of it."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= SAMPLE_BYTES and (has_whole_rows(head, options) or len(head) > MAX_ROW_BYTES):
+            return head, True
+    return head, False
 
 
 def _examined(
