@@ -52,6 +52,11 @@ def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, 
     return warnings.messages
 
 
+def show_decisions(shown: bool) -> None:
+    """Show why readers chose the columns, at any level of the log."""
+    logging.getLogger("autorec_cli.data.readers.columns").setLevel(logging.DEBUG if shown else logging.NOTSET)
+
+
 class TextFormatter(logging.Formatter):
     """Text lines: time, level, message.
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import say, show_facts, warn
+from autorec_cli.cli.console import say, show_decisions, show_facts, warn
 from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, ReadingOptions, WaitLock
+from autorec_cli.cli.output import default_format, open_output, writer_for
 from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
 from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.split_strategies import STRATEGIES
@@ -30,6 +31,8 @@ EXAMPLES = """
 autorec prepare ratings.csv -o data
 
 autorec prepare 'part-*.csv.gz' -o data --titles movies.csv --split temporal
+
+autorec prepare ratings.csv --dry-run --explain
 
 zcat ratings.tsv.gz | autorec prepare - -o data --columns user=1,item=2,rating=4 --on-error skip
 
@@ -55,11 +58,25 @@ class PrepareOptions:
         InputFile(),
     ]
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Dataset directory to write."),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Dataset directory to write.",
+            show_default="required but for --dry-run",
+        ),
         OutputFile(may_replace=lambda _options, _found: True),
-    ]
+    ] = None
     force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is a prepared dataset.")] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the first ten rows as read, then exit; write nothing."),
+    ] = False
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Print why each column was chosen.", rich_help_panel=FILE_FORMAT),
+    ] = False
     titles: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
@@ -172,12 +189,30 @@ class PrepareOptions:
 
 def prepare_command(options: PrepareOptions) -> dict[str, Any]:
     """Turn files of ratings into a dataset: ids, sparse matrices, and training, validation and test sets."""
+    show_decisions(options.explain)
+    if options.dry_run:
+        return preview(options)
     facts = prepare(options, _settings(options))
     show_facts("dataset", readable(facts))
     say(f"next: autorec train {options.output} -o ratings.model")
     if options.format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
     return facts
+
+
+def preview(options: PrepareOptions) -> dict[str, Any]:
+    """Print the first rows as read: a table on a terminal, csv elsewhere, or json if asked for.
+
+    Raises:
+        InputDataError: a source cannot be used.
+    """
+    from autorec_cli.data.builder.read_ratings import preview_ratings
+
+    rows = preview_ratings([*options.sources, *(options.test_file or ())], _settings(options).read, announcer())
+    write = writer_for("json" if options.format == "json" else default_format(None, "-"))
+    with open_output("-") as stream:
+        write([rows], stream)
+    return {"dry_run": True, "n_rows": rows.height}
 
 
 def _settings(options: PrepareOptions) -> PrepareSettings:
@@ -242,6 +277,8 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
     """
     from autorec_cli.data import dataset, preparation
 
+    if options.output is None:
+        raise UsageError("--output is missing; name the dataset directory with -o DIR, or use --dry-run")
     with hold(options.output, options.wait_lock, say, warn):
         check_output(options.output, options.force)
         titles = _read_titles(options.titles, settings.read.encoding)

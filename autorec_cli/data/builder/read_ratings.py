@@ -12,7 +12,7 @@ from autorec_cli.data.readers.formats import FILE_READERS, read_source
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import Period, ReadOptions
-from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, within_period
+from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, frame_of, within_period
 from autorec_cli.data.readers.source_names import check_distinct, expand_sources
 from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
@@ -96,6 +96,48 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
         raise InputDataError(f"{FRAME} has no usable row: all {facts.n_skipped} were skipped")
     _check_not_empty(table.sources, [FRAME])
     return table
+
+
+def preview_ratings(
+    names: Sequence[str], options: ReadOptions, announce: Announce | None = None, n_rows: int = 10
+) -> pl.DataFrame:
+    """Read the first rows of some sources, and the layout of all.
+
+    Args:
+        names: Files, globs, or "-" for standard input.
+        options: How to read them.
+        announce: Called with the name and layout of each source.
+        n_rows: Rows to return, at most.
+
+    Returns:
+        Columns user and item (String), rating, and timestamp if there is one, as read.
+
+    Raises:
+        InputDataError: a source is missing, empty or of unknown layout, or one of its first rows is bad.
+        UsageError: a source is named twice, or stdin is a terminal.
+    """
+    expanded = expand_sources(names)
+    check_distinct(expanded)
+    layouts: dict[bytes, Layout] = {}
+    first: list[pl.DataFrame] = []
+    for name in expanded:
+        with (
+            open_source(name, tuple(FILE_READERS), in_part=True) as source,
+            read_source(source, options, layouts.get(source.magic)) as found,
+        ):
+            if found is None:
+                continue
+            layout, blocks = found
+            layouts.setdefault(source.magic, layout)
+            if announce is not None:
+                announce(source.name, layout)
+            n_left = n_rows - sum(frame.height for frame in first)
+            rows = next(blocks, None) if n_left else None
+            if rows is not None:
+                first.append(frame_of(within_period(rows, options.period, source.name)).head(n_left))
+    if not first:
+        raise InputDataError(f"{names[0]} has no rows")
+    return pl.concat(first, how="diagonal_relaxed")
 
 
 def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFacts, period: Period) -> SourceFacts:

@@ -54,6 +54,18 @@ def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tupl
     return RatingRows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
 
 
+def frame_of(rows: RatingRows) -> pl.DataFrame:
+    """Frame of rows, with ids as text."""
+    columns = {
+        "user": rows.users.cast(pl.String),
+        "item": rows.items.cast(pl.String),
+        "rating": pl.Series(rows.ratings),
+    }
+    if rows.timestamps is not None:
+        columns["timestamp"] = pl.Series(rows.timestamps)
+    return pl.DataFrame(columns)
+
+
 def no_rows(layout: Layout, n_outside: int = 0) -> RatingRows:
     """Empty block, after `n_outside` rows outside the period."""
     timestamps = None if layout.columns.timestamp is None else np.empty(0, dtype=np.int32)

@@ -21,7 +21,7 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.split_strategies import STRATEGIES
 from autorec_cli.data.splitting import SplitSettings
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError
-from tests.program import ROOT, run
+from tests.program import ROOT, call, run
 
 
 def ratings_text(n_users=20, n_items=12, header="user,item,rating,timestamp\n"):
@@ -344,3 +344,41 @@ def test_stdin_that_does_not_wait_is_read_to_its_end(tmp_path):
             time.sleep(0.02 * (number % 10 == 0))
     told, _ = process.communicate(timeout=60)
     assert json.loads(told)["n_ratings"] == 60
+
+
+def test_a_dry_run_shows_the_first_rows_and_writes_nothing(tmp_path, source):
+    result = call("prepare", source, "-o", tmp_path / "data", "--dry-run")
+    assert result.status == 0
+    lines = source.read_text().splitlines()[1:11]
+    rows = pl.read_csv(result.stdout.encode(), infer_schema=False)
+    assert rows.columns == ["user", "item", "rating", "timestamp"]
+    assert [row[:2] for row in rows.rows()] == [tuple(line.split(",")[:2]) for line in lines]
+    assert [float(row[2]) for row in rows.rows()] == [float(line.split(",")[2]) for line in lines]
+    assert "columns user=user" in result.stderr
+    assert not (tmp_path / "data").exists()
+    as_json = call("prepare", source, "--dry-run", "--format", "json")
+    assert len(json.loads(as_json.stdout)) == 10
+
+
+def test_a_dry_run_looks_at_every_source(tmp_path, source):
+    assert call("prepare", source, tmp_path / "empty.csv", "--dry-run").status == 3
+
+
+def test_without_output_there_is_only_a_dry_run(source):
+    result = call("prepare", source)
+    assert result.status == 2
+    assert "--output" in result.stderr
+    assert "--dry-run" in result.stderr
+
+
+def test_explain_says_why_also_of_a_refusal(tmp_path, source):
+    lines = call("prepare", source, "--dry-run", "--explain").stderr.splitlines()
+    assert sum("column 3 'rating'" in line and "rating, by name" in line for line in lines) == 1
+    assert not any("by name" in line for line in call("prepare", source, "--dry-run").stderr.splitlines())
+    (tmp_path / "wide.csv").write_text("u1,i1,3,4,2\nu2,i2,4,1,5\nu3,i1,5,5,1\n")
+    refused = call("prepare", tmp_path / "wide.csv", "-o", tmp_path / "data", "--explain")
+    assert refused.status == 3
+    assert "column 4: 3 distinct whole numbers from 1 to 5: not used; rating score 4 of 4" in refused.stderr
+    assert "column 3 (3 to 5), column 4 (1 to 5), column 5 (1 to 5)" in refused.stderr
+    assert "--columns user=1,item=2,rating=" in refused.stderr
+    assert not (tmp_path / "data").exists()
