@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ Found = Mapping[str, int | None]
 """Columns by role; None for a role that the source lacks."""
 MAX_CANDIDATES = 5
 """Columns that could hold ratings in a file of rows; a table with one column per item has more."""
+MAX_LABEL = 60
+"""Letters of a name that is suggested; a longer one is suggested by number."""
 MAX_LISTED = 20
 """Names shown in a message."""
 
@@ -56,7 +59,8 @@ class Sample:
         """Value for `--columns`: the name, or the number."""
         column = self.header[index] if self.header else ""
         is_usable = column == column.strip() and not set(column) & set(",='\"\n") and not column.isdecimal()
-        is_usable = is_usable and column not in ("", "none") and list(self.header or ()).count(column) == 1
+        is_usable = is_usable and column not in ("", "none") and len(column) <= MAX_LABEL and column.isprintable()
+        is_usable = is_usable and list(self.header or ()).count(column) == 1
         return column if is_usable else str(index + 1)
 
     def header_of(self, column: Contents) -> str:
@@ -146,4 +150,4 @@ def _suggestion(sample: Sample, found: Found) -> str:
         if role not in guess and free:
             guess[role] = free.pop(0)
     roles = [role for role in ("user", "item", "rating", "timestamp") if role in guess]
-    return "--columns " + ",".join(f"{role}={sample.label(guess[role])}" for role in roles)
+    return "--columns " + shlex.quote(",".join(f"{role}={sample.label(guess[role])}" for role in roles))

@@ -6,6 +6,7 @@ Two columns that fit one role are refused, since a wrong choice would train a wr
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 
 from autorec_cli.data.readers.columns.contents import (
@@ -139,7 +140,7 @@ def _named(sample: Sample, found: Found) -> dict[str, int | None]:
 def _two_columns(sample: Sample, role: str, columns: Sequence[int]) -> InputDataError:
     assert sample.header is not None
     names = sorted({quoted(sample.header[index]) for index in columns})
-    labels = " or ".join(f"{role}={sample.label(index)}" for index in columns)
+    labels = " or ".join(shlex.quote(f"{role}={sample.label(index)}") for index in columns)
     if len(names) == 1:
         return InputDataError(f"{sample.name} has two columns {names[0]}; choose one with --columns {labels}")
     return InputDataError(

@@ -92,6 +92,34 @@ def test_what_would_be_a_guess_is_refused(tmp_path, row):
         choices(tmp_path, rows)
 
 
+def test_a_suggestion_can_be_typed(tmp_path):
+    text = "who,what it is,how\na,b,1\nc,d,2\n"
+    with pytest.raises(InputDataError, match="--columns 'user=who,item=what it is,rating=how'"):
+        choices(tmp_path, text)
+    with pytest.raises(InputDataError, match=r"--columns user=1,item=2,rating=3"):
+        choices(tmp_path, f"{'x' * 99},a=b,None\na,b,1\nc,d,2\n".replace("None", "none"))
+
+
+@pytest.mark.parametrize(
+    ("header", "chosen"),
+    [
+        ("user_id,username,item,rating", ["user_id", "item", "rating"]),
+        ("user_id,customer_id,item,rating", "customer_id' and 'user_id"),
+        ("user,asin,parent_asin,rating", ["user", "parent_asin", "rating"]),
+        ("user,book_id,isbn,rating", ["user", "book_id", "rating"]),
+        ("user,item,overall,plays", ["user", "item", "overall"]),
+        ("user,item,overall,rating", "overall' and 'rating"),
+    ],
+)
+def test_of_two_names_for_a_role_the_better_wins_or_none(tmp_path, header, chosen):
+    rows = "".join(f"{i % 3 + 10},{i % 3 + 20},{i % 4 + 30},{i % 5}\n" for i in range(9))
+    if isinstance(chosen, list):
+        assert choices(tmp_path, f"{header}\n{rows}")[:3] == chosen
+    else:
+        with pytest.raises(InputDataError, match=f"{chosen}.*--columns"):
+            choices(tmp_path, f"{header}\n{rows}")
+
+
 def test_a_digit_that_is_no_number_names_no_column(tmp_path):
     with pytest.raises(InputDataError, match="has no column '²'"):
         choices(tmp_path, "user,item,rating\n1,2,3\n", columns="rating=²")
