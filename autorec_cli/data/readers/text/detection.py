@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,12 +18,13 @@ from autorec_cli.data.readers.columns.contents import (
 from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import TextLayout
-from autorec_cli.data.readers.options import BLANKS, NO_COLUMN, ReadOptions
+from autorec_cli.data.readers.options import BLANKS, DELIMITERS, NO_COLUMN, ReadOptions
 from autorec_cli.data.readers.text.blocks import check_utf_8, last_row_end
 from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
 from autorec_cli.errors import InputDataError, quoted
 
 SAMPLE_BYTES = 64 << 10
+SEPARATOR_LINE = re.compile(rb'"?sep=([\x09\x20-\x7e])"?[ \t]*(?=\r?\n|\r)', re.IGNORECASE)
 MIN_ROWS = 2  # a header and a row
 DELIMITER_ROWS = 1000
 """Rows that each delimiter is tried on."""
@@ -184,6 +186,15 @@ def sample_text(
     if delimiter is None:
         delimiter = detect_delimiter(sample, TextFormat(",", newline, options.quote), name, candidates)
     return TextFormat(delimiter, newline, options.quote), sample
+
+
+def without_separator_line(head: bytes, options: ReadOptions) -> tuple[bytes, ReadOptions]:
+    """Blank out a first line such as `sep=;`, which Excel reads, and take the delimiter from it."""
+    line = SEPARATOR_LINE.match(head)
+    if line is None or line[1].decode() not in DELIMITERS:
+        return head, options
+    delimiter = options.delimiter or DELIMITERS[line[1].decode()]
+    return head[line.end() :], replace(options, delimiter=delimiter)  # the line's end stays, to count lines right
 
 
 def has_whole_rows(head: bytes, options: ReadOptions) -> bool:

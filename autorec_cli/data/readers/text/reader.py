@@ -10,7 +10,13 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.data.readers.text.blocks import MAX_ROW_BYTES, cut_blocks, to_utf_8
-from autorec_cli.data.readers.text.detection import SAMPLE_BYTES, detect_text, has_whole_rows, sample_text
+from autorec_cli.data.readers.text.detection import (
+    SAMPLE_BYTES,
+    detect_text,
+    has_whole_rows,
+    sample_text,
+    without_separator_line,
+)
 from autorec_cli.data.readers.text.fast_csv import examine_block, parse_block
 from autorec_cli.runtime.threads import in_order
 
@@ -29,6 +35,7 @@ def read_text(
     name = source.name
     chunks = to_utf_8(source.chunks or iter(()), options, name)
     head, is_cut = _read_head(chunks, options)
+    head, options = without_separator_line(head, options)
     text_format, sample = sample_text(head, options, name, is_cut=is_cut)
     layout, header = detect_text(sample, text_format, options, name)
     start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)

@@ -228,3 +228,12 @@ def test_columns_are_told_by_more_rows_than_the_delimiter(tmp_path):
 def test_a_header_may_hold_numbers(text, header):
     is_header = has_header_row([line.split(",") for line in text.split()], ReadOptions())
     assert (text.split()[0].split(",") if is_header else None) == header
+
+
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_line_that_names_the_delimiter_is_no_row(tmp_path, line, newline):
+    text = newline.join([line, "item;user;rating", "a,b;c;1", "d,e;f;2", ""])
+    assert choices(tmp_path, text) == ["user", "item", "rating", None]
+    with pytest.raises(InputDataError, match="line 4, column rating"):
+        choices(tmp_path, text.replace("f;2", "f;x"))
