@@ -130,6 +130,10 @@ DOUBTFUL = frozenset(
     )
 )
 """Words in names of numbers that hardly are ratings."""
+NOT_IDS = frozenset(
+    _words("name title url link text comment comments description summary image images country city state location")
+)
+"""Words in names of facts that describe users, items or reviews; whose name `name` is nobody can tell."""
 NOT_TIMES = frozenset(
     _words(
         """
@@ -210,7 +214,8 @@ def cannot_be_rating(name: str) -> bool:
 
 def names_other_fact(name: str) -> bool:
     """True for names of facts, such as price or genre, that are no ids."""
-    return bool(words(name) & (NOT_RATINGS | DOUBTFUL) - {"id", "ids", "code", "key", "n", "num", "number"})
+    known = (NOT_RATINGS | DOUBTFUL | NOT_IDS) - {"id", "ids", "code", "key", "n", "num", "number"}
+    return bool(words(name) & known)
 
 
 def is_doubtful_rating(name: str) -> bool:

@@ -388,7 +388,7 @@ LAYOUTS = {
         "0,Torsten,10.0,,30549,Pandemic",
         "1,mitnachtKAUBO-I,10.0,,30549,Pandemic",
         "2,avlawn,9.5,,30550,Azul",
-        columns=(2, 6, 3, 0),
+        columns=REFUSED,
     ),
     "Ta Feng": csv(
         "TRANSACTION_DT,CUSTOMER_ID,AGE_GROUP,PIN_CODE,PRODUCT_SUBCLASS,PRODUCT_ID,AMOUNT,ASSET,SALES_PRICE",
@@ -491,6 +491,23 @@ LAYOUTS = {
     "wide, named": csv("user,Heat,Alien,Ran", "a,5,3,1", "b,4,4,2", "c,1,2,5", columns=REFUSED),
     "wide, numbered": csv("userId,1,2,3", "7,5,3,1", "9,4,4,2", "11,1,2,5", columns=REFUSED),
     "item, user without names": csv(None, "i1,u1,3", "i2,u1,4", "i1,u2,5", columns=(2, 1, 3, 0)),
+    "a name of whom": csv("name,product_id,stars", "ann,7,3", "bob,8,4", "ann,9,5", columns=REFUSED),
+    "item counts": csv("user_id,item_id,rating_count,avg_rating", "1,5,10,3.5", "2,6,12,4", "1,7,3,2", columns=REFUSED),
+    "tags": csv(
+        "userId,movieId,tag,timestamp",
+        "1,5,fun,978300760",
+        "2,6,dark,978300761",
+        "1,7,slow,978300762",
+        columns=(1, 2, 0, 4),
+    ),
+    "links": csv("movieId,imdbId,tmdbId", "1,0114709,862", "2,0113497,8844", "7,0113228,15602", columns=REFUSED),
+    "movies": csv(
+        "movieId,title,genres", "1,Toy Story (1995),Kids", "2,Heat (1995),War", "7,Ran (1985),War", columns=REFUSED
+    ),
+    "another language": csv("Benutzer;Artikel;Note", "1;5;1", "2;6;3", "1;7;5", columns=REFUSED),
+    "rating first": csv(None, "3,u1,i1", "4,u2,i1", "5,u1,i2", columns=REFUSED),
+    "rating second": csv(None, "u1,3,i1", "u2,4,i1", "u1,5,i2", columns=REFUSED),
+    "time first": csv(None, "978300760,7,31,2.5", "978300769,7,19,3", "978300779,9,31,3", columns=REFUSED),
     "two ratings": csv("user_id,item_id,rating,overall", "5,242,3,4", "5,302,3,1", "9,377,1,2", columns=REFUSED),
     "user, item, price": csv("user_id,item_id,price", "5,242,3.5", "5,302,3", "9,377,1", columns=(1, 2, 0, 0)),
     "user, item, flag": csv("user_id,item_id,recommended", "5,242,True", "5,302,False", "9,377,True", columns=REFUSED),
