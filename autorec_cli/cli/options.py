@@ -252,6 +252,15 @@ class ReadingOptions:
         str,
         typer.Option(metavar="NAME", help="Text encoding, such as latin-1 or cp1252.", rich_help_panel=FILE_FORMAT),
     ] = "utf-8"
+    date_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Format of the timestamps, such as %m/%d/%Y or '%d.%m.%Y %H:%M' (codes of strptime).",
+            show_default="ISO 8601 and numbers",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = None
     on_error: Annotated[
         str,
         typer.Option(help="On a bad row: fail, or skip and count it.", rich_help_panel=FILE_FORMAT),
@@ -270,5 +279,6 @@ class ReadingOptions:
             columns=parse_columns(self.columns),
             encoding=self.encoding,
             skip_bad_rows=self.on_error == "skip",
+            date_format=self.date_format,
             **others,
         )

@@ -219,7 +219,7 @@ def _settings(options: PrepareOptions) -> PrepareSettings:
     if options.test_file and options.test:
         raise UsageError("--test and --test-file contradict each other; leave out one of them")
     from autorec_cli.data.preparation import PrepareSettings
-    from autorec_cli.data.readers.numbers import parse_moment  # polars and scipy are not needed to show help
+    from autorec_cli.data.readers.timestamps import parse_moment  # polars and scipy are not needed to show help
 
     period = Period(
         -math.inf if options.since is None else parse_moment("--since", options.since),

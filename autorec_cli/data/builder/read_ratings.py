@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -15,9 +16,11 @@ from autorec_cli.data.readers.options import Period, ReadOptions
 from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, frame_of, within_period
 from autorec_cli.data.readers.source_names import check_distinct, expand_sources
 from autorec_cli.data.readers.sources import STDIN, open_source
-from autorec_cli.errors import InputDataError, NotEnoughMemoryError
+from autorec_cli.errors import InputDataError, NotEnoughMemoryError, quoted
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.threads import BackgroundThread
+
+logger = logging.getLogger(__name__)
 
 Announce = Callable[[str, Layout], None]
 Report = Callable[[SourceFacts], None]
@@ -62,6 +65,7 @@ def read_ratings(
                 continue
             layout, blocks = found
             layouts.setdefault(source.magic, layout)
+            _warn_of_unread_timestamps([*(source.layout for source in table.sources), layout], source.name)
             if announce is not None:
                 announce(source.name, layout)
             _check_timestamps(table, layout, source.name, options.period)
@@ -88,6 +92,7 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
     options = options or ReadOptions()
     table = RatingsTable()
     layout = detect_frame(frame, options)
+    _warn_of_unread_timestamps([layout], FRAME)
     _check_timestamps(table, layout, FRAME, options.period)
     blocks = frame_rows(frame, layout, options.skip_bad_rows)
     facts = _add_rows(table, blocks, SourceFacts(FRAME, 0, None, layout, 0, 0, is_test=False), options.period)
@@ -155,7 +160,7 @@ def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFa
     # Ids are looked up in the background, in order, while the next blocks are parsed.
     with BackgroundThread() as adding:
         for number, block in enumerate(blocks):
-            rows = within_period(block, period, shown)
+            rows = within_period(block, period)
             adding.call(table.add, rows)
             n_ratings += len(rows)
             n_skipped += rows.n_skipped
@@ -197,6 +202,17 @@ def _check_memory(n_ratings: int, name: str) -> None:
         raise NotEnoughMemoryError(
             f"{name}: after {n_ratings:,} ratings only {left / 2**20:,.0f} MiB of memory are left; "
             "prepare fewer ratings or use a machine with more memory"
+        )
+
+
+def _warn_of_unread_timestamps(layouts: Sequence[Layout], name: str) -> None:
+    """Warn of the last of `layouts` unless the same column was unread before."""
+    columns = [layout.columns.unread_timestamp[0] for layout in layouts if layout.columns.unread_timestamp]
+    unread = layouts[-1].columns.unread_timestamp
+    if unread is not None and columns.count(unread[0]) == 1:
+        logger.warning(
+            f"{name}: column {unread[0]} is not used: {quoted(unread[1])} is neither a number nor a date like "
+            "2024-01-31; name the format of other dates with --date-format"
         )
 
 

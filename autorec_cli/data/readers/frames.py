@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import polars as pl
 
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Columns, Layout
-from autorec_cli.data.readers.numbers import seconds_since_1970
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows
+from autorec_cli.data.readers.timestamps import TimestampFormat, seconds_since_1970
 from autorec_cli.errors import InputDataError, UsageError
 
 FRAME = "the frame"
@@ -74,6 +75,8 @@ def layout_of(header: Sequence[str], types: Mapping[str, pl.DataType], columns: 
             raise InputDataError(
                 f"{name}: the {role} column is of type {dtype}, which cannot be an id; choose with --columns"
             )
+    if columns.timestamp is not None and types.get(header[columns.timestamp]) in (pl.Date, pl.Datetime):
+        columns = replace(columns, timestamp_format=TimestampFormat(are_seconds=True))
     return Layout(None, list(header), columns, len(header))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autorec_cli.data.readers.options import BLANKS, ROLES
+from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat
 
 if TYPE_CHECKING:
     from autorec_cli.data.readers.text.exact_csv import TextFormat
@@ -19,12 +20,16 @@ class Columns:
         user, item: Always known.
         rating: None for interactions without ratings.
         timestamp: None if there is none.
+        timestamp_format: Format of the timestamps.
+        unread_timestamp: Name and first value of a column called timestamp that cannot be read.
     """
 
     user: int
     item: int
     rating: int | None
     timestamp: int | None
+    timestamp_format: TimestampFormat = ANY_FORMAT
+    unread_timestamp: tuple[str, str] | None = None
 
     def of(self, role: str) -> int | None:
         """Column of "user", "item", "rating" or "timestamp"."""

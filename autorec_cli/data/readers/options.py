@@ -33,7 +33,7 @@ UTF_8_NAMES = ("utf-8", "utf-8-sig")
 class Period:
     """Period of the ratings to use.
 
-    Bounds have the unit of the timestamps: seconds since 1970 if they are dates.
+    Bounds are seconds since 1970, or of the numbers that the timestamps are.
 
     Attributes:
         since: Start, included.
@@ -74,6 +74,7 @@ class ReadOptions:
         period: Period of the ratings to use.
         quote: "double" if quotes enclose fields (RFC 4180), "none" if they are characters; None for "none" in
             tab-separated text and "double" elsewhere, where a quoted field with lines like rows is refused.
+        date_format: strptime format of the timestamps; None for numbers and ISO 8601.
     """
 
     delimiter: str | None = None
@@ -83,6 +84,7 @@ class ReadOptions:
     skip_bad_rows: bool = False
     period: Period = EVER
     quote: str | None = None
+    date_format: str | None = None
 
     def __post_init__(self) -> None:
         if self.quote not in (None, *QUOTES):
@@ -101,6 +103,10 @@ class ReadOptions:
 
         if self.period.is_limited and self.columns.get("timestamp") == NO_COLUMN:
             raise UsageError("--since and --until need the timestamps that --columns timestamp=none ignores")
+        if self.date_format is not None:
+            from autorec_cli.data.readers.timestamps import check_date_format  # polars is not needed to show help
+
+            check_date_format(self.date_format)
 
     @property
     def is_utf_8(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePath
 from urllib.parse import unquote
@@ -19,10 +20,17 @@ import polars as pl
 from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.layout import Columns, Layout
-from autorec_cli.data.readers.numbers import parse_timestamps
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
 from autorec_cli.data.readers.sources import OpenSource
+from autorec_cli.data.readers.timestamps import (
+    COMPACT_UNITS,
+    FIRST_COMPACT,
+    LAST_COMPACT,
+    PER_SECOND,
+    TimestampFormat,
+    parse_timestamps,
+)
 from autorec_cli.errors import InputDataError, quoted
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -106,7 +114,13 @@ def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: s
     by_number = any(map(str.isdigit, options.columns.values()))
     if header == like.header or (not by_number and set(wanted.values()) <= set(header)):
         places = {role: header.index(column) for role, column in wanted.items()}
-        return Columns(places["user"], places["item"], places.get("rating"), places.get("timestamp"))
+        return replace(
+            like.columns,
+            user=places["user"],
+            item=places["item"],
+            rating=places.get("rating"),
+            timestamp=places.get("timestamp"),
+        )
     known = {role_of(column) for column in header} | set(options.columns)
     for role, column in wanted.items():
         if role not in known:
@@ -146,8 +160,8 @@ def parquet_rows(
         types = file.collect_schema()
         within = None
         if period.is_limited and names["timestamp"] in types:
-            within = _within(period, names["timestamp"], types[names["timestamp"]])
-        elif period.is_limited and not _has(period, partitions[names["timestamp"]]):
+            within = _within(period, names["timestamp"], types[names["timestamp"]], layout.columns.timestamp_format)
+        elif period.is_limited and not _has(period, partitions[names["timestamp"]], layout.columns.timestamp_format):
             yield no_rows(layout, n_rows)
             return
         chosen = _with_partitions(file if within is None else file.filter(within), [ROW, *names.values()], partitions)
@@ -164,29 +178,47 @@ def parquet_rows(
         yield no_rows(layout, n_rows - n_read)
 
 
-def _has(period: Period, text: str | None) -> bool:
+def _has(period: Period, text: str | None, written: TimestampFormat) -> bool:
     """True if timestamp `text` is in `period` or unreadable."""
-    moment = parse_timestamps(pl.Series([text], dtype=pl.String))[0]
+    moment = parse_timestamps(pl.Series([text], dtype=pl.String), written)[0]
     return moment is None or period.since <= moment < period.until
 
 
-def _within(period: Period, column: str, dtype: pl.DataType) -> pl.Expr | None:
-    """Filter for `column` in `period` or null, if possible.
+def _within(period: Period, column: str, dtype: pl.DataType, written: TimestampFormat) -> pl.Expr | None:
+    """Filter for `column` in `period` or null, if possible; it may keep other rows.
 
     None for types other than integers, dates and datetimes.
+    """
+    if isinstance(dtype, pl.Datetime):
+        is_within = _between(period, column, dtype, Fraction(UNITS_PER_SECOND[dtype.time_unit]))
+    elif dtype == pl.Date:
+        is_within = _between(period, column, dtype, Fraction(1, SECONDS_PER_DAY))
+    elif dtype in WHOLE:
+        is_within = _between(period, column, dtype, Fraction(1))
+        limits = np.iinfo(np.dtype(str(dtype).lower()))
+        for least, per_second in ((int(least), Fraction(per_second)) for least, per_second in PER_SECOND.items()):
+            if least <= limits.max:
+                in_unit = pl.col(column) >= pl.lit(least, dtype)
+                is_within |= in_unit & _between(period, column, dtype, per_second)
+            if -least >= limits.min:
+                is_within |= pl.col(column) <= pl.lit(-least, dtype)
+        for unit in COMPACT_UNITS if written.have_compact else ():
+            if LAST_COMPACT * unit <= limits.max:
+                is_within |= pl.col(column).is_between(
+                    pl.lit(FIRST_COMPACT * unit, dtype), pl.lit((LAST_COMPACT + 1) * unit - 1, dtype)
+                )
+    else:
+        return None
+    return is_within | pl.col(column).is_null()
+
+
+def _between(period: Period, column: str, dtype: pl.DataType, per_second: Fraction) -> pl.Expr:
+    """Filter for a column of one unit.
 
     Bounds are literals of the column's own type, because only then polars compares them with the statistics of row
     groups. A bound beyond the type's range becomes its nearest value.
     """
-    if isinstance(dtype, pl.Datetime):
-        per_second, physical = Fraction(UNITS_PER_SECOND[dtype.time_unit]), "int64"
-    elif dtype == pl.Date:
-        per_second, physical = Fraction(1, SECONDS_PER_DAY), "int32"
-    elif dtype in WHOLE:
-        per_second, physical = Fraction(1), str(dtype).lower()
-    else:
-        return None
-
+    physical = "int32" if dtype == pl.Date else str(dtype).lower() if dtype in WHOLE else "int64"
     limits = np.iinfo(np.dtype(physical))
 
     def literal(seconds: float) -> pl.Expr:
@@ -204,4 +236,4 @@ def _within(period: Period, column: str, dtype: pl.DataType) -> pl.Expr | None:
     if math.isfinite(period.until):
         before = pl.col(column) < literal(period.until)
         is_within = is_within & before if math.isfinite(period.since) else before
-    return is_within | pl.col(column).is_null()
+    return is_within

@@ -9,15 +9,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.data.readers.layout import Layout
-from autorec_cli.data.readers.numbers import FLOAT32_MAX, narrow, parse_numbers, parse_timestamps
+from autorec_cli.data.readers.numbers import FLOAT32_MAX, parse_numbers
 from autorec_cli.data.readers.options import ROLES, Period
+from autorec_cli.data.readers.timestamps import ISO_DATE, TimestampFormat, narrow, parse_timestamps
 from autorec_cli.errors import InputDataError, quoted
 
 REST = "rest"  # column of the first surplus field
 PROBLEM = "problem"  # column of quoting errors
 MAX_EXPLAINED = 5  # bad rows reported
-MILLISECONDS = 1e11
-"""Timestamps from here on are milliseconds: as seconds they would be the year 5138 or later."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +72,11 @@ def no_rows(layout: Layout, n_outside: int = 0) -> RatingRows:
     return RatingRows(no_ids, no_ids, np.empty(0, dtype=np.float32), timestamps, 0, n_outside=n_outside)
 
 
-def within_period(rows: RatingRows, period: Period, name: str) -> RatingRows:
-    """Filter rows by `period`.
-
-    Raises:
-        InputDataError: timestamps are in milliseconds and the period is in seconds, or vice versa.
-    """
+def within_period(rows: RatingRows, period: Period) -> RatingRows:
+    """Filter rows by `period`."""
     if not period.is_limited or rows.timestamps is None or not len(rows):
         return rows
     moments = rows.timestamps.astype(np.float64)
-    largest = float(np.abs(moments).max())
-    if any((abs(bound) >= MILLISECONDS) != (largest >= MILLISECONDS) for bound in period.bounds):
-        given = " and ".join(f"{bound:.0f}" for bound in period.bounds)
-        raise InputDataError(
-            f"{name} has timestamps such as {largest:.0f}, --since and --until say {given}: one is in milliseconds and "
-            "the other in seconds; use the unit of the timestamps"
-        )
     kept = (moments >= period.since) & (moments < period.until)
     n_kept = int(np.count_nonzero(kept))
     if n_kept == len(rows):
@@ -120,7 +108,9 @@ def check_rows(
     """
     parsed = texts.with_columns(parse_numbers(texts["rating"]).alias("rating"))
     if "timestamp" in texts.columns:
-        parsed = parsed.with_columns(parse_timestamps(texts["timestamp"]).alias("timestamp"))
+        parsed = parsed.with_columns(
+            parse_timestamps(texts["timestamp"], layout.columns.timestamp_format).alias("timestamp")
+        )
     good = pl.col("rating").abs() <= FLOAT32_MAX
     for role in ("user", "item"):
         good &= pl.col(role).is_not_null()
@@ -147,13 +137,13 @@ def _explain(row: dict[str, object], layout: Layout) -> str:
         return str(row[PROBLEM])
     for role in sorted((role for role in ROLES if role in row), key=lambda role: layout.columns.of(role) or 0):
         value = row[role]
-        complaint = _complaint(role, None if value is None else str(value))
+        complaint = _complaint(role, None if value is None else str(value), layout.columns.timestamp_format)
         if complaint:
             return f"column {layout.column_name(role)}: {complaint}"
     return f"the row has more than {layout.n_fields} fields, the next is {quoted(row.get(REST))}"
 
 
-def _complaint(role: str, value: str | None) -> str | None:
+def _complaint(role: str, value: str | None, written: TimestampFormat) -> str | None:
     if value is None or not value.strip():
         is_id = role in ("user", "item") and value
         return None if is_id else "the field is missing or empty"
@@ -161,12 +151,21 @@ def _complaint(role: str, value: str | None) -> str | None:
         return None
     number = parse_numbers(pl.Series([value]))[0]
     if role == "timestamp":
-        moment = parse_timestamps(pl.Series([value]))[0]
-        fine = moment is not None and np.isfinite(moment)
-        known = "a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z"
-        return None if fine else f"{quoted(value)} is neither {known}"
+        moment = parse_timestamps(pl.Series([value]), written)[0]
+        return None if moment is not None and np.isfinite(moment) else f"{quoted(value)} is {_no_date(value, written)}"
     if number is None:
         has_comma = parse_numbers(pl.Series([value.replace(",", ".")]))[0] is not None
         hint = "; use a decimal point, not a comma" if has_comma else ""
         return f"{quoted(value)} is not a number{hint}"
     return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"
+
+
+def _no_date(value: str, written: TimestampFormat) -> str:
+    if written.pattern is not None:
+        return f"not a date of the format {written.pattern}"
+    if ISO_DATE.fullmatch(value) or parse_numbers(pl.Series([value]))[0] is not None:
+        return "not a possible date"
+    return (
+        "neither a number nor a date like 2024-01-31 or 2024-01-31T12:00:00Z; name the format of other dates with "
+        "--date-format"
+    )

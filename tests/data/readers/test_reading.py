@@ -128,8 +128,8 @@ def test_iso_dates_become_seconds_since_1970(tmp_path):
 
 
 def test_timestamps_beyond_32_bits_are_exact(tmp_path):
-    (tmp_path / "ratings.csv").write_text("a,b,1,978300760123\nc,d,2,978300760124\n")
-    assert [row[3] for row in rows_of(tmp_path / "ratings.csv")[0]] == [978300760123.0, 978300760124.0]
+    (tmp_path / "ratings.csv").write_text("user,item,rating,timestamp\na,b,1,97830076012\nc,d,2,97830076013\n")
+    assert [row[3] for row in rows_of(tmp_path / "ratings.csv")[0]] == [97830076012.0, 97830076013.0]
 
 
 BAD_ROWS = {
@@ -146,7 +146,7 @@ BAD_ROWS = {
     "missing fields": ("a", "column item: the field is missing or empty"),
     "missing timestamp": ("a,b,1", "column time: the field is missing or empty"),
     "bad timestamp": ("a,b,1,soon", "column time: 'soon' is neither a number nor a date"),
-    "impossible date": ("a,b,1,2024-02-30", "column time: '2024-02-30' is neither a number nor a date"),
+    "impossible date": ("a,b,1,2024-02-30", "column time: '2024-02-30' is not a possible date"),
     "too many fields": ("a,b,1,5,6", "more than 4 fields, the next is '6'"),
     "nothing but delimiters": (",,,", "column user: the field is missing or empty"),
     "open quote": ('"a,b,1,5', "a quoted field is not closed"),

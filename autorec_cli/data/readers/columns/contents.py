@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from autorec_cli.data.readers.numbers import parse_timestamps
+from autorec_cli.data.readers.timestamps import TimestampFormat, parse_timestamps
 
 MIN_MATCHING = 0.9
 """Fraction of a sample that must match; the rest may be bad rows."""
@@ -23,8 +23,8 @@ MIN_PROSE_BLANKS = 3
 """Blanks per value, in the mean, from which text is prose: a review, not an id."""
 NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 DAY = re.compile(r"\s*(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\s*", re.ASCII)  # 20240131
-# 1973 to 2065, as seconds, milliseconds and microseconds since 1970.
-EPOCH_RANGES = ((1e8, 3e9), (1e11, 3e12), (1e14, 3e15))
+# 1973 to 2065, as seconds, milliseconds, microseconds and nanoseconds since 1970.
+EPOCH_RANGES = ((1e8, 3e9), (1e11, 3e12), (1e14, 3e15), (1e17, 3e18))
 BLANK, NUMBERS, TIMES, DATES, TEXT, PROSE = "blank", "numbers", "times", "dates", "text", "prose"
 
 
@@ -86,14 +86,14 @@ class Contents:
         return BLANK if self.kind == BLANK else f"{self.kind}, {self.n_distinct:,} distinct"
 
 
-def contents_of(rows: Sequence[Sequence[str]], index: int) -> Contents:
+def contents_of(rows: Sequence[Sequence[str]], index: int, date_format: str | None = None) -> Contents:
     """Judge the contents of column `index`."""
     values = [value for value in column_of(rows, index) if value.strip()]
     n_distinct = len(set(values))
     if not values:
         return Contents(index, BLANK, 0)
     if not is_numeric(values):
-        return Contents(index, _kind_of_text(values), n_distinct)
+        return Contents(index, _kind_of_text(values, date_format), n_distinct)
     numbers = [float(value) for value in values if is_number(value)]
     is_time = nearly_all(values, _is_epoch) or nearly_all(values, DAY.fullmatch)
     return Contents(
@@ -107,8 +107,8 @@ def contents_of(rows: Sequence[Sequence[str]], index: int) -> Contents:
     )
 
 
-def _kind_of_text(values: Sequence[str]) -> str:
-    if sum(readable_times(values)) >= MIN_MATCHING * len(values):
+def _kind_of_text(values: Sequence[str], date_format: str | None) -> str:
+    if sum(readable_times(values, date_format)) >= MIN_MATCHING * len(values):
         return DATES
     return PROSE if sum(value.strip().count(" ") for value in values) >= MIN_PROSE_BLANKS * len(values) else TEXT
 
@@ -118,9 +118,10 @@ def _counts(numbers: Sequence[float]) -> bool:
     return is_long and all(number == numbers[0] + row for row, number in enumerate(numbers))
 
 
-def readable_times(values: Sequence[str]) -> list[bool]:
+def readable_times(values: Sequence[str], date_format: str | None = None) -> list[bool]:
     """Mask of `values` that can be read as timestamps."""
-    return parse_timestamps(pl.Series(values, dtype=pl.String)).is_finite().fill_null(value=False).to_list()
+    moments = parse_timestamps(pl.Series(values, dtype=pl.String), TimestampFormat(date_format))
+    return moments.is_finite().fill_null(value=False).to_list()
 
 
 def column_of(rows: Sequence[Sequence[str]], index: int) -> list[str]:

@@ -30,24 +30,28 @@ class Sample:
         header: Column names; None if there are none, or they only count columns.
         rows: The rows, as text.
         width: Number of columns.
+        date_format: Format of dates; None for ISO 8601.
     """
 
     name: str
     header: Sequence[str] | None
     rows: Sequence[Sequence[str]]
     width: int
+    date_format: str | None = None
     _contents: dict[int, Contents] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, header: Sequence[str] | None, rows: Sequence[Sequence[str]], name: str) -> Sample:
+    def of(
+        cls, header: Sequence[str] | None, rows: Sequence[Sequence[str]], name: str, date_format: str | None = None
+    ) -> Sample:
         """Sample with names, unless they only count columns."""
         width = len(header) if header else Counter(map(len, rows)).most_common(1)[0][0]
-        return cls(name, None if header is None or is_nameless(header) else header, rows, width)
+        return cls(name, None if header is None or is_nameless(header) else header, rows, width, date_format)
 
     def contents(self, index: int) -> Contents:
         """Contents of a column, judged when first asked for."""
         if index not in self._contents:
-            self._contents[index] = contents_of(self.rows, index)
+            self._contents[index] = contents_of(self.rows, index, self.date_format)
         return self._contents[index]
 
     def columns(self, besides: Found) -> Iterator[Contents]:

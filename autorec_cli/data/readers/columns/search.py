@@ -32,6 +32,7 @@ from autorec_cli.data.readers.columns.position import find_by_position
 from autorec_cli.data.readers.columns.sample import Found, Sample, rating_candidates, unclear
 from autorec_cli.data.readers.layout import Columns
 from autorec_cli.data.readers.options import NO_COLUMN, ROLES, ReadOptions
+from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat, detect_format
 from autorec_cli.errors import InputDataError, quoted
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def find_columns(
     Raises:
         InputDataError: a requested column is missing, or no rule decides.
     """
-    sample = Sample.of(header, rows, name)
+    sample = Sample.of(header, rows, name, options.date_format)
     asked = _asked_for(options.columns, header, sample.width, name)
     found, named = dict(asked), dict[str, int | None]()
     try:
@@ -73,9 +74,32 @@ def find_columns(
     user, item = found["user"], found["item"]
     assert user is not None
     assert item is not None
-    columns = Columns(user, item, found["rating"], found["timestamp"])
+    unread = _unread_timestamp(sample) if "timestamp" in named and named["timestamp"] is None else None
+    timestamp_format = _timestamp_format(sample, found["timestamp"], unread)
+    columns = Columns(user, item, found["rating"], found["timestamp"], timestamp_format, unread)
     _require_ratings(columns, sample.width, name)
     return columns
+
+
+def _unread_timestamp(sample: Sample) -> tuple[str, str]:
+    """Name and first value of the first column that is called timestamp."""
+    header = list(sample.header or ())
+    index = next(index for index, text in enumerate(header) if (role_and_tier(text) or ("",))[0] == "timestamp")
+    return header[index], next(filter(str.strip, column_of(sample.rows, index)), "")
+
+
+def _timestamp_format(sample: Sample, column: int | None, unread: tuple[str, str] | None) -> TimestampFormat:
+    """Format of the timestamps.
+
+    Raises:
+        InputDataError: `--date-format` was given, and no value has this format.
+    """
+    pattern = sample.date_format
+    found = None if column is None else detect_format(column_of(sample.rows, column), pattern)
+    if pattern is not None and found is None:
+        example = f"; {unread[0]} begins with {quoted(unread[1])}" if unread else ""
+        raise InputDataError(f"{sample.name} has no column of dates in --date-format {quoted(pattern)}{example}")
+    return found or ANY_FORMAT
 
 
 def _require_ratings(columns: Columns, width: int, name: str) -> None:
@@ -151,7 +175,7 @@ def _two_columns(sample: Sample, role: str, columns: Sequence[int]) -> InputData
 
 def _is_readable_time(sample: Sample, index: int) -> bool:
     """True if some value is a timestamp; the reader reports those that are none."""
-    return any(readable_times(column_of(sample.rows, index)))
+    return any(readable_times(column_of(sample.rows, index), sample.date_format))
 
 
 def _by_elimination(sample: Sample, found: Found) -> dict[str, int | None]:

@@ -26,6 +26,7 @@ from autorec_cli.data.readers.text.blocks import (
 )
 from autorec_cli.data.readers.text.exact_csv import QUOTE, TextFormat, records
 from autorec_cli.data.readers.text.quotes import encloses_rows, field_encloses_rows, well_quoted
+from autorec_cli.data.readers.timestamps import parse_timestamps
 
 ENCLOSED_ROWS = (
     "a quoted field has lines that look like rows; set --quote none if quotes are characters, or --quote double if the "
@@ -56,6 +57,10 @@ def parse_block(block: bytes, layout: TextLayout, name: str) -> RatingRows | Non
     if has_quotes and n_rows != _n_lines(block, text_format) and encloses_rows(block, layout):
         return None
     frame = _read_typed(block, layout, name)
+    if frame is not None and "timestamp" in frame.columns:
+        frame = frame.with_columns(
+            parse_timestamps(frame["timestamp"], layout.columns.timestamp_format).alias("timestamp")
+        )
     if frame is None or n_rows not in (None, frame.height) or not _is_good(frame):
         return None if has_quotes else _parse_without_blank_lines(block, layout, name)
     return rows_of(frame, block.count(text_format.newline) if has_quotes else frame.height)
@@ -72,7 +77,7 @@ def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | N
     """
     types: dict[str, DataType] = {"user": pl.String, "item": pl.String, "rating": pl.Float64}
     if layout.columns.timestamp is not None:
-        types["timestamp"] = pl.Int64
+        types["timestamp"] = pl.Int64 if layout.columns.timestamp_format.are_whole else pl.String
     if layout.number_ids and numbers_print_as_read(block, layout.text_format):
         frame = _read(block, layout, name, types | dict.fromkeys(layout.number_ids, pl.Int64))
         if frame is None or not any(frame[role].null_count() for role in layout.number_ids):
