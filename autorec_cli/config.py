@@ -18,7 +18,7 @@ from autorec_cli.defaults import (
     default_variants,
     ratings_per_side,
 )
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import InputDataError, UsageError
 
 VARIANTS = ("item", "user")
 BOTH = "both"
@@ -250,6 +250,11 @@ class TrainSettings:
         if self.hidden_sizes is not None:
             given["hidden_sizes"] = tuple(self.hidden_sizes)
         defaults = dict(DEFAULTS)
+        if self.objective != "ranking" and n_ratings > 1 and moments[1] == 0:
+            raise InputDataError(
+                f"all {n_ratings:,} training ratings are {moments[0]:g}, and equal ratings teach nothing; "
+                "learn which items users choose with --objective ranking"
+            )
         if self.objective == "ranking":
             defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(*moments)}
         n_users, n_items = shape

@@ -63,6 +63,7 @@ def facts_of(prepared: Dataset, output: Path) -> dict[str, Any]:
         "n_sources": len(prepared.info["sources"]),
         "n_users": prepared.n_users,
         "n_items": prepared.n_items,
+        "feedback": prepared.info["feedback"],
         **prepared.info["counts"],
         "density": prepared.info["density"],
         "rating_scale": [low, high],
@@ -74,15 +75,16 @@ def facts_of(prepared: Dataset, output: Path) -> dict[str, Any]:
 
 def readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and values of the summary."""
-    low, high = facts["rating_scale"]
+    (low, high), feedback = facts["rating_scale"], facts["feedback"]
+    scale = ("rating scale", f"{low:g} to {high:g}") if feedback == "ratings" else ("ratings", "none")
     sizes = [f"{facts[f'n_{split}']:,} {split}" for split in SPLITS]
     how = f"{facts['split']}, test given" if facts["test_given"] else facts["split"]
     rows = [
         ("users", f"{facts['n_users']:,}"),
         ("items", f"{facts['n_items']:,}"),
-        ("ratings", f"{facts['n_ratings']:,}"),
+        (feedback, f"{facts['n_ratings']:,}"),
         ("density", f"{facts['density']:.4%}"),
-        ("rating scale", f"{low:g} to {high:g}"),
+        scale,
         ("duplicates", f"{facts['n_duplicates']:,}"),
         ("skipped rows", f"{facts['n_skipped']:,}"),
         (f"split ({how})", ", ".join(sizes)),
@@ -90,6 +92,8 @@ def readable(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if facts["n_outside"]:
         rows.insert(6, ("outside --since and --until", f"{facts['n_outside']:,}"))
+    if facts.get("n_missing"):
+        rows.insert(6, ("left out as no rating", f"{facts['n_missing']:,}"))
     if facts["n_dropped"]:
         rows.insert(6, ("dropped by minimum counts", f"{facts['n_dropped']:,}"))
     if facts.get("n_excluded"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ from autorec_cli.data.builder.k_core import check_usable, keep_frequent, leave_o
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.plausibility import doubts, doubts_about_values
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of
@@ -28,6 +30,13 @@ from autorec_cli.runtime.threads import import_in_background, in_order
 
 if TYPE_CHECKING:
     from scipy import sparse
+
+
+RATINGS, INTERACTIONS = "ratings", "interactions"
+"""Feedback: values on a scale, or only which items a user has chosen."""
+INTERACTIONS_SCALE = (0.0, 1.0)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,14 +102,36 @@ def prepare(
     else:
         table = ratings_from_frame(polars_frame(source), settings.read)
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
+    for sentence in doubts(ratings, table.n_ratings):
+        logger.warning(sentence)
     if settings.exclude_users is not None:
         ratings = leave_out(ratings, list(map(str, settings.exclude_users)))
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
     check_usable(ratings)
+    feedback = _feedback(ratings, table, settings)
+    if feedback == INTERACTIONS:
+        ratings.matrix.data[:] = 1
+        settings = replace(settings, rating_scale=settings.rating_scale or INTERACTIONS_SCALE)
     ids = ratings.user_ids, ratings.item_ids
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
     ratings = replace(ratings, timestamps=None)  # frees 4 bytes per rating before the sets are copied
-    return _split_dataset(ratings, labels, table, settings, _titles_frame(titles, settings.read.encoding))
+    dataset = _split_dataset(ratings, labels, table, settings, _titles_frame(titles, settings.read.encoding))
+    return replace(dataset, info={"feedback": feedback, **dataset.info})
+
+
+def _feedback(ratings: RatingsMatrix, table: RatingsTable, settings: PrepareSettings) -> str:
+    """Kind of the ratings: they are interactions if there are none, if all are equal, or by `--interactions`."""
+    if settings.read.interactions or any(source.layout.columns.rating is None for source in table.sources):
+        return INTERACTIONS
+    low, high = ratings.matrix.data.min(), ratings.matrix.data.max()
+    if settings.rating_scale is not None:
+        return RATINGS
+    if low < high:
+        for sentence in doubts_about_values(ratings.matrix.data):
+            logger.warning(sentence)
+        return RATINGS
+    logger.warning(f"all {ratings.matrix.nnz:,} ratings are {low:g}: they count as interactions, without values")
+    return INTERACTIONS
 
 
 def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: ANN401
@@ -144,9 +175,10 @@ def _split_dataset(
         "n_train": int(train.nnz),
         "n_valid": int(valid.nnz),
         "n_test": int(test.nnz),
-        "n_rows": table.n_ratings + table.n_skipped + table.n_outside,
+        "n_rows": sum(source.n_rows for source in table.sources),
         "n_skipped": table.n_skipped,
         "n_outside": table.n_outside,
+        **({"n_missing": table.n_missing} if _may_be_missing(settings.read) else {}),
         "n_duplicates": ratings.n_duplicates,
         "n_leaked": ratings.n_leaked,
         "n_dropped": ratings.n_dropped,
@@ -174,6 +206,10 @@ def _side(ids: pl.Series, n_ratings: NDArray[Any], n_train_ratings: NDArray[Any]
             "n_train_ratings": pl.Series(n_train_ratings).cast(pl.UInt32),
         }
     )
+
+
+def _may_be_missing(options: ReadOptions) -> bool:
+    return options.interactions or options.missing_rating is not None
 
 
 def _period_info(period: Period) -> dict[str, float | None]:

@@ -83,7 +83,7 @@ def document_of(path):
 
 def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path):
     (tmp_path / "nobody").touch()
-    excluding = ("--exclude-users", tmp_path / "nobody")
+    excluding = ("--exclude-users", tmp_path / "nobody", "--missing-rating", 99)
     assert call("prepare", workshop / "ratings.csv", "-o", tmp_path / "d", *excluding).status == 0
     document = json.loads((tmp_path / "d" / "dataset.json").read_text())
     assert fields(document) == named_in("dataset.json")

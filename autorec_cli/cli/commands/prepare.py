@@ -184,6 +184,23 @@ class PrepareOptions:
             rich_help_panel=FILE_FORMAT,
         ),
     ] = None
+    missing_rating: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATING",
+            help="Leave out rows with this rating, which stands for none, as 0 beside a scale from 1 to 10.",
+            show_default="none",
+            rich_help_panel=FILTERS,
+        ),
+    ] = None
+    interactions: Annotated[
+        bool,
+        typer.Option(
+            "--interactions",
+            help="The ratings are counts, such as plays: each of 1 or more is an interaction, whatever its value.",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = False
     wait_lock: WaitLock = 0.0
 
 
@@ -194,7 +211,8 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
         return preview(options)
     facts = prepare(options, _settings(options))
     show_facts("dataset", readable(facts))
-    say(f"next: autorec train {options.output} -o ratings.model")
+    ranking = " --objective ranking" if facts["feedback"] == "interactions" else ""
+    say(f"next: autorec train {options.output} -o ratings.model{ranking}")
     if options.format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
     return facts
@@ -226,7 +244,12 @@ def _settings(options: PrepareOptions) -> PrepareSettings:
         math.inf if options.until is None else parse_moment("--until", options.until),
     )
     return PrepareSettings(
-        read=options.reading.read_options(has_header=False if options.no_header else None, period=period),
+        read=options.reading.read_options(
+            has_header=False if options.no_header else None,
+            period=period,
+            missing_rating=options.missing_rating,
+            interactions=options.interactions,
+        ),
         split=choose_split(options.split, 0.0 if options.test_file else options.test, options.valid, options.seed),
         duplicates=options.duplicates,
         exclude_users=_excluded(options),

@@ -97,17 +97,13 @@ def check_usable(ratings: RatingsMatrix) -> None:
     """Check that the ratings can be learned from.
 
     Raises:
-        InputDataError: there is only one user, item, or rating value, or ratings are too large.
+        InputDataError: there is only one user or item, or ratings are too large.
     """
     n_users, n_items = ratings.matrix.shape
     for count, what in ((n_users, "user"), (n_items, "item")):
         if count < 2:
             raise InputDataError(f"there is only one {what}; a recommender needs at least two")
     values = ratings.matrix.data
-    if values.min() == values.max():
-        raise InputDataError(
-            f"all {len(values)} ratings are {values[0]:g}; there is nothing to learn from equal ratings"
-        )
     if max(-values.min(), values.max()) > LARGEST_RATING:
         raise InputDataError(
             f"ratings range from {values.min():g} to {values.max():g}, too far to compute with; leave out rows whose "

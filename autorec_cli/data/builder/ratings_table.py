@@ -28,6 +28,7 @@ class SourceFacts:
         is_test: True if its ratings are the test set.
         skipped: Place and problem of the first bad rows.
         n_outside: Rows outside `--since` and `--until`.
+        n_missing: Rows whose rating stands for none.
     """
 
     name: str
@@ -39,6 +40,12 @@ class SourceFacts:
     is_test: bool
     skipped: tuple[str, ...] = ()
     n_outside: int = 0
+    n_missing: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that were read."""
+        return self.n_ratings + self.n_skipped + self.n_outside + self.n_missing
 
 
 @dataclass
@@ -101,6 +108,11 @@ class RatingsTable:
     def n_outside(self) -> int:
         """Rows of all sources outside `--since` and `--until`."""
         return sum(source.n_outside for source in self.sources)
+
+    @property
+    def n_missing(self) -> int:
+        """Rows of all sources whose rating stands for none."""
+        return sum(source.n_missing for source in self.sources)
 
     def source_of(self, position: int) -> str:
         """Name of the source of rating number `position` (from 0)."""

@@ -12,8 +12,8 @@ from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.readers.formats import FILE_READERS, read_source
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.layout import Layout
-from autorec_cli.data.readers.options import Period, ReadOptions
-from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, frame_of, within_period
+from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, frame_of, within_period, without_missing
 from autorec_cli.data.readers.source_names import check_distinct, expand_sources
 from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError, quoted
@@ -68,15 +68,15 @@ def read_ratings(
             _warn_of_unread_timestamps([*(source.layout for source in table.sources), layout], source.name)
             if announce is not None:
                 announce(source.name, layout)
-            _check_timestamps(table, layout, source.name, options.period)
-            facts = _add_rows(table, blocks, SourceFacts(name, 0, None, layout, 0, 0, is_test), options.period)
+            _check_alike(table, layout, source.name, options)
+            facts = _add_rows(table, blocks, SourceFacts(name, 0, None, layout, 0, 0, is_test), options)
             # The hash is complete only after the last row, and hashing lags behind reading.
             source.digest.finish()
             facts = replace(facts, n_bytes=source.digest.n_bytes, sha256=source.digest.sha256)
             table.sources.append(facts)
             if report is not None:
                 report(facts)
-        if not facts.n_ratings and not facts.n_outside:
+        if facts.n_rows == facts.n_skipped:
             raise InputDataError(f"{source.name} has no usable row: all {facts.n_skipped} were skipped")
     for is_test in {bool(test), False}:
         _check_not_empty([source for source in table.sources if source.is_test == is_test], test if is_test else train)
@@ -93,11 +93,11 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
     table = RatingsTable()
     layout = detect_frame(frame, options)
     _warn_of_unread_timestamps([layout], FRAME)
-    _check_timestamps(table, layout, FRAME, options.period)
+    _check_alike(table, layout, FRAME, options)
     blocks = frame_rows(frame, layout, options.skip_bad_rows)
-    facts = _add_rows(table, blocks, SourceFacts(FRAME, 0, None, layout, 0, 0, is_test=False), options.period)
+    facts = _add_rows(table, blocks, SourceFacts(FRAME, 0, None, layout, 0, 0, is_test=False), options)
     table.sources.append(facts)
-    if not facts.n_ratings and not facts.n_outside:
+    if facts.n_rows == facts.n_skipped:
         raise InputDataError(f"{FRAME} has no usable row: all {facts.n_skipped} were skipped")
     _check_not_empty(table.sources, [FRAME])
     return table
@@ -145,7 +145,9 @@ def preview_ratings(
     return pl.concat(first, how="diagonal_relaxed")
 
 
-def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFacts, period: Period) -> SourceFacts:
+def _add_rows(
+    table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFacts, options: ReadOptions
+) -> SourceFacts:
     """Add the rows of one source to `table`.
 
     Returns:
@@ -155,26 +157,29 @@ def _add_rows(table: RatingsTable, blocks: Iterator[RatingRows], facts: SourceFa
         InputDataError: a row is bad, or nearly all of them are.
     """
     shown = "standard input" if facts.name == STDIN else facts.name
-    n_ratings = n_skipped = n_outside = 0
+    n_ratings = n_skipped = n_outside = n_missing = 0
     skipped: tuple[str, ...] = ()
     # Ids are looked up in the background, in order, while the next blocks are parsed.
     with BackgroundThread() as adding:
         for number, block in enumerate(blocks):
-            rows = within_period(block, period)
+            rows = without_missing(within_period(block, options.period), options)
             adding.call(table.add, rows)
             n_ratings += len(rows)
             n_skipped += rows.n_skipped
             n_outside += rows.n_outside
+            n_missing += rows.n_missing
             skipped = (*skipped, *rows.skipped)[:MAX_EXPLAINED]
             # Wrong --columns make every row bad; without this, skipping would first read a huge file to its end.
-            if n_skipped > MAX_BAD_ROWS and n_skipped > 100 * (n_ratings + n_outside):
+            if n_skipped > MAX_BAD_ROWS and n_skipped > 100 * (n_ratings + n_outside + n_missing):
                 raise InputDataError(
                     f"{shown} has {n_skipped:,} bad rows and {n_ratings:,} good ones so far ({skipped[0]}); "
                     "check --columns and --delimiter"
                 )
             if number % BLOCKS_PER_MEMORY_CHECK == 0 or len(rows) >= BATCH_ROWS:
                 _check_memory(table.n_ratings + n_ratings, shown)
-    return replace(facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside)
+    return replace(
+        facts, n_ratings=n_ratings, n_skipped=n_skipped, skipped=skipped, n_outside=n_outside, n_missing=n_missing
+    )
 
 
 def _check_not_empty(sources: Sequence[SourceFacts], names: Sequence[str]) -> None:
@@ -185,7 +190,14 @@ def _check_not_empty(sources: Sequence[SourceFacts], names: Sequence[str]) -> No
     if not sources:
         raise InputDataError(f"{names[0]} has no rows" + (", nor has any other file" if len(names) > 1 else ""))
     if not any(source.n_ratings for source in sources):
-        n_outside = sum(source.n_outside for source in sources)
+        n_outside, n_missing = (
+            sum(counts) for counts in zip(*((s.n_outside, s.n_missing) for s in sources), strict=True)
+        )
+        if n_missing:
+            raise InputDataError(
+                f"none of the {n_missing + n_outside:,} rows of {names[0]} is left: by --missing-rating or "
+                f"--interactions, the rating of {n_missing:,} stands for none"
+            )
         raise InputDataError(
             f"none of the {n_outside:,} ratings in {names[0]}{' and so on' if len(names) > 1 else ''} is in the period "
             "of --since and --until; choose another one, in the unit of the timestamps"
@@ -216,14 +228,20 @@ def _warn_of_unread_timestamps(layouts: Sequence[Layout], name: str) -> None:
         )
 
 
-def _check_timestamps(table: RatingsTable, layout: Layout, name: str, period: Period) -> None:
-    if period.is_limited and layout.columns.timestamp is None:
+def _check_alike(table: RatingsTable, layout: Layout, name: str, options: ReadOptions) -> None:
+    """Check that a source has the timestamps that are needed, and the columns of the first one."""
+    if options.period.is_limited and layout.columns.timestamp is None:
         raise InputDataError(
             f"{name} has no timestamps for --since and --until; name their column with --columns timestamp="
         )
     if not table.sources:
         return
     first = table.sources[0]
+    if not options.interactions and (first.layout.columns.rating is None) != (layout.columns.rating is None):
+        with_some, without = (first.name, name) if layout.columns.rating is None else (name, first.name)
+        raise InputDataError(
+            f"{with_some} has ratings and {without} has none; ignore them with --columns rating=none, or --interactions"
+        )
     if (first.layout.columns.timestamp is None) != (layout.columns.timestamp is None):
         with_one, without = (first.name, name) if layout.columns.timestamp is None else (name, first.name)
         raise InputDataError(

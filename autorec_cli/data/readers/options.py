@@ -75,6 +75,8 @@ class ReadOptions:
         quote: "double" if quotes enclose fields (RFC 4180), "none" if they are characters; None for "none" in
             tab-separated text and "double" elsewhere, where a quoted field with lines like rows is refused.
         date_format: strptime format of the timestamps; None for numbers and ISO 8601.
+        missing_rating: Leave out rows with this rating, which stands for none.
+        interactions: Every row is an interaction, whatever its rating; those of 0 or less are left out.
     """
 
     delimiter: str | None = None
@@ -85,6 +87,8 @@ class ReadOptions:
     period: Period = EVER
     quote: str | None = None
     date_format: str | None = None
+    missing_rating: float | None = None
+    interactions: bool = False
 
     def __post_init__(self) -> None:
         if self.quote not in (None, *QUOTES):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.numbers import FLOAT32_MAX, parse_numbers
-from autorec_cli.data.readers.options import ROLES, Period
+from autorec_cli.data.readers.options import ROLES, Period, ReadOptions
 from autorec_cli.data.readers.timestamps import ISO_DATE, TimestampFormat, narrow, parse_timestamps
 from autorec_cli.errors import InputDataError, quoted
 
@@ -31,6 +31,7 @@ class RatingRows:
         n_skipped: Bad rows left out.
         skipped: Place and problem of the first of these.
         n_outside: Rows left out because they are outside the period.
+        n_missing: Rows left out because their rating stands for none.
     """
 
     users: pl.Series
@@ -41,14 +42,16 @@ class RatingRows:
     n_skipped: int = 0
     skipped: tuple[str, ...] = ()
     n_outside: int = 0
+    n_missing: int = 0
 
     def __len__(self) -> int:
         return len(self.ratings)
 
 
 def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> RatingRows:
-    """Convert a frame of good rows, with columns by role."""
-    ratings = frame["rating"].to_numpy().astype(np.float32)
+    """Convert a frame of good rows, with columns by role; without ratings, each is 1."""
+    has_ratings = "rating" in frame.columns
+    ratings = frame["rating"].to_numpy().astype(np.float32) if has_ratings else np.ones(frame.height, np.float32)
     timestamps = narrow(frame["timestamp"].to_numpy()) if "timestamp" in frame.columns else None
     return RatingRows(frame["user"], frame["item"], ratings, timestamps, n_lines, n_skipped, skipped)
 
@@ -77,17 +80,29 @@ def within_period(rows: RatingRows, period: Period) -> RatingRows:
     if not period.is_limited or rows.timestamps is None or not len(rows):
         return rows
     moments = rows.timestamps.astype(np.float64)
-    kept = (moments >= period.since) & (moments < period.until)
-    n_kept = int(np.count_nonzero(kept))
-    if n_kept == len(rows):
+    kept = _take(rows, (moments >= period.since) & (moments < period.until))
+    return replace(kept, n_outside=rows.n_outside + len(rows) - len(kept))
+
+
+def without_missing(rows: RatingRows, options: ReadOptions) -> RatingRows:
+    """Leave out rows whose rating stands for none."""
+    kept = rows
+    if options.missing_rating is not None:
+        kept = _take(kept, kept.ratings != np.float32(options.missing_rating))
+    if options.interactions:
+        kept = _take(kept, kept.ratings > 0)
+    return replace(kept, n_missing=rows.n_missing + len(rows) - len(kept))
+
+
+def _take(rows: RatingRows, keep: NDArray[np.bool_]) -> RatingRows:
+    if keep.all():
         return rows
     return replace(
         rows,
-        users=rows.users.filter(pl.Series(kept)),
-        items=rows.items.filter(pl.Series(kept)),
-        ratings=rows.ratings[kept],
-        timestamps=rows.timestamps[kept],
-        n_outside=rows.n_outside + len(rows) - n_kept,
+        users=rows.users.filter(pl.Series(keep)),
+        items=rows.items.filter(pl.Series(keep)),
+        ratings=rows.ratings[keep],
+        timestamps=None if rows.timestamps is None else rows.timestamps[keep],
     )
 
 
@@ -106,12 +121,14 @@ def check_rows(
     Raises:
         InputDataError: a row is bad and `skip_bad_rows` is false.
     """
-    parsed = texts.with_columns(parse_numbers(texts["rating"]).alias("rating"))
+    parsed, good = texts, pl.lit(True)
+    if "rating" in texts.columns:
+        parsed = texts.with_columns(parse_numbers(texts["rating"]).alias("rating"))
+        good = pl.col("rating").abs() <= FLOAT32_MAX
     if "timestamp" in texts.columns:
         parsed = parsed.with_columns(
             parse_timestamps(texts["timestamp"], layout.columns.timestamp_format).alias("timestamp")
         )
-    good = pl.col("rating").abs() <= FLOAT32_MAX
     for role in ("user", "item"):
         good &= pl.col(role).is_not_null()
         if texts.schema[role] == pl.String:

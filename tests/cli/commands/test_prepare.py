@@ -273,7 +273,6 @@ def test_three_ratings_are_a_dataset(tmp_path, capsys):
     [
         ("a,x,1\na,y,2\n", {}, "only one user"),
         ("a,x,1\nb,x,2\n", {}, "only one item"),
-        ("a,x,3\nb,y,3\n", {}, "all 2 ratings are 3"),
         ("a,x,1\nb,y,2\n", {"split": SplitSettings(test=0.9)}, "no training rating is left of 2"),
         (
             "a,x,1\nb,y,2\n",

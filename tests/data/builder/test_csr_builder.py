@@ -198,7 +198,6 @@ def test_minimum_counts_that_leave_nothing_are_refused(tmp_path):
     [
         ("u,i,1\nu,j,2\n", "one user"),
         ("u,i,1\nv,i,2\n", "one item"),
-        ("u,i,0\nv,j,0\n", "all 2 ratings are 0"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(tmp_path, text, message):

@@ -57,8 +57,9 @@ def test_columns_are_found_by_name_or_said():
     assert ratings_from_frame(renamed).user_ids[0] == str(RATINGS["user"][0])
     options = ReadOptions(columns={"user": "movieId", "item": "user", "rating": "stars"})
     assert ratings_from_frame(renamed, options).item_ids[0] == str(RATINGS["user"][0])
-    with pytest.raises(InputDataError, match="2 columns"):
-        ratings_from_frame(RATINGS.select("user", "item"))
+    interactions = ratings_from_frame(RATINGS.select("user", "item"))
+    assert set(interactions.ratings.values()) == {1}
+    assert interactions.item_ids.equals(ratings_from_frame(RATINGS).item_ids)
 
 
 def test_dates_categories_and_missing_values_of_pandas_are_read():

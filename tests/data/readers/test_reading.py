@@ -300,7 +300,6 @@ def test_read_user_items_keeps_zeros_and_the_last_of_duplicates(tmp_path):
         (b"\n\n  \n", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
         (b"userId,movieId,rating\n", "has a header and no ratings"),
-        (b"a,b\nc,d\n", "has 2 columns"),
         (b"a,b,c\nd,e,f\n", "no column holds numbers"),
         (b"alone\nlonely\n", "no delimiter found .*--delimiter"),
         (bz2.compress(b"a,b,1\n"), "is a bzip2 file"),

@@ -76,9 +76,7 @@ def find_columns(
     assert item is not None
     unread = _unread_timestamp(sample) if "timestamp" in named and named["timestamp"] is None else None
     timestamp_format = _timestamp_format(sample, found["timestamp"], unread)
-    columns = Columns(user, item, found["rating"], found["timestamp"], timestamp_format, unread)
-    _require_ratings(columns, sample.width, name)
-    return columns
+    return Columns(user, item, found["rating"], found["timestamp"], timestamp_format, unread)
 
 
 def _unread_timestamp(sample: Sample) -> tuple[str, str]:
@@ -100,19 +98,6 @@ def _timestamp_format(sample: Sample, column: int | None, unread: tuple[str, str
         example = f"; {unread[0]} begins with {quoted(unread[1])}" if unread else ""
         raise InputDataError(f"{sample.name} has no column of dates in --date-format {quoted(pattern)}{example}")
     return found or ANY_FORMAT
-
-
-def _require_ratings(columns: Columns, width: int, name: str) -> None:
-    """Check that there are ratings, not only interactions.
-
-    Raises:
-        InputDataError: `columns` has no rating.
-    """
-    if columns.rating is None:
-        raise InputDataError(
-            f"{name} has {width} columns; a user, an item and a rating need three: "
-            "if rows are split wrongly, set --delimiter"
-        )
 
 
 def _asked_for(wanted: Mapping[str, str], header: Sequence[str] | None, width: int, name: str) -> dict[str, int | None]:

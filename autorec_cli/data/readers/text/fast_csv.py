@@ -75,7 +75,9 @@ def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | N
 
     Integers are looked up in an array later, strings in a hash table.
     """
-    types: dict[str, DataType] = {"user": pl.String, "item": pl.String, "rating": pl.Float64}
+    types: dict[str, DataType] = {"user": pl.String, "item": pl.String}
+    if layout.columns.rating is not None:
+        types["rating"] = pl.Float64
     if layout.columns.timestamp is not None:
         types["timestamp"] = pl.Int64 if layout.columns.timestamp_format.are_whole else pl.String
     if layout.number_ids and numbers_print_as_read(block, layout.text_format):
@@ -174,6 +176,8 @@ def _is_good(frame: pl.DataFrame) -> bool:
         return False
     if any(frame[role].dtype == pl.String and (frame[role] == "").any() for role in ("user", "item")):
         return False
+    if "rating" not in frame.columns:
+        return True
     ratings = frame["rating"].to_numpy()  # numpy's extremes are nan if any value is
     return bool(ratings.min(initial=0) >= -FLOAT32_MAX and ratings.max(initial=0) <= FLOAT32_MAX)
 
