@@ -21,6 +21,7 @@ An error's message is one sentence: what is wrong, where, and what to do next.
 from __future__ import annotations
 
 import errno
+import math
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -116,6 +117,17 @@ def readable(name: object) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a pair of surrogates, as JSON may hold
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def decimals_of(size: float, usual: int = 4) -> int:
+    """Decimals that show numbers below `size`: the usual ones, or more for sizes below 1."""
+    return usual if not 0 < size < 1 else usual - math.floor(math.log10(size))
+
+
+def error_text(error: float, like: float | None = None) -> str:
+    """RMSE or MAE with four decimals, or more if it is below 0.01; with as many as for `like`, if given."""
+    size = error if like is None else like
+    return f"{error:.{decimals_of(size, 2) if 0 < size < 0.01 else 4}f}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
 from autorec_cli.cli.output import write_table, writer_for
+from autorec_cli.errors import decimals_of, error_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,14 +26,20 @@ def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
 def complete_rows(rows: Sequence[Row]) -> list[Row]:
     """Give all rows all columns; None where one does not apply."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    return [{name: _rounded(row.get(name)) for name in columns} for row in rows]
+    return [{name: _rounded(row.get(name), _digits(name, row)) for name in columns} for row in rows]
 
 
-def _rounded(value: object) -> object:
-    """Round to six digits, more than any sample can tell."""
+def _digits(column: str, row: Row) -> int:
+    """Decimals of a column: six, more than any sample can tell, and more for small errors on small scales."""
+    error = row.get("rmse")
+    is_small = isinstance(error, float) and error < 0.01 and column.startswith(("rmse", "mae", "clip"))
+    return decimals_of(error, 4) if is_small and error else 6
+
+
+def _rounded(value: object, digits: int) -> object:
     if not isinstance(value, float):
         return value
-    return round(value, 6) if math.isfinite(value) else None
+    return round(value, digits) if math.isfinite(value) else None
 
 
 def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> None:
@@ -65,7 +72,7 @@ def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
 
 def _with_margin(row: Row, metric: str) -> str:
     value, high = row[metric], row[f"{metric}_high"]
-    return f"{value:.4f}" if math.isnan(high) else f"{value:.4f} ± {high - value:.4f}"
+    return error_text(value) if math.isnan(high) else f"{error_text(value)} ± {error_text(high - value, like=value)}"
 
 
 def _rankings_table(rows: Sequence[Row]) -> pl.DataFrame:
@@ -104,7 +111,11 @@ def _averages_table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:
     for row in averages:
         metrics = [name for name in row if f"{name}_margin" in row and ("@" in name) == ranking]
         if metrics:
-            shown = {_heading(name): f"{row[name]:.4f} ± {row[f'{name}_margin']:.4f}" for name in metrics}
+            text = (lambda value, _: f"{value:.4f}") if ranking else error_text
+            shown = {
+                _heading(name): f"{text(row[name], row[name])} ± {text(row[f'{name}_margin'], row[name])}"
+                for name in metrics
+            }
             cells.append({"model": row["model"], **shown, "splits": row["n_splits"]})
     return pl.DataFrame(cells)
 

@@ -147,6 +147,19 @@ def given(options: Any) -> Iterator[Given]:  # noqa: ANN401
             yield Given(field.name, value, get_args(hints[field.name])[1:])
 
 
+def parse_share(value: str | float) -> float:
+    """Parse a fraction such as 0.2 or 20%.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = str(value).strip()
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a fraction such as 0.2 or 20%") from None
+
+
 # --- options that several commands share
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Dataset directory made by `autorec prepare`."), InputFile()]

@@ -26,7 +26,7 @@ JOINERS = "\u200c\u200d"
 """Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji."""
 
 
-def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> None:
+def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None, decimals: int = 4) -> None:
     """Write a table for people; only terminals limit its width."""
     from rich import box
     from rich.console import Console
@@ -39,7 +39,7 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> 
             for name, dtype in block.schema.items():
                 table.add_column(Text(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
         for row in block.iter_rows():
-            table.add_row(*(Text(_cell(value)) for value in row))
+            table.add_row(*(Text(_cell(value, decimals)) for value in row))
     on_terminal = stream is sys.stdout.buffer and sys.stdout.isatty()
     console = Console() if on_terminal else Console(width=10_000, color_system=None, legacy_windows=False)
     with console.capture() as capture:
@@ -51,12 +51,12 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None) -> 
     stream.flush()
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, decimals: int = 4) -> str:
     """Text of a cell, with nothing that steers a terminal."""
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return f"{value:.{decimals}f}"
     if isinstance(value, int):
         return f"{value:,}"
     return "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in str(value))

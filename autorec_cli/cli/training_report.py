@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from autorec_cli.cli.console import detail, progress, say, show_facts, warn
 from autorec_cli.cli.output import forget_stdout
-from autorec_cli.errors import counted
+from autorec_cli.errors import counted, error_text
 from autorec_cli.storage.files import cannot_write, open_special, replace_file
 from autorec_cli.storage.locks import hold
 
@@ -184,20 +184,24 @@ def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     terms = []
     for network in provenance["networks"]:
-        alone = f" (RMSE alone {network['valid_rmse']:.4f})" if "valid_rmse" in network else ""
+        alone = f" (RMSE alone {error_text(network['valid_rmse'])})" if "valid_rmse" in network else ""
         terms.append(f"{network['weight']:.2f} {network['settings']['variant']}{alone}")
     return [("weights", ", ".join(terms))]
 
 
 def _epoch_text(result: EpochResult) -> str:
     best, metric = "*" if result.best else " ", metric_label(result.metric)
-    valid = "" if result.valid is None else f", valid {metric} {result.valid:.4f}{best}"
+    valid = "" if result.valid is None else f", valid {metric} {metric_text(result.metric, result.valid)}{best}"
     return f"{result.phase}: {train_error(result)}{valid} {result.seconds:.2f} s"
 
 
 def train_error(result: EpochResult) -> str:
     """Training error for messages: scores that only order items have a loss, and no RMSE."""
-    return f"train RMSE {result.train_rmse:.4f}" if result.metric == "rmse" else f"train loss {result.train_loss:.4f}"
+    return (
+        f"train RMSE {error_text(result.train_rmse)}"
+        if result.metric == "rmse"
+        else f"train loss {result.train_loss:.4f}"
+    )
 
 
 def _log_line(record: Mapping[str, Any]) -> str:
@@ -209,13 +213,21 @@ def metric_label(metric: str) -> str:
     return metric.replace("rmse", "RMSE").replace("ndcg", "nDCG")
 
 
+def metric_text(metric: str, value: float | None) -> str:
+    """Value of "rmse" or "ndcg@10" in messages."""
+    if value is None:
+        return "none"
+    return error_text(value) if metric.lower() == "rmse" else f"{value:.4f}"
+
+
 def _validation_fact(validation: ValidationResult | None, warm: bool) -> tuple[str, str]:
     if validation is None:
         return "valid", "no ratings that the older model cannot know" if warm else "no validation ratings"
     baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
     return (
         f"valid {metric_label(validation.metric)}",
-        f"{validation.value:.4f} before the refit ({baseline}: {validation.baseline:.4f})",
+        f"{metric_text(validation.metric, validation.value)} before the refit ({baseline}: "
+        f"{metric_text(validation.metric, validation.baseline)})",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError, readable
+from autorec_cli.errors import ArtifactError, error_text, readable
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
@@ -136,7 +136,7 @@ def _log_no_better(measured: Sequence[Measurement], n_models: int) -> None:
             continue
         ours, theirs = rmse(of_model.errors).value, rmse(bias).value
         if ours <= theirs * CLEARLY_WORSE:  # else `log_findings` says worse
-            against = f"the bias baseline (RMSE {ours:.4f} against {theirs:.4f})"
+            against = f"the bias baseline (RMSE {error_text(ours)} against {error_text(theirs)})"
             if is_clearly_better(bias, of_model.errors):
                 logger.warning(f"{of_model.name} is a little worse than {against}")
             else:
@@ -202,8 +202,8 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
     for row in rows[:n_models]:
         if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
             logger.warning(
-                f"{row['model']} predicts worse than the bias baseline (RMSE {row['rmse']:.4f} against "
-                f"{bias['rmse']:.4f}): do not use it; try a smaller --learning-rate or another --regularization"
+                f"{row['model']} predicts worse than the bias baseline (RMSE {error_text(row['rmse'])} against "
+                f"{error_text(bias['rmse'])}): do not use it; try a smaller --learning-rate or another --regularization"
             )
         # Rankings without users have no nDCG to compare.
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.errors import ArtifactError, UsageError, error_text
 from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import HistoryScorer, Scorer, UserScorer, clipped
@@ -126,7 +126,7 @@ def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
     weights = best_weights(predictions, valid_ratings)
     rmse = float(np.sqrt(np.mean(np.square(predictions @ weights - valid_ratings))))
     terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(named, weights, strict=True))
-    logger.info(f"blend: {terms}; validation RMSE {rmse:.4f}")
+    logger.info(f"blend: {terms}; validation RMSE {error_text(rmse)}")
     provenances = [model.provenance for model in single]
     provenance = {
         "dataset": provenances[0]["dataset"],

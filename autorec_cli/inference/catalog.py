@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.csr import Array
+from autorec_cli.errors import decimals_of
 
 UNKNOWN = -1
 """Index of an id that the catalog does not have."""
@@ -71,6 +72,12 @@ class Catalog:
     def n_items(self) -> int:
         """Number of items, cold ones included."""
         return len(self.item_ids)
+
+    @property
+    def decimals(self) -> int:
+        """Decimals of predictions: four, or more where the rating scale is narrower than 1."""
+        low, high = self.rating_scale
+        return decimals_of(high - low)
 
     def describe(self) -> dict[str, Any]:
         """Sizes and rating scale as JSON types."""

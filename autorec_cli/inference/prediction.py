@@ -132,7 +132,7 @@ def with_predicted_ratings(
             n_rows += frame.height
             n_unknown += int((~known).sum())
             ratings = np.where(known, scores[rows, np.where(known, items, 0)], model.baseline.mean)
-        ratings = clipped(model, ratings).astype(np.float64).round(4)
+        ratings = clipped(model, ratings).astype(np.float64).round(model.catalog.decimals)
         yield frame.with_columns(pl.Series(COLUMN, ratings, dtype=pl.Float64))
     if n_unknown:
         logger.warning(

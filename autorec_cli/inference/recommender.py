@@ -222,7 +222,7 @@ class _ItemColumns:
                 "user_id": user_ids.gather(rows),
                 "rank": (ranks + 1).astype(np.int32),
                 "item_id": self.ids.gather(items),
-                self.value: clipped(self.model, predictions).round(4),
+                self.value: clipped(self.model, predictions).round(self.model.catalog.decimals),
             }
         )
         return frame if self.titles is None else frame.with_columns(self.titles.gather(items).alias("title"))

@@ -12,12 +12,23 @@ import typer
 
 from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_averages
-from autorec_cli.cli.options import Format, InputFile, Output, OutputFile, Ranking, RelevantFrom, TopK, WaitLock
+from autorec_cli.cli.options import (
+    Format,
+    InputFile,
+    Output,
+    OutputFile,
+    Ranking,
+    RelevantFrom,
+    TopK,
+    WaitLock,
+    parse_share,
+)
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.cli.training_report import metric_label, train_error
+from autorec_cli.cli.training_report import metric_label, metric_text, train_error
 from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
+from autorec_cli.errors import error_text
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
 if TYPE_CHECKING:
@@ -64,6 +75,7 @@ class CrossValidateOptions:
     test: Annotated[
         float | None,
         typer.Option(
+            parser=parse_share,
             metavar="SHARE",
             help="Share of all ratings in the test set.",
             show_default=f"{DEFAULT_FRACTION}; 1/N with --folds",
@@ -71,7 +83,11 @@ class CrossValidateOptions:
     ] = None
     valid: Annotated[
         float,
-        typer.Option(metavar="SHARE", help="Share of the remaining ratings that the number of epochs is chosen on."),
+        typer.Option(
+            parser=parse_share,
+            metavar="SHARE",
+            help="Share of the remaining ratings that the number of epochs is chosen on.",
+        ),
     ] = DEFAULT_FRACTION
     per_split: Annotated[
         str | None,
@@ -206,7 +222,7 @@ def _progress(
         def show_split(result: SplitResult) -> None:
             metric, baseline = _headline(result.rows[0], protocol)
             rows = [row for row in (result.rows[0], _row_of(result.rows, baseline)) if metric in row]
-            values = ", ".join(f"{row['model']} {row[metric]:.4f}" for row in rows)
+            values = ", ".join(f"{row['model']} {metric_text(metric, row[metric])}" for row in rows)
             epochs = " and ".join(map(str, result.epochs))
             text = f"test {metric_label(metric)}: {values}; epochs: {epochs}, seed: {result.seed}"
             advance(result.number, plan.n_splits, f"{text}, {result.seconds:.1f} s", lasting=True)
@@ -234,8 +250,8 @@ def _explain(averages: Sequence[Row], plan: Plan) -> None:
     network, bias = averages[0], _row_of(averages, BIAS_BASELINE) if "rmse" in averages[0] else None
     if bias is not None and network["rmse"] > bias["rmse"] * CLEARLY_WORSE:
         warn(
-            f"{network['model']} predicts worse than the bias baseline ({network['rmse']:.4f} against "
-            f"{bias['rmse']:.4f} RMSE): try a smaller --learning-rate or another --regularization"
+            f"{network['model']} predicts worse than the bias baseline ({error_text(network['rmse'])} against "
+            f"{error_text(bias['rmse'])} RMSE): try a smaller --learning-rate or another --regularization"
         )
     say(
         f"means over {plan.n_splits} splits, with 95% intervals of Student's t that take splits as the sample; see "

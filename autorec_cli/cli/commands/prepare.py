@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import say, show_decisions, show_facts, warn
-from autorec_cli.cli.options import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, ReadingOptions, WaitLock
+from autorec_cli.cli.options import (
+    FILE_FORMAT,
+    FILTERS,
+    InputFile,
+    OneOf,
+    OutputFile,
+    ReadingOptions,
+    WaitLock,
+    parse_share,
+)
 from autorec_cli.cli.output import default_format, open_output, writer_for
 from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
 from autorec_cli.data.readers.options import DUPLICATES, Period
@@ -94,14 +103,16 @@ class PrepareOptions:
     test: Annotated[
         float | None,
         typer.Option(
+            parser=parse_share,
             metavar="SHARE",
-            help="Share of the ratings in the test set.",
+            help="Share of the ratings in the test set, such as 0.2 or 20%.",
             show_default=f"{DEFAULT_FRACTION}; none with --test-file",
         ),
     ] = None
     valid: Annotated[
         float | None,
         typer.Option(
+            parser=parse_share,
             metavar="SHARE",
             help="Share of the remaining ratings in the validation set, which hyperparameters are chosen on.",
             show_default=str(DEFAULT_FRACTION),
@@ -197,7 +208,7 @@ class PrepareOptions:
         bool,
         typer.Option(
             "--interactions",
-            help="The ratings are counts, such as plays: each of 1 or more is an interaction, whatever its value.",
+            help="The ratings are counts, such as plays: each above 0 is an interaction, whatever its value.",
             rich_help_panel=FILE_FORMAT,
         ),
     ] = False

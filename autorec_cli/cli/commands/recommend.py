@@ -166,7 +166,8 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
         n_users = len(users.user_ids)
         if format == "table" and options.show and options.output == "-":
             users = users.first(options.show)
-        n_rows = _write(recommend_to(users, ranker, settings, rater), options.output, format, write)
+        decimals = max(model.catalog.decimals for model in (ranker, rater or ranker))
+        n_rows = _write(recommend_to(users, ranker, settings, rater), options.output, format, write, decimals)
     if len(users.user_ids) < n_users:
         say(f"these are the first {options.show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
     return {"n_users": n_users, "n_rows": n_rows}
@@ -215,7 +216,7 @@ def _settings(options: RecommendOptions) -> RecommendSettings:
     )
 
 
-def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writer) -> int:
+def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writer, decimals: int) -> int:
     """Write the frames as they come, and return the number of rows."""
     written: list[int] = []
     frames = _counted(frames, written)
@@ -225,7 +226,8 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
         else:
             for frame in frames:
                 for rows in frame.partition_by("user_id", maintain_order=True):
-                    write_table([rows.drop("user_id")], stream, title=f"user {rows['user_id'][0]}")
+                    title = f"user {rows['user_id'][0]}"
+                    write_table([rows.drop("user_id")], stream, title, decimals)
     return sum(written)
 
 

@@ -16,7 +16,7 @@ import typer
 from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, OutputFile, Threads, WaitLock
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.cli.training_report import metric_label
+from autorec_cli.cli.training_report import metric_label, metric_text
 from autorec_cli.config import (
     AUTO,
     BOTH,
@@ -192,8 +192,8 @@ def _say_best(objective: str, found: Mapping[str, Any]) -> None:
 
     metric = metric_of(objective)
     say(
-        f"best validation {metric_label(metric)} {found[f'valid_{metric}']:.4f}, optimistic as the best of many "
-        "trials; confirm it with `autorec evaluate`"
+        f"best validation {metric_label(metric)} {metric_text(metric, found[f'valid_{metric}'])}, optimistic as the "
+        "best of many trials; confirm it with `autorec evaluate`"
     )
 
 
@@ -227,14 +227,18 @@ def _progress(
         count = n_ended
 
         def show_epoch(result: EpochResult) -> None:
-            text = f"epoch {result.epoch}/{result.n_epochs}, valid {metric} {result.valid:.4f}"
+            text = f"epoch {result.epoch}/{result.n_epochs}, valid {metric} {metric_text(metric, result.valid)}"
             advance(count, n_trials, text, passing=True)
 
         def show_trial(result: TrialResult) -> None:
             nonlocal count
             count = result.number
             best = "*" if result.best else " "
-            valid = "nothing measured" if result.valid is None else f"valid {metric} {result.valid:.4f}{best}"
+            valid = (
+                "nothing measured"
+                if result.valid is None
+                else f"valid {metric} {metric_text(metric, result.valid)}{best}"
+            )
             flags = " ".join(_flags(result.settings))
             advance(count, n_trials, f"{result.outcome}: {valid} epoch {result.epochs}: {flags}", lasting=True)
 
