@@ -57,7 +57,7 @@ def doubts_about_values(values: NDArray[np.float32]) -> Iterator[str]:
             f"{np.count_nonzero(values == 0):,} ratings are 0, beside others from 1 to {high:g}; if 0 stands for no "
             f"rating, leave them out with --missing-rating 0; else name the scale with --rating-scale 0,{high:g}"
         )
-    elif _is_alone(above - low, high - above) or (low == -1 and above >= 0 and high > 1):
+    elif _is_alone(above - low, high - above) or (low == -1 and above > 0 and high > 1):
         yield _alone(values, low, above, high)
     if _is_alone(high - below, below - low) and below <= LARGEST_SCALE:
         yield _alone(values, high, low, below)

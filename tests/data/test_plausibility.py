@@ -40,6 +40,7 @@ def test_values_that_look_like_a_mistake(values, words):
         (0, 1),
         (-1, 1),
         (-1, 0, 1),
+        (-1, 0, 1, 2, 3),
         (1, 5),
         range(0, 101, 10),
         (-10, -3.3, 9.9),
