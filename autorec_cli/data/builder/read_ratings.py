@@ -139,7 +139,7 @@ def preview_ratings(
             n_left = n_rows - sum(frame.height for frame in first)
             rows = next(blocks, None) if n_left else None
             if rows is not None:
-                first.append(frame_of(within_period(rows, options.period, source.name)).head(n_left))
+                first.append(frame_of(without_missing(within_period(rows, options.period), options)).head(n_left))
     if not first:
         raise InputDataError(f"{names[0]} has no rows")
     return pl.concat(first, how="diagonal_relaxed")

@@ -529,7 +529,6 @@ def columns_of(text, folder):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_public_layout_is_read_right_or_refused(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(search, "_require_ratings", lambda *_: None, raising=False)
     case = LAYOUTS[name]
     found = columns_of(case.text, tmp_path)
     if case.columns is REFUSED:
@@ -540,7 +539,6 @@ def test_a_public_layout_is_read_right_or_refused(tmp_path, monkeypatch, name):
 
 
 def test_a_frame_follows_the_same_names(monkeypatch):
-    monkeypatch.setattr(search, "_require_ratings", lambda *_: None, raising=False)
     frame = pl.DataFrame(
         {"__index_level_0__": [0, 1, 2], "asin": list("xyx"), "reviewerID": list("aab"), "overall": [5, 4, 3]}
     )
