@@ -146,7 +146,7 @@ def test_unknown_users_are_an_error_or_get_the_most_popular_items(model):
     ("call", "error", "named"),
     [
         (lambda _: autorec.prepare("none.csv"), autorec.errors.InputDataError, "none.csv"),
-        (lambda _: autorec.prepare(RATINGS.drop("rating")), autorec.errors.InputDataError, "column"),
+        (lambda _: autorec.prepare(RATINGS.drop("item")), autorec.errors.InputDataError, "column"),
         (lambda _: autorec.prepare(RATINGS.with_columns(rating=pl.lit(None, pl.Float64))),
          autorec.errors.InputDataError, "rating"),
         (lambda _: autorec.prepare(RATINGS, titles=RATINGS), autorec.errors.InputDataError, "id and title"),

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
-from autorec_cli.data.readers.columns import search
 from autorec_cli.data.readers.formats import read_source
 from autorec_cli.data.readers.frames import detect_frame
 from autorec_cli.data.readers.options import ROLES, ReadOptions
