@@ -130,6 +130,15 @@ def error_text(error: float, like: float | None = None) -> str:
     return f"{error:.{decimals_of(size, 2) if 0 < size < 0.01 else 4}f}"
 
 
+PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
+PASSWORD_FIELD = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd|token|secret)\w*=)[^\s&;'\"]+")
+
+
+def without_passwords(text: str) -> str:
+    """Mask the passwords in URIs and connection strings of `text`."""
+    return PASSWORD_FIELD.sub(r"\1***", PASSWORD.sub(r"\1:***@", text))
+
+
 def counted(n: int, noun: str) -> str:
     """Format a count with its noun: "1 user", "2,000 users"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

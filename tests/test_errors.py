@@ -45,3 +45,20 @@ def test_memory_that_is_refused_has_a_status_and_names_the_size(kind):
 
 def test_other_errors_of_torch_are_bugs():
     assert errors.describe(RuntimeError("CUDA error: an illegal memory access was encountered")).exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("no host in postgresql://me:s3c/r@t@db/shop here", "no host in postgresql://me:***@db/shop here"),
+        (
+            "postgresql://db/shop?user=me&password=s3cret&sslmode=on",
+            "postgresql://db/shop?user=me&password=***&sslmode=on",
+        ),
+        ("host=db password=s3cret dbname=shop", "host=db password=*** dbname=shop"),
+        ("postgresql://me@db/shop", "postgresql://me@db/shop"),
+        ("ratings.csv, line 3: 'a@b'", "ratings.csv, line 3: 'a@b'"),
+    ],
+)
+def test_passwords_are_masked(text, masked):
+    assert errors.without_passwords(text) == masked

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
+from autorec_cli.errors import without_passwords
+
 LOG = logging.getLogger("autorec_cli")
 say, detail, warn, fail = LOG.info, LOG.debug, LOG.warning, LOG.error
 MARKED = ("warning", "error")
@@ -99,7 +101,8 @@ def _level(record: logging.LogRecord) -> str:
 
 
 def _spoken(record: logging.LogRecord, speaker: str) -> str:
-    return f"{speaker}: {record.getMessage()}" if speaker else record.getMessage()
+    message = without_passwords(record.getMessage())
+    return f"{speaker}: {message}" if speaker else message
 
 
 def _facts(record: logging.LogRecord) -> dict[str, str]:
@@ -155,7 +158,7 @@ class WarningList(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep `record` if it is a warning."""
         if record.levelno == logging.WARNING:
-            self.messages.append(record.getMessage())
+            self.messages.append(without_passwords(record.getMessage()))
 
 
 @contextmanager

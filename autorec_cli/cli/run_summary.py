@@ -18,7 +18,7 @@ from autorec_cli import __version__
 from autorec_cli.cli.config_file import variable_of
 from autorec_cli.cli.console import detail, start, warn
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe
+from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe, without_passwords
 from autorec_cli.runtime.memory import used_bytes
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.signals import MESSAGES
@@ -63,15 +63,21 @@ def sum_up(run: Run, failure: Failure, result: object) -> None:
         "seconds": round(seconds, 3),
         "peak_memory_bytes": used_bytes(),
         "exit_status": failure.exit_status,
-        "error": failure.message or None,
+        "error": without_passwords(failure.message) or None,
         "warnings": run.warnings,
-        "options": run.options,
+        "options": {name: _masked(value) for name, value in run.options.items()},
         "result": result,
     }
     # The lock also removes what a run left that was killed while it wrote its summary.
     with reserve_output(run.summary, LOCK_SECONDS, detail, detail), open_output(run.summary) as stream:
         # Paths and dates as text: a summary must not fail on a type that somebody adds.
         stream.write(json.dumps(document, default=str).encode() + b"\n")
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_masked(part) for part in value]
+    return without_passwords(value) if isinstance(value, str) else value
 
 
 def _failure(error: BaseException) -> Failure:

@@ -13,7 +13,7 @@ from autorec_cli.cli.config_file import Setting, find_file, known_settings, set_
 from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import UsageError, without_passwords
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -72,7 +72,7 @@ def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[st
     return {
         "command": context.info_name or "",
         "option": setting.option,
-        "value": _shown(value, setting.parameter.show_default),
+        "value": without_passwords(_shown(value, setting.parameter.show_default)),
         "origin": {"ENVIRONMENT": setting.variable, "DEFAULT_MAP": str(file)}.get(source.name, "default"),
     }
 

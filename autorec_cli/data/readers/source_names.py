@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import glob
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, STDIN
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import InputDataError, UsageError, without_passwords
 from autorec_cli.storage import file_kinds
 
 IGNORED_PREFIXES = ("_", ".")
 """Spark and Hive give these to files without data: `_SUCCESS`, `_temporary`, `.part-0.parquet.crc`."""
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+WEB = (
+    "http",
+    "https",
+    "ftp",
+    "ftps",
+    "sftp",
+    "s3",
+    "s3a",
+    "gs",
+    "gcs",
+    "az",
+    "abfs",
+    "abfss",
+    "wasbs",
+    "hdfs",
+    "dbfs",
+    "hf",
+)
 
 
 def expand_sources(names: Iterable[str]) -> list[str]:
@@ -53,9 +74,20 @@ def _expand(name: str) -> list[str]:
         return _files_in(path)
     if path.exists():  # before globs: file names may contain "[" and "*"
         return [name]
-    if any(character in name for character in "*?["):
+    if any(character in name for character in "*?[") and not URL.match(name):
         return _matches(name)
+    if URL.match(name):
+        raise InputDataError(_advice_on_url(name))
     raise InputDataError(f"there is no file {name}; check the name")
+
+
+def _advice_on_url(url: str) -> str:
+    scheme = url.partition("://")[0].lower()
+    if scheme == "file":
+        return f"{url} is a URL; give the path alone"
+    if scheme in WEB:
+        return f"{url} is a URL; download it first, then prepare the file"
+    return f"{without_passwords(url)} is the URI of a database; give it to --database, with --query"
 
 
 def _matches(pattern: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from autorec_cli.data.readers.foreign import SNIFFED_BYTES, refuse_foreign
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.runtime.threads import BackgroundThread
 
@@ -36,7 +38,10 @@ READ_PER_CHUNK = 32
 """Chunks read before they may double: a chunk then takes little memory compared with the ratings."""
 MAX_WHOLE_BYTES = 512 << 20
 PARQUET_MAGIC = b"PAR1"
-LONGEST_MAGIC = 8
+ARROW_MAGIC = b"ARROW1"
+ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
+FILE_KINDS = {PARQUET_MAGIC: "Parquet", ARROW_MAGIC: "Arrow", ARROW_STREAM_MAGIC: "Arrow"}
+"""Formats that polars reads from a file, by its first bytes."""
 
 
 class Compression(NamedTuple):
@@ -54,8 +59,6 @@ COMPRESSIONS = {
     b"\x28\xb5\x2f\xfd": Compression("zstd", zstd.ZstdFile, (zstd.ZstdError, EOFError)),
 }
 """Compression formats by the first bytes of a file."""
-ARCHIVES = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
-"""Formats that are recognized only to be refused."""
 
 
 class FileDigest:
@@ -117,7 +120,7 @@ def open_source(name: str, file_magics: Sequence[bytes] = (), in_part: bool = Fa
         in_part: Allow such a file to be read in part only: it is not read through to be hashed.
 
     Raises:
-        InputDataError: it cannot be opened, is empty, or is an archive.
+        InputDataError: it cannot be opened, is empty, or is of a foreign format.
     """
     shown = "standard input" if name == STDIN else name
     digest = FileDigest()
@@ -144,7 +147,7 @@ def _open(name: str, shown: str, stack: ExitStack) -> tuple[BinaryIO, bytes]:
     """Open a source until `stack` closes, and read its head.
 
     Raises:
-        InputDataError: it cannot be opened, is empty, or is an archive.
+        InputDataError: it cannot be opened, is empty, or is of a foreign format.
     """
     try:
         if name == STDIN:
@@ -152,14 +155,12 @@ def _open(name: str, shown: str, stack: ExitStack) -> tuple[BinaryIO, bytes]:
             raw: BinaryIO = sys.stdin.buffer
         else:
             raw = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
-        head = raw.read(LONGEST_MAGIC)
+        head = raw.read(SNIFFED_BYTES)
     except OSError as error:
         raise InputDataError(f"cannot read {shown}: {error.strerror or error}") from error
     if not head:
         raise InputDataError(f"{shown} is empty")
-    for magic, kind in ARCHIVES.items():
-        if head.startswith(magic):
-            raise InputDataError(f"{shown} is a {kind} file, which autorec cannot read; unpack it first")
+    refuse_foreign(head, shown)
     return raw, head
 
 
@@ -242,11 +243,24 @@ def _text_chunks(stream: _HashingStream, head: bytes, shown: str) -> Iterator[by
         return
     try:
         # The decompressors ask for 8 KiB at a time; each read of the source is hashed in a call of its own.
-        yield from _chunks(compression.open(io.BufferedReader(stream, CHUNK_BYTES)).read)
+        chunks = _chunks(compression.open(io.BufferedReader(stream, CHUNK_BYTES)).read)
+        first = next(chunks, b"")
+        _refuse_packed(first[:SNIFFED_BYTES], shown, compression.name)
+        yield from itertools.chain([first] if first else [], chunks)
     except compression.errors as error:
         raise InputDataError(
             f"{shown} is a damaged {compression.name} file ({error}); download or compress it again"
         ) from error
+
+
+def _refuse_packed(head: bytes, shown: str, compression: str) -> None:
+    refuse_foreign(head, shown, compression)
+    kind = next((kind for magic, kind in FILE_KINDS.items() if head.startswith(magic)), None)
+    if kind:
+        raise InputDataError(
+            f"{shown} is a file compressed with {compression} that holds {kind}, which is compressed inside; "
+            "decompress it first"
+        )
 
 
 def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
