@@ -22,7 +22,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.plausibility import doubts, doubts_about_values
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
-from autorec_cli.data.readers.titles import read_titles, titles_of
+from autorec_cli.data.readers.titles import read_titles, titles_of, typed_titles
 from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
 from autorec_cli.data.splitting import SplitSettings, split, take_cells
 from autorec_cli.errors import InputDataError, UsageError
@@ -142,7 +142,7 @@ def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: A
     frame = polars_frame(titles)
     if not {"id", "title"} <= set(frame.columns):
         raise InputDataError("titles need the columns id and title")
-    return frame.select(pl.col("id", "title").cast(pl.String)).unique("id", keep="last")
+    return typed_titles(frame.select("id", "title").reverse(), "titles")
 
 
 def _split_dataset(

@@ -83,4 +83,4 @@ def refuse_foreign(head: bytes, name: str, packed: str = "") -> None:
         found = "an XML document", AS_CSV
     if found:
         within = f", compressed with {packed}" if packed else ""
-        raise InputDataError(f"{name} is {found[0]}{within}, which autorec cannot read; {found[1]}")
+        raise InputDataError(f"{name} is {found[0]}{within}, not a file of ratings; {found[1]}")

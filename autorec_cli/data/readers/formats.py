@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager
 
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.parquet import read_parquet
+from autorec_cli.data.readers.parquet import read_columnar
 from autorec_cli.data.readers.rows import RatingRows
-from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource
+from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource
 from autorec_cli.data.readers.text.reader import read_text
 
 LayoutAndRows = tuple[Layout, Iterator[RatingRows]]
 Reader = Callable[[OpenSource, ReadOptions, Layout | None], AbstractContextManager[LayoutAndRows | None]]
 """Context of a source's layout and rows, None without rows; gets the layout of the first source of that format."""
 
-FILE_READERS: Mapping[bytes, Reader] = {PARQUET_MAGIC: read_parquet}
+FILE_READERS: Mapping[bytes, Reader] = dict.fromkeys(FILE_KINDS, read_columnar)
 """Readers that open a file themselves, by its first bytes; anything else is text."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from autorec_cli.data.readers.column_types import candidates, check_types, id_of, texts_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.options import ReadOptions
@@ -19,9 +20,7 @@ from autorec_cli.errors import InputDataError, UsageError
 FRAME = "the frame"
 """Name of a frame in messages."""
 SAMPLE_ROWS = 2000
-SAMPLE_LETTERS = 256  # of one value: a Parquet id can be megabytes long
 BATCH_ROWS = 1 << 20
-WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 
 
 def polars_frame(frame: Any) -> pl.DataFrame:  # noqa: ANN401 (pandas is not imported for its type)
@@ -53,31 +52,48 @@ def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:
     """
     if not frame.height:
         raise InputDataError(f"{FRAME} has no rows")
-    columns = columns_of(frame.head(SAMPLE_ROWS), options, FRAME)
-    return layout_of(frame.columns, frame.schema, columns, FRAME)
+    sample = frame.head(SAMPLE_ROWS)
+    columns = columns_of(sample, options, FRAME)
+    check_types({role: frame.columns[index] for role, index in columns.by_role().items()}, sample, frame.schema, FRAME)
+    return layout_of(frame.columns, columns)
 
 
-def columns_of(sample: pl.DataFrame, options: ReadOptions, name: str) -> Columns:
-    """Determine the columns of typed rows, see `find_columns`."""
-    texts = sample.select(pl.all().cast(pl.String, strict=False).str.head(SAMPLE_LETTERS).fill_null(""))
-    return find_columns(sample.columns, texts.rows(), options, name)
+def columns_of(
+    sample: pl.DataFrame, options: ReadOptions, name: str, types: Mapping[str, pl.DataType] | None = None
+) -> Columns:
+    """Determine the columns of typed rows, see `find_columns`.
 
-
-def layout_of(header: Sequence[str], types: Mapping[str, pl.DataType], columns: Columns, name: str) -> Layout:
-    """Layout of typed columns, String if `types` lacks one.
+    Args:
+        sample: First rows.
+        options: Columns chosen by the user.
+        name: Name of the source, for messages.
+        types: Types by column; None for those of `sample`.
 
     Raises:
-        InputDataError: an id column is nested or binary.
+        InputDataError: they cannot be determined.
     """
-    for role in ("user", "item"):
-        dtype = types.get(header[columns.of(role) or 0], pl.String())
-        if dtype.is_nested() or dtype == pl.Binary:
-            raise InputDataError(
-                f"{name}: the {role} column is of type {dtype}, which cannot be an id; choose with --columns"
-            )
-    if columns.timestamp is not None and types.get(header[columns.timestamp]) in (pl.Date, pl.Datetime):
-        columns = replace(columns, timestamp_format=TimestampFormat(are_seconds=True))
-    return Layout(None, list(header), columns, len(header))
+    header = sample.columns
+    asked = {role: _name_in(header, text) for role, text in options.columns.items()}
+    kept = candidates({**sample.schema, **(types or {})}, asked.values())
+    options = replace(options, columns=asked, has_header=None)
+    found = find_columns(kept, texts_of(sample.select(kept)).rows(), options, name)
+    places: dict[str, Any] = {role: header.index(kept[index]) for role, index in found.by_role().items()}
+    found = replace(found, **places)
+    dtype = None if found.timestamp is None else {**sample.schema, **(types or {})}[header[found.timestamp]]
+    if dtype in (pl.Date, pl.Datetime):
+        found = replace(found, timestamp_format=TimestampFormat(are_seconds=True))
+    return found
+
+
+def _name_in(header: Sequence[str], text: str) -> str:
+    """Name of a column given by name or number from 1."""
+    by_number = text not in header and text.isdecimal() and 1 <= int(text) <= len(header)
+    return header[int(text) - 1] if by_number else text
+
+
+def layout_of(header: Sequence[str], columns: Columns, kind: str = "parquet") -> Layout:
+    """Layout of typed columns in a source of some kind."""
+    return Layout(None, list(header), columns, len(header), kind=kind)
 
 
 def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iterator[RatingRows]:
@@ -99,8 +115,7 @@ def plain_types(batch: pl.DataFrame) -> pl.DataFrame:
     Numbers stay; all other columns become String, to be parsed like text.
     """
     types = batch.schema
-    ids = [pl.col(role).cast(pl.Int64 if types[role] in WHOLE else pl.String) for role in ("user", "item")]
-    frame = batch.with_columns(ids)
+    frame = batch.with_columns(id_of(role, types[role]) for role in ("user", "item"))
     if "timestamp" in types and types["timestamp"] in (pl.Date, pl.Datetime):
         frame = frame.with_columns(seconds_since_1970(frame["timestamp"]).alias("timestamp"))
     others = [name for name, dtype in frame.schema.items() if not dtype.is_numeric()]

@@ -11,6 +11,9 @@ from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat
 if TYPE_CHECKING:
     from autorec_cli.data.readers.text.exact_csv import TextFormat
 
+KINDS = {"parquet": "Parquet", "arrow": "Arrow", "jsonl": "JSON lines", "database": "database"}
+"""Kinds of sources without a delimiter, with their names."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -51,11 +54,12 @@ class Layout:
     """Delimiter, header and columns of a source.
 
     Attributes:
-        text_format: Delimiter and newline; None for Parquet.
+        text_format: Delimiter and newline; None for typed columns.
         header: Column names, if the source has them.
         columns: Columns of user, item, rating and timestamp.
         n_fields: Number of fields per row.
         number_ids: Roles, "user" or "item", whose first ids are all plain numbers, such as "7" but not "007".
+        kind: Kind of source without a delimiter, a key of `KINDS`.
     """
 
     text_format: TextFormat | None
@@ -63,6 +67,7 @@ class Layout:
     columns: Columns
     n_fields: int
     number_ids: frozenset[str] = frozenset()
+    kind: str = "parquet"
 
     def column_name(self, role: str) -> str:
         """Name of the column of `role` for messages."""
@@ -72,9 +77,9 @@ class Layout:
         return self.header[index] if self.header and index < len(self.header) else f"{index + 1} ({role})"
 
     def delimiter_name(self) -> str:
-        """Name of the delimiter; "parquet" if there is none."""
+        """Name of the delimiter; the kind of source if there is none."""
         if self.text_format is None:
-            return "parquet"
+            return self.kind
         return {"\t": "tab", BLANKS: "blanks"}.get(self.text_format.delimiter, self.text_format.delimiter)
 
     def column_choices(self) -> dict[str, str | int | None]:
@@ -92,7 +97,7 @@ class Layout:
             f"{role}={'none' if column is None else column}" for role, column in self.column_choices().items()
         )
         if self.text_format is None:
-            return f"Parquet; columns {found}"
+            return f"{KINDS[self.kind]}; columns {found}"
         return f"delimiter {self.delimiter_name()!r}, header {'yes' if self.header else 'no'}; columns {found}"
 
 

@@ -1,4 +1,4 @@
-"""Reader of Parquet files, with the checks of text.
+"""Reader of Parquet and Arrow files, with the checks of text.
 
 A file may be part of a table written by Spark or Hive: `ratings/day=2024-01-31/part-0.parquet` has a column `day` in
 its path only. With a period, polars skips row groups whose statistics lie outside.
@@ -7,7 +7,8 @@ its path only. With a period, polars skips row groups whose statistics lie outsi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -17,12 +18,19 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
+from autorec_cli.data.readers.column_types import check_types, is_usable
 from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
-from autorec_cli.data.readers.sources import OpenSource
+from autorec_cli.data.readers.sources import (
+    ARROW_MAGIC,
+    ARROW_STREAM_MAGIC,
+    FILE_KINDS,
+    PARQUET_MAGIC,
+    OpenSource,
+)
 from autorec_cli.data.readers.timestamps import (
     COMPACT_UNITS,
     FIRST_COMPACT,
@@ -40,27 +48,82 @@ UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 SECONDS_PER_DAY = 86400
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 
+LONGEST_REASON = 200
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """Exceptions from polars for a damaged file; a panic is not an `Exception`."""
 
 
 @contextmanager
-def read_parquet(
+def read_columnar(
     source: OpenSource, options: ReadOptions, like: Layout | None = None
 ) -> Iterator[tuple[Layout, Iterator[RatingRows]] | None]:
-    """Layout of a Parquet file, and its rows.
+    """Layout of a Parquet or Arrow file, and its rows.
 
-    Yields None for a file without rows, as Spark writes some. `like` is the layout of the first Parquet file.
+    Yields None for a file without rows, as Spark writes some. `like` is the layout of the first file of its format.
 
     Raises:
-        InputDataError: see `detect_parquet` and `parquet_rows`.
+        InputDataError: see `detect_file` and `file_rows`.
     """
-    assert source.file is not None
-    layout = detect_parquet(source.file, options, source.name, like)
+    layout = detect_file(source, options, like)
     if layout is None:
         yield None
     else:
-        yield layout, parquet_rows(source.file, layout, source.name, options.skip_bad_rows, options.period)
+        yield layout, file_rows(source, layout, options.skip_bad_rows, options.period)
+
+
+def scan_file(source: OpenSource, row_numbers: str | None = None) -> pl.LazyFrame:
+    """Lazy frame of a file, with extension types as what they are stored as.
+
+    Args:
+        source: Opened as a file.
+        row_numbers: Name of a column of row numbers from 0 to add.
+
+    Raises:
+        InputDataError: the file is damaged.
+    """
+    assert source.file is not None
+    with damage_named(source):
+        scan = SCANS[source.magic]
+        frame = scan(source.file, row_numbers)
+        extended = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.BaseExtension)]
+        return frame.with_columns(pl.col(name).ext.storage() for name in extended) if extended else frame
+
+
+def _scan_arrow_stream(path: Path, row_numbers: str | None) -> pl.LazyFrame:
+    """All of a stream, which has no index of its batches."""
+    return pl.read_ipc_stream(path, row_index_name=row_numbers).lazy()
+
+
+SCANS: Mapping[bytes, Callable[[Path, str | None], pl.LazyFrame]] = {
+    PARQUET_MAGIC: lambda path, row_numbers: pl.scan_parquet(path, glob=False, row_index_name=row_numbers),
+    ARROW_MAGIC: lambda path, row_numbers: pl.scan_ipc(path, glob=False, row_index_name=row_numbers),
+    ARROW_STREAM_MAGIC: _scan_arrow_stream,
+}
+
+
+@contextmanager
+def damage_named(source: OpenSource) -> Iterator[None]:
+    """Turn errors of polars into a sentence.
+
+    Raises:
+        InputDataError: the file cannot be read.
+    """
+    kind = FILE_KINDS[source.magic]
+    try:
+        yield
+    except pl.exceptions.DuplicateError as error:
+        twice = re.search(r"'(.*)'", str(error))
+        raise InputDataError(
+            f"{source.name} has two columns {twice[0] if twice else 'of one name'}; rename one of them"
+        ) from error
+    except (*DAMAGE, OSError) as error:
+        unless = "" if kind == "Parquet" else ", has two columns of one name or a type that polars cannot read"
+        raise InputDataError(f"{source.name} is a damaged {kind} file{unless}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """First line of an error, which may be pages long."""
+    return str(error).strip().partition("\n")[0][:LONGEST_REASON]
 
 
 def partitions_of(name: str) -> dict[str, str | None]:
@@ -69,16 +132,11 @@ def partitions_of(name: str) -> dict[str, str | None]:
     return {unquote(key): None if value == NO_VALUE else unquote(value) for key, _, value in pairs if key and value}
 
 
-def detect_parquet(path: Path, options: ReadOptions, name: str, like: Layout | None = None) -> Layout | None:
-    """Detect the layout of a Parquet file.
+def detect_file(source: OpenSource, options: ReadOptions, like: Layout | None = None) -> Layout | None:
+    """Detect the layout of a Parquet or Arrow file.
 
-    The columns are those of the first file, else found by name, else by contents.
-
-    Args:
-        path: The file.
-        options: Columns chosen by the user.
-        name: Name for messages; it may hold columns of a partitioned table.
-        like: Layout of the first Parquet file.
+    The columns are those of the first file, else found by name, else by contents. The name of the file may hold columns
+    of a partitioned table.
 
     Returns:
         The layout; None if the file has no rows.
@@ -86,21 +144,25 @@ def detect_parquet(path: Path, options: ReadOptions, name: str, like: Layout | N
     Raises:
         InputDataError: the file is damaged, its columns cannot be determined, or it lacks columns of the first file.
     """
+    name, kind = source.name, FILE_KINDS[source.magic]
     partitions = partitions_of(name)
-    try:
-        frame = pl.scan_parquet(path, glob=False)
+    with damage_named(source):
+        frame = scan_file(source)
         types = dict(frame.collect_schema())
         if not frame.select(pl.len()).collect().item():
             return None
         header = [*types, *(column for column in partitions if column not in types)]
         columns = None if like is None else _columns_like(like, header, options, name)
+        rows = pl.DataFrame()
         if columns is None:
-            sample = _with_partitions(frame, header, partitions).head(SAMPLE_ROWS).collect()
-    except (*DAMAGE, OSError) as error:
-        raise InputDataError(f"{name} is a damaged Parquet file: {error}") from error
+            # Values of types that have no text are not read: polars cannot read all of them.
+            legible = [column for column in header if is_usable("user", types.get(column, pl.String))]
+            rows = _with_partitions(frame, legible, partitions).head(SAMPLE_ROWS).collect()
     if columns is None:
-        columns = columns_of(sample, options, name)
-    return layout_of(header, types, columns, name)
+        empty = [pl.Series(column, [""] * rows.height) for column in header if column not in legible]
+        columns = columns_of(rows.with_columns(empty).select(header), options, name, types)
+    check_types({role: header[index] for role, index in columns.by_role().items()}, rows, types, name)
+    return layout_of(header, columns, kind.lower())
 
 
 def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: str) -> Columns | None:
@@ -139,10 +201,8 @@ def _with_partitions(frame: pl.LazyFrame, columns: list[str], partitions: Mappin
     )
 
 
-def parquet_rows(
-    path: Path, layout: Layout, name: str, skip_bad_rows: bool, period: Period = EVER
-) -> Iterator[RatingRows]:
-    """Rows of a Parquet file in order, batch by batch.
+def file_rows(source: OpenSource, layout: Layout, skip_bad_rows: bool, period: Period = EVER) -> Iterator[RatingRows]:
+    """Rows of a Parquet or Arrow file in order, batch by batch.
 
     Rows outside `period` are left out if the timestamps are integers, dates or datetimes; row groups without others are
     not read. With other types they are yielded, for the caller to filter.
@@ -152,10 +212,10 @@ def parquet_rows(
     """
     assert layout.header is not None
     names = {role: layout.header[index] for role, index in layout.columns.by_role().items()}
-    partitions = partitions_of(name)
+    partitions = partitions_of(source.name)
     n_read = 0
-    try:
-        file = pl.scan_parquet(path, glob=False, row_index_name=ROW)
+    with damage_named(source):
+        file = scan_file(source, ROW)
         n_rows = file.select(pl.len()).collect().item()
         types = file.collect_schema()
         within = None
@@ -171,9 +231,8 @@ def parquet_rows(
             if batch.height:
                 n_read += batch.height
                 numbers = batch[ROW].to_numpy().astype(np.int64) + 1
-                yield check_rows(plain_types(batch.drop(ROW)), numbers, layout, f"{name}, row", skip_bad_rows)
-    except DAMAGE as error:
-        raise InputDataError(f"{name} is a damaged Parquet file or has unusable columns: {error}") from error
+                rows = plain_types(batch.drop(ROW))
+                yield check_rows(rows, numbers, layout, f"{source.name}, row", skip_bad_rows)
     if n_read < n_rows:
         yield no_rows(layout, n_rows - n_read)
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from autorec_cli.data.readers.column_types import check_types, id_of, is_readable, is_usable
 from autorec_cli.data.readers.columns.contents import is_number
 from autorec_cli.data.readers.columns.names import COLUMN_NAMES
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
+from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
-from autorec_cli.data.readers.sources import PARQUET_MAGIC, open_source, read_whole
+from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource, open_source, read_whole
 from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
 from autorec_cli.data.readers.text.exact_csv import records
@@ -36,11 +38,9 @@ def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
     names = expand_sources([name])
     if len(names) != 1:
         raise UsageError(f"--titles {name} matches {len(names)} files; name one")
-    with open_source(names[0], (PARQUET_MAGIC,)) as source:
+    with open_source(names[0], tuple(FILE_KINDS)) as source:
         if source.file is not None:
-            frame = pl.read_parquet(source.file)
-            id_column, title_column, _ = _columns(frame.columns, source.name)
-            return _unique(frame.select(pl.nth(id_column).alias("id"), pl.nth(title_column).alias("title"))), "parquet"
+            return _titles_in(source), FILE_KINDS[source.magic].lower()
         data, used = _decode(read_whole(source), encoding, source.name)
         shown = source.name
     text_format, sample = sample_text(data, ReadOptions(), shown, [c for c in CANDIDATES if c != BLANKS])
@@ -55,6 +55,35 @@ def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
     last = max(id_column, title_column)
     pairs = [(row.fields[id_column], row.fields[title_column]) for row in kept if len(row.fields) > last]
     return _unique(pl.DataFrame(pairs, schema={"id": pl.String, "title": pl.String}, orient="row")), used
+
+
+def _titles_in(source: OpenSource) -> pl.DataFrame:
+    """Titles in a Parquet or Arrow file.
+
+    Raises:
+        InputDataError: it is damaged, or a column is of an unusable type.
+    """
+    with damage_named(source):
+        frame = scan_file(source)
+        types = frame.collect_schema()
+        readable = [name for name, dtype in types.items() if is_usable("item", dtype)]
+        id_column, title_column, _ = _columns(readable, source.name)
+        titles = frame.select(readable[id_column], readable[title_column]).collect()
+    return typed_titles(titles, source.name)
+
+
+def typed_titles(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Titles in a frame of two columns, ids and titles, as `read_titles` returns them.
+
+    Raises:
+        InputDataError: a column is of an unusable type.
+    """
+    id_name, title_name = frame.columns
+    check_types({"item": id_name}, frame, frame.schema, name)
+    if not is_readable(frame.schema[title_name]):
+        raise InputDataError(f"{name}: column {title_name} (title) is of type {frame.schema[title_name]}, not text")
+    title = pl.col(title_name).cast(pl.String, strict=False)
+    return _unique(frame.select(id_of(id_name, frame.schema[id_name]).alias("id"), title.alias("title")))
 
 
 def _decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
