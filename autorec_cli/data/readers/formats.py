@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import chain
 
+from autorec_cli.data.readers.json_lines import is_json, read_json_lines
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.parquet import read_columnar
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource
+from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.reader import read_text
 
 LayoutAndRows = tuple[Layout, Iterator[RatingRows]]
@@ -33,5 +37,9 @@ def read_source(
     Raises:
         InputDataError: the layout is not clear, or a row is bad.
     """
-    reader = FILE_READERS.get(source.magic, read_text)
-    return reader(source, options, like)
+    if source.magic:
+        return FILE_READERS[source.magic](source, options, like)
+    chunks = to_utf_8(source.chunks or iter(()), options, source.name)
+    head = next(chunks, b"")
+    source = replace(source, chunks=chain([head], chunks))
+    return (read_json_lines if is_json(source.name, head) else read_text)(source, options, like)

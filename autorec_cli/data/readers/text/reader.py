@@ -9,7 +9,7 @@ from autorec_cli.data.readers.layout import Layout, TextLayout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import OpenSource
-from autorec_cli.data.readers.text.blocks import MAX_ROW_BYTES, cut_blocks, to_utf_8
+from autorec_cli.data.readers.text.blocks import MAX_ROW_BYTES, cut_blocks
 from autorec_cli.data.readers.text.detection import (
     SAMPLE_BYTES,
     detect_text,
@@ -25,7 +25,7 @@ from autorec_cli.runtime.threads import in_order
 def read_text(
     source: OpenSource, options: ReadOptions, _like: Layout | None = None
 ) -> Iterator[tuple[Layout, Iterator[RatingRows]]]:
-    """Layout of delimited text, and its rows block by block.
+    """Layout of delimited text in UTF-8, and its rows block by block.
 
     Threads end with the context.
 
@@ -33,7 +33,7 @@ def read_text(
         InputDataError: the layout is not clear, or a row is bad.
     """
     name = source.name
-    chunks = to_utf_8(source.chunks or iter(()), options, name)
+    chunks = source.chunks or iter(())
     head, is_cut = _read_head(chunks, options)
     head, options = without_separator_line(head, options)
     text_format, sample = sample_text(head, options, name, is_cut=is_cut)
