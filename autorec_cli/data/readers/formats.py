@@ -14,6 +14,7 @@ from autorec_cli.data.readers.parquet import read_columnar
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource
 from autorec_cli.data.readers.text.blocks import to_utf_8
+from autorec_cli.data.readers.text.preamble import plain_text
 from autorec_cli.data.readers.text.reader import read_text
 
 LayoutAndRows = tuple[Layout, Iterator[RatingRows]]
@@ -41,5 +42,7 @@ def read_source(
         return FILE_READERS[source.magic](source, options, like)
     chunks = to_utf_8(source.chunks or iter(()), options, source.name)
     head = next(chunks, b"")
-    source = replace(source, chunks=chain([head], chunks))
-    return (read_json_lines if is_json(source.name, head) else read_text)(source, options, like)
+    if is_json(source.name, head):
+        return read_json_lines(replace(source, chunks=chain([head], chunks)), options, like)
+    text, options = plain_text(head, chunks, options, source.name)
+    return read_text(replace(source, chunks=text), options, like)

@@ -24,15 +24,17 @@ SEPARATOR = "\x1f"  # replaces "::", since polars takes single-byte delimiters o
 def to_utf_8(chunks: Iterator[bytes], options: ReadOptions, name: str) -> Iterator[bytes]:
     """Decode `chunks` to UTF-8 and drop the byte order mark.
 
-    A UTF-16 mark overrides `options.encoding`. UTF-8 is passed on unchecked: `check_utf_8` checks it block by block,
-    where lines are counted.
+    A mark of UTF-16 or UTF-32 overrides `options.encoding`. UTF-8 is passed on unchecked: `check_utf_8` checks it block
+    by block, where lines are counted.
 
     Raises:
         InputDataError: the text is not in that encoding.
     """
     first = next(chunks, b"")
     encoding = options.encoding
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if first.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the first begins with the mark of UTF-16
+        encoding = "utf-32"
+    elif first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif options.is_utf_8:
         yield first.removeprefix(codecs.BOM_UTF8)

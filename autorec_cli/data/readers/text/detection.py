@@ -178,7 +178,8 @@ def sample_text(
     newline = _newline(head)
     sample = _whole_rows(head, newline, options) if is_cut or len(head) > SAMPLE_BYTES else head
     if b"\0" in sample:
-        raise InputDataError(f"{name} is not text: it contains NUL bytes; for UTF-16 set --encoding utf-16")
+        likely = "utf-32-le" if b"\0\0\0" in sample[:8] else "utf-16"
+        raise InputDataError(f"{name} is not text: it contains NUL bytes; for {likely.upper()} set --encoding {likely}")
     check_utf_8(sample, 1, TextFormat(",", newline), name)
     if not sample.strip():
         raise InputDataError(f"{name} is empty: it has only blank lines")
