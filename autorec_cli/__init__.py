@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import save_dataset as save_dataset
     from autorec_cli.data.preparation import PrepareSettings as PrepareSettings
     from autorec_cli.data.preparation import prepare as prepare
+    from autorec_cli.data.readers.database import DatabaseQuery as DatabaseQuery
     from autorec_cli.data.readers.options import Period as Period
     from autorec_cli.data.readers.options import ReadOptions as ReadOptions
     from autorec_cli.data.splitting import SplitSettings as SplitSettings
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "prepare": "data.preparation",
     "PrepareSettings": "data.preparation",
+    "DatabaseQuery": "data.readers.database",
     "ReadOptions": "data.readers.options",
     "Period": "data.readers.options",
     "SplitSettings": "data.splitting",

@@ -142,6 +142,9 @@ def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) ->
     for fraction, has_no_place in (("test", without_fractions or "test_file" in typed), ("valid", without_fractions)):
         if has_no_place and fraction in values and fraction not in typed:
             settled[fraction] = None
+    for other in ("database", "query"):  # a database in a file or variable gives way to files, which are typed
+        if "sources" in typed and other in values and other not in typed:
+            settled[other] = None
     return settled
 
 

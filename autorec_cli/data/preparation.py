@@ -20,6 +20,7 @@ from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.plausibility import doubts, doubts_about_values
+from autorec_cli.data.readers.database import DatabaseQuery
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of, typed_titles
@@ -80,8 +81,8 @@ def prepare(
     """Read ratings and split them into a dataset in memory.
 
     Args:
-        source: Files, globs, "-" for stdin; or a polars or pandas frame of users, items, ratings and perhaps
-            timestamps.
+        source: Files, globs, "-" for stdin; a `DatabaseQuery`; or a polars or pandas frame of users, items, ratings
+            and perhaps timestamps.
         settings: How to turn ratings into a dataset.
         titles: File of item ids and titles, or a polars or pandas frame with columns `id` and `title`.
         test_files: Files whose ratings are the test set; not with a frame.
@@ -94,7 +95,9 @@ def prepare(
     """
     settings = settings or PrepareSettings()
     import_in_background("scipy.sparse")  # needed once the ratings are read
-    if isinstance(source, str | Path | Sequence):
+    if isinstance(source, DatabaseQuery):
+        table = read_ratings(source, settings.read, test_files, announce, report)
+    elif isinstance(source, str | Path | Sequence):
         names = [source] if isinstance(source, str | Path) else source
         table = read_ratings([str(name) for name in names], settings.read, test_files, announce, report)
     elif test_files:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.data.preparation import PrepareSettings
+    from autorec_cli.data.readers.database import DatabaseQuery
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -47,6 +48,8 @@ zcat ratings.tsv.gz | autorec prepare - -o data --columns user=1,item=2,rating=4
 
 autorec prepare 'warehouse/ratings/day=*/*.parquet' -o data --since 2024-01-01
 
+autorec prepare --database sqlite:///shop.db --query 'SELECT user, item, rating FROM ratings' -o data
+
 autorec prepare u1.base --test-file u1.test -o data --format json
 """
 
@@ -58,14 +61,15 @@ class PrepareOptions:
     """Options of `autorec prepare`."""
 
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Files of ratings, quoted globs, or - for stdin: delimited text or Parquet, plain, .gz or .zst; also "
-            "directories of Parquet files, as Spark and Hive write them.",
+            help="Files of ratings, quoted globs, or - for stdin: delimited text, JSON lines (plain, .gz or "
+            ".zst), Parquet or Arrow; also directories of Parquet files, as Spark and Hive write them.",
+            show_default=False,
         ),
         InputFile(),
-    ]
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -86,6 +90,23 @@ class PrepareOptions:
         bool,
         typer.Option("--explain", help="Print why each column was chosen.", rich_help_panel=FILE_FORMAT),
     ] = False
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Read ratings from this database instead of files: sqlite:///FILE or postgresql://USER@HOST/NAME. "
+            "Best set as AUTOREC_PREPARE_DATABASE if it has a password.",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = None
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            help="Query for --database: a SELECT of users, items, ratings and perhaps timestamps.",
+            rich_help_panel=FILE_FORMAT,
+        ),
+    ] = None
     titles: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
@@ -237,7 +258,8 @@ def preview(options: PrepareOptions) -> dict[str, Any]:
     """
     from autorec_cli.data.builder.read_ratings import preview_ratings
 
-    rows = preview_ratings([*options.sources, *(options.test_file or ())], _settings(options).read, announcer())
+    settings = _settings(options)
+    rows = preview_ratings(_source(options), settings.read, options.test_file or (), announcer())
     write = writer_for("json" if options.format == "json" else default_format(None, "-"))
     with open_output("-") as stream:
         write([rows], stream)
@@ -245,6 +267,7 @@ def preview(options: PrepareOptions) -> dict[str, Any]:
 
 
 def _settings(options: PrepareOptions) -> PrepareSettings:
+    _check_source(options)
     if options.test_file and options.test:
         raise UsageError("--test and --test-file contradict each other; leave out one of them")
     from autorec_cli.data.preparation import PrepareSettings
@@ -270,13 +293,28 @@ def _settings(options: PrepareOptions) -> PrepareSettings:
     )
 
 
+def _check_source(options: PrepareOptions) -> None:
+    if bool(options.sources) == bool(options.database):
+        raise UsageError("give either SOURCE, the files to read, or --database with --query")
+    if (options.database is None) != (options.query is None):
+        raise UsageError("--database and --query need each other; give both")
+
+
+def _source(options: PrepareOptions) -> list[str] | DatabaseQuery:
+    from autorec_cli.data.readers.database import DatabaseQuery
+
+    if options.database is None:
+        return options.sources or []
+    return DatabaseQuery(options.database, options.query or "")
+
+
 def _excluded(options: PrepareOptions) -> list[str] | None:
     from autorec_cli.inference.id_file import read_ids
 
     file = options.exclude_users
     if file is None:
         return None
-    if file == "-" and "-" in options.sources:
+    if file == "-" and "-" in (options.sources or ()):
         raise UsageError("only one of SOURCE and --exclude-users can be read from stdin")
     return read_ids(file, "--exclude-users", may_be_empty=True)  # nobody has asked for it yet
 
@@ -317,7 +355,7 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
         check_output(options.output, options.force)
         titles = _read_titles(options.titles, settings.read.encoding)
         prepared = preparation.prepare(
-            options.sources,
+            _source(options),
             settings,
             titles=titles,
             test_files=options.test_file or (),

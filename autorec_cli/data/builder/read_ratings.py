@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
 
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
-from autorec_cli.data.readers.formats import FILE_READERS, read_source
+from autorec_cli.data.readers.database import DatabaseQuery, read_database
+from autorec_cli.data.readers.formats import FILE_READERS, LayoutAndRows, read_source
 from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, frame_of, within_period, without_missing
 from autorec_cli.data.readers.source_names import check_distinct, expand_sources
-from autorec_cli.data.readers.sources import STDIN, open_source
+from autorec_cli.data.readers.sources import STDIN, FileDigest, OpenSource, open_source
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError, quoted
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.threads import BackgroundThread
@@ -33,7 +35,7 @@ MAX_BAD_ROWS = 10_000_000
 
 
 def read_ratings(
-    names: Sequence[str],
+    names: Sequence[str] | DatabaseQuery,
     options: ReadOptions,
     test_names: Sequence[str] = (),
     announce: Announce | None = None,
@@ -42,7 +44,7 @@ def read_ratings(
     """Read all sources, test sources last.
 
     Args:
-        names: Files, globs, or "-" for standard input.
+        names: Files, globs, or "-" for standard input; or a query.
         options: How to read them.
         test_names: Sources whose ratings are the test set.
         announce: Called with the name and layout of each source before its rows are read.
@@ -52,15 +54,12 @@ def read_ratings(
         InputDataError: a source is missing, empty or of unknown layout, or a row is bad.
         UsageError: a source is named twice, or stdin is a terminal.
     """
-    train, test = expand_sources(names), expand_sources(test_names)
-    check_distinct([*train, *test])
+    sources = _sources(names, test_names)
     table = RatingsTable()
     layouts: dict[bytes, Layout] = {}  # of the first source of each format, which the later ones must match
-    for name, is_test in [*((name, False) for name in train), *((name, True) for name in test)]:
-        with (
-            open_source(name, tuple(FILE_READERS), in_part=options.period.is_limited) as source,
-            read_source(source, options, layouts.get(source.magic)) as found,
-        ):
+    for named, is_test in sources:
+        name = _name_of(named)
+        with _open(named, options, layouts, in_part=options.period.is_limited) as (source, found):
             if found is None:
                 continue
             layout, blocks = found
@@ -78,9 +77,41 @@ def read_ratings(
                 report(facts)
         if facts.n_rows == facts.n_skipped:
             raise InputDataError(f"{source.name} has no usable row: all {facts.n_skipped} were skipped")
-    for is_test in {bool(test), False}:
-        _check_not_empty([source for source in table.sources if source.is_test == is_test], test if is_test else train)
+    for is_test in {bool(test_names), False}:
+        wanted = [_name_of(named) for named, of_test in sources if of_test == is_test]
+        _check_not_empty([source for source in table.sources if source.is_test == is_test], wanted)
     return table
+
+
+def _sources(
+    names: Sequence[str] | DatabaseQuery, test_names: Sequence[str] = ()
+) -> list[tuple[str | DatabaseQuery, bool]]:
+    """All sources, and whether their ratings are the test set."""
+    test = expand_sources(test_names)
+    train = [] if isinstance(names, DatabaseQuery) else expand_sources(names)
+    check_distinct([*train, *test])
+    first: list[str | DatabaseQuery] = [names] if isinstance(names, DatabaseQuery) else [*train]
+    return [*((named, False) for named in first), *((name, True) for name in test)]
+
+
+def _name_of(named: str | DatabaseQuery) -> str:
+    return named.name if isinstance(named, DatabaseQuery) else named
+
+
+@contextmanager
+def _open(
+    named: str | DatabaseQuery, options: ReadOptions, layouts: Mapping[bytes, Layout], *, in_part: bool
+) -> Iterator[tuple[OpenSource, LayoutAndRows | None]]:
+    """Open one source, perhaps only a part of it: its layout and rows, None without rows."""
+    if isinstance(named, DatabaseQuery):
+        with read_database(named, options) as found:
+            yield OpenSource(named.name, FileDigest(0)), found
+        return
+    with (
+        open_source(named, tuple(FILE_READERS), in_part=in_part) as source,
+        read_source(source, options, layouts.get(source.magic)) as found,
+    ):
+        yield source, found
 
 
 def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) -> RatingsTable:
@@ -104,13 +135,18 @@ def ratings_from_frame(frame: pl.DataFrame, options: ReadOptions | None = None) 
 
 
 def preview_ratings(
-    names: Sequence[str], options: ReadOptions, announce: Announce | None = None, n_rows: int = 10
+    names: Sequence[str] | DatabaseQuery,
+    options: ReadOptions,
+    test_names: Sequence[str] = (),
+    announce: Announce | None = None,
+    n_rows: int = 10,
 ) -> pl.DataFrame:
     """Read the first rows of some sources, and the layout of all.
 
     Args:
-        names: Files, globs, or "-" for standard input.
+        names: Files, globs, or "-" for standard input; or a query.
         options: How to read them.
+        test_names: Sources whose ratings are the test set.
         announce: Called with the name and layout of each source.
         n_rows: Rows to return, at most.
 
@@ -121,15 +157,11 @@ def preview_ratings(
         InputDataError: a source is missing, empty or of unknown layout, or one of its first rows is bad.
         UsageError: a source is named twice, or stdin is a terminal.
     """
-    expanded = expand_sources(names)
-    check_distinct(expanded)
+    sources = _sources(names, test_names)
     layouts: dict[bytes, Layout] = {}
     first: list[pl.DataFrame] = []
-    for name in expanded:
-        with (
-            open_source(name, tuple(FILE_READERS), in_part=True) as source,
-            read_source(source, options, layouts.get(source.magic)) as found,
-        ):
+    for named, _ in sources:
+        with _open(named, options, layouts, in_part=True) as (source, found):
             if found is None:
                 continue
             layout, blocks = found
@@ -141,7 +173,7 @@ def preview_ratings(
             if rows is not None:
                 first.append(frame_of(without_missing(within_period(rows, options.period), options)).head(n_left))
     if not first:
-        raise InputDataError(f"{names[0]} has no rows")
+        raise InputDataError(f"{_name_of(sources[0][0])} has no rows")
     return pl.concat(first, how="diagonal_relaxed")
 
 

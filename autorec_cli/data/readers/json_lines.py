@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.columns import find_columns, is_plain_number, role_of
+from autorec_cli.data.readers.columns.contents import is_plain_number
+from autorec_cli.data.readers.columns.names import role_of
+from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ROLES, ReadOptions
 from autorec_cli.data.readers.rows import PROBLEM, RatingRows, check_rows, no_rows
@@ -87,7 +89,7 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
     header = list(dict.fromkeys(key for row in rows for key in row))
     if not header:
         raise InputDataError(f"{name}, line 1: not a JSON object; JSON lines are one object per line")
-    asked = {role: _name_in(header, text) for role, text in options.columns.items()}
+    asked: dict[str, Any] = {role: _name_in(header, text) for role, text in options.columns.items()}
     nested = {key for key in header if _is_nested([row[key] for row in rows if key in row])}
     # Nested values are left out, unless asked for or called like a role: those are refused.
     kept = [key for key in header if key not in nested or key in asked.values() or role_of(key) is not None]

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
-from autorec_cli.data.readers.columns import is_number, role_of
+from autorec_cli.data.readers.columns.contents import is_number
+from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
 from autorec_cli.errors import InputDataError, quoted
 
