@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import json
 import sys
 import tempfile
 import time
@@ -40,7 +41,42 @@ def _parquet() -> bytes:
     return packed.getvalue()
 
 
+def _arrow(stream: bool) -> bytes:
+    packed = io.BytesIO()
+    frame = pl.DataFrame(ROWS, schema=["user", "item", "rating", "timestamp"], orient="row")
+    (frame.write_ipc_stream if stream else frame.write_ipc)(packed)
+    return packed.getvalue()
+
+
+def _of_all_types() -> pl.DataFrame:
+    """Ratings among columns of types that are no ratings."""
+    frame = pl.DataFrame(ROWS, schema=["user", "item", "rating", "timestamp"], orient="row")
+    return frame.with_columns(
+        pl.concat_list("rating", "timestamp").alias("list"),
+        pl.struct("user", "item").alias("struct"),
+        pl.col("timestamp").cast(pl.Duration("ms")).alias("pause"),
+        pl.col("user").cast(pl.Binary).alias("bytes"),
+        pl.col("user").cast(pl.Categorical).alias("category"),
+        pl.col("rating").cast(pl.Float64).replace(3.0, float("nan")).alias("item"),
+    )
+
+
+def _typed_parquet() -> bytes:
+    packed = io.BytesIO()
+    _of_all_types().write_parquet(packed)
+    return packed.getvalue()
+
+
+def _json_lines(nested: bool) -> bytes:
+    rows = [dict(zip(("user", "item", "rating", "timestamp"), row, strict=True)) for row in ROWS]
+    return "".join(json.dumps(row | ({"tags": [row, None, True]} if nested else {})) + "\n" for row in rows).encode()
+
+
 PLAIN = _text(",", True)
+BLOCKS = b"".join(
+    b"%d:\n" % item + b"".join(b"%d,%d,2005-09-0%d\n" % (n, 1 + n % 5, 1 + n % 9) for n in range(9))
+    for item in range(4)
+)
 QUOTED = (
     b'user,item,rating\n"a,b",x,1\n"c""d",y,2\n"e\nf",z,3\n"=cmd()|x",[red],4\n' + "é\U0001f600\u202e,x,5\n".encode()
 )
@@ -61,12 +97,25 @@ SEEDS = (
     b"\x28\xb5\x2f\xfd" + PLAIN,
     b"PK\x03\x04",
     b"\x00" * 100,
+    _json_lines(False),
+    _json_lines(True),
+    gzip.compress(_json_lines(False), mtime=0),
+    _arrow(stream=False),
+    _arrow(stream=True),
+    _typed_parquet(),
+    b"# comment\n" + PLAIN,
+    b"%%MatrixMarket matrix coordinate real general\n9 9 9\n"
+    + b"".join(b"%d %d %d\n" % (n % 4, n % 7, n % 5) for n in range(30)),
+    BLOCKS,
+    PLAIN.decode().encode("utf-32"),
 )
 TOKENS = (
     *(b"\x00", b'"', b'""', b"\r", b"\n", b"\r\n", b",", b"\t", b"::", b";", b"|", b" ", b"\xff", b"\xef\xbb\xbf"),
     *(b"nan", b"inf", b"-inf", b"1e400", b"-1", b"0x10", b"1_000", b"9" * 400, b"1,5", b"5.0", b"\xd9\xa3"),
     *(b"=cmd()", b"[red]", b"\x1b[31m", "\u202e".encode(), "\u2028".encode(), "\U0001f600".encode(), b"A" * 70_000),
     *(b"user", b"item", b"rating", b"timestamp", b"#", b"\x1f", b"\\", b"PAR1", b"\x1f\x8b"),
+    *(b"{", b"}", b"[", b"]", b":", b"null", b"true", b'{"user":', b'"rating":', b"ARROW1", b"\xff\xff\xff\xff"),
+    *(b"%", b"# user item rating\n", b"1:\n", b"%%MatrixMarket "),
 )
 SETTINGS = tuple(
     PrepareSettings(

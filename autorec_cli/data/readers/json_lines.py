@@ -95,7 +95,8 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
     kept = [key for key in header if key not in nested or key in asked.values() or role_of(key) is not None]
     texts = [[_text(row.get(key)) for key in kept] for row in rows]
     found = find_columns(kept, texts, replace(options, columns=asked, has_header=None), name)
-    columns = replace(found, **{role: header.index(kept[index]) for role, index in found.by_role().items()})
+    places: dict[str, Any] = {role: header.index(kept[index]) for role, index in found.by_role().items()}
+    columns = replace(found, **places)
     for role, index in columns.by_role().items():
         if header[index] in nested:
             raise InputDataError(
@@ -121,6 +122,21 @@ def _sampled(block: bytes) -> Iterator[dict[str, Any]]:
         row, _ = _object(line)
         if row is not None:
             yield row
+
+
+def objects_in(data: bytes, name: str) -> list[dict[str, Any]]:
+    """All objects of JSON lines.
+
+    Raises:
+        InputDataError: a line is none.
+    """
+    rows = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        row, problem = _object(line) if line.strip() else ({}, None)
+        if problem is not None:
+            raise InputDataError(f"{name}, line {number}: {problem}")
+        rows += [row] if row else []
+    return rows
 
 
 def _name_in(header: Sequence[str], text: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 import polars as pl
@@ -10,17 +13,22 @@ import polars as pl
 from autorec_cli.data.readers.column_types import check_types, id_of, is_readable, is_usable
 from autorec_cli.data.readers.columns.contents import is_number
 from autorec_cli.data.readers.columns.names import COLUMN_NAMES
+from autorec_cli.data.readers.json_lines import is_json, objects_in
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
 from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource, open_source, read_whole
 from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
-from autorec_cli.data.readers.text.exact_csv import records
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
+from autorec_cli.errors import InputDataError, UsageError, counted
 
 ID_NAMES = ("id", *COLUMN_NAMES["item"])
 TITLE_NAMES = ("title", "name", "itemtitle", "itemname", "movietitle", "producttitle", "booktitle", "trackname", "song")
+ESCAPED_QUOTE = b'\\"'
+ESCAPES = re.compile(rb'\\[\\"]')
+DOUBLED = {b"\\\\": b"\\", ESCAPED_QUOTE: b'""'}
+LOG = logging.getLogger(__name__)
 FALLBACKS = ("cp1252", "latin-1")  # latin-1 reads any bytes
 
 
@@ -43,18 +51,68 @@ def read_titles(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
             return _titles_in(source), FILE_KINDS[source.magic].lower()
         data, used = _decode(read_whole(source), encoding, source.name)
         shown = source.name
-    text_format, sample = sample_text(data, ReadOptions(), shown, [c for c in CANDIDATES if c != BLANKS])
-    rows = records(data, text_format)
-    first = next(rows)
+    if is_json(shown, data):
+        return _json_titles(data, shown), used
+    return _text_titles(data, shown), used
+
+
+def _text_titles(data: bytes, name: str) -> pl.DataFrame:
+    """Titles in delimited text."""
+    text_format, sample = sample_text(data, ReadOptions(), name, [c for c in CANDIDATES if c != BLANKS])
+    rows = _records(data, text_format)
     later = list(itertools.islice(records(sample, text_format), 1, 100))
-    id_column, title_column, is_header = _columns(first.fields, shown)
+    id_column, title_column, is_header = _columns(rows[0].fields, name)
+    last = max(id_column, title_column)
     if not is_header:
         ids = [record.fields[id_column] for record in later]
-        is_header = bool(ids) and not is_number(first.fields[id_column]) and all(map(is_number, ids))
-    kept = rows if is_header else itertools.chain([first], rows)
-    last = max(id_column, title_column)
+        is_header = bool(ids) and not is_number(rows[0].fields[id_column]) and all(map(is_number, ids))
+    kept = rows[1:] if is_header else rows
+    short = [row.line for row in kept if len(row.fields) <= last]
+    _warn(name, short, "left out, as the title is missing")
+    _warn(name, [row.line for row in kept if row.problem], "read as it is: a quote is not closed or stands in a field")
+    swallowed = [row.line for row in kept if any(_looks_like_rows(field, text_format) for field in row.fields)]
+    _warn(name, swallowed, "one field that spans lines like rows; is a quote missing?")
     pairs = [(row.fields[id_column], row.fields[title_column]) for row in kept if len(row.fields) > last]
-    return _unique(pl.DataFrame(pairs, schema={"id": pl.String, "title": pl.String}, orient="row")), used
+    return _unique(pl.DataFrame(pairs, schema={"id": pl.String, "title": pl.String}, orient="row"))
+
+
+def _warn(name: str, lines: Sequence[int], problem: str) -> None:
+    if lines:
+        more = f", and {counted(len(lines) - 1, 'more row')}" if len(lines) > 1 else ""
+        LOG.warning("%s, line %d: %s%s", name, lines[0], problem, more)
+
+
+def _looks_like_rows(field: str, text_format: TextFormat) -> bool:
+    newline = text_format.newline.decode()
+    return newline in field and all(text_format.delimiter in line for line in field.split(newline)[1:])
+
+
+def _records(data: bytes, text_format: TextFormat) -> list[Record]:
+    r"""Rows with quotes doubled in quoted fields, or written \", as in the files of Book-Crossing.
+
+    The reading with fewer misplaced quotes and uneven rows wins.
+    """
+    rows = list(records(data, text_format))
+    if not text_format.quoted or ESCAPED_QUOTE not in data:
+        return rows
+    escaped = list(records(ESCAPES.sub(lambda found: DOUBLED[found[0]], data), text_format))
+    return min(rows, escaped, key=_n_uneven)
+
+
+def _n_uneven(rows: Sequence[Record]) -> int:
+    """Number of rows with misplaced quotes, or of another width than most."""
+    width = Counter(len(row.fields) for row in rows).most_common(1)[0][0]
+    return sum(row.problem is not None or len(row.fields) != width for row in rows)
+
+
+def _json_titles(data: bytes, name: str) -> pl.DataFrame:
+    """Titles in JSON lines."""
+    rows = objects_in(data, name)
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    id_column, title_column, _ = _columns(header, name)
+    pairs = [[row.get(header[index]) for index in (id_column, title_column)] for row in rows]
+    texts = [[value if isinstance(value, str) else None for value in pair] for pair in pairs]
+    return _unique(pl.DataFrame(texts, schema={"id": pl.String, "title": pl.String}, orient="row"))
 
 
 def _titles_in(source: OpenSource) -> pl.DataFrame:

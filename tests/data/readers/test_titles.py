@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from autorec_cli.data.readers.text.exact_csv import TextFormat
 from autorec_cli.data.readers.titles import read_titles, titles_of
 from autorec_cli.errors import InputDataError, UsageError
 
@@ -57,3 +58,46 @@ def test_a_file_of_one_column_is_refused(tmp_path):
     (tmp_path / "b.csv").write_text("1,A\n")
     with pytest.raises(UsageError, match="matches 2 files"):
         read_titles(str(tmp_path / "*.csv"))
+
+
+BOOKS = (
+    '"ISBN";"Book-Title";"Book-Author"\n'
+    '"000X";"A \\"Quoted\\" Title";"Auth"\n"001";"Some \\"Q\\"; and More";"B"\n'
+    '"002";"Ends \\"so\\"";"C"\n"003";"a\\\\b";"D"\n'
+)
+
+
+def test_quotes_with_backslashes_are_those_of_book_crossing(tmp_path, caplog):
+    expected = {"000X": 'A "Quoted" Title', "001": 'Some "Q"; and More', "002": 'Ends "so"', "003": "a\\b"}
+    assert titles(tmp_path, BOOKS.encode())[0] == expected
+    assert not caplog.records
+    rfc = '"id";"title"\n"1";"C:\\"\n"2";"Say ""so"""\n'
+    assert titles(tmp_path, rfc.encode())[0] == {"1": "C:\\", "2": 'Say "so"'}
+
+
+@pytest.mark.skipif(not hasattr(TextFormat("\t"), "quote"), reason="quotes of tab-separated text enclose fields still")
+def test_quotes_in_tab_separated_titles_are_characters(tmp_path):
+    text = b'isbn\ttitle\n000X\t"Open\n001\tSecond\n002\tEnd"\n'
+    assert titles(tmp_path, text)[0] == {"000X": '"Open', "001": "Second", "002": 'End"'}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ('id,title\n1,A\n2\n3,C\n4\n', 3, "left out"),
+        ('id,title\n1,A\n2,"B" x\n3,C\n', 3, "a quote is not closed"),
+        ('id,title\n1,A\n2,"B\n3,C\n4,D"\n5,E\n', 3, "spans lines like rows"),
+    ],
+)  # fmt: skip
+def test_odd_rows_of_titles_are_warned_of(tmp_path, caplog, text, line, problem):
+    titles(tmp_path, text.encode())
+    (record,) = caplog.records
+    assert f"titles, line {line}: " in record.getMessage()
+    assert problem in record.getMessage()
+
+
+def test_titles_are_read_from_json_lines(tmp_path):
+    text = b'{"asin":"b","title":"B\\u00e9","price":{"x":1}}\n\n{"title":"C","asin":3}\n{"asin":4}\n'
+    assert titles(tmp_path, text)[0] == {"b": "Bé", "3": "C", "4": None}
+    with pytest.raises(InputDataError, match=r"line 2: .* is not JSON"):
+        titles(tmp_path, b'{"asin":"b","title":"B"}\n{"asin"\n')
