@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,9 @@ def examples_folder(workshop, tmp_path):
     ratings[10:].write_csv(tmp_path / "u1.base")
     ratings[:10].write_csv(tmp_path / "u1.test")
     ratings[:5].with_columns(user=pl.lit("new")).write_csv(tmp_path / "new-users.csv")
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        shop.execute("CREATE TABLE ratings (user, item, rating)")
+        shop.executemany("INSERT INTO ratings VALUES (?, ?, ?)", ratings.select("user", "item", "rating").rows())
     (tmp_path / "active.tsv").write_text("007\tx\n011\ty\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "jq").write_text("#!/bin/sh\ncat > /dev/null\n")
