@@ -20,7 +20,7 @@ MATRIX = b"%%matrixmarket"
 KONECT = re.compile(rb"%\s*(?:bip|sym|asym)\b")
 VALUES = ("real", "integer", "double", "pattern")
 SIZES = re.compile(rb"\d+\s+\d+\s+\d+")
-BLOCK_LINE = re.compile(rb"^([^\s:,;|]+):[ \t]*\r?$", re.MULTILINE)
+BLOCK_LINE = re.compile(rb"^([^\s:,;|\x00-\x1f]+):[ \t]*\r?$", re.MULTILINE)
 BLOCK_ROW = re.compile(rb"[^\s,:]+,\s*[-+.\deE]+\s*(?:,[^,:]*)?")
 SEPARATORS = re.compile(r"[\s,;|]+|::")
 
@@ -39,8 +39,8 @@ def plain_text(
     if lines and BLOCK_LINE.fullmatch(lines[0]):
         if len(lines) < 2 or not BLOCK_ROW.fullmatch(lines[1]):
             raise InputDataError(
-                f"{name}: {quoted(lines[0].decode())} begins a block of an item, as in the Netflix Prize, but the "
-                "next line is not user,rating or user,rating,date"
+                f"{name}: {quoted(lines[0].decode('utf-8', 'replace'))} begins a block of an item, as in the Netflix "
+                "Prize, but the next line is not user,rating or user,rating,date"
             )
         return rows_of_blocks(chain([head], chunks)), _block_options(lines[1], options, name)
     if not lines or not lines[0].startswith(MARKS):

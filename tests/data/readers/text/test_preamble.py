@@ -126,3 +126,10 @@ def test_utf_32_is_read_and_named(tmp_path):
     (tmp_path / "r.csv").write_bytes(COMMAS.encode("utf-32-le"))
     with pytest.raises(InputDataError, match="--encoding utf-32-le"):
         rows_of(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize("text", [b"user\xd0\xaa\x86:\n1,2\n", b"\0\0\xf4h[\0:"])
+def test_bytes_that_are_no_text_are_no_blocks(tmp_path, text):
+    (tmp_path / "r.csv").write_bytes(text)
+    with pytest.raises(InputDataError):
+        rows_of(tmp_path / "r.csv")
