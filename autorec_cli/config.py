@@ -9,10 +9,13 @@ from typing import Any
 
 from autorec_cli.defaults import (
     DEFAULTS,
+    NO_FACTS,
     RANKING_DEFAULTS,
+    RatingFacts,
     default_batch_size,
     default_hidden_size,
     default_missing_value,
+    default_output_activation,
     default_regularization,
     default_variant,
     default_variants,
@@ -24,7 +27,7 @@ VARIANTS = ("item", "user")
 BOTH = "both"
 """Variant setting: a network of each variant, whose predictions are averaged."""
 HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
-OUTPUT_ACTIVATIONS = ("identity", "sigmoid")
+OUTPUT_ACTIVATIONS = ("identity", "sigmoid", "ordinal")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
 AUTO = "auto"
@@ -68,7 +71,8 @@ class Hyperparameters:
             of `missing_value`, so outputs are scores that order items, not ratings.
         hidden_sizes: Units of each hidden layer, from input to output.
         hidden_activation: The paper's g.
-        output_activation: The paper's f; "sigmoid" is stretched to the range of the training targets.
+        output_activation: The paper's f; "sigmoid" is stretched to the range of the training targets; "ordinal" gives
+            the expected rating of a model of the rating levels, see `network.ordinal`.
         regularization: The paper's lambda: loss = sum of squared errors + lambda/2 * (|V|^2 + |W|^2), with ratings
             measured in quarters of the rating scale's width (1 to 5 is taken as it is).
         dropout: Fraction of an example's ratings hidden from the input, drawn anew at each step.
@@ -132,6 +136,8 @@ class Hyperparameters:
             raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
 
     def _check_objective(self) -> None:
+        if self.output_activation == "ordinal" and not self.decoder_mean:
+            raise UsageError("--no-decoder-mean needs --output-activation identity or sigmoid")
         if self.objective == "rating":
             if self.missing_weight or self.missing_value is not None:
                 raise UsageError("--missing-weight and --missing-value need --objective ranking")
@@ -207,14 +213,14 @@ class TrainSettings:
         self.networks((1, 1), 1)
 
     def networks(
-        self, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float] = (3.0, 1.0)
+        self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS
     ) -> tuple[Hyperparameters, ...]:
         """Fill in the defaults for each network to train on a dataset: one, or one of each variant.
 
         Args:
             shape: (n_users, n_items) of the ratings.
             n_ratings: Training ratings.
-            moments: Their mean and standard deviation.
+            ratings: Their distribution.
 
         Raises:
             UsageError: both variants are to rank; scores of rankings cannot be averaged.
@@ -228,35 +234,33 @@ class TrainSettings:
         )
         if self.variant == BOTH:
             variants = VARIANTS
-        return tuple(self._complete(variant, shape, n_ratings, moments) for variant in variants)
+        return tuple(self._complete(variant, shape, n_ratings, ratings) for variant in variants)
 
-    def complete(
-        self, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float] = (3.0, 1.0)
-    ) -> Hyperparameters:
+    def complete(self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS) -> Hyperparameters:
         """Fill in the defaults of a single network for a dataset.
 
         Args:
             shape: (n_users, n_items) of the ratings.
             n_ratings: Training ratings.
-            moments: Their mean and standard deviation.
+            ratings: Their distribution.
         """
         variant = self.variant or default_variant(self.objective or DEFAULTS["objective"], *shape)
-        return self._complete(variant, shape, n_ratings, moments)
+        return self._complete(variant, shape, n_ratings, ratings)
 
-    def _complete(
-        self, variant: str, shape: tuple[int, int], n_ratings: int, moments: tuple[float, float]
-    ) -> Hyperparameters:
+    def _complete(self, variant: str, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts) -> Hyperparameters:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.hidden_sizes is not None:
             given["hidden_sizes"] = tuple(self.hidden_sizes)
         defaults = dict(DEFAULTS)
-        if self.objective != "ranking" and n_ratings > 1 and moments[1] == 0:
+        if self.objective != "ranking" and n_ratings > 1 and ratings.deviation == 0:
             raise InputDataError(
-                f"all {n_ratings:,} training ratings are {moments[0]:g}, and equal ratings teach nothing; "
+                f"all {n_ratings:,} training ratings are {ratings.mean:g}, and equal ratings teach nothing; "
                 "learn which items users choose with --objective ranking"
             )
         if self.objective == "ranking":
-            defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(*moments)}
+            defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(ratings.mean, ratings.deviation)}
+        elif self.decoder_mean is not False:
+            defaults["output_activation"] = default_output_activation(ratings.n_levels)
         n_users, n_items = shape
         per_side = ratings_per_side(n_users, n_items, n_ratings)
         of_data = {

@@ -62,6 +62,16 @@ def moments_of(n_ratings: int, total: float, squares: float) -> tuple[float, flo
     return mean, math.sqrt(variance) if variance > 1e-12 * squares / n_ratings else 0.0
 
 
+def distinct_values(values: Array, most: int) -> Array:
+    """Distinct values, ascending float32; of more than `most`, the least `most` + 1."""
+    found: list[float] = []
+    # Each pass drops one value: a sort of all ratings would take longer, and memory.
+    while len(values) and len(found) <= most:
+        found.append(values.min())
+        values = values[values > found[-1]]
+    return np.array(found, dtype=np.float32)
+
+
 def row_sums(indptr: Array, values: Array) -> Array:
     """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
     sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])

@@ -52,8 +52,9 @@ class DenseEngine:
             self._examples = DeviceExamples(inputs, self._device, resident=True)
         return Batch(*self._examples.by_row(rows, dropout))
 
-    def step(self, examples: Matrix, inputs: Matrix, rate: float, decay: float) -> Tensor:
+    def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         """One step of Adam; returns the squared error over the observed cells before it."""
+        examples, inputs, _ = batch
         values, mask = _fill(self._values, examples), _fill(self._mask, examples, 1.0)
         same = not isinstance(inputs, Tensor) and inputs.data is examples.data
         shown = values if same else _fill(self._shown, inputs)

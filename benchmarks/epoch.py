@@ -25,13 +25,12 @@ import torch
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data import dataset
-from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.plan import complete
 from autorec_cli.training.randomness import initial_network
-from autorec_cli.training.trainer import Trainer
+from autorec_cli.training.trainer import Trainer, loss_of
 from autorec_cli.training.validation import make_validation
 from benchmarks import results
 from benchmarks.dense import DenseEngine
@@ -58,7 +57,7 @@ class Contender:
         self.examples, self.settings = examples, settings
         generator = torch.Generator().manual_seed(settings.seed)
         network = initial_network(examples, settings, generator)
-        self.engine = make(network, CPU, settings.batch_size, Loss(decoder_mean=settings.decoder_mean))
+        self.engine = make(network, CPU, settings.batch_size, loss_of(examples, settings))
         self.trainer = Trainer(self.engine, examples, settings, generator, n_epochs=settings.epochs + 1, phase="fit")
 
     def run(self) -> float:
@@ -93,7 +92,7 @@ def main() -> None:
     if not arguments.implicit:
         given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}
         given["regularization"] = 200.0
-    defaults = complete(TrainSettings(variant=arguments.variant, **given), data)
+    defaults = complete(TrainSettings(variant=arguments.variant, **{"output_activation": "identity", **given}), data)
     examples = make_examples(data.train, data.rating_scale, defaults)
     batches = [int(size) for size in arguments.batches.split(",")]
     chosen = {}

@@ -44,7 +44,7 @@ from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.plan import complete
 from autorec_cli.training.randomness import initial_network, shuffled_rows
-from autorec_cli.training.trainer import Trainer
+from autorec_cli.training.trainer import Trainer, loss_of
 from autorec_cli.training.validation import Validation, make_validation
 from benchmarks import generate, results
 from benchmarks.dense import DenseEngine
@@ -91,7 +91,7 @@ class Case:
     @property
     def loss(self) -> Loss:
         """The loss of these settings."""
-        return Loss(decoder_mean=self.settings.decoder_mean)
+        return loss_of(self.examples, self.settings)
 
     def batch(self) -> np.ndarray:
         """The rows of the first batch."""
@@ -115,7 +115,10 @@ def _only(ratings: sparse.csr_array, chosen: np.ndarray) -> sparse.csr_array:
 
 def make_case(dataset: Dataset, variant: str, passes: int, hidden_size: int, device: torch.device) -> Case:
     """A variant with default settings but for its size."""
-    settings = complete(TrainSettings(variant=variant, epochs=passes, hidden_sizes=(hidden_size,)), dataset)
+    settings = complete(
+        TrainSettings(variant=variant, epochs=passes, hidden_sizes=(hidden_size,), output_activation="identity"),
+        dataset,
+    )
     examples = make_examples(dataset.train, dataset.rating_scale, settings)
     generator = torch.Generator().manual_seed(settings.seed)
     network = initial_network(examples, settings, generator)
@@ -167,13 +170,13 @@ def measure_parts(case: Case) -> Iterator[tuple[str, Callable[[], Cells]]]:
     rows, device = case.batch(), case.device
     engine = on_gpu("embedding_bag")(case.network, device, case.settings.batch_size, case.loss)
     batch = engine.batch(case.examples.inputs, rows, None)
-    targets, inputs = torch_engine.to_device(*batch, device)
+    targets, inputs = torch_engine.to_device(batch.targets, batch.inputs, device)
     network = case.network.to(device)
     hidden = torch.rand(len(rows), network.decoder_weight.shape[1], device=device)
     weight, first = network.decoder_weight, network.encoder_weights[0]
     dot = partial(torch.sparse.sampled_addmm, targets.rows, hidden, weight.T, beta=0.0)
     yield "making a batch", partial(repeated, partial(engine.batch, case.examples.inputs, rows, None), device)
-    yield "a step", partial(repeated, partial(engine.step, *batch, 1e-6, 0.0), device)
+    yield "a step", partial(repeated, partial(engine.step, batch, 1e-6, 0.0), device)
     yield "H W' at observed cells, sampled_addmm", partial(repeated, dot, device)
     operands = {
         "X V": (inputs.rows, first),

@@ -110,7 +110,8 @@ def run_dense(arguments: list[str]) -> None:
     from benchmarks.dense import DenseEngine
 
     trainer.make_engine = DenseEngine
-    sys.argv = ["autorec", *arguments]
+    # It has no ordinal output, which would only be added to both.
+    sys.argv = ["autorec", *arguments, "--output-activation", "identity"]
     main.main()
 
 

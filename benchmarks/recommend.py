@@ -52,7 +52,13 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         return rng.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(hidden_size))
 
     means = DampedMeans(3.5, rng.normal(0, 0.3, data.n_users), rng.normal(0, 0.3, data.n_items))
-    plain = {"hidden_sizes": (hidden_size,), "implicit": False, "normalize": False}
+    # Ordinal outputs are not inner products, which is what is compared here.
+    plain = {
+        "hidden_sizes": (hidden_size,),
+        "implicit": False,
+        "normalize": False,
+        "output_activation": "identity",
+    }
     return Model(
         settings=complete(TrainSettings(variant=variant, **plain), data),
         encoder_weights=(normal(sizes[1], hidden_size),),
@@ -61,6 +67,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         decoder_weight=normal(sizes[1], hidden_size),
         decoder_bias=normal(sizes[1]),
         output_range=(-2.0, 2.0),
+        thresholds=None,
         unit=1.0,
         output_unit=1.0,
         input_norm=None,

@@ -174,6 +174,7 @@ def import_program() -> None:
     import torch
 
     from autorec_cli.cli import main  # noqa: F401
+    from autorec_cli.network.encoder_input import Batch
     from autorec_cli.network.engine import make_engine
     from autorec_cli.training import trainer  # noqa: F401
     from tests.networks import in_float32, random_examples, random_network
@@ -181,7 +182,7 @@ def import_program() -> None:
     rng = np.random.default_rng(0)
     examples = random_examples(8, 9, 0.5, rng)[0].astype(np.float32)
     network = in_float32(random_network((9, 3), "sigmoid", "identity", rng))
-    make_engine(network, torch.device("cpu"), rows_at_once=8).step(examples, examples, 0.01, 0.1)
+    make_engine(network, torch.device("cpu"), rows_at_once=8).step(Batch(examples, examples), 0.01, 0.1)
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1

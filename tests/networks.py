@@ -9,13 +9,27 @@ import pytest
 import torch
 from scipy import sparse
 
+from autorec_cli.csr import row_indices
 from autorec_cli.network import engine as engines
-from autorec_cli.network.autoencoder import ACTIVATIONS, Network
+from autorec_cli.network.autoencoder import ACTIVATIONS, Network, Thresholds
+from autorec_cli.network.ordinal import Levels, Offsets
 
 COMPILED = "compiled"
 numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")
 NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 """The engines."""
+
+
+LEVELS = Levels((-1.0, 0.0, 1.0, 2.0, 4.0), 1.3)
+"""Of random networks with an ordinal output."""
+
+
+def ordinal_examples(examples, rng):
+    """The pattern of `examples` with random levels less random centers, and these centers."""
+    rows, columns = (rng.normal(0, 0.3, size) for size in examples.shape)
+    centers = rows[row_indices(examples)] + columns[examples.indices]
+    values = rng.choice(LEVELS.values, examples.nnz) - centers
+    return sparse.csr_array((values, examples.indices, examples.indptr), shape=examples.shape), Offsets(rows, columns)
 
 
 def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5, n_inputs=None):
@@ -32,6 +46,9 @@ def random_network(sizes, hidden_activation, output_activation, rng, deviation=0
         hidden_activation=hidden_activation,
         output_activation=output_activation,
         output_range=(-1.0, 4.0),
+        thresholds=Thresholds(tensor(4, sizes[-1]), tensor(4) + torch.arange(4) - 0.5, LEVELS)
+        if output_activation == "ordinal"
+        else None,
     )
 
 
@@ -43,30 +60,50 @@ def random_examples(n_rows, n_columns, density, rng, ratings=range(-2, 5)):
     return examples, observed
 
 
-def dense_step(network, dense, observed, missing_weight=0.0, inputs=None, mean=None):
+def dense_step(network, dense, observed, missing_weight=0.0, inputs=None, mean=None, offsets=None):
     """Squared error over observed cells; gradients, by autograd, of it and of the weighted squares of other outputs.
+
+    Of an ordinal output, the gradients are those of the cross-entropies of its levels, with `offsets` for the centers.
 
     With a `mean` row the network's decoder weight is what differs from it, and the last gradient is its own.
     """
     means = [] if mean is None else [mean.clone().requires_grad_()]
     parameters = [parameter.clone().requires_grad_() for parameter in network.parameters()]
-    depth = len(network.encoder_weights)
+    depth, thresholds = len(network.encoder_weights), network.thresholds
+    of_thresholds = [] if thresholds is None else [parameters.pop() for _ in range(2)][::-1]
     weights, decoder_weight = parameters[:depth], parameters[depth]
     biases, decoder_bias = parameters[depth + 1 : -1], parameters[-1]
     hidden = dense if inputs is None else inputs
     for weight, bias in zip(weights, biases, strict=True):
         hidden = ACTIVATIONS[network.hidden_activation][0](hidden @ weight + bias)
-    output, _ = network.output(hidden @ sum(means, decoder_weight).T + decoder_bias)
+    z = hidden @ sum(means, decoder_weight).T + decoder_bias
+    if thresholds is not None:
+        weight, bias = of_thresholds
+        centers = torch.from_numpy(offsets.rows)[:, None] + torch.from_numpy(offsets.columns)
+        limits = (hidden @ weight.T + bias)[:, None]
+        exceeded = torch.sigmoid(LEVELS.slope * ((z + centers)[..., None] - limits))[observed]
+        ratings, gaps = (dense + centers)[observed][:, None], torch.tensor(LEVELS.gaps, dtype=z.dtype)
+        is_above = (ratings > torch.tensor(LEVELS.midpoints)).to(z.dtype)
+        entropy = torch.nn.functional.binary_cross_entropy(exceeded, is_above, reduction="none")
+        squared_error = ((LEVELS.values[0] + exceeded @ gaps - ratings[:, 0]) ** 2).sum()
+        loss = 2 / LEVELS.slope * (entropy @ gaps).sum()
+        return squared_error.detach(), torch.autograd.grad(
+            loss, [*weights, decoder_weight, *biases, decoder_bias, *of_thresholds, *means], materialize_grads=True
+        )
+    output, _ = network.output(z)
     loss = ((output - dense)[observed] ** 2).sum()
     missing = missing_weight * (output[~observed] ** 2).sum()
     return loss.detach(), torch.autograd.grad(loss + missing, [*parameters, *means])
 
 
 def in_float32(network):
+    thresholds = network.thresholds
     return dataclasses.replace(
         network,
         encoder_weights=tuple(weight.float() for weight in network.encoder_weights),
         encoder_biases=tuple(bias.float() for bias in network.encoder_biases),
         decoder_weight=network.decoder_weight.float(),
         decoder_bias=network.decoder_bias.float(),
+        thresholds=thresholds
+        and dataclasses.replace(thresholds, weight=thresholds.weight.float(), bias=thresholds.bias.float()),
     )

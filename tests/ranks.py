@@ -30,7 +30,6 @@ from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.network import engine
-from autorec_cli.network.autoencoder import Loss
 from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
@@ -57,20 +56,20 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], proces
     stored = LazyDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
     settings = TrainSettings(variant=variant, **given).complete(
-        shape, stored.n_ratings["train"], stored.moments(process_group)
+        shape, stored.n_ratings["train"], stored.facts(process_group)
     )
     partition = partition_columns(stored.counts(settings.variant), process_group)
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition
     )
     network = initial_network(examples, settings, torch.Generator().manual_seed(0))
-    loss = Loss(settings.missing_weight, settings.decoder_mean)
+    loss = trainer.loss_of(examples, settings)
     trained = engine.make_engine(network, torch.device("cpu"), 8, loss, process_group)
     counted = []
     for n_rows in (8, 3):
         before = process_group.n_reduced
         rows = np.arange(n_rows) % examples.matrix.shape[0]
-        trained.step(examples.matrix[rows], examples.inputs[rows], 0.01, 0.1)
+        trained.step(examples.inputs.batch(rows, None), 0.01, 0.1)
         counted.append(process_group.n_reduced - before)
     return counted
 

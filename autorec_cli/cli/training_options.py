@@ -20,7 +20,7 @@ from autorec_cli.config import (
     TrainSettings,
     parse_hidden_sizes,
 )
-from autorec_cli.defaults import DEFAULTS, MAX_BATCH_SIZE, MAX_HIDDEN_SIZE, RANKING_DEFAULTS
+from autorec_cli.defaults import DEFAULTS, MAX_BATCH_SIZE, MAX_HIDDEN_SIZE, MAX_LEVELS, RANKING_DEFAULTS
 
 
 def _default(name: str) -> str:
@@ -63,13 +63,15 @@ class TrainingOptions:
         OneOf(HIDDEN_ACTIVATIONS),
     ] = DEFAULTS["hidden_activation"]
     output_activation: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Activation of the output layer (f in the paper); sigmoid is stretched to the rating scale.",
+            help="Activation of the output layer (f in the paper); sigmoid is stretched to the rating scale, ordinal "
+            "gives the expected rating of a model of the levels.",
+            show_default=f"ordinal for ratings of at most {MAX_LEVELS} levels, else identity",
             rich_help_panel=NETWORK,
         ),
         OneOf(OUTPUT_ACTIVATIONS),
-    ] = DEFAULTS["output_activation"]
+    ] = None
     center: Annotated[
         str | None,
         typer.Option(

@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.csr import Array, add_splits, check_rows, moments_of, power_sums
+from autorec_cli.csr import Array, add_splits, check_rows, distinct_values, moments_of, power_sums
 from autorec_cli.data.dataset import UNREADABLE_ERRORS, check_file, damaged, read_document, require_file
 from autorec_cli.data.dataset_checks import SPLITS, scale_in, shape_in
 from autorec_cli.data.matrix_file import array_header, check_arrays, read_array
+from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
@@ -196,14 +197,17 @@ class LazyDataset:
         blocks = (np.bincount(block.indices, minlength=self.n_items) for block in train.blocks())
         return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
 
-    def moments(self, process_group: ProcessGroup) -> tuple[float, float]:
-        """Mean and standard deviation of the training ratings; each process reads some of them."""
+    def facts(self, process_group: ProcessGroup) -> RatingFacts:
+        """Distribution of the training ratings; each process reads some of them."""
         train, n_ratings = self._matrices["train"], self.n_ratings["train"]
         first, last = (n_ratings * (process_group.rank + end) // process_group.size for end in (0, 1))
-        sums = np.zeros(2)
+        sums, found = np.zeros(2), np.empty(0, dtype=np.float32)
         for start in range(first, last, CELLS_PER_BLOCK):
-            sums += power_sums(train.ratings(start, min(start + CELLS_PER_BLOCK, last)))
-        return moments_of(n_ratings, *process_group.sum(sums).tolist())
+            block = train.ratings(start, min(start + CELLS_PER_BLOCK, last))
+            sums += power_sums(block)
+            found = distinct_values(np.concatenate([found, distinct_values(block, MAX_LEVELS)]), MAX_LEVELS)
+        moments = moments_of(n_ratings, *process_group.sum(sums).tolist())
+        return RatingFacts(*moments, len(process_group.distinct(found, MAX_LEVELS)))
 
     def column(self, table: str, column: str) -> pl.Series | None:
         """Read a column of "users" or "items", if present."""

@@ -6,7 +6,7 @@ Shapes: n ratings of a user, k units in the last hidden layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -16,6 +16,7 @@ from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.scorer import History
 from autorec_cli.inference.scoring import UserVectors
 from autorec_cli.network.encoder_input import input_cells
+from autorec_cli.network.ordinal import Levels
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -32,8 +33,28 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 """Hidden activations, as in `network.autoencoder`, which needs torch."""
 
 
-Fold = Callable[[Array, Array], tuple[Array, float]]
-"""item_index (n,) and targets (n,) in the network's unit -> the user's vector (k,) and shift."""
+class Rated(NamedTuple):
+    """Rated items of a new user.
+
+    Attributes:
+        items: item_index (n,).
+        targets: Centered ratings (n,), in the network's unit.
+        centers: What was subtracted from each, (n,), in the same unit.
+    """
+
+    items: Array
+    targets: Array
+    centers: Array
+
+
+Fold = Callable[[Rated], tuple[Array, float]]
+"""Rated items -> the user's vector (k,) and shift."""
+
+MAX_NEWTON_STEPS = 20
+ENOUGH = 1e-5
+"""Change of all outputs, in the network's unit, at which Newton's method has converged."""
+LEAST_CURVATURE = 0.05
+"""Least curvature of a rating's loss that a Newton step counts with; beyond the outer levels it vanishes."""
 
 
 def fold_in(model: Model, histories: Sequence[History]) -> UserVectors:
@@ -43,8 +64,8 @@ def fold_in(model: Model, histories: Sequence[History]) -> UserVectors:
 
     In the user variant a history goes through the encoder, as in training. In the item variant the user's decoder row
     is the mean row of the trained users plus the ridge solution for the residual, with the codes fixed
-    (`solve_decoder_row`); for the ranking objective it is the ridge solution over all items, as in training
-    (`solve_scoring_row`).
+    (`solve_decoder_row`, or `solve_ordinal_row` for an ordinal output); for the ranking objective it is the ridge
+    solution over all items, as in training (`solve_scoring_row`).
 
     Without the mean row, users with few ratings would get their mean for every item: on ML-100K, with users left out of
     training, the RMSE from 1 rating is 1.04 with it and 1.55 without; from 50 ratings, 0.925 and 0.945. A row along the
@@ -80,7 +101,8 @@ def folder(model: Model) -> Callable[[Sequence[History]], UserVectors]:
             if center in ("user", "both"):
                 folded.centering_bias[row] = _user_bias(model.centering, items, values)
             offset = model.centering.mean + model.centering.item_bias[items] + folded.centering_bias[row]
-            folded.vectors[row], folded.shift[row] = fold(items, (values - offset) / model.unit)
+            rated = Rated(items, (values - offset) / model.unit, offset / model.unit)
+            folded.vectors[row], folded.shift[row] = fold(rated)
         return folded
 
     return fold_users
@@ -115,6 +137,66 @@ def solve_decoder_row(
     else:
         row = np.linalg.solve(centered.T @ centered + ridge * np.eye(k), centered.T @ residual)
     return row, (target_sum - float(code_sum @ row)) / (n + bias_damping)
+
+
+class OrdinalTargets(NamedTuple):
+    """Ratings of one user to fit an ordinal output to.
+
+    Attributes:
+        ratings: (n,) in the network's unit.
+        start: z + o of the mean user, (n,).
+        thresholds: Of each item, (n, J).
+        levels: The rating levels.
+    """
+
+    ratings: Array
+    start: Array
+    thresholds: Array
+    levels: Levels
+
+
+def solve_ordinal_row(
+    codes: Array, targets: OrdinalTargets, regularization: float, bias_damping: float
+) -> tuple[Array, float]:
+    """Solve for one new decoder row and bias of an ordinal output, codes fixed.
+
+    Minimizes the loss of `network.ordinal` at z = start + codes w + b, plus regularization/2 |w|^2 + bias_damping b^2,
+    over w and b: a convex problem, solved by Newton's method, each step of which is a weighted ridge regression.
+
+    Args:
+        codes: (n, k) codes of the observed rows.
+        targets: Their ratings.
+        regularization: lambda in the paper's units.
+        bias_damping: As in `solve_decoder_row`; above 0.
+
+    Returns:
+        w (k,) and b.
+    """
+    n, k = codes.shape
+    design = np.hstack([codes, np.ones((n, 1))])
+    variances = 1 / np.append(np.full(k, max(regularization / 2, 1e-6)), bias_damping)
+    kernel = (design * variances) @ design.T  # of a Gaussian process; n is the smaller dimension for most users
+    dual, outputs = np.zeros(n), np.zeros(n)
+    for _ in range(MAX_NEWTON_STEPS):
+        expected, curvature = _expected_and_curvature(targets, outputs)
+        weights = np.maximum(curvature, LEAST_CURVATURE)
+        # Minimizes sum(weights * (f - working)^2) + the penalty, with f = kernel @ dual.
+        working = outputs + (targets.ratings - expected) / weights
+        dual = np.linalg.solve(kernel + np.diag(1 / weights), working)
+        change = kernel @ dual - outputs
+        outputs = outputs + change
+        if np.abs(change).max() < ENOUGH:
+            break
+    solution = variances * (design.T @ dual)
+    return solution[:k], float(solution[k])
+
+
+def _expected_and_curvature(targets: OrdinalTargets, outputs: Array) -> tuple[Array, Array]:
+    """Expected ratings, and their derivative by z, half the curvature of the loss; (n,) each."""
+    levels = targets.levels
+    exceeded = expit(levels.slope * ((targets.start + outputs)[:, None] - targets.thresholds))
+    gaps = np.array(levels.gaps)
+    return levels.values[0] + exceeded @ gaps, levels.slope * ((exceeded * (1 - exceeded)) @ gaps)
 
 
 def solve_scoring_row(
@@ -167,9 +249,9 @@ def _item_variant_scoring_fold(model: Model) -> Fold:
     rows = np.hstack([fitted, np.ones((len(fitted), 1))])
     gram = rows.T @ rows
 
-    def fold(items: Array, targets: Array) -> tuple[Array, float]:
-        codes = model.codes[items].astype(np.float64)
-        return solve_scoring_row(codes, targets, gram, settings.missing_weight, settings.regularization)
+    def fold(rated: Rated) -> tuple[Array, float]:
+        codes = model.codes[rated.items].astype(np.float64)
+        return solve_scoring_row(codes, rated.targets, gram, settings.missing_weight, settings.regularization)
 
     return fold
 
@@ -182,12 +264,22 @@ def _item_variant_fold(model: Model) -> Fold:
     fitted = model.catalog.item_counts > 0
     mean_code = model.codes[fitted].sum(0, dtype=np.float64) / max(1, int(fitted.sum()))
 
-    def fold(items: Array, targets: Array) -> tuple[Array, float]:
+    def fold(rated: Rated) -> tuple[Array, float]:
+        targets, codes = rated.targets, model.codes[rated.items].astype(np.float64)
+        if model.thresholds is not None:
+            start = codes @ mean_row + mean_bias + rated.centers
+            thresholds = model.thresholds.of(codes)
+            row, bias = solve_ordinal_row(
+                codes - mean_code,
+                OrdinalTargets(targets + rated.centers, start, thresholds, model.thresholds.levels),
+                model.settings.regularization,
+                BIAS_DAMPING,
+            )
+            return mean_row + row, mean_bias + bias - float(mean_code @ row)
         if model.settings.output_activation == "sigmoid":
             # The row is linear inside the sigmoid; the logit of 0 and of 1 is infinite.
             height = np.clip((targets - low) / (high - low), 0.01, 0.99)
             targets = np.log(height / (1 - height))
-        codes = model.codes[items].astype(np.float64)
         # Fitted to what the mean row leaves: the penalty then pulls toward the mean user, not toward zero.
         unexplained = targets - codes @ mean_row - mean_bias
         row, bias = solve_decoder_row(codes - mean_code, unexplained, model.settings.regularization, BIAS_DAMPING)
@@ -199,8 +291,10 @@ def _item_variant_fold(model: Model) -> Fold:
 def _user_variant_fold(model: Model) -> Fold:
     activation = ACTIVATIONS[model.settings.hidden_activation]
 
-    def fold(items: Array, targets: Array) -> tuple[Array, float]:
-        rows, values = input_cells(items, targets, model.catalog.n_items, model.settings.implicit, model.input_norm)
+    def fold(rated: Rated) -> tuple[Array, float]:
+        rows, values = input_cells(
+            rated.items, rated.targets, model.catalog.n_items, model.settings.implicit, model.input_norm
+        )
         hidden = activation(values.astype(np.float32) @ model.encoder_weights[0][rows] + model.encoder_biases[0])
         for weight, bias in zip(model.encoder_weights[1:], model.encoder_biases[1:], strict=True):
             hidden = activation(hidden @ weight + bias)

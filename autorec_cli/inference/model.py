@@ -16,6 +16,7 @@ from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.fold_in import folder
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
 from autorec_cli.inference.scoring import item_scorer, output, trained_users
+from autorec_cli.network.ordinal import ThresholdArrays
 
 PAIRS_AT_ONCE = 1 << 16
 
@@ -26,7 +27,7 @@ class Model:
 
     The encoded side is items in the item variant and users in the user variant; the decoded side is the other one.
     prediction(e, d) = f(codes[e] . decoder_weight[d] + decoder_bias[d]) * output_unit + centering, clipped to the
-    rating scale.
+    rating scale. An ordinal f depends on e and the centering too; see `network.ordinal`.
 
     Attributes:
         settings: Hyperparameters of its training.
@@ -36,6 +37,7 @@ class Model:
         decoder_weight: (n_decoded, k).
         decoder_bias: (n_decoded,).
         output_range: Ends of a sigmoid output, in units.
+        thresholds: Of an ordinal output; None for the others.
         unit: Rating units per unit of the network's input.
         output_unit: Rating units per unit of its output: `unit` times the factor fitted on the validation set.
         input_norm: Euclidean norm that inputs are scaled to; None without normalization.
@@ -54,6 +56,7 @@ class Model:
     decoder_weight: Array
     decoder_bias: Array
     output_range: tuple[float, float]
+    thresholds: ThresholdArrays | None
     unit: float
     output_unit: float
     input_norm: float | None
@@ -93,7 +96,13 @@ class Model:
             block = slice(start, start + PAIRS_AT_ONCE)
             # einsum, because a matrix product would compute all pairs of both sides.
             z[block] = np.einsum("pk,pk->p", self.codes[encoded[block]], self.decoder_weight[decoded[block]])
-        predictions = output(self, z + self.decoder_bias[decoded]).astype(np.float64) * self.output_unit + offset
+        z += self.decoder_bias[decoded]
+        if self.thresholds is None:
+            outputs = output(self, z)
+        else:
+            centers = (offset / self.unit).astype(np.float32)
+            outputs = self.thresholds.levels.expected(z + centers, self.thresholds.of(self.codes)[encoded]) - centers
+        predictions = outputs.astype(np.float64) * self.output_unit + offset
         return clipped(self, np.where(self.cold_pairs(user_index, item_index), baseline, predictions))
 
     def cold_pairs(self, user_index: Array, item_index: Array) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,15 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
         ValueError: they are not those of a model.
     """
     _check_document(document)
+    n_levels = _check_levels(document["levels"], settings)
     for name in ("user_counts", "item_counts", "seen.indices"):
         _require(name in tensors, f"it has no tensor {name}")
     n_users, n_items = len(tensors["user_counts"]), len(tensors["item_counts"])
     _require(n_users > 0 and n_items > 0, "it has no users or no items")
     expected = _expected(settings, n_users, n_items, has_titles="titles.bytes" in tensors)
+    if n_levels:
+        expected["thresholds.weight"] = ("float32", (n_levels - 1, settings.hidden_sizes[-1]))
+        expected["thresholds.bias"] = ("float32", (n_levels - 1,))
     _require(set(tensors) == set(expected), f"its tensors are {', '.join(sorted(tensors))}")
     for name, (dtype, shape) in expected.items():
         array = tensors[name]
@@ -104,6 +109,20 @@ def _check_document(document: Mapping[str, Any]) -> None:
         _require(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)), f"{name} is no range")
         _require(ends[0] <= ends[1], f"{name} ends before it begins")
     check_provenance(document["provenance"])
+
+
+def _check_levels(levels: object, settings: Hyperparameters) -> int:
+    """Check the rating levels of an ordinal output; returns their number, 0 for another output."""
+    if settings.output_activation != "ordinal":
+        _require(levels is None, "it has levels without an ordinal output")
+        return 0
+    _require(isinstance(levels, dict), "it has no levels")
+    assert isinstance(levels, dict)
+    values, slope = levels["values"], levels["slope"]
+    _require(_is_number(slope) and slope > 0, "the slope of its levels is no positive number")
+    _require(isinstance(values, list) and len(values) > 1 and all(map(_is_number, values)), "its levels are no numbers")
+    _require(all(low < high for low, high in pairwise(values)), "its levels are not in order")
+    return len(values)
 
 
 def check_provenance(provenance: object) -> None:

@@ -23,6 +23,7 @@ from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.model_checks import check_blend, check_ids, check_model, read_settings
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.network.ordinal import Levels, ThresholdArrays
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
 from autorec_cli.storage.safetensors_reader import map_tensors
@@ -173,6 +174,8 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "seen.indices": catalog.seen.indices.astype(np.int32),
         "valid_predictions": model.valid_predictions.astype(np.float32),
     }
+    if model.thresholds is not None:
+        tensors["thresholds.weight"], tensors["thresholds.bias"] = model.thresholds.weight, model.thresholds.bias
     for layer, (weight, bias) in enumerate(zip(model.encoder_weights, model.encoder_biases, strict=True)):
         tensors[f"encoder.{layer}.weight"] = weight
         tensors[f"encoder.{layer}.bias"] = bias
@@ -185,6 +188,7 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
     document = {
         "settings": model.settings.to_document(),
         "output_range": list(model.output_range),
+        "levels": None if model.thresholds is None else _levels_document(model.thresholds.levels),
         "unit": model.unit,
         "output_unit": model.output_unit,
         "input_norm": model.input_norm,
@@ -259,6 +263,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         decoder_weight=tensors["decoder.weight"],
         decoder_bias=tensors["decoder.bias"],
         output_range=(output_low, output_high),
+        thresholds=_thresholds(document, tensors),
         unit=document["unit"],
         output_unit=document["output_unit"],
         input_norm=document["input_norm"],
@@ -278,6 +283,19 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
     )
     check_ids((model.catalog.user_ids, model.catalog.item_ids))
     return model
+
+
+def _levels_document(levels: Levels) -> dict[str, Any]:
+    return {"values": list(levels.values), "slope": levels.slope}
+
+
+def _thresholds(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> ThresholdArrays | None:
+    levels = document["levels"]
+    if levels is None:
+        return None
+    return ThresholdArrays(
+        tensors["thresholds.weight"], tensors["thresholds.bias"], Levels(tuple(levels["values"]), levels["slope"])
+    )
 
 
 def _pack(strings: Sequence[str]) -> tuple[Array, Array]:

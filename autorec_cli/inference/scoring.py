@@ -4,6 +4,8 @@ Every prediction is an inner product of a user vector and an item vector plus wh
 
     prediction(u, i) = f(user_vector . item_vector + user_shift + item_shift) * output_unit + centering(u, i)
 
+where an ordinal f depends on the centering and on the thresholds of the encoded side, too (`network.ordinal`).
+
 In the item variant, item vectors are the codes and user vectors are decoder rows; in the user variant it is the other
 way round. Shapes: B users, k units in the last hidden layer.
 """
@@ -68,12 +70,13 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
     Scores are (B, n_items) float32, not clipped.
     """
     # Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product.
-    k = model.codes.shape[1]
+    k, item_variant, thresholds = model.codes.shape[1], model.settings.variant == "item", model.thresholds
+    of_items = thresholds.of(model.codes) if thresholds and item_variant else None
     linear = model.settings.output_activation == "identity"
     scale = np.float32(model.output_unit if linear else 1.0)
     centering_bias = model.centering.item_bias.astype(np.float32)
     items = np.empty((k + 2, model.catalog.n_items), dtype=np.float32)
-    if model.settings.variant == "item":
+    if item_variant:
         items[:k], items[k + 1] = model.codes.T, 0
     else:
         items[:k], items[k + 1] = model.decoder_weight.T, scale * model.decoder_bias
@@ -91,7 +94,14 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
         scores: Array = sides @ items
         if not linear:
             # In place: a block of scores is the largest array there is.
-            scores = output(model, scores)
+            if thresholds:
+                centers = (offset[:, None] + centering_bias) / np.float32(model.unit)
+                scores += centers
+                of_cells = thresholds.of(users.vectors)[:, None] if of_items is None else of_items
+                scores = thresholds.levels.expected(scores, of_cells)
+                scores -= centers
+            else:
+                scores = output(model, scores)
             scores *= np.float32(model.output_unit)
             scores += offset[:, None]
             scores += centering_bias

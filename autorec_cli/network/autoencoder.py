@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
+from autorec_cli.network.ordinal import Levels, Offsets
 from autorec_cli.runtime.partition import COLUMNS_PER_BLOCK, Partition
 from autorec_cli.runtime.process_group import ProcessGroup
 
@@ -26,6 +28,30 @@ TILE = 64
 """Columns that the compiled engine keeps together; the last tile is padded with zeros."""
 
 Elementwise = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds between rating levels; see `ordinal`.
+
+    Attributes:
+        weight: C (J, k).
+        bias: c (J,).
+        levels: The levels, in the unit of the examples.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    levels: Levels
+
+    def of(self, codes: Tensor) -> Tensor:
+        """Thresholds (B, J) of examples with these codes (B, k)."""
+        return torch.addmm(self.bias, codes, self.weight.T)
+
+    def to(self, device: torch.device) -> Thresholds:
+        """Copy the thresholds to `device`."""
+        return replace(self, weight=self.weight.to(device, copy=True), bias=self.bias.to(device, copy=True))
+
 
 ACTIVATIONS: Mapping[str, tuple[Elementwise, Elementwise]] = {
     "identity": (lambda z: z, torch.ones_like),
@@ -47,8 +73,9 @@ class Network:
         decoder_weight: W (P, k).
         decoder_bias: b (P,).
         hidden_activation: g, a key of ACTIVATIONS.
-        output_activation: f, "identity" or "sigmoid".
+        output_activation: f, "identity", "sigmoid" or "ordinal".
         output_range: Range of a sigmoid output, in the unit of the examples.
+        thresholds: Of an ordinal output; None for the others.
     """
 
     encoder_weights: tuple[Tensor, ...]
@@ -58,24 +85,29 @@ class Network:
     hidden_activation: str
     output_activation: str
     output_range: tuple[float, float]
+    thresholds: Thresholds | None = None
 
     def parameters(self) -> list[Tensor]:
         """List all parameters in a fixed order.
 
-        Encoder weights, decoder weight, encoder biases, decoder bias.
+        Encoder weights, decoder weight, encoder biases, decoder bias, then those of the thresholds.
         """
-        return [*self.encoder_weights, self.decoder_weight, *self.encoder_biases, self.decoder_bias]
+        free = [*self.encoder_biases, self.decoder_bias, *self._of_thresholds()]
+        return [*self.encoder_weights, self.decoder_weight, *free]
 
     def penalized(self) -> list[Tensor]:
         """Parameters with a penalty, as in the paper: V, W."""
         return [self.encoder_weights[0], self.decoder_weight]
 
     def free(self) -> list[Tensor]:
-        """Parameters without a penalty: biases and dense layers."""
-        return [*self.encoder_weights[1:], *self.encoder_biases, self.decoder_bias]
+        """Parameters without a penalty: biases, dense layers and thresholds."""
+        return [*self.encoder_weights[1:], *self.encoder_biases, self.decoder_bias, *self._of_thresholds()]
+
+    def _of_thresholds(self) -> list[Tensor]:
+        return [] if self.thresholds is None else [self.thresholds.weight, self.thresholds.bias]
 
     def output(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Output f(z) and its derivative f'(z)."""
+        """Output f(z) and its derivative f'(z); an ordinal output is computed by `ordinal_output`."""
         if self.output_activation == "identity":
             return z, torch.ones_like(z)
         low, high = self.output_range
@@ -120,6 +152,7 @@ class Network:
             encoder_biases=tuple(bias.to(device, copy=True) for bias in self.encoder_biases),
             decoder_weight=self.decoder_weight.to(device, copy=True),
             decoder_bias=self.decoder_bias.to(device, copy=True),
+            thresholds=None if self.thresholds is None else self.thresholds.to(device),
         )
 
     def copy(self) -> Network:
@@ -133,11 +166,14 @@ class Loss:
 
     Attributes:
         missing_weight: Weight of the squared output of an unrated cell, relative to 1 for a rated one.
-        decoder_mean: Shrink the rows of W toward a learned mean instead of zero; requires `missing_weight` 0.
+        decoder_mean: Shrink the rows of W toward a learned mean instead of zero; requires `missing_weight` 0. The
+            thresholds of an ordinal output have such means, so that it needs no other.
+        offsets: Centers that were subtracted from the targets; an ordinal output needs them.
     """
 
     missing_weight: float = 0.0
     decoder_mean: bool = False
+    offsets: Offsets | None = None
 
 
 SQUARED_ERROR = Loss()
@@ -191,6 +227,51 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
     )
 
 
+class OrdinalOutputs(NamedTuple):
+    """Outputs of an ordinal network at observed cells.
+
+    Attributes:
+        outputs: x_hat (n,).
+        thresholds: Gradient of the loss by the thresholds of each example, (B, J); None without targets.
+    """
+
+    outputs: Tensor
+    thresholds: Tensor | None
+
+
+def ordinal_outputs(
+    z: Tensor,
+    offsets: Tensor,
+    thresholds: Tensor,
+    rows: Tensor,
+    levels: Levels,
+    targets: Tensor | None = None,
+    row_sums: Callable[[Tensor], Tensor] | None = None,
+) -> OrdinalOutputs:
+    """Compute outputs and, with targets, gradients of an ordinal output; see `ordinal`.
+
+    Args:
+        z: H W' + b at the cells, (n,).
+        offsets: o of each cell, (n,).
+        thresholds: Of each example, (B, J).
+        rows: Example of each cell, (n,).
+        levels: The rating levels.
+        targets: Centered ratings (n,).
+        row_sums: Sums values (n,) over the cells of each example, (B,).
+    """
+    location = z + offsets
+    outputs = levels.values[0] - offsets
+    ratings = None if targets is None else targets + offsets
+    gradients = []
+    # One threshold at a time: all of them at once would take J times the memory of the cells.
+    for number, (gap, midpoint) in enumerate(zip(levels.gaps, levels.midpoints, strict=True)):
+        exceeded = torch.sigmoid_((location - thresholds[:, number][rows]).mul_(levels.slope))
+        outputs = outputs.add_(exceeded, alpha=gap)
+        if ratings is not None and row_sums is not None:
+            gradients.append(row_sums(exceeded.sub_((ratings > midpoint).to(exceeded))).mul_(-2 * gap))
+    return OrdinalOutputs(outputs, torch.stack(gradients, dim=1) if gradients else None)
+
+
 def mean_row(weight: Tensor, process_group: ProcessGroup) -> Tensor:
     """Mean (k,) of the rows of `weight` (P, k) over all processes."""
     total = process_group.sum([*weight.sum(0, dtype=torch.float64).tolist(), len(weight)])
@@ -210,6 +291,7 @@ def new_network(
     output_range: tuple[float, float],
     generator: torch.Generator,
     partition: Partition,
+    levels: Levels | None = None,
 ) -> Network:
     """Initialize a network at random.
 
@@ -225,6 +307,7 @@ def new_network(
         output_range: See `Network`.
         generator: Source of the random weights.
         partition: Columns of this process; their weights do not depend on the world size.
+        levels: Rating levels of an ordinal output, whose thresholds start between them; None for another output.
     """
     n_columns, own = partition.n_columns, partition.columns.astype(np.int64)
     sizes = (n_columns * settings.n_channels, *settings.hidden_sizes)
@@ -245,7 +328,14 @@ def new_network(
         hidden_activation=settings.hidden_activation,
         output_activation=settings.output_activation,
         output_range=output_range,
+        thresholds=None if levels is None else _between(levels, sizes[-1], generator.device),
     )
+
+
+def _between(levels: Levels, n_units: int, device: torch.device) -> Thresholds:
+    """Thresholds in the middle between levels, the same for all examples."""
+    bias = torch.tensor(levels.midpoints, dtype=torch.float32, device=device)
+    return Thresholds(torch.zeros(len(bias), n_units, device=device), bias, levels)
 
 
 def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: torch.Generator) -> Tensor:

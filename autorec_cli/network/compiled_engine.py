@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array, row_sums, transposed
+from autorec_cli.csr import Array, row_indices, row_sums, transposed
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
 from autorec_cli.network.autoencoder import (
     ACTIVATIONS,
@@ -25,12 +25,15 @@ from autorec_cli.network.autoencoder import (
     Loss,
     MissingGradients,
     Network,
+    OrdinalOutputs,
     mean_row,
     missing_gradients,
+    ordinal_outputs,
 )
 from autorec_cli.network.dropout import Dropout
-from autorec_cli.network.encoder_input import Batch, Inputs
+from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
 from autorec_cli.network.kernels import adam_products, products, sampled_products
+from autorec_cli.network.sparse_tensors import DeviceMatrix
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -58,6 +61,7 @@ class TiledEngine:
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
         ).copy()
+        self._offsets = loss.offsets
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
         # V and W are updated by the kernels.
         self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
@@ -71,14 +75,24 @@ class TiledEngine:
         """See `engine.Engine`."""
         return inputs.batch(rows, dropout)
 
-    def step(self, examples: sparse.csr_array, inputs: sparse.csr_array, rate: float, decay: float) -> Tensor:
+    def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
+        examples, inputs, rows = batch
+        assert not isinstance(examples, DeviceMatrix)
+        assert not isinstance(inputs, DeviceMatrix)
         cells = _Cells(examples)
         # In the same pattern the transpose is made once for both.
         input_cells = cells if inputs.shape == examples.shape else _Cells(inputs)
         first = self._encode(input_cells, inputs.data)
         hidden, last = self._deeper(first)
-        predictions, slope = self._rest.output(self._decode(cells, last))
+        z = self._decode(cells, last)
+        of_thresholds = None
+        if self._rest.thresholds is None:
+            predictions, slope = self._rest.output(z)
+        else:
+            assert rows is not None
+            predictions, of_thresholds = self._ordinal(cells, last, z, rows, torch.from_numpy(examples.data))
+            slope = torch.ones(())  # the loss is such that the derivative is that of an identity
         residual = predictions - torch.from_numpy(examples.data)
         # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
         error = (2 * (residual - self._missing_weight * predictions) * slope).numpy()
@@ -90,6 +104,9 @@ class TiledEngine:
             sums = torch.from_numpy(row_sums(examples.indptr, error))[:, None]
             upstream.addcmul_(sums, self._mean_tiles)
             mean = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
+        if of_thresholds is not None:
+            mean, of_codes = self._threshold_gradients(of_thresholds, last)
+            upstream += of_codes
         extra = _NOTHING
         # Dense products, which PyTorch does as fast as any kernel: out of the tiles and back.
         if self._missing_weight:
@@ -117,7 +134,12 @@ class TiledEngine:
             block = inputs[rows]
             first = self._encode(_Cells(block), block.data)
             _, last = self._deeper(first)
-            outputs.append(self._rest.output(self._decode(_Cells(cells[rows]), last))[0].numpy())
+            wanted = _Cells(cells[rows])
+            z = self._decode(wanted, last)
+            if self._rest.thresholds is None:
+                outputs.append(self._rest.output(z)[0].numpy())
+            else:
+                outputs.append(self._ordinal(wanted, last, z, rows)[0].numpy())
         return np.concatenate(outputs)
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
@@ -242,6 +264,37 @@ class TiledEngine:
             of_rows = (last @ self._mean_tiles.mT).sum(0).view(-1)
             dots += np.repeat(of_rows.numpy(), np.diff(cells.rows.indptr))
         return torch.from_numpy(dots)
+
+    def _ordinal(
+        self, cells: _Cells, last: Tensor, z: Tensor, rows: RowSelection, targets: Tensor | None = None
+    ) -> OrdinalOutputs:
+        """Compute outputs and gradients of the thresholds; see `ordinal_outputs`."""
+        thresholds, offsets = self._rest.thresholds, self._offsets
+        assert thresholds is not None
+        assert offsets is not None
+        matrix = cells.rows
+        row = row_indices(matrix)
+        centers = torch.from_numpy(offsets.rows[rows][row] + offsets.columns[matrix.indices])
+        codes = torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
+
+        def sums(values: Tensor) -> Tensor:
+            return torch.from_numpy(row_sums(matrix.indptr, values.numpy()))
+
+        of_rows = thresholds.of(codes)
+        return ordinal_outputs(z, centers, of_rows, torch.from_numpy(row), thresholds.levels, targets, sums)
+
+    def _threshold_gradients(self, gradient: Tensor, last: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Gradients of C and c, summed over processes, and of the codes, in tiles.
+
+        `gradient` (B, J) is that of the thresholds of each example.
+        """
+        thresholds = self._rest.thresholds
+        assert thresholds is not None
+        codes = torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
+        of_bias = self._process_group.all_reduce(gradient.sum(0))
+        of_weight = self._process_group.all_reduce(gradient.T @ codes)
+        of_codes = torch.from_numpy(to_tiles((gradient @ thresholds.weight).numpy()))
+        return [of_weight, of_bias], of_codes
 
     @property
     def _mean_tiles(self) -> Tensor:

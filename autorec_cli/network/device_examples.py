@@ -68,8 +68,8 @@ class DeviceExamples:
         targets = self._in_both_orders(cells)
         values, mask = self._input_values(cells, rows, dropout)
         if not self.inputs.implicit:
-            return Batch(targets, targets.with_values(values))
-        return Batch(targets, _with_mask(targets, cells, values, mask))
+            return Batch(targets, targets.with_values(values), rows)
+        return Batch(targets, _with_mask(targets, cells, values, mask), rows)
 
     def by_row(self, rows: Array, dropout: Dropout | None = None) -> tuple[Tensor, Tensor]:
         """Make targets and encoder inputs of the examples at `rows`, as CSR tensors."""

@@ -32,10 +32,17 @@ Cells: TypeAlias = "sparse.csr_array | DeviceMatrix"
 
 
 class Batch(NamedTuple):
-    """Targets and encoder inputs of some examples, both (B, n): CSR, or on the device of an engine."""
+    """Targets and encoder inputs of some examples, both (B, n): CSR, or on the device of an engine.
+
+    Attributes:
+        targets: Targets.
+        inputs: Encoder inputs.
+        rows: (B,) the examples; only an ordinal output needs them.
+    """
 
     targets: Cells
     inputs: Cells
+    rows: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Inputs:
     def batch(self, rows: Array, dropout: Dropout | None) -> Batch:
         """Make the batch of the examples at `rows`, (B,)."""
         targets = self.examples[rows]
-        return Batch(targets, self.of(targets, rows, None if dropout is None else dropout.factors(targets)))
+        return Batch(targets, self.of(targets, rows, None if dropout is None else dropout.factors(targets)), rows)
 
     def of(self, batch: sparse.csr_array, rows: RowSelection, factors: Array | None = None) -> sparse.csr_array:
         """Make the inputs of a batch.

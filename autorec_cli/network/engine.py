@@ -12,7 +12,7 @@ from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState
 from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network
 from autorec_cli.network.dropout import Dropout
-from autorec_cli.network.encoder_input import Batch, Cells, Inputs
+from autorec_cli.network.encoder_input import Batch, Inputs
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -37,12 +37,12 @@ class Engine(Protocol):
             dropout: Dropout of their inputs; None for none.
         """
 
-    def step(self, examples: Cells, inputs: Cells, rate: float, decay: float) -> Tensor:
-        """Take one step of Adam on the squared error.
+    def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
+        """Take one step of Adam.
 
         Args:
-            examples: Targets (B, P), from `batch` or CSR float32 with sorted indices.
-            inputs: Encoder inputs of B rows, likewise; with the shape of `examples` they have its pattern too.
+            batch: From `batch`, or of CSR float32 with sorted indices; inputs of the shape of the targets have their
+                pattern too.
             rate: Learning rate.
             decay: Penalty of this batch: factor of V and W in their gradients.
 
@@ -101,7 +101,7 @@ def make_engine(
         network: Initial parameters.
         device: "cpu" or "cuda".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
-        loss: Terms besides the squared error.
+        loss: Terms besides that of observed cells.
         process_group: Processes that hold the other columns; all take the same steps.
     """
     if engine_name(device) == "compiled":

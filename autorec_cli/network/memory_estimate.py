@@ -24,6 +24,8 @@ STEP = 40
 """Bytes per cell of a batch: the batch, its transpose, its order, predictions, residuals, errors."""
 INPUT = 28
 """Bytes per cell of an encoder input with a pattern of its own: the matrix, its transpose, its order."""
+ORDINAL = 40
+"""Bytes per cell of a batch of an ordinal output: row, center, location, rating, one threshold and its error."""
 GPU_STEP = 100
 """Bytes per cell of a batch on a GPU, where cells are sorted and gathered too; counted, not yet measured."""
 GPU_INPUT = 70
@@ -108,7 +110,8 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     refit = settings.refit and shape.n_valid > 0
     n_fitted = shape.n_train + (shape.n_valid if refit else 0)
     batch_fraction = min(1.0, settings.batch_size / n_examples)
-    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2)
+    is_ordinal = settings.output_activation == "ordinal"
+    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2) + (ORDINAL if is_ordinal else 0)
     step = int(n_fitted * batch_fraction) * cell + 4 * settings.batch_size * 4 * (
         sum(edges) + sum(settings.hidden_sizes)
     )
@@ -124,7 +127,8 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     saving = data + plain + codes + JOIN_SPLITS * n_all + ids
     if engine == "cuda":
         n_cells, hidden = n_fitted * batch_fraction, sum(settings.hidden_sizes)
-        device = 4 * (plain + dense) + batch_bytes(n_cells, settings.batch_size, hidden, settings.implicit)
+        step = batch_bytes(n_cells, settings.batch_size, hidden, settings.implicit, is_ordinal)
+        device = 4 * (plain + dense) + step
         if settings.objective == "ranking":
             device += 2 * 4 * n_columns * edges[1]
         return Need(RUNTIME + max(preparing, saving), device, CELL * n_fitted)
@@ -137,9 +141,9 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     return Need(RUNTIME + max(preparing, training, saving))
 
 
-def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool) -> int:
+def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool, is_ordinal: bool) -> int:
     """Bytes of a GPU that a step takes for a batch of `n_cells` ratings and for its hidden layers."""
-    cell = GPU_STEP + (GPU_INPUT if implicit else 0)
+    cell = GPU_STEP + (GPU_INPUT if implicit else 0) + (ORDINAL if is_ordinal else 0)
     return int(n_cells * cell) + 4 * 4 * batch_size * hidden_units
 
 

@@ -27,7 +27,15 @@ from torch import Tensor
 
 from autorec_cli.csr import Array
 from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
-from autorec_cli.network.autoencoder import ACTIVATIONS, SQUARED_ERROR, Loss, Network, mean_row, missing_gradients
+from autorec_cli.network.autoencoder import (
+    ACTIVATIONS,
+    SQUARED_ERROR,
+    Loss,
+    Network,
+    mean_row,
+    missing_gradients,
+    ordinal_outputs,
+)
 from autorec_cli.network.device_examples import DeviceExamples, free_bytes
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Cells, Inputs, RowSelection
@@ -37,8 +45,10 @@ from autorec_cli.network.sparse_tensors import (
     product,
     row_of_cell,
     row_sums,
+    send,
     to_both_orders,
     to_csr,
+    with_values,
 )
 from autorec_cli.runtime.memory import CELL
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -77,6 +87,8 @@ class TorchEngine:
         self._rows_at_once = rows_at_once
         self._missing_weight = loss.missing_weight
         self._process_group = process_group
+        self._offsets = loss.offsets
+        self._column_offsets = None if loss.offsets is None else torch.from_numpy(loss.offsets.columns).to(device)
         self._examples: DeviceExamples | None = None
         # Two groups, because only V and W have a penalty; its gradient is their `weight_decay`.
         free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
@@ -89,10 +101,11 @@ class TorchEngine:
             return inputs.batch(rows, dropout)
         return self._device_examples(inputs).batch(rows, dropout)
 
-    def step(self, examples: Cells, inputs: Cells, rate: float, decay: float) -> Tensor:
+    def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
-        targets, shown = to_device(examples, inputs, self._device)
-        result = step(self._network, targets, shown, self._missing_weight, self._process_group, self._mean)
+        targets, shown = to_device(batch.targets, batch.inputs, self._device)
+        centers = None if batch.rows is None else self._centers(targets.rows, batch.rows)
+        result = step(self._network, targets, shown, self._missing_weight, self._process_group, self._mean, centers)
         for parameter, gradient in zip(self._parameters(), result.gradients, strict=True):
             parameter.grad = gradient
         # Set anew each step: the rate follows a schedule and the penalty the size of the batch.
@@ -109,8 +122,10 @@ class TorchEngine:
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
             hidden = encode(self._network, self._input_rows(inputs, rows), self._process_group)[-1]
-            z = _sampled_product(self._network, to_csr(cells[rows], self._device), hidden, self._mean)
-            outputs.append(self._network.output(z)[0].cpu().numpy())
+            pattern = to_csr(cells[rows], self._device)
+            z = _sampled_product(self._network, pattern, hidden, self._mean)
+            centers = self._centers(pattern, np.arange(inputs.shape[0])[rows])
+            outputs.append(_outputs(self._network, pattern, hidden, z, centers)[0].cpu().numpy())
         return np.concatenate(outputs)
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
@@ -119,6 +134,13 @@ class TorchEngine:
         blocks = [rows[start : start + self._rows_at_once] for start in range(0, len(rows), self._rows_at_once)]
         encoded = (encode(self._network, self._input_rows(inputs, block), self._process_group) for block in blocks)
         return torch.cat([hidden[-1].cpu() for hidden in encoded]).numpy()
+
+    def _centers(self, pattern: Tensor, rows: Array) -> Tensor | None:
+        """Center of each cell of examples, (nnz,), for an ordinal output; `pattern` is CSR (B, P)."""
+        if self._offsets is None or self._column_offsets is None:
+            return None
+        of_rows = send(self._offsets.rows[rows], self._device)
+        return of_rows[row_of_cell(pattern)] + self._column_offsets[pattern.col_indices()]
 
     def _input_rows(self, inputs: Inputs, rows: RowSelection) -> Tensor:
         if self._device.type == "cpu":
@@ -141,7 +163,7 @@ class TorchEngine:
         rest = 3 * sum(parameter.nbytes for parameter in self._parameters())
         if self._missing_weight:
             rest += 2 * self._network.decoder_weight.nbytes
-        batch = batch_bytes(n_cells, self._rows_at_once, hidden, inputs.implicit)
+        batch = batch_bytes(n_cells, self._rows_at_once, hidden, inputs.implicit, self._offsets is not None)
         return Need(0, rest + batch, CELL * inputs.examples.nnz)
 
     def network(self) -> Network:
@@ -210,19 +232,21 @@ def step(
     missing_weight: float = 0.0,
     process_group: ProcessGroup = SINGLE_PROCESS,
     mean: Tensor | None = None,
+    centers: Tensor | None = None,
 ) -> Step:
     """Compute the squared error and the gradients of the loss.
 
     The loss is the squared error over observed cells plus `missing_weight` times the sum of squared outputs of all
-    other cells (identity output).
+    other cells (identity output); or that of an ordinal output, which needs the `centers` (nnz,) of the cells.
 
     Returns:
-        Gradients in the order of `AdamState`: encoder weights, decoder weight, encoder biases, decoder bias, and `mean`
-        (k,), the row c, if there is one.
+        Gradients in the order of `AdamState`: encoder weights, decoder weight, encoder biases, decoder bias, those of
+        the thresholds, and `mean` (k,), the row c, if there is one.
     """
     hidden = encode(network, inputs.rows, process_group)
     # Only at observed cells: the dense B x P product is what this engine avoids.
-    predictions, slope = network.output(_sampled_product(network, examples.rows, hidden[-1], mean))
+    z = _sampled_product(network, examples.rows, hidden[-1], mean)
+    predictions, slope, of_thresholds = _outputs(network, examples.rows, hidden[-1], z, centers, examples.rows.values())
     residual = predictions - examples.rows.values()
     # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
     error = examples.with_values(2 * (residual - missing_weight * predictions) * slope)
@@ -234,6 +258,13 @@ def step(
         sums = row_sums(error.rows)
         upstream += torch.outer(sums, mean)
         mean_gradient = [process_group.all_reduce(hidden[-1].T @ sums)]
+    threshold_gradients = []
+    if of_thresholds is not None and network.thresholds is not None:
+        upstream += of_thresholds @ network.thresholds.weight
+        threshold_gradients = [
+            process_group.all_reduce(of_thresholds.T @ hidden[-1]),
+            process_group.all_reduce(of_thresholds.sum(0)),
+        ]
     if missing_weight:
         missing = missing_gradients(hidden[-1], network.decoder_weight, network.decoder_bias, missing_weight)
         upstream += missing.hidden
@@ -242,7 +273,29 @@ def step(
     # Each process has the part of dh that its own columns cause; deeper layers need the sum.
     weights, biases, slope_of_first = network.back_to_first(hidden, process_group.all_reduce(upstream))
     gradients = [product(inputs.columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
-    return Step(torch.dot(residual, residual), [*gradients, *mean_gradient])
+    return Step(torch.dot(residual, residual), [*gradients, *threshold_gradients, *mean_gradient])
+
+
+def _outputs(
+    network: Network,
+    pattern: Tensor,
+    hidden: Tensor,
+    z: Tensor,
+    centers: Tensor | None,
+    targets: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Outputs at the cells of `pattern`, their derivative by z, and the gradient of each example's thresholds."""
+    if network.thresholds is None:
+        return *network.output(z), None
+    assert centers is not None
+
+    def sums(values: Tensor) -> Tensor:
+        return row_sums(with_values(pattern, values))
+
+    thresholds = network.thresholds
+    rows = row_of_cell(pattern)
+    outputs, gradient = ordinal_outputs(z, centers, thresholds.of(hidden), rows, thresholds.levels, targets, sums)
+    return outputs, torch.ones_like(z), gradient
 
 
 def codes(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autorec_cli.csr import Array
+from autorec_cli.csr import Array, distinct_values
 from autorec_cli.errors import LostPeerError, describe, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -117,6 +117,14 @@ class ProcessGroup:
         # Receivers must know the length before they can allocate for the text.
         length = int(self.broadcast(np.array([len(own)], dtype=np.int64))[0])
         return self.broadcast(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
+
+    def distinct(self, values: Array, most: int) -> Array:
+        """Distinct values of all processes, ascending float32; of more than `most`, some `most` + 1 or more."""
+        padded = np.full(most + 1, np.nan, dtype=np.float32)
+        own = distinct_values(values, most)
+        padded[: len(own)] = own
+        found: Array = np.unique(np.concatenate(self.all_gather(padded)))
+        return found[~np.isnan(found)]
 
     def all_gather(self, values: Array) -> list[Array]:
         """Return the `values` of every process, by rank.

@@ -92,9 +92,9 @@ class FileFormat:
         return ArtifactError(f"{subject} was made by an unsupported older version of autorec; {self.again}")
 
 
-MODEL = FileFormat("autorec-model", 2, "train it again with `autorec train`")
+MODEL = FileFormat("autorec-model", 3, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
-CHECKPOINT = FileFormat("autorec-checkpoint", 2, "train without --resume to start from the beginning")
+CHECKPOINT = FileFormat("autorec-checkpoint", 3, "train without --resume to start from the beginning")
 
 OLD_MODEL_KEY = "autorec"
 """Metadata key of models from before the first release."""

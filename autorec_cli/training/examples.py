@@ -12,9 +12,12 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import Array, power_sums, row_indices
+from autorec_cli.csr import Array, moments_of, power_sums, row_indices
 from autorec_cli.data.bias import DampedMeans, centering_means, damped_means, mean_scores, no_means
+from autorec_cli.defaults import MAX_LEVELS
+from autorec_cli.errors import UsageError
 from autorec_cli.network.encoder_input import Inputs, make_inputs
+from autorec_cli.network.ordinal import Levels, Offsets, levels_of
 from autorec_cli.runtime.partition import Partition, single_partition
 from autorec_cli.runtime.process_group import ProcessGroup
 
@@ -51,6 +54,29 @@ class Examples:
     rating_scale: tuple[float, float]
     n_ratings: int
     partition: Partition
+
+    def offsets(self, variant: str) -> Offsets:
+        """Centers of examples and columns, in the unit of the matrix."""
+        of_users, of_items = self.centering.user_bias, self.centering.item_bias
+        rows, columns = (of_items, of_users) if variant == "item" else (of_users, of_items)
+        mean = self.centering.mean
+        return Offsets(((rows + mean) / self.unit).astype(np.float32), (columns / self.unit).astype(np.float32))
+
+    def levels(self) -> Levels:
+        """Levels of the ratings of all processes, in the unit of the matrix.
+
+        Raises:
+            UsageError: there are too many for an ordinal output.
+        """
+        process_group, ratings = self.partition.process_group, self.ratings.data
+        found = process_group.distinct(ratings, MAX_LEVELS)
+        if len(found) > MAX_LEVELS:
+            raise UsageError(
+                f"--output-activation ordinal needs at most {MAX_LEVELS} different ratings, and there are more; "
+                "leave it out"
+            )
+        _, deviation = moments_of(self.n_ratings, *process_group.sum(power_sums(ratings)).tolist())
+        return levels_of(found, self.unit, deviation)
 
     def counts(self, variant: str) -> tuple[Array, Array]:
         """Ratings per user and per item, (n_users,) and (n_items,); of the columns, only those of this process."""

@@ -15,7 +15,9 @@ from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
+from autorec_cli.network.autoencoder import Thresholds
 from autorec_cli.network.device import TORCH_VERSION
+from autorec_cli.network.ordinal import ThresholdArrays
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.training.phases import Fitted
 from autorec_cli.training.validation import ValidationResult
@@ -57,6 +59,7 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
         decoder_weight=network.decoder_weight.numpy(),
         decoder_bias=network.decoder_bias.numpy(),
         output_range=network.output_range,
+        thresholds=None if network.thresholds is None else _in_numpy(network.thresholds),
         unit=examples.unit,
         output_unit=examples.unit * (validation.scale if validation else 1.0),
         input_norm=examples.input_norm,
@@ -66,6 +69,10 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
         valid_predictions=np.empty(0, dtype=np.float32) if predictions is None else predictions,
         provenance=dict(provenance),
     )
+
+
+def _in_numpy(thresholds: Thresholds) -> ThresholdArrays:
+    return ThresholdArrays(thresholds.weight.numpy(), thresholds.bias.numpy(), thresholds.levels)
 
 
 def metrics_of(validation: ValidationResult | None) -> dict[str, float]:

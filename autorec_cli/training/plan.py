@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autorec_cli.config import BOTH, Hyperparameters, TrainSettings
-from autorec_cli.csr import moments_of, power_sums
+from autorec_cli.csr import Array, distinct_values, moments_of, power_sums
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import UsageError
 from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 def complete(settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
     """Fill in the defaults for `dataset`."""
-    train = dataset.train
-    return settings.complete(
-        (dataset.n_users, dataset.n_items), train.nnz, moments_of(train.nnz, *power_sums(train.data).tolist())
-    )
+    return settings.complete((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset.train.data))
+
+
+def _facts(ratings: Array) -> RatingFacts:
+    """Distribution of training ratings (n,)."""
+    n_levels = len(distinct_values(ratings, MAX_LEVELS))
+    return RatingFacts(*moments_of(len(ratings), *power_sums(ratings).tolist()), n_levels)
 
 
 def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
@@ -34,10 +38,7 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
         if settings.variant == BOTH:
             raise UsageError(f"--variant {BOTH} needs validation ratings; give --valid a share above 0")
         return (complete(settings, dataset),)
-    train = dataset.train
-    return settings.networks(
-        (dataset.n_users, dataset.n_items), train.nnz, moments_of(train.nnz, *power_sums(train.data).tolist())
-    )
+    return settings.networks((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset.train.data))
 
 
 def check_memory(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> None:

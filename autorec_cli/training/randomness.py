@@ -27,7 +27,8 @@ def initial_network(examples: Examples, settings: Hyperparameters, generator: to
     process_group = examples.partition.process_group
     means = _column_means(examples, settings.missing_weight)
     norm = examples.input_norm or typical_norm(examples.matrix, settings.implicit, process_group)
-    return new_network(settings, means, norm, _target_range(examples), generator, examples.partition)
+    levels = examples.levels() if settings.output_activation == "ordinal" else None
+    return new_network(settings, means, norm, _target_range(examples), generator, examples.partition, levels)
 
 
 def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:

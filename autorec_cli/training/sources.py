@@ -129,7 +129,7 @@ class PartitionedSource:
         sides = (lazy.n_users, lazy.n_items)
         if request.settings.variant == BOTH:
             raise UsageError(f"--variant {BOTH} needs the whole dataset in one process: no torchrun")
-        self._settings = request.settings.complete(sides, self.shape.n_train, lazy.moments(process_group))
+        self._settings = request.settings.complete(sides, self.shape.n_train, lazy.facts(process_group))
         self.networks = (self._settings,)
         self.fingerprint = lazy.fingerprint
         self.split = lazy.info.get("split")

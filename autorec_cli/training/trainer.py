@@ -51,7 +51,7 @@ def make_trainer(
     network = initial_network(examples, settings, generator)
     if start is not None:
         network = start(network)
-    loss = Loss(settings.missing_weight, settings.decoder_mean)
+    loss = loss_of(examples, settings)
     engine = make_engine(network, device, settings.batch_size, loss, examples.partition.process_group)
     del network  # the engine has its own
     validation = None if valid is None else make_validation(examples, valid, settings)
@@ -59,6 +59,13 @@ def make_trainer(
     if refit_epochs is not None:
         phase = "refit"
     return Trainer(engine, examples, settings, generator, refit_epochs or settings.epochs, phase, validation)
+
+
+def loss_of(examples: Examples, settings: Hyperparameters) -> Loss:
+    """Terms of the loss that the settings ask for."""
+    if settings.output_activation == "ordinal":
+        return Loss(offsets=examples.offsets(settings.variant))
+    return Loss(settings.missing_weight, settings.decoder_mean)
 
 
 @dataclass
@@ -124,7 +131,7 @@ class Trainer:
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.targets.shape[0] / self._n_examples
         # Left on the device: reading it would make every step wait for the GPU.
-        self._squared_error = self._squared_error + self.engine.step(batch.targets, batch.inputs, rate, decay)
+        self._squared_error = self._squared_error + self.engine.step(batch, rate, decay)
         self._n_steps += 1
 
     def end_epoch(self) -> EpochResult:

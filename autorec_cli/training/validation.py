@@ -98,7 +98,7 @@ class RatingValidation:
         self._cells, self._order = pattern, warm[order]
         self._offset = examples.centering.predict(users, items)[order]
         # Centered by both means, outputs are corrections to the baseline, and can be shrunk as a whole.
-        self._scales = settings.center == "both" and settings.output_activation == "identity"
+        self._scales = settings.center == "both" and settings.output_activation != "sigmoid"
 
     def measure(self, engine: Engine) -> ValidationResult:
         """RMSE in rating units over all pairs, cold ones included, after least-squares scaling of the outputs."""

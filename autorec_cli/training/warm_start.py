@@ -30,7 +30,7 @@ from autorec_cli.training.plan import complete
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autorec_cli.network.autoencoder import Network
+    from autorec_cli.network.autoencoder import Network, Thresholds
     from autorec_cli.training.trainer import Start
 
 logger = logging.getLogger(__name__)
@@ -236,9 +236,21 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
             encoder_biases=tuple(torch.from_numpy(bias).clone() for bias in model.encoder_biases),
             decoder_weight=_mixed(model.decoder_weight, place, fresh.decoder_weight, KEPT),
             decoder_bias=_mixed(model.decoder_bias, place, fresh.decoder_bias, 1.0),
+            thresholds=_of_the_same_levels(model, fresh),
         )
 
     return start
+
+
+def _of_the_same_levels(model: Model, fresh: Network) -> Thresholds | None:
+    """Thresholds of `model`, or the fresh ones if there are more or fewer levels now."""
+    import torch
+
+    old, new = model.thresholds, fresh.thresholds
+    if old is None or new is None or len(old.bias) != len(new.bias):
+        return new
+    # Levels may have moved with the data; their number decides what a threshold is.
+    return replace(new, weight=torch.from_numpy(old.weight.copy()), bias=torch.from_numpy(old.bias.copy()))
 
 
 def _mixed(old: Array, place: Array, fresh: Tensor, weight: float) -> Tensor:

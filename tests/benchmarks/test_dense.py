@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autorec_cli.network.autoencoder import Loss
-from autorec_cli.network.encoder_input import make_inputs
+from autorec_cli.network.encoder_input import Batch, make_inputs
 from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import draw_dropout, initial_network
@@ -30,7 +30,8 @@ def test_the_dense_reference_takes_the_same_steps(implicit, decoder_mean):
     dense = DenseEngine(network, CPU, 12, Loss(decoder_mean=decoder_mean))
     for _ in range(3):
         errors = [
-            float(engine.step(examples, inputs.of(examples, slice(None)), 0.001, 2.0)) for engine in (ours, dense)
+            float(engine.step(Batch(examples, inputs.of(examples, slice(None))), 0.001, 2.0))
+            for engine in (ours, dense)
         ]
         assert errors[0] == pytest.approx(errors[1], rel=1e-5)
     np.testing.assert_allclose(dense.predict(inputs, examples), ours.predict(inputs, examples), rtol=1e-4)
@@ -50,7 +51,7 @@ def test_on_a_gpu_the_dense_reference_takes_the_same_steps(monkeypatch, implicit
     with SimulatedDevice():
         ours, dense = (make(network, gpu, 16, Loss(decoder_mean=True)) for make in (TorchEngine, DenseEngine))
         for engine in (ours, dense):
-            engine.step(*engine.batch(examples.inputs, np.arange(9) * 2, dropped), 0.001, 2.0)
+            engine.step(engine.batch(examples.inputs, np.arange(9) * 2, dropped), 0.001, 2.0)
         predictions = [engine.predict(examples.inputs, examples.matrix) for engine in (ours, dense)]
         networks = [engine.network().parameters() for engine in (ours, dense)]
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-5)

@@ -3,12 +3,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
+from autorec_cli.config import OUTPUT_ACTIVATIONS
 from autorec_cli.inference.catalog import UNKNOWN
-from autorec_cli.inference.fold_in import BIAS_DAMPING, fold_in, solve_decoder_row
+from autorec_cli.inference.fold_in import (
+    BIAS_DAMPING,
+    OrdinalTargets,
+    fold_in,
+    solve_decoder_row,
+    solve_ordinal_row,
+)
 from autorec_cli.inference.scorer import clipped
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.autoencoder import ACTIVATIONS
+from autorec_cli.network.ordinal import Levels
 from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
@@ -16,7 +25,7 @@ from tests.trained import model_of, small_settings
 DATASET = planted_dataset()
 
 
-CASES = [(variant, output) for variant in ("item", "user") for output in ("identity", "sigmoid")]
+CASES = [(variant, output) for variant in ("item", "user") for output in OUTPUT_ACTIVATIONS]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
@@ -38,14 +47,27 @@ def plain_definition(model, settings):
     hidden = torch.from_numpy(examples.inputs[:].toarray())
     for weight, bias in zip(model.encoder_weights, model.encoder_biases, strict=True):
         hidden = ACTIVATIONS[settings.hidden_activation][0](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
+    centers = centers_of(examples, settings)
     output = hidden.numpy() @ model.decoder_weight.T + model.decoder_bias
     if settings.output_activation == "sigmoid":  # the paper's f, stretched from the lowest to the highest target
         low, high = examples.matrix.data.min(), examples.matrix.data.max()
         output = low + (high - low) / (1 + np.exp(-output))
+    if settings.output_activation == "ordinal":  # the expected one of five stars, of width 1
+        limits = hidden.numpy() @ model.thresholds.weight.T + model.thresholds.bias
+        slope = np.pi / np.sqrt(3) / DATASET.train.data.std()
+        location = output + centers
+        output = 1 + sum(1 / (1 + np.exp(slope * (limits[:, [j]] - location))) for j in range(4)) - centers
     if settings.variant == "item":
         output = output.T
     users, items = np.indices(output.shape)
     return output * model.output_unit + examples.centering.predict(users, items)
+
+
+def centers_of(examples, settings):
+    """What was subtracted from each rating, (N, P); the unit of five stars is 1."""
+    users, items = np.indices((80, 50))
+    centers = examples.centering.predict(users, items)
+    return centers.T if settings.variant == "item" else centers
 
 
 def test_scores_are_columns_of_the_plain_definition(model, settings):
@@ -60,7 +82,7 @@ def test_predictions_of_pairs_are_clipped_scores(model):
     np.testing.assert_allclose(model.predict_pairs(users, items), clipped(model, scores[users, items]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
+@pytest.mark.parametrize("output_activation", OUTPUT_ACTIVATIONS)
 def test_a_user_variant_user_folds_in_to_the_trained_code(output_activation):
     model = model_of(DATASET, small_settings("user", refit=False, output_activation=output_activation))
     cells = slice(DATASET.train.indptr[7], DATASET.train.indptr[8])
@@ -118,6 +140,29 @@ def test_decoder_row_solves_the_normal_equations(n, damping):
     residual = codes @ row + bias - targets
     np.testing.assert_allclose(2 * codes.T @ residual + regularization * row, 0, atol=1e-9)
     assert residual.sum() + damping * bias == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (1.0, 2.0, 3.0, 4.0, 5.0), (-2.0, 0.0, 0.5)])
+@pytest.mark.parametrize("n", [1, 3, 30])
+def test_an_ordinal_row_has_the_least_loss(n, values):
+    """The cross-entropies themselves, minimized by a general method."""
+    rng = np.random.default_rng(n)
+    levels, regularization, damping = Levels(values, 1.7), 3.0, 5.0
+    codes, start = rng.normal(size=(n, 8)), rng.normal(np.mean(values), 1, n)
+    thresholds = np.array(levels.midpoints) + rng.normal(0, 0.3, (n, len(values) - 1))
+    targets = OrdinalTargets(rng.choice(values, n), start, thresholds, levels)
+
+    def loss(solution):
+        z = (start + codes @ solution[:-1] + solution[-1])[:, None] - thresholds
+        is_above = targets.ratings[:, None] > np.array(levels.midpoints)
+        entropy = np.logaddexp(0, levels.slope * np.where(is_above, -z, z))
+        penalty = regularization / 2 * solution[:-1] @ solution[:-1] + damping * solution[-1] ** 2
+        return 2 / levels.slope * (entropy @ np.array(levels.gaps)).sum() + penalty
+
+    least = minimize(loss, np.zeros(9), tol=1e-12)
+    row, bias = solve_ordinal_row(codes, targets, regularization, damping)
+    assert loss(np.append(row, bias)) <= least.fun + 1e-7
+    np.testing.assert_allclose(np.append(row, bias), least.x, atol=1e-3)
 
 
 @pytest.mark.parametrize("center", ["none", "both"])

@@ -14,9 +14,10 @@ from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.network import engine as engines
-from autorec_cli.network.autoencoder import Loss
-from autorec_cli.network.encoder_input import Inputs
+from autorec_cli.network.autoencoder import Loss, Thresholds
+from autorec_cli.network.encoder_input import Batch, Inputs
 from autorec_cli.network.engine import engine_name, make_engine
+from autorec_cli.network.ordinal import Offsets
 from autorec_cli.network.torch_engine import TorchEngine
 from tests.networks import (
     COMPILED,
@@ -24,6 +25,7 @@ from tests.networks import (
     dense_step,
     in_float32,
     numba_is_here,
+    ordinal_examples,
     random_examples,
     random_network,
 )
@@ -80,13 +82,18 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     exact = in_float32(network)  # the same numbers for both, so that only the arithmetic differs
     exact = type(exact)(*(as_float64(value) for value in vars(exact).values()))
     examples, observed = random_examples(n_rows, n_columns, density, rng, ratings=range(5, 9))
+    offsets = None
     if output_activation != "identity":
         missing_weight = 0.0
+    if output_activation == "ordinal":
+        examples, offsets = ordinal_examples(examples, rng)
+        decoder_mean = False  # its thresholds have means of their own
     kept = (rng.random(examples.nnz) < 0.5).astype(np.float32) if dropout else None
     inputs = Inputs(examples, implicit, None).of(examples, slice(None), kept).astype(np.float64)
     if decoder_mean:
         missing_weight = 0.0
-    engine = engine_called(name, exact, missing_weight=missing_weight, decoder_mean=decoder_mean)
+    single = offsets and Offsets(*(part.astype(np.float32) for part in offsets))
+    engine = engine_called(name, exact, missing_weight=missing_weight, decoder_mean=decoder_mean, offsets=single)
     parameters = [part.double() for part in tensors(engine.state().parameters)]
     deviations = dataclasses.replace(exact, decoder_weight=parameters[len(hidden_sizes)])
     loss, gradients = dense_step(
@@ -96,8 +103,10 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
         missing_weight,
         torch.from_numpy(inputs.toarray()),
         parameters[-1] if decoder_mean else None,
+        offsets,
     )
-    squared_error = engine.step(examples.astype(np.float32), inputs.astype(np.float32), rate=0.01, decay=decay)
+    batch = Batch(examples.astype(np.float32), inputs.astype(np.float32), np.arange(n_rows))
+    squared_error = engine.step(batch, rate=0.01, decay=decay)
     assert_near(squared_error, loss)
     means = tensors(engine.state().means)  # Adam's first average is a tenth of the gradient
     ours = [mean / (1 - 0.9) for mean in means]
@@ -113,6 +122,8 @@ def tensors(pieces):
 
 
 def as_float64(value):
+    if isinstance(value, Thresholds):
+        return dataclasses.replace(value, weight=value.weight.double(), bias=value.bias.double())
     if isinstance(value, tuple) and isinstance(value[0], torch.Tensor):
         return tuple(part.double() for part in value)
     return value.double() if isinstance(value, torch.Tensor) else value
@@ -129,7 +140,7 @@ def test_engines_take_the_same_steps(hidden_sizes, decoder_mean):
     examples = examples.astype(np.float32)
     both = [engine_called(name, network, decoder_mean=decoder_mean) for name in (COMPILED, "torch")]
     for _ in range(4):
-        losses = [float(engine.step(examples, examples, 0.001, 2.0)) for engine in both]
+        losses = [float(engine.step(Batch(examples, examples), 0.001, 2.0)) for engine in both]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for ours, reference in zip(*(tensors(engine.state().parameters) for engine in both), strict=True):
         assert_near(ours, reference.double(), 1e-4)
@@ -144,7 +155,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
     for threads in (1, 2, 5):
         engine = engine_called(COMPILED, network, threads=threads)
         for _ in range(3):
-            engine.step(examples.astype(np.float32), examples.astype(np.float32), 0.01, 1.0)
+            engine.step(Batch(examples.astype(np.float32), examples.astype(np.float32)), 0.01, 1.0)
         states.append(tensors(engine.state().parameters))
     for state in states[1:]:
         assert all(map(torch.equal, states[0], state))
@@ -162,11 +173,11 @@ def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name, decoder_mean
         engine_called(name, random_network([40, 70, 9], "sigmoid", "identity", rng), decoder_mean=decoder_mean),
     )
     for _ in range(3):
-        engine.step(examples, examples, 0.01, 1.0)
+        engine.step(Batch(examples, examples), 0.01, 1.0)
     other.restore(engine.state())
     for _ in range(3):
-        engine.step(examples, examples, 0.01, 1.0)
-        other.step(examples, examples, 0.01, 1.0)
+        engine.step(Batch(examples, examples), 0.01, 1.0)
+        other.step(Batch(examples, examples), 0.01, 1.0)
     ours, theirs = other.state(), engine.state()
     assert ours.n_steps == theirs.n_steps == 6
     for name in ("parameters", "means", "squares"):
@@ -208,7 +219,7 @@ def test_the_mean_row_is_part_of_every_row_of_the_network(name):
     network, (examples, _) = random_network([26, 70, 5], "sigmoid", "identity", rng), random_examples(12, 26, 0.4, rng)
     engine = engine_called(name, network, decoder_mean=True)
     torch.testing.assert_close(engine.network().decoder_weight, network.decoder_weight.float())
-    engine.step(examples.astype(np.float32), examples.astype(np.float32), 0.1, 0.5)
+    engine.step(Batch(examples.astype(np.float32), examples.astype(np.float32)), 0.1, 0.5)
     *_, mean = tensors(engine.state().parameters)
     deviation = tensors(engine.state().parameters)[2]
     assert torch.equal(engine.network().decoder_weight, deviation + mean)
@@ -221,7 +232,7 @@ def test_parameters_that_are_not_finite_are_told(name):
     examples, _ = random_examples(12, 26, 0.4, np.random.default_rng(3))
     engine = engine_called(name, network)
     assert engine.is_finite()
-    engine.step(examples.astype(np.float32), examples.astype(np.float32), float("inf"), 0.0)
+    engine.step(Batch(examples.astype(np.float32), examples.astype(np.float32)), float("inf"), 0.0)
     assert not engine.is_finite()
 
 

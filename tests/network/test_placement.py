@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autorec_cli.config import TrainSettings
+from autorec_cli.defaults import RatingFacts
 from autorec_cli.network import engine as engines
 from autorec_cli.network import sparse_tensors, torch_engine
 from autorec_cli.training.examples import make_examples
@@ -23,6 +24,7 @@ CASES = {
     "user": {"variant": "user"},
     "deep": {"hidden_sizes": (8, 4, 8)},
     "paper": {"implicit": False, "normalize": False, "center": "none", "decoder_mean": False, "dropout": 0.0},
+    "identity": {"output_activation": "identity"},
     "sigmoid": {"output_activation": "sigmoid"},
     "ranking": {"objective": "ranking"},
     "ranking, user": {"objective": "ranking", "variant": "user"},
@@ -37,7 +39,7 @@ def without_numba(monkeypatch):
 
 def settings_of(case):
     given = {"hidden_sizes": (8,), "epochs": 3, "batch_size": 16, "dropout": 0.3, **CASES[case]}
-    return TrainSettings(**given).complete((80, 50), 1000, (3.0, 1.0))
+    return TrainSettings(**given).complete((80, 50), 1000, RatingFacts(3.0, 1.0, 5))
 
 
 def trained(settings, device):
@@ -121,7 +123,7 @@ def test_a_run_that_leaves_a_tensor_on_the_cpu_fails(monkeypatch, without_numba,
     simulate_cuda(monkeypatch)
     monkeypatch.setattr(*BREAKAGES[breakage])
     with pytest.raises(PlacementError, match="mixes"), SimulatedDevice():
-        trained(settings_of("item"), GPU)
+        trained(settings_of("identity" if breakage == "mean row" else "item"), GPU)
 
 
 def test_a_factory_in_the_package_without_a_device_fails(monkeypatch, without_numba):
@@ -156,6 +158,8 @@ def test_a_step_waits_for_nothing_and_copies_only_what_is_new(monkeypatch, witho
         trainer.step(batch)
         assert mode.waits == []
         of_rows = 10 * (8 + 4 + 8 + 8) + 4  # offset, bound, number and dropout key of every row
+        if settings.output_activation == "ordinal":
+            of_rows += 10 * 4  # the center of each
         of_cells = 8 * batch.targets.rows.values().numel()
         assert 0 < sum(mode.copied) <= of_rows + (of_cells if memory == "streamed" else 0)
         assert (sum(mode.copied) > of_cells) == (memory == "streamed")

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
+from autorec_cli.csr import row_indices
 from autorec_cli.network.sparse_tensors import to_both_orders, to_csr
 from autorec_cli.network.torch_engine import codes, encode, step, to_device
-from tests.networks import dense_step, in_float32, random_examples, random_network
+from tests.networks import dense_step, in_float32, ordinal_examples, random_examples, random_network
 
 CPU = torch.device("cpu")
 DEVICES = [
@@ -38,10 +39,14 @@ def test_step_equals_dense_step_with_autograd(
     rng = np.random.default_rng(seed)
     network = random_network([n_columns, *hidden_sizes], hidden_activation, output_activation, rng)
     examples, observed = random_examples(n_rows, n_columns, density, rng)
+    offsets = centers = None
+    if output_activation == "ordinal":
+        examples, offsets = ordinal_examples(examples, rng)
+        centers = torch.from_numpy(offsets.rows[row_indices(examples)] + offsets.columns[examples.indices])
     mean = torch.from_numpy(rng.normal(0, 0.5, hidden_sizes[-1])) if has_mean else None
     dense = torch.from_numpy(examples.toarray()), torch.from_numpy(observed)
-    loss, gradients = dense_step(network, *dense, mean=mean)
-    result = step(network, *to_device(examples, examples, CPU), mean=mean)
+    loss, gradients = dense_step(network, *dense, mean=mean, offsets=offsets)
+    result = step(network, *to_device(examples, examples, CPU), mean=mean, centers=centers)
     torch.testing.assert_close(result.squared_error, loss, rtol=1e-9, atol=1e-9)
     for ours, reference in zip(result.gradients, gradients, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)

@@ -19,8 +19,9 @@ from tests.program import call
 from tests.training.checkpoints.test_resume import cut
 
 TINY = {"hidden_sizes": (16,), "epochs": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
-TYPED = ("--hidden-size", 16, "--epochs", 8, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
-         "--threads", 1)  # fmt: skip
+# Few epochs of a large rate, in which both networks get weight.
+TYPED = ("--output-activation", "identity", "--hidden-size", 16, "--epochs", 8, "--batch-size", 16,
+         "--regularization", 5, "--learning-rate", 0.02, "--threads", 1)  # fmt: skip
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import mean_scores
+from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
@@ -218,7 +219,7 @@ def test_the_variant_follows_the_objective_and_the_shape():
     ],
 )
 def test_unrated_cells_count_as_clearly_worse_than_the_mean_rating(moments, expected):
-    settings = TrainSettings(objective="ranking").complete((10, 10), 50, moments)
+    settings = TrainSettings(objective="ranking").complete((10, 10), 50, RatingFacts(*moments, 5))
     assert settings.missing_value == expected
 
 

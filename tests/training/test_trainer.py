@@ -7,6 +7,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
+from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.inference import model_file
@@ -111,7 +112,10 @@ def test_without_valid_all_epochs_are_run_once():
 def test_training_without_ratings_is_refused():
     dataset = planted_dataset()
     empty = dataset_of({"train": {(0, 0): 1.0}}, (80, 50)).valid
-    for settings in (small_settings(), TrainSettings(objective="ranking").complete((80, 50), 0, (0.0, 0.0))):
+    for settings in (
+        small_settings(),
+        TrainSettings(objective="ranking").complete((80, 50), 0, RatingFacts(0.0, 0.0, 0)),
+    ):
         with pytest.raises(UsageError, match="no ratings"):
             run(dataclasses.replace(dataset, train=empty), settings)
 
@@ -162,9 +166,9 @@ class Watched:
         self.engine = engine
         self.decays = []
 
-    def step(self, examples, inputs, rate, decay):
+    def step(self, batch, rate, decay):
         self.decays.append(decay)
-        return self.engine.step(examples, inputs, rate, decay)
+        return self.engine.step(batch, rate, decay)
 
     def __getattr__(self, name):
         return getattr(self.engine, name)

@@ -20,7 +20,8 @@ from torch import Tensor
 from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.network.adam import AdamState
-from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.autoencoder import Network, Thresholds
+from autorec_cli.network.ordinal import Levels
 from autorec_cli.storage import checksums, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT, OLD_CHECKPOINT_KEY
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -216,6 +217,8 @@ def _pack_selection(name: str, selection: Selection, tensors: dict[str, Array]) 
     if network is not None:
         tensors |= {f"{name}.network.{number}": part.numpy() for number, part in enumerate(network.parameters())}
         document["functions"] = [network.hidden_activation, network.output_activation, list(network.output_range)]
+        thresholds = network.thresholds
+        document["levels"] = None if thresholds is None else [list(thresholds.levels.values), thresholds.levels.slope]
     return document
 
 
@@ -225,6 +228,12 @@ def _unpack_selection(name: str, document: Mapping[str, Any], tensors: Mapping[s
         hidden, output, (low, high) = document["functions"]
         parameters = [torch.from_numpy(array) for array in _numbered(f"{name}.network", tensors)]
         # In the order of `Network.parameters`: n weights, W, n biases, b.
+        thresholds = None
+        if document["levels"] is not None:  # the last ones are theirs
+            values, slope = document["levels"]
+            weight, bias = parameters[-2:]
+            thresholds = Thresholds(weight, bias, Levels(tuple(values), slope))
+            del parameters[-2:]
         depth = (len(parameters) - 2) // 2
         network = Network(
             encoder_weights=tuple(parameters[:depth]),
@@ -234,6 +243,7 @@ def _unpack_selection(name: str, document: Mapping[str, Any], tensors: Mapping[s
             hidden_activation=hidden,
             output_activation=output,
             output_range=(low, high),
+            thresholds=thresholds,
         )
     if document["validation"] is not None:
         metric, value, baseline, scale = document["validation"]

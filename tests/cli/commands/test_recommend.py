@@ -77,9 +77,11 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     hidden = torch.sigmoid(
         items @ torch.from_numpy(model.encoder_weights[0]) + torch.from_numpy(model.encoder_biases[0])
     )
-    output = (hidden @ torch.from_numpy(model.decoder_weight).T + torch.from_numpy(model.decoder_bias)).numpy()
-    expected = output * model.output_unit + examples.centering.mean
-    expected = np.clip(expected + examples.centering.user_bias + examples.centering.item_bias[:, None], 1, 5)
+    z = (hidden @ torch.from_numpy(model.decoder_weight).T + torch.from_numpy(model.decoder_bias)).numpy()
+    centers = examples.centering.mean + examples.centering.user_bias + examples.centering.item_bias[:, None]
+    limits, slope = model.thresholds.of(hidden.numpy()), np.pi / np.sqrt(3) / ratings.data.std()  # of one to five stars
+    output = 1 + sum(1 / (1 + np.exp(slope * (limits[:, [j]] - z - centers))) for j in range(4)) - centers
+    expected = np.clip(output * model.output_unit + centers, 1, 5)
     user_at = {identifier: index for index, identifier in enumerate(model.catalog.user_ids)}
     item_at = {identifier: index for index, identifier in enumerate(model.catalog.item_ids)}
     listed = [expected[item_at[item], user_at[user]] for user, item in lists.select("user_id", "item_id").iter_rows()]

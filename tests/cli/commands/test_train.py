@@ -141,8 +141,11 @@ def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse,
         assert f"predicts {better} this model" in warning
 
 
+IDENTITY = ("--output-activation", "identity")
+
+
 def test_a_learning_rate_that_is_far_too_large_writes_no_model(workshop, tmp_path):
-    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--learning-rate", 1000)
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--learning-rate", 1000, *IDENTITY)
     assert result.status == 5
     assert "predicts the training ratings with RMSE" in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from autorec_cli.config import TrainSettings
+from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
 from autorec_cli.training.phases import NetworkTraining
@@ -51,7 +52,9 @@ def test_the_first_trials_are_the_defaults_of_each_variant():
     assert [result.number for result in results] == [1, 2, 3]
     for result, variant in zip(results, limits.variants, strict=False):
         given = {"hidden_sizes": (20,), "epochs": 12, "seed": 3, "batch_size": result.settings.batch_size}
-        assert result.settings == TrainSettings(variant=variant, **given).complete((80, 50), dataset.train.nnz)
+        assert result.settings == TrainSettings(variant=variant, **given).complete(
+            (80, 50), dataset.train.nnz, RatingFacts(3.0, 1.0, 5)
+        )
         assert (result.outcome, result.epochs) == ("complete", 12)
 
 
