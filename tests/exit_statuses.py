@@ -23,7 +23,7 @@ COMMAND_LINES = {
     8: "autorec evaluate item.model --fail-above rmse=0.0001",
     9: f"export TORCHELASTIC_RUN_ID=t WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$({FREE_PORT}); "
     f"RANK=1 {TRAIN} --save-every 0 & other=$!; "
-    "(until [ -e m.model.resume.2-of-2 ]; do sleep 0.1; done; kill -9 $other) & "
+    "(until [ -e m.model.resume.1-of-2 ] && [ -e m.model.resume.2-of-2 ]; do sleep 0.1; done; kill -9 $other) & "
     f"RANK=0 {TRAIN} --save-every 0",
     **dict.fromkeys((129, 130, 138, 140, 143, 152), f"exec {TRAIN}"),
     141: "set -o pipefail; autorec recommend item.model -k 50 --include-seen | head -n 1",

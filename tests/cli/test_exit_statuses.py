@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -10,9 +11,12 @@ import pytest
 
 from autorec_cli.runtime import signals
 from tests.exit_statuses import COMMAND_LINES
-from tests.program import ROOT
+from tests.program import ROOT, run
 
-STATES_OF_A_LOST_RUN = {"m.model.resume.1-of-2", "m.model.resume.2-of-2"}
+OWN = {"item.model", "ratings.csv", "data"}
+OF_A_LOST_RUN = re.compile(
+    r"m\.model\.resume\.[12]-of-2(\.next)?|\.m\.model\.resume\.[12]-of-2\.next\.[0-9a-f]{8}\.tmp"
+)
 SIGNALS = {signals.exit_status(number): number for number in signals.STOPPING}
 
 
@@ -43,10 +47,14 @@ def test_a_command_line_ends_with(shop, shell, status):
     assert ("Traceback" in stderr) == (status == 1)
     errors = [line for line in stderr.splitlines() if " error: " in line]
     assert len(errors) == (status not in (0, 141) and 1 + (status == 7)), stderr
-    left = {path.name for path in shop.iterdir()}
-    kept = STATES_OF_A_LOST_RUN if status == 9 else {"m.model.resume"} if status in (7, *SIGNALS) else set()
-    assert left - kept == {"item.model", "ratings.csv", "data"}
-    assert status != 9 or left >= STATES_OF_A_LOST_RUN
+    left = {path.name for path in shop.iterdir()} - OWN
+    if status == 9:
+        assert left >= {"m.model.resume.1-of-2", "m.model.resume.2-of-2"}
+        assert not [name for name in left if not OF_A_LOST_RUN.fullmatch(name)]
+        assert run("train", "data", "-o", "m.model", "--epochs", 1, "--threads", 1, cwd=shop).status == 0
+        assert {path.name for path in shop.iterdir()} == OWN | {"m.model"}
+    else:
+        assert left <= ({"m.model.resume"} if status in (7, *SIGNALS) else set())
 
 
 def test_the_summary_of_a_run_says_its_status(shop, shell):

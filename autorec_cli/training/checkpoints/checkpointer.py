@@ -24,7 +24,6 @@ import numpy as np
 from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from autorec_cli.storage.files import sweep
 from autorec_cli.training.checkpoints.resume import (
     Resume,
     checkpoint_path,
@@ -32,6 +31,7 @@ from autorec_cli.training.checkpoints.resume import (
     pending_path,
     remove_checkpoint,
     remove_checkpoints,
+    sweep_checkpoints,
 )
 
 if TYPE_CHECKING:
@@ -240,9 +240,7 @@ def checkpointing(
         ArtifactError: the checkpoint is corrupted, or of another run or world size.
     """
     path = checkpoint_path(output, process_group)
-    # Left by a run that was killed while it wrote; the lock of the output is held, so nobody writes now.
-    sweep(path)
-    sweep(pending_path(path))
+    sweep_checkpoints(output)
     found = find_checkpoint(output, policy, run, environment, process_group)
     history, outcomes, resumed = (list(found.history), list(found.outcomes), found.state) if found else ([], [], None)
     del found  # or it would keep the state in memory during training

@@ -15,7 +15,7 @@ import numpy as np
 from autorec_cli.errors import ArtifactError, counted
 from autorec_cli.runtime.comparison import differences
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, restart_count
-from autorec_cli.storage.files import followed
+from autorec_cli.storage.files import followed, sweep
 
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
@@ -71,14 +71,31 @@ def remove_checkpoint(path: Path) -> None:
     pending_path(path).unlink(missing_ok=True)
 
 
+def sweep_checkpoints(output: Path) -> None:
+    """Remove temporary files of checkpoints, of any world size, that killed runs left.
+
+    The lock of `output` is held, and no process of this run writes before all have agreed to save.
+    """
+    own = checkpoint_path(output)
+    # Not only this process's own: the next run may be of fewer processes.
+    for temporary in own.parent.glob(f".{glob.escape(own.name)}*.tmp"):
+        name = temporary.name[1:].rsplit(".", 2)[0]
+        if _pattern(output).fullmatch(name):
+            sweep(own.with_name(name))
+
+
+def _pattern(output: Path) -> re.Pattern[str]:
+    """Names of checkpoints of runs that write `output`; the second group is the world size."""
+    # Names from a glob are checked by it: MODEL.resume-old is the user's.
+    return re.compile(rf"{re.escape(checkpoint_path(output).name)}(\.\d+-of-(\d+))?(\.next)?")
+
+
 def _of_other_sizes(output: Path, process_group: ProcessGroup) -> dict[Path, int]:
     """Checkpoints of runs with other world sizes, and these sizes."""
     own = checkpoint_path(output)
-    pattern = re.compile(rf"{re.escape(own.name)}(\.\d+-of-(\d+))?(\.next)?")
     found = {}
-    # Names from a glob are checked by the pattern: MODEL.resume-old is the user's.
     for path in own.parent.glob(f"{glob.escape(own.name)}*"):
-        if (match := pattern.fullmatch(path.name)) and (size := int(match[2] or 1)) != process_group.size:
+        if (match := _pattern(output).fullmatch(path.name)) and (size := int(match[2] or 1)) != process_group.size:
             found[path] = size
     return found
 

@@ -14,6 +14,7 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one
 from autorec_cli.training import train as training
 from autorec_cli.training.checkpoints import checkpoint
+from autorec_cli.training.checkpoints.checkpointer import checkpointing
 from autorec_cli.training.checkpoints.resume import (
     Resume,
     checkpoint_path,
@@ -115,6 +116,34 @@ def test_a_state_of_two_processes_is_refused_by_one_and_by_three_and_goes_when_t
     assert all("of 2 processes; start as many" in said for said in found(tmp_path, Resume.YES, size))
     remove_checkpoints(tmp_path / "m", ProcessGroup(0, size))
     assert names(tmp_path) == ["m.resumes"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("policy", [Resume.NO, Resume.IF_POSSIBLE])
+def test_the_next_run_removes_whatever_a_killed_one_left_of_its_checkpoints(tmp_path, size, policy):
+    """As a kill amid writing or renaming would leave it."""
+    users = [".m.resume.1-of-2.backup.tmp", ".m.resumes.0a1b2c3d.tmp", "m.resume.old"]
+    leave(tmp_path, (20, 30), (30, None))
+    for left in ("", ".1-of-2", ".2-of-2", ".1-of-2.next", ".2-of-2.next"):
+        (tmp_path / f".m.resume{left}.0a1b2c3d.tmp").touch()
+    for name in users:
+        (tmp_path / name).touch()
+
+    def run(process_group):
+        with checkpointing(tmp_path / "m", policy, 30, RUN, {}, process_group) as checkpointer:
+            return checkpointer.path.exists()
+
+    assert set(together(size, run)) == {size == 2}
+    assert names(tmp_path) == sorted(users)
+
+
+def test_a_refused_run_keeps_the_checkpoints_and_removes_only_temporary_files(tmp_path):
+    leave(tmp_path, (20, 30), (20, 30))
+    before = names(tmp_path)
+    (tmp_path / ".m.resume.2-of-2.next.0a1b2c3d.tmp").touch()
+    with pytest.raises(ArtifactError, match="of 2 processes"), checkpointing(tmp_path / "m", Resume.YES, 30, RUN, {}):
+        pass
+    assert names(tmp_path) == before
 
 
 @pytest.fixture(scope="module")
