@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test check docs bench fuzz soak clean
+.PHONY: demo test test-oldest test-newest check docs bench fuzz soak clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -38,6 +38,17 @@ demo: $(VENV)/installed
 
 test: check
 	$(BIN)/pytest -n auto
+
+# The ends of the ranges in pyproject.toml, each in a virtual environment of its own. `PYTHON=python3.13` chooses the interpreter.
+test-oldest:
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[fast,tune,bench,test]'
+	.venv-oldest/bin/python -m pytest -n auto
+
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --editable '.[fast,tune,test]'
+	.venv-newest/bin/python -m pytest -n auto
 
 # Each prints its table; docs/benchmarks.md says what they mean, and how to run one alone or at full size.
 bench: $(VENV)/installed-bench $(DATA) bench/ratings.csv
@@ -79,4 +90,4 @@ soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.fault_injection
 
 clean:
-	rm -rf $(VENV) demo bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest demo bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
