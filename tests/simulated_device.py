@@ -179,8 +179,9 @@ def simulate_cuda(monkeypatch, free_bytes: int = 1 << 40) -> torch.device:
     monkeypatch.setattr(torch, "Generator", SimulatedGenerator)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    # The optimizer asks; a build with CUDA would ask the driver, which is not there.
+    # The optimizer asks one or the other; a build with CUDA would ask the driver, which is not there.
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", lambda number: None, raising=False)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free_bytes, 1 << 40))
     for name in ("memory_reserved", "memory_allocated", "max_memory_allocated"):
