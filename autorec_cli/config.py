@@ -136,9 +136,9 @@ class Hyperparameters:
             raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
 
     def _check_objective(self) -> None:
-        if self.output_activation == "ordinal" and not self.decoder_mean:
-            raise UsageError("--no-decoder-mean needs --output-activation identity or sigmoid")
         if self.objective == "rating":
+            if self.output_activation == "ordinal" and not self.decoder_mean:
+                raise UsageError("--no-decoder-mean needs --output-activation identity or sigmoid")
             if self.missing_weight or self.missing_value is not None:
                 raise UsageError("--missing-weight and --missing-value need --objective ranking")
             return

@@ -3,6 +3,7 @@ from dataclasses import fields
 import pytest
 
 from autorec_cli.config import Hyperparameters, TrainSettings, parse_hidden_sizes
+from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import UsageError
 
 
@@ -78,3 +79,15 @@ def test_hidden_sizes_are_read_from_text():
     for text in ("", "big", "5,,5", "1.5"):
         with pytest.raises(UsageError, match="--hidden-size"):
             parse_hidden_sizes(text)
+
+
+def test_ordinal_outputs_are_for_few_levels_and_ratings_only():
+    def output(n_levels, **given):
+        return TrainSettings(**given).complete((10, 10), 50, RatingFacts(3.0, 1.0, n_levels)).output_activation
+
+    assert [output(n_levels) for n_levels in (0, 1, 2, 20, 21)] == ["identity"] * 2 + ["ordinal"] * 2 + ["identity"]
+    assert output(5, objective="ranking") == output(5, decoder_mean=False) == "identity"
+    with pytest.raises(UsageError, match="--objective ranking needs --output-activation identity"):
+        output(5, objective="ranking", output_activation="ordinal")
+    with pytest.raises(UsageError, match="--no-decoder-mean needs"):
+        output(5, decoder_mean=False, output_activation="ordinal")

@@ -198,15 +198,17 @@ class LazyDataset:
         return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
 
     def facts(self, process_group: ProcessGroup) -> RatingFacts:
-        """Distribution of the training ratings; each process reads some of them."""
-        train, n_ratings = self._matrices["train"], self.n_ratings["train"]
-        first, last = (n_ratings * (process_group.rank + end) // process_group.size for end in (0, 1))
+        """Distribution of the training ratings, and levels of all to learn from; each process reads some of them."""
         sums, found = np.zeros(2), np.empty(0, dtype=np.float32)
-        for start in range(first, last, CELLS_PER_BLOCK):
-            block = train.ratings(start, min(start + CELLS_PER_BLOCK, last))
-            sums += power_sums(block)
-            found = distinct_values(np.concatenate([found, distinct_values(block, MAX_LEVELS)]), MAX_LEVELS)
-        moments = moments_of(n_ratings, *process_group.sum(sums).tolist())
+        for split in ("train", "valid"):
+            matrix, n_ratings = self._matrices[split], self.n_ratings[split]
+            first, last = (n_ratings * (process_group.rank + end) // process_group.size for end in (0, 1))
+            for start in range(first, last, CELLS_PER_BLOCK):
+                block = matrix.ratings(start, min(start + CELLS_PER_BLOCK, last))
+                found = distinct_values(np.concatenate([found, distinct_values(block, MAX_LEVELS)]), MAX_LEVELS)
+                if split == "train":
+                    sums += power_sums(block)
+        moments = moments_of(self.n_ratings["train"], *process_group.sum(sums).tolist())
         return RatingFacts(*moments, len(process_group.distinct(found, MAX_LEVELS)))
 
     def column(self, table: str, column: str) -> pl.Series | None:

@@ -37,6 +37,12 @@ def doubts(ratings: RatingsMatrix, n_rows: int) -> Iterator[str]:
             "check the columns with --columns, and --duplicates"
         )
     for side, ids in (("user", ratings.user_ids), ("item", ratings.item_ids)):
+        padded = ids.filter(ids != ids.str.strip_chars())
+        if len(padded):
+            yield (
+                f"{len(padded):,} {side} ids begin or end with a blank, such as {quoted(padded[0])}, and are other ids "
+                "than those without; take the blanks out of the file"
+            )
         fractions = ids.filter(ids.str.ends_with(".0"))
         twice = fractions.filter(fractions.str.strip_suffix(".0").is_in(ids.implode())) if len(fractions) else fractions
         if len(twice):

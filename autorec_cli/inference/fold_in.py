@@ -174,21 +174,47 @@ def solve_ordinal_row(
     """
     n, k = codes.shape
     design = np.hstack([codes, np.ones((n, 1))])
-    variances = 1 / np.append(np.full(k, max(regularization / 2, 1e-6)), bias_damping)
-    kernel = (design * variances) @ design.T  # of a Gaussian process; n is the smaller dimension for most users
-    dual, outputs = np.zeros(n), np.zeros(n)
+    precision = np.append(np.full(k, max(regularization / 2, 1e-6)), bias_damping)
+
+    def objective(solution: Array) -> float:
+        return _ordinal_loss(targets, design @ solution) + float(precision @ solution**2)
+
+    solution = np.zeros(k + 1)
+    loss = objective(solution)
     for _ in range(MAX_NEWTON_STEPS):
+        outputs = design @ solution
         expected, curvature = _expected_and_curvature(targets, outputs)
         weights = np.maximum(curvature, LEAST_CURVATURE)
-        # Minimizes sum(weights * (f - working)^2) + the penalty, with f = kernel @ dual.
         working = outputs + (targets.ratings - expected) / weights
-        dual = np.linalg.solve(kernel + np.diag(1 / weights), working)
-        change = kernel @ dual - outputs
-        outputs = outputs + change
-        if np.abs(change).max() < ENOUGH:
+        step = _weighted_ridge(design, working, weights, precision) - solution
+        # The curvature changes on the way: a full step may overshoot.
+        while (lower := objective(solution + step)) > loss and np.abs(design @ step).max() >= ENOUGH:
+            step /= 2
+        solution, loss = solution + step, lower
+        if np.abs(design @ step).max() < ENOUGH:
             break
-    solution = variances * (design.T @ dual)
     return solution[:k], float(solution[k])
+
+
+def _weighted_ridge(design: Array, targets: Array, weights: Array, precision: Array) -> Array:
+    """Minimize sum(weights * (design x - targets)^2) + sum(precision * x^2), in the smaller dimension."""
+    n, k = design.shape
+    if n < k:
+        dual = np.linalg.solve((design / precision) @ design.T + np.diag(1 / weights), targets)
+        found: Array = (design.T @ dual) / precision
+        return found
+    solution: Array = np.linalg.solve(
+        (design.T * weights) @ design + np.diag(precision), design.T @ (weights * targets)
+    )
+    return solution
+
+
+def _ordinal_loss(targets: OrdinalTargets, outputs: Array) -> float:
+    """Loss of `network.ordinal`, summed over the ratings."""
+    levels = targets.levels
+    z = levels.slope * ((targets.start + outputs)[:, None] - targets.thresholds)
+    is_above = targets.ratings[:, None] > np.array(levels.midpoints)
+    return float(2 / levels.slope * (np.logaddexp(0, np.where(is_above, -z, z)) @ np.array(levels.gaps)).sum())
 
 
 def _expected_and_curvature(targets: OrdinalTargets, outputs: Array) -> tuple[Array, Array]:

@@ -90,18 +90,22 @@ class Model:
         offset = self.centering.predict(user_index, item_index)
         by_item = self.settings.variant == "item"
         encoded, decoded = (item_index, user_index) if by_item else (user_index, item_index)
-        z = np.empty(len(user_index), dtype=np.float32)
+        outputs = np.empty(len(user_index), dtype=np.float32)
+        thresholds, centers = self.thresholds, (offset / self.unit).astype(np.float32)
+        # Each example's once: pairs are many of few examples, or few of many.
+        examples, position = np.unique(encoded, return_inverse=True)
+        limits = None if thresholds is None else thresholds.of(self.codes[examples])
         # In blocks: the gathered vectors of all pairs would take k times the memory of the pairs.
-        for start in range(0, len(z), PAIRS_AT_ONCE):
+        for start in range(0, len(outputs), PAIRS_AT_ONCE):
             block = slice(start, start + PAIRS_AT_ONCE)
             # einsum, because a matrix product would compute all pairs of both sides.
-            z[block] = np.einsum("pk,pk->p", self.codes[encoded[block]], self.decoder_weight[decoded[block]])
-        z += self.decoder_bias[decoded]
-        if self.thresholds is None:
-            outputs = output(self, z)
-        else:
-            centers = (offset / self.unit).astype(np.float32)
-            outputs = self.thresholds.levels.expected(z + centers, self.thresholds.of(self.codes)[encoded]) - centers
+            z = np.einsum("pk,pk->p", self.codes[encoded[block]], self.decoder_weight[decoded[block]])
+            z += self.decoder_bias[decoded[block]]
+            if thresholds is None or limits is None:
+                outputs[block] = output(self, z)
+            else:
+                expected = thresholds.levels.expected(z + centers[block], limits[position[block]])
+                outputs[block] = expected - centers[block]
         predictions = outputs.astype(np.float64) * self.output_unit + offset
         return clipped(self, np.where(self.cold_pairs(user_index, item_index), baseline, predictions))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,9 @@ import numpy as np
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, check_rows
 from autorec_cli.errors import UsageError
+
+MAX_SLOPE = 1e9
+"""Largest slope of an ordinal output, per range of its levels; one outlier among a million ratings makes thousands."""
 
 
 def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
@@ -121,7 +123,8 @@ def _check_levels(levels: object, settings: Hyperparameters) -> int:
     values, slope = levels["values"], levels["slope"]
     _require(_is_number(slope) and slope > 0, "the slope of its levels is no positive number")
     _require(isinstance(values, list) and len(values) > 1 and all(map(_is_number, values)), "its levels are no numbers")
-    _require(all(low < high for low, high in pairwise(values)), "its levels are not in order")
+    _require(bool((np.diff(np.array(values, dtype=np.float32)) > 0).all()), "its levels are not in order")
+    _require(slope * (values[-1] - values[0]) < MAX_SLOPE, "the slope of its levels is too steep")
     return len(values)
 
 

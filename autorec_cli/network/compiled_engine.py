@@ -99,13 +99,13 @@ class TiledEngine:
         upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
         # bincount adds in float64, and in the order of the cells, so the sum does not depend on threads.
         bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
-        mean = []
+        of_means = []
         if self._mean is not None:
             sums = torch.from_numpy(row_sums(examples.indptr, error))[:, None]
             upstream.addcmul_(sums, self._mean_tiles)
-            mean = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
-        if of_thresholds is not None:
-            mean, of_codes = self._threshold_gradients(of_thresholds, last)
+            of_means = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
+        elif of_thresholds is not None:  # their means are rows of C
+            of_means, of_codes = self._threshold_gradients(of_thresholds, last)
             upstream += of_codes
         extra = _NOTHING
         # Dense products, which PyTorch does as fast as any kernel: out of the tiles and back.
@@ -119,7 +119,7 @@ class TiledEngine:
         self._n_steps += 1
         self._update(self._decoder, _Gradient(cells, error, last.numpy(), extra), rate, decay)
         self._update(self._encoder, _Gradient(input_cells, inputs.data, slope_of_first), rate, decay)
-        gradients = [*weights, *biases, torch.from_numpy(bias), *mean]
+        gradients = [*weights, *biases, torch.from_numpy(bias), *of_means]
         for parameter, gradient in zip(self._free, gradients, strict=True):
             parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = rate

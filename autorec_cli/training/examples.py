@@ -72,8 +72,8 @@ class Examples:
         found = process_group.distinct(ratings, MAX_LEVELS)
         if len(found) > MAX_LEVELS:
             raise UsageError(
-                f"--output-activation ordinal needs at most {MAX_LEVELS} different ratings, and there are more; "
-                "leave it out"
+                f"--output-activation ordinal needs at most {MAX_LEVELS} different ratings, and there are more; leave "
+                "it out, or --warm-start from a model that has it"
             )
         _, deviation = moments_of(self.n_ratings, *process_group.sum(power_sums(ratings)).tolist())
         return levels_of(found, self.unit, deviation)

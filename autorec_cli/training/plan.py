@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from autorec_cli.config import BOTH, Hyperparameters, TrainSettings
-from autorec_cli.csr import Array, distinct_values, moments_of, power_sums
+from autorec_cli.csr import distinct_values, moments_of, power_sums
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import UsageError
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
 def complete(settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
     """Fill in the defaults for `dataset`."""
-    return settings.complete((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset.train.data))
+    return settings.complete((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset))
 
 
-def _facts(ratings: Array) -> RatingFacts:
-    """Distribution of training ratings (n,)."""
-    n_levels = len(distinct_values(ratings, MAX_LEVELS))
+def _facts(dataset: Dataset) -> RatingFacts:
+    ratings = dataset.train.data
+    # Levels of both, as the refit learns from both.
+    levels = [distinct_values(part.data, MAX_LEVELS) for part in (dataset.train, dataset.valid)]
+    n_levels = len(distinct_values(np.concatenate(levels), MAX_LEVELS))
     return RatingFacts(*moments_of(len(ratings), *power_sums(ratings).tolist()), n_levels)
 
 
@@ -38,7 +42,7 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
         if settings.variant == BOTH:
             raise UsageError(f"--variant {BOTH} needs validation ratings; give --valid a share above 0")
         return (complete(settings, dataset),)
-    return settings.networks((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset.train.data))
+    return settings.networks((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset))
 
 
 def check_memory(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> None:

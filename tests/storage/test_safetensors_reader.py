@@ -81,6 +81,7 @@ def test_recommending_to_one_user_does_not_read_a_large_model_into_memory(tmp_pa
         encoder_biases=(np.zeros(k, np.float32),),
         codes=np.zeros((len(model.codes), k), np.float32),
         decoder_weight=np.zeros((len(model.decoder_bias), k), np.float32),
+        thresholds=dataclasses.replace(model.thresholds, weight=np.zeros((len(model.thresholds.bias), k), np.float32)),
     )
     model_file.save_model(wide, tmp_path / "wide")
     assert (tmp_path / "wide").stat().st_size > 100 << 20

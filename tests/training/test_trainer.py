@@ -16,6 +16,7 @@ from autorec_cli.network.engine import make_engine
 from autorec_cli.training import randomness
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
+from autorec_cli.training.plan import complete
 from autorec_cli.training.trainer import Trainer
 from autorec_cli.training.validation import _least_squares_scale
 from tests.planted import dataset_of, planted_dataset
@@ -291,3 +292,11 @@ def test_few_held_out_ratings_say_little_of_the_scale():
     assert _least_squares_scale(np.ones(5000, dtype=np.float32), np.full(5000, 9.0)) == pytest.approx(9, rel=0.01)
     assert _least_squares_scale(np.ones(5000, dtype=np.float32), np.full(5000, -9.0)) == 0
     assert _least_squares_scale(np.zeros(5, dtype=np.float32), targets) == 1
+
+
+def test_levels_of_the_validation_set_count_too():
+    """The refit learns from both; it must not find more levels than the plan did."""
+    twenty = {(user, user % 20): float(user % 20) for user in range(79)}
+    dataset = dataset_of({"train": twenty, "valid": {(79, 3): 19.5}}, (80, 50))
+    assert complete(TrainSettings(), dataset).output_activation == "identity"
+    assert complete(TrainSettings(), dataclasses.replace(dataset, valid=dataset.train)).output_activation == "ordinal"

@@ -160,18 +160,23 @@ def preview_ratings(
     sources = _sources(names, test_names)
     layouts: dict[bytes, Layout] = {}
     first: list[pl.DataFrame] = []
+    seen: list[Layout] = []
     for named, _ in sources:
         with _open(named, options, layouts, in_part=True) as (source, found):
             if found is None:
                 continue
             layout, blocks = found
             layouts.setdefault(source.magic, layout)
+            _warn_of_unread_timestamps([*seen, layout], source.name)
+            seen.append(layout)
             if announce is not None:
                 announce(source.name, layout)
-            n_left = n_rows - sum(frame.height for frame in first)
-            rows = next(blocks, None) if n_left else None
-            if rows is not None:
-                first.append(frame_of(without_missing(within_period(rows, options.period), options)).head(n_left))
+            _check_period(layout, source.name, options)
+            for block in blocks:
+                n_left = n_rows - sum(frame.height for frame in first)
+                first.append(frame_of(without_missing(within_period(block, options.period), options)).head(n_left))
+                if first[-1].height == n_left:
+                    break
     if not first:
         raise InputDataError(f"{_name_of(sources[0][0])} has no rows")
     return pl.concat(first, how="diagonal_relaxed")
@@ -262,10 +267,7 @@ def _warn_of_unread_timestamps(layouts: Sequence[Layout], name: str) -> None:
 
 def _check_alike(table: RatingsTable, layout: Layout, name: str, options: ReadOptions) -> None:
     """Check that a source has the timestamps that are needed, and the columns of the first one."""
-    if options.period.is_limited and layout.columns.timestamp is None:
-        raise InputDataError(
-            f"{name} has no timestamps for --since and --until; name their column with --columns timestamp="
-        )
+    _check_period(layout, name, options)
     if not table.sources:
         return
     first = table.sources[0]
@@ -278,4 +280,11 @@ def _check_alike(table: RatingsTable, layout: Layout, name: str, options: ReadOp
         with_one, without = (first.name, name) if layout.columns.timestamp is None else (name, first.name)
         raise InputDataError(
             f"{with_one} has timestamps and {without} has none; ignore them with --columns timestamp=none"
+        )
+
+
+def _check_period(layout: Layout, name: str, options: ReadOptions) -> None:
+    if options.period.is_limited and layout.columns.timestamp is None:
+        raise InputDataError(
+            f"{name} has no timestamps for --since and --until; name their column with --columns timestamp="
         )

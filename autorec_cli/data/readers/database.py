@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -79,8 +79,10 @@ def read_database(
         InputDataError: the database cannot be read, the query is wrong, or its columns cannot be determined.
         UsageError: a driver is not installed.
     """
-    with _named_errors(database), _batches(database) as batches:
-        first = next((batch for batch in batches if batch.height), None)
+    with ExitStack() as stack:
+        with _named_errors(database):  # not around the caller's block: its errors are not the database's
+            batches = stack.enter_context(_batches(database))
+            first = next((batch for batch in batches if batch.height), None)
         if first is None:
             yield None
             return

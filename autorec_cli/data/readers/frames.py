@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.column_types import candidates, check_types, id_of, texts_of
+from autorec_cli.data.readers.column_types import check_types, id_of, texts_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.options import ReadOptions
@@ -74,11 +74,7 @@ def columns_of(
     """
     header = sample.columns
     asked = {role: _name_in(header, text) for role, text in options.columns.items()}
-    kept = candidates({**sample.schema, **(types or {})}, asked.values())
-    options = replace(options, columns=asked, has_header=None)
-    found = find_columns(kept, texts_of(sample.select(kept)).rows(), options, name)
-    places: dict[str, Any] = {role: header.index(kept[index]) for role, index in found.by_role().items()}
-    found = replace(found, **places)
+    found = find_columns(header, texts_of(sample).rows(), replace(options, columns=asked, has_header=None), name)
     dtype = None if found.timestamp is None else {**sample.schema, **(types or {})}[header[found.timestamp]]
     if dtype in (pl.Date, pl.Datetime):
         found = replace(found, timestamp_format=TimestampFormat(are_seconds=True))

@@ -17,7 +17,6 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.data.readers.columns.contents import is_plain_number
-from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ROLES, ReadOptions
@@ -91,12 +90,9 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
         raise InputDataError(f"{name}, line 1: not a JSON object; JSON lines are one object per line")
     asked: dict[str, Any] = {role: _name_in(header, text) for role, text in options.columns.items()}
     nested = {key for key in header if _is_nested([row[key] for row in rows if key in row])}
-    # Nested values are left out, unless asked for or called like a role: those are refused.
-    kept = [key for key in header if key not in nested or key in asked.values() or role_of(key) is not None]
-    texts = [[_text(row.get(key)) for key in kept] for row in rows]
-    found = find_columns(kept, texts, replace(options, columns=asked, has_header=None), name)
-    places: dict[str, Any] = {role: header.index(kept[index]) for role, index in found.by_role().items()}
-    columns = replace(found, **places)
+    # Nested values count as blank, so they get a role only by --columns or by name, and are refused below.
+    texts = [[_text(row.get(key)) for key in header] for row in rows]
+    columns = find_columns(header, texts, replace(options, columns=asked, has_header=None), name)
     for role, index in columns.by_role().items():
         if header[index] in nested:
             raise InputDataError(

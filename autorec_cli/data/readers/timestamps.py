@@ -42,6 +42,12 @@ PER_SECOND = {1e17: 1e9, 1e14: 1e6, MILLISECONDS: 1e3}
 """Units per second by the size from which on numbers are in that unit."""
 DATES_FROM = 1e8
 """Smaller numbers are no seconds since 1970 in a column of these: they would be of 1973 or before."""
+EPOCH_RANGES = tuple((DATES_FROM * unit, 3e9 * unit) for unit in (1.0, *PER_SECOND.values()))
+"""1973 to 2065 in each unit."""
+COMPACT_DATE = re.compile(
+    r"\s*(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?\s*", re.ASCII
+)
+"""20240131, 202401311200 or 20240131120000."""
 MIN_COMPACT = 0.5
 """Fraction of the small numbers of a sample that are dates if numbers such as 20240131 are."""
 WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)

@@ -24,7 +24,18 @@ from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
 from autorec_cli.errors import InputDataError, UsageError, counted
 
 ID_NAMES = ("id", *COLUMN_NAMES["item"])
-TITLE_NAMES = ("title", "name", "itemtitle", "itemname", "movietitle", "producttitle", "booktitle", "trackname", "song")
+TITLE_NAMES = (
+    "title",
+    "name",
+    "itemtitle",
+    "itemname",
+    "movietitle",
+    "producttitle",
+    "productname",
+    "booktitle",
+    "trackname",
+    "song",
+)
 ESCAPED_QUOTE = b'\\"'
 ESCAPES = re.compile(rb'\\[\\"]')
 DOUBLED = {b"\\\\": b"\\", ESCAPED_QUOTE: b'""'}

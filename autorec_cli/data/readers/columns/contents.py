@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from autorec_cli.data.readers.timestamps import TimestampFormat, parse_timestamps
+from autorec_cli.data.readers.timestamps import COMPACT_DATE, EPOCH_RANGES, TimestampFormat, parse_timestamps
 
 MIN_MATCHING = 0.9
 """Fraction of a sample that must match; the rest may be bad rows."""
 MAX_RATING_VALUES = 101  # a scale from 0 to 100 in steps of 1
 MAX_RATING = 100
+MAX_STARS, MAX_STAR = 11, 10  # 0 to 10
 """Largest whole number that looks like a rating."""
 MAX_RATING_SCORE = 4
 """Numbers, few of them or fractions, on a usual scale, not all equal: one point each."""
@@ -22,9 +23,6 @@ MIN_COUNTED = 3
 MIN_PROSE_BLANKS = 3
 """Blanks per value, in the mean, from which text is prose: a review, not an id."""
 NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
-DAY = re.compile(r"\s*(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\s*", re.ASCII)  # 20240131
-# 1973 to 2065, as seconds, milliseconds, microseconds and nanoseconds since 1970.
-EPOCH_RANGES = ((1e8, 3e9), (1e11, 3e12), (1e14, 3e15), (1e17, 3e18))
 BLANK, NUMBERS, TIMES, DATES, TEXT, PROSE = "blank", "numbers", "times", "dates", "text", "prose"
 
 
@@ -65,6 +63,11 @@ class Contents:
         return self.is_like_ratings and self.low >= -MAX_RATING and self.high <= MAX_RATING
 
     @property
+    def is_like_stars(self) -> bool:
+        """True for few small whole numbers, which are ratings rather than ids."""
+        return self.is_numeric and self.is_whole and self.n_distinct <= MAX_STARS and self.high <= MAX_STAR
+
+    @property
     def is_id(self) -> bool:
         """True for text and whole numbers, which ids are."""
         return self.kind == TEXT or (self.kind in (NUMBERS, TIMES) and self.is_whole)
@@ -95,7 +98,7 @@ def contents_of(rows: Sequence[Sequence[str]], index: int, date_format: str | No
     if not is_numeric(values):
         return Contents(index, _kind_of_text(values, date_format), n_distinct)
     numbers = [float(value) for value in values if is_number(value)]
-    is_time = nearly_all(values, _is_epoch) or nearly_all(values, DAY.fullmatch)
+    is_time = nearly_all(values, _is_epoch) or nearly_all(values, COMPACT_DATE.fullmatch)
     return Contents(
         index,
         TIMES if is_time else NUMBERS,

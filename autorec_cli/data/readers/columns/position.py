@@ -39,7 +39,15 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
         n_more = len(columns) - len(ids)
         if n_more == 1 and _is_rating(columns, has_index=bool(index)):
             chosen["rating"] = columns.pop().index
-        elif n_more == 0 and not index and not prose and all(column.is_id for column in columns):
+        elif (
+            n_more == 0
+            and not index
+            and not prose
+            and all(column.is_id for column in columns)
+            and not (
+                any(column.is_like_stars for column in columns)  # "user,rating", say
+            )
+        ):
             chosen["rating"] = None
         else:
             raise unclear(sample, found)
@@ -57,8 +65,10 @@ def _is_rating(columns: list[Contents], has_index: bool) -> bool:
     *ids, rating = columns
     if not rating.is_like_ratings or (has_index and any(column.is_numeric for column in ids)):
         return False
-    # In "7,4,1021" the item may be last.
-    return rating.is_on_scale or not rating.is_whole or not any(column.is_on_scale for column in ids)
+    # In "7,4,1021" the item may be last, in "4,7,38" too, and 1996 is a year.
+    if rating.is_whole and (not rating.is_on_scale or not rating.is_like_stars):
+        return rating.is_on_scale and not any(column.is_like_stars for column in ids)
+    return True
 
 
 def _in_order(sample: Sample, found: Found, chosen: dict[str, int | None]) -> dict[str, int | None]:

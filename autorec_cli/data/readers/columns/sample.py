@@ -146,12 +146,16 @@ def _suggestion(sample: Sample, found: Found) -> str:
         if best is not None:
             guess["rating"] = best.index
     free = [
-        column.index
+        column
         for column in sample.columns(guess)
-        if column.kind not in (BLANK, PROSE, DATES, TIMES) and not sample.is_index(column)
+        if column.kind not in (BLANK, PROSE, DATES) and not sample.is_index(column)
     ]
+    free.sort(key=lambda column: column.kind == TIMES)  # ids may look like seconds since 1970
     for role in ("user", "item"):
         if role not in guess and free:
-            guess[role] = free.pop(0)
-    roles = [role for role in ("user", "item", "rating", "timestamp") if role in guess]
-    return "--columns " + shlex.quote(",".join(f"{role}={sample.label(guess[role])}" for role in roles))
+            guess[role] = free.pop(0).index
+    labels = {role: sample.label(index) for role, index in guess.items()}
+    for role in ("user", "item"):
+        labels.setdefault(role, "COLUMN")
+    roles = [role for role in ("user", "item", "rating", "timestamp") if role in labels]
+    return "--columns " + shlex.quote(",".join(f"{role}={labels[role]}" for role in roles))
