@@ -53,7 +53,7 @@ Fold = Callable[[Rated], tuple[Array, float]]
 MAX_NEWTON_STEPS = 20
 ENOUGH = 1e-5
 """Change of all outputs, in the network's unit, at which Newton's method has converged."""
-LEAST_CURVATURE = 0.05
+LEAST_CURVATURE = 1e-3
 """Least curvature of a rating's loss that a Newton step counts with; beyond the outer levels it vanishes."""
 
 
