@@ -101,7 +101,7 @@ def default_variants(objective: str, n_users: int, n_items: int, n_ratings: int)
 def default_output_activation(n_levels: int) -> str:
     """Ordinal where ratings have few levels, such as stars; identity for finer scales.
 
-    The ordinal output predicts better on every dataset tried (docs/notes/outputs.md).
+    The ordinal output predicts better on nearly every dataset tried (docs/notes/outputs.md).
     """
     return "ordinal" if 2 <= n_levels <= MAX_LEVELS else "identity"
 

@@ -91,7 +91,8 @@ class TiledEngine:
             predictions, slope = self._rest.output(z)
         else:
             assert rows is not None
-            predictions, of_thresholds = self._ordinal(cells, last, z, rows, torch.from_numpy(examples.data))
+            codes = self._codes_in(last)
+            predictions, of_thresholds = self._ordinal(cells, codes, z, rows, torch.from_numpy(examples.data))
             slope = torch.ones(())  # the loss is such that the derivative is that of an identity
         residual = predictions - torch.from_numpy(examples.data)
         # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
@@ -105,7 +106,7 @@ class TiledEngine:
             upstream.addcmul_(sums, self._mean_tiles)
             of_means = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
         elif of_thresholds is not None:  # their means are rows of C
-            of_means, of_codes = self._threshold_gradients(of_thresholds, last)
+            of_means, of_codes = self._threshold_gradients(of_thresholds, codes)
             upstream += of_codes
         extra = _NOTHING
         # Dense products, which PyTorch does as fast as any kernel: out of the tiles and back.
@@ -139,7 +140,7 @@ class TiledEngine:
             if self._rest.thresholds is None:
                 outputs.append(self._rest.output(z)[0].numpy())
             else:
-                outputs.append(self._ordinal(wanted, last, z, rows)[0].numpy())
+                outputs.append(self._ordinal(wanted, self._codes_in(last), z, rows)[0].numpy())
         return np.concatenate(outputs)
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
@@ -265,8 +266,12 @@ class TiledEngine:
             dots += np.repeat(of_rows.numpy(), np.diff(cells.rows.indptr))
         return torch.from_numpy(dots)
 
+    def _codes_in(self, last: Tensor) -> Tensor:
+        """Codes (B, k) out of their tiles."""
+        return torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
+
     def _ordinal(
-        self, cells: _Cells, last: Tensor, z: Tensor, rows: RowSelection, targets: Tensor | None = None
+        self, cells: _Cells, codes: Tensor, z: Tensor, rows: RowSelection, targets: Tensor | None = None
     ) -> OrdinalOutputs:
         """Compute outputs and gradients of the thresholds; see `ordinal_outputs`."""
         thresholds, offsets = self._rest.thresholds, self._offsets
@@ -275,7 +280,6 @@ class TiledEngine:
         matrix = cells.rows
         row = row_indices(matrix)
         centers = torch.from_numpy(offsets.rows[rows][row] + offsets.columns[matrix.indices])
-        codes = torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
 
         def sums(values: Tensor) -> Tensor:
             return torch.from_numpy(row_sums(matrix.indptr, values.numpy()))
@@ -283,14 +287,13 @@ class TiledEngine:
         of_rows = thresholds.of(codes)
         return ordinal_outputs(z, centers, of_rows, torch.from_numpy(row), thresholds.levels, targets, sums)
 
-    def _threshold_gradients(self, gradient: Tensor, last: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _threshold_gradients(self, gradient: Tensor, codes: Tensor) -> tuple[list[Tensor], Tensor]:
         """Gradients of C and c, summed over processes, and of the codes, in tiles.
 
         `gradient` (B, J) is that of the thresholds of each example.
         """
         thresholds = self._rest.thresholds
         assert thresholds is not None
-        codes = torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
         of_bias = self._process_group.all_reduce(gradient.sum(0))
         of_weight = self._process_group.all_reduce(gradient.T @ codes)
         of_codes = torch.from_numpy(to_tiles((gradient @ thresholds.weight).numpy()))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import polars as pl
 
-from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.errors import InputDataError
 
 DataType = pl.DataType | type[pl.DataType]
@@ -35,14 +34,6 @@ def is_usable(role: str, dtype: DataType) -> bool:
     if role in ("user", "item"):
         return True
     return dtype.is_numeric() or dtype in TEXTS or (role == "timestamp" and dtype in MOMENTS)
-
-
-def candidates(types: Mapping[str, DataType], asked: Collection[str]) -> list[str]:
-    """Columns among which to look for roles.
-
-    Columns of unusable types are left out, unless asked for or called like a role: such a one is refused later.
-    """
-    return [name for name, dtype in types.items() if is_readable(dtype) or name in asked or role_of(name) is not None]
 
 
 def texts_of(sample: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import polars as pl
 from autorec_cli.data.readers.column_types import check_types, id_of, texts_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Columns, Layout
-from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.options import ReadOptions, name_or_number
 from autorec_cli.data.readers.rows import RatingRows, check_rows
 from autorec_cli.data.readers.timestamps import TimestampFormat, seconds_since_1970
 from autorec_cli.errors import InputDataError, UsageError
@@ -73,18 +73,12 @@ def columns_of(
         InputDataError: they cannot be determined.
     """
     header = sample.columns
-    asked = {role: _name_in(header, text) for role, text in options.columns.items()}
+    asked = {role: name_or_number(header, text) for role, text in options.columns.items()}
     found = find_columns(header, texts_of(sample).rows(), replace(options, columns=asked, has_header=None), name)
     dtype = None if found.timestamp is None else {**sample.schema, **(types or {})}[header[found.timestamp]]
     if dtype in (pl.Date, pl.Datetime):
         found = replace(found, timestamp_format=TimestampFormat(are_seconds=True))
     return found
-
-
-def _name_in(header: Sequence[str], text: str) -> str:
-    """Name of a column given by name or number from 1."""
-    by_number = text not in header and text.isdecimal() and 1 <= int(text) <= len(header)
-    return header[int(text) - 1] if by_number else text
 
 
 def layout_of(header: Sequence[str], columns: Columns, kind: str = "parquet") -> Layout:

@@ -19,7 +19,7 @@ import polars as pl
 from autorec_cli.data.readers.columns.contents import is_plain_number
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Layout
-from autorec_cli.data.readers.options import ROLES, ReadOptions
+from autorec_cli.data.readers.options import ROLES, ReadOptions, name_or_number
 from autorec_cli.data.readers.rows import PROBLEM, RatingRows, check_rows, no_rows
 from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.data.readers.text.blocks import check_utf_8, cut_blocks
@@ -88,7 +88,7 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
     header = list(dict.fromkeys(key for row in rows for key in row))
     if not header:
         raise InputDataError(f"{name}, line 1: not a JSON object; JSON lines are one object per line")
-    asked: dict[str, Any] = {role: _name_in(header, text) for role, text in options.columns.items()}
+    asked: dict[str, Any] = {role: name_or_number(header, text) for role, text in options.columns.items()}
     nested = {key for key in header if _is_nested([row[key] for row in rows if key in row])}
     # Nested values count as blank, so they get a role only by --columns or by name, and are refused below.
     texts = [[_text(row.get(key)) for key in header] for row in rows]
@@ -133,12 +133,6 @@ def objects_in(data: bytes, name: str) -> list[dict[str, Any]]:
             raise InputDataError(f"{name}, line {number}: {problem}")
         rows += [row] if row else []
     return rows
-
-
-def _name_in(header: Sequence[str], text: str) -> str:
-    """Name of a key given by name or number from 1."""
-    by_number = text not in header and text.isdecimal() and 1 <= int(text) <= len(header)
-    return header[int(text) - 1] if by_number else text
 
 
 class _Number(str):

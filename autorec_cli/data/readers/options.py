@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autorec_cli.errors import UsageError
@@ -152,3 +152,9 @@ def parse_columns(text: str | None) -> dict[str, str]:
             raise UsageError(f"--columns uses column {column} twice")
         columns[role] = column
     return columns
+
+
+def name_or_number(header: Sequence[str], text: str) -> str:
+    """Name of the column that `--columns` gives by name or by number from 1."""
+    by_number = text not in header and text.isdecimal() and 1 <= int(text) <= len(header)
+    return header[int(text) - 1] if by_number else text
