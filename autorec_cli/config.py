@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from autorec_cli.defaults import (
@@ -25,11 +25,16 @@ from autorec_cli.errors import InputDataError, UsageError
 
 VARIANTS = ("item", "user")
 BOTH = "both"
-"""Variant setting: a network of each variant, whose predictions are averaged."""
+"""As a variant: a network of each, whose predictions are averaged. As an objective: networks of each, in one model."""
 HIDDEN_ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "identity")
 OUTPUT_ACTIVATIONS = ("identity", "sigmoid", "ordinal")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
+OF_OBJECTIVE = {
+    "rating": ("output_activation", "center", "implicit", "decoder_mean"),
+    "ranking": ("missing_weight", "missing_value"),
+}
+"""Hyperparameters that are given for networks of one objective only, where a model has both."""
 AUTO = "auto"
 """Variant chosen by the shape of the ratings; see `defaults.default_variants`."""
 
@@ -179,8 +184,8 @@ class Hyperparameters:
 class TrainSettings:
     """Hyperparameters to train with; None takes the default that suits the data.
 
-    The attributes are those of `Hyperparameters`; `variant` may also be "both". Values are checked when the settings
-    are made.
+    The attributes are those of `Hyperparameters`; `variant` and `objective` may also be "both", which is the default of
+    `objective`. Values are checked when the settings are made.
 
     Raises:
         UsageError: a value is out of range; the message names the option.
@@ -209,55 +214,81 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.variant is not None:
             require_choice("--variant", self.variant, (*VARIANTS, BOTH))
+        if self.objective is not None:
+            require_choice("--objective", self.objective, (*OBJECTIVES, BOTH))
         # Any dataset does: this checks what was given, before hours are spent on reading.
         self.networks((1, 1), 1)
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Objectives of the networks."""
+        return OBJECTIVES if self.objective in (None, BOTH) else (str(self.objective),)
+
+    def of_objective(self, objective: str) -> TrainSettings:
+        """Settings of the networks with one of the `objectives`."""
+        if len(self.objectives) == 1:
+            return self
+        others = {name: None for other in OBJECTIVES if other != objective for name in OF_OBJECTIVE[other]}
+        # Two variants are for ratings only: scores of rankings cannot be averaged.
+        variant = None if objective == "ranking" and self.variant == BOTH else self.variant
+        return replace(self, objective=objective, variant=variant, **others)
+
     def networks(
-        self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS
+        self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS, *, can_blend: bool = True
     ) -> tuple[Hyperparameters, ...]:
-        """Fill in the defaults for each network to train on a dataset: one, or one of each variant.
+        """Fill in the defaults for each network to train on a dataset, those that predict ratings first.
 
         Args:
             shape: (n_users, n_items) of the ratings.
             n_ratings: Training ratings.
             ratings: Their distribution.
+            can_blend: Train both variants where that is better. It needs a validation set.
 
         Raises:
             UsageError: both variants are to rank; scores of rankings cannot be averaged.
         """
-        if self.variant == BOTH and self.objective == "ranking":
-            raise UsageError(f"--variant {BOTH} needs --objective rating: ranking scores cannot be averaged")
-        variants = (
-            (self.variant,)
-            if self.variant
-            else default_variants(self.objective or DEFAULTS["objective"], *shape, n_ratings)
-        )
+        networks = []
+        for objective in self.objectives:
+            settings = self.of_objective(objective)
+            for variant in settings._variants(objective, shape, n_ratings, can_blend):
+                networks.append(settings._complete(objective, variant, shape, n_ratings, ratings))
+        return tuple(networks)
+
+    def _variants(self, objective: str, shape: tuple[int, int], n_ratings: int, can_blend: bool) -> tuple[str, ...]:
         if self.variant == BOTH:
-            variants = VARIANTS
-        return tuple(self._complete(variant, shape, n_ratings, ratings) for variant in variants)
+            if objective == "ranking":
+                raise UsageError(f"--variant {BOTH} needs --objective rating: ranking scores cannot be averaged")
+            return VARIANTS
+        if self.variant is not None:
+            return (self.variant,)
+        return default_variants(objective, *shape, n_ratings) if can_blend else (default_variant(objective, *shape),)
 
     def complete(self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS) -> Hyperparameters:
-        """Fill in the defaults of a single network for a dataset.
+        """Fill in the defaults of a single network for a dataset; it predicts ratings if the objective is "both".
 
         Args:
             shape: (n_users, n_items) of the ratings.
             n_ratings: Training ratings.
             ratings: Their distribution.
         """
-        variant = self.variant or default_variant(self.objective or DEFAULTS["objective"], *shape)
-        return self._complete(variant, shape, n_ratings, ratings)
+        objective = self.objectives[0]
+        settings = self.of_objective(objective)
+        variant = settings.variant or default_variant(objective, *shape)
+        return settings._complete(objective, variant, shape, n_ratings, ratings)
 
-    def _complete(self, variant: str, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts) -> Hyperparameters:
+    def _complete(
+        self, objective: str, variant: str, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts
+    ) -> Hyperparameters:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.hidden_sizes is not None:
             given["hidden_sizes"] = tuple(self.hidden_sizes)
         defaults = dict(DEFAULTS)
-        if self.objective != "ranking" and n_ratings > 1 and ratings.deviation == 0:
+        if objective == "rating" and n_ratings > 1 and ratings.deviation == 0:
             raise InputDataError(
                 f"all {n_ratings:,} training ratings are {ratings.mean:g}, and equal ratings teach nothing; "
                 "learn which items users choose with --objective ranking"
             )
-        if self.objective == "ranking":
+        if objective == "ranking":
             defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(ratings.mean, ratings.deviation)}
         elif self.decoder_mean is not False:
             defaults["output_activation"] = default_output_activation(ratings.n_levels)
@@ -268,7 +299,7 @@ class TrainSettings:
             "regularization": default_regularization(per_side),
             "hidden_sizes": (default_hidden_size(per_side),),
         }
-        return Hyperparameters(**{**of_data, **defaults, **given, "variant": variant})
+        return Hyperparameters(**{**of_data, **defaults, **given, "objective": objective, "variant": variant})
 
 
 def check_device(name: str) -> None:

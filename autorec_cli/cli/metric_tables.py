@@ -90,7 +90,7 @@ def _rankings_table(rows: Sequence[Row]) -> pl.DataFrame:
     return pl.DataFrame(cells)
 
 
-def write_averages(averages: Sequence[Row], protocol: RankingProtocol | None, format: str, stream: IO[bytes]) -> None:
+def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: str, stream: IO[bytes]) -> None:
     """Write the averages of a cross-validation."""
     if format != "table":
         writer_for(format)([to_frame(averages)], stream)
@@ -98,9 +98,8 @@ def write_averages(averages: Sequence[Row], protocol: RankingProtocol | None, fo
     title = f"test ratings of {averages[0]['n_splits']} splits, mean ± half of the 95% interval"
     if "rmse" in averages[0]:
         write_table([_averages_table(averages, ranking=False)], stream, title=title)
-    if protocol is not None:
-        title = f"top-{protocol.k} recommendations against test ratings, mean ± half of the 95% interval"
-        write_table([_averages_table(averages, ranking=True)], stream, title=title)
+    title = f"top-{protocol.k} recommendations against test ratings, mean ± half of the 95% interval"
+    write_table([_averages_table(averages, ranking=True)], stream, title=title)
 
 
 def _averages_table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:

@@ -209,12 +209,6 @@ Device = Annotated[
         autocompletion=lambda: ["auto", "cpu", "cuda"],
     ),
 ]
-Ranking = Annotated[
-    bool,
-    typer.Option(
-        "--ranking", help="Also report nDCG, recall, coverage and popularity of top-k lists.", rich_help_panel=METRICS
-    ),
-]
 TopK = Annotated[
     int, typer.Option("--top-k", "-k", metavar="K", help="Length of the top-k lists.", rich_help_panel=METRICS)
 ]

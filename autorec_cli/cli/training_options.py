@@ -13,6 +13,7 @@ import typer
 from autorec_cli.cli.options import NETWORK, OPTIMIZER, RESEARCH, Device, OneOf, Threads, Variant
 from autorec_cli.config import (
     AUTO,
+    BOTH,
     CENTERS,
     HIDDEN_ACTIVATIONS,
     OBJECTIVES,
@@ -36,11 +37,11 @@ class TrainingOptions:
     objective: Annotated[
         str | None,
         typer.Option(
-            help="rating: predict ratings, with the paper's loss. ranking: score items for top-k lists; unrated cells "
-            "count as weak observations.",
-            show_default=DEFAULTS["objective"],
+            help="rating: predict ratings, with the paper's loss. ranking: score items for recommendations; unrated "
+            "cells count as weak observations. both: networks of each in one model, which rates and ranks.",
+            show_default=BOTH,
         ),
-        OneOf(OBJECTIVES),
+        OneOf((BOTH, *OBJECTIVES)),
     ] = None
     variant: Variant = AUTO
     seed: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -52,7 +52,7 @@ class TrainingReport:
         for network in plan.networks:
             n_examples = plan.n_examples(network)
             n_steps = -(-n_examples // network.batch_size)
-            of_which = f", {network.variant}" if len(plan.networks) > 1 else ""
+            of_which = f", {network.objective}, {network.variant}" if len(plan.networks) > 1 else ""
             facts += [
                 (
                     f"examples{of_which}",
@@ -80,7 +80,8 @@ class TrainingReport:
         self, plan: TrainingPlan, earlier: list[Mapping[str, Any]]
     ) -> Iterator[Callable[[EpochResult, Mapping[str, Any]], None]]:
         """Show that training starts, then every epoch; `earlier` ones begin the log."""
-        shape, variants = plan.shape, " and ".join(f"{network.variant} variant" for network in plan.networks)
+        shape = plan.shape
+        variants = " and ".join(f"{network.objective} by {network.variant}" for network in plan.networks)
         networks = "; ".join(
             f"{plan.n_examples(network):,} examples, layers {_layers(plan, network)}" for network in plan.networks
         )
@@ -94,7 +95,7 @@ class TrainingReport:
         ):
 
             def show(result: EpochResult, record: Mapping[str, Any]) -> None:
-                which = f"{result.variant}, " if len(plan.networks) > 1 else ""
+                which = f"{result.objective}, {result.variant}, " if len(plan.networks) > 1 else ""
                 advance(result.epoch, result.n_epochs, which + _epoch_text(result))
                 if write:
                     write(_log_line(record))
@@ -103,17 +104,17 @@ class TrainingReport:
 
     def finished(self, trained: TrainedModel) -> None:
         """Show the outcome, and warn if simple baselines are as good."""
-        provenance, validation = trained.provenance, trained.validation
+        provenance, validations = trained.provenance, trained.validations
         facts = [
             ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB)"),
             ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {_epochs(provenance)}"),
             *_weights_fact(provenance),
-            _validation_fact(validation, "warm_start" in provenance),
+            *_validation_facts(validations, "warm_start" in provenance),
             ("time", f"{trained.seconds:.1f} s"),
             ("next", f"autorec evaluate {trained.output}"),
         ]
         show_facts("trained", facts)
-        if validation is not None:
+        for validation in validations:
             _warn_if_useless(validation)
         for number, process in enumerate(trained.processes, 1):
             detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
@@ -183,10 +184,11 @@ def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "networks" not in provenance:
         return []
     terms = []
-    for network in provenance["networks"]:
+    raters = [network for network in provenance["networks"] if network["settings"]["objective"] == "rating"]
+    for network in raters:
         alone = f" (RMSE alone {error_text(network['valid_rmse'])})" if "valid_rmse" in network else ""
         terms.append(f"{network['weight']:.2f} {network['settings']['variant']}{alone}")
-    return [("weights", ", ".join(terms))]
+    return [("weights", ", ".join(terms))] if len(raters) > 1 else []
 
 
 def _epoch_text(result: EpochResult) -> str:
@@ -220,15 +222,16 @@ def metric_text(metric: str, value: float | None) -> str:
     return error_text(value) if metric.lower() == "rmse" else f"{value:.4f}"
 
 
-def _validation_fact(validation: ValidationResult | None, warm: bool) -> tuple[str, str]:
-    if validation is None:
-        return "valid", "no ratings that the older model cannot know" if warm else "no validation ratings"
-    baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
-    return (
-        f"valid {metric_label(validation.metric)}",
-        f"{metric_text(validation.metric, validation.value)} before the refit ({baseline}: "
-        f"{metric_text(validation.metric, validation.baseline)})",
-    )
+def _validation_facts(validations: Sequence[ValidationResult], warm: bool) -> list[tuple[str, str]]:
+    """Validation result of each objective."""
+    if not validations:
+        return [("valid", "no ratings that the older model cannot know" if warm else "no validation ratings")]
+    facts = []
+    for validation in validations:
+        baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
+        value, other = (metric_text(validation.metric, number) for number in (validation.value, validation.baseline))
+        facts.append((f"valid {metric_label(validation.metric)}", f"{value} before the refit ({baseline}: {other})"))
+    return facts
 
 
 def _warn_if_useless(validation: ValidationResult) -> None:

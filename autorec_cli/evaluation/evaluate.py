@@ -10,6 +10,7 @@ from typing import Any
 
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import ArtifactError, error_text, readable
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.measurement import (
@@ -39,28 +40,27 @@ class EvaluateSettings:
 
     Attributes:
         split: Held-out ratings: "test", "valid" or "train".
-        ranking: Add ranking metrics; models that only rank have no others.
         k: Recommendations per user.
         relevant_from: Lowest held-out rating that is relevant; None is three quarters up the rating scale.
+        all_users: Measure the recommendations of all users, and not of a sample of `defaults.MAX_RANKED_USERS`.
 
     Raises:
         UsageError: a value is out of range.
     """
 
     split: str = "test"
-    ranking: bool = False
     k: int = DEFAULT_K
     relevant_from: float | None = None
+    all_users: bool = False
 
     def __post_init__(self) -> None:
         require_choice("--on", self.split, tuple(EARLIER_SPLITS))
         require_count("--top-k", self.k, minimum=1)
 
-    def protocol(self, models: Sequence[Scorer], rating_scale: tuple[float, float]) -> RankingProtocol | None:
-        """Protocol of the ranking metrics; None if there are none."""
-        if not self.ranking and all(model.predicts_ratings for model in models):
-            return None
-        return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from)
+    def protocol(self, rating_scale: tuple[float, float]) -> RankingProtocol:
+        """Protocol of the ranking metrics."""
+        max_users = None if self.all_users else MAX_RANKED_USERS
+        return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from, max_users)
 
 
 def evaluate(
@@ -86,7 +86,7 @@ def evaluate(
         models = {f"model {number}" if len(models) > 1 else "model": model for number, model in enumerate(models, 1)}
     named = list(models.items())
     check_models(named, dataset, settings.split)
-    protocol = settings.protocol(list(models.values()), dataset.rating_scale)
+    protocol = settings.protocol(dataset.rating_scale)
     rows = metric_rows(named, dataset, settings.split, protocol)
     log_findings(rows, len(named), settings)
     return rows
@@ -112,10 +112,11 @@ def evaluate_in_group(
         UsageError: the processes have other models or settings.
         LostPeerError: another process has ended or cannot be reached.
     """
-    protocol = settings.protocol([model for _, model in models], dataset.rating_scale)
-    if protocol is not None:
-        logger.info(f"recommending from all items a user has not rated before; {settings.split} ratings from "
-            f"{protocol.relevant_from:g} are relevant")  # fmt: skip
+    protocol = settings.protocol(dataset.rating_scale)
+    sample = protocol.sample(dataset.split(settings.split))
+    whom = "" if sample is None else f", to a sample of {len(sample):,} users (--all-users takes all)"
+    logger.info(f"recommending from all items a user has not rated before{whom}; {settings.split} ratings from "
+        f"{protocol.relevant_from:g} are relevant")  # fmt: skip
     rankers = [name for name, model in models if not model.predicts_ratings]
     if 0 < len(rankers) < len(models):
         logger.info(f"ranking metrics only, as these models output scores, not ratings: {', '.join(rankers)}")
@@ -209,7 +210,7 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             logger.warning(
                 f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
-                f"{popularity[ndcg]:.4f}); for recommendations, train with --objective ranking"
+                f"{popularity[ndcg]:.4f}); for recommendations, train with --objective both or ranking"
             )
     if popularity and "n_users" not in popularity:
         logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")

@@ -105,11 +105,14 @@ def measure(
         Measurements of the models, in their order, then of the baselines.
     """
     held_out = _partition(dataset.split(split), *partition)
+    # Drawn from all users, so that the sample is the same for any number of processes.
+    sample = protocol.sample(dataset.split(split)) if protocol else None
+    ranked_for = held_out if sample is None else _only(held_out, sample)
     raters = [(name, model) for name, model in models if model.predicts_ratings]
     joined = {name: Measurement(name) for name, _ in models}
     for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
         joined[rated.name] = rated
-    for ranked in _measure_rankings(models, dataset, held_out, split, protocol) if protocol else []:
+    for ranked in _measure_rankings(models, dataset, ranked_for, split, protocol) if protocol else []:
         before = joined.get(ranked.name, ranked)
         joined[ranked.name] = replace(before, rankings=ranked.rankings)
     return list(joined.values())
@@ -125,6 +128,14 @@ def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.cs
     start, end = held_out.indptr[bounds[number]], held_out.indptr[bounds[number + 1]]
     pointers = np.clip(held_out.indptr, start, end) - start
     return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
+
+
+def _only(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
+    """Ratings of some users; other rows are empty."""
+    lengths = np.zeros(held_out.shape[0], dtype=held_out.indptr.dtype)
+    lengths[users] = np.diff(held_out.indptr)[users]
+    rows = held_out[users]
+    return sparse.csr_array((rows.data, rows.indices, np.append(0, np.cumsum(lengths))), shape=held_out.shape)
 
 
 def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:

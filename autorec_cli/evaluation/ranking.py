@@ -25,17 +25,34 @@ class RankingProtocol:
     Attributes:
         k: Recommendations per user.
         relevant_from: Lowest held-out rating that is relevant.
+        max_users: Largest number of users to measure; None measures all.
     """
 
     k: int
     relevant_from: float
+    max_users: int | None = None
 
     @classmethod
     def for_scale(
-        cls, rating_scale: tuple[float, float], k: int = DEFAULT_K, relevant_from: float | None = None
+        cls,
+        rating_scale: tuple[float, float],
+        k: int = DEFAULT_K,
+        relevant_from: float | None = None,
+        max_users: int | None = None,
     ) -> RankingProtocol:
         """Protocol with the threshold of `default_relevance` unless another is given."""
-        return cls(k, default_relevance(rating_scale) if relevant_from is None else relevant_from)
+        return cls(k, default_relevance(rating_scale) if relevant_from is None else relevant_from, max_users)
+
+    def sample(self, held_out: sparse.csr_array) -> Array | None:
+        """Draw the users to measure, of those with relevant ratings; None if all are.
+
+        Equal ratings give an equal sample.
+        """
+        users = np.flatnonzero(np.diff(_relevant(held_out, self.relevant_from).indptr))
+        if self.max_users is None or len(users) <= self.max_users:
+            return None
+        drawn: Array = np.sort(np.random.default_rng(0).choice(users, self.max_users, replace=False))
+        return drawn
 
 
 def default_relevance(rating_scale: tuple[float, float]) -> float:

@@ -40,6 +40,21 @@ class Blend:
 
     predicts_ratings = True
 
+    @property
+    def rater(self) -> Blend:
+        """See `Scorer`."""
+        return self
+
+    @property
+    def ranker(self) -> Blend:
+        """See `Scorer`."""
+        return self
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """See `Scorer`."""
+        return self.models
+
     @cached_property
     def catalog(self) -> Catalog:
         """Catalog of the models, with the lowest counts."""

@@ -74,6 +74,21 @@ class Model:
         """
         return self.settings.objective == "rating"
 
+    @property
+    def rater(self) -> Model | None:
+        """See `Scorer`."""
+        return self if self.predicts_ratings else None
+
+    @property
+    def ranker(self) -> Model:
+        """See `Scorer`."""
+        return self
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """See `Scorer`."""
+        return (self,)
+
     def user_scorer(self) -> UserScorer:
         """See `Scorer`."""
         score = item_scorer(self)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, check_rows
 from autorec_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from autorec_cli.inference.model import Model
 
 MAX_SLOPE = 1e9
 """Largest slope of an ordinal output, per range of its levels; one outlier among a million ratings makes thousands."""
@@ -71,17 +74,24 @@ def check_ids(ids: Iterable[Sequence[str]]) -> None:
         _require(len(set(side)) == len(side), "an id is there twice")
 
 
-def check_blend(document: Mapping[str, Any], catalogs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> None:
-    """Check the document of a blend, and the ids of its models.
+def check_networks(document: Mapping[str, Any], models: Sequence[Model]) -> None:
+    """Check the document of several networks, and their ids.
+
+    Networks that predict ratings come first, and their weights sum up to 1; one more may rank.
 
     Raises:
-        ValueError: they are not those of a blend.
+        ValueError: they are not those of a model.
     """
-    weights = document["weights"]
-    _require(isinstance(weights, list) and len(weights) == len(catalogs) > 0, "it has no weight for each model")
-    _require(all(map(_is_number, weights)) and min(weights) >= 0, "a weight is no number from 0")
-    _require(abs(sum(weights) - 1) < 1e-6, f"its weights sum up to {sum(weights)}")
-    _require(all(catalog == catalogs[0] for catalog in catalogs), "its models are of different users or items")
+    weights, n_raters = document["weights"], sum(model.predicts_ratings for model in models)
+    _require(isinstance(weights, list) and len(weights) == len(models), "it has no weight for each network")
+    _require(all(map(_is_number, weights)) and min(weights, default=-1) >= 0, "a weight is no number from 0")
+    _require(0 < n_raters >= len(models) - 1, "it has several networks that rank")
+    _require(all(model.predicts_ratings for model in models[:n_raters]), "its networks are not in order")
+    _require(abs(sum(weights[:n_raters]) - 1) < 1e-6, f"its weights sum up to {sum(weights[:n_raters])}")
+    first = models[0].catalog
+    for model in models:
+        same = (model.catalog.user_ids, model.catalog.item_ids) == (first.user_ids, first.item_ids)
+        _require(same, "its networks are of different users or items")
     check_provenance(document["provenance"])
 
 

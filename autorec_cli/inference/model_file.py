@@ -20,8 +20,9 @@ from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
-from autorec_cli.inference.model_checks import check_blend, check_ids, check_model, read_settings
+from autorec_cli.inference.model_checks import check_ids, check_model, check_networks, read_settings
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.ordinal import Levels, ThresholdArrays
 from autorec_cli.storage import checksums, file_formats
@@ -44,12 +45,12 @@ def save_model(model: Scorer, path: str | Path) -> None:
     Raises:
         UsageError: the file cannot be written, for example because the disk is full.
     """
-    if isinstance(model, Blend):
-        document, tensors = _blend_to_parts(model)
-    elif isinstance(model, Model):
+    if isinstance(model, Model):
         document, tensors = to_parts(model)
+    elif isinstance(model, Blend | JointModel):
+        document, tensors = _several_to_parts(model.networks, model.weights, model.provenance)
     else:
-        raise TypeError(f"neither a model nor a blend: {model!r}")
+        raise TypeError(f"no model: {model!r}")
     save_parts(document, {name: in_one(array) for name, array in tensors.items()}, Path(path))
 
 
@@ -64,7 +65,7 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
 
 
 def load_model(path: str | Path) -> Scorer:
-    """Read a model file: a model or a blend.
+    """Read a model file: a model, a blend or a joint model.
 
     Raises:
         ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.
@@ -75,7 +76,7 @@ def load_model(path: str | Path) -> Scorer:
         mapped = map_tensors(path)
         document, tensors = read_document(path, mapped.metadata), dict(mapped.tensors)
         _check_tensors(path, document, mapped.checksums)
-        return _blend_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
+        return _several_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
 
 
 def require_model(path: Path) -> None:
@@ -157,7 +158,7 @@ def load_single(path: Path) -> Model:
     """
     model = load_model(path)
     if not isinstance(model, Model):
-        raise ArtifactError(f"{path} is a blend of several models; name one of them")
+        raise ArtifactError(f"{path} holds several networks; name a file with one of them")
     return model
 
 
@@ -202,30 +203,27 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
     return document, tensors
 
 
-def _blend_to_parts(blend: Blend) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Split a blend into document and tensors.
+def _several_to_parts(
+    networks: Sequence[Model], weights: Sequence[float], provenance: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Split networks into document and tensors.
 
-    Tensors equal to the first model's are written once.
+    Tensors equal to the first network's are written once.
     """
     documents: list[dict[str, Any]] = []
     tensors: dict[str, Array] = {}
     first: dict[str, Array] = {}
-    for number, model in enumerate(blend.models):
+    for number, model in enumerate(networks):
         document, own = to_parts(model)
-        # Models of one dataset have the same ids and seen items, most of a small blend's bytes.
+        # Networks of one dataset have the same ids and seen items, most of a small file's bytes.
         shared = [name for name in own if name in first and np.array_equal(own[name], first[name])]
         first = first or own
         documents.append({**document, "shared": shared})
         tensors |= {f"{number}.{name}": array for name, array in own.items() if name not in shared}
-    described = {
-        "models": documents,
-        "weights": list(blend.weights),
-        "provenance": blend.provenance,
-    }
-    return described, tensors
+    return {"models": documents, "weights": list(weights), "provenance": dict(provenance)}, tensors
 
 
-def _blend_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Blend:
+def _several_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Blend | JointModel:
     models = []
     for number, described in enumerate(document["models"]):
         own = {
@@ -233,8 +231,13 @@ def _blend_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Bl
         }
         own |= {name: tensors[f"0.{name}"] for name in described["shared"]}
         models.append(_from_parts(described, own))
-    check_blend(document, [(model.catalog.user_ids, model.catalog.item_ids) for model in models])
-    return Blend(tuple(models), tuple(document["weights"]), document["provenance"])
+    check_networks(document, models)
+    provenance = document["provenance"]
+    raters = tuple(model for model in models if model.predicts_ratings)
+    rater = Blend(raters, tuple(document["weights"][: len(raters)]), provenance)
+    if len(raters) == len(models):
+        return rater
+    return JointModel(rater if len(raters) > 1 else raters[0], models[-1], provenance)
 
 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:

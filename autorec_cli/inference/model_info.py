@@ -42,10 +42,10 @@ def describe(path: Path) -> dict[str, Any]:
         if "models" not in document:
             catalog = _catalog(document, counts, "titles.bytes" in names)
             return {"kind": "model", **_network(document, catalog), **catalog.describe(), **_provenance(document)}
-        return _describe_blend(document, counts, "0.titles.bytes" in names)
+        return _describe_several(document, counts, "0.titles.bytes" in names)
 
 
-def _describe_blend(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> dict[str, Any]:
+def _describe_several(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> dict[str, Any]:
     catalogs, models = [], []
     for number, (weight, model) in enumerate(zip(document["weights"], document["models"], strict=True)):
         shared = model["shared"]
@@ -55,14 +55,17 @@ def _describe_blend(document: Mapping[str, Any], counts: Counts, has_titles: boo
 
         catalogs.append(_catalog(model, own, has_titles))
         models.append({"weight": weight, **_network(model, catalogs[-1]), **_provenance(model)})
+    kind = "joint model" if models[-1]["objective"] == "ranking" else "blend"
+    # A joint model is of the items that it ranks.
+    of_kind = catalogs if kind == "blend" else catalogs[-1:]
     user_counts, item_counts = (
-        np.minimum.reduce([getattr(catalog, name) for catalog in catalogs]) for name in ("user_counts", "item_counts")
+        np.minimum.reduce([getattr(catalog, name) for catalog in of_kind]) for name in ("user_counts", "item_counts")
     )
     first = catalogs[0]
     catalog = Catalog(
         first.user_ids, first.item_ids, first.titles, user_counts, item_counts, first.seen, first.rating_scale
     )
-    return {"kind": "blend", **catalog.describe(), **_provenance(document), "models": models}
+    return {"kind": kind, **catalog.describe(), **_provenance(document), "models": models}
 
 
 def _catalog(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> Catalog:

@@ -67,51 +67,37 @@ class RecommendSettings:
         return self.shard is None or self.shard.number == 1
 
 
-def recommend(
-    model: Scorer, settings: RecommendSettings | None = None, rating_model: Scorer | None = None
-) -> pl.DataFrame:
+def recommend(model: Scorer, settings: RecommendSettings | None = None) -> pl.DataFrame:
     """Recommend items to users, all in one frame; see `recommend_batches`."""
-    return pl.concat(recommend_batches(model, settings, rating_model))
+    return pl.concat(recommend_batches(model, settings))
 
 
-def recommend_batches(
-    model: Scorer, settings: RecommendSettings | None = None, rating_model: Scorer | None = None
-) -> Iterator[pl.DataFrame]:
+def recommend_batches(model: Scorer, settings: RecommendSettings | None = None) -> Iterator[pl.DataFrame]:
     """Recommend items, one block of users at a time.
 
     Args:
         model: Scores the items.
         settings: Default settings if None.
-        rating_model: Predicts the ratings of what is recommended, in the column `predicted_rating`.
 
     Returns:
-        Frames of user_id, rank (from 1), item_id, prediction (clipped to the rating scale; `score` if the model only
-        ranks), title if known, and predicted_rating. The first is empty if there are no users.
+        Frames of user_id, rank (from 1), item_id, score (which orders the items: a predicted rating before it is
+        clipped, if the model only predicts ratings; the number of ratings for an unknown user who gets the most popular
+        items), predicted_rating (clipped to the rating scale; null if the model only ranks) and title (null without
+        titles). The first is empty if there are no users.
 
     Raises:
-        UsageError: the rating model predicts no ratings.
         InputDataError: a user is unknown, the history cannot be used, or no item may be recommended.
-        ArtifactError: the rating model is of other data.
     """
-    from autorec_cli.inference.prediction import check_rating_model
-
     settings = settings or RecommendSettings()
-    if rating_model is not None:
-        check_rating_model(rating_model, model, settings)
-    return recommend_to(target_users(model, settings), model, settings, rating_model)
+    return recommend_to(target_users(model, settings), model, settings)
 
 
-def recommend_to(
-    users: TargetUsers, model: Scorer, settings: RecommendSettings, rating_model: Scorer | None = None
-) -> Iterator[pl.DataFrame]:
+def recommend_to(users: TargetUsers, model: Scorer, settings: RecommendSettings) -> Iterator[pl.DataFrame]:
     """Recommend to `users`, perhaps not all of `settings`.
 
     See `recommend_batches`.
     """
-    from autorec_cli.inference.prediction import with_predicted_ratings
-
-    frames = _frames(users, model, settings, _candidates(model, settings))
-    return frames if rating_model is None else with_predicted_ratings(frames, rating_model, settings, users.user_ids)
+    return _frames(users, model, settings, _candidates(model, settings))
 
 
 def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
@@ -160,7 +146,7 @@ def _frames(
 
     def score(block: slice) -> Array:
         scores = users.score(block)
-        # Ranked by popularity; the prediction that is shown for them is the baseline's (`_ItemColumns`).
+        # Ranked by popularity; the rating that is predicted for them is the baseline's (`_ItemColumns`).
         scores[users.unknown[block]] = popularity
         return scores
 
@@ -202,30 +188,43 @@ class _ItemColumns:
     """Ids and titles of items as polars columns."""
 
     def __init__(self, model: Scorer) -> None:
-        titles = model.catalog.titles
+        catalog = model.catalog
         self.model = model
-        self.value = "prediction" if model.predicts_ratings else "score"
         # Made once: `gather` copies strings without making Python objects of them.
-        self.ids = pl.Series("item_id", model.catalog.item_ids, dtype=pl.String)
-        self.titles = None if titles is None else pl.Series("title", titles, dtype=pl.String)
+        self.ids = pl.Series("item_id", catalog.item_ids, dtype=pl.String)
+        self.titles = pl.Series("title", catalog.titles or [None] * catalog.n_items, dtype=pl.String)
 
     def frame(self, block: TopItems, users: TargetUsers) -> pl.DataFrame:
         """Make the rows of a block of users."""
         recommended = block.items != NO_ITEM
         rows, ranks = np.nonzero(recommended)
-        items = block.items[recommended]
-        by_baseline = self.model.baseline.mean + self.model.baseline.item_bias[items]
-        predictions = np.where(users.unknown[block.users][rows], by_baseline, block.scores[recommended])
-        user_ids = pl.Series("user_id", users.user_ids[block.users], dtype=pl.String)
-        frame = pl.DataFrame(
+        items, scores = block.items[recommended], block.scores[recommended].astype(np.float64)
+        decimals = self.model.catalog.decimals
+        predicted = self._predicted(rows + block.users.start, items, scores, users)
+        return pl.DataFrame(
             {
-                "user_id": user_ids.gather(rows),
+                "user_id": pl.Series("user_id", users.user_ids[block.users], dtype=pl.String).gather(rows),
                 "rank": (ranks + 1).astype(np.int32),
                 "item_id": self.ids.gather(items),
-                self.value: clipped(self.model, predictions).round(self.model.catalog.decimals),
+                "score": scores.round(decimals),
+                "predicted_rating": pl.Series(
+                    [None] * len(items) if predicted is None else predicted.round(decimals), dtype=pl.Float64
+                ),
+                "title": self.titles.gather(items),
             }
         )
-        return frame if self.titles is None else frame.with_columns(self.titles.gather(items).alias("title"))
+
+    def _predicted(self, positions: Array, items: Array, scores: Array, users: TargetUsers) -> Array | None:
+        """Ratings that the users at `positions` are expected to give; None if the model only ranks."""
+        rater = self.model.rater
+        if rater is None:
+            return None
+        by_baseline: Array = rater.baseline.mean + rater.baseline.item_bias[items]
+        known = ~users.unknown[positions]
+        values = np.where(known, scores, by_baseline)
+        if rater is not self.model.ranker:
+            values[known] = users.rate(positions[known], items[known])
+        return clipped(rater, values)
 
 
 def _candidates(model: Scorer, settings: RecommendSettings) -> Array:

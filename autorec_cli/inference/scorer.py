@@ -1,15 +1,18 @@
-"""Scorer: the interface of models and blends."""
+"""Scorer: the interface of models, blends and joint models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.catalog import Catalog
+
+if TYPE_CHECKING:
+    from autorec_cli.inference.model import Model
 
 History = tuple[Array, Array]
 """One user's ratings: item_index (n,) without repetition, and the ratings (n,)."""
@@ -22,7 +25,7 @@ HistoryScorer = Callable[[Sequence[History]], Array]
 
 
 class Scorer(Protocol):
-    """Model or blend of models."""
+    """Model, blend of models, or joint model."""
 
     @property
     def catalog(self) -> Catalog:
@@ -42,6 +45,18 @@ class Scorer(Protocol):
 
         False if they only order items.
         """
+
+    @property
+    def rater(self) -> Scorer | None:
+        """Part that predicts ratings; None if scores only order items."""
+
+    @property
+    def ranker(self) -> Scorer:
+        """Part that orders items."""
+
+    @property
+    def networks(self) -> Sequence[Model]:
+        """All networks, those that predict ratings first."""
 
     def user_scorer(self) -> UserScorer:
         """Make a function that scores all items for users.

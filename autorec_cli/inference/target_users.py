@@ -49,6 +49,7 @@ class TargetUsers:
         unknown: (n,) bool, users without any known rating: the popularity baseline ranks for them.
         score_at: index (B,) -> (B, n_items) scores, not clipped.
         seen_at: index (B,) -> (row, item_index) of their rated items.
+        rate_at: index (n,) and item_index (n,) -> (n,) predicted ratings, by the part of the model that predicts them.
         warnings: Sentences about ignored ratings.
     """
 
@@ -57,6 +58,7 @@ class TargetUsers:
     unknown: Array
     score_at: Callable[[Array], Array]
     seen_at: Callable[[Array], tuple[Array, Array]]
+    rate_at: Callable[[Array, Array], Array]
     warnings: Sequence[str] = ()
 
     def score(self, block: slice) -> Array:
@@ -69,6 +71,10 @@ class TargetUsers:
         Rows, counted from 0 in the block, and item_index.
         """
         return self.seen_at(self.index[block])
+
+    def rate(self, positions: Array, items: Array) -> Array:
+        """Predict the ratings of items (n,) by the users at some positions (n,), none of them unknown."""
+        return self.rate_at(self.index[positions], items)
 
     def only(self, kept: Array) -> TargetUsers:
         """Keep the users at some positions (n_kept,)."""
@@ -104,7 +110,7 @@ def known_users(model: Scorer, user_ids: Sequence[str | int] | None) -> TargetUs
         rows, items = catalog.seen.of(index[known])
         return known[rows], items
 
-    return TargetUsers(wanted, index, index == UNKNOWN, model.user_scorer(), seen_at)
+    return TargetUsers(wanted, index, index == UNKNOWN, model.user_scorer(), seen_at, model.predict_pairs)
 
 
 def folded_users(model: Scorer, history: Any, options: ReadOptions | None) -> TargetUsers:  # noqa: ANN401
@@ -121,12 +127,20 @@ def folded_users(model: Scorer, history: Any, options: ReadOptions | None) -> Ta
         items, ratings = item_index[user_items.indices[start:end]], user_items.data[start:end]
         histories.append((items[items != UNKNOWN], ratings[items != UNKNOWN]))
     score = model.history_scorer()
+    rate = score if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
+
+    def rate_at(index: Array, items: Array) -> Array:
+        users, rows = np.unique(index, return_inverse=True)
+        predicted: Array = rate([histories[number] for number in users])[rows, items]
+        return predicted
+
     return TargetUsers(
         user_ids,
         np.arange(len(user_ids)),
         unknown=np.array([len(items) == 0 for items, _ in histories], dtype=bool),
         score_at=lambda index: score([histories[number] for number in index]),
         seen_at=lambda index: _cells([histories[number][0] for number in index]),
+        rate_at=rate_at,
         warnings=_history_warnings(model, user_items.data, item_index, _name_of(history)),
     )
 

@@ -92,7 +92,7 @@ class FileFormat:
         return ArtifactError(f"{subject} was made by an unsupported older version of autorec; {self.again}")
 
 
-MODEL = FileFormat("autorec-model", 3, "train it again with `autorec train`")
+MODEL = FileFormat("autorec-model", 4, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
 CHECKPOINT = FileFormat("autorec-checkpoint", 3, "train without --resume to start from the beginning")
 

@@ -11,8 +11,6 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.data.resampling import Plan, Pool, Split, make_split
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.inference.blending import Blend
-from autorec_cli.inference.model import Model
 from autorec_cli.training.fit import fit
 
 if TYPE_CHECKING:
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
 
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
 """Row labels: the paper's names for the variants."""
-BLEND_NAME = "AutoRec"
-"""Row label of a model of both variants, even if one of them got no weight on a split."""
+NAME = "AutoRec"
+"""Row label of a model of several networks, even if one of them got no weight on a split."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,8 @@ def _measure(
     for result in fitting:
         on_epoch(split.number, result)
     model = fitting.model
-    models = model.models if isinstance(model, Blend) else (model,)
-    networks = [network for network in models if isinstance(network, Model)]
-    name = BLEND_NAME if "networks" in model.provenance else NAMES[networks[0].settings.variant]
+    networks = model.networks
+    name = NAME if "networks" in model.provenance else NAMES[networks[0].settings.variant]
     rows = metric_rows([(name, model)], split.dataset, "test", protocol)
     numbered = [{"split": split.number, "seed": split.seed, **row} for row in rows]
     return SplitResult(

@@ -7,7 +7,8 @@ dataset's files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,21 +53,42 @@ def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]
     return [dict(zip(facts, values.tolist(), strict=True)) for values in gathered]
 
 
-def save(
-    fitted: Fitted, lazy: LazyDataset, settings: Hyperparameters, provenance: Mapping[str, Any], path: Path
-) -> None:
+@dataclass(frozen=True)
+class TrainedPart:
+    """This process's columns of a trained network, its settings, and its provenance."""
+
+    settings: Hyperparameters
+    fitted: Fitted
+    provenance: Mapping[str, Any]
+
+
+def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[str, Any], path: Path) -> None:
     """Write the model file; every process calls this, and the first one writes.
+
+    Args:
+        parts: Networks of the model, one of each objective.
+        lazy: The dataset.
+        provenance: Of the model; that of its network if it has only one.
+        path: Model file.
 
     Raises:
         UsageError: it cannot be written.
         LostPeerError: another process has ended.
     """
-    process_group = fitted.examples.partition.process_group
-    document, own = model_file.to_parts(partition_model(fitted, settings, provenance))
-    gathered = _gathered(fitted, lazy, settings, own)
+    process_group = parts[0].fitted.examples.partition.process_group
+    copied, documents = _copied(lazy), []
+    gathered: dict[str, Pieces] = {}
+    rest = copied if len(parts) == 1 else {f"0.{name}": pieces for name, pieces in copied.items()}
+    for number, part in enumerate(parts):
+        document, own = model_file.to_parts(partition_model(part.fitted, part.settings, part.provenance))
+        documents.append({**document, "shared": sorted(copied) if number else []})
+        before = "" if len(parts) == 1 else f"{number}."
+        gathered |= {before + name: pieces for name, pieces in _gathered(part.fitted, lazy, part.settings, own).items()}
+        rest |= {before + name: in_one(array) for name, array in own.items() if name not in copied}
     if process_group.is_first:
-        rest = {name: in_one(array) for name, array in own.items()} | _copied(lazy)
-        model_file.save_parts(document, rest | gathered, path)
+        one = {name: value for name, value in documents[0].items() if name != "shared"}
+        several = {"models": documents, "weights": [1.0] * len(parts), "provenance": provenance}
+        model_file.save_parts(one if len(parts) == 1 else several, rest | gathered, path)
     else:
         # In the order in which the first process asks for them: each piece is a collective operation.
         for name in in_file_order(gathered):

@@ -75,7 +75,7 @@ def _in_numpy(thresholds: Thresholds) -> ThresholdArrays:
     return ThresholdArrays(thresholds.weight.numpy(), thresholds.bias.numpy(), thresholds.levels)
 
 
-def metrics_of(validation: ValidationResult | None) -> dict[str, float]:
+def metrics_of(validation: ValidationResult | None = None) -> dict[str, float]:
     """Validation metrics of a model."""
     return {} if validation is None else {f"valid_{validation.metric}": validation.value}
 

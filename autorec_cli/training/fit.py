@@ -21,7 +21,8 @@ class EpochResult:
     """Result of one epoch.
 
     Attributes:
-        variant: Variant of the network, of which there may be two.
+        objective: Objective of the network: "rating" or "ranking".
+        variant: Its variant.
         phase: "selection", "refit", or "fit" where there are no validation ratings.
         epoch: From 1.
         n_epochs: Maximum number of epochs of this phase.
@@ -33,6 +34,7 @@ class EpochResult:
         best: True if no epoch of this phase was better so far.
     """
 
+    objective: str
     variant: str
     phase: str
     epoch: int
@@ -93,8 +95,9 @@ def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str 
     """Train a model epoch by epoch.
 
     The number of epochs is selected on the validation set; the model is then refitted on training and validation sets.
-    By default there is a network of each variant, whose predictions are averaged (a `Blend`), unless users and items
-    are of very different numbers, or have very few ratings.
+    By default the model predicts ratings with one part and ranks items with another (a `JointModel`). The first has a
+    network of each variant, whose predictions are averaged (a `Blend`), unless users and items are of very different
+    numbers, or have very few ratings. Where all ratings are equal, the model only ranks.
 
     Args:
         dataset: Ratings with their ids.

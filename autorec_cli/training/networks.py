@@ -1,4 +1,4 @@
-"""Training of the networks of a model: one, or one of each variant whose predictions are averaged."""
+"""Training of the networks of a model: those that predict ratings, as a weighted mean, and the one that ranks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.blending import Blend, best_weights
+from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.training.checkpoints.checkpoint import Selection
@@ -29,12 +30,12 @@ class TrainedNetworks:
     """Model of one or more networks.
 
     Attributes:
-        model: A `Model`, or a `Blend` of several.
-        validation: Result of the model before the refit; None without validation ratings.
+        model: A `Model`, a `Blend` of several, or a `JointModel` of both objectives.
+        validations: Result of each objective before the refit; none without validation ratings.
     """
 
     model: Scorer
-    validation: ValidationResult | None
+    validations: tuple[ValidationResult, ...]
 
 
 def fit_networks(
@@ -42,13 +43,10 @@ def fit_networks(
     describe: Callable[[Fitted], Provenance],
     weights: Sequence[float] | None = None,
 ) -> Generator[EpochResult, None, TrainedNetworks]:
-    """Train networks and average their predictions, with weights fitted on the validation set.
-
-    Weights come between the phases, as the refit learns from the validation ratings. A network without weight is not
-    refitted, and is no part of the model.
+    """Train the networks of a model, first those that predict ratings.
 
     Args:
-        trainings: One for each network; all of one dataset, and they predict ratings if there are several.
+        trainings: One for each network, all of one dataset; at most one ranks, and it is the last.
         describe: Makes the provenance of a fitted network.
         weights: Weights of the networks if validation ratings are too few to fit them to; by default equal ones.
 
@@ -58,6 +56,45 @@ def fit_networks(
     Raises:
         TrainingDivergedError: the loss is not finite.
         UsageError: the train split is empty.
+    """
+    raters = [training for training in trainings if training.settings.objective == "rating"]
+    if len(raters) in (0, len(trainings)):
+        return (yield from _fit_part(trainings, describe, weights))
+    rating = yield from _fit_part(raters, describe, weights and weights[: len(raters)])
+    ranking = yield from _fit_part(trainings[len(raters) :], describe, None)
+    return _joined(rating, ranking)
+
+
+def _joined(rating: TrainedNetworks, ranking: TrainedNetworks) -> TrainedNetworks:
+    rater, ranker = rating.model.rater, ranking.model
+    assert isinstance(rater, Model | Blend)
+    assert isinstance(ranker, Model)
+    provenance = joint_provenance([(part.provenance, part.networks[0].settings) for part in (rater, ranker)])
+    if isinstance(rater, Blend):
+        rater = replace(rater, provenance=provenance)
+    return TrainedNetworks(JointModel(rater, ranker, provenance), rating.validations + ranking.validations)
+
+
+def joint_provenance(parts: Sequence[tuple[Mapping[str, Any], Hyperparameters]]) -> Provenance:
+    """Provenance of a joint model, from that of each part and the settings of its first network."""
+    joined = {
+        **parts[0][0],
+        "metrics": {name: value for provenance, _ in parts for name, value in provenance["metrics"].items()},
+        "networks": [network for part in parts for network in networks_of(*part)],
+    }
+    joined.pop("epochs", None)  # each network has its own
+    return joined
+
+
+def _fit_part(
+    trainings: Sequence[NetworkTraining],
+    describe: Callable[[Fitted], Provenance],
+    weights: Sequence[float] | None,
+) -> Generator[EpochResult, None, TrainedNetworks]:
+    """Train networks of one objective and average their predictions, with weights fitted on the validation set.
+
+    Weights come between the phases, as the refit learns from the validation ratings. A network without weight is not
+    refitted, and is no part of the model.
     """
     selections = []
     for training in trainings:
@@ -73,19 +110,19 @@ def fit_networks(
             fitted = yield from training.finish(selection)
             models.append(to_model(fitted, dataset, training.settings, describe(fitted)))
             del fitted  # the next network needs its memory
-    validation = _blended(validations, weights, dataset.valid) if validations else None
+    blended = (_blended(validations, weights, dataset.valid),) if validations else ()
     if len(trainings) == 1:
-        return TrainedNetworks(models[0], validation)
+        return TrainedNetworks(models[0], blended)
     facts = [
         _facts(training, selection, weight)
         for training, selection, weight in zip(trainings, selections, weights, strict=True)
     ]
-    provenance = {**models[0].provenance, "metrics": metrics_of(validation), "networks": facts}
+    provenance = {**models[0].provenance, "metrics": metrics_of(*blended), "networks": facts}
     if len(models) == 1:
-        return TrainedNetworks(replace(models[0], provenance=provenance), validation)
-    del provenance["epochs"]  # each has its own
+        return TrainedNetworks(replace(models[0], provenance=provenance), blended)
+    del provenance["epochs"]
     blend = Blend(tuple(models), tuple(weight for weight in weights if weight), provenance)
-    return TrainedNetworks(blend, validation)
+    return TrainedNetworks(blend, blended)
 
 
 def networks_of(provenance: Mapping[str, Any], settings: Hyperparameters) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from autorec_cli.network.memory_estimate import Need, Shape, available, require_
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
+
+logger = logging.getLogger(__name__)
 
 
 def complete(settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
@@ -38,11 +41,21 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
     Raises:
         UsageError: both variants are wanted, and there is no validation set to weigh them on.
     """
-    if dataset.valid.nnz == 0:
-        if settings.variant == BOTH:
-            raise UsageError(f"--variant {BOTH} needs validation ratings; give --valid a share above 0")
-        return (complete(settings, dataset),)
-    return settings.networks((dataset.n_users, dataset.n_items), dataset.train.nnz, _facts(dataset))
+    has_validation = dataset.valid.nnz > 0
+    if settings.variant == BOTH and not has_validation:
+        raise UsageError(f"--variant {BOTH} needs validation ratings; give --valid a share above 0")
+    facts = _facts(dataset)
+    settings = without_ratings(settings, dataset.train.nnz, facts)
+    shape = (dataset.n_users, dataset.n_items)
+    return settings.networks(shape, dataset.train.nnz, facts, can_blend=has_validation)
+
+
+def without_ratings(settings: TrainSettings, n_ratings: int, facts: RatingFacts) -> TrainSettings:
+    """Change the default objective where ratings are interactions, all of one value: there is nothing to predict."""
+    if len(settings.objectives) == 1 or n_ratings < 2 or facts.deviation:
+        return settings
+    logger.info("all ratings are equal, as those of interactions: the model only ranks")
+    return replace(settings, objective="ranking")
 
 
 def check_memory(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> None:

@@ -5,24 +5,25 @@ For a single process, which may train several networks, and for one of several p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import BOTH
+from autorec_cli.config import BOTH, Hyperparameters
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.network.memory_estimate import Shape
-from autorec_cli.runtime.partition import partition_columns
+from autorec_cli.network.memory_estimate import Need, Shape, training_need
+from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
-from autorec_cli.training.plan import networks_for, shape_of
+from autorec_cli.training.plan import networks_for, shape_of, without_ratings
 from autorec_cli.training.promotion import load_current, require_no_worse
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
@@ -42,12 +43,12 @@ class Outcome:
 
     Attributes:
         provenance: See `export.provenance_of` and `networks.fit_networks`.
-        validation: Result before the refit; None without validation ratings.
+        validations: Result of each objective before the refit; none without validation ratings.
         save: Writes the model file.
     """
 
     provenance: Mapping[str, Any]
-    validation: ValidationResult | None
+    validations: Sequence[ValidationResult]
     save: Callable[[], None]
 
 
@@ -91,7 +92,11 @@ class WholeSource:
             for settings, start in zip(self.networks, self._warm.starts, strict=True)
         ]
         trained = yield from fit_networks(trainings, self._describe, self._warm.weights)
-        return Outcome(trained.model.provenance, trained.validation, partial(self._save, trained.model))
+        return Outcome(trained.model.provenance, trained.validations, partial(self._save, trained.model))
+
+    def need(self, engine: str) -> Need:
+        """Memory that training needs."""
+        return training_need(shape_of(self.dataset), self.networks, engine)
 
     def _describe(self, fitted: Fitted) -> dict[str, Any]:
         from autorec_cli.training.export import provenance_of
@@ -113,8 +118,17 @@ class WholeSource:
         return []
 
 
+@dataclass(frozen=True)
+class Part:
+    """Network to train, and this process's columns of its ratings."""
+
+    settings: Hyperparameters
+    partition: Partition
+    dataset: Dataset
+
+
 class PartitionedSource:
-    """Training data of one of several processes.
+    """Training data of one of several processes: a network of each objective.
 
     Raises:
         ArtifactError: the dataset cannot be read, or differs from that of the first process.
@@ -126,47 +140,70 @@ class PartitionedSource:
         lazy = LazyDataset(request.data, process_group)
         self._request, self._lazy, self._process_group = request, lazy, process_group
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
-        sides = (lazy.n_users, lazy.n_items)
         if request.settings.variant == BOTH:
             raise UsageError(f"--variant {BOTH} needs the whole dataset in one process: no torchrun")
-        self._settings = request.settings.complete(sides, self.shape.n_train, lazy.facts(process_group))
-        self.networks = (self._settings,)
+        sides, facts = (lazy.n_users, lazy.n_items), lazy.facts(process_group)
+        settings = without_ratings(request.settings, self.shape.n_train, facts)
+        self.networks = settings.networks(sides, self.shape.n_train, facts, can_blend=False)
         self.fingerprint = lazy.fingerprint
         self.split = lazy.info.get("split")
 
     def read(self) -> None:
-        """Read the ratings of this process's columns."""
+        """Read the ratings of this process's columns, which the variant of each network decides."""
         from autorec_cli.training.distributed import read_partition
 
-        self._partition = partition_columns(self._lazy.counts(self._settings.variant), self._process_group)
-        self.dataset: Dataset = read_partition(self._lazy, self._settings, self._partition)
+        self._parts = []
+        for settings in self.networks:
+            partition = partition_columns(self._lazy.counts(settings.variant), self._process_group)
+            self._parts.append(Part(settings, partition, read_partition(self._lazy, settings, partition)))
+
+    def need(self, engine: str) -> Need:
+        """Memory that training needs: the networks one after the other, with the ratings of all."""
+        needs = [training_need(shape_of(part.dataset), [part.settings], engine) for part in self._parts]
+        return Need(
+            sum(need.host for need in needs), max(need.device for need in needs), max(need.ratings for need in needs)
+        )
 
     def fit(self, device: torch.device, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
         """Train this process's columns, one result after each epoch."""
         from autorec_cli.training import distributed
         from autorec_cli.training.export import provenance_of
+        from autorec_cli.training.networks import joint_provenance
         from autorec_cli.training.phases import NetworkTraining, select_and_refit
 
-        training = NetworkTraining(
-            self.dataset, self._settings, device, partition=self._partition, checkpointer=checkpointer
-        )
-        fitted = yield from select_and_refit(training)
-        provenance = provenance_of(fitted, self._request.data, self.fingerprint, self.split)
+        trained = []
+        for part in self._parts:
+            training = NetworkTraining(
+                part.dataset, part.settings, device, partition=part.partition, checkpointer=checkpointer
+            )
+            fitted = yield from select_and_refit(training)
+            provenance = provenance_of(fitted, self._request.data, self.fingerprint, self.split)
+            trained.append(distributed.TrainedPart(part.settings, fitted, provenance))
+        of_model = trained[0].provenance
+        if len(trained) > 1:
+            of_model = joint_provenance([(part.provenance, part.settings) for part in trained])
+        validations = [part.fitted.validation for part in trained if part.fitted.validation is not None]
         # Every process calls it, and the first one writes.
-        save = partial(distributed.save, fitted, self._lazy, self._settings, provenance, self._request.output)
-        return Outcome(provenance, fitted.validation, save)
+        save = partial(distributed.save, trained, self._lazy, of_model, self._request.output)
+        return Outcome(of_model, validations, save)
 
     def process_facts(self) -> list[dict[str, int]]:
-        """Columns, ratings and memory of each process."""
+        """Columns and ratings of the first network, and memory, of each process."""
         from autorec_cli.training import distributed
 
-        return distributed.process_facts(self.dataset, self._partition)
+        return distributed.process_facts(self._parts[0].dataset, self._parts[0].partition)
 
 
 def _without_valid_predictions(model: Scorer) -> Scorer:
+    if isinstance(model, JointModel):
+        return replace(model, rater=_part_without(model.rater), ranker=_none_of_valid(model.ranker))
+    return _part_without(model) if isinstance(model, Model | Blend) else model
+
+
+def _part_without(model: Model | Blend) -> Model | Blend:
     if isinstance(model, Blend):
         return replace(model, models=tuple(map(_none_of_valid, model.models)))
-    return _none_of_valid(model) if isinstance(model, Model) else model
+    return _none_of_valid(model)
 
 
 def _none_of_valid(model: Model) -> Model:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autorec_cli.errors import UsageError
-from autorec_cli.network.memory_estimate import available, require_memory, training_need
+from autorec_cli.network.memory_estimate import available, require_memory
 from autorec_cli.runtime.comparison import require_same
 from autorec_cli.runtime.process_group import ProcessGroup, connected
 from autorec_cli.storage.locks import hold
@@ -29,7 +29,7 @@ from autorec_cli.training.checkpoints.resume import (
     remove_checkpoints,
     resume_policy,
 )
-from autorec_cli.training.plan import TrainingPlan, shape_of
+from autorec_cli.training.plan import TrainingPlan
 from autorec_cli.training.request import TrainRequest, check_output
 from autorec_cli.training.sources import Outcome, Source, open_training_data
 
@@ -48,14 +48,14 @@ class TrainedModel:
     Attributes:
         output: Model file.
         provenance: See `export.provenance_of`.
-        validation: Result of the selected epoch; None without validation ratings.
+        validations: Result of the selected epoch for each objective; none without validation ratings.
         seconds: Duration of loading, training and saving.
         processes: Facts of each process; empty for a single one.
     """
 
     output: Path
     provenance: Mapping[str, Any]
-    validation: ValidationResult | None
+    validations: Sequence[ValidationResult]
     seconds: float
     processes: list[dict[str, int]] = field(default_factory=list)
 
@@ -147,7 +147,7 @@ def _train_source(
 
     place, networks = find_place(request.device, request.threads), source.networks
     started = time.perf_counter()
-    need = training_need(shape_of(source.dataset), networks, place.engine)
+    need = source.need(place.engine)
     devices = str(place) if process_group.size == 1 else f"{process_group.size} x {place}"
     plan = TrainingPlan(networks, source.training_shape, devices, need, available(place))
     if request.dry_run and process_group.is_first:
@@ -169,8 +169,8 @@ def _train_source(
     if not process_group.is_first:
         return {}
     seconds = time.perf_counter() - started
-    reporter.finished(TrainedModel(request.output, outcome.provenance, outcome.validation, seconds, processes))
-    summary = _summary(source, request.output, outcome.provenance, outcome.validation)
+    reporter.finished(TrainedModel(request.output, outcome.provenance, outcome.validations, seconds, processes))
+    summary = _summary(source, request.output, outcome.provenance, outcome.validations)
     return {**summary, "processes": processes} if processes else summary
 
 
@@ -196,6 +196,7 @@ def _fit(
 def _record(result: EpochResult) -> Record:
     return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "objective": result.objective,
         "variant": result.variant,
         "phase": result.phase,
         "epoch": result.epoch,
@@ -230,7 +231,7 @@ def _summary(
     source: Source,
     output: Path,
     provenance: Mapping[str, Any],
-    validation: ValidationResult | None = None,
+    validations: Sequence[ValidationResult] = (),
 ) -> dict[str, Any]:
     """Summary of a run, as JSON types; None for what was not measured.
 
@@ -239,7 +240,8 @@ def _summary(
     from autorec_cli.training.networks import networks_of
     from autorec_cli.training.validation import metric_of
 
-    shape, name = source.shape, f"valid_{metric_of(source.networks[0].objective)}"
+    shape, metrics = source.shape, dict.fromkeys(metric_of(network.objective) for network in source.networks)
+    baselines = {validation.metric: validation.baseline for validation in validations}
     return {
         "output": str(output),
         "bytes": output.stat().st_size,
@@ -249,7 +251,7 @@ def _summary(
         "n_valid": shape.n_valid,
         "fitted_parts": provenance["fitted_parts"],
         "n_chosen_by": provenance.get("warm_start", {}).get("n_chosen_by", shape.n_valid),
-        name: provenance["metrics"].get(name),
-        f"baseline_{name}": None if validation is None else validation.baseline,
+        **{f"valid_{name}": provenance["metrics"].get(f"valid_{name}") for name in metrics},
+        **{f"baseline_valid_{name}": baselines.get(name) for name in metrics},
         "networks": networks_of(provenance, source.networks[0]),
     }

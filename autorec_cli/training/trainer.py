@@ -150,6 +150,7 @@ class Trainer:
             self.best = Selection(self.engine.network() if self._keeps_network() else None, self.epoch, result)
             self._useless = self._worse_than_mean(train_rmse) if self._keeps_network() else ""
         return EpochResult(
+            objective=self.settings.objective,
             variant=self.settings.variant,
             phase=self.phase,
             epoch=self.epoch,

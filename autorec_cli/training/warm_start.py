@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import BOTH, VARIANTS, Hyperparameters, TrainSettings
+from autorec_cli.config import BOTH, OBJECTIVES, VARIANTS, Hyperparameters, TrainSettings
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
@@ -21,6 +21,7 @@ from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import input_rows
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import UNKNOWN, positions
+from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
@@ -43,7 +44,6 @@ start (docs/benchmarks.md).
 """
 
 MUST_AGREE = {
-    "objective": "--objective",
     "variant": "--variant",
     "hidden_sizes": "--hidden-size",
     "hidden_activation": "--hidden-activation",
@@ -76,7 +76,7 @@ class OlderModel:
     @property
     def weights(self) -> Sequence[float]:
         """Weights of the networks."""
-        return self.scorer.weights if isinstance(self.scorer, Blend) else (1.0,)
+        return self.scorer.weights if isinstance(self.scorer, Blend | JointModel) else (1.0,)
 
     def completed(self, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
         """Fill in what was not given: the networks of the older model, and fewer epochs.
@@ -86,16 +86,21 @@ class OlderModel:
         Raises:
             UsageError: a given option does not fit the older model.
         """
+        require_objective(self.models, settings.objective, self.path)
         require_variant(self.models, settings.variant, self.path)
+        if settings.objective is None and len({model.settings.objective for model in self.models}) == 1:
+            settings = replace(settings, objective=self.models[0].settings.objective)
+        return tuple(self._completed(model, settings, dataset) for model in self.models)
+
+    def _completed(self, model: Model, settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
+        settings = settings.of_objective(model.settings.objective)
         if settings.variant == BOTH:
             settings = replace(settings, variant=None)
-        return tuple(complete(self._completed(model, settings), dataset) for model in self.models)
-
-    def _completed(self, model: Model, settings: TrainSettings) -> TrainSettings:
         require_compatible(model, settings, self.path)
         suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
         suitable["epochs"] = WARM_EPOCHS
-        return replace(settings, **{name: suitable[name] for name in suitable if getattr(settings, name) is None})
+        given = {name: suitable[name] for name in suitable if getattr(settings, name) is None}
+        return complete(replace(settings, **given), dataset)
 
 
 def load_older_model(path: Path) -> OlderModel:
@@ -105,11 +110,7 @@ def load_older_model(path: Path) -> OlderModel:
         ArtifactError: it is not a model, or corrupted.
     """
     scorer = model_file.load_model(path)
-    models = scorer.models if isinstance(scorer, Blend) else (scorer,)
-    # A blend is of single models, and everything else is one.
-    return OlderModel(
-        path, scorer, tuple(model for model in models if isinstance(model, Model)), checksums.of_file(path)
-    )
+    return OlderModel(path, scorer, tuple(scorer.networks), checksums.of_file(path))
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,32 @@ def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
         )
 
 
+def require_objective(models: Sequence[Model], given: str | None, path: Path) -> None:
+    """Check that networks of the `given` objective, or of both, can start with the parameters of `models`.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    found = {model.settings.objective for model in models}
+    theirs = BOTH if found == set(OBJECTIVES) else models[0].settings.objective
+    if given not in (None, theirs):
+        raise UsageError(
+            f"training cannot start from {path}: --objective is {given} here and {theirs} there; leave out --objective "
+            "or --warm-start"
+        )
+
+
 def require_variant(models: Sequence[Model], given: str | None, path: Path) -> None:
     """Check that networks of the `given` variant, or of both, can start with the parameters of `models`.
 
     Raises:
         UsageError: they cannot.
     """
-    found = {model.settings.variant for model in models}
+    found = {model.settings.variant for model in models if model.predicts_ratings == models[0].predicts_ratings}
     theirs = BOTH if found == set(VARIANTS) else models[0].settings.variant
+    # With both variants for ratings, the network that ranks has one of them.
+    others = [model.settings.variant for model in models if not model.predicts_ratings and given in VARIANTS]
+    theirs = next((other for other in others if other != given), theirs) if given == theirs else theirs
     if given not in (None, theirs):
         raise UsageError(
             f"training cannot start from {path}: --variant is {given} here and {theirs} there; leave out --variant or "

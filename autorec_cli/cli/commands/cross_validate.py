@@ -17,7 +17,6 @@ from autorec_cli.cli.options import (
     InputFile,
     Output,
     OutputFile,
-    Ranking,
     RelevantFrom,
     TopK,
     WaitLock,
@@ -28,6 +27,7 @@ from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import metric_label, metric_text, train_error
 from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
+from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import error_text
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
@@ -98,7 +98,6 @@ class CrossValidateOptions:
         OutputFile(),
     ] = None
     training: TrainingOptions
-    ranking: Ranking = False
     top_k: TopK = 10
     relevant_from: RelevantFrom = None
     wait_lock: WaitLock = 0.0
@@ -130,8 +129,7 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
 
 def _settings(options: CrossValidateOptions) -> TrainSettings:
     """Check the options of training and ranking."""
-    if options.ranking:
-        require_count("--top-k", options.top_k, minimum=1)
+    require_count("--top-k", options.top_k, minimum=1)
     settings = options.training.settings()
     check_device(options.training.device)
     return settings
@@ -153,7 +151,7 @@ def _reserved(options: CrossValidateOptions) -> Iterator[None]:
 
 def _train_and_test(
     options: CrossValidateOptions, settings: TrainSettings, plan: Plan
-) -> tuple[list[list[Row]], RankingProtocol | None]:
+) -> tuple[list[list[Row]], RankingProtocol]:
     """Rows of every split, and the protocol of their rankings."""
     pooled, protocol = _pooled(options, settings, plan)
     from autorec_cli.training.cross_validation import ModelOptions, cross_validate
@@ -167,7 +165,7 @@ def _train_and_test(
     return results, protocol
 
 
-def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> tuple[Pool, RankingProtocol | None]:
+def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> tuple[Pool, RankingProtocol]:
     """Pool the ratings of the dataset, and announce the splits."""
     from autorec_cli.data import dataset
     from autorec_cli.data.resampling import make_split, pool
@@ -186,31 +184,25 @@ def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) 
     return pooled, protocol
 
 
-def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol | None:
-    """Protocol of the ranking metrics; None if there are none."""
-    from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
+def _protocol(options: CrossValidateOptions, prepared: Dataset) -> RankingProtocol:
+    """Protocol of the ranking metrics."""
+    from autorec_cli.evaluation.ranking import RankingProtocol
 
-    if not options.ranking and options.training.objective != "ranking":
-        return None
-    k = options.top_k if options.ranking else DEFAULT_K
-    return RankingProtocol.for_scale(prepared.rating_scale, k, options.relevant_from)
+    return RankingProtocol.for_scale(prepared.rating_scale, options.top_k, options.relevant_from, MAX_RANKED_USERS)
 
 
-def _announce(plan: Plan, pooled: Pool, model: str, protocol: RankingProtocol | None) -> None:
+def _announce(plan: Plan, pooled: Pool, model: str, protocol: RankingProtocol) -> None:
     kind = "folds" if plan.disjoint else "random hold-outs"
     say(
         f"{plan.n_splits} {kind} of {pooled.ratings.nnz:,} ratings: {plan.test:.3g} for the test set, {plan.valid:.3g} "
         f"of the others for validation; {model}"
     )
-    if protocol is not None:
-        say(
-            f"candidates: all items a user has not rated before; relevant: test ratings from {protocol.relevant_from:g}"
-        )
+    say(f"candidates: all items a user has not rated before; relevant: test ratings from {protocol.relevant_from:g}")
 
 
 @contextmanager
 def _progress(
-    plan: Plan, protocol: RankingProtocol | None
+    plan: Plan, protocol: RankingProtocol
 ) -> Iterator[tuple[Callable[[int, EpochResult], None], Callable[[SplitResult], None]]]:
     """Functions that show epochs and results of splits."""
     with progress("split", plan.n_splits) as advance:
@@ -234,11 +226,11 @@ def _row_of(rows: Sequence[Row], name: str) -> Row:
     return next(row for row in rows if row["model"] == name)
 
 
-def _headline(network: Row, protocol: RankingProtocol | None) -> tuple[str, str]:
+def _headline(network: Row, protocol: RankingProtocol) -> tuple[str, str]:
     """Metric that summarizes a split, and its baseline."""
     from autorec_cli.evaluation.measurement import BIAS_BASELINE, POPULARITY_BASELINE
 
-    if "rmse" in network or protocol is None:
+    if "rmse" in network:
         return "rmse", BIAS_BASELINE
     return f"ndcg@{protocol.k}", POPULARITY_BASELINE
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.inference.recommender import RecommendSettings
-    from autorec_cli.inference.scorer import Scorer
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -41,11 +40,9 @@ autorec recommend ratings.model --user 42 --user 7
 
 cut -f1 active.tsv | autorec recommend ratings.model --users - --format jsonl
 
-autorec recommend ratings.model --history new-users.csv -o lists.parquet
+autorec recommend ratings.model --history new-users.csv -o recommendations.parquet
 
-autorec recommend lists.model --rating-model ratings.model -k 20 -o lists.csv
-
-autorec recommend lists.model --shard 3/16 -o part-03.csv
+autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
 
 USERS_SHOWN = 20
@@ -69,14 +66,6 @@ class RecommendOptions:
         str | None,
         typer.Option(
             "--users", metavar="FILE", help="Only these users, one id per line; - is stdin.", show_default="all users"
-        ),
-        InputFile(),
-    ] = None
-    rating_model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Add the column predicted_rating from this model, which was trained to predict ratings.",
         ),
         InputFile(),
     ] = None
@@ -150,8 +139,9 @@ class RecommendOptions:
 def recommend_command(options: RecommendOptions) -> dict[str, int]:
     """Write top-k recommendations for every user: the best items that the user has not rated.
 
-    Models trained with --objective ranking make far better recommendations than models that predict ratings.
+    Items are ordered by `score`; `predicted_rating` is empty for a model that was trained only to rank.
     """
+    from autorec_cli.inference import model_file
     from autorec_cli.inference.recommender import recommend_to, target_users
 
     # Checked even where it is not used: a script should fail on its first run.
@@ -159,15 +149,15 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     format, settings = choose_format(options.format, options.output), _settings(options)
     write = _writer(options, format, settings)
     with reserve_output(options.output, options.wait_lock, say, warn):
-        ranker, rater = _load_models(options, settings)
-        users = target_users(ranker, settings)
-        if ranker.predicts_ratings:
-            warn(f"{options.model} predicts ratings; models trained with --objective ranking recommend better")
+        model = model_file.load_model(options.model)
+        users = target_users(model, settings)
+        if model.rater is model.ranker:
+            warn(f"{options.model} only predicts ratings; a model that also ranks (--objective both) recommends better")
         n_users = len(users.user_ids)
         if format == "table" and options.show and options.output == "-":
             users = users.first(options.show)
-        decimals = max(model.catalog.decimals for model in (ranker, rater or ranker))
-        n_rows = _write(recommend_to(users, ranker, settings, rater), options.output, format, write, decimals)
+        frames = recommend_to(users, model, settings)
+        n_rows = _write(frames, options.output, format, write, model.catalog.decimals)
     if len(users.user_ids) < n_users:
         say(f"these are the first {options.show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
     return {"n_users": n_users, "n_rows": n_rows}
@@ -177,18 +167,6 @@ def _writer(options: RecommendOptions, format: str, settings: RecommendSettings)
     # Of csv and tsv shards only the first has a header.
     header = not options.no_header and (settings.is_first_shard or format not in ("csv", "tsv"))
     return writer_for(format, header, options.csv_safe)
-
-
-def _load_models(options: RecommendOptions, settings: RecommendSettings) -> tuple[Scorer, Scorer | None]:
-    """Load the model that ranks and the one that predicts ratings, if any."""
-    from autorec_cli.inference import model_file
-    from autorec_cli.inference.prediction import check_rating_model
-
-    ranker = model_file.load_model(options.model)
-    rater = None if options.rating_model is None else model_file.load_model(options.rating_model)
-    if rater is not None:
-        check_rating_model(rater, ranker, settings)
-    return ranker, rater
 
 
 def _settings(options: RecommendOptions) -> RecommendSettings:
@@ -227,8 +205,13 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
             for frame in frames:
                 for rows in frame.partition_by("user_id", maintain_order=True):
                     title = f"user {rows['user_id'][0]}"
-                    write_table([rows.drop("user_id")], stream, title, decimals)
+                    write_table([_shown(rows)], stream, title, decimals)
     return sum(written)
+
+
+def _shown(rows: pl.DataFrame) -> pl.DataFrame:
+    """Columns of a table: without the user, who is in its title, and columns that are empty."""
+    return rows.select([column for column in rows.columns[1:] if rows[column].null_count() < rows.height])
 
 
 def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.DataFrame]:

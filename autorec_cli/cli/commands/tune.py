@@ -68,7 +68,7 @@ class TuneOptions:
         str,
         typer.Option(help="rating: minimize RMSE on the validation set; ranking: maximize its nDCG@10."),
         OneOf(OBJECTIVES),
-    ] = DEFAULTS["objective"]
+    ] = OBJECTIVES[0]
     variant: Annotated[
         str,
         typer.Option(

@@ -1,0 +1,81 @@
+"""Joint model: one part that predicts ratings, and one that ranks items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autorec_cli.csr import Array
+from autorec_cli.data.bias import DampedMeans
+from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.catalog import Catalog
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import HistoryScorer, UserScorer
+
+
+@dataclass(frozen=True)
+class JointModel:
+    """Model that predicts ratings by one part and ranks items by another, a `Scorer`.
+
+    Attributes:
+        rater: Predicts ratings.
+        ranker: Scores items; both are of the same users and items.
+        provenance: As of a model; its metrics are those of both parts.
+    """
+
+    rater: Model | Blend
+    ranker: Model
+    provenance: dict[str, Any]
+
+    predicts_ratings = True
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """See `Scorer`."""
+        return (*self.rater.networks, *self.ranker.networks)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each network in its part."""
+        return (*(self.rater.weights if isinstance(self.rater, Blend) else (1.0,)), 1.0)
+
+    @property
+    def catalog(self) -> Catalog:
+        """See `Scorer`."""
+        return self.ranker.catalog
+
+    @property
+    def baseline(self) -> DampedMeans:
+        """See `Scorer`."""
+        return self.rater.baseline
+
+    def user_scorer(self) -> UserScorer:
+        """See `Scorer`."""
+        return self.ranker.user_scorer()
+
+    def history_scorer(self) -> HistoryScorer:
+        """See `Scorer`."""
+        return self.ranker.history_scorer()
+
+    def predict_pairs(self, user_index: Array, item_index: Array) -> Array:
+        """See `Scorer`."""
+        return self.rater.predict_pairs(user_index, item_index)
+
+    def cold_pairs(self, user_index: Array, item_index: Array) -> Array:
+        """See `Scorer`."""
+        return self.rater.cold_pairs(user_index, item_index)
+
+    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> JointModel:
+        """See `Scorer`."""
+        return JointModel(
+            self.rater.aligned(user_ids, item_ids), self.ranker.aligned(user_ids, item_ids), self.provenance
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        models = [
+            {"weight": weight, **model.describe_network(), **model.provenance}
+            for weight, model in zip(self.weights, self.networks, strict=True)
+        ]
+        return {"kind": "joint model", **self.catalog.describe(), **self.provenance, "models": models}
