@@ -10,6 +10,7 @@ from typing import Any
 from autorec_cli.defaults import (
     DEFAULTS,
     NO_FACTS,
+    PRESETS,
     RANKING_DEFAULTS,
     RatingFacts,
     default_batch_size,
@@ -31,7 +32,7 @@ OUTPUT_ACTIVATIONS = ("identity", "sigmoid", "ordinal")
 CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
 OF_OBJECTIVE = {
-    "rating": ("output_activation", "center", "implicit", "decoder_mean"),
+    "rating": ("output_activation", "center", "implicit", "decoder_mean", "ensemble"),
     "ranking": ("missing_weight", "missing_value"),
 }
 """Hyperparameters that are given for networks of one objective only, where a model has both."""
@@ -185,15 +186,19 @@ class TrainSettings:
     """Hyperparameters to train with; None takes the default that suits the data.
 
     The attributes are those of `Hyperparameters`; `variant` and `objective` may also be "both", which is the default of
-    `objective`. Values are checked when the settings are made.
+    `objective`. `ensemble` holds hidden sizes of further networks that predict ratings: each variant is trained in each
+    size, and all predictions are averaged. `preset` is a name of `defaults.PRESETS`, whose values stand for those that
+    are not given. Values are checked when the settings are made.
 
     Raises:
         UsageError: a value is out of range; the message names the option.
     """
 
+    preset: str | None = None
     variant: str | None = None
     objective: str | None = None
     hidden_sizes: Sequence[int] | None = None
+    ensemble: Sequence[Sequence[int]] | None = None
     hidden_activation: str | None = None
     output_activation: str | None = None
     regularization: float | None = None
@@ -212,6 +217,11 @@ class TrainSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        if self.preset is not None:
+            require_choice("--preset", self.preset, PRESETS)
+            for name, value in PRESETS[self.preset].items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
         if self.variant is not None:
             require_choice("--variant", self.variant, (*VARIANTS, BOTH))
         if self.objective is not None:
@@ -223,6 +233,11 @@ class TrainSettings:
     def objectives(self) -> tuple[str, ...]:
         """Objectives of the networks."""
         return OBJECTIVES if self.objective in (None, BOTH) else (str(self.objective),)
+
+    @property
+    def blends(self) -> str:
+        """Option that asks for several networks to be averaged; empty without one."""
+        return f"--variant {BOTH}" if self.variant == BOTH else "--ensemble" if self.ensemble else ""
 
     def of_objective(self, objective: str) -> TrainSettings:
         """Settings of the networks with one of the `objectives`."""
@@ -247,11 +262,12 @@ class TrainSettings:
         Raises:
             UsageError: both variants are to rank; scores of rankings cannot be averaged.
         """
-        networks = []
+        networks: list[Hyperparameters] = []
         for objective in self.objectives:
             settings = self.of_objective(objective)
-            for variant in settings._variants(objective, shape, n_ratings, can_blend):
-                networks.append(settings._complete(objective, variant, shape, n_ratings, ratings))
+            variants = settings._variants(objective, shape, n_ratings, can_blend)
+            for sizes in (settings.hidden_sizes, *(settings.ensemble or ())):
+                networks += [settings._complete(variant, sizes, shape, n_ratings, ratings) for variant in variants]
         return tuple(networks)
 
     def _variants(self, objective: str, shape: tuple[int, int], n_ratings: int, can_blend: bool) -> tuple[str, ...]:
@@ -274,14 +290,18 @@ class TrainSettings:
         objective = self.objectives[0]
         settings = self.of_objective(objective)
         variant = settings.variant or default_variant(objective, *shape)
-        return settings._complete(objective, variant, shape, n_ratings, ratings)
+        return settings._complete(variant, settings.hidden_sizes, shape, n_ratings, ratings)
 
     def _complete(
-        self, objective: str, variant: str, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts
+        self, variant: str, sizes: Sequence[int] | None, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts
     ) -> Hyperparameters:
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        if self.hidden_sizes is not None:
-            given["hidden_sizes"] = tuple(self.hidden_sizes)
+        """Hyperparameters of a network of the given variant and hidden sizes; there is a single objective."""
+        objective = self.objectives[0]
+        given = {
+            field.name: value for field in fields(Hyperparameters) if (value := vars(self)[field.name]) is not None
+        }
+        if sizes is not None:
+            given["hidden_sizes"] = tuple(sizes)
         defaults = dict(DEFAULTS)
         if objective == "rating" and n_ratings > 1 and ratings.deviation == 0:
             raise InputDataError(

@@ -35,6 +35,26 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
 }
 """Defaults for the ranking objective, where they differ."""
 
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "paper": {
+        "objective": "rating",
+        "variant": "item",
+        "implicit": False,
+        "normalize": False,
+        "center": "none",
+        "decoder_mean": False,
+        "output_activation": "identity",
+        "dropout": 0.0,
+        "regularization": 200.0,
+        "hidden_sizes": (500,),
+        "epochs": 50,
+    },
+    "fast": {"variant": "item", "refit": False, "epochs": 15},
+    "best": {"variant": "both", "ensemble": ((1000,),)},
+}
+"""Presets: hyperparameters in place of the defaults. docs/reproduction.md has what each of them reaches."""
+
 WARM_EPOCHS = 10
 """Default number of epochs of a warm start; docs/benchmarks.md has the measurements."""
 

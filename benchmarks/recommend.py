@@ -82,7 +82,6 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
             seen=SeenItems(seen.indptr, seen.indices),
             rating_scale=data.rating_scale,
         ),
-        valid_predictions=np.empty(0, dtype=np.float32),
         provenance={},
     )
 

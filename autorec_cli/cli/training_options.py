@@ -21,7 +21,7 @@ from autorec_cli.config import (
     TrainSettings,
     parse_hidden_sizes,
 )
-from autorec_cli.defaults import DEFAULTS, MAX_BATCH_SIZE, MAX_HIDDEN_SIZE, MAX_LEVELS, RANKING_DEFAULTS
+from autorec_cli.defaults import DEFAULTS, MAX_BATCH_SIZE, MAX_HIDDEN_SIZE, MAX_LEVELS, PRESETS, RANKING_DEFAULTS
 
 
 def _default(name: str) -> str:
@@ -34,6 +34,16 @@ def _default(name: str) -> str:
 class TrainingOptions:
     """Values as given; None is derived from the data."""
 
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Hyperparameters in place of the defaults, which other options override. paper: the published model. "
+            "fast: fewer epochs, no refit, one network for ratings. best: networks of both variants and several sizes, "
+            "averaged. `autorec config show train --preset NAME` shows its values.",
+            show_default="default",
+        ),
+        OneOf(tuple(PRESETS)),
+    ] = None
     objective: Annotated[
         str | None,
         typer.Option(
@@ -55,6 +65,15 @@ class TrainingOptions:
             metavar="N[,N...]",
             help="Units of the hidden layer, or of several layers: 500,250,500.",
             show_default=f"{MAX_HIDDEN_SIZE}, or fewer with few ratings and --objective rating",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None
+    ensemble: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N[,N...]",
+            help="Also train networks with these hidden layers, and average the predicted ratings of all, with weights "
+            "fitted on the validation set; can be repeated.",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -134,13 +153,14 @@ class TrainingOptions:
         ),
     ] = DEFAULTS["patience"]
     refit: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--refit/--no-refit",
             help="Refit on the training and validation sets together, for the best number of epochs.",
+            show_default="yes",
             rich_help_panel=OPTIMIZER,
         ),
-    ] = DEFAULTS["refit"]
+    ] = None
     normalize: Annotated[
         bool | None,
         typer.Option(
@@ -196,8 +216,9 @@ class TrainingOptions:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_SETTINGS}
         values["variant"] = None if self.variant == AUTO else self.variant
         sizes = None if self.hidden_size is None else parse_hidden_sizes(self.hidden_size)
-        return TrainSettings(hidden_sizes=sizes, **values)
+        ensemble = None if self.ensemble is None else tuple(map(parse_hidden_sizes, self.ensemble))
+        return TrainSettings(hidden_sizes=sizes, ensemble=ensemble, **values)
 
 
-NO_SETTINGS = ("hidden_size", "threads", "device")
+NO_SETTINGS = ("hidden_size", "ensemble", "threads", "device")
 """Options of training that are not settings of the same name."""

@@ -234,17 +234,3 @@ class LazyDataset:
         """Yield blocks of rows with the ratings of all splits."""
         for train, valid, test in zip(*(self._matrices[name].blocks() for name in SPLITS), strict=True):
             yield add_splits(add_splits(train, valid), test)
-
-    def owners(self, split: str, variant: str, partition: Partition) -> Iterator[Array]:
-        """Yield the rank that holds each cell, in blocks.
-
-        In storage order.
-        """
-        start = 0
-        for block in self._matrices[split].blocks():
-            if variant == "item":
-                users = np.arange(start, start + block.shape[0])
-                yield np.repeat(partition.owners_of(users), np.diff(block.indptr))
-            else:
-                yield partition.owners_of(block.indices)
-            start += block.shape[0]

@@ -51,7 +51,6 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
             item_counts=_take(model.catalog.item_counts, items),
             seen=_align_seen(model.catalog, users, items),
         ),
-        valid_predictions=np.empty(0, dtype=np.float32),  # of another dataset's pairs
     )
 
 

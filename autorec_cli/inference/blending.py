@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,12 +11,9 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.errors import ArtifactError, UsageError, error_text
 from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.model import Model
-from autorec_cli.inference.scorer import HistoryScorer, Scorer, UserScorer, clipped
-
-logger = logging.getLogger(__name__)
+from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
 
 Users = TypeVar("Users")
 
@@ -120,49 +116,6 @@ class Blend:
         return {"kind": "blend", **self.catalog.describe(), **self.provenance, "models": models}
 
 
-def blend(models: Sequence[tuple[str, Scorer]], valid_ratings: Array) -> Blend:
-    """Fit the weighted mean with the least squared validation error; see `best_weights`.
-
-    It is fitted on each model's predictions before its refit on those ratings.
-
-    Args:
-        models: Names and models of one dataset, which predict ratings.
-        valid_ratings: (n_valid,) in the order of the dataset's matrix.
-
-    Raises:
-        UsageError: there is only one model.
-        ArtifactError: a model only ranks, or has no predictions of these validation ratings.
-    """
-    if len(models) < 2:
-        raise UsageError("--blend needs two models or more; name another one")
-    named = [network for name, model in models for network in _networks(name, model)]
-    single = [_checked(name, model, len(valid_ratings)) for name, model in named]
-    predictions = np.stack([model.valid_predictions for model in single], axis=1).astype(np.float64)
-    weights = best_weights(predictions, valid_ratings)
-    rmse = float(np.sqrt(np.mean(np.square(predictions @ weights - valid_ratings))))
-    terms = ", ".join(f"{weight:.3f} {name}" for (name, _), weight in zip(named, weights, strict=True))
-    logger.info(f"blend: {terms}; validation RMSE {error_text(rmse)}")
-    provenances = [model.provenance for model in single]
-    provenance = {
-        "dataset": provenances[0]["dataset"],
-        "fingerprint": provenances[0]["fingerprint"],
-        "split": provenances[0].get("split"),
-        "fitted_parts": _fitted_parts(provenances),
-        "blend_of": [name for name, _ in named],
-        "metrics": {"valid_rmse": rmse},
-    }
-    # Ratings that any of the models may know, the blend may know.
-    if older := [each["warm_start"] for each in provenances if "warm_start" in each]:
-        kept = all(each["kept_parts"] for each in older)
-        provenance["warm_start"] = {"kept_parts": kept, "fitted_parts": _fitted_parts(older)}
-    return Blend(tuple(single), tuple(map(float, weights)), provenance)
-
-
-def _fitted_parts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Splits that any of the models was fitted to."""
-    return [split for split in ("train", "valid") if any(split in each["fitted_parts"] for each in entries)]
-
-
 def best_weights(predictions: Array, ratings: Array) -> Array:
     """Weights of the mean with the least squared error, from 0 and of sum 1.
 
@@ -202,21 +155,3 @@ def _weights(errors: Array) -> Array:
     weights, _ = nnls(np.vstack([root, np.full(n_models, large)]), np.append(np.zeros(len(root)), large))
     total: Array = weights / weights.sum()
     return total
-
-
-def _networks(name: str, scorer: Scorer) -> list[tuple[str, Model]]:
-    """Networks of a model with their names; a blend is fitted to its networks anew."""
-    if isinstance(scorer, Blend):
-        return [(f"{name} ({model.settings.variant})", model) for model in scorer.models]
-    return [(name, scorer)] if isinstance(scorer, Model) else []
-
-
-def _checked(name: str, model: Model, n_valid: int) -> Model:
-    if not model.predicts_ratings:
-        raise ArtifactError(f"{name} was trained to rank: its scores cannot be blended with predicted ratings")
-    if len(model.valid_predictions) != n_valid or not n_valid:
-        raise ArtifactError(
-            f"{name} has no predictions of this dataset's validation set, on which blend weights are fitted; "
-            "train it again on a dataset with a validation set"
-        )
-    return model

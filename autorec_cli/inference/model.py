@@ -44,8 +44,6 @@ class Model:
         centering: Damped means added to a prediction, in rating units.
         baseline: Damped means that predict cold pairs.
         catalog: Users and items.
-        valid_predictions: (n_valid,) float32 predictions of the validation ratings before the refit on them: the
-            weights of a blend are fitted on these. Empty without a validation set.
         provenance: Dataset path and fingerprint, fitted splits, epochs, metrics at training time, versions.
     """
 
@@ -63,7 +61,6 @@ class Model:
     centering: DampedMeans
     baseline: DampedMeans
     catalog: Catalog
-    valid_predictions: Array
     provenance: dict[str, Any]
 
     @property

@@ -170,7 +170,6 @@ def _expected(
         "item_counts": ("int64", (n_items,)),
         "seen.indptr": ("int64", (n_users + 1,)),
         "seen.indices": ("int32", (None,)),
-        "valid_predictions": ("float32", (None,)),
     }
     for layer, (n_in, n_out) in enumerate(zip((n_decoded * settings.n_channels, *sizes), sizes, strict=False)):
         expected[f"encoder.{layer}.weight"] = ("float32", (n_in, n_out))

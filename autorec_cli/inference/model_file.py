@@ -173,7 +173,6 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "item_counts": catalog.item_counts.astype(np.int64),
         "seen.indptr": catalog.seen.indptr.astype(np.int64),
         "seen.indices": catalog.seen.indices.astype(np.int32),
-        "valid_predictions": model.valid_predictions.astype(np.float32),
     }
     if model.thresholds is not None:
         tensors["thresholds.weight"], tensors["thresholds.bias"] = model.thresholds.weight, model.thresholds.bias
@@ -281,7 +280,6 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
             seen=SeenItems(tensors["seen.indptr"], tensors["seen.indices"]),
             rating_scale=(low, high),
         ),
-        valid_predictions=tensors["valid_predictions"],
         provenance=document["provenance"],
     )
     check_ids((model.catalog.user_ids, model.catalog.item_ids))

@@ -83,7 +83,7 @@ def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[st
         document, own = model_file.to_parts(partition_model(part.fitted, part.settings, part.provenance))
         documents.append({**document, "shared": sorted(copied) if number else []})
         before = "" if len(parts) == 1 else f"{number}."
-        gathered |= {before + name: pieces for name, pieces in _gathered(part.fitted, lazy, part.settings, own).items()}
+        gathered |= {before + name: pieces for name, pieces in _gathered(part.fitted, part.settings, own).items()}
         rest |= {before + name: in_one(array) for name, array in own.items() if name not in copied}
     if process_group.is_first:
         one = {name: value for name, value in documents[0].items() if name != "shared"}
@@ -97,7 +97,7 @@ def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[st
     process_group.sum(0.0)  # no process continues before the model is there
 
 
-def _gathered(fitted: Fitted, lazy: LazyDataset, settings: Hyperparameters, own: dict[str, Array]) -> dict[str, Pieces]:
+def _gathered(fitted: Fitted, settings: Hyperparameters, own: dict[str, Array]) -> dict[str, Pieces]:
     """Tensors that are partitioned across processes, or computed by all together."""
     examples, partition, variant = fitted.examples, fitted.examples.partition, settings.variant
     process_group = partition.process_group
@@ -114,13 +114,6 @@ def _gathered(fitted: Fitted, lazy: LazyDataset, settings: Hyperparameters, own:
 
     shape = (examples.matrix.shape[0], settings.hidden_sizes[-1])
     gathered["codes"] = Pieces(np.dtype(np.float32), shape, make_codes)
-    if fitted.validation is not None and fitted.validation.predictions is not None:
-        predictions = np.ascontiguousarray(own["valid_predictions"])
-        gathered["valid_predictions"] = Pieces(
-            predictions.dtype,
-            (lazy.n_ratings["valid"],),
-            lambda: process_group.gather_rows(predictions, lazy.owners("valid", variant, partition)),
-        )
     return gathered
 
 

@@ -50,7 +50,6 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
     network, examples, validation = fitted.network, fitted.examples, fitted.validation
     user_counts, item_counts = examples.counts(settings.variant)
     empty = np.empty(0, dtype=np.int32)
-    predictions = None if validation is None else validation.predictions
     return Model(
         settings=settings,
         encoder_weights=tuple(weight.numpy() for weight in network.encoder_weights),
@@ -66,7 +65,6 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
         centering=examples.centering,
         baseline=examples.baseline,
         catalog=Catalog((), (), None, user_counts, item_counts, SeenItems(empty, empty), examples.rating_scale),
-        valid_predictions=np.empty(0, dtype=np.float32) if predictions is None else predictions,
         provenance=dict(provenance),
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autorec_cli.config import BOTH, Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.csr import distinct_values, moments_of, power_sums
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
@@ -39,11 +39,11 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
     """Fill in the defaults of each network to train on `dataset`.
 
     Raises:
-        UsageError: both variants are wanted, and there is no validation set to weigh them on.
+        UsageError: several networks are to be averaged, and there is no validation set to weigh them on.
     """
     has_validation = dataset.valid.nnz > 0
-    if settings.variant == BOTH and not has_validation:
-        raise UsageError(f"--variant {BOTH} needs validation ratings; give --valid a share above 0")
+    if settings.blends and not has_validation:
+        raise UsageError(f"{settings.blends} needs validation ratings; give --valid a share above 0")
     facts = _facts(dataset)
     settings = without_ratings(settings, dataset.train.nnz, facts)
     shape = (dataset.n_users, dataset.n_items)

@@ -6,19 +6,16 @@ For a single process, which may train several networks, and for one of several p
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import BOTH, Hyperparameters
+from autorec_cli.config import Hyperparameters
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.inference.blending import Blend
-from autorec_cli.inference.joint import JointModel
-from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition, partition_columns
@@ -107,8 +104,6 @@ class WholeSource:
     def _save(self, model: Scorer) -> None:
         """Write the model file, unless the current model is better."""
         metric, output = self._request.keep_if_better, self._request.output
-        if self.dataset is not self._prepared:  # there are predictions for a part of its validation set only
-            model = _without_valid_predictions(model)
         if self._current is not None and metric is not None:
             require_no_worse(model, self._current, self._prepared, metric, output)
         model_file.save_model(model, output)
@@ -140,8 +135,8 @@ class PartitionedSource:
         lazy = LazyDataset(request.data, process_group)
         self._request, self._lazy, self._process_group = request, lazy, process_group
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
-        if request.settings.variant == BOTH:
-            raise UsageError(f"--variant {BOTH} needs the whole dataset in one process: no torchrun")
+        if blends := request.settings.blends:
+            raise UsageError(f"{blends} needs the whole dataset in one process: no torchrun")
         sides, facts = (lazy.n_users, lazy.n_items), lazy.facts(process_group)
         settings = without_ratings(request.settings, self.shape.n_train, facts)
         self.networks = settings.networks(sides, self.shape.n_train, facts, can_blend=False)
@@ -192,22 +187,6 @@ class PartitionedSource:
         from autorec_cli.training import distributed
 
         return distributed.process_facts(self._parts[0].dataset, self._parts[0].partition)
-
-
-def _without_valid_predictions(model: Scorer) -> Scorer:
-    if isinstance(model, JointModel):
-        return replace(model, rater=_part_without(model.rater), ranker=_none_of_valid(model.ranker))
-    return _part_without(model) if isinstance(model, Model | Blend) else model
-
-
-def _part_without(model: Model | Blend) -> Model | Blend:
-    if isinstance(model, Blend):
-        return replace(model, models=tuple(map(_none_of_valid, model.models)))
-    return _none_of_valid(model)
-
-
-def _none_of_valid(model: Model) -> Model:
-    return replace(model, valid_predictions=model.valid_predictions[:0])
 
 
 Source = WholeSource | PartitionedSource

@@ -11,8 +11,9 @@ import typer
 
 from autorec_cli.cli.config_file import Setting, find_file, known_settings, set_defaults, settings_of, variable_of
 from autorec_cli.cli.console import say, warn
-from autorec_cli.cli.options import Format, Output
+from autorec_cli.cli.options import Format, OneOf, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.defaults import PRESETS
 from autorec_cli.errors import UsageError, without_passwords
 
 EXAMPLES = """
@@ -35,6 +36,9 @@ class ShowOptions:
         Path | None,
         typer.Option("--config", metavar="FILE", help="Config file.", show_default="autorec.toml, if present"),
     ] = None
+    preset: Annotated[
+        str | None, typer.Option(help="Show the values of this preset of `autorec train`."), OneOf(tuple(PRESETS))
+    ] = None
     output: Output = "-"
     format: Format = None
 
@@ -48,7 +52,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
         raise UsageError(f"unknown command {options.command}; choose from {', '.join(known)}")
     write = writer_for(choose_format(options.format, options.output))
     commands = [options.command] if options.command else list(known)
-    rows = [row for name in commands for row in _rows(context, name, options.config)]
+    rows = [row for name in commands for row in _with_preset(_rows(context, name, options.config), options.preset)]
     with reserve_output(options.output, 0.0, say, warn), open_output(options.output) as stream:
         write([pl.DataFrame(rows)], stream)
 
@@ -62,6 +66,21 @@ def _rows(context: typer.Context, command: str, config: Path | None) -> list[dic
     inner.params["config"] = file
     set_defaults(inner, file)
     return [_row(inner, setting, file) for setting in settings_of(inner)]
+
+
+def _with_preset(rows: list[dict[str, str]], name: str | None) -> list[dict[str, str]]:
+    """Put the values of a preset in the place of defaults: of `name`, or of the one that the rows set."""
+    name = name or next((row["value"] for row in rows if row["option"] == "preset"), "")
+    values = {
+        option.replace("_", "-").replace("hidden-sizes", "hidden-size"): _shown(value, None)
+        for option, value in PRESETS.get(name, {}).items()
+    }
+    return [
+        {**row, "value": values[row["option"]], "origin": f"preset {name}"}
+        if row["origin"] == "default" and row["option"] in values
+        else row
+        for row in rows
+    ]
 
 
 def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[str, str]:
@@ -83,4 +102,6 @@ def _shown(value: Any, described: object) -> str:  # noqa: ANN401
         return f"({described})" if isinstance(described, str) else ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple) and isinstance(value[0], tuple):
+        return " ".join(_shown(one, None) for one in value)
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
