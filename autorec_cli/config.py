@@ -185,10 +185,10 @@ class Hyperparameters:
 class TrainSettings:
     """Hyperparameters to train with; None takes the default that suits the data.
 
-    The attributes are those of `Hyperparameters`; `variant` and `objective` may also be "both", which is the default of
-    `objective`. `ensemble` holds hidden sizes of further networks that predict ratings: each variant is trained in each
-    size, and all predictions are averaged. `preset` is a name of `defaults.PRESETS`, whose values stand for those that
-    are not given. Values are checked when the settings are made.
+    The attributes are those of `Hyperparameters`; `variant` and `objective` may also be "both", the default objective.
+    `ensemble` holds hidden sizes of further networks that predict ratings: each variant is trained in each size, and all
+    predictions are averaged. `preset` is a name of `defaults.PRESETS`, whose values take the place of those that are
+    not given. Values are checked when the settings are made.
 
     Raises:
         UsageError: a value is out of range; the message names the option.
@@ -222,6 +222,8 @@ class TrainSettings:
             for name, value in PRESETS[self.preset].items():
                 if getattr(self, name) is None:
                     object.__setattr__(self, name, value)
+            # Or copies with other values would be filled in again.
+            object.__setattr__(self, "preset", None)
         if self.variant is not None:
             require_choice("--variant", self.variant, (*VARIANTS, BOTH))
         if self.objective is not None:

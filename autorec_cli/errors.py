@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -102,12 +103,24 @@ class Stopped(SystemExit):
 
 
 LONGEST_QUOTE = 60
+MOST_LISTED = 20
 
 
 def quoted(value: object) -> str:
     """Quote `value`, shortened if it is long."""
     text = str(value)
     return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}... ({len(text):,} characters)"
+
+
+def shortened(name: object) -> str:
+    """Text of a column's name, cut if it is long."""
+    text = str(name)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}... ({len(text):,} characters)"
+
+
+def listed(names: Sequence[str]) -> str:
+    """List the first names of columns."""
+    return ", ".join(map(shortened, names[:MOST_LISTED])) + (", ..." if len(names) > MOST_LISTED else "")
 
 
 def readable(name: object) -> str:

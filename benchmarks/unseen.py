@@ -112,7 +112,7 @@ def run_ours(names: Sequence[str], folder: Path) -> list[dict[str, Any]]:
             cpu_seconds([*AUTOREC, "train", str(folder), "-o", model, *OURS[name], "--quiet"])
             for name, model in zip(names, models, strict=True)
         ]
-        evaluate = [*AUTOREC, "evaluate", *models, "--data", str(folder), "--ranking", "--format", "json", "--quiet"]
+        evaluate = [*AUTOREC, "evaluate", *models, "--data", str(folder), "--format", "json", "--quiet"]
         output = subprocess.run(evaluate, check=True, stdout=subprocess.PIPE, text=True).stdout
     rows = json.loads(output)[: len(names)]
     return [{**row, "seconds": took} for row, took in zip(rows, seconds, strict=True)]

@@ -1,4 +1,4 @@
-"""One small prepared dataset and three models, made through the real program once a run and only read by tests."""
+"""One small prepared dataset and four models, made through the real program once a run and only read by tests."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def contents(folder):
 
 @pytest.fixture(scope="session")
 def workshop(made_once):
-    """A folder with ratings.csv, titles.csv, the dataset `data`, `item.model`, `user.model` and `lists.model`."""
+    """A folder with ratings.csv, titles.csv, the dataset `data`, and the models of item, user, lists and both."""
     return made_once("workshop", make_workshop)
 
 
@@ -91,7 +91,8 @@ def make_workshop(folder):
         ("prepare", "ratings.csv", "--titles", "titles.csv", "-o", "data"),
         ("train", "data", "-o", "item.model", *SMALL),
         ("train", "data", "-o", "user.model", *SMALL, "--variant", "user"),
-        ("train", "data", "-o", "lists.model", "--objective", "ranking", *SMALL, "--variant", "user"),
+        ("train", "data", "-o", "lists.model", *SMALL, "--objective", "ranking", "--variant", "user"),
+        ("train", "data", "-o", "both.model", *SMALL, "--objective", "both", "--variant", "auto"),
     ):
         result = run(*arguments, cwd=folder)
         assert result.status == 0, result.stderr
@@ -112,6 +113,12 @@ def item_model(workshop):
 @pytest.fixture(scope="session")
 def user_model(workshop):
     return workshop / "user.model"
+
+
+@pytest.fixture(scope="session")
+def both_model(workshop):
+    """Trained to rate and to rank."""
+    return workshop / "both.model"
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": ("train", "source", "-o", "m", "--force", *TRAIN, "--resume", "-q"),
     "recommend": ("recommend", "model", "-o", "top.csv", "-q"),
     "compressed": ("recommend", "model", "-o", "top.csv.gz", "-q"),
-    "evaluate": ("evaluate", "model", "--data", "source", "--ranking", "--format", "json", "-o", "metrics", "-q"),
+    "evaluate": ("evaluate", "model", "--data", "source", "--format", "json", "-o", "metrics", "-q"),
     "info": ("info", "source", "--check", "-o", "info.csv", "-q"),
 }
 OUTPUTS = {"prepare": "data", "train": "m", "resume": "m", "recommend": "top.csv", "compressed": "top.csv.gz",

@@ -18,8 +18,8 @@ from tests.forking import ROOT
 PROGRAM = (sys.executable, "-m", "autorec_cli")
 SECONDS = 250
 """How long a run may take before its test fails, on a machine that does much else."""
-SMALL = ("--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
-         "--center", "none", "--variant", "item", "--threads", 1)  # fmt: skip
+SMALL = ("--objective", "rating", "--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5,
+         "--learning-rate", 0.02, "--center", "none", "--variant", "item", "--threads", 1)  # fmt: skip
 """Options of `train` for a small model of the workshop's dataset."""
 
 

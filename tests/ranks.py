@@ -41,9 +41,9 @@ from tests.program import call
 from tests.trained import train
 
 EVALUATED = (
-    ("item", "user", "--ranking", "--blend"),
+    ("item", "user"),
     ("user-ranking", "item", "-k", 3),
-    ("item-few", "--ranking", "--relevant-from", 1),
+    ("item-few", "--relevant-from", 1),
     ("item", "--fail-above", "rmse=0.001"),
 )
 """Arguments of `evaluate` besides --data."""
@@ -99,7 +99,7 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
         if process_group.is_first:
             Path(f"{output}.json").write_text(json.dumps(told))
     evaluated = [evaluate(folder, arguments) for arguments in EVALUATED]
-    evaluated.append(evaluate(folder, ("item", "--ranking", "-k", 3 + process_group.rank)))
+    evaluated.append(evaluate(folder, ("item", "-k", 3 + process_group.rank)))
     (folder / f"evaluated.{process_group.rank}.json").write_text(json.dumps(evaluated))
 
 

@@ -18,20 +18,14 @@ FILES = ("train.npz", "valid.npz", "test.npz", "users.parquet", "items.parquet")
 def artifact_at(path: Path) -> str | None:
     """Name the artifact at `path`.
 
-    "a model", "a blend" or "a file of the dataset DIR"; None for any other file.
+    "a model" or "a file of the dataset DIR"; None for any other file.
     """
     if not path.is_file():
         return None
     if path.name in (*FILES, DOCUMENT) and is_dataset(path.parent):
         return f"a file of the dataset {path.parent.name}"
-    metadata = _metadata(path)
-    document = metadata.get(MODEL.name, metadata.get(OLD_MODEL_KEY))
-    if document is None:
-        return None
-    try:
-        return "a blend" if "models" in json.loads(str(document)) else "a model"
-    except (ValueError, TypeError):  # a damaged model is a model all the same
-        return "a model"
+    # A damaged model is a model all the same.
+    return "a model" if {MODEL.name, OLD_MODEL_KEY} & set(_metadata(path)) else None
 
 
 def is_dataset(directory: Path) -> bool:

@@ -83,6 +83,12 @@ def sweep(path: Path) -> None:
                 _sweep_one(other, path)
 
 
+def _remove_folder(folder: Path) -> None:
+    # Twice, as a call that fails once, such as a read error in passing, would leave all of it.
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _sweep_one(leftover: Path, path: Path) -> None:
     if not stat.S_ISDIR(leftover.lstat().st_mode):  # a link to a directory neither
         leftover.unlink()
@@ -92,7 +98,7 @@ def _sweep_one(leftover: Path, path: Path) -> None:
     is_ours = leftover.lstat().st_uid == os.geteuid()
     if leftover.suffix == ".old" and is_ours and not os.path.lexists(path) and old.is_dir() and not old.is_symlink():
         old.replace(path)
-    shutil.rmtree(leftover, ignore_errors=True)
+    _remove_folder(leftover)
 
 
 def cannot_write(path: Path | str, error: OSError) -> UsageError:
@@ -170,7 +176,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
             _swap_folder(temporary, target)
             sync_folder(target.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove_folder(temporary)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -256,9 +262,9 @@ def _swap_folder(new: Path, path: Path) -> None:
         if old.exists() and not path.exists():
             old.replace(path)
         if not (old.exists() and new.exists()):  # empty, or the new directory is in place
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_folder(aside)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove_folder(aside)
 
 
 AT_FDCWD = -100

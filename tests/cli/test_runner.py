@@ -113,7 +113,7 @@ def test_a_summary_of_each_command(workshop, tmp_path, monkeypatch):
     runs = {
         "prepare": [workshop / "ratings.csv", "-o", "data"],
         "train": ["data", "-o", "m", *TINY],
-        "evaluate": ["m", "--ranking", "-o", "rows.json"],
+        "evaluate": ["m", "-o", "rows.json"],
         "recommend": ["m", "-k", 3, "-o", "lists.csv"],
     }
     results = {}
@@ -289,7 +289,7 @@ def test_colours_can_be_read_on_black_and_on_white(workshop, tmp_path, width):
     for arguments in (
         ["prepare", "ratings.csv", "--titles", "titles.csv", "-o", tmp_path / "d"],
         ["train", "data", *SMALL, "--regularization", "1e6", "-o", tmp_path / "m"],
-        ["evaluate", "item.model", "--ranking"],
+        ["evaluate", "item.model"],
         ["recommend", "item.model", "--user", "007"],
         ["recommend", "none.model"],
     ):

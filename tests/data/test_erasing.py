@@ -38,7 +38,7 @@ def made(shop, *options):
     commands = (
         ("prepare", "in/ratings.csv", "-o", "out/data", "--force", "--summary", "out/p.json", *options),
         ("train", "out/data", "-o", "out/m", *SMALL, "--force", "--log", "out/log", "--summary", "out/t.json"),
-        ("evaluate", "out/m", "--data", "out/data", "--ranking", "-o", "out/metrics.json", "--format", "json"),
+        ("evaluate", "out/m", "--data", "out/data", "-o", "out/metrics.json", "--format", "json"),
         ("recommend", "out/m", "-k", 50, "-o", "out/top.csv", "--summary", "out/r.json"),
         ("recommend", "out/m", "-k", 50, "-o", "out/top.parquet"),
     )

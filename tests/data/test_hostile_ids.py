@@ -125,7 +125,7 @@ def test_csv_safe_lists_have_no_formulas(shop):
 
 
 def test_evaluation_goes_through(shop):
-    result = call("evaluate", shop / "model", "--ranking", "--format", "json")
+    result = call("evaluate", shop / "model", "--format", "json")
     assert result.status == 0, result.stderr
     assert json.loads(result.stdout)[0]["n_pairs"] > 100
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate
+from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate, evaluate_in_group
 from autorec_cli.evaluation.measurement import fitted_ratings, measure, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
+from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from tests.planted import dataset_of, planted_dataset
 from tests.trained import model_of, small_settings
 
@@ -157,10 +158,10 @@ def test_evaluate_names_models_and_measures_them_with_the_baselines(caplog):
     model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
     with caplog.at_level("INFO", logger="autorec_cli"):
         rows = evaluate([model], dataset)
-    assert [row["model"] for row in rows] == ["model", "global mean", "item mean", "user+item bias"]
-    assert rows == metric_rows([("model", model)], dataset, "test")
+    assert [row["model"] for row in rows] == ["model", "global mean", "item mean", "user+item bias", "popularity"]
+    assert rows == metric_rows([("model", model)], dataset, "test", RankingProtocol.for_scale(dataset.rating_scale))
     assert "evaluated on the test set" in caplog.text
-    rows = evaluate([model, model], dataset, EvaluateSettings("valid", ranking=True, k=5))
+    rows = evaluate([model, model], dataset, EvaluateSettings("valid", k=5))
     assert [row["model"] for row in rows][:2] == ["model 1", "model 2"]
     assert "model 1 was fitted on the valid ratings too" in caplog.text
     assert rows[-1]["model"] == "popularity"
@@ -183,6 +184,30 @@ def test_a_model_of_another_dataset_is_refused():
     empty = dataclasses.replace(dataset, train=empty.test)
     with pytest.raises(ArtifactError, match="smaller --test and --valid"):
         evaluate([fingerprinted(model, empty)], empty, EvaluateSettings("train"))
+
+
+def test_rankings_of_many_users_are_measured_on_a_sample_and_it_is_said(caplog, monkeypatch):
+    from autorec_cli.evaluation import evaluate as module
+
+    dataset = planted_dataset()
+    model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
+    caplog.set_level("INFO")
+    (whole, *_) = evaluate([model], dataset)
+    monkeypatch.setattr(module, "MAX_RANKED_USERS", 20)
+    settings = EvaluateSettings()
+    rows = evaluate_in_group([("model", model)], dataset, settings, SINGLE_PROCESS)
+    assert "a sample of 20 users (--all-users" in caplog.text
+    assert {row["n_users"] for row in rows if "n_users" in row} == {20}
+    assert rows[0]["rmse"] == whole["rmse"]
+    assert rows[0]["ndcg@10"] != whole["ndcg@10"]
+    assert evaluate_in_group([("model", model)], dataset, settings, SINGLE_PROCESS)[0] == rows[0]
+    # Processes that share the users measure the same sample.
+    protocol = settings.protocol(dataset.rating_scale)
+    parts = [measure([("model", model)], dataset, "test", protocol, (number, 3)) for number in range(3)]
+    n_judged = [part[0].rankings.metrics().get("n_users", 0) for part in parts]
+    assert sum(n_judged) == 20
+    (everyone, *_) = evaluate([model], dataset, EvaluateSettings(all_users=True))
+    assert everyone["n_users"] == whole["n_users"] > 20
 
 
 @pytest.mark.parametrize("wrong", [{"split": "tset"}, {"k": 0}])

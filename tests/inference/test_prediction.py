@@ -10,12 +10,11 @@ import pytest
 
 from autorec_cli.errors import AutoRecError, InputDataError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.inference.blending import blend
 from autorec_cli.inference.prediction import predict
 from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
 from tests.planted import planted_dataset
 from tests.program import ROOT
-from tests.trained import model_of, small_settings
+from tests.trained import blend_of, model_of, small_settings
 
 DATASET = planted_dataset()
 
@@ -28,7 +27,7 @@ def models():
 @pytest.fixture(scope="module", params=["item", "user", "blend"])
 def model(request, models):
     if request.param == "blend":
-        return blend([("item", models[0]), ("user", models[1])], DATASET.valid.data)
+        return blend_of(models, (0.4, 0.6))
     return models[request.param == "user"]
 
 
@@ -74,7 +73,7 @@ def test_batches_are_the_one_frame(model, monkeypatch):
 
     settings = RecommendSettings(k=3)
     whole = recommend(model, settings)
-    assert whole.columns == ["user_id", "rank", "item_id", "prediction"]
+    assert whole.columns == ["user_id", "rank", "item_id", "score", "predicted_rating", "title"]
     assert whole.height == 80 * 3
     monkeypatch.setattr(top_k, "SCORES_AT_ONCE", 50 * 7)
     batches = list(recommend_batches(model, settings))
@@ -86,12 +85,8 @@ def test_batches_are_the_one_frame(model, monkeypatch):
 def test_the_best_item_has_the_best_prediction(model):
     frame = recommend(model, RecommendSettings(k=50, include_seen=True, user_ids=["u5"]))
     predictions = predict(model, frame)
-    np.testing.assert_allclose(frame["prediction"], predictions, atol=1e-3)
-
-
-def test_a_rating_model_adds_a_column(models):
-    frame = recommend(models[0], RecommendSettings(k=2), rating_model=models[1])
-    np.testing.assert_allclose(frame["predicted_rating"], predict(models[1], frame), atol=1e-3)
+    np.testing.assert_allclose(frame["predicted_rating"], predictions, atol=1e-3)
+    assert frame["score"].is_sorted(descending=True)
 
 
 def test_errors_are_those_of_the_package_and_come_before_the_first_frame(model):

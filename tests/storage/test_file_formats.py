@@ -74,7 +74,7 @@ def test_an_early_blend_is_of_an_unsupported_version(model_parts, tmp_path):
     save_file({f"0.{name}": array for name, array in tensors.items()}, tmp_path / "b", {"autorec": json.dumps(blend)})
     with pytest.raises(ArtifactError, match="unsupported older version"):
         model_file.load_model(tmp_path / "b")
-    assert artifact_at(tmp_path / "b") == "a blend"
+    assert artifact_at(tmp_path / "b") == "a model"
 
 
 def first_fingerprint(prepared):

@@ -1,5 +1,7 @@
 """What someone worked for is not replaced by a log, a summary or a list."""
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -11,8 +13,8 @@ from autorec_cli.storage.file_kinds import artifact_at
 from tests.program import ROOT, SMALL, call
 
 
-def test_models_and_files_of_datasets_are_told_from_others(workshop, item_model, tmp_path):
-    assert artifact_at(item_model) == "a model"
+def test_models_and_files_of_datasets_are_told_from_others(workshop, item_model, both_model, tmp_path):
+    assert artifact_at(item_model) == artifact_at(both_model) == "a model"
     assert artifact_at(workshop / "data" / "train.npz") == "a file of the dataset data"
     assert artifact_at(workshop / "data" / "dataset.json") == "a file of the dataset data"
     for content in (b"", b"user,item\n", b"\x08\0\0\0\0\0\0\0notjson!", b"\xff" * 20, b"\x02\0\0\0\0\0\0\0[]"):
@@ -49,17 +51,6 @@ def test_a_model_never_replaces_a_file_of_a_dataset(workshop):
     assert "would overwrite a file of the dataset data" in result.stderr
 
 
-def test_a_blend_replaces_a_blend_and_no_model(workshop, item_model, tmp_path):
-    other = tmp_path / "other.model"
-    assert call("train", workshop / "data", "-o", other, "--epochs", "1", "--variant", "user", "-q").status == 0
-    blend = ("evaluate", item_model, other, "--blend", "-q", "-o")
-    for _ in range(2):
-        assert call(*blend, tmp_path / "blend.model").status == 0
-    assert artifact_at(tmp_path / "blend.model") == "a blend"
-    result = call(*blend, tmp_path / "other.model")
-    assert result.status == 2
-
-
 def test_a_prepared_dataset_is_not_prepared_again(workshop, tmp_path):
     result = call("prepare", workshop / "data", "-o", tmp_path / "new")
     assert result.status == 3
@@ -93,11 +84,9 @@ def test_variables_with_the_names_of_the_programs_own_options_change_nothing(mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_predicted_ratings_have_four_decimals(lists_model, item_model):
-    result = call("recommend", lists_model, "-k", "5", "--rating-model", item_model, "--format", "csv")
-    ratings = [line.split(",")[-1] for line in result.stdout.splitlines()[1:]]
-    column = result.stdout.splitlines()[0].split(",").index("predicted_rating")
-    assert column == len(result.stdout.splitlines()[0].split(",")) - 1
+def test_predicted_ratings_have_four_decimals(both_model):
+    result = call("recommend", both_model, "-k", "5", "--format", "csv")
+    ratings = [row["predicted_rating"] for row in csv.DictReader(io.StringIO(result.stdout))]
     assert ratings
     assert all(len(rating.partition(".")[2]) <= 4 for rating in ratings)
 

@@ -16,12 +16,12 @@ from autorec_cli.training.plan import complete
 from tests.planted import planted_dataset
 from tests.program import ROOT
 
-TINY = TrainSettings(variant="item", hidden_sizes=(4,), epochs=2)
+TINY = TrainSettings(objective="rating", variant="item", hidden_sizes=(4,), epochs=2)
 
 
 def test_a_dataset_in_memory_becomes_a_model_and_nothing_is_said(capfd):
     dataset = planted_dataset()
-    settings = TrainSettings(variant="user", hidden_sizes=(4,), epochs=2)
+    settings = TrainSettings(objective="rating", variant="user", hidden_sizes=(4,), epochs=2)
     model = train(dataset, settings, device="cpu", threads=1)
     assert model.settings == complete(settings, dataset)
     assert (len(model.codes), model.provenance["fingerprint"]) == (dataset.n_users, dataset.fingerprint())

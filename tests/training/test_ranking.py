@@ -1,6 +1,5 @@
 """The ranking objective: what is trained, how it is validated, and what becomes of its scores."""
 
-import csv
 import dataclasses
 import json
 
@@ -13,7 +12,6 @@ from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.inference import model_file
 from autorec_cli.inference.fold_in import fold_in, solve_scoring_row
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.torch_engine import codes
@@ -191,8 +189,8 @@ def test_dropout_changes_training_and_not_the_codes(dataset):
         ({"objective": "ranking", "missing_value": float("nan")}, "--missing-value"),
         ({"objective": "ranking", "output_activation": "sigmoid"}, "--output-activation identity"),
         ({"objective": "ranking", "center": "both"}, "--center none"),
-        ({"missing_weight": 0.3}, "need --objective ranking"),
-        ({"missing_value": 0.0}, "need --objective ranking"),
+        ({"objective": "rating", "missing_weight": 0.3}, "need --objective ranking"),
+        ({"objective": "rating", "missing_value": 0.0}, "need --objective ranking"),
         ({"dropout": 1.0}, "--dropout"),
         ({"objective": "ranking", "decoder_mean": True}, "--no-decoder-mean"),
     ],
@@ -237,67 +235,10 @@ def test_targets_are_of_one_size_whatever_the_scale(dataset):
 # --- through the program
 
 
-def test_lists_of_scores_with_the_ratings_of_a_second_model(workshop):
-    result = call("recommend", workshop / "lists.model", "--rating-model", workshop / "item.model", "-k", 2)
-    assert (result.status, result.stderr) == (0, "")
-    header, *rows = result.stdout.splitlines()
-    assert header == "user_id,rank,item_id,score,title,predicted_rating"
-    model = model_file.load_model(workshop / "item.model")
-    item_index = {identifier: index for index, identifier in enumerate(model.catalog.item_ids)}
-    user_index = {identifier: index for index, identifier in enumerate(model.catalog.user_ids)}
-    for row in rows[:20]:
-        fields = next(csv.reader([row]))
-        expected = model.predict_pairs(np.array([user_index[fields[0]]]), np.array([item_index[fields[2]]]))
-        assert float(fields[-1]) == pytest.approx(expected[0], abs=1e-3)
-
-
-def test_ratings_of_folded_users_and_unknown_items(workshop, tmp_path):
-    (tmp_path / "few.csv").write_text("user,item,rating\na,00001,5\na,00002,1\nb,00003,4\na,00009,4\nc,zzz,3\n")
-    arguments = ("--history", tmp_path / "few.csv", "--on-unknown", "skip", "-k", 3)
-    result = call("recommend", workshop / "lists.model", *arguments, "--rating-model", workshop / "user.model")
-    assert result.status == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 1 + 2 * 3
-    piped = call("recommend", workshop / "lists.model", "--history", "-", "--rating-model", workshop / "user.model")
-    assert (piped.status, "a second time" in piped.stderr) == (2, True)
-
-
-def test_a_ranking_model_cannot_be_the_rating_model(workshop):
-    result = call("recommend", workshop / "item.model", "--rating-model", workshop / "lists.model")
-    assert (result.status, "--objective rating" in result.stderr) == (2, True)
-
-
-def test_a_rating_model_of_other_data_is_refused(lists_model, item_model, tmp_path):
-    model = model_file.load_model(item_model)
-    n_users, n_items = model.catalog.n_users, model.catalog.n_items
-
-    def with_strangers(n_user_ids, n_item_ids):
-        """The item model with other ids for the last so many users and items."""
-        users = [*model.catalog.user_ids[: n_users - n_user_ids], *(f"other {number}" for number in range(n_user_ids))]
-        items = [*model.catalog.item_ids[: n_items - n_item_ids], *(f"other {number}" for number in range(n_item_ids))]
-        catalog = dataclasses.replace(model.catalog, user_ids=users, item_ids=items)
-        model_file.save_model(dataclasses.replace(model, catalog=catalog), tmp_path / "m")
-        return tmp_path / "m"
-
-    for strangers in ((n_users, 0), (0, n_items), (n_users - 7, 0), (0, n_items - 4)):
-        result = call("recommend", lists_model, "--rating-model", with_strangers(*strangers))
-        assert (result.status, result.stdout) == (4, "")
-        known = f"{n_items - strangers[1]} of {n_items} items and {n_users - strangers[0]} of {n_users} users"
-        assert f"error: --rating-model knows only {known}" in result.stderr
-    result = call("recommend", lists_model, "--rating-model", with_strangers(n_users - 8, n_items - 5), "-k", 2)
-    assert (result.status, len(result.stdout.splitlines())) == (0, 1 + 2 * n_users)
-    warnings = result.stderr.splitlines()
-    assert f"{n_users - 8} of {n_users} users" in warnings[0]
-    assert f" of {2 * n_users} rows" in warnings[1]
-    (tmp_path / "new.csv").write_text("user,item,rating\na,00001,5\n")
-    history = ("--history", tmp_path / "new.csv", "-k", 2)
-    assert call("recommend", lists_model, "--rating-model", with_strangers(n_users, 0), *history).status == 0
-    assert call("recommend", lists_model, "--rating-model", with_strangers(0, n_items), *history).status == 4
-
-
-def test_recommend_warns_of_lists_of_a_rating_model(workshop):
+def test_recommend_says_that_another_model_recommends_better(workshop):
     result = call("recommend", workshop / "item.model", "--user", "007")
     assert result.status == 0
-    assert "--objective ranking" in result.stderr
+    assert "--objective both" in result.stderr
 
 
 def test_evaluate_judges_lists_of_a_ranking_model_unasked(workshop):
@@ -313,7 +254,7 @@ def test_evaluate_says_which_models_have_no_rmse(item_model, lists_model):
     message = "output scores, not ratings: lists.model"
     assert message in call("evaluate", item_model, lists_model).stderr
     assert message not in call("evaluate", lists_model).stderr
-    assert message not in call("evaluate", item_model, "--ranking").stderr
+    assert message not in call("evaluate", item_model).stderr
 
 
 def test_the_quality_gate_of_lists(workshop, tmp_path):

@@ -15,7 +15,6 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.inference.blending import blend
 from autorec_cli.training import known_ratings, randomness, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
@@ -168,24 +167,6 @@ def test_what_an_older_model_started_from_counts_too():
         assert (found.n_known_valid, found.n_known_test) == expected
 
 
-def test_a_blend_knows_what_its_models_know():
-    prepared = as_before(planted_dataset(), "stable")
-    after = as_before(taken(prepared, np.arange(80), np.arange(50), more=2), "stable")
-    model = model_of(prepared, settings_of("item", refit=False), dataset="")
-    older = {"kept_parts": True, "fitted_parts": ["train", "valid"]}
-    mixed = {"kept_parts": False, "fitted_parts": ["train"]}
-    for starts, expected in (
-        ([], (0, 0)),
-        ([older], (prepared.valid.nnz, 0)),
-        ([older, mixed], (prepared.valid.nnz, prepared.test.nnz)),
-    ):
-        models = [dataclasses.replace(model, provenance={**model.provenance, "warm_start": start}) for start in starts]
-        named = list(zip("abcd", (model, model, *models), strict=False))
-        blended = blend(named, prepared.valid.data)
-        found = known_ratings.separate_known(blended, after)
-        assert (found.n_known_valid, found.n_known_test) == expected
-
-
 def test_the_same_dataset_with_any_split_has_an_honest_test_part():
     prepared = as_before(planted_dataset(), "random")
     found = known_ratings.separate_known(model_of(prepared, settings_of("item")), prepared)
@@ -281,7 +262,6 @@ def test_train_starts_from_an_older_model_in_a_third_of_the_epochs_and_tells_wha
     before = model.provenance["warm_start"]
     assert (before["kept_parts"], before["fitted_parts"]) == (True, ["train", "valid"])
     assert model.provenance["fitted_parts"] == ["train", "valid"]
-    assert len(model.valid_predictions) == 0
     again = call("train", "two", "-o", "new", "--force", "--warm-start", "new", *options())
     assert again.status == 0
     assert "all 15 epochs run" in again.stderr

@@ -19,7 +19,7 @@ EXAMPLES = """
 
 autorec train data -o ratings.model
 
-autorec train data -o user.model --variant user --seed 1
+autorec train data -o best.model --preset best --seed 1
 
 autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --force
 """
@@ -33,7 +33,7 @@ class TrainOptions:
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="MODEL", help="Model file to write."),
-        OutputFile(may_replace=lambda _options, found: found in ("a model", "a blend")),
+        OutputFile(may_replace=lambda _options, found: found == "a model"),
     ]
     force: Annotated[bool, typer.Option("--force", help="Replace MODEL if it exists.")] = False
     training: TrainingOptions
@@ -91,7 +91,10 @@ class TrainOptions:
 
 
 def train_command(options: TrainOptions) -> dict[str, Any]:
-    """Train an AutoRec model on a prepared dataset and write it to one file."""
+    """Train an AutoRec model on a prepared dataset and write it to one file.
+
+    The model predicts ratings by one part and ranks items by another, unless --objective asks for one of them.
+    """
     from autorec_cli.training.request import TrainRequest
     from autorec_cli.training.train import train_to_file
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from autorec_cli.errors import InputDataError
+from autorec_cli.errors import InputDataError, shortened
 
 DataType = pl.DataType | type[pl.DataType]
 
@@ -69,8 +69,8 @@ def check_types(columns: Mapping[str, str], sample: pl.DataFrame, types: Mapping
             what = {"user": "an id", "item": "an id"}.get(role, f"a {role}")
             none = " or timestamp=none" if role == "timestamp" else ""
             raise InputDataError(
-                f"{name}: column {column} ({role}) is of type {dtype}, which cannot be {what}; choose another one with "
-                f"--columns {role}={none}"
+                f"{name}: column {shortened(column)} ({role}) is of type {dtype}, which cannot be {what}; choose "
+                f"another one with --columns {role}={none}"
             )
 
 

@@ -24,7 +24,7 @@ from autorec_cli.data.readers.rows import PROBLEM, RatingRows, check_rows, no_ro
 from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.data.readers.text.blocks import check_utf_8, cut_blocks
 from autorec_cli.data.readers.text.exact_csv import TextFormat
-from autorec_cli.errors import InputDataError, quoted
+from autorec_cli.errors import InputDataError, quoted, shortened
 from autorec_cli.runtime.threads import in_order
 
 LINES = TextFormat("::")  # newlines end lines, whatever quotes say
@@ -96,8 +96,8 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
     for role, index in columns.by_role().items():
         if header[index] in nested:
             raise InputDataError(
-                f"{name}: column {header[index]} ({role}) holds arrays or objects, which cannot be {_noun(role)}; "
-                f"choose another one with --columns {role}="
+                f"{name}: column {shortened(header[index])} ({role}) holds arrays or objects, which cannot be "
+                f"{_noun(role)}; choose another one with --columns {role}="
             )
     types = {
         role: _type_of(role, [row.get(header[index]) for row in rows]) for role, index in columns.by_role().items()
@@ -218,7 +218,7 @@ def examine_lines(block: bytes, first_line: int, layout: Layout, name: str, skip
         values = {role: (row or {}).get(key) for role, key in names.items()}
         for role in ROLES:
             if role in values and isinstance(values[role], bool | list | dict):
-                problem = problem or f"column {names[role]}: {_shown(values[role])} cannot be {_noun(role)}"
+                problem = problem or f"column {shortened(names[role])}: {_shown(values[role])} cannot be {_noun(role)}"
                 values[role] = None
         for role, value in values.items():
             columns[role].append(None if value is None else str(value))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autorec_cli.data.readers.options import BLANKS, ROLES
 from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat
+from autorec_cli.errors import shortened
 
 if TYPE_CHECKING:
     from autorec_cli.data.readers.text.exact_csv import TextFormat
@@ -74,7 +75,7 @@ class Layout:
         index = self.columns.of(role)
         if index is None:
             return role
-        return self.header[index] if self.header and index < len(self.header) else f"{index + 1} ({role})"
+        return shortened(self.header[index]) if self.header and index < len(self.header) else f"{index + 1} ({role})"
 
     def delimiter_name(self) -> str:
         """Name of the delimiter; the kind of source if there is none."""

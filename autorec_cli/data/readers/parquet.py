@@ -39,7 +39,7 @@ from autorec_cli.data.readers.timestamps import (
     TimestampFormat,
     parse_timestamps,
 )
-from autorec_cli.errors import InputDataError, quoted
+from autorec_cli.errors import InputDataError, listed, quoted
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """Null in a path written by Spark or Hive."""
@@ -187,8 +187,8 @@ def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: s
     for role, column in wanted.items():
         if role not in known:
             raise InputDataError(
-                f"{name} has no column {quoted(column)}, unlike the first Parquet file; it has "
-                f"{', '.join(header)}: files read together need the same columns"
+                f"{name} has no column {quoted(column)}, unlike the first Parquet file; it has {listed(header)}: files "
+                "read together need the same columns"
             )
     return None
 

@@ -21,7 +21,7 @@ from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource, open_source
 from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
 from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
-from autorec_cli.errors import InputDataError, UsageError, counted
+from autorec_cli.errors import InputDataError, UsageError, counted, shortened
 
 ID_NAMES = ("id", *COLUMN_NAMES["item"])
 TITLE_NAMES = (
@@ -150,7 +150,8 @@ def typed_titles(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     id_name, title_name = frame.columns
     check_types({"item": id_name}, frame, frame.schema, name)
     if not is_readable(frame.schema[title_name]):
-        raise InputDataError(f"{name}: column {title_name} (title) is of type {frame.schema[title_name]}, not text")
+        kind = frame.schema[title_name]
+        raise InputDataError(f"{name}: column {shortened(title_name)} (title) is of type {kind}, not text")
     title = pl.col(title_name).cast(pl.String, strict=False)
     return _unique(frame.select(id_of(id_name, frame.schema[id_name]).alias("id"), title.alias("title")))
 

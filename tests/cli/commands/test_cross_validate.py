@@ -19,7 +19,7 @@ QUICK = (*SMALL, "--epochs", 3)
 
 
 def test_a_split_is_what_prepare_train_and_evaluate_make_of_its_seed(workshop, tmp_path):
-    result = run("cross-validate", workshop / "data", *SMALL, "--repeats", 2, "--ranking", "--test", 0.2,
+    result = run("cross-validate", workshop / "data", *SMALL, "--repeats", 2, "--test", 0.2,
                  "--per-split", tmp_path / "splits.csv")  # fmt: skip
     assert result.status == 0, result.stderr
     splits = pl.read_csv(tmp_path / "splits.csv")
@@ -28,7 +28,7 @@ def test_a_split_is_what_prepare_train_and_evaluate_make_of_its_seed(workshop, t
     for arguments in (
         ("prepare", workshop / "ratings.csv", "-o", "data", "--seed", seed, "--test", 0.2),
         ("train", "data", "-o", "m", *SMALL, "--seed", seed),
-        ("evaluate", "m", "--ranking", "-o", "by-hand.csv"),
+        ("evaluate", "m", "-o", "by-hand.csv"),
     ):
         assert run(*arguments, cwd=tmp_path).status == 0
     by_hand = pl.read_csv(tmp_path / "by-hand.csv")
@@ -58,7 +58,7 @@ def test_a_pipe_gets_the_means_and_stderr_a_line_a_split(workshop, tmp_path):
 
 
 def test_tables_have_intervals_beside_values(workshop):
-    result = call("cross-validate", workshop / "data", *QUICK, "--repeats", 2, "--ranking", "--format", "table")
+    result = call("cross-validate", workshop / "data", *QUICK, "--repeats", 2, "--format", "table")
     assert result.status == 0, result.stderr
     assert "test ratings of 2 splits, mean ± half of the 95% interval" in result.stdout
     assert re.search(r"│ I-AutoRec +│ \d\.\d{4} ± \d\.\d{4} │ \d\.\d{4} ± ", result.stdout)
@@ -80,7 +80,7 @@ def test_the_summary_has_both_kinds_of_rows(workshop, tmp_path):
     [
         (["--folds", 1], 2, "--folds"),
         (["--folds", 2, "--repeats", 2], 2, "--folds"),
-        (["--top-k", 0, "--ranking"], 2, "--top-k"),
+        (["--top-k", 0], 2, "--top-k"),
         (["--epochs", 0], 2, "--epochs"),
         (["--hidden-size", "many"], 2, "--hidden-size"),
         (["--seed", -1], 2, "--seed"),

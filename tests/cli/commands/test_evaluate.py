@@ -53,7 +53,7 @@ def test_csv_in_a_pipe_has_a_row_a_model_and_a_row_a_baseline(workshop):
 
 
 def test_json_holds_the_same_numbers_and_ranking_adds_columns(workshop, item_model, rows_of):
-    rows = rows_of(item_model, "--ranking", "-k", 5)
+    rows = rows_of(item_model, "-k", 5)
     assert [row["model"] for row in rows] == ["item.model", *BASELINES, "popularity"]
     assert list(rows[0]) == RATING_COLUMNS + RANKING_COLUMNS
     assert rows[1]["ndcg@5"] is None
@@ -66,7 +66,7 @@ def test_json_holds_the_same_numbers_and_ranking_adds_columns(workshop, item_mod
 
 
 def test_a_table_is_readable_at_80_columns(workshop):
-    result = run("evaluate", "item.model", "user.model", "--ranking", "--format", "table", cwd=workshop)
+    result = run("evaluate", "item.model", "user.model", "--format", "table", cwd=workshop)
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line for line in lines if line[0] not in "╭├│╰"] == [
@@ -123,7 +123,7 @@ def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of
     for source, name in ((item_model, "popularity"), (user_model, "other/popularity")):
         shutil.copy(source, tmp_path / name)
     paths = [tmp_path / "popularity", tmp_path / "other" / "popularity", tmp_path / "popularity"]
-    rows = rows_of(*paths, "--ranking")
+    rows = rows_of(*paths)
     assert [row["model"] for row in rows] == [*map(str, paths[:2]), *BASELINES, "popularity"]
     assert rows[0]["ndcg@10"] != rows[1]["ndcg@10"] != rows[-1]["ndcg@10"]
 
@@ -153,6 +153,6 @@ def test_options_that_cannot_work_are_refused(item_model):
 
 
 def test_a_test_set_without_relevant_ratings_is_warned_of(item_model):
-    result = call("evaluate", item_model, "--ranking", "--relevant-from", 99, "--format", "json")
+    result = call("evaluate", item_model, "--relevant-from", 99, "--format", "json")
     assert "no user has a relevant test rating" in result.stderr
     assert json.loads(result.stdout)[0]["rmse"] > 0

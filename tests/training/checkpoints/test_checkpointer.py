@@ -8,9 +8,8 @@ import torch
 
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
-from autorec_cli.inference.blending import blend
 from autorec_cli.network.adam import AdamState
-from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one
 from autorec_cli.training import train as training
 from autorec_cli.training.checkpoints import checkpoint
@@ -165,16 +164,6 @@ def test_a_model_that_is_whole_is_what_the_run_would_make(made, tmp_path):
         damaged = tmp_path / "damaged"
         damaged.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         assert find_finished(damaged, run, versions(), ProcessGroup(0, 2)) is None
-
-
-def test_a_blend_is_not(made, workshop, tmp_path):
-    from autorec_cli.data import dataset
-
-    _, run, model = made
-    blended = blend([("a", model), ("b", model)], dataset.load_dataset(workshop / "data").valid.data)
-    model_file.save_model(blended, tmp_path / "blend")
-    assert find_finished(tmp_path / "blend", run, versions(), ProcessGroup(0, 2)) is None
-    assert find_finished(tmp_path / "blend", run, versions(), SINGLE_PROCESS) is None
 
 
 def trained(monkeypatch, data, output, given=lambda process_group: TINY, **options):

@@ -39,7 +39,9 @@ def fake_fit(rmse_of):
             rmse = rmse_of(settings, epoch)
             if rmse is None:
                 raise TrainingDivergedError("diverged")
-            yield EpochResult(settings.variant, "selection", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True)
+            yield EpochResult(
+                "rating", settings.variant, "selection", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True
+            )
         raise AssertionError("the search went on to the final fit")
 
     return fit

@@ -33,7 +33,7 @@ from autorec_cli.data.readers.columns.sample import Found, Sample, rating_candid
 from autorec_cli.data.readers.layout import Columns
 from autorec_cli.data.readers.options import NO_COLUMN, ROLES, ReadOptions
 from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat, detect_format
-from autorec_cli.errors import InputDataError, quoted
+from autorec_cli.errors import InputDataError, listed, quoted
 
 LOG = logging.getLogger(__name__)
 """Debug records say why each column was chosen: `prepare --explain` shows them."""
@@ -112,7 +112,7 @@ def _asked_for(wanted: Mapping[str, str], header: Sequence[str] | None, width: i
         elif text.isdecimal() and 1 <= int(text) <= width:
             found[role] = int(text) - 1
         else:
-            there = ", ".join(header) if header else f"1 to {width}"
+            there = listed(header) if header else f"1 to {width}"
             raise InputDataError(f"{name} has no column {text!r} for --columns {role}=; it has {there}")
     used = [index for index in found.values() if index is not None]
     if len(used) != len(set(used)):

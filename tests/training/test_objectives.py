@@ -1,0 +1,179 @@
+"""Models of both objectives, presets and ensembles: networks, phases, resume, warm start."""
+
+import json
+
+import numpy as np
+import pytest
+
+import autorec_cli as autorec
+from autorec_cli.config import OBJECTIVES, TrainSettings
+from autorec_cli.defaults import PRESETS, RatingFacts
+from autorec_cli.errors import UsageError
+from autorec_cli.inference import model_file
+from autorec_cli.inference.joint import JointModel
+from autorec_cli.inference.model import Model
+from tests.planted import planted_dataset
+from tests.program import call
+from tests.training.checkpoints.test_resume import cut
+
+FACTS = RatingFacts(3.0, 1.0, 5)
+TYPED = ("--hidden-size", 16, "--epochs", 6, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
+         "--threads", 1)  # fmt: skip
+TINY = {"hidden_sizes": (16,), "epochs": 6, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
+
+
+def networks(shape=(60, 60), n_ratings=3000, facts=FACTS, **given):
+    found = TrainSettings(**given).networks(shape, n_ratings, facts)
+    return [(one.objective, one.variant, one.hidden_sizes) for one in found]
+
+
+@pytest.fixture
+def shop(workshop, tmp_path, monkeypatch):
+    """A directory with the workshop's dataset, the current one."""
+    (tmp_path / "data").symlink_to(workshop / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_model_rates_and_ranks_by_default():
+    sizes = (500,)
+    both = [("rating", "item", sizes), ("rating", "user", sizes), ("ranking", "user", sizes)]
+    assert networks() == networks(objective="both") == both
+    assert networks(objective="rating") == both[:2]
+    assert networks(objective="ranking") == both[2:]
+    assert networks(variant="item") == [("rating", "item", sizes), ("ranking", "item", sizes)]
+    assert networks(shape=(1201, 60), n_ratings=9000)[0][1] == "user"
+
+
+def test_options_of_one_objective_are_of_its_networks():
+    rating, _, ranking = TrainSettings(
+        center="item", decoder_mean=True, implicit=False, missing_weight=0.2, dropout=0.1
+    ).networks((60, 60), 3000, FACTS)
+    assert (rating.center, rating.implicit, rating.missing_weight) == ("item", False, 0)
+    assert (ranking.center, ranking.missing_weight, ranking.decoder_mean) == ("none", 0.2, False)
+    assert rating.dropout == ranking.dropout == 0.1
+
+
+def test_an_ensemble_has_each_variant_in_each_size():
+    found = networks(ensemble=((30,), (20, 10)), hidden_sizes=(40,))
+    assert found == [
+        *(("rating", variant, sizes) for sizes in ((40,), (30,), (20, 10)) for variant in ("item", "user")),
+        ("ranking", "user", (40,)),
+    ]
+    with pytest.raises(UsageError, match="--hidden-size"):
+        TrainSettings(ensemble=((0,),))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_stand_for_what_is_not_given(name):
+    settings = TrainSettings(preset=name, seed=3)
+    for hyperparameter, value in PRESETS[name].items():
+        assert getattr(settings, hyperparameter) == value
+        assert getattr(TrainSettings(preset=name, epochs=7), hyperparameter) == (
+            7 if hyperparameter == "epochs" else value
+        )
+    assert settings.networks((60, 60), 3000, FACTS)
+    assert TrainSettings(preset="paper").objectives == ("rating",)
+    with pytest.raises(UsageError, match="--preset must be one of default, paper, fast, best"):
+        TrainSettings(preset="papers")
+
+
+def test_both_parts_are_those_of_single_trainings():
+    prepared = planted_dataset()
+    fitting = autorec.fit(prepared, TrainSettings(variant="user", **TINY), device="cpu", threads=1)
+    phases = list(dict.fromkeys((result.objective, result.phase) for result in fitting))
+    assert phases == [(objective, phase) for objective in OBJECTIVES for phase in ("selection", "refit")]
+    model = fitting.model
+    assert isinstance(model, JointModel)
+    for part, objective in ((model.rater, "rating"), (model.ranker, "ranking")):
+        alone = autorec.train(
+            prepared, TrainSettings(objective=objective, variant="user", **TINY), device="cpu", threads=1
+        )
+        np.testing.assert_array_equal(part.codes, alone.codes)
+        assert part.provenance == alone.provenance
+    assert model.provenance["metrics"] == {**model.rater.provenance["metrics"], **model.ranker.provenance["metrics"]}
+    assert [one["settings"]["objective"] for one in model.provenance["networks"]] == list(OBJECTIVES)
+
+
+def test_interactions_are_only_ranked(caplog):
+    prepared = planted_dataset()
+    for name in ("train", "valid", "test"):
+        prepared.split(name).data[:] = 1
+    caplog.set_level("INFO")
+    model = autorec.train(prepared, TrainSettings(**TINY), device="cpu", threads=1)
+    assert isinstance(model, Model)
+    assert model.settings.objective == "ranking"
+    assert "only ranks" in caplog.text
+    with pytest.raises(autorec.errors.InputDataError, match="equal ratings teach nothing"):
+        autorec.fit(prepared, TrainSettings(objective="rating"), device="cpu")
+
+
+@pytest.mark.parametrize("after", ["rating, user, selection", "rating, user, refit", "ranking, user, selection",
+                                   "ranking, user, refit"])  # fmt: skip
+def test_a_run_that_was_interrupted_in_any_phase_goes_on_to_the_same_model(shop, after):
+    train = ("train", "data", "-o", "m", *TYPED, "--save-every", 0)
+    assert call("train", "data", "-o", "whole", *TYPED).status == 0
+    status, said = cut(shop, 15, *train, after=after)
+    assert status == 143, said
+    result = call(*train, "--resume")
+    assert result.status == 0, result.stderr
+    assert (shop / "m").read_bytes() == (shop / "whole").read_bytes()
+    assert not (shop / "m.resume").exists()
+    again = call(*train, "--resume")
+    assert (again.status, "is complete" in again.stderr) == (0, True)
+
+
+def test_a_summary_and_a_log_hold_both_metrics(shop):
+    result = call("train", "data", "-o", "m", *TYPED, "--log", "log", "--summary", "run.json")
+    assert result.status == 0, result.stderr
+    told = json.loads((shop / "run.json").read_text())["result"]
+    for metric in ("rmse", "ndcg@10"):
+        assert told[f"valid_{metric}"] > 0
+        assert told[f"baseline_valid_{metric}"] > 0
+    assert [one["settings"]["objective"] for one in told["networks"]] == ["rating", "rating", "ranking"]
+    epochs = [json.loads(line) for line in (shop / "log").read_text().splitlines()]
+    assert {epoch["objective"] for epoch in epochs} == {"rating", "ranking"}
+
+
+def test_a_warm_start_goes_on_with_both_objectives(shop):
+    assert call("train", "data", "-o", "m", *TYPED).status == 0
+    before = model_file.load_model(shop / "m")
+    result = call("train", "data", "-o", "new", "--warm-start", "m", "--threads", 1)
+    assert result.status == 0, result.stderr
+    model = model_file.load_model(shop / "new")
+    assert isinstance(model, JointModel)
+    assert model.weights == before.weights
+    structure = [(one.settings.objective, one.settings.variant, one.settings.hidden_sizes) for one in model.networks]
+    assert structure == [(one.settings.objective, one.settings.variant, (16,)) for one in before.networks]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--objective", "ranking"), "--objective is ranking here and both there"),
+        (("--variant", "item"), "--variant is item here and"),
+        (("--preset", "best"), "leave out --warm-start"),
+        (("--center", "item"), "--center is item here and none there"),
+    ],
+)
+def test_what_a_warm_start_cannot_change_is_refused(both_model, workshop, tmp_path, given, message):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", "--warm-start", both_model, *given)
+    assert (result.status, message in result.stderr) == (2, True)
+
+
+def test_an_objective_that_was_not_trained_cannot_be_started(item_model, workshop, tmp_path):
+    result = call("train", workshop / "data", "-o", tmp_path / "m", "--warm-start", item_model, "--objective", "both")
+    assert (result.status, "--objective is both here and rating there" in result.stderr) == (2, True)
+    # Unsaid, the objective is that of the older model.
+    result = call("train", workshop / "data", "-o", tmp_path / "m", "--warm-start", item_model, "--epochs", 1)
+    assert result.status == 0, result.stderr
+    assert isinstance(model_file.load_model(tmp_path / "m"), Model)
+
+
+def test_a_model_of_the_best_preset_predicts_at_least_as_well_on_validation(workshop, tmp_path):
+    small = ("--preset", "best", "--objective", "rating", *TYPED, "--ensemble", 24)
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *small, "--summary", tmp_path / "run.json")
+    assert result.status == 0, result.stderr
+    told = json.loads((tmp_path / "run.json").read_text())["result"]
+    assert len(told["networks"]) == 4
+    assert told["valid_rmse"] <= min(network["valid_rmse"] for network in told["networks"])
