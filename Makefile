@@ -31,9 +31,8 @@ demo: $(VENV)/installed
 	mkdir -p demo
 	$(AUTOREC) prepare sample_data/ratings.csv.gz --titles sample_data/titles.csv -o demo/data --force
 	$(AUTOREC) train demo/data -o demo/ratings.model --force
-	$(AUTOREC) train demo/data -o demo/lists.model --objective ranking --force
-	$(AUTOREC) evaluate demo/ratings.model demo/lists.model --ranking --format table
-	$(AUTOREC) recommend demo/lists.model -k 10 --rating-model demo/ratings.model > demo/top.csv
+	$(AUTOREC) evaluate demo/ratings.model --format table
+	$(AUTOREC) recommend demo/ratings.model -k 10 > demo/top.csv
 	head -n 6 demo/top.csv
 
 test: check

@@ -57,9 +57,8 @@ def train(data: Path, model: Path, options: list[str]) -> tuple[float, float, fl
     """Valid RMSE, test RMSE and seconds of a training, done or remembered."""
     facts = model.with_suffix(".json")
     if not facts.exists():
-        seconds = autorec(
-            "train", data, "-o", model, "--no-refit", "--force", "--log", model.with_suffix(".log"), *options
-        )
+        written = ("-o", model, "--force", "--log", model.with_suffix(".log"))
+        seconds = autorec("train", data, *written, "--objective", "rating", "--no-refit", *options)
         entries = [json.loads(line) for line in model.with_suffix(".log").read_text().splitlines()]
         command = [*AUTOREC, "evaluate", str(model), "--format", "csv"]
         header, row, *_ = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()

@@ -121,7 +121,11 @@ def run_ours(data: Path, options: list[str], dense: bool) -> tuple[float, float]
         model = str(Path(folder) / "model")
         program = [sys.executable, "-m", *(["benchmarks.quality", "--dense-train"] if dense else ["autorec_cli"])]
         start = time.perf_counter()
-        subprocess.run([*program, "train", str(data), "-o", model, *options], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [*program, "train", str(data), "-o", model, "--objective", "rating", *options],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
         seconds = time.perf_counter() - start
         evaluate = [sys.executable, "-m", "autorec_cli", "evaluate", model, "--format", "csv"]
         table = subprocess.run(evaluate, check=True, capture_output=True, text=True).stdout.splitlines()

@@ -5,11 +5,11 @@
     python -m benchmarks.reproduction activations ml-1m.data
     python -m benchmarks.reproduction sparser small.data tweets.data --name latest-small --name MovieTweetings
     python -m benchmarks.reproduction canonical ml-100k
-    python -m benchmarks.reproduction blend ml-1m/ratings.csv.gz [--seeds 1,2,3,4,5]
+    python -m benchmarks.reproduction presets ml-1m.data [--preset best]
 
 The first four run `autorec cross-validate` on prepared datasets, so a cell is a mean and the half width of its 95%
-interval. `canonical` prepares u1.base ... u5.base of a folder, `blend` a file of ratings with each seed; both train
-and evaluate in a temporary directory.
+interval. `canonical` prepares u1.base ... u5.base of a folder; it and `presets` train and evaluate in a temporary
+directory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import json
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from autorec_cli.evaluation.cross_validation import average
+from autorec_cli.defaults import PRESETS
 from benchmarks import results
 from benchmarks.measure import AUTOREC
 
@@ -57,15 +58,8 @@ ACTIVATIONS = {
     "sigmoid, sigmoid": (0.836, "--output-activation sigmoid --regularization 200 --epochs 50"),
 }
 """Output and hidden activation -> the paper's RMSE, and options."""
-BLENDED = {
-    "i.model": "--variant item",
-    "u.model": "--variant user",
-    "i1000.model": "--variant item --hidden-size 1000 --dropout 0.3 --epochs 40",
-    "ip.model": "--variant item --no-implicit --center none",
-    "up.model": "$P --variant user --regularization 200",
-    "deep.model": "$P --hidden-size 500,250,500 --dropout 0.1 --epochs 60 --regularization 200",
-}
-PAIR = {"I-AutoRec": "--variant item", "U-AutoRec": "--variant user"}
+BOTH_VARIANTS = "both variants"
+VARIANTS = {BOTH_VARIANTS: "", "I-AutoRec": "--variant item", "U-AutoRec": "--variant user"}
 BIAS = "user+item bias"
 RMSE = "{:.4f}"
 Cells = list[list[results.Cell]]
@@ -84,7 +78,8 @@ def options_of(text: str) -> list[str]:
 
 def cross_validate(data: Path, repeats: int, options: str) -> dict[str, list[float]]:
     """Test RMSE and its margin by the name of the model, the baselines included."""
-    output = autorec("cross-validate", data, "--repeats", repeats, *options_of(options), "--format", "json")
+    rating = ("--objective", "rating", *options_of(options))
+    output = autorec("cross-validate", data, "--repeats", repeats, *rating, "--format", "json")
     rows = [(row["model"], [row["rmse"], row["rmse_margin"]]) for row in json.loads(output)]
     return {"autorec": rows[0][1], **dict(rows)}
 
@@ -128,32 +123,22 @@ def run_sparser(asked: argparse.Namespace) -> Cells:
     """The defaults, each variant and both baselines, a row for each dataset."""
     rows: Cells = []
     for data, name in zip(asked.sources, asked.name or [path.name for path in asked.sources], strict=True):
-        both, item, user = (cross_validate(data, asked.repeats, options) for options in ("", *PAIR.values()))
+        both, item, user = (cross_validate(data, asked.repeats, options) for options in VARIANTS.values())
         rows.append([name, *(row["autorec"] for row in (both, item, user)), item[BIAS], item["item mean"]])
     return rows
 
 
-def train_and_blend(data: Path, models: dict[str, str], folder: Path) -> list[dict[str, Any]]:
-    """Rows of `evaluate`, the blend as "the blend"; `models` are names and options."""
-    paths = [folder / f"{name}.trained" for name in models]
-    for path, options in zip(paths, models.values(), strict=True):
-        autorec("train", data, "-o", path, "--force", *options_of(options))
-    blend = folder / "blend.model"
-    output = autorec("evaluate", *paths, "--blend", "-o", blend, "--format", "json")
-    weights = [part["weight"] for part in json.loads(autorec("info", blend, "--format", "json"))["models"]]
-    blend.unlink()
-    names = [*models, "the blend"]
-    rows: list[dict[str, Any]] = json.loads(output)
-    for row, name in zip(rows, names, strict=False):
-        row["model"] = name
-    for row, weight in zip(rows, weights, strict=False):
-        row["weight"] = weight
-    return [row for row in rows if row["model"] in (*names, BIAS)]
-
-
-def label(row: dict[str, Any]) -> str:
-    """The name of a row's model: a file in the type of code."""
-    return f"`{row['model']}`" if row["model"] in BLENDED else row["model"]
+def train_and_evaluate(data: Path, models: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+    """Rows of `evaluate` with the seconds of training; `models` are names and options."""
+    rows: list[dict[str, Any]] = []
+    for name, options in models.items():
+        started = time.perf_counter()
+        autorec("train", data, "-o", folder / "m", "--force", *options_of(options))
+        seconds = time.perf_counter() - started
+        measured = json.loads(autorec("evaluate", folder / "m", "--format", "json"))
+        baselines = [row for row in measured if row["model"] == BIAS and name == list(models)[-1]]
+        rows += [{**measured[0], "model": name, "seconds": seconds}, *baselines]
+    return rows
 
 
 def interval(row: dict[str, Any]) -> list[float]:
@@ -168,11 +153,11 @@ def run_canonical(asked: argparse.Namespace) -> Cells:
         for number in range(1, 6):
             base, test = (asked.sources[0] / f"u{number}.{part}" for part in ("base", "test"))
             autorec("prepare", base, "--test-file", test, "-o", Path(scratch) / "data", "--force")
-            splits.append(train_and_blend(Path(scratch) / "data", PAIR, Path(scratch)))
-    names = {"the blend": "their blend"}
+            rating = {name: f"--objective rating {options}" for name, options in VARIANTS.items()}
+            splits.append(train_and_evaluate(Path(scratch) / "data", rating, Path(scratch)))
     return [
         [
-            names.get(rows[0]["model"], rows[0]["model"]),
+            rows[0]["model"],
             interval(rows[0]),
             *(row["rmse"] for row in rows[1:]),
             statistics.mean(row["rmse"] for row in rows),
@@ -181,22 +166,14 @@ def run_canonical(asked: argparse.Namespace) -> Cells:
     ]
 
 
-def run_blend(asked: argparse.Namespace) -> Cells:
-    """Six models and their blend: on one split with intervals over users, on several with means over splits."""
-    splits = []
+def run_presets(asked: argparse.Namespace) -> Cells:
+    """A model of each preset: ratings with their interval over users, rankings, seconds of training."""
     with tempfile.TemporaryDirectory() as scratch:
-        for seed in asked.seeds.split(","):
-            autorec("prepare", asked.sources[0], "-o", Path(scratch) / "data", "--seed", seed, "--force")
-            splits.append(train_and_blend(Path(scratch) / "data", BLENDED, Path(scratch)))
-    if len(splits) == 1:
-        return [[label(row), row.get("weight"), interval(row)] for row in splits[0] if row["model"] != BIAS]
-    means = average([[{"model": row["model"], "rmse": row["rmse"]} for row in rows] for rows in splits])
-    rows: Cells = []
-    for mean, of_model in zip(means, zip(*splits, strict=True), strict=True):
-        weights = [row["weight"] for row in of_model if "weight" in row]
-        spread = f"{min(weights):.2f} to {max(weights):.2f}" if weights else None
-        rows.append([label(mean), [mean["rmse"], mean["rmse_margin"]], spread])
-    return rows
+        models = {name: f"--preset {name}" for name in asked.preset or PRESETS}
+        rows = train_and_evaluate(asked.sources[0], models, Path(scratch))
+    return [
+        [f"`{row['model']}`", interval(row), row.get("ndcg@10"), row["seconds"]] for row in rows if row["model"] != BIAS
+    ]
 
 
 OPTIONS = {"model": "", "paper": "{:.3f}", "here": RMSE, "options": ""}
@@ -215,18 +192,17 @@ EXPERIMENTS: dict[str, tuple[Callable[[argparse.Namespace], Cells], dict[str, st
     "activations": (run_activations, {"output, hidden": "", "paper": "{:.3f}", "here": RMSE, "options": ""}),
     "sparser": (
         run_sparser,
-        {"dataset": "", **dict.fromkeys(("both variants", "I-AutoRec", "U-AutoRec", BIAS, "item mean"), RMSE)},
+        {"dataset": "", **dict.fromkeys((BOTH_VARIANTS, "I-AutoRec", "U-AutoRec", BIAS, "item mean"), RMSE)},
     ),
     "canonical": (
         run_canonical,
         {"model": "", **dict.fromkeys(("u1 (95% interval over users)", "u2", "u3", "u4", "u5", "mean"), RMSE)},
     ),
-    "blend": (
-        run_blend,
-        {"model": "", "weight in the blend": "{:.3f}", "test RMSE (95% interval over users)": RMSE},
+    "presets": (
+        run_presets,
+        {"preset": "", "test RMSE (95% interval over users)": RMSE, "nDCG@10": RMSE, "seconds": "{:.0f}"},
     ),
 }
-SEVERAL_SPLITS = {"model": "", "test RMSE": RMSE, "weight in the blend": ""}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -235,15 +211,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("sources", type=Path, nargs="+")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seeds", default="0", help="seeds of the splits of `blend`")
+    parser.add_argument("--preset", action="append", choices=PRESETS, help="a row of `presets`; all if left out")
     parser.add_argument("--name", action="append", help="the name of a dataset in its row")
     parser.add_argument("--only", action="append", choices=PAPER, help="a row of `paper` to measure; all if left out")
     results.add_option(parser)
     asked = parser.parse_args(arguments)
     run, columns = EXPERIMENTS[asked.experiment]
     cells = run(asked)
-    if asked.experiment == "blend" and "," in asked.seeds:
-        columns = SEVERAL_SPLITS
     results.report(columns, cells, asked.result)
 
 

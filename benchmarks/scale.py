@@ -52,7 +52,17 @@ def measure_size(n_ratings: int, n_epochs: int, folder: Path) -> dict[str, float
     ratings.unlink()
     for variant in VARIANTS:
         log = folder / "log.jsonl"
-        options = ("--variant", variant, "--hidden-size", str(HIDDEN_SIZE), "--epochs", str(n_epochs), "--no-refit")
+        options = (
+            "--objective",
+            "rating",
+            "--variant",
+            variant,
+            "--hidden-size",
+            str(HIDDEN_SIZE),
+            "--epochs",
+            str(n_epochs),
+            "--no-refit",
+        )
         trained = measure([*AUTOREC, "train", data, "-o", model, "--force", *options, "--log", log])
         epochs = [json.loads(line)["seconds"] for line in log.read_text().splitlines()]
         row |= {f"{variant}_epoch_seconds": statistics.median(epochs[1:]), f"{variant}_train_mib": trained.peak_mib}

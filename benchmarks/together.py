@@ -58,7 +58,7 @@ def train(data: Path, processes: int, threads: int, options: list[str], folder: 
     launcher += ["--nproc-per-node", str(processes), "-m", "--"]
     files = {name: folder / name for name in ("model", "log", "summary")}
     program = AUTOREC if processes == 1 else (*launcher, AUTOREC[-1])
-    command = [*program, "train", str(data), "-o", str(files["model"]), "--force"]
+    command = [*program, "train", str(data), "-o", str(files["model"]), "--force", "--objective", "rating"]
     command += ["--threads", str(threads), "--log", str(files["log"]), "--summary", str(files["summary"]), *options]
     start = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}

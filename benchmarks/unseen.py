@@ -70,8 +70,8 @@ LABELS = {
 }
 OURS: dict[str, list[str]] = {
     "default": [],
-    "item": ["--variant", "item"],
-    "user": ["--variant", "user"],
+    "item": ["--objective", "rating", "--variant", "item"],
+    "user": ["--objective", "rating", "--variant", "user"],
     "ranking": ["--objective", "ranking"],
 }
 """Name -> options of `autorec train`."""

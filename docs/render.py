@@ -37,7 +37,7 @@ def accuracy() -> str:
     models = ("AutoRec", "I-AutoRec", "U-AutoRec", "user+item bias")
     here = (paper.cell(name, "here") for name in models)
     published = ["", *(f"{paper.value(name, 'paper'):.3f}" for name in models[1:3])]
-    u1 = (canonical.value(name, "u1 (95% interval over users)") for name in ("their blend", *models[1:]))
+    u1 = (canonical.value(name, "u1 (95% interval over users)") for name in ("both variants", *models[1:]))
     rows = [
         ["test RMSE, default hyperparameters", "both variants", "I-AutoRec", "U-AutoRec", "user+item bias"],
         ["---", "---:", "---:", "---:", "---:"],

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from scipy import sparse
 
-from tests.program import ROOT, SMALL, call
+from tests.program import ROOT, call
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 READERS = {"json", "numpy", "safetensors"}
@@ -80,14 +80,6 @@ def code():
     return names
 
 
-@pytest.fixture(scope="module")
-def blend(workshop, tmp_path_factory):
-    path = tmp_path_factory.mktemp("blend") / "blend.model"
-    models = (workshop / "item.model", workshop / "user.model")
-    assert call("evaluate", *models, "--blend", "-o", path, "-q").status == 0
-    return path
-
-
 def document_of(path):
     with safe_open(path, framework="numpy") as file:
         return json.loads(file.metadata()["autorec-model"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -122,25 +114,15 @@ def test_deeper_and_warm_started_models_have_the_fields_of_the_page(workshop, tm
     assert set(tensors) == named_in("Tensors") | {"encoder.1.bias"}
 
 
-def test_every_field_of_a_blend_is_on_the_page_and_no_other(blend):
-    document, tensors = document_of(blend)
+def test_every_field_of_several_networks_is_on_the_page_and_no_other(both_model):
+    document, tensors = document_of(both_model)
     of_model = {f"models[].{name}" for name in named_in("Document")}
-    of_run = {"provenance.versions", "provenance.warm_start"} | networks()
-    expected = (named_in("Blends") - {"models[]"} - of_run) | of_model
     once = ("format", "version", "checksums", "checksum", "provenance.warm_start", *networks())
     apart = {f"models[].{name}" for name in once}
-    assert fields(document) == expected - apart
+    assert fields(document) == (named_in("Several networks") - {"models[]", "provenance.warm_start"} | of_model) - apart
     assert {name.partition(".")[2] for name in tensors} == named_in("Tensors") - {"encoder.1.weight"}
     assert document["models"][0]["shared"] == []
     assert set(document["models"][1]["shared"]) <= named_in("Tensors")
-
-
-def test_every_field_of_a_model_of_both_variants_is_on_the_page(workshop, tmp_path):
-    options = (*SMALL, "--variant", "both", "-q")
-    assert call("train", workshop / "data", "-o", tmp_path / "m", *options).status == 0
-    document, _ = document_of(tmp_path / "m")
-    found = {name for name in fields(document) if not name.startswith("models[]")}
-    assert found == named_in("Blends") - {"models[]", "models[].shared", "provenance.blend_of", "provenance.warm_start"}
 
 
 @pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
@@ -150,7 +132,6 @@ def test_the_page_alone_recommends_and_predicts_as_the_program_does(workshop, co
     rows = pl.read_csv(
         call("recommend", workshop / name, "-k", 3, "--format", "csv").stdout.encode(), infer_schema=False
     )
-    value = "prediction" if "prediction" in rows.columns else "score"
     for user, user_id in enumerate(user_ids):
         best = code["recommend"](document, tensors, user, 3)
         told = rows.filter(pl.col("user_id") == user_id)
@@ -158,23 +139,29 @@ def test_the_page_alone_recommends_and_predicts_as_the_program_does(workshop, co
         scores = code["predict_user"](document, tensors, user)
         # Items of equal scores may change places: the program computes in float32.
         np.testing.assert_allclose(scores[listed], scores[best], rtol=0, atol=1e-6)
-        predictions = scores[listed]
-        if value == "prediction":
-            predictions = np.clip(predictions, *document["rating_scale"])
-        np.testing.assert_allclose(predictions, told[value].cast(pl.Float64), atol=1e-3)
+        np.testing.assert_allclose(scores[listed], told["score"].cast(pl.Float64), atol=1e-3)
+        if document["settings"]["objective"] == "rating":
+            predictions = np.clip(scores[listed], *document["rating_scale"])
+            np.testing.assert_allclose(predictions, told["predicted_rating"].cast(pl.Float64), atol=1e-3)
 
 
-def test_the_page_alone_reads_a_blend(blend, code):
-    document, tensors = code["read_model"](blend)
-    total = 0.0
+def test_the_page_alone_reads_several_networks(both_model, code):
+    document, tensors = code["read_model"](both_model)
+    rating, scores = 0.0, None
     for number, (weight, model) in enumerate(zip(document["weights"], document["models"], strict=True)):
         own = {name.removeprefix(f"{number}."): value for name, value in tensors.items() if name[0] == str(number)}
         own |= {name: tensors[f"0.{name}"] for name in model["shared"]}
-        total = total + weight * np.clip(code["predict_user"](model, own, 7), *model["rating_scale"])
+        predictions = code["predict_user"](model, own, 7)
+        if model["settings"]["objective"] == "rating":
+            rating = rating + weight * np.clip(predictions, *model["rating_scale"])
+        else:
+            scores = predictions
     items, users = (code["read_texts"](tensors, f"0.{side}_ids") for side in ("item", "user"))
-    stdout = call("recommend", blend, "--user", users[7], "-k", 1, "--format", "csv").stdout
-    told = pl.read_csv(stdout.encode(), infer_schema=False)
-    assert float(told["prediction"][0]) == pytest.approx(total[items.index(told["item_id"][0])], abs=1e-3)
+    stdout = call("recommend", both_model, "--user", users[7], "-k", 1, "--format", "csv").stdout
+    (told,) = pl.read_csv(stdout.encode(), infer_schema=False).iter_rows(named=True)
+    item = items.index(told["item_id"])
+    assert float(told["score"]) == pytest.approx(scores[item], abs=1e-3)
+    assert float(told["predicted_rating"]) == pytest.approx(rating[item], abs=1e-3)
 
 
 def test_the_page_alone_reads_a_dataset(workshop):
