@@ -186,7 +186,7 @@ class TrainSettings:
     """Hyperparameters to train with; None takes the default that suits the data.
 
     The attributes are those of `Hyperparameters`; `variant` and `objective` may also be "both", the default objective.
-    `ensemble` holds hidden sizes of further networks that predict ratings: each variant is trained in each size, and all
+    `ensemble` holds hidden sizes of further networks that predict ratings: each variant is trained in each, and all
     predictions are averaged. `preset` is a name of `defaults.PRESETS`, whose values take the place of those that are
     not given. Values are checked when the settings are made.
 
