@@ -12,7 +12,7 @@ import autorec_cli as autorec
 from autorec_cli.errors import InputDataError
 from tests.program import call
 
-TINY = ("--objective", "ranking", "--epochs", 2, "--hidden-size", 8, "--threads", 1)
+TINY = ("--epochs", 2, "--hidden-size", 8, "--threads", 1)
 
 
 def chosen():
@@ -65,7 +65,6 @@ def test_interactions_of_every_kind_are_prepared(files, tmp_path, name):
     assert found["counts"].get("n_missing", 0) == (name == "plays")
     assert f"interactions: {len(chosen())}" in result.stderr
     assert "ratings: none" in result.stderr
-    assert "--objective ranking" in result.stderr
     assert ("warning: all" in result.stderr) == (name == "ones")
     assert set(autorec.load_dataset(tmp_path / "d").train.data) == {1}
 
@@ -77,12 +76,13 @@ def test_counts_are_ratings_with_a_warning_unless_asked(files, tmp_path):
 
 
 def test_equal_ratings_teach_nothing_about_ratings(data, tmp_path):
-    for command in (("train", data, "-o", tmp_path / "m"), ("cross-validate", data), ("tune", data)):
+    rating = ("--objective", "rating")
+    for command in (("train", data, "-o", tmp_path / "m", *rating), ("cross-validate", data, *rating), ("tune", data)):
         result = call(*command)
         assert (result.status, result.stdout) == (3, ""), result.stderr
         assert "--objective ranking" in result.stderr
     with pytest.raises(InputDataError, match="--objective ranking"):
-        autorec.train(autorec.load_dataset(data))
+        autorec.train(autorec.load_dataset(data), autorec.TrainSettings(objective="rating"))
 
 
 def test_a_ranking_model_of_interactions_recommends_and_is_evaluated(files, data, model):

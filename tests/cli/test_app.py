@@ -251,7 +251,7 @@ def test_help_takes_less_than_half_a_second():
     assert min(taken) < 0.5
 
 
-@pytest.mark.parametrize("arguments", ["evaluate item.model --ranking", "recommend user.model", "info item.model"])
+@pytest.mark.parametrize("arguments", ["evaluate both.model", "recommend user.model", "info item.model"])
 def test_what_does_not_train_does_not_import_torch(workshop, arguments):
     _, modules = modules_after(workshop, *arguments.split())
     assert "numpy" in modules

@@ -42,7 +42,7 @@ def test_the_pipeline_says_plain_lines_and_writes_the_same(tmp_path, name):
     for arguments in (
         "prepare r.csv --titles t.csv -o data",
         "train data -o m --epochs 2 --hidden-size 4 --threads 1 --log log.jsonl",
-        "evaluate m --ranking --format table -o table.txt",
+        "evaluate m --format table -o table.txt",
         "recommend m -k 20 --include-seen -o lists.csv",
         "info m -o info.json --format json",
     ):

@@ -345,7 +345,6 @@ def test_the_work_of_one_process_is_refused_under_torchrun(tmp_path, monkeypatch
         ("prepare", "a.csv", "-o", "d", "--test-file", "t.csv", "--summary", "t.csv"),
         ("train", "d", "-o", "m", "--warm-start", "w", "--summary", "w"),
         ("train", "d", "-o", "c.toml", "--force", "--config", "c.toml"),
-        ("recommend", "m", "--rating-model", "w", "-o", "w"),
         ("recommend", "m", "--users", "a.csv", "-o", "a.csv"),
         ("recommend", "m", "--history", "a.csv", "-o", "a.csv"),
         ("recommend", "m", "--candidates", "a.csv", "-o", "a.csv"),

@@ -106,7 +106,7 @@ def test_every_field_and_tensor_of_a_model_is_on_the_page_and_no_other(workshop,
 
 
 def test_deeper_and_warm_started_models_have_the_fields_of_the_page(workshop, tmp_path):
-    options = ("--hidden-size", "8,4", "--epochs", 1, "--variant", "item", "-q")
+    options = ("--objective", "rating", "--hidden-size", "8,4", "--epochs", 1, "--variant", "item", "-q")
     for name, more in (("cold", ()), ("warm", ("--warm-start", tmp_path / "cold"))):
         assert call("train", workshop / "data", "-o", tmp_path / name, *options, *more).status == 0
     document, tensors = document_of(tmp_path / "warm")

@@ -44,7 +44,7 @@ EXAMPLES = """
 
 autorec cross-validate data
 
-autorec cross-validate data --variant user --repeats 3 --ranking
+autorec cross-validate data --variant user --repeats 3
 
 autorec cross-validate data --folds 5 --epochs 20 --per-split splits.csv -o mean.csv
 """
@@ -178,7 +178,7 @@ def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) 
     protocol, pooled = _protocol(options, prepared), pool(prepared)
     # The dataset's own split may have no validation ratings, and these splits have some.
     networks = networks_for(settings, make_split(pooled, plan, 1).dataset)
-    variants = " and ".join(f"{network.variant} variant" for network in networks)
+    variants = " and ".join(f"{network.objective} by {network.variant}" for network in networks)
     place = find_place(options.training.device, options.training.threads)
     _announce(plan, pooled, f"{variants}, device {place}", protocol)
     return pooled, protocol

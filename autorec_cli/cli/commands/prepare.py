@@ -243,8 +243,7 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
         return preview(options)
     facts = prepare(options, _settings(options))
     show_facts("dataset", readable(facts))
-    ranking = " --objective ranking" if facts["feedback"] == "interactions" else ""
-    say(f"next: autorec train {options.output} -o ratings.model{ranking}")
+    say(f"next: autorec train {options.output} -o ratings.model")
     if options.format == "json":
         typer.echo(json.dumps(facts, ensure_ascii=False))
     return facts

@@ -41,9 +41,10 @@ def test_a_pipe_gets_the_means_and_stderr_a_line_a_split(workshop, tmp_path):
                  tmp_path / "splits.parquet", cwd=workshop)  # fmt: skip
     assert result.status == 0, result.stderr
     means = pl.read_csv(io.StringIO(result.stdout))
-    assert means.columns == ["model", "rmse", "rmse_margin", "mae", "mae_margin", "n_splits"]
-    assert means["model"].to_list() == ["U-AutoRec", *BASELINES]
-    assert means["n_splits"].to_list() == [3] * 4
+    metrics = ("rmse", "mae", "ndcg@10", "recall@10", "coverage@10", "mean_popularity@10")
+    assert set(means.columns) == {"model", "n_splits", *metrics, *(f"{metric}_margin" for metric in metrics)}
+    assert means["model"].to_list() == ["U-AutoRec", *BASELINES, "popularity"]
+    assert means["n_splits"].to_list() == [3] * 5
     splits = pl.read_parquet(tmp_path / "splits.parquet")
     of_net = splits.filter(pl.col("model") == "U-AutoRec")
     assert means["rmse"][0] == pytest.approx(of_net["rmse"].mean(), abs=1e-6)
@@ -72,7 +73,7 @@ def test_the_summary_has_both_kinds_of_rows(workshop, tmp_path):
     assert (result.status, result.stdout) == (0, "")
     found = json.loads((tmp_path / "run.json").read_text())["result"]
     assert found["average"] == json.loads((tmp_path / "mean.json").read_text())
-    assert [row["split"] for row in found["splits"]] == [1] * 4 + [2] * 4
+    assert [row["split"] for row in found["splits"]] == [1] * 5 + [2] * 5
 
 
 @pytest.mark.parametrize(
@@ -122,12 +123,12 @@ def test_an_interrupted_run_leaves_nothing(workshop, tmp_path):
         [program(), *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        shown = [process.stderr.readline() for _ in range(2)]
+        shown = [process.stderr.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert "split 1/500" in shown[1]
+    assert "split 1/500" in shown[2]
     assert (process.returncode, stdout) == (130, "")
     assert "error: interrupted" in stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
@@ -142,8 +143,8 @@ def test_splits_on_which_one_network_has_no_weight_are_averaged_under_one_name(w
     result = call("cross-validate", tmp_path / "data", *QUICK, "--variant", "both", "--repeats", 3,
                   "--per-split", tmp_path / "splits.csv")  # fmt: skip
     assert result.status == 0, result.stderr
-    assert "item variant and user variant, device" in result.stderr
+    assert "rating by item and rating by user, device" in result.stderr
     names = pl.read_csv(tmp_path / "splits.csv")["model"].to_list()
-    assert [name for name in names if name not in BASELINES] == ["AutoRec"] * 3
+    assert [name for name in names if name not in (*BASELINES, "popularity")] == ["AutoRec"] * 3
     refused = call("cross-validate", tmp_path / "data", *QUICK, "--variant", "both", "--valid", 0)
     assert (refused.status, "--valid" in refused.stderr) == (2, True)

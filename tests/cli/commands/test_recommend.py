@@ -54,13 +54,13 @@ def rated(workshop):
 
 def test_every_user_has_a_list_of_unseen_items_best_first(workshop, model, lists_of):
     lists = lists_of(model, k=5)
-    assert lists.columns == ["user_id", "rank", "item_id", "prediction", "title"]
+    assert lists.columns == ["user_id", "rank", "item_id", "score", "predicted_rating", "title"]
     assert lists["user_id"].unique(maintain_order=True).to_list() == list(model_file.load_model(model).catalog.user_ids)
     assert lists.join(rated(workshop), on=["user_id", "item_id"]).height == 0
     for user_id, rows in lists.group_by("user_id"):
         assert rows["rank"].to_list() == [1, 2, 3, 4, 5], user_id
-        assert rows["prediction"].is_sorted(descending=True), user_id
-    assert lists["prediction"].is_between(1, 5).all()
+        assert rows["score"].is_sorted(descending=True), user_id
+    assert lists["predicted_rating"].is_between(1, 5).all()
     assert "007" in lists["user_id"]
     assert lists["item_id"].str.len_chars().unique().to_list() == [5]
 
@@ -86,7 +86,7 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     item_at = {identifier: index for index, identifier in enumerate(model.catalog.item_ids)}
     listed = [expected[item_at[item], user_at[user]] for user, item in lists.select("user_id", "item_id").iter_rows()]
     assert len(listed) == model.catalog.n_users * model.catalog.n_items
-    np.testing.assert_allclose(lists["prediction"], listed, atol=2e-4)
+    np.testing.assert_allclose(lists["predicted_rating"], listed, atol=2e-4)
 
 
 def test_seen_items_are_listed_when_asked(workshop, item_model, lists_of):
@@ -186,7 +186,7 @@ def test_folded_users_are_predicted_like_the_same_users_trained_on(workshop, tmp
     (tmp_path / "new.csv").write_text("user,item,rating\n" + "".join(history(workshop, user, user) for user in ids))
     folded, trained = (
         lists_of(model, **given, k=50, include_seen=True)
-        .sort("user_id", "item_id")["prediction"]
+        .sort("user_id", "item_id")["predicted_rating"]
         .to_numpy()
         .reshape(80, 50)
         for given in ({"history": str(tmp_path / "new.csv")}, {})

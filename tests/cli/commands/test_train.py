@@ -114,7 +114,7 @@ def test_what_cannot_be_done_is_refused_before_training(workshop, tmp_path, monk
         (("--variant", "itme"), "itme"),
         (("--epochs", 0), "--epochs"),
         (("--objective", "ranking", "--center", "both"), "--center"),
-        (("--missing-weight", 0.5), "--objective ranking"),
+        (("--objective", "rating", "--missing-weight", 0.5), "--objective ranking"),
         (("--device", "gpu"), "'gpu'"),
     ],
 )
@@ -133,7 +133,7 @@ def test_options_are_checked_before_outputs_and_inputs(tmp_path, options, messag
 def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse, better):
     (tmp_path / "m").touch()
     provenance = {"fitted_parts": ["train"], "epochs": 1}
-    trained = TrainedModel(tmp_path / "m", provenance, ValidationResult("rmse", rmse, 1.0, None), 1.0)
+    trained = TrainedModel(tmp_path / "m", provenance, [ValidationResult("rmse", rmse, 1.0, None)], 1.0)
     TrainingReport().finished(trained)
     warnings = [line for line in capsys.readouterr().err.splitlines() if " warning: " in line]
     assert len(warnings) == (better is not None)
