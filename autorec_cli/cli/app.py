@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from autorec_cli import __version__
-from autorec_cli.cli.commands import config, cross_validate, doctor, evaluate, info, prepare, recommend, train, tune
+from autorec_cli.cli.commands import (
+    config,
+    cross_validate,
+    doctor,
+    evaluate,
+    info,
+    prepare,
+    recommend,
+    sample,
+    train,
+    tune,
+)
 from autorec_cli.cli.config_file import PREFIX
 from autorec_cli.cli.options import gather, with_options
 from autorec_cli.cli.runner import Command, as_typer_command
@@ -53,6 +64,7 @@ COMMANDS = {
         f"{WITHOUT_TORCHRUN}, once for each --shard",
     ),
     "info": Command(info.info_command, info.InfoOptions, info.EXAMPLES),
+    "sample": Command(sample.sample_command, sample.SampleOptions, sample.EXAMPLES, WITHOUT_TORCHRUN),
     "doctor": Command(doctor.doctor_command, doctor.DoctorOptions, doctor.EXAMPLES),
 }
 for _name, _command in COMMANDS.items():

@@ -66,7 +66,7 @@ FIGURES = {
 }
 """Decimals in README.md's prose -> row and column of the result file ranking-1m."""
 NOISE_FLOOR = "0.623"
-"""Checked by tests/test_sample_data.py."""
+"""Checked by tests/data/test_sample.py."""
 
 
 def test_figures_in_prose_are_those_of_result_files():

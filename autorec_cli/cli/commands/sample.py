@@ -1,0 +1,65 @@
+"""`autorec sample`: synthetic ratings to try the program with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.options import Output, OutputFile
+from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec sample -o sample.csv --titles titles.csv
+
+autorec sample | autorec prepare - -o data
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Options of `autorec sample`."""
+
+    output: Output = "-"
+    titles: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write a title for every item to this file."), OutputFile()
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False
+
+
+def sample_command(options: SampleOptions) -> dict[str, int]:
+    """Write synthetic ratings: 100,000 by 1,000 users of 600 items, in half stars, the same every time.
+
+    The ending of a file name chooses its format; stdout is CSV.
+    """
+    from autorec_cli.data.sample import sample_frames
+
+    for output in filter(None, (options.output, options.titles)):
+        choose_format(_format(output), output)
+        if Path(output).is_file() and not options.force:
+            raise UsageError(f"{output} exists; replace it with --force or name another file")
+    ratings, titles = sample_frames()
+    _write(ratings, options.output)
+    if options.titles is not None:
+        _write(titles, options.titles)
+    return {"n_rows": ratings.height}
+
+
+def _format(output: str) -> str | None:
+    """CSV on stdout, even on a terminal; None for a file."""
+    return "csv" if output == "-" else None
+
+
+def _write(frame: pl.DataFrame, output: str) -> None:
+    write = writer_for(choose_format(_format(output), output))
+    with reserve_output(output, 0.0, say, warn), open_output(output) as stream:
+        write([frame], stream)
