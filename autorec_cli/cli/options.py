@@ -221,6 +221,17 @@ RelevantFrom = Annotated[
         rich_help_panel=METRICS,
     ),
 ]
+HistoryData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Dataset directory of MODEL, which has the earlier ratings of its users in --history.",
+        show_default="where it was when MODEL was trained",
+        rich_help_panel=NEW_USERS,
+    ),
+    InputFile(),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,11 @@ class RecommendSettings:
     Attributes:
         k: Number of recommendations per user.
         user_ids: In the order wanted, numbers as they are printed; None is every user of the model.
-        history: Ratings of users to fold in, instead of users of the model: a file or a polars or pandas frame.
+        history: Ratings of users to fold in: a file or a polars or pandas frame. They are added to what the model knows
+            of its own users.
         history_options: Format of a history file; None detects everything.
+        dataset: The model's dataset or its directory, with the earlier ratings of users in the history that the model
+            knows; None looks where it was at training time.
         include_seen: Recommend rated items too.
         candidates: Recommend only these items, by id; None is all.
         exclude: Never recommend these items.
@@ -47,6 +50,7 @@ class RecommendSettings:
     user_ids: Sequence[str | int] | None = None
     history: Any = None
     history_options: ReadOptions | None = None
+    dataset: Any = None
     include_seen: bool = False
     candidates: Sequence[str | int] | None = None
     exclude: Sequence[str | int] = ()
@@ -60,6 +64,8 @@ class RecommendSettings:
         require_choice("--on-unknown", self.on_unknown, ON_UNKNOWN)
         if self.history is not None and self.user_ids is not None:
             raise UsageError("--history recommends to the users of its file; leave out --user and --users")
+        if self.dataset is not None and self.history is None:
+            raise UsageError("--data belongs to --history; leave it out")
 
     @property
     def is_first_shard(self) -> bool:
@@ -117,7 +123,7 @@ def find_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
     """Find the users of `settings`, unknown ones too."""
     if settings.history is None:
         return known_users(model, settings.user_ids)
-    return folded_users(model, settings.history, settings.history_options)
+    return folded_users(model, settings.history, settings.history_options, settings.dataset)
 
 
 def _handle_unknown(users: TargetUsers, settings: RecommendSettings) -> TargetUsers:

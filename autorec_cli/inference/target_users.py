@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.data.builder.csr_builder import read_user_items
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.errors import UsageError, counted
+from autorec_cli.errors import UsageError
 from autorec_cli.inference.catalog import UNKNOWN, positions
-from autorec_cli.inference.scorer import History, Scorer
+from autorec_cli.inference.histories import read_histories
+from autorec_cli.inference.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -113,54 +112,36 @@ def known_users(model: Scorer, user_ids: Sequence[str | int] | None) -> TargetUs
     return TargetUsers(wanted, index, index == UNKNOWN, model.user_scorer(), seen_at, model.predict_pairs)
 
 
-def folded_users(model: Scorer, history: Any, options: ReadOptions | None) -> TargetUsers:  # noqa: ANN401
-    """Users of a file or frame, folded into the model.
+def folded_users(
+    model: Scorer,
+    history: Any,  # noqa: ANN401
+    options: ReadOptions | None,
+    dataset: Any = None,  # noqa: ANN401
+) -> TargetUsers:
+    """Users of a file or frame, folded into the model; see `read_histories`.
 
     Raises:
         InputDataError: the ratings cannot be used.
+        ArtifactError: `dataset` is not the model's.
     """
-    user_ids, item_ids, user_items = read_user_items(history, options)
-    item_index = positions(model.catalog.item_ids, item_ids)
-    histories: list[History] = []
-    # Unknown items are dropped here once; `_history_warnings` counts them.
-    for start, end in zip(user_items.indptr[:-1], user_items.indptr[1:], strict=True):
-        items, ratings = item_index[user_items.indices[start:end]], user_items.data[start:end]
-        histories.append((items[items != UNKNOWN], ratings[items != UNKNOWN]))
+    histories = read_histories(model, history, options, dataset)
     score = model.history_scorer()
     rate = score if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
 
     def rate_at(index: Array, items: Array) -> Array:
         users, rows = np.unique(index, return_inverse=True)
-        predicted: Array = rate([histories[number] for number in users])[rows, items]
+        predicted: Array = rate([histories.ratings[number] for number in users])[rows, items]
         return predicted
 
     return TargetUsers(
-        user_ids,
-        np.arange(len(user_ids)),
-        unknown=np.array([len(items) == 0 for items, _ in histories], dtype=bool),
-        score_at=lambda index: score([histories[number] for number in index]),
-        seen_at=lambda index: _cells([histories[number][0] for number in index]),
+        histories.user_ids,
+        np.arange(len(histories.user_ids)),
+        unknown=np.array([len(items) == 0 for items, _ in histories.ratings], dtype=bool),
+        score_at=lambda index: score([histories.ratings[number] for number in index]),
+        seen_at=lambda index: _cells([histories.seen[number] for number in index]),
         rate_at=rate_at,
-        warnings=_history_warnings(model, user_items.data, item_index, _name_of(history)),
+        warnings=histories.warnings,
     )
-
-
-def _name_of(history: Any) -> str:  # noqa: ANN401
-    if not isinstance(history, str | Path):
-        return "the history"
-    return "stdin" if str(history) == "-" else str(history)
-
-
-def _history_warnings(model: Scorer, ratings: Array, item_index: Array, source: str) -> list[str]:
-    low, high = model.catalog.rating_scale
-    n_outside, n_unknown = int(((ratings < low) | (ratings > high)).sum()), int((item_index == UNKNOWN).sum())
-    warnings = []
-    if n_outside:
-        warnings.append(f"{counted(n_outside, 'rating')} of {source} outside the model's scale, {low:g} to {high:g}")
-    if n_unknown:
-        n_items = counted(len(item_index), "item")
-        warnings.append(f"ignored {n_unknown:,} of {n_items} of {source} that the model does not know")
-    return warnings
 
 
 def _cells(items_of_rows: Sequence[Array]) -> tuple[Array, Array]:

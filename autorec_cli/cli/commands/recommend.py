@@ -16,6 +16,7 @@ from autorec_cli.cli.options import (
     UNATTENDED,
     CsvSafe,
     Format,
+    HistoryData,
     InputFile,
     OneOf,
     Output,
@@ -108,12 +109,13 @@ class RecommendOptions:
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Recommend for new users, whose ratings are in this file, in any format that `prepare` reads; - is "
-            "stdin.",
+            help="Recommend for the users in this file of ratings, in any format that `prepare` reads; - is stdin. "
+            "Ratings of users that the model knows are added to those in its dataset, and replace older ones.",
             rich_help_panel=NEW_USERS,
         ),
         InputFile(),
     ] = None
+    data: HistoryData = None
     on_unknown: Annotated[
         str,
         typer.Option(
@@ -185,6 +187,7 @@ def _settings(options: RecommendOptions) -> RecommendSettings:
         user_ids=None if options.user is None and options.users is None else user_ids,
         history=options.history,
         history_options=options.reading.read_options(),
+        dataset=options.data,
         include_seen=options.include_seen,
         candidates=ids.get("--candidates"),
         exclude=ids.get("--exclude", ()),

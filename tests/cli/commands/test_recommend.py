@@ -221,6 +221,67 @@ def test_history_of_unknown_items_is_an_unknown_user(tmp_path, item_model, lists
     assert lists["user_id"].to_list() == ["a", "b"]
 
 
+def known_user(workshop, model, **given):
+    """Recommendations of every item to user 007, with a new rating in their history."""
+    settings = RecommendSettings(k=50, history=pl.DataFrame(NEW), **given)
+    return recommend(model_file.load_model(workshop / model), settings)
+
+
+NEW = {"user": ["007"], "item": ["00001"], "rating": [1.0]}
+
+
+@pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
+def test_a_history_adds_to_the_ratings_of_a_user_that_the_model_knows(workshop, name, caplog):
+    """The same as the history of a new user with all of these ratings; the newer one of an item wins."""
+    model, prepared = model_file.load_model(workshop / name), dataset.load_dataset(workshop / "data")
+    fitted = add_splits(prepared.train, prepared.valid)[[model.catalog.user_ids.index("007")]].tocoo()
+    ratings = dict(zip([model.catalog.item_ids[item] for item in fitted.col], fitted.data.tolist(), strict=True))
+    ratings = {**ratings, "00001": 1.0}
+    frame = pl.DataFrame({"user": "new", "item": list(ratings), "rating": list(ratings.values())})
+    columns = [pl.col("item_id"), pl.col(r"^score|prediction$").round(3)]
+    expected = recommend(model, RecommendSettings(k=50, history=frame, include_seen=True)).select(columns)
+    with caplog.at_level("INFO"):
+        joined = known_user(workshop, name, include_seen=True).select(columns)
+        assert "the model knows 1 user of the history; their ratings in its dataset were added" in caplog.text
+    assert joined.sort("item_id").equals(expected.sort("item_id"))
+    assert known_user(workshop, name, include_seen=True, dataset=prepared).select(columns).equals(joined)
+
+
+def test_seen_items_of_a_known_user_are_those_of_the_model_and_of_the_history(workshop):
+    seen = set(rated(workshop).filter(pl.col("user_id") == "007")["item_id"]) | {"00001"}
+    listed = known_user(workshop, "user.model")["item_id"]
+    assert set(listed) == {f"{item:05}" for item in range(50)} - seen
+    assert len(listed) == 50 - len(seen)
+
+
+def test_without_its_dataset_a_known_user_is_folded_in_from_the_history_alone_with_a_warning(workshop, tmp_path):
+    moved = model_file.load_model(workshop / "user.model")
+    moved.provenance["dataset"] = str(tmp_path / "gone")
+    model_file.save_model(moved, tmp_path / "m")
+    pl.DataFrame(NEW).write_csv(tmp_path / "new.csv")
+    options = ("recommend", tmp_path / "m", "--history", tmp_path / "new.csv", "-k", 50)
+    alone = call(*options)
+    assert alone.status == 0
+    assert "warning: the model knows 1 user of the history, but" in alone.stderr
+    assert "--data" in alone.stderr
+    new = run(*options[:2], "--history", "-", "-k", 50, stdin="user,item,rating\nnew,00001,1\n")
+    seen = set(rated(workshop).filter(pl.col("user_id") == "007")["item_id"])
+    columns = ["item_id", "prediction"]
+    expected = read(new.stdout).filter(~pl.col("item_id").is_in(seen)).select(columns)
+    assert read(alone.stdout).select(columns).equals(expected)
+    told = call(*options, "--data", workshop / "data")
+    assert (told.status, "the model knows 1 user of the history, but" in told.stderr) == (0, False)
+    assert told.stdout != alone.stdout
+
+
+def test_another_dataset_is_refused(workshop, tmp_path):
+    pl.DataFrame(NEW).write_csv(tmp_path / "new.csv")
+    assert call("prepare", workshop / "ratings.csv", "-o", tmp_path / "other", "--seed", 7).status == 0
+    options = ("--history", tmp_path / "new.csv", "--data", tmp_path / "other")
+    refused = call("recommend", workshop / "user.model", *options)
+    assert (refused.status, "fingerprints differ" in refused.stderr) == (4, True)
+
+
 # --- the program around it
 
 
@@ -312,6 +373,7 @@ def test_a_terminal_without_ids_on_stdin_is_not_waited_for(item_model):
         (("--min-item-ratings", "-1"), "--min-item-ratings"),
         (("--on-unknown", "guess"), "error, skip, popular"),
         (("--history", "h.csv", "--user", "007"), "--history"),
+        (("--data", "data"), "--history"),
         (("--show", "-1"), "--show"),
         (("-o", "x.csv", "--format", "json"), "x.csv"),
         (("--format", "json", "--no-header"), "--no-header"),
