@@ -1,8 +1,9 @@
-"""Files of ids: one per line."""
+"""Files of ids, one per line, and lists of ids."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -38,3 +39,14 @@ def read_ids(file: str, flag: str, may_be_empty: bool = False) -> list[str]:
     if not ids and not may_be_empty:
         raise InputDataError(f"{flag} {file} has no ids; write one per line")
     return ids
+
+
+def split_ids(texts: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Split texts at commas, but not those that are `known` ids."""
+    whole = set(known)
+    return [
+        identifier
+        for text in texts
+        for identifier in ([text] if text in whole else [part.strip() for part in text.split(",")])
+        if identifier
+    ]

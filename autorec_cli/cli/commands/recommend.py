@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +37,7 @@ EXAMPLES = """
 
 autorec recommend ratings.model -k 10 > top.csv
 
-autorec recommend ratings.model --user 42 --user 7
+autorec recommend ratings.model --user 42,7
 
 cut -f1 active.tsv | autorec recommend ratings.model --users - --format jsonl
 
@@ -61,7 +61,12 @@ class RecommendOptions:
     top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
     user: Annotated[
         list[str] | None,
-        typer.Option("--user", metavar="ID", help="Only this user; can be repeated.", show_default="all users"),
+        typer.Option(
+            "--user",
+            metavar="ID,...",
+            help="Only these users; can be repeated. An id with a comma is taken whole if the model knows it.",
+            show_default="all users",
+        ),
     ] = None
     users: Annotated[
         str | None,
@@ -152,6 +157,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     write = _writer(options, format, settings)
     with reserve_output(options.output, options.wait_lock, say, warn):
         model = model_file.load_model(options.model)
+        settings = _split_users(options, settings, model)
         users = target_users(model, settings)
         if model.rater is model.ranker:
             warn(f"{options.model} only predicts ratings; a model that also ranks (--objective both) recommends better")
@@ -195,6 +201,16 @@ def _settings(options: RecommendOptions) -> RecommendSettings:
         on_unknown=options.on_unknown,
         shard=None if options.shard is None else parse_shard(options.shard),
     )
+
+
+def _split_users(options: RecommendOptions, settings: RecommendSettings, model: Scorer) -> RecommendSettings:
+    """Split lists of ids in --user, after which the ids of --users come."""
+    from autorec_cli.inference.id_file import split_ids
+
+    given = options.user or []
+    if settings.user_ids is None or not any("," in text for text in given):
+        return settings
+    return replace(settings, user_ids=[*split_ids(given, model.catalog.user_ids), *settings.user_ids[len(given) :]])
 
 
 def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writer, decimals: int) -> int:

@@ -7,6 +7,7 @@ import pty
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -138,6 +139,18 @@ def test_users_come_in_the_order_asked_for_once_each(tmp_path, item_model):
     result = run("recommend", item_model, "--user", "042", "--user", "007", "--users", tmp_path / "users",
                  "--user", "011", "-k", 1)  # fmt: skip
     assert read(result.stdout)["user_id"].to_list() == ["042", "007", "011", "003"]
+
+
+def test_ids_of_a_list_are_split_unless_the_model_knows_it_whole(tmp_path, item_model):
+    model = model_file.load_model(item_model)
+    ids = ["4,2" if user == "042" else user for user in model.catalog.user_ids]
+    model_file.save_model(replace(model, catalog=replace(model.catalog, user_ids=ids)), tmp_path / "m")
+    (tmp_path / "users").write_text("003\n4,2\n")
+    options = ("--user", "007,011", "--user", "4,2", "--user", "005, 006,", "--users", tmp_path / "users")
+    result = call("recommend", tmp_path / "m", *options, "-k", 1, "--format", "csv")
+    assert read(result.stdout)["user_id"].to_list() == ["007", "011", "4,2", "005", "006", "003"]
+    unknown = call("recommend", tmp_path / "m", "--user", "007,4")
+    assert (unknown.status, "user '4'" in unknown.stderr) == (3, True)
 
 
 def test_users_from_stdin(item_model):
