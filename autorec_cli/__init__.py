@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from autorec_cli.inference.model import Model as Model
     from autorec_cli.inference.model_file import load_model as load_model
     from autorec_cli.inference.model_file import save_model as save_model
+    from autorec_cli.inference.pairs import PredictSettings as PredictSettings
+    from autorec_cli.inference.pairs import predict_batches as predict_batches
     from autorec_cli.inference.prediction import predict as predict
     from autorec_cli.inference.recommender import RecommendSettings as RecommendSettings
     from autorec_cli.inference.recommender import recommend as recommend
@@ -78,6 +80,8 @@ _MODULES = {
     "recommend_batches": "inference.recommender",
     "RecommendSettings": "inference.recommender",
     "predict": "inference.prediction",
+    "predict_batches": "inference.pairs",
+    "PredictSettings": "inference.pairs",
     "AutoRecError": "errors",
 }
 """Modules of the public names, each imported when one of its names is first used."""

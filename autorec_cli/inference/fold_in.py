@@ -97,9 +97,9 @@ def folder(model: Model) -> Callable[[Sequence[History]], UserVectors]:
                 continue
             folded.cold[row] = False
             if model.predicts_ratings:
-                folded.baseline_bias[row] = _user_bias(model.baseline, items, values)
+                folded.baseline_bias[row] = user_bias(model.baseline, items, values)
             if center in ("user", "both"):
-                folded.centering_bias[row] = _user_bias(model.centering, items, values)
+                folded.centering_bias[row] = user_bias(model.centering, items, values)
             offset = model.centering.mean + model.centering.item_bias[items] + folded.centering_bias[row]
             rated = Rated(items, (values - offset) / model.unit, offset / model.unit)
             folded.vectors[row], folded.shift[row] = fold(rated)
@@ -257,7 +257,7 @@ def solve_scoring_row(
     return solution[:k], float(solution[k])
 
 
-def _user_bias(means: DampedMeans, items: Array, ratings: Array) -> float:
+def user_bias(means: DampedMeans, items: Array, ratings: Array) -> float:
     """Damped mean of a user's deviations, as in `data.bias`."""
     return float((ratings - means.mean - means.item_bias[items]).sum() / (len(items) + means.user_damping))
 

@@ -29,13 +29,22 @@ def predict(model: Scorer, pairs: Any) -> Array:  # noqa: ANN401 - a pandas fram
     """
     user_ids, item_ids = _ids_of(pairs)
     users, items = positions(model.catalog.user_ids, user_ids), positions(model.catalog.item_ids, item_ids)
-    known = (users != UNKNOWN) & (items != UNKNOWN)
-    values = clipped(
-        model, model.baseline.mean + _bias(model.baseline.user_bias, users) + _bias(model.baseline.item_bias, items)
-    )
+    return predict_known(model, users, items)[0]
+
+
+def predict_known(model: Scorer, user_index: Array, item_index: Array) -> tuple[Array, Array]:
+    """Predict pairs by index; UNKNOWN is cold.
+
+    Returns:
+        (n_pairs,) float64, clipped to the rating scale, and (n_pairs,) bool, True for cold pairs.
+    """
+    known = (user_index != UNKNOWN) & (item_index != UNKNOWN)
+    biases = _bias(model.baseline.user_bias, user_index) + _bias(model.baseline.item_bias, item_index)
+    values, cold = clipped(model, model.baseline.mean + biases), ~known
     # The model is asked about known pairs only, as UNKNOWN is no index.
-    values[known] = model.predict_pairs(users[known], items[known])
-    return values
+    values[known] = model.predict_pairs(user_index[known], item_index[known])
+    cold[known] = model.cold_pairs(user_index[known], item_index[known])
+    return values, cold
 
 
 def _bias(biases: Array, index: Array) -> Array:

@@ -77,6 +77,7 @@ class ReadOptions:
         date_format: strptime format of the timestamps; None for numbers and ISO 8601.
         missing_rating: Leave out rows with this rating, which stands for none.
         interactions: Every row is an interaction, whatever its rating; those of 0 or less are left out.
+        are_pairs: Rows need no rating, so two columns without names are user and item.
     """
 
     delimiter: str | None = None
@@ -89,6 +90,7 @@ class ReadOptions:
     date_format: str | None = None
     missing_rating: float | None = None
     interactions: bool = False
+    are_pairs: bool = False
 
     def __post_init__(self) -> None:
         if self.quote not in (None, *QUOTES):

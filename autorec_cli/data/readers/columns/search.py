@@ -67,6 +67,8 @@ def find_columns(
             named = _named(sample, found)
             found |= named
             found |= _by_elimination(sample, found)
+        elif options.are_pairs and sample.width == 2 and not {"user", "item"} & set(asked):
+            found |= {"user": 0, "item": 1, "rating": None, "timestamp": None}
         else:
             found |= find_by_position(sample, found)
     finally:
