@@ -80,9 +80,9 @@ def predict_batches(model: Scorer, source: Any, settings: PredictSettings | None
         ArtifactError: the dataset is not the model's.
     """
     settings = settings or PredictSettings()
-    if not model.predicts_ratings:
-        raise UsageError("the model outputs scores, not ratings; predict with one trained with --objective rating")
-    predictor = _PairPredictor(model, _folded(model, settings))
+    if model.rater is None:
+        raise UsageError("the model only ranks; predict with one that also rates (--objective both or rating)")
+    predictor = _PairPredictor(model.rater, _folded(model, settings))
     return _frames(predictor, _blocks(source, replace(settings.read or ReadOptions(), are_pairs=True)))
 
 

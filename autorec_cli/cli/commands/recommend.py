@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.scorer import Scorer
 
 EXAMPLES = """
 [bold]Examples[/bold]

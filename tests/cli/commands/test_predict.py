@@ -26,7 +26,7 @@ def read(text):
     return pl.read_csv(io.StringIO(text), schema_overrides=IDS)
 
 
-@pytest.fixture(params=["item", "user"])
+@pytest.fixture(params=["item", "user", "both"])
 def model(request, workshop):
     return workshop / f"{request.param}.model"
 
@@ -98,7 +98,7 @@ def test_users_of_a_history_are_predicted_as_recommend_does(model):
     listed = recommend(autorec.load_model(model), settings)
     joined = found.join(listed, on=["user_id", "item_id"])
     assert joined.height == 100
-    np.testing.assert_allclose(joined["predicted_rating"], joined[listed.columns[3]], atol=2e-4)
+    np.testing.assert_allclose(joined["predicted_rating"], joined["predicted_rating_right"], atol=2e-4)
 
 
 def test_an_unknown_item_of_a_folded_user_is_predicted_as_a_cold_one(workshop, model):
@@ -200,7 +200,7 @@ def test_unknown_ids_and_bad_rows_are_counted_in_one_warning_each(item_model):
 
 def test_a_ranking_model_is_refused_before_pairs_are_read(lists_model, tmp_path):
     refused = call("predict", lists_model, tmp_path / "no such file")
-    assert (refused.status, "--objective rating" in refused.stderr) == (2, True)
+    assert (refused.status, "--objective" in refused.stderr) == (2, True)
     with pytest.raises(UsageError):
         autorec.predict_batches(autorec.load_model(lists_model), pl.DataFrame())
 

@@ -243,7 +243,7 @@ def known_user(workshop, model, **given):
 NEW = {"user": ["007"], "item": ["00001"], "rating": [1.0]}
 
 
-@pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
+@pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model", "both.model"])
 def test_a_history_adds_to_the_ratings_of_a_user_that_the_model_knows(workshop, name, caplog):
     """The same as the history of a new user with all of these ratings; the newer one of an item wins."""
     model, prepared = model_file.load_model(workshop / name), dataset.load_dataset(workshop / "data")
@@ -251,7 +251,7 @@ def test_a_history_adds_to_the_ratings_of_a_user_that_the_model_knows(workshop, 
     ratings = dict(zip([model.catalog.item_ids[item] for item in fitted.col], fitted.data.tolist(), strict=True))
     ratings = {**ratings, "00001": 1.0}
     frame = pl.DataFrame({"user": "new", "item": list(ratings), "rating": list(ratings.values())})
-    columns = [pl.col("item_id"), pl.col(r"^score|prediction$").round(3)]
+    columns = [pl.col("item_id"), pl.col("score", "predicted_rating").round(3)]
     expected = recommend(model, RecommendSettings(k=50, history=frame, include_seen=True)).select(columns)
     with caplog.at_level("INFO"):
         joined = known_user(workshop, name, include_seen=True).select(columns)
@@ -279,7 +279,7 @@ def test_without_its_dataset_a_known_user_is_folded_in_from_the_history_alone_wi
     assert "--data" in alone.stderr
     new = run(*options[:2], "--history", "-", "-k", 50, stdin="user,item,rating\nnew,00001,1\n")
     seen = set(rated(workshop).filter(pl.col("user_id") == "007")["item_id"])
-    columns = ["item_id", "prediction"]
+    columns = ["item_id", "score", "predicted_rating"]
     expected = read(new.stdout).filter(~pl.col("item_id").is_in(seen)).select(columns)
     assert read(alone.stdout).select(columns).equals(expected)
     told = call(*options, "--data", workshop / "data")
