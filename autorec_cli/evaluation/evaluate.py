@@ -12,6 +12,7 @@ from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import ArtifactError, error_text, readable
+from autorec_cli.evaluation.external_test import with_test_ratings
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
@@ -64,7 +65,10 @@ class EvaluateSettings:
 
 
 def evaluate(
-    models: Sequence[Scorer] | Mapping[str, Scorer], dataset: Dataset, settings: EvaluateSettings | None = None
+    models: Sequence[Scorer] | Mapping[str, Scorer],
+    dataset: Dataset,
+    settings: EvaluateSettings | None = None,
+    test_ratings: Any = None,  # noqa: ANN401 - a pandas frame, among others
 ) -> list[Row]:
     """Evaluate models on held-out ratings of their dataset.
 
@@ -72,6 +76,8 @@ def evaluate(
         models: By name, or in a sequence: these are called "model", or "model 1", "model 2", ...
         dataset: Held-out ratings, and those that baselines are fitted on.
         settings: Default settings if None.
+        test_ratings: A file or a polars or pandas frame of ratings, instead of the test set of the dataset; see
+            `with_test_ratings`.
 
     Returns:
         A row for each model, then one for each baseline: `model`; each rating metric with `_low` and `_high`,
@@ -84,8 +90,10 @@ def evaluate(
     settings = settings or EvaluateSettings()
     if not isinstance(models, Mapping):
         models = {f"model {number}" if len(models) > 1 else "model": model for number, model in enumerate(models, 1)}
-    named = list(models.items())
-    check_models(named, dataset, settings.split)
+    named: Models = list(models.items())
+    check_models(named, dataset, settings.split if test_ratings is None else "train")
+    if test_ratings is not None:
+        named, dataset = with_test_ratings(named, dataset, test_ratings)
     protocol = settings.protocol(dataset.rating_scale)
     rows = metric_rows(named, dataset, settings.split, protocol)
     log_findings(rows, len(named), settings)

@@ -82,6 +82,7 @@ def examples_folder(workshop, tmp_path):
     ratings[10:].write_csv(tmp_path / "u1.base")
     ratings[:10].write_csv(tmp_path / "u1.test")
     ratings.select("user", "item").write_csv(tmp_path / "pairs.csv")
+    ratings[:5].with_columns(user=pl.lit("later")).write_csv(tmp_path / "later.csv")
     ratings[:5].with_columns(user=pl.lit("new")).write_csv(tmp_path / "new-users.csv")
     with sqlite3.connect(tmp_path / "shop.db") as shop:
         shop.execute("CREATE TABLE ratings (user, item, rating)")

@@ -21,6 +21,7 @@ from autorec_cli.cli.options import (
     InputFile,
     OneOf,
     Output,
+    ReadingOptions,
     RelevantFrom,
     TopK,
     WaitLock,
@@ -28,13 +29,14 @@ from autorec_cli.cli.options import (
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.defaults import MAX_RANKED_USERS
+from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.storage import checksums
 
 if TYPE_CHECKING:
     from autorec_cli.evaluation.evaluate import EvaluateSettings
-    from autorec_cli.evaluation.measurement import Row
+    from autorec_cli.evaluation.measurement import Models, Row
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -42,6 +44,8 @@ EXAMPLES = """
 autorec evaluate ratings.model
 
 autorec evaluate ratings.model user.model -k 20
+
+autorec evaluate ratings.model --test-file later.csv
 
 autorec evaluate ratings.model --format json | jq '.[0].rmse'
 """
@@ -63,6 +67,16 @@ class EvaluateOptions:
         typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),
         InputFile(),
     ] = None
+    test_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Measure on the ratings in this file instead of the test set, in a format that `prepare` reads; - is "
+            "stdin. Pairs of the training and validation sets are left out.",
+        ),
+        InputFile(),
+    ] = None
+    reading: ReadingOptions
     top_k: TopK = 10
     relevant_from: RelevantFrom = None
     all_users: Annotated[
@@ -101,12 +115,13 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
     for gate in gates:
         check_metric(gate.metric, settings.k, gate.flag)
     format, process_group = choose_format(options.format, options.output), current_process_group()
+    _check_test_file(options, process_group.size)
     files = list({path.resolve(): path for path in options.models}.values())  # each once
     if not process_group.is_first:
         LOG.setLevel(logging.ERROR)  # the first process warns for all
-        return complete_rows(_evaluate(files, options.data, settings, gates, process_group))
+        return complete_rows(_evaluate(options, files, settings, gates, process_group))
     with reserve_output(options.output, options.wait_lock, say, warn):
-        rows = _evaluate(files, options.data, settings, gates, process_group)
+        rows = _evaluate(options, files, settings, gates, process_group)
         _write(rows, options, format)
     # After the output: a failed gate must not keep the metrics from those who ask why.
     log_findings(rows, len(files), settings)
@@ -114,21 +129,36 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
     return complete_rows(rows)
 
 
+def _check_test_file(options: EvaluateOptions, n_processes: int) -> None:
+    """Check that --test-file can replace the test set.
+
+    Raises:
+        UsageError: another set was asked for, or several processes would read stdin.
+    """
+    if options.test_file is not None and options.on != "test":
+        raise UsageError(f"--test-file replaces the test set; leave out --on {options.on}")
+    if options.test_file == "-" and n_processes > 1:
+        raise UsageError("--test-file - is stdin, which several processes cannot share; name a file")
+
+
 def _evaluate(
+    options: EvaluateOptions,
     files: Sequence[Path],
-    data: Path | None,
     settings: EvaluateSettings,
     gates: Sequence[Gate],
     process_group: ProcessGroup,
 ) -> list[Row]:
-    """Load models and dataset, and measure."""
+    """Load models, dataset and perhaps a test file, and measure."""
     from autorec_cli.data import dataset
     from autorec_cli.evaluation.evaluate import check_models, evaluate_in_group, load_models, training_data_of
+    from autorec_cli.evaluation.external_test import with_test_ratings
 
-    named = load_models(files)
+    named: Models = load_models(files)
     check_gates(gates, named, settings.k)
-    prepared = dataset.load_dataset(data or training_data_of(named))
-    check_models(named, prepared, settings.split)
+    prepared = dataset.load_dataset(options.data or training_data_of(named))
+    check_models(named, prepared, settings.split if options.test_file is None else "train")
+    if options.test_file is not None:
+        named, prepared = with_test_ratings(named, prepared, options.test_file, options.reading.read_options())
     facts = _facts(files) if process_group.size > 1 else {}
     return evaluate_in_group(named, prepared, settings, process_group, facts)
 
