@@ -35,11 +35,11 @@ from tests.forking import import_program
 TRAIN = ("--hidden-size", 16, "--batch-size", 16, "--regularization", 5, "--threads", 1, "--epochs", 60,
          "--save-every", 0, "-q")  # fmt: skip
 EVENTS = ("none", "kill", "kill", "kill", "terminate", "terminate", "full", "overlap")
-FINE = {0, 2, 7, 8, 143}
-"""Statuses that a night may end with: done, disk full, locked, gate, terminated."""
+FINE = {0, 2, 7, 143}
+"""Statuses that a night may end with: done, disk full, locked, terminated."""
 TOOK_TURNS = "(their fingerprints differ)"
 """Said with status 4 by a night between whose training and evaluation another one has prepared its dataset."""
-KEPT = {"data", "item.model", "top.csv", "metrics.json", "ratings.csv", "history", "said"}
+KEPT = {"data", "item.model", "top.csv", "metrics.json", "run.json", "ratings.csv", "history", "said"}
 
 
 def forked(work: Callable[[], int]) -> int:
@@ -91,12 +91,13 @@ def night(n_blocks: int | None, keep: bool) -> int:
             return status
     warm = ("--warm-start", "item.model") if Path("item.model").exists() else ()
     how = ("--keep-if-better", "rmse") if keep else ("--force",)
-    status = autorec("train", "data", "-o", "item.model", *TRAIN, *warm, *how, "--resume", "--wait-lock", 60)
+    always = ("--resume", "--wait-lock", 60, "--summary", "run.json")
+    status = autorec("train", "data", "-o", "item.model", *TRAIN, *warm, *how, *always)
     if status == 4:
         Path("item.model.resume").unlink(missing_ok=True)
-    if status not in (0, 8):
+    if status:
         return status
-    if status == 0:
+    if not keep or '"promoted": true' in Path("run.json").read_text():
         status = autorec("evaluate", "item.model", "-q", "-o", "metrics.json")
     return status or autorec("recommend", "item.model", "-k", 5, "-q", "-o", "top.csv")
 

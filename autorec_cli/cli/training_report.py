@@ -105,8 +105,9 @@ class TrainingReport:
     def finished(self, trained: TrainedModel) -> None:
         """Show the outcome, and warn if simple baselines are as good."""
         provenance, validations = trained.provenance, trained.validations
+        kept = trained.promotion is not None and trained.promotion.reason is not None
         facts = [
-            ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB)"),
+            ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB{', kept' if kept else ''})"),
             ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {_epochs(provenance)}"),
             *_weights_fact(provenance),
             *_validation_facts(validations, "warm_start" in provenance),

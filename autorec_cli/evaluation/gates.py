@@ -137,15 +137,3 @@ def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
     misses = [miss for row in rows for gate in gates if (miss := gate.miss(row)) is not None]
     if misses:
         raise QualityGateError(f"quality gate missed: {'; '.join(misses)}; the results were written all the same")
-
-
-def is_worse(metric: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Compare two rows.
-
-    True if `new` is worse, or has no value where `old` has one.
-    """
-    new_value, old_value = (float(row.get(metric, math.nan)) for row in (new, old))
-    # Whatever could be measured is better than a model that could not.
-    if math.isnan(old_value):
-        return math.isnan(new_value)
-    return not (new_value <= old_value if metric in SMALLER_IS_BETTER else new_value >= old_value)

@@ -154,6 +154,10 @@ def check_provenance(provenance: object) -> None:
     _require(isinstance(parts, list) and set(parts) <= {"train", "valid"}, "provenance.fitted_parts are no sets")
     warm = provenance.get("warm_start")
     _require(warm is None or isinstance(warm, dict), "provenance.warm_start is no object")
+    promotion = provenance.get("promotion", {})
+    _require(isinstance(promotion, dict), "provenance.promotion is no object")
+    deficits = promotion.values()
+    _require(all(map(_is_number, deficits)) and min(deficits, default=0) >= 0, "a deficit is no number from 0")
 
 
 def _expected(

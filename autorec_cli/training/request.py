@@ -9,6 +9,9 @@ from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.errors import UsageError
 from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY, check_save_every
 
+TOLERANCE = 0.01
+"""Default of `--tolerance`."""
+
 
 @dataclass(frozen=True)
 class TrainRequest:
@@ -22,7 +25,8 @@ class TrainRequest:
         device: See `device.resolve_device`.
         force: Replace an existing `output`.
         dry_run: Stop before training.
-        keep_if_better: Metric by which `output` is replaced only by a model that is no worse on the test set.
+        keep_if_better: Metric by which `output` is kept if the new model is clearly worse on the test set.
+        tolerance: See `promotion.decide`.
         warm_start: Older model to start from; it also decides some of the defaults.
         resume: Continue from the checkpoint of an interrupted run.
         save_every: Minimum seconds between two checkpoints; 0 saves one per epoch.
@@ -40,6 +44,7 @@ class TrainRequest:
     force: bool = False
     dry_run: bool = False
     keep_if_better: str | None = None
+    tolerance: float = TOLERANCE
     warm_start: Path | None = None
     resume: bool = False
     save_every: float = SAVE_EVERY
@@ -48,6 +53,8 @@ class TrainRequest:
     def __post_init__(self) -> None:
         check_save_every(self.save_every)
         check_device(self.device)
+        if not 0 <= self.tolerance <= 1:
+            raise UsageError(f"--tolerance must be in [0, 1], not {self.tolerance:g}")
 
     @property
     def may_replace(self) -> bool:

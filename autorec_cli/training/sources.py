@@ -21,7 +21,7 @@ from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.training.plan import networks_for, shape_of, without_ratings
-from autorec_cli.training.promotion import load_current, require_no_worse
+from autorec_cli.training.promotion import Promotion, judge, load_current, log_decision
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Outcome:
     Attributes:
         provenance: See `export.provenance_of` and `networks.fit_networks`.
         validations: Result of each objective before the refit; none without validation ratings.
-        save: Writes the model file.
+        save: Writes the model file, or keeps the current one; returns that decision, None if there was none to take.
     """
 
     provenance: Mapping[str, Any]
     validations: Sequence[ValidationResult]
-    save: Callable[[], None]
+    save: Callable[[], Promotion | None]
 
 
 class WholeSource:
@@ -72,8 +72,8 @@ class WholeSource:
     def read(self) -> None:
         """Load the current model, if the new one must not be worse, and prepare the start."""
         metric, output = self._request.keep_if_better, self._request.output
-        objective = self.networks[0].objective
-        self._current = None if metric is None else load_current(output, self._prepared, metric, objective)
+        objectives = {network.objective for network in self.networks}
+        self._current = None if metric is None else load_current(output, self._prepared, metric, objectives)
         warm = prepare_start(self._older, self._prepared, self.networks)
         self.dataset: Dataset = warm.dataset
         self._warm = warm
@@ -101,12 +101,19 @@ class WholeSource:
         # Entries of a warm start win: it may have been fitted to more than this run's splits.
         return {**provenance_of(fitted, self._request.data, self.fingerprint, self.split), **self._warm.provenance}
 
-    def _save(self, model: Scorer) -> None:
+    def _save(self, model: Scorer) -> Promotion | None:
         """Write the model file, unless the current model is better."""
         metric, output = self._request.keep_if_better, self._request.output
-        if self._current is not None and metric is not None:
-            require_no_worse(model, self._current, self._prepared, metric, output)
-        model_file.save_model(model, output)
+        if metric is None:
+            model_file.save_model(model, output)
+            return None
+        promotion = judge(model, self._current, self._prepared, metric, self._request.tolerance)
+        log_decision(promotion, output)
+        if promotion.reason is None:
+            if promotion.deficits:
+                model.provenance["promotion"] = dict(promotion.deficits)
+            model_file.save_model(model, output)
+        return promotion
 
     def process_facts(self) -> list[dict[str, int]]:
         """Nothing, for a single process."""

@@ -30,6 +30,7 @@ from autorec_cli.training.checkpoints.resume import (
     resume_policy,
 )
 from autorec_cli.training.plan import TrainingPlan
+from autorec_cli.training.promotion import Promotion
 from autorec_cli.training.request import TrainRequest, check_output
 from autorec_cli.training.sources import Outcome, Source, open_training_data
 
@@ -51,6 +52,7 @@ class TrainedModel:
         validations: Result of the selected epoch for each objective; none without validation ratings.
         seconds: Duration of loading, training and saving.
         processes: Facts of each process; empty for a single one.
+        promotion: Decision of `keep_if_better`; None without it.
     """
 
     output: Path
@@ -58,6 +60,7 @@ class TrainedModel:
     validations: Sequence[ValidationResult]
     seconds: float
     processes: list[dict[str, int]] = field(default_factory=list)
+    promotion: Promotion | None = None
 
 
 Record = Mapping[str, Any]
@@ -100,7 +103,6 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         NotEnoughMemoryError: the run would not fit into memory; nothing was trained.
         ArtifactError: the dataset, the older model or the checkpoint cannot be used.
         TrainingDivergedError: the loss is not finite; `output` is unchanged.
-        QualityGateError: the new model is worse by `keep_if_better`; `output` is unchanged.
         LostPeerError: another process has ended or cannot be reached.
         Stopped: a signal came; a checkpoint is kept.
     """
@@ -128,7 +130,10 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         # Only the first process sees the output; the others must not go on and wait for it.
         if process_group.max(provenance is not None):
             remove_checkpoints(output, process_group)
-            return {} if provenance is None else _summary(source, output, provenance)
+            if provenance is None:
+                return {}
+            promotion = None if request.keep_if_better is None else Promotion()  # it has replaced the older model
+            return _summary(source, output, provenance, promotion=promotion)
         if is_first:
             check_output(output, request.may_replace)
         source.read()
@@ -164,13 +169,15 @@ def _train_source(
     policy = resume_policy(request.resume)
     with checkpointing(request.output, policy, request.save_every, run, environment, process_group) as checkpointer:
         outcome = _fit(source, place, plan, checkpointer, reporter)
-        outcome.save()
+        promotion = outcome.save()
     processes = source.process_facts()
     if not process_group.is_first:
         return {}
     seconds = time.perf_counter() - started
-    reporter.finished(TrainedModel(request.output, outcome.provenance, outcome.validations, seconds, processes))
-    summary = _summary(source, request.output, outcome.provenance, outcome.validations)
+    reporter.finished(
+        TrainedModel(request.output, outcome.provenance, outcome.validations, seconds, processes, promotion)
+    )
+    summary = _summary(source, request.output, outcome.provenance, outcome.validations, promotion)
     return {**summary, "processes": processes} if processes else summary
 
 
@@ -232,6 +239,7 @@ def _summary(
     output: Path,
     provenance: Mapping[str, Any],
     validations: Sequence[ValidationResult] = (),
+    promotion: Promotion | None = None,
 ) -> dict[str, Any]:
     """Summary of a run, as JSON types; None for what was not measured.
 
@@ -254,4 +262,5 @@ def _summary(
         **{f"valid_{name}": provenance["metrics"].get(f"valid_{name}") for name in metrics},
         **{f"baseline_valid_{name}": baselines.get(name) for name in metrics},
         "networks": networks_of(provenance, source.networks[0]),
+        **(promotion.to_document() if promotion else {}),
     }

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from scipy import sparse
 
-from tests.program import ROOT, call
+from tests.program import ROOT, SMALL, call
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 READERS = {"json", "numpy", "safetensors"}
@@ -38,6 +38,7 @@ OBJECTS = (
     "metrics",
     "versions",
     "warm_start",
+    "promotion",
     "networks[].settings",
 )
 """Fields whose values are objects that are described as a whole."""
@@ -55,6 +56,9 @@ def fields(document, before=""):
             names.add(f"{before}{name}")
     return names
 
+
+OF_SOME = {"provenance.warm_start", "provenance.promotion"}
+"""Fields that models have only after a warm start, or after a promotion."""
 
 THRESHOLDS = {"thresholds.weight", "thresholds.bias"}
 
@@ -100,7 +104,7 @@ def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path
 @pytest.mark.parametrize("name", ["item.model", "user.model", "lists.model"])
 def test_every_field_and_tensor_of_a_model_is_on_the_page_and_no_other(workshop, name):
     document, tensors = document_of(workshop / name)
-    assert fields(document) == named_in("Document") - {"provenance.warm_start"} - networks()
+    assert fields(document) == named_in("Document") - OF_SOME - networks()
     assert set(tensors) == named_in("Tensors") - {"encoder.1.weight"} - (THRESHOLDS if name == "lists.model" else set())
     assert all(tensor.dtype.name in section("Tensors") for tensor in tensors.values())
 
@@ -110,16 +114,23 @@ def test_deeper_and_warm_started_models_have_the_fields_of_the_page(workshop, tm
     for name, more in (("cold", ()), ("warm", ("--warm-start", tmp_path / "cold"))):
         assert call("train", workshop / "data", "-o", tmp_path / name, *options, *more).status == 0
     document, tensors = document_of(tmp_path / "warm")
-    assert fields(document) == named_in("Document") - networks()
+    assert fields(document) == named_in("Document") - networks() - {"provenance.promotion"}
     assert set(tensors) == named_in("Tensors") | {"encoder.1.bias"}
+
+
+def test_a_model_that_was_promoted_has_the_field_of_the_page(workshop, tmp_path):
+    (tmp_path / "m").write_bytes((workshop / "item.model").read_bytes())
+    assert call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--keep-if-better", "rmse").status == 0
+    document, _ = document_of(tmp_path / "m")
+    assert fields(document) == named_in("Document") - networks() - {"provenance.warm_start"}
 
 
 def test_every_field_of_several_networks_is_on_the_page_and_no_other(both_model):
     document, tensors = document_of(both_model)
     of_model = {f"models[].{name}" for name in named_in("Document")}
-    once = ("format", "version", "checksums", "checksum", "provenance.warm_start", *networks())
+    once = ("format", "version", "checksums", "checksum", *OF_SOME, *networks())
     apart = {f"models[].{name}" for name in once}
-    assert fields(document) == (named_in("Several networks") - {"models[]", "provenance.warm_start"} | of_model) - apart
+    assert fields(document) == (named_in("Several networks") - {"models[]"} - OF_SOME | of_model) - apart
     assert {name.partition(".")[2] for name in tensors} == named_in("Tensors") - {"encoder.1.weight"}
     assert document["models"][0]["shared"] == []
     assert set(document["models"][1]["shared"]) <= named_in("Tensors")

@@ -67,6 +67,24 @@ def test_a_damaged_model_is_put_aside_and_a_whole_one_stays(server):
     assert model.exists()
 
 
+def test_a_night_whose_model_is_worse_ends_well_with_the_old_one(server):
+    folder, environment = server
+    subprocess.run(
+        ["bash", "-e", "-c", blocks("bash")[0]], cwd=folder, env=environment, capture_output=True, check=True
+    )
+    model, top, metrics = (folder / name for name in ("lists.model", "top.csv", "metrics.json"))
+    before, listed = model.read_bytes(), top.read_bytes()
+    top.unlink()
+    metrics.unlink()
+    # Unrated cells count as ratings far below the scale, and hide what users like.
+    bad = environment | {"AUTOREC_TRAIN_MISSING_VALUE": "-50"}
+    night = subprocess.run(["./nightly.sh"], cwd=folder, env=bad, capture_output=True, text=True, check=False)
+    assert (night.returncode, "warning: lists.model was kept: " in night.stderr) == (0, True), night.stderr
+    assert '"promoted": false' in (folder / "run.json").read_text()
+    assert (model.read_bytes(), top.read_bytes()) == (before, listed)
+    assert not metrics.exists()
+
+
 def test_the_crontab_has_five_times_and_a_command(tmp_path):
     (crontab,) = blocks("crontab")
     *settings, entry = crontab.splitlines()

@@ -1,19 +1,15 @@
-"""Gates for scripts: `evaluate --fail-above`, `--fail-below` and `train --keep-if-better`."""
+"""Gates for scripts: `evaluate --fail-above` and `--fail-below`."""
 
 import json
 import math
-import re
-import shutil
 
 import pytest
 
 from autorec_cli.errors import QualityGateError, UsageError
-from autorec_cli.evaluation.gates import Gate, check_metric, enforce, is_worse, parse_gate
-from autorec_cli.inference import model_file
-from tests.program import SMALL, call, run
+from autorec_cli.evaluation.gates import Gate, check_metric, enforce, parse_gate
+from tests.program import call, run
 
 ROW = {"model": "m", "rmse": 0.9, "ndcg@10": 0.3}
-POOR = (*SMALL, "--epochs", 1, "--learning-rate", 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -74,17 +70,6 @@ def test_which_metrics_need_lists():
     assert needs == {"rmse": False, "mae": False, "ndcg@5": True, "coverage@5": True}
 
 
-def test_what_is_better_depends_on_the_metric():
-    low, high = {"rmse": 0.8, "ndcg@10": 0.2}, {"rmse": 0.9, "ndcg@10": 0.3}
-    assert is_worse("rmse", high, low)
-    assert not is_worse("rmse", low, high)
-    assert is_worse("ndcg@10", low, high)
-    assert not is_worse("ndcg@10", high, low)
-    assert not is_worse("rmse", low, low)
-    assert is_worse("mae", low, low)
-    assert is_worse("rmse", {"rmse": math.nan}, low)
-
-
 # --- evaluate
 
 
@@ -119,88 +104,3 @@ def test_a_gate_of_ratings_is_refused_for_a_ranking_model_before_measuring(item_
         assert (result.status, result.stdout) == (2, "")
         assert "the ranking model lists.model has scores; use --fail-below ndcg@10, or" in result.stderr
         assert len(result.stderr.splitlines()) == 1
-
-
-# --- train --keep-if-better
-
-
-@pytest.fixture
-def shop(workshop, tmp_path, monkeypatch):
-    """A folder with the workshop's dataset and its item model."""
-    shutil.copytree(workshop / "data", tmp_path / "data")
-    shutil.copy(workshop / "item.model", tmp_path / "m")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("metric", ["rmse", "mae", "ndcg@10"])
-def test_a_worse_model_does_not_replace_the_old_one(shop, metric):
-    before = (shop / "m").read_bytes()
-    result = call("train", "data", "-o", "m", *POOR, "--keep-if-better", metric)
-    assert (result.status, result.stdout) == (8, "")
-    assert f"error: m was kept: the new model is worse on the test ratings ({metric}: " in result.stderr
-    assert (shop / "m").read_bytes() == before
-
-
-def test_an_equal_or_better_model_replaces_the_old_one(shop):
-    before = (shop / "m").read_bytes()
-    arguments = ("train", "data", "-o", "m", *SMALL, "--keep-if-better", "rmse")
-    assert call(*arguments).status == 0
-    assert (shop / "m").read_bytes() != before, "it knows another folder as its dataset"
-    assert call("train", "data", "-o", "m", *POOR, "--force").status == 0
-    result = call(*arguments)
-    assert result.status == 0
-    assert "test ratings that neither model has seen" in result.stderr
-    assert model_file.load_model(shop / "m").provenance["epochs"] > 1
-
-
-def test_without_an_old_model_the_new_one_is_written(shop):
-    assert call("train", "data", "-o", "new", *POOR, "--keep-if-better", "mae").status == 0
-    assert (shop / "new").exists()
-
-
-def test_on_another_dataset_only_ratings_new_to_the_old_model_count(shop, workshop):
-    """Every rating is in another order, so that the split deals them anew; most of the new test part was learned."""
-    header, *rows = (workshop / "ratings.csv").read_text().splitlines()
-    more = [f"new{user},{item:05},{1 + item % 5},1" for user in range(20) for item in range(20)]
-    (shop / "r.csv").write_text("\n".join([header, *more, *reversed(rows)]) + "\n")
-    assert call("prepare", "r.csv", "-o", "data2", "--titles", workshop / "titles.csv").status == 0
-    result = call("train", "data2", "-o", "m", *SMALL, "--keep-if-better", "rmse")
-    assert result.status in (0, 8)
-    counted = int(re.search(r"on (\d+) test ratings that neither|there are (\d+);", result.stderr)[1])
-    assert 30 <= counted <= len(more) * 0.2, "a tenth of the new ratings, and no old one"
-
-
-def test_with_too_few_new_ratings_the_old_model_stays(shop, workshop):
-    before = (shop / "m").read_bytes()
-    header, *rows = (workshop / "ratings.csv").read_text().splitlines()
-    (shop / "r.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
-    assert call("prepare", "r.csv", "-o", "data3", "--titles", workshop / "titles.csv").status == 0
-    result = call("train", "data3", "-o", "m", *SMALL, "--keep-if-better", "rmse")
-    assert result.status == 8
-    assert "needs 30 test ratings that the old one has not seen" in result.stderr
-    assert (shop / "m").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("metric", "message"),
-    [
-        ("rsme", "--keep-if-better rsme is not a metric; did you mean rmse?"),
-        ("ndcg@20", "use ndcg@10"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused_before_training(shop, metric, message):
-    result = call("train", "data", "-o", "m", "--keep-if-better", metric)
-    assert (result.status, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-
-
-def test_without_test_ratings_and_with_a_damaged_old_model_it_is_refused(shop, workshop):
-    assert call("prepare", workshop / "ratings.csv", "-o", "untested", "--test", 0).status == 0
-    result = call("train", "untested", "-o", "m", "--keep-if-better", "rmse")
-    assert result.status == 2
-    assert "the dataset has none; prepare it with --test" in result.stderr
-    (shop / "m").write_bytes(b"not a model")
-    assert call("train", "data", "-o", "m", "--keep-if-better", "rmse").status == 4
-    assert (shop / "m").read_bytes() == b"not a model"

@@ -73,6 +73,7 @@ MODELS = {
     "a scale that is none": (lambda d, _: d.update(rating_scale=[float("nan"), 5]), "rating_scale is no range"),
     "a text for a number": (lambda d, _: d.update(output_unit="x"), "output_unit is no number"),
     "an unknown activation": (lambda d, _: d["settings"].update(hidden_activation="x"), "--hidden-activation"),
+    "a deficit below 0": (lambda d, _: d["provenance"].update(promotion={"rmse": -1}), "a deficit is no number from 0"),
     "a path with NUL": (lambda d, _: d["provenance"].update(dataset="/\0"), "provenance.dataset is no text"),
 }
 

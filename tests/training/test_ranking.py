@@ -273,6 +273,5 @@ def test_the_quality_gate_of_lists(workshop, tmp_path):
     )
     refused = call(*train, "--keep-if-better", "rmse")
     assert (refused.status, "use ndcg@10" in refused.stderr) == (2, True)
-    worse = call(*train, "--keep-if-better", "ndcg@10")
-    assert worse.status in (0, 8), worse.stderr
-    assert "ndcg@10" in worse.stderr
+    compared = call(*train, "--keep-if-better", "ndcg@10")
+    assert (compared.status, "ndcg@10" in compared.stderr) == (0, True)

@@ -13,6 +13,7 @@ from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY
+from autorec_cli.training.request import TOLERANCE, TrainRequest
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -55,11 +56,20 @@ class TrainOptions:
         str | None,
         typer.Option(
             metavar="METRIC",
-            help="Replace MODEL only if the new model is no worse on the test set by rmse, mae, ndcg@10 or another "
-            "metric; otherwise exit with status 8.",
+            help="Replace MODEL unless the new model is worse on the test set, beyond chance, by rmse, mae, ndcg@10 or "
+            "recall@10; otherwise keep it, with a warning.",
             rich_help_panel=UNATTENDED,
         ),
     ] = None
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="With --keep-if-better, also keep MODEL if the new model is worse than the best one so far by more "
+            "than this share of the metric.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = TOLERANCE
     resume: Annotated[
         bool,
         typer.Option(
@@ -95,7 +105,6 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
 
     The model predicts ratings by one part and ranks items by another, unless --objective asks for one of them.
     """
-    from autorec_cli.training.request import TrainRequest
     from autorec_cli.training.train import train_to_file
 
     training = options.training
@@ -108,6 +117,7 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
         force=options.force,
         dry_run=options.dry_run,
         keep_if_better=options.keep_if_better,
+        tolerance=options.tolerance,
         warm_start=options.warm_start,
         resume=options.resume,
         save_every=options.save_every,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.errors import AutoRecError, QualityGateError, Stopped, TrainingDivergedError, UsageError
+from autorec_cli.errors import AutoRecError, Stopped, TrainingDivergedError, UsageError
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.training.checkpoints.resume import (
@@ -250,7 +250,7 @@ def checkpointing(
     del resumed
     try:
         yield checkpointer
-    except (TrainingDivergedError, QualityGateError):  # a resumed run would fail again
+    except TrainingDivergedError:  # a resumed run would fail again
         remove_checkpoint(path)
         raise
     # Only now: until the model is saved, the checkpoint is the only copy of the work.
