@@ -24,7 +24,8 @@ def small(tmp_path_factory):
     ]
     (folder / "r.csv").write_text("user,item,rating\n" + "".join(rows))
     assert call("prepare", folder / "r.csv", "-o", folder / "d", "--test", "20%", "--valid", "10%").status == 0
-    result = call("train", folder / "d", "-o", folder / "m", "--objective", "rating", "--variant", "item", "--epochs", 10, "--threads", 1)
+    options = ("--objective", "rating", "--variant", "item", "--epochs", 10, "--threads", 1)
+    result = call("train", folder / "d", "-o", folder / "m", *options)
     assert result.status == 0
     assert re.search(r"valid RMSE: 0\.0000\d{3,4} before the refit", result.stderr), result.stderr
     return folder
