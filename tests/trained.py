@@ -73,6 +73,18 @@ def blend_of(models: Sequence[Model], weights: Sequence[float] | None = None) ->
 def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> None:
     """Equal in all that is no float, and in what they predict for every pair."""
     ours, theirs = model_file.load_model(model), model_file.load_model(other)
+    assert type(ours) is type(theirs)
+    # Networks of several have their metrics there, too.
+    skip = ("dataset", "metrics", "networks")
+    for one, two in zip(ours.networks, theirs.networks, strict=True):
+        assert_same_networks(one, two, tolerance)
+        assert {k: v for k, v in one.provenance.items() if k not in skip} == {
+            k: v for k, v in two.provenance.items() if k not in skip
+        }
+    assert ours.provenance.keys() == theirs.provenance.keys()
+
+
+def assert_same_networks(ours: Model, theirs: Model, tolerance: float) -> None:
     one, two = ours.catalog, theirs.catalog
     assert (list(one.user_ids), list(one.item_ids)) == (list(two.user_ids), list(two.item_ids))
     assert one.titles == two.titles
@@ -85,7 +97,3 @@ def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> Non
     users, items = (side.ravel() for side in pairs)
     predicted, wanted = (model.predict_pairs(users, items) for model in (ours, theirs))
     assert np.linalg.norm(predicted - wanted) <= tolerance * np.linalg.norm(wanted)
-    skip = ("dataset", "metrics")
-    assert {k: v for k, v in ours.provenance.items() if k not in skip} == {
-        k: v for k, v in theirs.provenance.items() if k not in skip
-    }

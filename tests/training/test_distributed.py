@@ -32,10 +32,12 @@ KINDS = {
     "item-deep": ("data", "item", DEEP),
     "item-few": ("few", "item", SMALL),
     "user-few": ("few", "user", {**SMALL, "objective": "ranking"}),
+    "user-both": ("data", "user", {**SMALL, "objective": "both"}),
 }
 """Dataset, variant and settings of models; `few` has three users, of whom one has no training rating."""
 LONG = {"hidden_sizes": [16], "batch_size": 8, "epochs": 20, "refit": False}
-LONG_TYPED = ("--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--no-refit", "--save-every", 0, "--threads", 1)
+LONG_TYPED = ("--objective", "rating", "--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--no-refit",
+              "--save-every", 0, "--threads", 1)  # fmt: skip
 """Settings of a model that takes a while."""
 RANKED = [kind for kind, (_, _, given) in KINDS.items() if given.get("objective") == "ranking"]
 WITHOUT_RATINGS = {"train": {(0, 0): 4.0, (0, 1): 3.0, (2, 1): 1.0}, "valid": {(1, 0): 5.0}, "test": {(1, 1): 2.0}}
@@ -154,10 +156,14 @@ def test_the_summary_says_what_the_model_says(together, kind):
     assert (told["n_users"], told["n_items"]) == (len(model.catalog.user_ids), len(model.catalog.item_ids))
     assert told["bytes"] == (there / kind).stat().st_size
     assert told["fitted_parts"] == model.provenance["fitted_parts"]
-    metrics, epochs = model.provenance["metrics"], model.provenance["epochs"]
+    metrics = model.provenance["metrics"]
     assert {name: told[name] for name in metrics} == metrics
-    settings = model.settings.to_document()
-    assert told["networks"] == [{"weight": 1.0, "epochs": epochs, **metrics, "settings": settings}]
+    networks = [
+        {"weight": 1.0, "epochs": one.provenance["epochs"], **one.provenance["metrics"],
+         "settings": one.settings.to_document()}
+        for one in model.networks
+    ]  # fmt: skip
+    assert told["networks"] == networks == model.provenance.get("networks", networks)
     assert any(name.startswith("baseline_valid_") for name in told)
 
 
