@@ -1,7 +1,6 @@
 """The directory of `autorec run`: what readers see while generations come, go and fail."""
 
 import errno
-import os
 
 import pytest
 
@@ -20,6 +19,10 @@ def tree(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def publish(out, content, top="top.csv", keep=3):
@@ -51,7 +54,7 @@ def test_a_generation_appears_under_names_that_stay(out):
         **{f"generations/0001/{name}": "first" for name in ("data/users", "model", "run.json", "top.csv")},
     }
     assert publish(out, "second") == 2
-    assert (read(out, "model"), read(out, "data/users"), os.readlink(out / "model")) == (
+    assert (read(out, "model"), read(out, "data/users"), str((out / "model").readlink())) == (
         "second", "second", "current/model",
     )  # fmt: skip
     out.rename(out.with_name("moved"))
@@ -81,9 +84,9 @@ def test_at_every_step_of_publishing_all_results_are_of_one_generation(out, monk
 def test_some_generations_are_kept(out):
     for number in range(1, 6):
         publish(out, str(number))
-    assert sorted(os.listdir(out / "generations")) == ["0003", "0004", "0005"]
+    assert names(out / "generations") == ["0003", "0004", "0005"]
     publish(out, "6", keep=1)
-    assert os.listdir(out / "generations") == ["0006"]
+    assert names(out / "generations") == ["0006"]
     with pytest.raises(UsageError, match="--keep"):
         open_generations(out, RESULTS, 0)
 
@@ -95,7 +98,7 @@ def test_rollback_goes_back_one_and_the_next_run_is_a_new_one(out):
     assert (opened.roll_back(), read(out, "model"), read(out, "top.csv")) == (2, "2", "2")
     assert not (out / "top.parquet").is_symlink()
     assert publish(out, "4") == 4
-    assert sorted(os.listdir(out / "generations")) == ["0001", "0002", "0004"], "the bad one is no way back"
+    assert names(out / "generations") == ["0001", "0002", "0004"], "the bad one is no way back"
     assert [opened.roll_back(), opened.roll_back()] == [2, 1]
     with pytest.raises(UsageError, match="older generation"):
         opened.roll_back()
@@ -124,14 +127,19 @@ def test_a_failure_leaves_what_there_was(out, error):
 def test_an_interrupted_generation_keeps_its_checkpoint_and_is_continued(out):
     publish(out, "1")
     opened = open_generations(out, RESULTS)
-    with pytest.raises(SystemExit), opened.filling() as number:
-        (opened.folder(number) / "data").write_text("half")
-        (opened.folder(number) / "model.resume").write_text("work")
-        raise SystemExit(143)
-    assert os.listdir(opened.folder(2)) == ["model.resume"]
+
+    def interrupt():
+        with opened.filling() as number:
+            (opened.folder(number) / "data").write_text("half")
+            (opened.folder(number) / "model.resume").write_text("work")
+            raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        interrupt()
+    assert names(opened.folder(2)) == ["model.resume"]
     assert (opened.current(), read(out, "model")) == (1, "1")
     with opened.filling() as number:
-        assert (number, os.listdir(opened.folder(2))) == (2, ["model.resume"])
+        assert (number, names(opened.folder(2))) == (2, ["model.resume"])
         (opened.folder(number) / "model.resume").unlink()
         (opened.folder(number) / "model").write_text("2")
         (opened.folder(number) / "run.json").write_text("2")
@@ -147,7 +155,7 @@ def test_what_kills_left_is_removed(out):
     opened = open_generations(out, RESULTS)
     with opened.filling() as number:
         assert number == 3
-        assert sorted(os.listdir(out / "generations")) == ["0001", "0003"]
+        assert names(out / "generations") == ["0001", "0003"]
         assert not (out / ".current.0123abcd.tmp").is_symlink()
 
 
@@ -181,4 +189,4 @@ def test_a_full_disk_while_publishing_is_an_error_that_keeps_the_old_one(out, mo
     monkeypatch.setattr(generations, "replace_link", full)
     with pytest.raises(UsageError, match="No space"):
         publish(out, "2")
-    assert (read(out, "model"), os.listdir(out / "generations")) == ("1", ["0001"])
+    assert (read(out, "model"), names(out / "generations")) == ("1", ["0001"])
