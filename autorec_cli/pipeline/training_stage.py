@@ -14,7 +14,7 @@ from autorec_cli.errors import ArtifactError, QualityGateError, Stopped, UsageEr
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
-from autorec_cli.training.checkpoints.resume import Resume
+from autorec_cli.training.checkpoints.resume import Resume, checkpoint_path
 from autorec_cli.training.plan import networks_for
 from autorec_cli.training.request import TrainRequest
 from autorec_cli.training.train import Reporter, train_to_file
@@ -59,7 +59,7 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
         request,
         settings=settings,
         warm_start=None if networks is None else current,
-        resume=Resume.IF_POSSIBLE,
+        resume=Resume.IF_POSSIBLE if checkpoint_path(request.output).exists() else Resume.NO,
         force=True,
         keep_if_better=None,
     )

@@ -15,8 +15,9 @@ from autorec_cli.cli.console import LOG, say, warn
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_tables
 from autorec_cli.cli.options import (
     METRICS,
-    UNATTENDED,
     CsvSafe,
+    FailAbove,
+    FailBelow,
     Format,
     InputFile,
     OneOf,
@@ -87,22 +88,8 @@ class EvaluateOptions:
             rich_help_panel=METRICS,
         ),
     ] = False
-    fail_above: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=NUMBER",
-            help="Exit with status 8 if this metric of a model is above NUMBER, as in rmse=0.85; can be repeated.",
-            rich_help_panel=UNATTENDED,
-        ),
-    ] = None
-    fail_below: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=NUMBER",
-            help="Exit with status 8 if this metric of a model is below NUMBER, as in ndcg@10=0.3; can be repeated.",
-            rich_help_panel=UNATTENDED,
-        ),
-    ] = None
+    fail_above: FailAbove = None
+    fail_below: FailBelow = None
     wait_lock: WaitLock = 0.0
 
 

@@ -15,9 +15,11 @@ from autorec_cli.cli.options import (
     FILE_FORMAT,
     FILTERS,
     InputFile,
+    Interactions,
     OneOf,
     OutputFile,
     ReadingOptions,
+    Titles,
     WaitLock,
     parse_share,
 )
@@ -107,11 +109,7 @@ class PrepareOptions:
             rich_help_panel=FILE_FORMAT,
         ),
     ] = None
-    titles: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
-        InputFile(),
-    ] = None
+    titles: Titles = None
     split: Annotated[
         str,
         typer.Option(
@@ -225,14 +223,7 @@ class PrepareOptions:
             rich_help_panel=FILTERS,
         ),
     ] = None
-    interactions: Annotated[
-        bool,
-        typer.Option(
-            "--interactions",
-            help="The ratings are counts, such as plays: each above 0 is an interaction, whatever its value.",
-            rich_help_panel=FILE_FORMAT,
-        ),
-    ] = False
+    interactions: Interactions = False
     wait_lock: WaitLock = 0.0
 
 
