@@ -74,7 +74,6 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
             with replace_file(folder / COMPLETE) as stream:
                 stream.write(json.dumps(document, indent=2).encode() + b"\n")
             generations.publish(number, request.keep)
-    logger.info(f"published generation {number} in {request.output}")
     return document
 
 
