@@ -58,18 +58,14 @@ def _values(context: typer.Context, command: str, stage: Stage, values: Values) 
     inner = context_of(context, command, file)
     found, preferred = {}, []
     for setting in settings_of(inner):
-        if setting.parameter.required:  # an output, which the run decides
-            continue
-        found[setting.name] = value_of(inner, setting)
-        origin = preferred_by(inner, setting.name)
-        if origin is None or setting.name in stage.decided:
-            found[setting.name] = stage.defaults.get(setting.name, setting.parameter.default)
-        if origin is None:
-            continue
-        if setting.name in stage.decided:
+        name, value = setting.name, value_of(inner, setting)
+        origin = preferred_by(inner, name)
+        found[name] = stage.defaults.get(name, setting.parameter.default) if origin is None else value
+        if origin is not None and name in stage.decided:
+            found[name] = stage.defaults.get(name, setting.parameter.default)
             warn(f"{origin} sets {setting.option} of {command}; ignored, as {context.info_name} decides it")
-        elif setting.name not in stage.shared or source_of(context, setting.name) == "DEFAULT":
-            preferred.append(f"{setting.option}={found[setting.name]} ({origin})")
+        elif origin is not None and (name not in stage.shared or source_of(context, name) == "DEFAULT"):
+            preferred.append(f"{setting.option}={value} ({origin})")
     if preferred:
         say(f"settings of {command}: {', '.join(preferred)}")
     given = {name for name in stage.shared if source_of(context, name) != "DEFAULT"}

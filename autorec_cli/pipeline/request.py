@@ -32,8 +32,8 @@ class RunRequest:
         output: Directory of generations.
         source: See `preparation.prepare`, as are `titles` and `test_files`.
         prepare: Settings of the dataset.
-        train: Options of training. The run itself decides data, output, warm start, resume and force;
-            `keep_if_better` is None for the metric that suits the objective.
+        train: Options of training. The run itself decides data, output, warm start and resume; `keep_if_better` is
+            None for the metric that suits the objective, `force` compares nothing.
         evaluate: Settings of the evaluation.
         gates: Limits that the model to publish must keep.
         recommend: Settings of the recommendations.

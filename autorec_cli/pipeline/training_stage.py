@@ -42,7 +42,8 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
     """Decide what to train, to start from and to compare with.
 
     Args:
-        request: Data, output and options; `keep_if_better` is None for the metric that suits the objective.
+        request: Data, output and options; `keep_if_better` is None for the metric that suits the objective, and with
+            `force` nothing is compared.
         current: Published model, if any.
         dataset: The data.
         warm_start: Start from the published model, if it can be read and its networks are those of the options.
@@ -65,8 +66,9 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
     )
     objective = (networks or networks_for(settings, dataset))[0].objective
     metric = request.keep_if_better or ("rmse" if objective == "rating" else "ndcg@10")
-    comparable = older is not None and dataset.test.nnz and ("@" in metric or older.scorer.predicts_ratings)
-    return TrainingPlan(training, current if comparable else None, metric)
+    compares = older is not None and not request.force and bool(dataset.test.nnz)
+    comparable = older is not None and ("@" in metric or older.scorer.predicts_ratings)
+    return TrainingPlan(training, current if compares and comparable else None, metric)
 
 
 def _load(current: Path) -> OlderModel | None:

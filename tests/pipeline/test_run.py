@@ -134,6 +134,17 @@ def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratin
     assert folded.write_csv() == wanted, "fold-in of the ratings in the new dataset"
 
 
+def test_force_compares_nothing(ratings, out, monkeypatch):
+    def worse(*_):
+        raise QualityGateError("the new model is worse")
+
+    monkeypatch.setattr("autorec_cli.training.sources.require_no_worse", worse)
+    for options, promoted in (((), False), (("--force", "--no-warm-start", "--keep", 1), True)):
+        assert call("run", ratings / "more.csv", "-o", out, *TINY, *options).status == 0
+        assert document(out)["promoted"] is promoted
+    assert generations(out) == ["0003"], "nothing is left of the others"
+
+
 def test_a_missed_gate_publishes_nothing(ratings, out, tmp_path):
     summary = tmp_path / "summary.json"
     before = document(out)

@@ -86,6 +86,14 @@ class PipelineOptions:
             rich_help_panel=UNATTENDED,
         ),
     ] = False
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Publish the new model even if it is worse than that of the last run.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = False
     rollback: Annotated[
         bool,
         typer.Option(
@@ -159,6 +167,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
             settings=training.settings(),
             threads=training.threads,
             device=training.device,
+            force=options.force,
             keep_if_better=train["keep_if_better"],
             save_every=train["save_every"],
             wait_lock=options.wait_lock,
