@@ -22,17 +22,26 @@ def dataset_users(model: Scorer, dataset: Dataset) -> TargetUsers:
     catalog, seen = model.catalog, SeenItems(rated.indptr, rated.indices)
     known, fitted_items = catalog.user_counts > 0, catalog.item_counts > 0
     score_known, score_new = model.user_scorer(), model.history_scorer()
+    rate_new = score_new if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
 
-    def history(user_index: int) -> History:
-        cells = slice(rated.indptr[user_index], rated.indptr[user_index + 1])
-        return rated.indices[cells], rated.data[cells]
+    def histories(user_index: Array) -> list[History]:
+        cells = [slice(rated.indptr[user], rated.indptr[user + 1]) for user in user_index.tolist()]
+        return [(rated.indices[of_user], rated.data[of_user]) for of_user in cells]
 
     def score_at(index: Array) -> Array:
         scores = score_known(index)
         new = np.flatnonzero(~known[index])
         if len(new):
-            scores[new] = score_new([history(user_index) for user_index in index[new].tolist()])
+            scores[new] = score_new(histories(index[new]))
         return scores
+
+    def rate_at(index: Array, items: Array) -> Array:
+        predicted = model.predict_pairs(index, items)
+        new = np.flatnonzero(~known[index])
+        if len(new):
+            users, rows = np.unique(index[new], return_inverse=True)
+            predicted[new] = rate_new(histories(users))[rows, items[new]]
+        return predicted
 
     n_fitted = row_sums(rated.indptr, fitted_items[rated.indices].astype(np.float32))
     return TargetUsers(
@@ -41,4 +50,5 @@ def dataset_users(model: Scorer, dataset: Dataset) -> TargetUsers:
         unknown=~known & (n_fitted == 0),
         score_at=score_at,
         seen_at=seen.of,
+        rate_at=rate_at,
     )

@@ -48,7 +48,7 @@ class RunRequest:
     titles: Any = None
     test_files: Sequence[str] = ()
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
-    evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(ranking=True))
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     gates: Sequence[Gate] = ()
     recommend: RecommendSettings = field(default_factory=RecommendSettings)
     recommendations: str = "recommendations.csv"

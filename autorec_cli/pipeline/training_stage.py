@@ -9,8 +9,7 @@ from pathlib import Path
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.preparation import INTERACTIONS
-from autorec_cli.errors import ArtifactError, QualityGateError, Stopped, UsageError
+from autorec_cli.errors import ArtifactError, InputDataError, QualityGateError, Stopped, UsageError
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
@@ -52,20 +51,17 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
         UsageError: the options do not suit the dataset.
     """
     settings = request.settings
-    if dataset.info["feedback"] == INTERACTIONS and settings.objective is None:
-        settings = replace(settings, objective="ranking")
     older = None if current is None else _load(current)
     networks = _networks_of(older, settings, dataset) if older is not None and warm_start else None
     training = replace(
         request,
-        settings=settings,
         warm_start=None if networks is None else current,
         resume=Resume.IF_POSSIBLE if checkpoint_path(request.output).exists() else Resume.NO,
         force=True,
         keep_if_better=None,
     )
-    objective = (networks or networks_for(settings, dataset))[0].objective
-    metric = request.keep_if_better or ("rmse" if objective == "rating" else "ndcg@10")
+    objectives = {network.objective for network in networks or networks_for(settings, dataset)}
+    metric = request.keep_if_better or ("rmse" if objectives == {"rating"} else "ndcg@10")
     compares = older is not None and not request.force and bool(dataset.test.nnz)
     comparable = older is not None and ("@" in metric or older.scorer.predicts_ratings)
     return TrainingPlan(training, current if compares and comparable else None, metric)
@@ -81,12 +77,12 @@ def _load(current: Path) -> OlderModel | None:
 
 
 def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...] | None:
-    """Networks of a warm start; None if the options or the ids are others."""
+    """Networks of a warm start; None if the options, the ids or the kind of the ratings are others."""
     try:
         for model in older.models:
             require_common_ids(model, dataset.users["id"].to_list(), dataset.items["id"].to_list(), older.path)
         return older.completed(settings, dataset)
-    except (ArtifactError, UsageError) as problem:
+    except (ArtifactError, InputDataError, UsageError) as problem:
         logger.warning(f"training starts from scratch: {problem}")
         return None
 
@@ -103,7 +99,7 @@ def train_or_keep(plan: TrainingPlan, reporter: Reporter) -> bool:
             shutil.copyfileobj(source, copy)
         request = replace(request, keep_if_better=plan.metric)
     try:
-        train_to_file(request, SINGLE_PROCESS, reporter)
+        summary = train_to_file(request, SINGLE_PROCESS, reporter)
     except QualityGateError as reason:
         logger.warning(str(reason))
         return False
@@ -112,4 +108,4 @@ def train_or_keep(plan: TrainingPlan, reporter: Reporter) -> bool:
         raise Stopped(
             status, f"{signals.MESSAGES.get(status, 'stopped')}; the same command continues this run"
         ) from stop
-    return True
+    return bool(summary.get("promoted", True))

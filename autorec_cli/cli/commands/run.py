@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,12 +114,10 @@ STAGES = {
         {"split": "stable"},  # what is held out stays held out as the data grow
     ),
     "train": Stage(_names(TrainingOptions), ("output", "force", "dry_run", "warm_start", "resume", "wait_lock")),
-    "evaluate": Stage(
-        ("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "blend", "wait_lock")
-    ),
+    "evaluate": Stage(("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "wait_lock")),
     "recommend": Stage(
         ("top_k", "format"),
-        ("output", "user", "users", "rating_model", "show", "history", "on_unknown", "shard", "wait_lock"),
+        ("output", "user", "users", "show", "history", "on_unknown", "shard", "wait_lock"),
         {"output": "recommendations.csv", "format": "csv"},
     ),
 }
@@ -172,7 +170,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
             save_every=train["save_every"],
             wait_lock=options.wait_lock,
         ),
-        evaluate=replace(evaluating, ranking=True),
+        evaluate=evaluating,
         gates=gates,
         recommend=recommend.settings_of(recommending),
         recommendations=f"recommendations.{stages['recommend']['format']}",
