@@ -52,6 +52,7 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
     """
     settings = request.settings
     older = None if current is None else _load(current)
+    warm_start = warm_start and not settings.ensemble  # whose networks differ in their seeds
     networks = _networks_of(older, settings, dataset) if older is not None and warm_start else None
     training = replace(
         request,

@@ -60,7 +60,7 @@ def test_the_options_of_the_four_commands_in_a_file_apply_to_the_stages(folder, 
     assert "settings of train: hidden-size=8 (autorec.toml), epochs=2 (autorec.toml)" in result.stderr
     prepared = json.loads((folder / "out" / "data" / "dataset.json").read_text())["split"]
     assert (prepared["strategy"], prepared["test"]) == ("per-user", 0.2)
-    model = model_file.load_model(folder / "out" / "model")
+    model = model_file.load_model(folder / "out" / "model").networks[0]
     assert (model.settings.hidden_sizes, model.settings.epochs) == ((8,), 2)
     assert model.catalog.titles is not None
     assert {json.loads(line)["epoch"] for line in (folder / "epochs.jsonl").read_text().splitlines()} == {1, 2}
@@ -79,7 +79,7 @@ def test_what_is_given_to_run_is_stronger_than_what_is_set_for_a_stage(folder, m
     monkeypatch.setenv("AUTOREC_TRAIN_HIDDEN_SIZE", "6")
     result = call("run", "ratings.csv", "-o", "out", "--variant", "item", "--format", "jsonl", "-q")
     assert result.status == 0, result.stderr
-    settings = model_file.load_model(folder / "out" / "model").settings
+    settings = model_file.load_model(folder / "out" / "model").networks[0].settings
     assert (settings.epochs, settings.hidden_sizes) == (3, (6,))
     assert len((folder / "out" / "recommendations.jsonl").read_text().splitlines()) == 2 * 80
     result = call("run", "ratings.csv", "-o", "out", "--variant", "item", "--epochs", 1, "-q", "--format", "parquet")
