@@ -7,11 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.errors import QualityGateError
 from autorec_cli.inference import model_file
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
+from autorec_cli.training.request import TrainRequest
 from tests.program import SMALL, call
 
 TINY = (*SMALL, "--objective", "both", "-q")
@@ -248,3 +250,12 @@ def test_a_failure_at_any_stage_leaves_the_old_generation(ratings, out, monkeypa
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     changed = {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     assert changed <= {"generations"}
+
+
+def test_an_ensemble_starts_from_scratch_without_a_warning(first, tmp_path, caplog):
+    settings = TrainSettings(ensemble=((8,),), hidden_sizes=(16,))
+    request = TrainRequest(first / "data", tmp_path / "model", settings)
+    prepared = dataset.load_dataset(first / "data")
+    plan = training_stage.plan_training(request, first / "model", prepared, warm_start=True)
+    assert (plan.request.warm_start, plan.current, plan.metric) == (None, first / "model", "ndcg@10")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
