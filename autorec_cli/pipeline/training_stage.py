@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError, InputDataError, QualityGateError, Stopped, UsageError
+from autorec_cli.errors import ArtifactError, InputDataError, Stopped, UsageError
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
@@ -101,9 +101,6 @@ def train_or_keep(plan: TrainingPlan, reporter: Reporter) -> bool:
         request = replace(request, keep_if_better=plan.metric)
     try:
         summary = train_to_file(request, SINGLE_PROCESS, reporter)
-    except QualityGateError as reason:
-        logger.warning(str(reason))
-        return False
     except Stopped as stop:
         status = stop.code if isinstance(stop.code, int) else 0
         raise Stopped(

@@ -9,10 +9,11 @@ import pytest
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
-from autorec_cli.errors import QualityGateError
 from autorec_cli.inference import model_file
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
+from autorec_cli.training import sources
+from autorec_cli.training.promotion import Promotion
 from autorec_cli.training.request import TrainRequest
 from tests.program import SMALL, call
 
@@ -62,11 +63,10 @@ def generations(out):
 def keep_the_old_one(monkeypatch):
     """Every comparison is won by the current model."""
 
-    def worse(request, process_group, reporter):
-        if request.keep_if_better is not None:
-            raise QualityGateError("the new model is worse")
+    def worse(*_):
+        return Promotion("the new model is worse")
 
-    monkeypatch.setattr(training_stage, "train_to_file", worse)
+    monkeypatch.setattr(sources, "judge", worse)
 
 
 def test_one_command_writes_all_results(ratings, first):
@@ -138,10 +138,7 @@ def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratin
 
 
 def test_force_compares_nothing(ratings, out, monkeypatch):
-    def worse(*_):
-        raise QualityGateError("the new model is worse")
-
-    monkeypatch.setattr("autorec_cli.training.sources.require_no_worse", worse)
+    keep_the_old_one(monkeypatch)
     for options, promoted in (((), False), (("--force", "--no-warm-start", "--keep", 1), True)):
         assert call("run", ratings / "more.csv", "-o", out, *TINY, *options).status == 0
         assert document(out)["promoted"] is promoted

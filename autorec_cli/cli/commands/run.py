@@ -167,6 +167,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
             device=training.device,
             force=options.force,
             keep_if_better=train["keep_if_better"],
+            tolerance=train["tolerance"],
             save_every=train["save_every"],
             wait_lock=options.wait_lock,
         ),
