@@ -2,20 +2,21 @@
 
     python -m tests.soak [--nights 200] [--seed 0] [--folder FOLDER]
 
-Every night brings new ratings, users and items and runs the script of docs/operations.md, warm start included:
-prepare, train, evaluate, recommend. In most nights something happens at a random moment: SIGKILL or SIGTERM to the
-whole night, a disk that lets no file grow beyond some KiB, or a second run of the script at the same time. After each
-night the dataset, if there is one, can be read, `top.csv` is whole, and a model that is new joins the history. At the
-end two nights run undisturbed; then every rating must be in the dataset, every model of the history must open and
-recommend, and nothing but outputs may be left.
+Every night brings new ratings, users and items, and `autorec run`, as in docs/operations.md. In most nights something
+happens at a random moment: SIGKILL or SIGTERM, a disk that lets no file grow beyond some KiB, a byte of the current
+model or of the checkpoint that changes, a rollback, or a second run at the same time. After each night the published
+generation, if there is one, is whole: its dataset and model can be read, unless they were damaged, and every user of
+the dataset has recommendations. A model that is new joins the history. At the end a night runs undisturbed; then every
+rating must be in the dataset, every model of the history must open and recommend, and nothing but outputs may be left.
 
-Each command is a process of its own, forked from one that has imported the program, so that importing it costs no time.
+Each run is a process of its own, forked from one that has imported the program, so that importing it costs no time.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import resource
@@ -32,14 +33,12 @@ import numpy as np
 
 from tests.forking import import_program
 
-TRAIN = ("--hidden-size", 16, "--batch-size", 16, "--regularization", 5, "--threads", 1, "--epochs", 60,
-         "--save-every", 0, "-q")  # fmt: skip
-EVENTS = ("none", "kill", "kill", "kill", "terminate", "terminate", "full", "overlap")
-FINE = {0, 2, 7, 143}
-"""Statuses that a night may end with: done, disk full, locked, terminated."""
-TOOK_TURNS = "(their fingerprints differ)"
-"""Said with status 4 by a night between whose training and evaluation another one has prepared its dataset."""
-KEPT = {"data", "item.model", "top.csv", "metrics.json", "run.json", "ratings.csv", "history", "said"}
+TRAIN = ("--hidden-size", 16, "--batch-size", 16, "--regularization", 5, "--threads", 1, "--epochs", 60, "-q")
+EVENTS = ("none", "kill", "kill", "kill", "terminate", "terminate", "full", "overlap", "damage", "rollback")
+FINE = {0, 2, 7, 137, 143}
+"""Statuses that a night may end with: done, disk full, locked, killed, terminated."""
+KEPT = {"out", "ratings.csv", "history", "said"}
+RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json"}
 
 
 def forked(work: Callable[[], int]) -> int:
@@ -78,28 +77,13 @@ def autorec(*arguments: object) -> int:
     return ended(forked(work))
 
 
-def night(n_blocks: int | None, keep: bool) -> int:
-    """The script of docs/operations.md, of a rating model; with `n_blocks` no file may grow beyond so many KiB."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+def night(n_blocks: int | None, more: Sequence[object] = ()) -> int:
+    """Run the line of the crontab; with `n_blocks` no file may grow beyond so many KiB."""
+    os.environ["AUTOREC_TRAIN_SAVE_EVERY"] = "0"
     if n_blocks is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * n_blocks, 1024 * n_blocks))
-    if not Path("item.model.resume").exists():
-        status = autorec(
-            "prepare", "ratings.csv", "-o", "data", "--split", "stable", "--force", "-q", "--wait-lock", 60
-        )
-        if status:
-            return status
-    warm = ("--warm-start", "item.model") if Path("item.model").exists() else ()
-    how = ("--keep-if-better", "rmse") if keep else ("--force",)
-    always = ("--resume", "--wait-lock", 60, "--summary", "run.json")
-    status = autorec("train", "data", "-o", "item.model", *TRAIN, *warm, *how, *always)
-    if status == 4:
-        Path("item.model.resume").unlink(missing_ok=True)
-    if status:
-        return status
-    if not keep or '"promoted": true' in Path("run.json").read_text():
-        status = autorec("evaluate", "item.model", "-q", "-o", "metrics.json")
-    return status or autorec("recommend", "item.model", "-k", 5, "-q", "-o", "top.csv")
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    return autorec("run", "ratings.csv", "-o", "out", "-k", 5, *TRAIN, *more)
 
 
 def in_session(work: Callable[[], int]) -> int:
@@ -122,12 +106,16 @@ def end_group(group: int, sent: signal.Signals) -> None:
 
 def disturbed(event: str, rng: random.Random, usual: float) -> list[int]:
     """Run a night in which `event` happens; the statuses it ended with."""
-    keep, limit = rng.random() < 0.3, rng.choice((0, 1, 4, 16, 64)) if event == "full" else None
-    group = in_session(lambda: night(limit, keep))
+    limit = rng.choice((0, 1, 4, 16, 64)) if event == "full" else None
+    if event == "damage":
+        damage(rng)
+    if event == "rollback" and len(list(Path().glob("out/generations/*/run.json"))) > 1:
+        return [autorec("run", "-o", "out", "--rollback", "-q"), ended(in_session(lambda: night(None)))]
+    group = in_session(lambda: night(limit, ("--force",) if rng.random() < 0.7 else ()))
     time.sleep(0.02)
     if event == "overlap":
         time.sleep(rng.uniform(0, usual))
-        other = in_session(lambda: night(None, keep))
+        other = in_session(lambda: night(None, ("--wait-lock", rng.choice((0, 600)))))
         return [ended(group), ended(other)]
     if event in ("kill", "terminate"):
         time.sleep(rng.uniform(0, usual))
@@ -137,6 +125,18 @@ def disturbed(event: str, rng: random.Random, usual: float) -> list[int]:
             wait_for_locks()
         return [status]
     return [ended(group)]
+
+
+def damage(rng: random.Random) -> None:
+    """Change a byte of the current model, or of the checkpoint of the last night if there is one."""
+    found = [path for path in (*Path().glob("out/generations/*/model.resume"), Path("out/model")) if path.exists()]
+    if found:
+        contents = bytearray(found[0].read_bytes())
+        contents[rng.randrange(len(contents))] ^= 255
+        # Not in place, as a disk does it: another generation's model may be read at this moment.
+        target = found[0].resolve()
+        target.with_name("damaged").write_bytes(contents)
+        target.with_name("damaged").replace(target)
 
 
 def wait_for_locks() -> None:
@@ -162,27 +162,29 @@ def grow(night_number: int, rng: np.random.Generator) -> int:
     return len({tuple(line.split(",")[:2]) for line in lines.splitlines()[1:]})
 
 
-def check_outputs() -> int:
+def check_outputs(is_damaged: bool) -> int:
     """What must hold after every night, however it ended; 0 if it does."""
     from autorec_cli.data import dataset
     from autorec_cli.inference import model_file
 
-    if Path("data").exists():
-        dataset.load_dataset(Path("data"))
-    if Path("item.model").exists():
-        model_file.load_model(Path("item.model"))
-    if Path("top.csv").exists():
-        lines = Path("top.csv").read_text().splitlines()
-        if not lines[0].startswith("user") or len({line.count(",") for line in lines}) != 1:
-            return 1
-    return 0
+    out = Path("out")
+    if not (out / "current").exists():
+        return int((out / "model").exists())
+    prepared = dataset.load_dataset(out / "data")
+    if not is_damaged:
+        model_file.load_model(out / "model")
+    lines = (out / "recommendations.csv").read_text().splitlines()
+    users = {line.split(",")[0] for line in lines[1:]}
+    whole = lines[0].startswith("user") and len({line.count(",") for line in lines}) == 1
+    described = json.loads((out / "run.json").read_text())
+    return int(not (whole and len(users) == described["n_users"] == prepared.n_users))
 
 
 def check_ratings(n_ratings: int) -> int:
     """Whether the dataset holds all ratings; 0 if it does."""
     from autorec_cli.data import dataset
 
-    prepared = dataset.load_dataset(Path("data"))
+    prepared = dataset.load_dataset(Path("out/data"))
     return int(sum(prepared.split(part).nnz for part in dataset.SPLITS) != n_ratings)
 
 
@@ -193,17 +195,17 @@ def check_history() -> int:
     for path in sorted(Path("history").iterdir()):
         catalog = model_file.load_model(path).catalog
         known = next(user for user, count in zip(catalog.user_ids, catalog.user_counts, strict=True) if count)
-        if autorec("recommend", path, "--user", known, "-k", 3, "-q", "-o", "lists.csv"):
+        if autorec("recommend", path, "--user", known, "-k", 3, "-q", "-o", "recommended.csv"):
             return 1
-        if len(Path("lists.csv").read_text().splitlines()) != 4:
+        if len(Path("recommended.csv").read_text().splitlines()) != 4:
             return 1
-        Path("lists.csv").unlink()
+        Path("recommended.csv").unlink()
     return 0
 
 
 def remember(seen: set[str]) -> None:
-    """Copy item.model to the history if it is a new one."""
-    model = Path("item.model")
+    """Copy the model to the history if it is a new one."""
+    model = Path("out/model")
     if model.exists():
         name = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
         if name not in seen:
@@ -226,33 +228,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events: Counter[str] = Counter()
     statuses: Counter[int] = Counter()
     seen: set[str] = set()
-    usual, n_resumed, n_heard = 5.0, 0, 0
+    usual, n_resumed = 5.0, 0
     for number in range(asked.nights):
         n_ratings = grow(number, draws)
         event = rng.choice(EVENTS)
-        n_resumed += Path("item.model.resume").exists()
+        n_resumed += bool(list(Path().glob("out/generations/*/model.resume")))
         begun = time.perf_counter()
         found = disturbed(event, rng, usual)
         if event == "none":
             usual = time.perf_counter() - begun
         events[event] += 1
         statuses.update(found)
-        said = Path("said").read_text()[n_heard:] if Path("said").exists() else ""
-        n_heard += len(said)
-        took_turns = {4} if event == "overlap" and TOOK_TURNS in said else set()
-        if not set(found) <= FINE | {137} | took_turns or ended(forked(check_outputs)):
+        # A night that failed after the damage has not replaced the model.
+        is_damaged = event == "damage" and found != [0]
+        if not set(found) <= FINE or ended(forked(lambda damaged=is_damaged: check_outputs(damaged))):
             sys.stdout.write(f"night {number}, {event}: {found}; see {Path.cwd()}\n")
             return 1
-        remember(seen)
+        if not is_damaged:
+            remember(seen)
     n_ratings = grow(asked.nights, draws)
-    last = [ended(in_session(lambda: night(None, False))) for _ in range(2)]  # the first may finish an older night
+    last = [ended(in_session(lambda: night(None, ("--force",))))]
     remember(seen)
     failed = ended(forked(lambda: check_ratings(n_ratings))) or ended(forked(check_history))
     left = {path.name for path in Path().iterdir()} - KEPT
+    left |= {path.name for path in Path("out").iterdir()} - RESULTS - {"current", "generations"}
+    left |= {path.name for path in Path("out/generations").glob("*/*")} - RESULTS
     sys.stdout.write(
         f"{asked.nights} nights ({', '.join(f'{n} {name}' for name, n in events.most_common())}), ended with "
         f"{', '.join(f'{n} times {status}' for status, n in statuses.most_common())}; {n_resumed} found a state to go "
-        f"on from; {len(seen)} models in the history; the last nights ended with {last}; left over: "
+        f"on from; {len(seen)} models in the history; the last night ended with {last}; left over: "
         f"{sorted(left) or 'nothing'}; "
         f"{'LOST' if failed else 'nothing was lost'}\n"
     )

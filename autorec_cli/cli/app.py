@@ -16,6 +16,7 @@ from autorec_cli.cli.commands import (
     predict,
     prepare,
     recommend,
+    run,
     sample,
     train,
     tune,
@@ -25,7 +26,11 @@ from autorec_cli.cli.options import gather, with_options
 from autorec_cli.cli.runner import Command, as_typer_command
 
 EXAMPLES = """
-[bold]First steps[/bold]
+[bold]The whole job[/bold]
+
+autorec run ratings.csv -o out
+
+[bold]Step by step[/bold]
 
 autorec prepare ratings.csv -o data
 
@@ -48,6 +53,7 @@ app = typer.Typer(
 
 WITHOUT_TORCHRUN = "start it without torchrun"
 COMMANDS = {
+    "run": Command(run.run_command, run.PipelineOptions, run.EXAMPLES, WITHOUT_TORCHRUN, run.STAGES),
     "prepare": Command(prepare.prepare_command, prepare.PrepareOptions, prepare.EXAMPLES, WITHOUT_TORCHRUN),
     "train": Command(train.train_command, train.TrainOptions, train.EXAMPLES),
     "evaluate": Command(evaluate.evaluate_command, evaluate.EvaluateOptions, evaluate.EXAMPLES),

@@ -125,6 +125,28 @@ def set_defaults(context: typer.Context, file: Path | None) -> None:
     context.default_map = {setting.name: options[setting.option] for setting in settings if setting.option in options}
 
 
+def context_of(context: typer.Context, command: str, file: Path | None) -> typer.Context:
+    """Context of another command of the program, with defaults from `file`.
+
+    Raises:
+        UsageError: the file or a variable sets an unknown option.
+    """
+    program = context.find_root()
+    other = type(context)(cast("Any", program.command).commands[command], info_name=command, parent=program)
+    other.params["config"] = file
+    set_defaults(other, file)
+    return other
+
+
+def value_of(context: typer.Context, setting: Setting) -> Any:  # noqa: ANN401
+    """Value of an option from a variable, the config file or its default; `source_of` tells which afterwards."""
+    value, source = setting.parameter.consume_value(context, {})
+    context.set_parameter_source(setting.name, source)  # named by the error if the value is refused
+    if value is not None:
+        value = setting.parameter.process_value(context, value)  # refuses what the command would refuse
+    return value
+
+
 def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
     """Options without preferences that contradict the command line.
 

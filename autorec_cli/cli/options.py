@@ -233,6 +233,36 @@ HistoryData = Annotated[
     InputFile(),
 ]
 
+Titles = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
+    InputFile(),
+]
+Interactions = Annotated[
+    bool,
+    typer.Option(
+        "--interactions",
+        help="The ratings are counts, such as plays: each above 0 is an interaction, whatever its value.",
+        rich_help_panel=FILE_FORMAT,
+    ),
+]
+FailAbove = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METRIC=NUMBER",
+        help="Exit with status 8 if this metric of a model is above NUMBER, as in rmse=0.85; can be repeated.",
+        rich_help_panel=UNATTENDED,
+    ),
+]
+FailBelow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METRIC=NUMBER",
+        help="Exit with status 8 if this metric of a model is below NUMBER, as in ndcg@10=0.3; can be repeated.",
+        rich_help_panel=UNATTENDED,
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:

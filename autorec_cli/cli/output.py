@@ -202,6 +202,14 @@ def _without_formulas(block: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def counted_blocks(blocks: Blocks, written: list[int]) -> Iterator[pl.DataFrame]:
+    """Yield `blocks`, noting the rows of each in `written`."""
+    for block in blocks:
+        # Counted on the way, as the blocks are never all in memory.
+        written.append(block.height)
+        yield block
+
+
 def check_place(output: str) -> None:
     """Check before the work that `output` can be written.
 

@@ -29,6 +29,7 @@ from autorec_cli.cli.console import detail, say, start, warn
 from autorec_cli.cli.options import UNATTENDED, Given, InputFile, OneOf, OutputFile, gather, given, with_options
 from autorec_cli.cli.output import check_place
 from autorec_cli.cli.run_summary import Run, sum_up, sum_up_failure, sum_up_refusal
+from autorec_cli.cli.stage_options import Stage, stage_values
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
 from autorec_cli.runtime.process_group import current_process_group
@@ -46,12 +47,14 @@ class Command:
         options: Dataclass of its options, which `run` takes.
         examples: End of its help.
         one_process: Advice for whoever starts it in several processes with torchrun; None if that works.
+        stages: Commands whose work it does; `run` takes the values of their options as a second argument.
     """
 
-    run: Callable[[Any], Any]
+    run: Callable[..., Any]
     options: type
     examples: str
     one_process: str | None = None
+    stages: Mapping[str, Stage] | None = None
 
 
 def _use_config(context: typer.Context, asked: Path | None) -> Path | None:
@@ -140,7 +143,8 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
         _log_settings(context, {**run.options, "quiet": own.quiet, "verbose": own.verbose})
         check_addresses()
         check_variables()
-        result = command.run(gather(command.options, run.options))
+        stages = [] if command.stages is None else [stage_values(context, command.stages, run.options)]
+        result = command.run(gather(command.options, run.options), *stages)
     # SystemExit too: a signal's exit belongs in the summary.
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         sum_up_failure(run, error)

@@ -38,10 +38,12 @@ class TrainingReport:
     Attributes:
         log: File for one JSON line per epoch, "-" for stdout; None for no log.
         wait_lock: Seconds to wait while another run writes `log`.
+        advises: Whether the outcome names the next command.
     """
 
     log: str | None = None
     wait_lock: float = 0.0
+    advises: bool = True
 
     def planned(self, plan: TrainingPlan) -> None:
         """Show network, parameters and memory of a dry run."""
@@ -112,7 +114,7 @@ class TrainingReport:
             *_weights_fact(provenance),
             *_validation_facts(validations, "warm_start" in provenance),
             ("time", f"{trained.seconds:.1f} s"),
-            ("next", f"autorec evaluate {trained.output}"),
+            *([("next", f"autorec evaluate {trained.output}")] if self.advises else []),
         ]
         show_facts("trained", facts)
         for validation in validations:

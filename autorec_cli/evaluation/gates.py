@@ -127,8 +127,10 @@ def _hint(name: str, known: Collection[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(known)}"
 
 
-def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
-    """Check every row against every gate.
+def enforce(
+    rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate], outcome: str = "the results were written all the same"
+) -> None:
+    """Check every row against every gate; `outcome` ends the message.
 
     Raises:
         QualityGateError: a gate is missed; the message names all of them.
@@ -136,4 +138,4 @@ def enforce(rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate]) -> None:
     # All of them, as whoever reads the mail in the morning cannot ask again.
     misses = [miss for row in rows for gate in gates if (miss := gate.miss(row)) is not None]
     if misses:
-        raise QualityGateError(f"quality gate missed: {'; '.join(misses)}; the results were written all the same")
+        raise QualityGateError(f"quality gate missed: {'; '.join(misses)}; {outcome}")

@@ -181,6 +181,21 @@ def replace_folder(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
 
 
+def replace_link(link: Path, target: str) -> None:
+    """Point the symbolic link `link` to `target` by one rename, durably.
+
+    Raises:
+        OSError: the operating system refuses.
+    """
+    temporary = _temporary_name(link)
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(link)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(link.parent)
+
+
 def _temporary_name(target: Path, suffix: str = "tmp") -> Path:
     """New name beside `target`, which `sweep` knows."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")

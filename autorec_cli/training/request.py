@@ -8,6 +8,7 @@ from pathlib import Path
 from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.errors import UsageError
 from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY, check_save_every
+from autorec_cli.training.checkpoints.resume import Resume
 
 TOLERANCE = 0.01
 """Default of `--tolerance`."""
@@ -46,7 +47,7 @@ class TrainRequest:
     keep_if_better: str | None = None
     tolerance: float = TOLERANCE
     warm_start: Path | None = None
-    resume: bool = False
+    resume: bool | Resume = False
     save_every: float = SAVE_EVERY
     wait_lock: float = 0.0
 

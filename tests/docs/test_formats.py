@@ -211,3 +211,8 @@ def test_checksums_are_those_of_the_page(workshop):
     for whole in (document, model):
         checksum = whole.pop("checksum")
         assert zlib.crc32(json.dumps(whole, sort_keys=True).encode()) == checksum
+
+
+def test_every_field_of_run_json_is_described(workshop, tmp_path):
+    assert call("run", workshop / "ratings.csv", "-o", tmp_path / "out", *SMALL, "-q").status == 0
+    assert fields(json.loads((tmp_path / "out" / "run.json").read_text())) == named_in("run.json")

@@ -37,65 +37,26 @@ def test_every_block_runs_in_the_order_of_the_page(server):
         )  # fmt: skip
         assert finished.returncode == 0, f"{script}\n{finished.stdout}{finished.stderr}"
     names = {path.name for path in folder.iterdir()}
-    assert {"lists.model", "metrics.json", "top.csv", "run.json", "five.jsonl", "lists.json"} <= names
+    assert {"out", "last-run.json", "five.jsonl", "model.json"} <= names
     assert not [name for name in names if name.startswith(".")], "no lock, no temporary file"
     assert "slow.model" not in names
 
 
-def test_a_damaged_model_is_put_aside_and_a_whole_one_stays(server):
+def test_the_crontab_has_five_times_and_a_command_that_runs(server):
     folder, environment = server
-    subprocess.run(
-        ["bash", "-e", "-c", blocks("bash")[0]], cwd=folder, env=environment, capture_output=True, check=True
-    )
-
-    def night():
-        return subprocess.run(
-            ["./nightly.sh"], cwd=folder, env=environment, capture_output=True, check=False
-        ).returncode
-
-    model = folder / "lists.model"
-    whole = model.read_bytes()
-    (folder / "lists.model.resume").write_bytes(b"damaged")
-    assert night() == 4
-    assert model.read_bytes() == whole
-    assert not (folder / "lists.model.resume").exists()
-    model.write_bytes(whole[:1000])
-    assert night() == 4
-    assert (folder / "lists.model.damaged").read_bytes() == whole[:1000]
-    assert not model.exists()
-    assert night() == 0
-    assert model.exists()
-
-
-def test_a_night_whose_model_is_worse_ends_well_with_the_old_one(server):
-    folder, environment = server
-    subprocess.run(
-        ["bash", "-e", "-c", blocks("bash")[0]], cwd=folder, env=environment, capture_output=True, check=True
-    )
-    model, top, metrics = (folder / name for name in ("lists.model", "top.csv", "metrics.json"))
-    before, listed = model.read_bytes(), top.read_bytes()
-    top.unlink()
-    metrics.unlink()
-    # Unrated cells count as ratings far below the scale, and hide what users like.
-    bad = environment | {"AUTOREC_TRAIN_MISSING_VALUE": "-50"}
-    night = subprocess.run(["./nightly.sh"], cwd=folder, env=bad, capture_output=True, text=True, check=False)
-    assert (night.returncode, "warning: lists.model was kept: " in night.stderr) == (0, True), night.stderr
-    assert '"promoted": false' in (folder / "run.json").read_text()
-    assert (model.read_bytes(), top.read_bytes()) == (before, listed)
-    assert not metrics.exists()
-
-
-def test_the_crontab_has_five_times_and_a_command(tmp_path):
     (crontab,) = blocks("crontab")
     *settings, entry = crontab.splitlines()
     assert all(re.fullmatch(r"[A-Z]+=\S+", line) for line in settings)
-    times, command = entry.split()[:5], entry.split()[5:]
+    *times, command = entry.split(maxsplit=5)
     assert [bool(re.fullmatch(r"\*|\d+", time)) for time in times] == [True] * 5
-    assert command[-1].endswith("nightly.sh")
-    if shutil.which(command[0]):
-        lock = str(tmp_path / "night.lock")
-        typed = [*command[:-2], lock, "sh", "-c", f"flock -n -E 7 {lock} true"]  # a second night
-        assert subprocess.run(typed, capture_output=True, check=False).returncode == 7
+    moved, _, line = command.partition(" && ")
+    assert moved.startswith("cd /")
+    assert line in (ROOT / "docs" / "operations.md").read_text().split("```ini")[1], "systemd does the same"
+    finished = subprocess.run(
+        ["sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stdout) == (0, ""), finished.stderr
+    assert (folder / "out" / "recommendations.csv").exists()
 
 
 def test_the_units_are_units():

@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
-from autorec_cli.cli.config_file import Setting, find_file, known_settings, set_defaults, settings_of, variable_of
+from autorec_cli.cli.config_file import (
+    Setting,
+    context_of,
+    find_file,
+    known_settings,
+    settings_of,
+    source_of,
+    value_of,
+    variable_of,
+)
 from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.options import Format, OneOf, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
@@ -61,10 +70,7 @@ def _rows(context: typer.Context, command: str, config: Path | None) -> list[dic
     """One row per option of `command`."""
     named = os.environ.get(variable_of(command, "config"))
     file = find_file(config or (Path(named) if named else None))
-    program = context.find_root()
-    inner = type(context)(cast("Any", program.command).commands[command], info_name=command, parent=program)
-    inner.params["config"] = file
-    set_defaults(inner, file)
+    inner = context_of(context, command, file)
     return [_row(inner, setting, file) for setting in settings_of(inner)]
 
 
@@ -84,15 +90,14 @@ def _with_preset(rows: list[dict[str, str]], name: str | None) -> list[dict[str,
 
 
 def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[str, str]:
-    value, source = setting.parameter.consume_value(context, {})
-    context.set_parameter_source(setting.name, source)  # named by the error if the value is refused
-    if value is not None:
-        value = setting.parameter.process_value(context, value)  # refuses what the command would refuse
+    value = value_of(context, setting)
     return {
         "command": context.info_name or "",
         "option": setting.option,
         "value": without_passwords(_shown(value, setting.parameter.show_default)),
-        "origin": {"ENVIRONMENT": setting.variable, "DEFAULT_MAP": str(file)}.get(source.name, "default"),
+        "origin": {"ENVIRONMENT": setting.variable, "DEFAULT_MAP": str(file)}.get(
+            source_of(context, setting.name), "default"
+        ),
     }
 
 

@@ -15,8 +15,9 @@ from autorec_cli.cli.console import LOG, say, warn
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_tables
 from autorec_cli.cli.options import (
     METRICS,
-    UNATTENDED,
     CsvSafe,
+    FailAbove,
+    FailBelow,
     Format,
     InputFile,
     OneOf,
@@ -87,33 +88,16 @@ class EvaluateOptions:
             rich_help_panel=METRICS,
         ),
     ] = False
-    fail_above: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=NUMBER",
-            help="Exit with status 8 if this metric of a model is above NUMBER, as in rmse=0.85; can be repeated.",
-            rich_help_panel=UNATTENDED,
-        ),
-    ] = None
-    fail_below: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=NUMBER",
-            help="Exit with status 8 if this metric of a model is below NUMBER, as in ndcg@10=0.3; can be repeated.",
-            rich_help_panel=UNATTENDED,
-        ),
-    ] = None
+    fail_above: FailAbove = None
+    fail_below: FailBelow = None
     wait_lock: WaitLock = 0.0
 
 
 def evaluate_command(options: EvaluateOptions) -> list[Row]:
     """Evaluate models on held-out ratings and report how they compare with simple baselines."""
-    from autorec_cli.evaluation.evaluate import EvaluateSettings, log_findings
+    from autorec_cli.evaluation.evaluate import log_findings
 
-    gates = [*map(upper_limit, options.fail_above or ()), *map(lower_limit, options.fail_below or ())]
-    settings = EvaluateSettings(options.on, options.top_k, options.relevant_from, options.all_users)
-    for gate in gates:
-        check_metric(gate.metric, settings.k, gate.flag)
+    settings, gates = settings_of(options)
     format, process_group = choose_format(options.format, options.output), current_process_group()
     _check_test_file(options, process_group.size)
     files = list({path.resolve(): path for path in options.models}.values())  # each once
@@ -139,6 +123,21 @@ def _check_test_file(options: EvaluateOptions, n_processes: int) -> None:
         raise UsageError(f"--test-file replaces the test set; leave out --on {options.on}")
     if options.test_file == "-" and n_processes > 1:
         raise UsageError("--test-file - is stdin, which several processes cannot share; name a file")
+
+
+def settings_of(options: EvaluateOptions) -> tuple[EvaluateSettings, list[Gate]]:
+    """Settings of an evaluation, and its quality gates.
+
+    Raises:
+        UsageError: a value is out of range, or a gate has no such metric.
+    """
+    from autorec_cli.evaluation.evaluate import EvaluateSettings
+
+    gates = [*map(upper_limit, options.fail_above or ()), *map(lower_limit, options.fail_below or ())]
+    settings = EvaluateSettings(options.on, options.top_k, options.relevant_from, options.all_users)
+    for gate in gates:
+        check_metric(gate.metric, settings.k, gate.flag)
+    return settings, gates
 
 
 def _evaluate(

@@ -15,9 +15,11 @@ from autorec_cli.cli.options import (
     FILE_FORMAT,
     FILTERS,
     InputFile,
+    Interactions,
     OneOf,
     OutputFile,
     ReadingOptions,
+    Titles,
     WaitLock,
     parse_share,
 )
@@ -107,11 +109,7 @@ class PrepareOptions:
             rich_help_panel=FILE_FORMAT,
         ),
     ] = None
-    titles: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
-        InputFile(),
-    ] = None
+    titles: Titles = None
     split: Annotated[
         str,
         typer.Option(
@@ -225,14 +223,7 @@ class PrepareOptions:
             rich_help_panel=FILTERS,
         ),
     ] = None
-    interactions: Annotated[
-        bool,
-        typer.Option(
-            "--interactions",
-            help="The ratings are counts, such as plays: each above 0 is an interaction, whatever its value.",
-            rich_help_panel=FILE_FORMAT,
-        ),
-    ] = False
+    interactions: Interactions = False
     wait_lock: WaitLock = 0.0
 
 
@@ -241,7 +232,7 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
     show_decisions(options.explain)
     if options.dry_run:
         return preview(options)
-    facts = prepare(options, _settings(options))
+    facts = prepare(options, settings_of(options))
     show_facts("dataset", readable(facts))
     say(f"next: autorec train {options.output} -o ratings.model")
     if options.format == "json":
@@ -257,15 +248,20 @@ def preview(options: PrepareOptions) -> dict[str, Any]:
     """
     from autorec_cli.data.builder.read_ratings import preview_ratings
 
-    settings = _settings(options)
-    rows = preview_ratings(_source(options), settings.read, options.test_file or (), announcer())
+    settings = settings_of(options)
+    rows = preview_ratings(source_of(options), settings.read, options.test_file or (), announcer())
     write = writer_for("json" if options.format == "json" else default_format(None, "-"))
     with open_output("-") as stream:
         write([rows], stream)
     return {"dry_run": True, "n_rows": rows.height}
 
 
-def _settings(options: PrepareOptions) -> PrepareSettings:
+def settings_of(options: PrepareOptions) -> PrepareSettings:
+    """Settings of a preparation.
+
+    Raises:
+        UsageError: options contradict each other.
+    """
     _check_source(options)
     if options.test_file and options.test:
         raise UsageError("--test and --test-file contradict each other; leave out one of them")
@@ -299,7 +295,8 @@ def _check_source(options: PrepareOptions) -> None:
         raise UsageError("--database and --query need each other; give both")
 
 
-def _source(options: PrepareOptions) -> list[str] | DatabaseQuery:
+def source_of(options: PrepareOptions) -> list[str] | DatabaseQuery:
+    """Files to read, or the query of a database."""
     from autorec_cli.data.readers.database import DatabaseQuery
 
     if options.database is None:
@@ -354,7 +351,7 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
         check_output(options.output, options.force)
         titles = _read_titles(options.titles, settings.read.encoding)
         prepared = preparation.prepare(
-            _source(options),
+            source_of(options),
             settings,
             titles=titles,
             test_files=options.test_file or (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,15 @@ from autorec_cli.cli.options import (
     ReadingOptions,
     WaitLock,
 )
-from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.cli.output import (
+    Writer,
+    choose_format,
+    counted_blocks,
+    open_output,
+    reserve_output,
+    write_table,
+    writer_for,
+)
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 
@@ -154,7 +162,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
 
     # Checked even where it is not used: a script should fail on its first run.
     require_count("--show", options.show, minimum=0)
-    format, settings = choose_format(options.format, options.output), _settings(options)
+    format, settings = choose_format(options.format, options.output), settings_of(options)
     write = _writer(options, format, settings)
     with reserve_output(options.output, options.wait_lock, say, warn):
         model = model_file.load_model(options.model)
@@ -178,7 +186,7 @@ def _writer(options: RecommendOptions, format: str, settings: RecommendSettings)
     return writer_for(format, header, options.csv_safe)
 
 
-def _settings(options: RecommendOptions) -> RecommendSettings:
+def settings_of(options: RecommendOptions) -> RecommendSettings:
     """Read the files of ids, and make settings of all options."""
     from autorec_cli.inference.id_file import read_ids
     from autorec_cli.inference.recommender import RecommendSettings
@@ -217,7 +225,7 @@ def _split_users(options: RecommendOptions, settings: RecommendSettings, model: 
 def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writer, decimals: int) -> int:
     """Write the frames as they come, and return the number of rows."""
     written: list[int] = []
-    frames = _counted(frames, written)
+    frames = counted_blocks(frames, written)
     with open_output(output) as stream:
         if format != "table":
             write(frames, stream)
@@ -232,11 +240,3 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
 def _shown(rows: pl.DataFrame) -> pl.DataFrame:
     """Columns of a table: without the user, who is in its title, and columns that are empty."""
     return rows.select([column for column in rows.columns[1:] if rows[column].null_count() < rows.height])
-
-
-def _counted(blocks: Iterable[pl.DataFrame], written: list[int]) -> Iterator[pl.DataFrame]:
-    """Yield `blocks`, noting the rows of each in `written`."""
-    for block in blocks:
-        # Counted on the way, as the blocks are never all in memory.
-        written.append(block.height)
-        yield block

@@ -34,12 +34,15 @@ class Resume(IntEnum):
 
     NO = 0
     IF_POSSIBLE = 1
-    """torchrun has restarted all processes: a checkpoint of another run, or a corrupted one, is no reason to stop."""
+    """A checkpoint of another run, or a corrupted one, is no reason to stop: for `autorec run`, and where torchrun has
+    restarted all processes."""
     YES = 2
 
 
-def resume_policy(resume: bool) -> Resume:
-    """Policy with or without --resume."""
+def resume_policy(resume: bool | Resume) -> Resume:
+    """Policy with or without --resume; a policy stays as it is."""
+    if isinstance(resume, Resume):
+        return resume
     if resume:
         return Resume.YES
     return Resume.IF_POSSIBLE if restart_count() else Resume.NO

@@ -74,7 +74,19 @@ def shown(tmp_path, monkeypatch):
     return show
 
 
-COMMANDS = {"prepare", "train", "evaluate", "recommend", "info", "doctor", "cross-validate", "tune"}
+COMMANDS = {
+    "run",
+    "predict",
+    "sample",
+    "prepare",
+    "train",
+    "evaluate",
+    "recommend",
+    "info",
+    "doctor",
+    "cross-validate",
+    "tune",
+}
 
 
 def test_every_value_and_where_it_comes_from(shown, tmp_path, monkeypatch):

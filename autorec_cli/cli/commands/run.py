@@ -1,0 +1,180 @@
+"""`autorec run`: files of ratings -> published recommendations, in one command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autorec_cli.cli.commands import evaluate, prepare, recommend
+from autorec_cli.cli.options import (
+    UNATTENDED,
+    FailAbove,
+    FailBelow,
+    InputFile,
+    Interactions,
+    OneOf,
+    OutputFile,
+    ReadingOptions,
+    Titles,
+    WaitLock,
+    gather,
+)
+from autorec_cli.cli.output import writer_for
+from autorec_cli.cli.stage_options import Stage
+from autorec_cli.cli.training_options import TrainingOptions
+from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.config import require_choice, require_count
+
+if TYPE_CHECKING:
+    from autorec_cli.pipeline.request import RunRequest
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec run ratings.csv -o out
+
+autorec run 'part-*.csv.gz' -o out --titles movies.csv -k 20 --format parquet
+
+autorec run ratings.csv -o out -q --fail-below ndcg@10=0.05
+
+autorec run -o out --rollback
+"""
+
+FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """Options of `autorec run`."""
+
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Ratings, as `autorec prepare` reads them.", show_default=False),
+        InputFile(),
+    ] = None
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Directory of the results: data, model, metrics.json, recommendations.csv and run.json.",
+        ),
+        OutputFile(),
+    ]
+    titles: Titles = None
+    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
+    format: Annotated[str, typer.Option("--format", help="Format of the recommendations."), OneOf(FILE_FORMATS)] = "csv"
+    training: TrainingOptions
+    interactions: Interactions = False
+    reading: ReadingOptions
+    fail_above: FailAbove = None
+    fail_below: FailBelow = None
+    keep: Annotated[
+        int,
+        typer.Option(metavar="N", help="Number of generations to keep for --rollback.", rich_help_panel=UNATTENDED),
+    ] = 3
+    no_warm_start: Annotated[
+        bool,
+        typer.Option(
+            "--no-warm-start",
+            help="Train from scratch instead of starting from the model of the last run.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = False
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Publish the new model even if it is worse than that of the last run.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = False
+    rollback: Annotated[
+        bool,
+        typer.Option(
+            "--rollback", help="Go back to the results before the last run, and exit.", rich_help_panel=UNATTENDED
+        ),
+    ] = False
+    wait_lock: WaitLock = 0.0
+
+
+def _names(options: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(options))
+
+
+STAGES = {
+    "prepare": Stage(
+        ("sources", "titles", "interactions", *_names(ReadingOptions)),
+        ("output", "force", "dry_run", "explain", "format", "wait_lock"),
+        {"split": "stable"},  # what is held out stays held out as the data grow
+    ),
+    "train": Stage(_names(TrainingOptions), ("output", "force", "dry_run", "warm_start", "resume", "wait_lock")),
+    "evaluate": Stage(("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "wait_lock")),
+    "recommend": Stage(
+        ("top_k", "format"),
+        ("output", "user", "users", "show", "history", "on_unknown", "shard", "wait_lock"),
+        {"output": "recommendations.csv", "format": "csv"},
+    ),
+}
+"""Commands that a run does the work of."""
+
+
+def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Do the whole job: prepare, train, evaluate and recommend, and publish the results together.
+
+    Run it again, as every night, to bring the results up to date. Training starts from the last model, and a new model
+    replaces it only if it is no worse. A failure publishes nothing: the last results stay.
+    """
+    from autorec_cli.cli.run_report import RunReport, show_run
+    from autorec_cli.pipeline.run import roll_back, run
+
+    if options.rollback:
+        return roll_back(options.output, options.wait_lock)
+    values = stages["recommend"]
+    require_choice("--format", values["format"], FILE_FORMATS)
+    write = writer_for(values["format"], not values["no_header"], values["csv_safe"])
+    log = TrainingReport(stages["train"]["log"], options.wait_lock, advises=False)
+    document = run(_request(options, stages), RunReport(write, log))
+    show_run(document, options.output)
+    return document
+
+
+def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> RunRequest:
+    from autorec_cli.pipeline.request import RunRequest
+    from autorec_cli.training.request import TrainRequest
+
+    require_count("--keep", options.keep, minimum=1)
+    preparing = gather(prepare.PrepareOptions, stages["prepare"])
+    train, training = stages["train"], gather(TrainingOptions, stages["train"])
+    evaluating, gates = evaluate.settings_of(gather(evaluate.EvaluateOptions, {**stages["evaluate"], "models": ()}))
+    recommending = gather(recommend.RecommendOptions, {**stages["recommend"], "model": options.output})
+    return RunRequest(
+        output=options.output,
+        source=prepare.source_of(preparing),
+        titles=preparing.titles,
+        test_files=preparing.test_file or (),
+        prepare=prepare.settings_of(preparing),
+        train=TrainRequest(
+            data=options.output,
+            output=options.output,
+            settings=training.settings(),
+            threads=training.threads,
+            device=training.device,
+            force=options.force,
+            keep_if_better=train["keep_if_better"],
+            tolerance=train["tolerance"],
+            save_every=train["save_every"],
+            wait_lock=options.wait_lock,
+        ),
+        evaluate=evaluating,
+        gates=gates,
+        recommend=recommend.settings_of(recommending),
+        recommendations=f"recommendations.{stages['recommend']['format']}",
+        keep=options.keep,
+        warm_start=not options.no_warm_start,
+    )

@@ -1,0 +1,74 @@
+"""Options of commands whose work is a stage of another one, as of `autorec run`.
+
+A stage follows the options of its own command in the config file and in environment variables. An option of the same
+name that was given to the command that runs is stronger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from autorec_cli.cli.config_file import (
+    context_of,
+    preferred_by,
+    settings_of,
+    source_of,
+    value_of,
+    without_contradictions,
+)
+from autorec_cli.cli.console import say, warn
+
+Values = Mapping[str, Any]
+"""Option name -> value."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Command whose work is a stage of another one.
+
+    Attributes:
+        shared: Options of the other command that set those of the same name here.
+        decided: Options that the other command decides itself.
+        defaults: Defaults that differ from those of the command alone.
+    """
+
+    shared: Collection[str]
+    decided: Collection[str]
+    defaults: Values = field(default_factory=dict)
+
+
+def stage_values(context: typer.Context, stages: Mapping[str, Stage], values: Values) -> dict[str, dict[str, Any]]:
+    """Values of the options of each stage.
+
+    Args:
+        context: Context of the command that runs.
+        stages: Its stages by command.
+        values: Values of its own options.
+    """
+    return {name: _values(context, name, stage, values) for name, stage in stages.items()}
+
+
+def _values(context: typer.Context, command: str, stage: Stage, values: Values) -> dict[str, Any]:
+    file: Path | None = context.params.get("config")
+    inner = context_of(context, command, file)
+    found, preferred = {}, []
+    for setting in settings_of(inner):
+        name, value = setting.name, value_of(inner, setting)
+        origin = preferred_by(inner, name)
+        found[name] = stage.defaults.get(name, setting.parameter.default) if origin is None else value
+        if origin is not None and name in stage.decided:
+            found[name] = stage.defaults.get(name, setting.parameter.default)
+            warn(f"{origin} sets {setting.option} of {command}; ignored, as {context.info_name} decides it")
+        elif origin is not None and (name not in stage.shared or source_of(context, name) == "DEFAULT"):
+            preferred.append(f"{setting.option}={value} ({origin})")
+    if preferred:
+        say(f"settings of {command}: {', '.join(preferred)}")
+    given = {name for name in stage.shared if source_of(context, name) != "DEFAULT"}
+    found |= {name: values[name] for name in stage.shared if name in given or name not in found}
+    typed = {name for name in given if source_of(context, name) == "COMMANDLINE"}
+    return without_contradictions(found, typed)

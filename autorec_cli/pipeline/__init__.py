@@ -1,0 +1,1 @@
+"""From files of ratings to published recommendations, night after night."""

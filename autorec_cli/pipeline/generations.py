@@ -1,0 +1,199 @@
+"""Generations: the directory that `autorec run` writes, in which the results of a run appear all at once.
+
+DIR/generations/0001/ 0002/ ...   one generation per run
+DIR/current -> generations/0002   replaced by one rename, which publishes a whole generation
+DIR/model -> current/model        one such link per result: names that stay the same
+
+Generations newer than the current one were interrupted, never published or rolled back. The caller holds the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from autorec_cli.config import require_count
+from autorec_cli.errors import UsageError
+from autorec_cli.storage.files import cannot_write, output_target, replace_link, sweep, sync_folder
+
+logger = logging.getLogger(__name__)
+
+GENERATIONS, CURRENT = "generations", "current"
+COMPLETE = "run.json"
+"""Last file of a generation: one without it is unfinished."""
+CHECKPOINT = "model.resume"
+"""Start of the names of the files that an unfinished generation keeps."""
+KEEP = 3
+NUMBER = re.compile(r"[0-9]{4,}")
+
+
+@dataclass(frozen=True)
+class Generations:
+    """Directory of generations.
+
+    Attributes:
+        root: Its path, without symbolic links.
+    """
+
+    root: Path
+
+    def folder(self, number: int) -> Path:
+        """Directory of one generation."""
+        return self.root / GENERATIONS / f"{number:04}"
+
+    def current(self) -> int | None:
+        """Number of the published generation, if any."""
+        link = self.root / CURRENT
+        name = link.readlink().name if link.is_symlink() else ""
+        return int(name) if NUMBER.fullmatch(name) and self._is_complete(int(name)) else None
+
+    def complete(self) -> list[int]:
+        """Numbers of the complete generations, ascending."""
+        return [number for number in self._numbers() if self._is_complete(number)]
+
+    @contextmanager
+    def filling(self) -> Iterator[int]:
+        """Yield the number of a new generation, whose directory the block fills.
+
+        It may hold the checkpoint of an interrupted run. If the block raises, nothing but a checkpoint stays.
+
+        Raises:
+            UsageError: the directory cannot be written.
+        """
+        is_new = not self.root.exists()
+        try:
+            number = self._begin()
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+        try:
+            yield number
+        except BaseException:  # a signal's SystemExit too
+            self._clear(number)
+            with suppress(OSError):  # they are not empty
+                (self.root / GENERATIONS).rmdir()
+                if is_new:
+                    self.root.rmdir()
+            raise
+
+    def publish(self, number: int, keep: int = KEEP) -> None:
+        """Make `number` the current generation; keep it and older ones, `keep` in all.
+
+        Raises:
+            UsageError: the directory cannot be written.
+        """
+        published = [older for older in self.complete() if older <= (self.current() or 0)]
+        self._point_to(number)
+        kept = [*published, number][-keep:]
+        for other in self._numbers():
+            if other not in kept:
+                _remove(self.folder(other))
+
+    def roll_back(self) -> int:
+        """Publish the generation before the current one again; its number.
+
+        Raises:
+            UsageError: there is none.
+        """
+        current = self.current()
+        older = [number for number in self.complete() if current is not None and number < current]
+        if not older:
+            raise UsageError(
+                f"{self.root} has no older generation to go back to; run with --keep 2 or more to keep one"
+            )
+        self._point_to(older[-1])
+        return older[-1]
+
+    def _numbers(self) -> list[int]:
+        folder = self.root / GENERATIONS
+        found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(name) for name in found if NUMBER.fullmatch(name))
+
+    def _is_complete(self, number: int) -> bool:
+        return (self.folder(number) / COMPLETE).is_file()
+
+    def _begin(self) -> int:
+        """Make the directory of the next generation, or empty that of an interrupted run."""
+        self.root.mkdir(exist_ok=True)
+        (self.root / GENERATIONS).mkdir(exist_ok=True)
+        sweep(self.root / CURRENT)
+        numbers, complete = self._numbers(), self.complete()
+        unfinished = [number for number in numbers if number not in complete]
+        for number in unfinished:
+            self._clear(number)
+        resumable = [number for number in unfinished if self.folder(number).exists()]
+        number = resumable[-1] if resumable else max(numbers, default=0) + 1
+        self.folder(number).mkdir(exist_ok=True)
+        return number
+
+    def _clear(self, number: int) -> None:
+        """Remove an unfinished generation, but for its checkpoint."""
+        folder = self.folder(number)
+        if number == self.current():
+            return
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if not path.name.startswith(CHECKPOINT):
+                _remove(path)
+        with suppress(OSError):  # it has a checkpoint
+            folder.rmdir()
+
+    def _point_to(self, number: int) -> None:
+        folder = self.folder(number)
+        try:
+            sync_folder(folder)
+            sync_folder(folder.parent)
+            # New names first and old ones last, so that at no moment a result has no name.
+            for path in folder.iterdir():
+                if not (self.root / path.name).is_symlink():
+                    replace_link(self.root / path.name, f"{CURRENT}/{path.name}")
+            replace_link(self.root / CURRENT, f"{GENERATIONS}/{folder.name}")
+            for link in self.root.iterdir():
+                if _is_ours(link) and link.name != CURRENT and not (folder / link.name).exists():
+                    link.unlink()
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+
+
+def open_generations(path: Path, results: Collection[str], keep: int = KEEP) -> Generations:
+    """Directory of generations at `path`, which may be new or empty.
+
+    Args:
+        path: The directory; a symbolic link is followed.
+        results: Names of the results that a generation has.
+        keep: Number of generations to keep.
+
+    Raises:
+        UsageError: `path` is something else, which is not overwritten, or `keep` is less than 1.
+    """
+    require_count("--keep", keep, minimum=1)
+    root = output_target(path)
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{path} is a file; name a directory with -o")
+    found = {other.name for other in root.iterdir()} if root.exists() else set()
+    generations = root / GENERATIONS
+    if found and (generations.is_symlink() or not generations.is_dir()):
+        raise UsageError(f"{path} was not made by `autorec run`; not overwriting it; name another directory with -o")
+    foreign = [other for other in generations.iterdir() if not NUMBER.fullmatch(other.name)] if found else []
+    foreign += [root / name for name in (CURRENT, *results) if name in found and not _is_ours(root / name)]
+    if foreign:
+        raise UsageError(f"{foreign[0]} was not made by `autorec run`; not overwriting it; move it away")
+    return Generations(root)
+
+
+def _is_ours(link: Path) -> bool:
+    if not link.is_symlink():
+        return False
+    target = link.readlink()
+    return target.parent.name == GENERATIONS if link.name == CURRENT else str(target) == f"{CURRENT}/{link.name}"
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    (path / COMPLETE).unlink(missing_ok=True)  # a kill amid the rest must not leave half of a complete generation
+    shutil.rmtree(path, ignore_errors=True)

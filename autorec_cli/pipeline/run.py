@@ -1,0 +1,192 @@
+"""Pipeline: prepare, train, evaluate, recommend, and publish the results of all four at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autorec_cli.data import dataset, preparation
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
+from autorec_cli.evaluation.gates import check_gates, enforce
+from autorec_cli.inference import model_file
+from autorec_cli.inference.alignment import unseen
+from autorec_cli.inference.dataset_users import dataset_users
+from autorec_cli.inference.recommender import recommend_to, target_users
+from autorec_cli.inference.scorer import Scorer
+from autorec_cli.pipeline.generations import COMPLETE, open_generations
+from autorec_cli.pipeline.request import RunReporter, RunRequest
+from autorec_cli.pipeline.training_stage import TrainingPlan, plan_training, train_or_keep
+from autorec_cli.runtime.process_group import SINGLE_PROCESS
+from autorec_cli.storage.files import replace_file
+from autorec_cli.storage.locks import hold
+from autorec_cli.training.known_ratings import keeps_splits
+
+if TYPE_CHECKING:
+    from autorec_cli.evaluation.measurement import Row
+
+logger = logging.getLogger(__name__)
+
+DATA, MODEL, METRICS = "data", "model", "metrics.json"
+RESULTS = (DATA, MODEL, METRICS, COMPLETE)
+"""Results of a run besides the recommendations, whose name depends on their format."""
+
+
+def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
+    """Fill a new generation and publish it; a failure publishes nothing.
+
+    Returns:
+        The contents of `run.json`.
+
+    Raises:
+        UsageError: the directory is not one of generations, or cannot be written.
+        LockedError: another run is writing the directory.
+        InputDataError: a source cannot be used.
+        TrainingDivergedError: the loss is not finite.
+        NotEnoughMemoryError: training would not fit into memory.
+        QualityGateError: the model misses a gate.
+        Stopped: a signal came; a checkpoint is kept for the next run.
+    """
+    started = datetime.now(UTC)
+    with hold(request.output, request.train.wait_lock, logger.info, logger.warning):
+        generations = open_generations(request.output, (*RESULTS, request.recommendations), request.keep)
+        number = generations.current()
+        current = None if number is None else generations.folder(number) / MODEL
+        with generations.filling() as number:
+            folder = generations.folder(number)
+            facts = _fill(folder, current, request, reporter)
+            finished = datetime.now(UTC)
+            document = {
+                "format": "autorec-run",
+                "version": 1,
+                "generation": number,
+                "started": started.isoformat(timespec="milliseconds"),
+                "finished": finished.isoformat(timespec="milliseconds"),
+                **facts,
+            }
+            with replace_file(folder / COMPLETE) as stream:
+                stream.write(json.dumps(document, indent=2).encode() + b"\n")
+            generations.publish(number, request.keep)
+    return document
+
+
+def roll_back(output: Path, wait_lock: float) -> dict[str, Any]:
+    """Publish the previous generation again.
+
+    Returns:
+        Its number.
+
+    Raises:
+        UsageError: there is none.
+        LockedError: a run is writing the directory.
+    """
+    with hold(output, wait_lock, logger.info, logger.warning):
+        number = open_generations(output, RESULTS).roll_back()
+    logger.info(f"rolled back to generation {number} in {output}")
+    return {"generation": number}
+
+
+@dataclass
+class _Clock:
+    """Seconds of each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a block."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
+    """Write all results but `run.json`; returns facts for it."""
+    from autorec_cli.training.export import versions
+
+    clock = _Clock()
+    with clock.stage("prepare"):
+        plan = _prepare(folder, current, request, reporter)
+    with clock.stage("train"):
+        promoted = train_or_keep(plan, reporter)
+    prepared = dataset.load_dataset(folder / DATA)
+    model = model_file.load_model(folder / MODEL)
+    if not promoted:
+        model = model.aligned(prepared.users["id"].to_list(), prepared.items["id"].to_list())
+    with clock.stage("evaluate"):
+        metrics = _evaluate(model, prepared, promoted, folder, request, reporter)
+    with clock.stage("recommend"):
+        recommended = _recommend(model, prepared, promoted, folder / request.recommendations, request, reporter)
+    return {
+        "versions": versions(),
+        "seconds": clock.seconds,
+        "sources": [
+            {name: source[name] for name in ("path", "bytes", "sha256")} for source in prepared.info["sources"]
+        ],
+        "feedback": prepared.info["feedback"],
+        "n_users": prepared.n_users,
+        "n_items": prepared.n_items,
+        **{name: prepared.info["counts"][name] for name in ("n_ratings", "n_train", "n_valid", "n_test")},
+        "warm_start": plan.request.warm_start is not None,
+        "promoted": promoted,
+        "metrics": {name: value for name, value in metrics.items() if name != "model"},
+        "recommendations": {"file": request.recommendations, "k": request.recommend.k, **recommended},
+    }
+
+
+def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: RunReporter) -> TrainingPlan:
+    """Write the dataset, and plan what to train on it."""
+    prepared = preparation.prepare(
+        request.source,
+        request.prepare,
+        titles=request.titles,
+        test_files=request.test_files,
+        announce=reporter.reading,
+        report=reporter.skipped,
+    )
+    dataset.save_dataset(prepared, folder / DATA)
+    reporter.prepared(prepared, folder / DATA)
+    training = replace(request.train, data=folder / DATA, output=folder / MODEL)
+    return plan_training(training, current, prepared, request.warm_start)
+
+
+def _evaluate(
+    model: Scorer, prepared: Dataset, promoted: bool, folder: Path, request: RunRequest, reporter: RunReporter
+) -> Mapping[str, Any]:
+    """Write metrics, and check them against the gates; returns those of the model.
+
+    Raises:
+        QualityGateError: a gate is missed.
+    """
+    settings, named = request.evaluate, [("model", model)]
+    check_gates(request.gates, named, settings.k)
+    if not (
+        promoted or keeps_splits(model.provenance, prepared)
+    ):  # a kept model may have been fitted to what is held out now
+        prepared = replace(prepared, test=unseen(prepared.test, model.catalog.seen))
+    rows: list[Row] = [{"model": "model"}]
+    if prepared.test.nnz:
+        rows = evaluate_in_group(named, prepared, settings, SINGLE_PROCESS)
+        log_findings(rows, 1, settings)
+    else:
+        logger.warning("nothing was evaluated, as there are no test ratings")
+    written = reporter.write_metrics(rows, folder / METRICS)
+    enforce(rows[:1], request.gates, "nothing was published")
+    return written[0]
+
+
+def _recommend(
+    model: Scorer, prepared: Dataset, promoted: bool, path: Path, request: RunRequest, reporter: RunReporter
+) -> dict[str, int]:
+    """Write recommendations for all users of the dataset; returns the numbers of users and rows."""
+    # A kept model knows neither new users nor the ratings since it was trained.
+    users = target_users(model, request.recommend) if promoted else dataset_users(model, prepared)
+    frames = recommend_to(users, model, request.recommend)
+    return {"n_users": len(users.user_ids), "n_rows": reporter.write_recommendations(frames, path)}

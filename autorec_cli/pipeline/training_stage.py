@@ -1,0 +1,109 @@
+"""Training stage of a run: a new model, or the current one if that is better."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.errors import ArtifactError, InputDataError, Stopped, UsageError
+from autorec_cli.runtime import signals
+from autorec_cli.runtime.process_group import SINGLE_PROCESS
+from autorec_cli.storage.files import replace_file
+from autorec_cli.training.checkpoints.resume import Resume, checkpoint_path
+from autorec_cli.training.plan import networks_for
+from autorec_cli.training.request import TrainRequest
+from autorec_cli.training.train import Reporter, train_to_file
+from autorec_cli.training.warm_start import OlderModel, load_older_model, require_common_ids
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Training of a run.
+
+    Attributes:
+        request: To `train_to_file`.
+        current: Model that the new one is compared with; None if there is none.
+        metric: Metric to compare them by.
+    """
+
+    request: TrainRequest
+    current: Path | None
+    metric: str
+
+
+def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset, warm_start: bool) -> TrainingPlan:
+    """Decide what to train, to start from and to compare with.
+
+    Args:
+        request: Data, output and options; `keep_if_better` is None for the metric that suits the objective, and with
+            `force` nothing is compared.
+        current: Published model, if any.
+        dataset: The data.
+        warm_start: Start from the published model, if it can be read and its networks are those of the options.
+
+    Raises:
+        UsageError: the options do not suit the dataset.
+    """
+    settings = request.settings
+    older = None if current is None else _load(current)
+    warm_start = warm_start and not settings.ensemble  # whose networks differ in their seeds
+    networks = _networks_of(older, settings, dataset) if older is not None and warm_start else None
+    training = replace(
+        request,
+        warm_start=None if networks is None else current,
+        resume=Resume.IF_POSSIBLE if checkpoint_path(request.output).exists() else Resume.NO,
+        force=True,
+        keep_if_better=None,
+    )
+    objectives = {network.objective for network in networks or networks_for(settings, dataset)}
+    metric = request.keep_if_better or ("rmse" if objectives == {"rating"} else "ndcg@10")
+    compares = older is not None and not request.force and bool(dataset.test.nnz)
+    comparable = older is not None and ("@" in metric or older.scorer.predicts_ratings)
+    return TrainingPlan(training, current if compares and comparable else None, metric)
+
+
+def _load(current: Path) -> OlderModel | None:
+    """Load the published model; None if it cannot be used, as after an upgrade."""
+    try:
+        return load_older_model(current)
+    except ArtifactError as problem:
+        logger.warning(f"training starts from scratch, as the current model cannot be used: {problem}")
+        return None
+
+
+def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...] | None:
+    """Networks of a warm start; None if the options, the ids or the kind of the ratings are others."""
+    try:
+        for model in older.models:
+            require_common_ids(model, dataset.users["id"].to_list(), dataset.items["id"].to_list(), older.path)
+        return older.completed(settings, dataset)
+    except (ArtifactError, InputDataError, UsageError) as problem:
+        logger.warning(f"training starts from scratch: {problem}")
+        return None
+
+
+def train_or_keep(plan: TrainingPlan, reporter: Reporter) -> bool:
+    """Train a model, or keep the current one if that is better; True if the output is the new one.
+
+    Raises:
+        Stopped: a signal came; a checkpoint is kept.
+    """
+    request = plan.request
+    if plan.current is not None:  # it is compared in the place that it loses or keeps
+        with plan.current.open("rb") as source, replace_file(request.output) as copy:
+            shutil.copyfileobj(source, copy)
+        request = replace(request, keep_if_better=plan.metric)
+    try:
+        summary = train_to_file(request, SINGLE_PROCESS, reporter)
+    except Stopped as stop:
+        status = stop.code if isinstance(stop.code, int) else 0
+        raise Stopped(
+            status, f"{signals.MESSAGES.get(status, 'stopped')}; the same command continues this run"
+        ) from stop
+    return bool(summary.get("promoted", True))

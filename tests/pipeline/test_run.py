@@ -1,0 +1,258 @@
+"""`autorec run` in this process: one night after another, and what each leaves in the directory."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from autorec_cli.config import TrainSettings
+from autorec_cli.data import dataset
+from autorec_cli.inference import model_file
+from autorec_cli.pipeline import run as pipeline
+from autorec_cli.pipeline import training_stage
+from autorec_cli.training import sources
+from autorec_cli.training.promotion import Promotion
+from autorec_cli.training.request import TrainRequest
+from tests.program import SMALL, call
+
+TINY = (*SMALL, "--objective", "both", "-q")
+RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json"}
+
+
+@pytest.fixture(scope="module")
+def ratings(tmp_path_factory):
+    """Ratings of planted taste; `more.csv` has new users, new items and newer ratings."""
+    folder = tmp_path_factory.mktemp("ratings")
+    rng = np.random.default_rng(0)
+    users, items = rng.normal(0, 1, (70, 2)), rng.normal(0, 1, (45, 2))
+    values = np.clip(np.rint(3 + users @ items.T), 1, 5)
+    rated = rng.random(values.shape) < 0.5
+
+    def write(name, n_users, n_items, cells):
+        rows = [f"u{u},i{i},{values[u, i]:g}" for u, i in zip(*np.nonzero(cells[:n_users, :n_items]), strict=True)]
+        (folder / name).write_text("user,item,rating\n" + "\n".join(rows) + "\n")
+
+    write("ratings.csv", 60, 40, rated)
+    write("more.csv", 70, 45, rated | (rng.random(values.shape) < 0.1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(ratings):
+    """A directory with one generation; copied by those who change it."""
+    result = call("run", ratings / "ratings.csv", "-o", ratings / "first", *TINY)
+    assert (result.status, result.stdout) == (0, ""), result.stderr
+    return ratings / "first"
+
+
+@pytest.fixture
+def out(first, tmp_path):
+    return shutil.copytree(first, tmp_path / "out", symlinks=True)
+
+
+def document(out):
+    return json.loads((out / "run.json").read_text())
+
+
+def generations(out):
+    return sorted(path.name for path in (out / "generations").iterdir())
+
+
+def keep_the_old_one(monkeypatch):
+    """Every comparison is won by the current model."""
+
+    def worse(*_):
+        return Promotion("the new model is worse")
+
+    monkeypatch.setattr(sources, "judge", worse)
+
+
+def test_one_command_writes_all_results(ratings, first):
+    assert {path.name for path in first.iterdir()} == {*RESULTS, "current", "generations"}
+    assert generations(first) == ["0001"]
+    found = document(first)
+    assert (found["format"], found["version"], found["generation"]) == ("autorec-run", 1, 1)
+    assert (found["n_users"], found["n_items"], found["feedback"]) == (60, 40, "ratings")
+    assert (found["promoted"], found["warm_start"]) == (True, False)
+    assert set(found["seconds"]) == {"prepare", "train", "evaluate", "recommend"}
+    assert found["sources"][0]["path"] == str(ratings / "ratings.csv")
+    metrics = json.loads((first / "metrics.json").read_text())
+    assert found["metrics"] == {name: value for name, value in metrics[0].items() if name != "model"}
+    assert {"rmse", "ndcg@10"} <= set(found["metrics"])
+    assert {"user+item bias", "popularity"} <= {row["model"] for row in metrics}
+    assert dataset.load_dataset(first / "data").info["split"]["strategy"] == "stable"
+
+
+def test_the_results_are_those_of_the_four_commands(ratings, first, tmp_path):
+    data, model = tmp_path / "data", tmp_path / "model"
+    assert call("prepare", ratings / "ratings.csv", "-o", data, "--split", "stable", "-q").status == 0
+    assert call("train", data, "-o", model, *TINY).status == 0
+    ours, theirs = model_file.load_model(first / "model"), model_file.load_model(model)
+    for one, other in zip(ours.networks, theirs.networks, strict=True):
+        np.testing.assert_array_equal(one.codes, other.codes)
+    rows = call("recommend", model, "-q", "--format", "csv").stdout
+    assert (first / "recommendations.csv").read_text() == rows
+    evaluated = call("evaluate", first / "model", "--format", "json", "-q")
+    assert evaluated.status == 0, "the dataset is where the model says"
+    assert json.loads(evaluated.stdout)[0]["rmse"] == document(first)["metrics"]["rmse"]
+
+
+def test_the_second_run_starts_from_the_first_ones_model(ratings, out):
+    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    assert result.status == 0, result.stderr
+    found = document(out)
+    assert (found["generation"], found["warm_start"], found["n_users"]) == (2, True, 70)
+    assert generations(out) == ["0001", "0002"]
+    if found["promoted"]:
+        assert "warm_start" in model_file.load_model(out / "model").provenance
+    cold = call("run", ratings / "more.csv", "-o", out, *TINY, "--no-warm-start")
+    assert (cold.status, document(out)["warm_start"]) == (0, False)
+
+
+def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratings, out, monkeypatch):
+    before = (out / "model").read_bytes()
+    keep_the_old_one(monkeypatch)
+    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    assert (result.status, "worse" in result.stderr) == (0, True)
+    found = document(out)
+    assert (found["generation"], found["promoted"]) == (2, False)
+    assert (out / "model").read_bytes() == before
+    assert found["metrics"]["rmse"] > 0
+    rows = pl.read_csv(out / "recommendations.csv")
+    assert rows["user_id"].n_unique() == found["n_users"] == 70
+    prepared = dataset.load_dataset(out / "data")
+    rated = {
+        (prepared.users["id"][int(user)], prepared.items["id"][int(item)])
+        for split in ("train", "valid", "test")
+        for user, item in zip(*prepared.split(split).nonzero(), strict=True)
+    }
+    assert rated.isdisjoint(rows.select("user_id", "item_id").iter_rows()), "what is rated by now"
+    folded = rows.filter(pl.col("user_id") == "u65")
+    history = ratings / "u65.csv"
+    lines = (ratings / "more.csv").read_text().splitlines()
+    history.write_text("\n".join([lines[0], *(line for line in lines if line.startswith("u65,"))]) + "\n")
+    wanted = call("recommend", out / "model", "--history", history, "-q", "--format", "csv").stdout
+    assert folded.write_csv() == wanted, "fold-in of the ratings in the new dataset"
+
+
+def test_force_compares_nothing(ratings, out, monkeypatch):
+    keep_the_old_one(monkeypatch)
+    for options, promoted in (((), False), (("--force", "--no-warm-start", "--keep", 1), True)):
+        assert call("run", ratings / "more.csv", "-o", out, *TINY, *options).status == 0
+        assert document(out)["promoted"] is promoted
+    assert generations(out) == ["0003"], "nothing is left of the others"
+
+
+def test_a_missed_gate_publishes_nothing(ratings, out, tmp_path):
+    summary = tmp_path / "summary.json"
+    before = document(out)
+    for gate in (("--fail-above", "rmse=0.0001"), ("--fail-below", "ndcg@10=0.9999")):
+        result = call("run", ratings / "more.csv", "-o", out, *TINY, *gate, "--summary", summary)
+        assert (result.status, result.stdout) == (8, "")
+        assert gate[1].partition("=")[0] in result.stderr
+        assert "nothing was published" in result.stderr
+        assert (document(out), generations(out)) == (before, ["0001"])
+        assert json.loads(summary.read_text())["exit_status"] == 8
+    assert call("run", ratings / "more.csv", "-o", tmp_path / "new", *TINY, *gate).status == 8
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "other version", "gone"])
+def test_a_current_model_that_cannot_be_read_is_made_anew(ratings, out, damage):
+    model = out / "current" / "model"
+    whole = model.read_bytes()
+    if damage == "gone":
+        model.unlink()
+    else:
+        model.write_bytes(whole[:1000] if damage == "cut" else whole.replace(b'"version', b'"wersion', 1))
+    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    assert result.status == 0, result.stderr
+    assert result.stderr.count("from scratch") == 1
+    assert (document(out)["promoted"], document(out)["warm_start"]) == (True, False)
+    assert model_file.load_model(out / "model").catalog.n_users == 70
+
+
+def test_other_options_or_other_ids_train_from_scratch(ratings, out, tmp_path):
+    result = call("run", ratings / "more.csv", "-o", out, *TINY, "--hidden-size", 8)
+    assert (result.status, "--hidden-size" in result.stderr) == (0, True)
+    assert document(out)["warm_start"] is False
+    lines = (ratings / "ratings.csv").read_text().splitlines()
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text("\n".join([lines[0], *(f"x{line}".replace(",i", ",y") for line in lines[1:])]) + "\n")
+    result = call("run", renamed, "-o", out, *TINY)
+    assert (result.status, "from scratch" in result.stderr) == (0, True)
+
+
+def test_keep_and_rollback(ratings, out):
+    old = (out / "recommendations.csv").read_text()
+    for _ in range(3):
+        assert call("run", ratings / "more.csv", "-o", out, *TINY, "--keep", 2, "-k", 4).status == 0
+    assert generations(out) == ["0003", "0004"]
+    assert (out / "recommendations.csv").read_text() != old
+    result = call("run", "-o", out, "--rollback")
+    assert (result.status, "generation 3" in result.stderr, document(out)["generation"]) == (0, True, 3)
+    result = call("run", "-o", out, "--rollback")
+    assert (result.status, document(out)["generation"]) == (2, 3)
+    assert call("run", ratings / "more.csv", "-o", out, *TINY).status == 0
+    assert (document(out)["generation"], generations(out)) == (5, ["0003", "0005"])
+
+
+def test_interactions_work_from_files_to_recommendations(tmp_path):
+    rng = np.random.default_rng(0)
+    pairs = [(u, i) for u in range(40) for i in range(25) if (u + i) % 2 == 0 and rng.random() < 0.8]
+    for name, header, ending in (("pairs", "user,item", ""), ("ones", "user,item,bought", ",1")):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(header + "\n" + "".join(f"u{u},i{i}{ending}\n" for u, i in pairs))
+        out = tmp_path / name
+        for night in (1, 2):
+            options = ("--hidden-size", 8, "--epochs", 2, "--threads", 1)
+            result = call("run", file, "-o", out, *options, "--fail-below", "ndcg@10=0")
+            assert result.status == 0, result.stderr
+            assert document(out)["feedback"] == "interactions"
+            assert document(out)["generation"] == night
+        assert "ndcg@10" in document(out)["metrics"]
+        assert model_file.load_model(out / "model").settings.objective == "ranking"
+        assert pl.read_csv(out / "recommendations.csv")["user_id"].n_unique() == 40
+
+
+def test_counts_are_interactions_if_asked(tmp_path):
+    rows = [f"u{u},i{i},{1 + (7 * u + i) % 90}" for u in range(30) for i in range(20) if (u + i) % 2]
+    (tmp_path / "plays.csv").write_text("user,item,plays\n" + "\n".join(rows) + "\n")
+    options = ("--hidden-size", 8, "--epochs", 1, "--threads", 1, "-q", "--interactions")
+    assert call("run", tmp_path / "plays.csv", "-o", tmp_path / "out", *options).status == 0
+    assert document(tmp_path / "out")["feedback"] == "interactions"
+
+
+def test_without_a_test_set_nothing_is_measured_or_compared(ratings, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOREC_PREPARE_TEST", "0")
+    for night in (1, 2):
+        result = call("run", ratings / "ratings.csv", "-o", tmp_path / "out", *TINY)
+        assert (result.status, document(tmp_path / "out")["generation"]) == (0, night), result.stderr
+        assert (document(tmp_path / "out")["metrics"], document(tmp_path / "out")["promoted"]) == ({}, True)
+    gated = call("run", ratings / "ratings.csv", "-o", tmp_path / "out", *TINY, "--fail-above", "rmse=9")
+    assert (gated.status, "could not be measured" in gated.stderr) == (8, True)
+
+
+@pytest.mark.parametrize("stage", ["_prepare", "train_or_keep", "_evaluate", "_recommend"])
+def test_a_failure_at_any_stage_leaves_the_old_generation(ratings, out, monkeypatch, stage):
+    def full(*_):
+        raise OSError(28, "No space left on device", "x")
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    monkeypatch.setattr(pipeline, stage, full)
+    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    assert (result.status, "No space" in result.stderr) == (2, True)
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    changed = {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert changed <= {"generations"}
+
+
+def test_an_ensemble_starts_from_scratch_without_a_warning(first, tmp_path, caplog):
+    settings = TrainSettings(ensemble=((8,),), hidden_sizes=(16,))
+    request = TrainRequest(first / "data", tmp_path / "model", settings)
+    prepared = dataset.load_dataset(first / "data")
+    plan = training_stage.plan_training(request, first / "model", prepared, warm_start=True)
+    assert (plan.request.warm_start, plan.current, plan.metric) == (None, first / "model", "ndcg@10")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
