@@ -7,7 +7,7 @@ product visits one tile at a time, in blocks of rows. Activations and the dense 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from autorec_cli.network.sparse_tensors import DeviceMatrix
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
@@ -324,6 +325,17 @@ class TiledEngine:
         arguments = (columns.indptr, columns.indices, gradient.values[order], gradient.factor, gradient.extra)
         state = (weights.tiles, weights.means, weights.squares)
         self._workers.run(adam_products, columns.indptr, *arguments, *state, step_size, penalty, correction)
+
+
+@lru_cache(maxsize=1)
+def compile_kernels() -> None:
+    """Compile the kernels, or load them from numba's cache, by a step of a network of one unit."""
+    begin_stage("compiling")
+    one, zero = torch.ones(1, 1), torch.zeros(1)
+    network = Network((one,), (zero,), one, zero, "identity", "identity", (-1.0, 1.0))
+    engine, cells = TiledEngine(network, 1, 1), sparse.csr_array(np.ones((1, 1), dtype=np.float32))
+    engine.step(Batch(cells, cells), 0.0, 0.0)
+    engine.close()
 
 
 class _Weights:
