@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -108,21 +108,14 @@ class TrainingProgress:
         return found
 
     def _begin(self, phase: Phase) -> None:
-        """Start `phase`, which ends the one before."""
+        """Start `phase`, which ends all before it: networks without weight in the model are not refitted."""
         if ended := self._current:
-            ended.is_over = True
-            for refit in self._unstarted("refit"):
-                if refit.network == ended.network:
+            for refit in self.phases:
+                if refit.network == ended.network and not refit.epoch:
                     refit.n_epochs = ended.best_epoch
-        if phase.key[1] == "refit":
-            # Networks without weight in the model are not refitted.
-            for refit in self._unstarted("refit"):
-                if refit.network < phase.network and refit.key[2] == phase.key[2]:
-                    refit.is_over = True
+        for earlier in self.phases[: self.phases.index(phase)]:
+            earlier.is_over = True
         self._current = phase
-
-    def _unstarted(self, name: str) -> Iterator[Phase]:
-        return (phase for phase in self.phases if phase.key[1] == name and not phase.epoch)
 
     def _left(self) -> float:
         """Seconds of the epochs to come."""
@@ -155,8 +148,13 @@ def phases_of(plan: TrainingPlan) -> list[Phase]:
     networks = list(enumerate(plan.networks))
     if plan.shape.n_valid == 0:
         return [phase(number, network, "fit") for number, network in networks]
-    selections = [phase(number, network, "selection") for number, network in networks]
-    return selections + [phase(number, network, "refit") for number, network in networks if network.refit]
+    phases = []
+    # As in `training.networks`: all that predict ratings, then the one that ranks.
+    for objective in ("rating", "ranking"):
+        part = [(number, network) for number, network in networks if network.objective == objective]
+        phases += [phase(number, network, "selection") for number, network in part]
+        phases += [phase(number, network, "refit") for number, network in part if network.refit]
+    return phases
 
 
 def _epoch_cost(plan: TrainingPlan, network: Hyperparameters, n_fitted: int) -> float:

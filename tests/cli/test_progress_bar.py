@@ -29,7 +29,7 @@ def test_one_bar_of_one_width_over_all_phases(workshop, tmp_path, width):
     last = bars[-1]
     assert " refit " in last
     assert "12/12" in last or re.search(r"\d+/\d+", last)
-    assert re.search(r"RMSE +best 0\.\d{4} +0:00$", last)
+    assert re.search(r"nDCG +best 0\.\d{4} +0:00$", last)
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l")  # the cursor is back
 
 

@@ -71,6 +71,16 @@ def test_networks_without_weight_are_not_waited_for():
     assert progress.remaining == pytest.approx(9)
 
 
+def test_a_refit_left_out_before_the_ranking_is_not_waited_for():
+    ranking = [Phase(2, ("user", name, "ndcg@10"), 10, 1.0) for name in ("selection", "refit")]
+    progress = TrainingProgress([*two_networks(costs=(1.0, 1.0)), *ranking], Clock())
+    add(progress, "item", "selection", range(1, 11))
+    add(progress, "user", "selection", range(1, 11))
+    add(progress, "item", "refit", range(1, 11))
+    add(progress, "user", "selection", [1], metric="ndcg@10")
+    assert progress.remaining == pytest.approx(9 + 10)
+
+
 def test_within_an_epoch_it_counts_down_to_the_epochs_after_it():
     clock = Clock()
     progress = TrainingProgress(two_networks(costs=(1.0, 1.0)), clock)
@@ -122,13 +132,24 @@ def test_a_phase_nobody_planned_is_added():
     assert progress.remaining == pytest.approx(2)
 
 
-@pytest.mark.parametrize(("n_valid", "names"), [(0, ["fit", "fit"]), (9, ["selection"] * 2 + ["refit"] * 2)])
-def test_phases_of_a_plan(n_valid, names):
+RATINGS = [("item", "rmse"), ("user", "rmse")]
+RANKING = [("user", "ndcg@10")]
+
+
+@pytest.mark.parametrize(
+    ("n_valid", "names"),
+    [
+        (0, [("fit", RATINGS + RANKING)]),
+        (9, [("selection", RATINGS), ("refit", RATINGS), ("selection", RANKING), ("refit", RANKING)]),
+    ],
+)
+def test_phases_of_a_plan_are_in_the_order_of_training(n_valid, names):
     settings = TrainSettings(variant="both", hidden_sizes=(8,), batch_size=4, epochs=7, refit=True)
     networks = settings.networks((20, 10), 90)
     plan = TrainingPlan(networks, Shape(20, 10, 90, n_valid, 0), "cpu", Need(0), Need(0))
     phases = phases_of(plan)
-    assert [phase.key[1] for phase in phases] == names
-    assert [phase.key[0] for phase in phases[:2]] == [network.variant for network in networks]
+    assert [phase.key for phase in phases] == [
+        (variant, name, metric) for name, part in names for variant, metric in part
+    ]
     assert {phase.n_epochs for phase in phases} == {7}
     assert all(phase.cost > 0 for phase in phases)
