@@ -57,7 +57,9 @@ class TiledEngine:
         self._mean = mean_row(network.decoder_weight, process_group) if loss.decoder_mean else None
         # Copies in tiles: the caller's network stays as it is.
         self._encoder = _Weights(network.encoder_weights[0])
-        self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
+        self._decoder = _Weights(network.decoder_weight)
+        if self._mean is not None:
+            self._decoder.tiles -= to_tiles(self._mean.numpy()[None])  # in place: W is large
         nothing = torch.empty(0)  # V and W live in tiles only
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
@@ -343,8 +345,9 @@ class _Weights:
 
     def __init__(self, matrix: Tensor) -> None:
         self.tiles: Floats = to_tiles(matrix.numpy())
-        self.means: Floats = np.zeros_like(self.tiles)
-        self.squares: Floats = np.zeros_like(self.tiles)
+        # Not zeros_like, which would take the memory at once, while the caller still has the plain matrix.
+        self.means: Floats = np.zeros(self.tiles.shape, dtype=np.float32)
+        self.squares: Floats = np.zeros(self.tiles.shape, dtype=np.float32)
 
 
 @dataclass(frozen=True)
