@@ -6,14 +6,15 @@ import contextlib
 import io
 import logging
 import os
+import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests import forking
-from tests.forking import ROOT
+from tests.forking import ROOT, program
 
 PROGRAM = (sys.executable, "-m", "autorec_cli")
 SECONDS = 250
@@ -78,3 +79,21 @@ def run(
         )  # fmt: skip
         stdout, stderr, status = finished.stdout, finished.stderr, finished.returncode
     return Result(stdout.decode(), stderr.decode(), status)
+
+
+def on_terminal(arguments: Sequence[object], cwd: Path, **environment: str) -> tuple[str, int]:
+    """What the program writes on a terminal, stdout and stderr together, and its status."""
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [program(), *map(str, arguments)], cwd=cwd, stdin=side, stdout=side, stderr=side,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm-256color", **environment},
+    )  # fmt: skip
+    os.close(side)
+    text = b""
+    try:
+        while block := os.read(main, 1 << 16):
+            text += block
+    except OSError:  # how Linux says that the other side has closed
+        pass
+    os.close(main)
+    return text.decode(), process.wait()

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from autorec_cli.errors import without_passwords
+from autorec_cli.runtime.stages import LOGGER_NAME
 
 LOG = logging.getLogger("autorec_cli")
 say, detail, warn, fail = LOG.info, LOG.debug, LOG.warning, LOG.error
@@ -51,7 +52,24 @@ def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, 
     LOG.addHandler(StderrHandler(JsonFormatter(speaker) if as_json else TextFormatter(speaker)))
     LOG.addHandler(warnings)
     LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    _show_stages(sys.stderr.isatty() and not quiet and not as_json)
     return warnings.messages
+
+
+def _show_stages(shown: bool) -> None:
+    """Show stages on a terminal, even if it is a dumb one; elsewhere they are details of the log."""
+    stages, by_spinner = logging.getLogger(LOGGER_NAME), shown and is_terminal()
+    stages.handlers = [StageHandler()] if by_spinner else []
+    stages.propagate = not by_spinner
+    stages.setLevel(logging.DEBUG if shown else logging.NOTSET)
+
+
+def end_stage() -> None:
+    """Remove the stage from the terminal, before anything else is written on it."""
+    if logging.getLogger(LOGGER_NAME).handlers:
+        from autorec_cli.cli import terminal
+
+        terminal.end_stage()
 
 
 def show_decisions(shown: bool) -> None:
@@ -148,6 +166,16 @@ def _draw(record: logging.LogRecord, formatter: TextFormatter) -> None:
         terminal.print_line(one_line(line), level if level in MARKED else "")
 
 
+class StageHandler(logging.Handler):
+    """Handler that shows the current stage beside a spinner."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the stage of `record` until `end_stage`."""
+        from autorec_cli.cli import terminal
+
+        terminal.show_stage(one_line(record.getMessage()))
+
+
 class WarningList(logging.Handler):
     """Collects the text of warnings, for `--summary`."""
 
@@ -203,7 +231,7 @@ class Advance(Protocol):
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
     """Show a progress bar, or log one line per call."""
-    if not _draws_bars():
+    if not draws_bars():
 
         def log(completed: int, total: int, text: str, *, passing: bool = False, lasting: bool = False) -> None:  # noqa: ARG001
             if not passing:
@@ -223,7 +251,7 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
-def _draws_bars() -> bool:
+def draws_bars() -> bool:
     """True if progress is shown by a bar."""
     as_text = any(isinstance(handler.formatter, TextFormatter) for handler in LOG.handlers)
     return as_text and LOG.isEnabledFor(logging.INFO) and is_terminal()

@@ -43,31 +43,43 @@ def _rounded(value: object, digits: int) -> object:
 
 
 def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> None:
-    """Write a table of rating metrics and one of ranking metrics, of what there is."""
+    """Write a table of rating metrics and one of ranking metrics, of what there is.
+
+    Both fit 80 columns: a count that is the same for all models is in the title, and so is not in the table.
+    """
     rated = [row for row in rows if "n_pairs" in row]
     ranked = [row for row in rows if "n_users" in row]
     if rated:
-        write_table([_ratings_table(rated)], stream, title=f"{split} ratings, ± half of the 95% interval")
+        table, n_pairs = _with_counts(rated, _ratings_cells(rated), "n_pairs", "pairs")
+        write_table([table], stream, title=f"{n_pairs}{split} ratings, ± half of the 95% interval")
     if ranked:
-        write_table([_rankings_table(ranked)], stream, title=f"top-{k} lists against {split} ratings")
+        table, n_users = _with_counts(ranked, _rankings_cells(ranked), "n_users", "users")
+        of_users = f" for {n_users}users" if n_users else ""
+        write_table([table], stream, title=f"top-{k} recommendations{of_users}, against {split} ratings")
 
 
-def _ratings_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """Table of rating metrics with their intervals."""
+def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str) -> tuple[pl.DataFrame, str]:
+    """Table of `cells`, with a column of counts only if they differ; else the count for its title."""
     import polars as pl
 
+    counts = [row[count] for row in rows]
+    if len(set(counts)) == 1:
+        return pl.DataFrame(cells), f"{counts[0]:,} "
+    return pl.DataFrame([{**cell, heading: n} for cell, n in zip(cells, counts, strict=True)]), ""
+
+
+def _ratings_cells(rows: Sequence[Row]) -> list[Row]:
+    """Cells of rating metrics with their intervals; cold pairs only if there are any."""
     metrics = [name for name in rows[0] if f"{name}_low" in rows[0]]
-    cells = [
+    has_cold = any(row["n_cold"] for row in rows)
+    return [
         {
             "model": row["model"],
-            **{name.upper(): _with_margin(row, name) for name in metrics},
-            "pairs": row["n_pairs"],
-            "cold": row["n_cold"],
-            "clip": f"{row['clip_low']:g} to {row['clip_high']:g}",
+            **{name: _with_margin(row, name) for name in metrics},
+            **({"cold pairs": row["n_cold"]} if has_cold else {}),
         }
         for row in rows
     ]
-    return pl.DataFrame(cells)
 
 
 def _with_margin(row: Row, metric: str) -> str:
@@ -75,19 +87,19 @@ def _with_margin(row: Row, metric: str) -> str:
     return error_text(value) if math.isnan(high) else f"{error_text(value)} ± {error_text(high - value, like=value)}"
 
 
-def _rankings_table(rows: Sequence[Row]) -> pl.DataFrame:
-    """Table of ranking metrics."""
-    import polars as pl
-
-    cells = [
+def _rankings_cells(rows: Sequence[Row]) -> list[Row]:
+    """Cells of ranking metrics; the popularity, a number of ratings, in whole ones."""
+    return [
         {
             "model": row["model"],
-            **{name.partition("@")[0].replace("_", " "): value for name, value in row.items() if "@" in name},
-            "users": row["n_users"],
+            **{
+                name: round(value) if name.startswith("mean_popularity") else value
+                for name, value in row.items()
+                if "@" in name
+            },
         }
         for row in rows
     ]
-    return pl.DataFrame(cells)
 
 
 def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: str, stream: IO[bytes]) -> None:
@@ -95,29 +107,31 @@ def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: s
     if format != "table":
         writer_for(format)([to_frame(averages)], stream)
         return
-    title = f"test ratings of {averages[0]['n_splits']} splits, mean ± half of the 95% interval"
+    title = f"test ratings of {averages[0]['n_splits']} splits, mean ± 95% margin"
     if "rmse" in averages[0]:
         write_table([_averages_table(averages, ranking=False)], stream, title=title)
-    title = f"top-{protocol.k} recommendations against test ratings, mean ± half of the 95% interval"
+    title = f"top-{protocol.k} recommendations against test ratings, mean ± 95% margin"
     write_table([_averages_table(averages, ranking=True)], stream, title=title)
 
 
 def _averages_table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:
-    """Rating or ranking metrics for reading, each with its interval."""
+    """Rating or ranking metrics for reading, each with its interval.
+
+    The popularity of the recommended items is in the other formats only, or the table would not fit 80 columns.
+    """
     import polars as pl
 
     cells = []
     for row in averages:
-        metrics = [name for name in row if f"{name}_margin" in row and ("@" in name) == ranking]
+        metrics = [
+            name
+            for name in row
+            if f"{name}_margin" in row and ("@" in name) == ranking and not name.startswith("mean_popularity")
+        ]
         if metrics:
             text = (lambda value, _: f"{value:.4f}") if ranking else error_text
             shown = {
-                _heading(name): f"{text(row[name], row[name])} ± {text(row[f'{name}_margin'], row[name])}"
-                for name in metrics
+                name: f"{text(row[name], row[name])} ± {text(row[f'{name}_margin'], row[name])}" for name in metrics
             }
-            cells.append({"model": row["model"], **shown, "splits": row["n_splits"]})
+            cells.append({"model": row["model"], **shown})
     return pl.DataFrame(cells)
-
-
-def _heading(metric: str) -> str:
-    return metric.partition("@")[0].replace("_", " ") if "@" in metric else metric.upper()

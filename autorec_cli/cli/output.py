@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+from autorec_cli.cli.console import end_stage
 from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.files import open_special, replace_file, require_parent
@@ -252,6 +253,8 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
         UsageError: it cannot be written, for example because the disk is full.
     """
     path = Path(output)
+    if output == "-" and sys.stdout.isatty():
+        end_stage()
     try:
         if output == "-":
             yield sys.stdout.buffer

@@ -25,7 +25,7 @@ from autorec_cli.cli.config_file import (
     source_of,
     without_contradictions,
 )
-from autorec_cli.cli.console import detail, say, start, warn
+from autorec_cli.cli.console import detail, end_stage, say, start, warn
 from autorec_cli.cli.options import UNATTENDED, Given, InputFile, OneOf, OutputFile, gather, given, with_options
 from autorec_cli.cli.output import check_place
 from autorec_cli.cli.run_summary import Run, sum_up, sum_up_failure, sum_up_refusal
@@ -33,6 +33,7 @@ from autorec_cli.cli.stage_options import Stage, stage_values
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
 from autorec_cli.runtime.process_group import current_process_group
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import check_variables
 from autorec_cli.storage.file_kinds import artifact_at
 from autorec_cli.storage.files import followed
@@ -141,6 +142,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
             raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
         run = replace(run, options=without_contradictions(options, typed))
         _log_settings(context, {**run.options, "quiet": own.quiet, "verbose": own.verbose})
+        begin_stage("starting")
         check_addresses()
         check_variables()
         stages = [] if command.stages is None else [stage_values(context, command.stages, run.options)]
@@ -149,6 +151,8 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         sum_up_failure(run, error)
         raise
+    finally:
+        end_stage()
     sum_up(run, Failure(os.EX_OK, ""), result)
 
 

@@ -14,7 +14,17 @@ from typing import TextIO, cast
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.spinner import Spinner
 from rich.table import Column, Table
 from rich.text import Text
 from rich.theme import Theme
@@ -89,6 +99,43 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     _console().print(table)
 
 
+@lru_cache(maxsize=1)
+def _spinner() -> Live:
+    # Not redirected: what others print on stdout would go to stderr.
+    return Live(console=_console(), transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+_bars: list[Callable[[str], None]] = []
+"""Shows a stage in the progress bar that is on the screen, if there is one."""
+
+
+def show_stage(text: str) -> None:
+    """Show `text` in the progress bar, or beside a spinner until `end_stage`; the log is printed above it."""
+    if _bars:
+        _bars[-1](text)
+        return
+    _spinner().start()
+    # At once: the stage that begins may keep the thread that draws from running.
+    _spinner().update(Spinner("line", Text(text)), refresh=True)
+
+
+def end_stage() -> None:
+    """Remove the spinner, if there is one."""
+    _spinner().stop()
+
+
+@contextmanager
+def _bar(stage: Callable[[str], None], *columns: ProgressColumn) -> Iterator[Progress]:
+    """Show a bar as wide as the screen, and stages by `stage`."""
+    end_stage()
+    with Progress(*columns, console=_console(), expand=True, refresh_per_second=4) as bar:
+        _bars.append(stage)
+        try:
+            yield bar
+        finally:
+            _bars.pop()
+
+
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int, str], None]]:
     """Show a progress bar; the yielded function moves it."""
@@ -96,13 +143,64 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int, str], N
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(compact=True),
+        _text_column("text"),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
     )
-    with Progress(*columns, console=_console(), expand=True) as bar:
-        task = bar.add_task(title, total=total, text="")
+    with _bar(lambda _: None, *columns) as bar:
+        task, width = bar.add_task(title, total=total, text=""), 0
 
         def move(completed: int, total: int, text: str) -> None:
-            bar.update(task, completed=completed, total=total, text=text)
+            nonlocal width
+            # As wide as the widest text so far, or the bar would change its length with every text.
+            width = max(width, len(text))
+            bar.update(task, completed=completed, total=total, text=text.ljust(width))
 
         yield move
+
+
+class _Remaining(ProgressColumn):
+    """Time left by an estimate of the caller's, not by the part of the bar that is filled."""
+
+    def __init__(self, seconds_left: Callable[[], float | None]) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._seconds_left = seconds_left
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002
+        """Hours, minutes and seconds, in a column of one width."""
+        return Text(f"{_duration(self._seconds_left()):>7}")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+@contextmanager
+def fraction_bar(
+    label: str, text: str, seconds_left: Callable[[], float | None]
+) -> Iterator[Callable[[float, str, str], None]]:
+    """Show a bar for a fraction, between two texts and before the time left.
+
+    Args:
+        label: First text before the bar.
+        text: First text after it.
+        seconds_left: Seconds left, asked again whenever the bar is drawn.
+
+    Yields:
+        A function that sets the fraction and both texts; the bar keeps its length if these keep theirs.
+    """
+
+    def show(stage: str) -> None:
+        bar.update(task, label=f"{stage:{len(label)}.{len(label)}}", refresh=True)
+
+    columns = (_text_column("label"), BarColumn(bar_width=None), _text_column("text"), _Remaining(seconds_left))
+    with _bar(show, *columns) as bar:
+        task = bar.add_task("", total=1.0, label=label, text=text)
+        yield lambda fraction, label, text: bar.update(task, completed=fraction, label=label, text=text)
+
+
+def _text_column(field: str) -> TextColumn:
+    return TextColumn(f"{{task.fields[{field}]}}", markup=False, table_column=Column(no_wrap=True))

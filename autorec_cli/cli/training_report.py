@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autorec_cli.cli.console import detail, progress, say, show_facts, warn
+from autorec_cli.cli.console import detail, draws_bars, say, show_facts, warn
+from autorec_cli.cli.epoch_report import epoch_bar, epoch_lines, metric_label, metric_text
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.errors import counted, error_text
 from autorec_cli.storage.files import cannot_write, open_special, replace_file
@@ -38,11 +39,13 @@ class TrainingReport:
     Attributes:
         log: File for one JSON line per epoch, "-" for stdout; None for no log.
         wait_lock: Seconds to wait while another run writes `log`.
+        log_every: Least seconds between two lines of epochs where no bar is drawn; 0 shows every epoch.
         advises: Whether the outcome names the next command.
     """
 
     log: str | None = None
     wait_lock: float = 0.0
+    log_every: float = 0.0
     advises: bool = True
 
     def planned(self, plan: TrainingPlan) -> None:
@@ -91,18 +94,15 @@ class TrainingReport:
             f"{variants} ({shape.n_users / shape.n_items:.2g} users per item): {networks}; "
             f"{shape.n_train:,} training and {shape.n_valid:,} validation ratings, device {plan.device}"
         )
-        with (
-            open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write,
-            progress("epoch", max(network.epochs for network in plan.networks)) as advance,
-        ):
+        show_epoch = epoch_bar(plan, earlier) if draws_bars() else epoch_lines(plan, self.log_every)
+        with open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write, show_epoch as show:
 
-            def show(result: EpochResult, record: Mapping[str, Any]) -> None:
-                which = f"{result.objective}, {result.variant}, " if len(plan.networks) > 1 else ""
-                advance(result.epoch, result.n_epochs, which + _epoch_text(result))
+            def on_epoch(result: EpochResult, record: Mapping[str, Any]) -> None:
+                show(result, record)
                 if write:
                     write(_log_line(record))
 
-            yield show
+            yield on_epoch
 
     def finished(self, trained: TrainedModel) -> None:
         """Show the outcome, and warn if simple baselines are as good."""
@@ -194,35 +194,8 @@ def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("weights", ", ".join(terms))] if len(raters) > 1 else []
 
 
-def _epoch_text(result: EpochResult) -> str:
-    best, metric = "*" if result.best else " ", metric_label(result.metric)
-    valid = "" if result.valid is None else f", valid {metric} {metric_text(result.metric, result.valid)}{best}"
-    return f"{result.phase}: {train_error(result)}{valid} {result.seconds:.2f} s"
-
-
-def train_error(result: EpochResult) -> str:
-    """Training error for messages: scores that only order items have a loss, and no RMSE."""
-    return (
-        f"train RMSE {error_text(result.train_rmse)}"
-        if result.metric == "rmse"
-        else f"train loss {result.train_loss:.4f}"
-    )
-
-
 def _log_line(record: Mapping[str, Any]) -> str:
     return json.dumps(record) + "\n"
-
-
-def metric_label(metric: str) -> str:
-    """Label of "rmse" or "ndcg@10" in messages."""
-    return metric.replace("rmse", "RMSE").replace("ndcg", "nDCG")
-
-
-def metric_text(metric: str, value: float | None) -> str:
-    """Value of "rmse" or "ndcg@10" in messages."""
-    if value is None:
-        return "none"
-    return error_text(value) if metric.lower() == "rmse" else f"{value:.4f}"
 
 
 def _validation_facts(validations: Sequence[ValidationResult], warm: bool) -> list[tuple[str, str]]:

@@ -33,6 +33,7 @@ from autorec_cli.data.dataset_checks import (
 )
 from autorec_cli.data.matrix_file import load_matrix, save_matrix
 from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import DATASET, reason_of
@@ -115,6 +116,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
     """
     path = Path(path)
     require_replaceable(path)
+    begin_stage(f"writing dataset {path}")
     with replace_folder(path) as folder:
         # Hash, write and wait for the disk in parallel; the fingerprint takes longest and starts first.
         tasks: list[Callable[[], Any]] = [dataset.fingerprint]
@@ -169,6 +171,7 @@ def load_dataset(path: str | Path) -> Dataset:
         ArtifactError: it is not a prepared dataset, is damaged, or is of another format version.
     """
     path = Path(path)
+    begin_stage(f"reading dataset {path}")
     while True:
         before = _identity(path)
         try:

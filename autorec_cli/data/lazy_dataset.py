@@ -23,6 +23,7 @@ from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage.file_kinds import FILES
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class LazyDataset:
             ArtifactError: it is not a dataset, is damaged, or differs from that of the first process.
         """
         self.path = path
+        begin_stage(f"reading dataset {path}")
         self.info = read_document(path)
         try:
             shape, scale = shape_in(self.info), scale_in(self.info)

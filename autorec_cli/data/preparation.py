@@ -27,6 +27,7 @@ from autorec_cli.data.readers.titles import read_titles, titles_of, typed_titles
 from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
 from autorec_cli.data.splitting import SplitSettings, split, take_cells
 from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import import_in_background, in_order
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def prepare(
         UsageError: test files are combined with a frame.
     """
     settings = settings or PrepareSettings()
+    begin_stage("reading ratings")
     import_in_background("scipy.sparse")  # needed once the ratings are read
     if isinstance(source, DatabaseQuery):
         table = read_ratings(source, settings.read, test_files, announce, report)
@@ -104,6 +106,7 @@ def prepare(
         raise UsageError("test files cannot be combined with a frame; prepare both from files")
     else:
         table = ratings_from_frame(polars_frame(source), settings.read)
+    begin_stage("building the dataset")
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     for sentence in doubts(ratings, table.n_ratings):
         logger.warning(sentence)

@@ -15,6 +15,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
 from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.runtime.stages import begin_stage
 
 Row = dict[str, Any]
 Models = Sequence[tuple[str, Scorer]]
@@ -104,6 +105,7 @@ def measure(
     Returns:
         Measurements of the models, in their order, then of the baselines.
     """
+    begin_stage("measuring")
     held_out = _partition(dataset.split(split), *partition)
     # Drawn from all users, so that the sample is the same for any number of processes.
     sample = protocol.sample(dataset.split(split)) if protocol else None

@@ -25,6 +25,7 @@ from autorec_cli.inference.model import Model
 from autorec_cli.inference.model_checks import check_ids, check_model, check_networks, read_settings
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.ordinal import Levels, ThresholdArrays
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
 from autorec_cli.storage.safetensors_reader import map_tensors
@@ -60,6 +61,7 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
     Raises:
         UsageError: the file cannot be written.
     """
+    begin_stage(f"writing model {path}")
     # One document under one key: safetensors does not keep the order of several.
     write(path, MODEL.name, {**MODEL.header(), **document}, tensors)
 
@@ -72,6 +74,7 @@ def load_model(path: str | Path) -> Scorer:
     """
     path = Path(path)
     require_model(path)
+    begin_stage(f"reading model {path}")
     with explained(path):
         mapped = map_tensors(path)
         document, tensors = read_document(path, mapped.metadata), dict(mapped.tensors)

@@ -17,6 +17,7 @@ from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counte
 from autorec_cli.inference.scorer import Scorer, clipped
 from autorec_cli.inference.target_users import Shard, TargetUsers, folded_users, known_users
 from autorec_cli.inference.top_k import NO_ITEM, SeenBlock, TopItems, rank_items
+from autorec_cli.runtime.stages import begin_stage
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def recommend_to(users: TargetUsers, model: Scorer, settings: RecommendSettings)
 
     See `recommend_batches`.
     """
+    begin_stage("recommending")
     return _frames(users, model, settings, _candidates(model, settings))
 
 

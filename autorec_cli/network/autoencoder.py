@@ -26,6 +26,8 @@ from autorec_cli.runtime.process_group import ProcessGroup
 
 TILE = 64
 """Columns that the compiled engine keeps together; the last tile is padded with zeros."""
+ROWS_PER_PIECE = 1 << 14
+"""Rows of V and W that are taken out of their tiles at a time for a checkpoint."""
 
 Elementwise = Callable[[Tensor], Tensor]
 

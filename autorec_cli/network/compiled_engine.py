@@ -7,7 +7,7 @@ product visits one tile at a time, in blocks of rows. Activations and the dense 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from autorec_cli.network.sparse_tensors import DeviceMatrix
 from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
@@ -56,7 +57,9 @@ class TiledEngine:
         self._mean = mean_row(network.decoder_weight, process_group) if loss.decoder_mean else None
         # Copies in tiles: the caller's network stays as it is.
         self._encoder = _Weights(network.encoder_weights[0])
-        self._decoder = _Weights(network.decoder_weight if self._mean is None else network.decoder_weight - self._mean)
+        self._decoder = _Weights(network.decoder_weight)
+        if self._mean is not None:
+            self._decoder.tiles -= to_tiles(self._mean.numpy()[None])  # in place: W is large
         nothing = torch.empty(0)  # V and W live in tiles only
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
@@ -326,13 +329,25 @@ class TiledEngine:
         self._workers.run(adam_products, columns.indptr, *arguments, *state, step_size, penalty, correction)
 
 
+@lru_cache(maxsize=1)
+def compile_kernels() -> None:
+    """Compile the kernels, or load them from numba's cache, by a step of a network of one unit."""
+    begin_stage("compiling")
+    one, zero = torch.ones(1, 1), torch.zeros(1)
+    network = Network((one,), (zero,), one, zero, "identity", "identity", (-1.0, 1.0))
+    engine, cells = TiledEngine(network, 1, 1), sparse.csr_array(np.ones((1, 1), dtype=np.float32))
+    engine.step(Batch(cells, cells), 0.0, 0.0)
+    engine.close()
+
+
 class _Weights:
     """Weight matrix in tiles, with Adam's moments."""
 
     def __init__(self, matrix: Tensor) -> None:
         self.tiles: Floats = to_tiles(matrix.numpy())
-        self.means: Floats = np.zeros_like(self.tiles)
-        self.squares: Floats = np.zeros_like(self.tiles)
+        # Not zeros_like, which would take the memory at once, while the caller still has the plain matrix.
+        self.means: Floats = np.zeros(self.tiles.shape, dtype=np.float32)
+        self.squares: Floats = np.zeros(self.tiles.shape, dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 try:
-    from autorec_cli.network.compiled_engine import TiledEngine
+    from autorec_cli.network.compiled_engine import TiledEngine, compile_kernels
 except ImportError:  # numba is an extra
     TiledEngine = None  # type: ignore[assignment, misc]
 
@@ -105,5 +105,6 @@ def make_engine(
         process_group: Processes that hold the other columns; all take the same steps.
     """
     if engine_name(device) == "compiled":
+        compile_kernels()  # takes seconds, and the first epoch is timed
         return TiledEngine(network, torch.get_num_threads(), rows_at_once, loss, process_group)
     return TorchEngine(network, device, rows_at_once, loss, process_group)

@@ -12,6 +12,7 @@ from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.memory import CELL
 from autorec_cli.runtime.process_group import local_rank
+from autorec_cli.runtime.threads import n_threads
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
@@ -32,10 +33,22 @@ GPU_INPUT = 70
 """Bytes per cell there of an encoder input with a pattern of its own; counted, not yet measured."""
 GPU_MARGIN = 1.25
 """Free memory of a GPU per estimated byte, at which ratings stay there."""
-RUNTIME = 160 * 2**20
-"""Memory of libraries on their first use: thread stacks, compiled code, work space; measured."""
-RANKING = 100 * 2**20
-"""Blocks of scores while recommendations are measured after each epoch; measured."""
+CHECK = 16
+"""Bytes per rating while the last network predicts them all, to see that it has learned: predictions and errors."""
+VALIDATE = 60
+"""Bytes per validation rating: cells, order, offset, baseline, predictions, errors."""
+SIDE = 240
+"""Bytes per user and item: means, counts, biases with their moments and gradients, sums and pointers of a batch."""
+ID = 150
+"""Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
+RUNTIME = 210 * 2**20
+"""Libraries on their first use: compiled code, optimizer, thread stacks (130 MiB), and what a heap keeps; measured."""
+SCORES_PER_THREAD = 1 << 22
+"""Scores that a thread ranks at a time while recommendations are measured; see `inference.top_k`."""
+RANKED_USERS = 5000
+"""Users whose recommendations are measured after an epoch, at most; see `training.validation`."""
+RANK = 12
+"""Bytes per score: the score, its mask and copy, its order."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,9 @@ def training_need(shape: Shape, networks: Sequence[Hyperparameters], engine: str
         engine: "compiled", which stores no gradients of V and W; "torch"; or "cuda", torch on a GPU.
     """
     needs = [_network_need(shape, settings, engine) for settings in networks]
-    # While one is trained, the parameters and codes of the others are kept.
-    kept = [4 * (n_parameters(shape, settings) + _n_codes(shape, settings)) for settings in networks]
+    # While one is trained, the models of the others are kept: parameters, codes, ids and seen items.
+    catalog = ID * (shape.n_users + shape.n_items) + 4 * (shape.n_train + shape.n_valid + shape.n_test)
+    kept = [4 * (n_parameters(shape, settings) + _n_codes(shape, settings)) + catalog for settings in networks]
     return Need(
         host=max(need.host for need in needs) + sum(kept) - max(kept),
         device=max(need.device for need in needs),
@@ -96,7 +110,7 @@ def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
 
 
 def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
-    from autorec_cli.network.autoencoder import TILE
+    from autorec_cli.network.autoencoder import ROWS_PER_PIECE, TILE
 
     n_examples, n_columns = shape.n_items, shape.n_users
     if settings.variant == "user":
@@ -119,11 +133,11 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     dense = 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
     weights += 4 * dense
     joined = CELL * n_fitted if refit else 0  # training and validation set as one matrix
-    data = joined + CELL * n_fitted
+    data = joined + CELL * n_fitted + SIDE * (shape.n_users + shape.n_items)
     preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
     codes = 4 * _n_codes(shape, settings)
     n_all = shape.n_train + shape.n_valid + shape.n_test
-    ids = 150 * (shape.n_users + shape.n_items)
+    ids = ID * (shape.n_users + shape.n_items)
     saving = data + plain + codes + JOIN_SPLITS * n_all + ids
     if engine == "cuda":
         n_cells, hidden = n_fitted * batch_fraction, sum(settings.hidden_sizes)
@@ -134,10 +148,15 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
         return Need(RUNTIME + max(preparing, saving), device, CELL * n_fitted)
     missing = 0
     if settings.objective == "ranking":  # the decoder untiled, the gradient of its unrated cells, and that in tiles
-        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1] + RANKING
-    # Without a refit the best network so far is kept. After the last epoch the network is copied out of the engine.
-    best = plain if not refit else 0
-    training = data + weights + best + max(step, plain) + missing
+        missing = (3 if engine == "compiled" else 2) * 4 * n_columns * edges[1]
+        n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
+        missing += RANK * n_scores
+    # Without a refit the best network so far is kept. After an epoch the network is copied out of the engine, in the
+    # place of the best one; then it is checked, and a checkpoint is written in pieces. Two pieces of an earlier phase
+    # stay in the heap, as glibc returns only blocks above 32 MiB to the system.
+    best = 0 if refit else plain + VALIDATE * shape.n_valid
+    piece = 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
+    training = data + weights + missing + 2 * piece + max(step + best, plain + max(piece, CHECK * n_fitted))
     return Need(RUNTIME + max(preparing, training, saving))
 
 

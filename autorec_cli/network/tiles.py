@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autorec_cli.network.autoencoder import TILE
+from autorec_cli.network.autoencoder import ROWS_PER_PIECE, TILE
 from autorec_cli.network.kernels import count_blocks
 from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048
 """Rows of a factor per block; in one tile they take half a MiB, less than the L2 cache of a core."""
-
-ROWS_PER_PIECE = 1 << 14
-"""Rows that `untiled` converts at a time."""
 
 Floats = NDArray[np.float32]
 Indexes = NDArray[np.int32]

@@ -20,6 +20,7 @@ from autorec_cli.errors import UsageError
 from autorec_cli.network.memory_estimate import available, require_memory
 from autorec_cli.runtime.comparison import require_same
 from autorec_cli.runtime.process_group import ProcessGroup, connected
+from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage.locks import hold
 from autorec_cli.training.checkpoints.checkpointer import Checkpointer, checkpointing
 from autorec_cli.training.checkpoints.resume import (
@@ -148,6 +149,7 @@ def _train_source(
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Train and save, after everything that can be refused quickly was refused."""
+    begin_stage("loading PyTorch")
     from autorec_cli.network.device import find_place
 
     place, networks = find_place(request.device, request.threads), source.networks

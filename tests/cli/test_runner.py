@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 
@@ -10,7 +9,7 @@ import pytest
 
 from autorec_cli import __version__
 from tests.forking import program
-from tests.program import ROOT, SMALL, call, run
+from tests.program import ROOT, SMALL, call, on_terminal, run
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 TINY = ("--epochs", 2, "--hidden-size", 2)
@@ -237,24 +236,6 @@ def test_two_outputs_cannot_share_stdout(item_model):
 
 
 # --- surroundings
-
-
-def on_terminal(arguments, cwd, **environment):
-    """What the program writes on a terminal, stdout and stderr together, and its status."""
-    main, side = pty.openpty()
-    process = subprocess.Popen(
-        [program(), *map(str, arguments)], cwd=cwd, stdin=side, stdout=side, stderr=side,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm-256color", **environment},
-    )  # fmt: skip
-    os.close(side)
-    text = b""
-    try:
-        while block := os.read(main, 1 << 16):
-            text += block
-    except OSError:  # how Linux says that the other side has closed
-        pass
-    os.close(main)
-    return text.decode(), process.wait()
 
 
 @pytest.mark.parametrize(("environment", "bar"), [({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.console import progress, say, warn
+from autorec_cli.cli.epoch_report import metric_label, metric_text, train_error
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.cli.options import (
     Format,
@@ -24,7 +25,6 @@ from autorec_cli.cli.options import (
 )
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.cli.training_report import metric_label, metric_text, train_error
 from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
 from autorec_cli.defaults import MAX_RANKED_USERS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import say, show_decisions, show_facts, warn
+from autorec_cli.cli.console import end_stage, say, show_decisions, show_facts, warn
 from autorec_cli.cli.options import (
     FILE_FORMAT,
     FILTERS,
@@ -236,6 +236,7 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
     show_facts("dataset", readable(facts))
     say(f"next: autorec train {options.output} -o ratings.model")
     if options.format == "json":
+        end_stage()
         typer.echo(json.dumps(facts, ensure_ascii=False))
     return facts
 

@@ -135,10 +135,10 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
 
     if options.rollback:
         return roll_back(options.output, options.wait_lock)
-    values = stages["recommend"]
+    values, train = stages["recommend"], stages["train"]
     require_choice("--format", values["format"], FILE_FORMATS)
     write = writer_for(values["format"], not values["no_header"], values["csv_safe"])
-    log = TrainingReport(stages["train"]["log"], options.wait_lock, advises=False)
+    log = TrainingReport(train["log"], options.wait_lock, train["log_every"], advises=False)
     document = run(_request(options, stages), RunReport(write, log))
     show_run(document, options.output)
     return document

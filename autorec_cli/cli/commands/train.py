@@ -97,6 +97,16 @@ class TrainOptions:
         ),
         OutputFile(),
     ] = None
+    log_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Least time between two lines about epochs on stderr, where no progress bar is shown; 0 writes one "
+            "per epoch. The first and the last epoch of a phase are always shown.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = 0.0
     wait_lock: WaitLock = 0.0
 
 
@@ -125,4 +135,4 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
     )
     process_group = current_process_group()
     log = options.log if process_group.is_first else None
-    return train_to_file(request, process_group, TrainingReport(log, options.wait_lock))
+    return train_to_file(request, process_group, TrainingReport(log, options.wait_lock, options.log_every))

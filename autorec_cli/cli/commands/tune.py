@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import progress, say, warn
+from autorec_cli.cli.epoch_report import metric_label, metric_text
 from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, OutputFile, Threads, WaitLock
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.cli.training_report import metric_label, metric_text
 from autorec_cli.config import (
     AUTO,
     BOTH,

@@ -1,0 +1,142 @@
+"""Report of the epochs on stderr: one bar over all phases of a run, or lines for a log file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from autorec_cli.cli.console import say
+from autorec_cli.cli.training_progress import Phase, TrainingProgress, metric_in, phases_of
+from autorec_cli.errors import error_text
+
+if TYPE_CHECKING:
+    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.plan import TrainingPlan
+
+ShowEpoch: TypeAlias = "Callable[[EpochResult, Mapping[str, Any]], None]"
+"""Shows an epoch, of which it gets the result and the record."""
+
+
+@contextmanager
+def epoch_bar(plan: TrainingPlan, earlier: list[Mapping[str, Any]]) -> Iterator[ShowEpoch]:
+    """Show one bar over all phases of all networks; `earlier` are the epochs of a resumed run."""
+    from autorec_cli.cli.terminal import fraction_bar
+
+    phases = phases_of(plan)
+    progress, text = TrainingProgress(phases), EpochText(phases)
+    for record in earlier:
+        progress.add(record)
+        text.add(record)
+    with fraction_bar(text.label, text.metric, lambda: progress.remaining) as move:
+        move(progress.fraction, text.label, text.metric)
+
+        def show(_result: EpochResult, record: Mapping[str, Any]) -> None:
+            progress.add(record)
+            text.add(record)
+            move(progress.fraction, text.label, text.metric)
+
+        yield show
+        progress.finish()
+        move(progress.fraction, text.label, text.metric)
+
+
+@dataclass
+class EpochText:
+    """Texts before and after the bar, each always of one width.
+
+    Attributes:
+        phases: All phases of the run.
+        label: Network, phase and epoch.
+        metric: Validation metric of the epoch, and the best of its network so far.
+    """
+
+    phases: list[Phase]
+    label: str = field(init=False)
+    metric: str = field(init=False)
+    _best: dict[tuple[str, str], str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._name = max(len(f"{variant} {phase}") for variant, phase, _ in (phase.key for phase in self.phases))
+        self._digits = len(str(max(phase.n_epochs for phase in self.phases)))
+        self._unit = max(len(_short(phase.key[2])) for phase in self.phases)
+        self.label = " " * (self._name + 2 * self._digits + 2)
+        self.metric = " " * len(self._metric("", "", ""))
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Show a completed epoch, as of `train.Record`."""
+        metric, digits = metric_in(record), self._digits
+        value, network = record[f"valid_{metric}"], (record["variant"], metric)
+        text = "" if value is None else metric_text(metric, value)
+        if text and record["best"]:
+            self._best[network] = text
+        name = f"{record['variant']} {record['phase']}"
+        self.label = f"{name:{self._name}} {record['epoch']:{digits}}/{record['n_epochs']:<{digits}}"
+        self.metric = self._metric(_short(metric), text, self._best.get(network, ""))
+
+    def _metric(self, metric: str, value: str, best: str) -> str:
+        return f"{metric:{self._unit}} {value:>6} best {best:>6}"
+
+
+def _short(metric: str) -> str:
+    """Name of a metric without its k, which is always the same."""
+    return metric_label(metric).partition("@")[0]
+
+
+@contextmanager
+def epoch_lines(plan: TrainingPlan, seconds: float) -> Iterator[ShowEpoch]:
+    """Log a line for the first and the last epoch of each phase, and for others after `seconds`."""
+    held: list[str] = []
+    last = -math.inf
+
+    def log(line: str) -> None:
+        nonlocal last
+        held.clear()
+        say(line)
+        last = time.monotonic()
+
+    def show(result: EpochResult, _record: Mapping[str, Any]) -> None:
+        which = f"{result.objective}, {result.variant}, " if len(plan.networks) > 1 else ""
+        line = f"epoch {result.epoch}/{result.n_epochs} {which}{_epoch_text(result)}"
+        if result.epoch == 1 and held:  # the last one of a phase that ended early
+            log(held[0])
+        if result.epoch in (1, result.n_epochs) or time.monotonic() - last >= seconds:
+            log(line)
+        else:
+            held[:] = [line]
+
+    try:
+        yield show
+    finally:
+        if held:
+            log(held[0])
+
+
+def _epoch_text(result: EpochResult) -> str:
+    best, metric = "*" if result.best else " ", metric_label(result.metric)
+    valid = "" if result.valid is None else f", valid {metric} {metric_text(result.metric, result.valid)}{best}"
+    return f"{result.phase}: {train_error(result)}{valid} {result.seconds:.2f} s"
+
+
+def train_error(result: EpochResult) -> str:
+    """Training error for messages: scores that only order items have a loss, and no RMSE."""
+    return (
+        f"train RMSE {error_text(result.train_rmse)}"
+        if result.metric == "rmse"
+        else f"train loss {result.train_loss:.4f}"
+    )
+
+
+def metric_label(metric: str) -> str:
+    """Label of "rmse" or "ndcg@10" in messages."""
+    return metric.replace("rmse", "RMSE").replace("ndcg", "nDCG")
+
+
+def metric_text(metric: str, value: float | None) -> str:
+    """Value of "rmse" or "ndcg@10" in messages."""
+    if value is None:
+        return "none"
+    return error_text(value) if metric.lower() == "rmse" else f"{value:.4f}"
