@@ -84,7 +84,7 @@ def test_every_file_is_declared_to_be_read_or_written(name):
             marks = [mark for mark in typing.get_args(kind) if isinstance(mark, InputFile | OutputFile)]
             declared.update(id(mark) for mark in marks)
     n_files = sum(
-        option.metavar in ("SOURCE", "FILE", "MODEL", "DATA", "DIR", "PATH")
+        option.metavar in ("SOURCE", "FILE", "MODEL", "DATA", "DIR", "PATH", "PAIRS")
         for command, option in OPTIONS
         if command == name and option.name not in RUN_OPTIONS
     )
