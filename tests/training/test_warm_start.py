@@ -144,8 +144,8 @@ def test_of_a_stable_split_test_stays_honest_and_valid_if_it_was_not_fitted():
     assert known_ratings.separate_known(alone, other).n_known_test == prepared.test.nnz
 
 
-@pytest.mark.parametrize(("n_new", "n_left"), [(29, 0), (30, 30)])
-def test_epochs_are_not_chosen_by_a_few_ratings(n_new, n_left):
+@pytest.mark.parametrize(("n_new", "n_left"), [(194, 0), (195, 195)])
+def test_epochs_are_not_chosen_by_ratings_of_which_most_are_known(n_new, n_left):
     prepared = as_before(planted_dataset(), "stable")
     rows, columns = np.nonzero(~(prepared.train + prepared.valid + prepared.test).toarray().astype(bool))
     new = sparse.csr_array((np.full(n_new, 3, np.float32), (rows[:n_new], columns[:n_new])), shape=prepared.valid.shape)
