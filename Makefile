@@ -29,11 +29,11 @@ $(VENV)/installed-bench: $(VENV)/installed
 
 demo: $(VENV)/installed
 	mkdir -p demo
-	$(AUTOREC) prepare sample_data/ratings.csv.gz --titles sample_data/titles.csv -o demo/data --force
-	$(AUTOREC) train demo/data -o demo/ratings.model --force
-	$(AUTOREC) evaluate demo/ratings.model --format table
-	$(AUTOREC) recommend demo/ratings.model -k 10 > demo/top.csv
-	head -n 6 demo/top.csv
+	$(AUTOREC) sample -o demo/ratings.csv --titles demo/titles.csv --force
+	$(AUTOREC) run demo/ratings.csv -o demo/out --titles demo/titles.csv
+	$(AUTOREC) evaluate demo/out/model --format table
+	head -n 6 demo/out/recommendations.csv
+	head -n 6 demo/out/recommendations.csv | $(AUTOREC) predict demo/out/model --format table
 
 test: check
 	$(BIN)/pytest -n auto

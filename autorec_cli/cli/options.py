@@ -29,8 +29,8 @@ FILTERS = "Filters"
 NEW_USERS = "New and unknown users"
 METRICS = "Ranking metrics"
 UNATTENDED = "Unattended runs"
-RESEARCH = "Research switches"
-PANELS = (None, NETWORK, OPTIMIZER, FILTERS, NEW_USERS, FILE_FORMAT, METRICS, UNATTENDED, RESEARCH)
+ADVANCED = "Advanced"
+PANELS = (None, NETWORK, OPTIMIZER, FILTERS, NEW_USERS, FILE_FORMAT, METRICS, UNATTENDED, ADVANCED)
 """Panels of the help from top to bottom; None is the one that has no name, with what everybody needs."""
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from autorec_cli.cli.options import NETWORK, OPTIMIZER, RESEARCH, Device, OneOf, Threads, Variant
+from autorec_cli.cli.options import ADVANCED, NETWORK, OPTIMIZER, Device, OneOf, Threads, Variant
 from autorec_cli.config import (
     AUTO,
     BOTH,
@@ -38,8 +38,8 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help="Hyperparameters in place of the defaults, which other options override. paper: the published model. "
-            "fast: fewer epochs, no refit, one network for ratings. best: networks of both variants and several sizes, "
-            "averaged. `autorec config show train --preset NAME` shows its values.",
+            "fast: no refit, in half the time. best: networks of both variants in several sizes, averaged. `autorec "
+            "config show train --preset NAME` shows the values.",
             show_default="default",
         ),
         OneOf(tuple(PRESETS)),
@@ -167,7 +167,7 @@ class TrainingOptions:
             "--normalize/--no-normalize",
             help="Scale the input of every example to the same length.",
             show_default="yes",
-            rich_help_panel=RESEARCH,
+            rich_help_panel=ADVANCED,
         ),
     ] = None
     implicit: Annotated[
@@ -176,7 +176,7 @@ class TrainingOptions:
             "--implicit/--no-implicit",
             help="Also feed the network a rated/unrated mask, as SVD++ does.",
             show_default="yes; no with --objective ranking",
-            rich_help_panel=RESEARCH,
+            rich_help_panel=ADVANCED,
         ),
     ] = None
     decoder_mean: Annotated[
@@ -185,7 +185,7 @@ class TrainingOptions:
             "--decoder-mean/--no-decoder-mean",
             help="Shrink decoder rows toward a learned mean instead of zero.",
             show_default="yes; no with --objective ranking",
-            rich_help_panel=RESEARCH,
+            rich_help_panel=ADVANCED,
         ),
     ] = None
     missing_weight: Annotated[
@@ -194,7 +194,7 @@ class TrainingOptions:
             metavar="WEIGHT",
             help="Ranking: weight of an unrated cell, where a rating has 1.",
             show_default=f"{RANKING_DEFAULTS['missing_weight']:g} with --objective ranking",
-            rich_help_panel=RESEARCH,
+            rich_help_panel=ADVANCED,
         ),
     ] = None
     missing_value: Annotated[
@@ -203,7 +203,7 @@ class TrainingOptions:
             metavar="RATING",
             help="Ranking: value imputed for unrated cells.",
             show_default="3.2 standard deviations below the mean rating",
-            rich_help_panel=RESEARCH,
+            rich_help_panel=ADVANCED,
         ),
     ] = None
 

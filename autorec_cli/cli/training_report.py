@@ -61,7 +61,7 @@ class TrainingReport:
             facts += [
                 (
                     f"examples{of_which}",
-                    f"{n_examples:,} ({network.variant} variant), {plan.shape.n_train:,} training ratings",
+                    f"{n_examples:,} ({network.variant} variant), {plan.shape.n_train:,} training {plan.feedback}",
                 ),
                 (f"layers{of_which}", _layers(plan, network)),
                 (f"parameters{of_which}", f"{n_parameters(plan.shape, network):,}"),
@@ -92,7 +92,7 @@ class TrainingReport:
         )
         say(
             f"{variants} ({shape.n_users / shape.n_items:.2g} users per item): {networks}; "
-            f"{shape.n_train:,} training and {shape.n_valid:,} validation ratings, device {plan.device}"
+            f"{shape.n_train:,} training and {shape.n_valid:,} validation {plan.feedback}, device {plan.device}"
         )
         show_epoch = epoch_bar(plan, earlier) if draws_bars() else epoch_lines(plan, self.log_every)
         with open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write, show_epoch as show:

@@ -123,8 +123,11 @@ def evaluate_in_group(
     protocol = settings.protocol(dataset.rating_scale)
     sample = protocol.sample(dataset.split(settings.split))
     whom = "" if sample is None else f", to a sample of {len(sample):,} users (--all-users takes all)"
-    logger.info(f"recommending from all items a user has not rated before{whom}; {settings.split} ratings from "
-        f"{protocol.relevant_from:g} are relevant")  # fmt: skip
+    if dataset.info.get("feedback") == "interactions":
+        relevant = f"all {settings.split} interactions are relevant"
+    else:
+        relevant = f"{settings.split} ratings from {protocol.relevant_from:g} are relevant"
+    logger.info(f"recommending from all items that are new to a user{whom}; {relevant}")
     rankers = [name for name, model in models if not model.predicts_ratings]
     if 0 < len(rankers) < len(models):
         logger.info(f"ranking metrics only, as these models output scores, not ratings: {', '.join(rankers)}")
@@ -218,7 +221,7 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             logger.warning(
                 f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
-                f"{popularity[ndcg]:.4f}); for recommendations, train with --objective both or ranking"
+                f"{popularity[ndcg]:.4f}); recommend with a model that was trained to rank, or try other options"
             )
     if popularity and "n_users" not in popularity:
         logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")

@@ -14,7 +14,7 @@ from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.training.checkpoints.resume import Resume, checkpoint_path
-from autorec_cli.training.plan import networks_for
+from autorec_cli.training.plan import objectives_for
 from autorec_cli.training.request import TrainRequest
 from autorec_cli.training.train import Reporter, train_to_file
 from autorec_cli.training.warm_start import OlderModel, load_older_model, require_common_ids
@@ -61,7 +61,7 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
         force=True,
         keep_if_better=None,
     )
-    objectives = {network.objective for network in networks or networks_for(settings, dataset)}
+    objectives = {network.objective for network in networks} if networks else set(objectives_for(settings, dataset))
     metric = request.keep_if_better or ("rmse" if objectives == {"rating"} else "ndcg@10")
     compares = older is not None and not request.force and bool(dataset.test.nnz)
     comparable = older is not None and ("@" in metric or older.scorer.predicts_ratings)

@@ -45,16 +45,28 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
     if settings.blends and not has_validation:
         raise UsageError(f"{settings.blends} needs validation ratings; give --valid a share above 0")
     facts = _facts(dataset)
-    settings = without_ratings(settings, dataset.train.nnz, facts)
+    if not has_ratings(dataset.train.nnz, facts):
+        settings = without_ratings(settings)
     shape = (dataset.n_users, dataset.n_items)
     return settings.networks(shape, dataset.train.nnz, facts, can_blend=has_validation)
 
 
-def without_ratings(settings: TrainSettings, n_ratings: int, facts: RatingFacts) -> TrainSettings:
-    """Change the default objective where ratings are interactions, all of one value: there is nothing to predict."""
-    if len(settings.objectives) == 1 or n_ratings < 2 or facts.deviation:
+def has_ratings(n_ratings: int, facts: RatingFacts) -> bool:
+    """True if there are ratings to predict; interactions are all of one value."""
+    return n_ratings < 2 or facts.deviation > 0
+
+
+def objectives_for(settings: TrainSettings, dataset: Dataset) -> tuple[str, ...]:
+    """Objectives of the networks to train on `dataset`."""
+    both = has_ratings(dataset.train.nnz, _facts(dataset)) or len(settings.objectives) == 1
+    return settings.objectives if both else ("ranking",)
+
+
+def without_ratings(settings: TrainSettings) -> TrainSettings:
+    """Settings for interactions: where both objectives are to be trained, only the one that needs no ratings."""
+    if len(settings.objectives) == 1:
         return settings
-    logger.info("all ratings are equal, as those of interactions: the model only ranks")
+    logger.info("there are interactions and no ratings to predict: the model only ranks")
     return replace(settings, objective="ranking")
 
 
@@ -83,6 +95,7 @@ class TrainingPlan:
         device: Device and engine: "cpu (compiled)", or "2 x cpu (compiled)" for two processes.
         need: Memory that this process will need.
         free: Memory that is available to it.
+        feedback: "ratings" or "interactions".
     """
 
     networks: Sequence[Hyperparameters]
@@ -90,6 +103,7 @@ class TrainingPlan:
     device: str
     need: Need
     free: Need
+    feedback: str = "ratings"
 
     def n_examples(self, settings: Hyperparameters) -> int:
         """Number of training examples of a network."""

@@ -20,7 +20,7 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
-from autorec_cli.training.plan import networks_for, shape_of, without_ratings
+from autorec_cli.training.plan import has_ratings, networks_for, shape_of, without_ratings
 from autorec_cli.training.promotion import Promotion, judge, load_current, log_decision
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
@@ -66,7 +66,7 @@ class WholeSource:
             self.networks = self._older.completed(request.settings, self._prepared)
         self.shape = shape_of(self._prepared)
         self.fingerprint = self._prepared.fingerprint()
-        self.split = self._prepared.info.get("split")
+        self.split, self.feedback = (self._prepared.info.get(name) for name in ("split", "feedback"))
         self.checksum = self._older.checksum if self._older else None
 
     def read(self) -> None:
@@ -145,10 +145,12 @@ class PartitionedSource:
         if blends := request.settings.blends:
             raise UsageError(f"{blends} needs the whole dataset in one process: no torchrun")
         sides, facts = (lazy.n_users, lazy.n_items), lazy.facts(process_group)
-        settings = without_ratings(request.settings, self.shape.n_train, facts)
+        settings = request.settings
+        if not has_ratings(self.shape.n_train, facts):
+            settings = without_ratings(settings)
         self.networks = settings.networks(sides, self.shape.n_train, facts, can_blend=False)
         self.fingerprint = lazy.fingerprint
-        self.split = lazy.info.get("split")
+        self.split, self.feedback = (lazy.info.get(name) for name in ("split", "feedback"))
 
     def read(self) -> None:
         """Read the ratings of this process's columns, which the variant of each network decides."""

@@ -156,7 +156,7 @@ def _train_source(
     started = time.perf_counter()
     need = source.need(place.engine)
     devices = str(place) if process_group.size == 1 else f"{process_group.size} x {place}"
-    plan = TrainingPlan(networks, source.training_shape, devices, need, available(place))
+    plan = TrainingPlan(networks, source.training_shape, devices, need, available(place), source.feedback or "ratings")
     if request.dry_run and process_group.is_first:
         reporter.planned(plan)
     # After the plan was shown: a dry run that does not fit says by how much.

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from autorec_cli.cli.app import COMMANDS, app
-from autorec_cli.cli.options import PANELS, RESEARCH, InputFile, OneOf, OutputFile, gather, given, with_options
+from autorec_cli.cli.options import ADVANCED, PANELS, InputFile, OneOf, OutputFile, gather, given, with_options
 from autorec_cli.cli.runner import RUN_OPTIONS
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.config import TrainSettings
@@ -20,7 +20,7 @@ from tests.program import call
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    switch: Annotated[bool, typer.Option("--switch", rich_help_panel=RESEARCH)] = False
+    switch: Annotated[bool, typer.Option("--switch", rich_help_panel=ADVANCED)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
