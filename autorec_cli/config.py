@@ -186,7 +186,7 @@ class TrainSettings:
     """Hyperparameters to train with; None takes the default that suits the data.
 
     The attributes are those of `Hyperparameters`; `variant` and `objective` may also be "both", the default objective.
-    `ensemble` holds hidden sizes of further networks that predict ratings: each variant is trained in each, and all
+    `ensemble` holds hyperparameters of further networks that predict ratings, each trained in each variant; all
     predictions are averaged. `preset` is a name of `defaults.PRESETS`, whose values take the place of those that are
     not given. Values are checked when the settings are made.
 
@@ -198,7 +198,7 @@ class TrainSettings:
     variant: str | None = None
     objective: str | None = None
     hidden_sizes: Sequence[int] | None = None
-    ensemble: Sequence[Sequence[int]] | None = None
+    ensemble: Sequence[Mapping[str, Any]] | None = None
     hidden_activation: str | None = None
     output_activation: str | None = None
     regularization: float | None = None
@@ -238,8 +238,8 @@ class TrainSettings:
 
     @property
     def blends(self) -> str:
-        """Option that asks for several networks to be averaged; empty without one."""
-        return f"--variant {BOTH}" if self.variant == BOTH else "--ensemble" if self.ensemble else ""
+        """What asks for several networks to be averaged; empty if nothing does."""
+        return f"--variant {BOTH}" if self.variant == BOTH else "an ensemble" if self.ensemble else ""
 
     def of_objective(self, objective: str) -> TrainSettings:
         """Settings of the networks with one of the `objectives`."""
@@ -268,8 +268,8 @@ class TrainSettings:
         for objective in self.objectives:
             settings = self.of_objective(objective)
             variants = settings._variants(objective, shape, n_ratings, can_blend)
-            for sizes in (settings.hidden_sizes, *(settings.ensemble or ())):
-                networks += [settings._complete(variant, sizes, shape, n_ratings, ratings) for variant in variants]
+            for others in ({}, *(settings.ensemble or ())):
+                networks += [settings._complete(variant, others, shape, n_ratings, ratings) for variant in variants]
         return tuple(networks)
 
     def _variants(self, objective: str, shape: tuple[int, int], n_ratings: int, can_blend: bool) -> tuple[str, ...]:
@@ -292,18 +292,17 @@ class TrainSettings:
         objective = self.objectives[0]
         settings = self.of_objective(objective)
         variant = settings.variant or default_variant(objective, *shape)
-        return settings._complete(variant, settings.hidden_sizes, shape, n_ratings, ratings)
+        return settings._complete(variant, {}, shape, n_ratings, ratings)
 
     def _complete(
-        self, variant: str, sizes: Sequence[int] | None, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts
+        self, variant: str, others: Mapping[str, Any], shape: tuple[int, int], n_ratings: int, ratings: RatingFacts
     ) -> Hyperparameters:
-        """Hyperparameters of a network of the given variant and hidden sizes; there is a single objective."""
+        """Hyperparameters of a network of the given variant, with some `others`; there is a single objective."""
         objective = self.objectives[0]
-        given = {
-            field.name: value for field in fields(Hyperparameters) if (value := vars(self)[field.name]) is not None
-        }
-        if sizes is not None:
-            given["hidden_sizes"] = tuple(sizes)
+        given = {**vars(self), **others}
+        given = {field.name: given[field.name] for field in fields(Hyperparameters) if given[field.name] is not None}
+        if "hidden_sizes" in given:
+            given["hidden_sizes"] = tuple(given["hidden_sizes"])
         defaults = dict(DEFAULTS)
         if objective == "rating" and n_ratings > 1 and ratings.deviation == 0:
             raise InputDataError(
@@ -312,7 +311,7 @@ class TrainSettings:
             )
         if objective == "ranking":
             defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(ratings.mean, ratings.deviation)}
-        elif self.decoder_mean is not False:
+        elif given.get("decoder_mean") is not False:
             defaults["output_activation"] = default_output_activation(ratings.n_levels)
         n_users, n_items = shape
         per_side = ratings_per_side(n_users, n_items, n_ratings)

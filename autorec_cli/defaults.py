@@ -51,7 +51,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 50,
     },
     "fast": {"refit": False},
-    "best": {"variant": "both", "ensemble": ((1000,), (500, 250, 500))},
+    "best": {
+        "variant": "both",
+        "ensemble": (
+            {"hidden_sizes": (1000,)},
+            {"implicit": False, "normalize": False, "center": "none"},
+            {"implicit": False, "normalize": False, "center": "none", "hidden_sizes": (500, 250, 500), "dropout": 0.1},
+        ),
+    },
 }
 """Presets: hyperparameters in place of the defaults. docs/reproduction.md has what each of them reaches."""
 

@@ -38,8 +38,8 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help="Hyperparameters in place of the defaults, which other options override. paper: the published model. "
-            "fast: no refit, in half the time. best: networks of both variants in several sizes, averaged. `autorec "
-            "config show train --preset NAME` shows the values.",
+            "fast: no refit, in half the time. best: networks of both variants in several sizes and inputs, averaged. "
+            "`autorec config show train --preset NAME` shows the values.",
             show_default="default",
         ),
         OneOf(tuple(PRESETS)),
@@ -65,15 +65,6 @@ class TrainingOptions:
             metavar="N[,N...]",
             help="Units of the hidden layer, or of several layers: 500,250,500.",
             show_default=f"{MAX_HIDDEN_SIZE}, or fewer with few ratings and --objective rating",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None
-    ensemble: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N[,N...]",
-            help="Also train networks with these hidden layers, and average the predicted ratings of all, with weights "
-            "fitted on the validation set; can be repeated.",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -216,9 +207,8 @@ class TrainingOptions:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_SETTINGS}
         values["variant"] = None if self.variant == AUTO else self.variant
         sizes = None if self.hidden_size is None else parse_hidden_sizes(self.hidden_size)
-        ensemble = None if self.ensemble is None else tuple(map(parse_hidden_sizes, self.ensemble))
-        return TrainSettings(hidden_sizes=sizes, ensemble=ensemble, **values)
+        return TrainSettings(hidden_sizes=sizes, **values)
 
 
-NO_SETTINGS = ("hidden_size", "ensemble", "threads", "device")
+NO_SETTINGS = ("hidden_size", "threads", "device")
 """Options of training that are not settings of the same name."""

@@ -87,7 +87,7 @@ class OlderModel:
             UsageError: a given option does not fit the older model.
         """
         if settings.ensemble:
-            raise UsageError("--ensemble trains its networks from scratch; leave out --warm-start")
+            raise UsageError("--preset best trains its networks from scratch; leave out --warm-start")
         require_objective(self.models, settings.objective, self.path)
         require_variant(self.models, settings.variant, self.path)
         if settings.objective is None and len({model.settings.objective for model in self.models}) == 1:

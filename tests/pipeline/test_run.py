@@ -250,7 +250,7 @@ def test_a_failure_at_any_stage_leaves_the_old_generation(ratings, out, monkeypa
 
 
 def test_an_ensemble_starts_from_scratch_without_a_warning(first, tmp_path, caplog):
-    settings = TrainSettings(ensemble=((8,),), hidden_sizes=(16,))
+    settings = TrainSettings(ensemble=({"hidden_sizes": (8,)},), hidden_sizes=(16,))
     request = TrainRequest(first / "data", tmp_path / "model", settings)
     prepared = dataset.load_dataset(first / "data")
     plan = training_stage.plan_training(request, first / "model", prepared, warm_start=True)

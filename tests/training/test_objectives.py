@@ -54,14 +54,16 @@ def test_options_of_one_objective_are_of_its_networks():
     assert rating.dropout == ranking.dropout == 0.1
 
 
-def test_an_ensemble_has_each_variant_in_each_size():
-    found = networks(ensemble=((30,), (20, 10)), hidden_sizes=(40,))
+def test_an_ensemble_has_each_variant_with_all_hyperparameters():
+    found = networks(
+        ensemble=({"hidden_sizes": (30,)}, {"hidden_sizes": (20, 10), "implicit": False}), hidden_sizes=(40,)
+    )
     assert found == [
         *(("rating", variant, sizes) for sizes in ((40,), (30,), (20, 10)) for variant in ("item", "user")),
         ("ranking", "user", (40,)),
     ]
     with pytest.raises(UsageError, match="--hidden-size"):
-        TrainSettings(ensemble=((0,),))
+        TrainSettings(ensemble=({"hidden_sizes": (0,)},))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -171,9 +173,9 @@ def test_an_objective_that_was_not_trained_cannot_be_started(item_model, worksho
 
 
 def test_a_model_of_the_best_preset_predicts_at_least_as_well_on_validation(workshop, tmp_path):
-    small = ("--preset", "best", "--objective", "rating", *TYPED, "--ensemble", 24)
+    small = ("--preset", "best", "--objective", "rating", *TYPED)
     result = call("train", workshop / "data", "-o", tmp_path / "m", *small, "--summary", tmp_path / "run.json")
     assert result.status == 0, result.stderr
     told = json.loads((tmp_path / "run.json").read_text())["result"]
-    assert len(told["networks"]) == 4
+    assert len(told["networks"]) == 2 * (1 + len(PRESETS["best"]["ensemble"]))
     assert told["valid_rmse"] <= min(network["valid_rmse"] for network in told["networks"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +82,15 @@ def _with_preset(rows: list[dict[str, str]], name: str | None) -> list[dict[str,
         option.replace("_", "-").replace("hidden-sizes", "hidden-size"): _shown(value, None)
         for option, value in PRESETS.get(name, {}).items()
     }
+    known = {row["option"] for row in rows}
+    # An ensemble has no option of its own.
+    more = [{**rows[-1], "option": option, "value": value} for option, value in values.items() if option not in known]
     return [
         {**row, "value": values[row["option"]], "origin": f"preset {name}"}
         if row["origin"] == "default" and row["option"] in values
         else row
         for row in rows
-    ]
+    ] + [{**row, "origin": f"preset {name}"} for row in (more if name else ())]
 
 
 def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[str, str]:
@@ -107,6 +111,6 @@ def _shown(value: Any, described: object) -> str:  # noqa: ANN401
         return f"({described})" if isinstance(described, str) else ""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list | tuple) and isinstance(value[0], tuple):
-        return " ".join(_shown(one, None) for one in value)
+    if isinstance(value, list | tuple) and isinstance(value[0], dict):
+        return json.dumps(value)
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
