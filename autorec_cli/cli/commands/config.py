@@ -77,12 +77,14 @@ def _rows(context: typer.Context, command: str, config: Path | None) -> list[dic
 
 def _with_preset(rows: list[dict[str, str]], name: str | None) -> list[dict[str, str]]:
     """Put the values of a preset in the place of defaults: of `name`, or of the one that the rows set."""
-    name = name or next((row["value"] for row in rows if row["option"] == "preset"), "")
+    known = {row["option"]: row["value"] for row in rows}
+    if "preset" not in known:
+        return rows
+    name = name or known["preset"]
     values = {
         option.replace("_", "-").replace("hidden-sizes", "hidden-size"): _shown(value, None)
         for option, value in PRESETS.get(name, {}).items()
     }
-    known = {row["option"] for row in rows}
     # An ensemble has no option of its own.
     more = [{**rows[-1], "option": option, "value": value} for option, value in values.items() if option not in known]
     return [
@@ -90,7 +92,7 @@ def _with_preset(rows: list[dict[str, str]], name: str | None) -> list[dict[str,
         if row["origin"] == "default" and row["option"] in values
         else row
         for row in rows
-    ] + [{**row, "origin": f"preset {name}"} for row in (more if name else ())]
+    ] + [{**row, "origin": f"preset {name}"} for row in more]
 
 
 def _row(context: typer.Context, setting: Setting, file: Path | None) -> dict[str, str]:
