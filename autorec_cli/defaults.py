@@ -55,8 +55,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "variant": "both",
         "ensemble": (
             {"hidden_sizes": (1000,)},
-            {"implicit": False, "normalize": False, "center": "none"},
-            {"implicit": False, "normalize": False, "center": "none", "hidden_sizes": (500, 250, 500), "dropout": 0.1},
+            {"implicit": False, "normalize": False, "center": "none"},  # the paper's input
         ),
     },
 }
