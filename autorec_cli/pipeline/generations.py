@@ -37,7 +37,7 @@ class Generations:
     """Directory of generations.
 
     Attributes:
-        root: Its path, without symbolic links.
+        root: Its path, which is no symbolic link.
     """
 
     root: Path
@@ -170,7 +170,9 @@ def open_generations(path: Path, results: Collection[str], keep: int = KEEP) -> 
         UsageError: `path` is something else, which is not overwritten, or `keep` is less than 1.
     """
     require_count("--keep", keep, minimum=1)
-    root = output_target(path)
+    target = output_target(path)
+    # As it was given, for messages, unless it is a link.
+    root = target if path.is_symlink() else path
     if root.exists() and not root.is_dir():
         raise UsageError(f"{path} is a file; name a directory with -o")
     found = {other.name for other in root.iterdir()} if root.exists() else set()

@@ -52,7 +52,8 @@ def test_every_training_setting_has_an_option_and_the_same_default():
     settings = TrainingOptions().settings()
     assert settings.complete((50, 40), 1000) == TrainSettings().complete((50, 40), 1000)
     options = {field.name for field in fields(TrainingOptions)} - {"hidden_size", "threads", "device"}
-    assert {"hidden_sizes", *options} == {field.name for field in fields(TrainSettings)}
+    # Only a preset has an ensemble.
+    assert {"hidden_sizes", "ensemble", *options} == {field.name for field in fields(TrainSettings)}
 
 
 def test_a_hidden_size_that_is_no_number_is_refused():

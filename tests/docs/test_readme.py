@@ -27,6 +27,8 @@ def fresh(tmp_path_factory):
 
 def test_console_blocks_show_what_a_fresh_run_prints(fresh):
     assert {command.split()[1] for command in COMMANDS if command.startswith("autorec ")} == {
+        "sample",
+        "run",
         "prepare",
         "train",
         "evaluate",
@@ -39,7 +41,7 @@ def test_the_tour_leaves_no_trace_in_a_clone():
     """What its commands write is ignored by git."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     written = {found for command in COMMANDS for found in re.findall(r"(?:-o|>) (\S+)", command)}
-    assert {"data", "ratings.model", "top.csv"} <= written
+    assert {"out", "data", "ratings.model", "top.csv"} <= written
     for name in written:
         assert any(Path(name).match(pattern.strip("/")) for pattern in ignored), name
 
@@ -48,5 +50,5 @@ def test_every_option_that_the_page_names_exists():
     program = typer.main.get_command(app)
     known = options_of(program).union(*(options_of(command) for command in program.commands.values()))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", README))
-    assert {"--ranking", "--history", "--force"} <= named
+    assert {"--preset", "--history", "--force"} <= named
     assert named - {"--nproc-per-node"} <= known  # torchrun's option

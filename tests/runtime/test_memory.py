@@ -204,7 +204,7 @@ def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path, ki
 
     The estimate and the run share it, as starting it takes longer than both.
     """
-    command = ["train", workshop / "data", "--hidden-size", 100_000, "--batch-size", 40]
+    command = ["train", workshop / "data", "--objective", "rating", "--hidden-size", 100_000, "--batch-size", 40]
     command += ["--epochs", 1, "--save-every", 0, "--variant", "both" if kind == "both" else "item"]
     command += ["--learning-rate", 1e-5]  # or a step with so many units would diverge
     if kind == "no-refit":

@@ -17,8 +17,8 @@ from tests.trained import assert_same_models, train
 ADDRESSES = ("10.231.231.1", "10.231.231.2")
 LOST = "the connection to another process of this run was lost"
 SETTINGS = {"hidden_sizes": [16], "epochs": 12, "batch_size": 8}
-SETTINGS_TYPED = ("--hidden-size", "16", "--epochs", "12", "--batch-size", "8", "--save-every", "0", "--threads", "1",
-                  "--device", "cpu")  # fmt: skip
+SETTINGS_TYPED = ("--objective", "rating", "--hidden-size", "16", "--epochs", "12", "--batch-size", "8",
+                  "--save-every", "0", "--threads", "1", "--device", "cpu")  # fmt: skip
 IMPATIENT = """
 from datetime import timedelta
 from autorec_cli.cli import main
