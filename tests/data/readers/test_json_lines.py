@@ -149,3 +149,13 @@ def test_good_blocks_are_not_read_in_python(tmp_path, monkeypatch):
     assert len(read(tmp_path / "r", lines(RATED * 3000))[0]) == 35 * 3000
     dated = [{**row, "rating": str(row["rating"]), "timestamp": "1970-01-02"} for row in RATED]
     assert len(read(tmp_path / "r", lines(dated * 300))[0]) == 35 * 300
+
+
+def test_long_names_of_columns_are_cut_in_messages(tmp_path):
+    """A fuzzed file had a name of 13,000 characters, which the message repeated."""
+    name = "rating" + "A" * 13_000
+    rows = [json.dumps({"user": "u1", "item": f"i{number}", name: 4}) for number in range(3)]
+    content = "\n".join([*rows, json.dumps({"user": "u1", "item": "i9", name: "much"})]).encode()
+    with pytest.raises(InputDataError, match=r"line 4, column rating.*13,006 characters") as caught:
+        read(tmp_path / "r.jsonl", content, columns={"rating": name})
+    assert len(str(caught.value)) < 500
