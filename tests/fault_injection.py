@@ -42,10 +42,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "recommend": ("recommend", "model", "-o", "top.csv", "-q"),
     "compressed": ("recommend", "model", "-o", "top.csv.gz", "-q"),
     "evaluate": ("evaluate", "model", "--data", "source", "--format", "json", "-o", "metrics", "-q"),
+    "predict": ("predict", "model", "pairs.csv", "-o", "predicted.csv", "-q"),
+    "sample": ("sample", "-o", "sample.csv", "--force", "-q"),
     "info": ("info", "source", "--check", "-o", "info.csv", "-q"),
 }
 OUTPUTS = {"prepare": "data", "train": "m", "resume": "m", "recommend": "top.csv", "compressed": "top.csv.gz",
-           "evaluate": "metrics", "info": "info.csv"}  # fmt: skip
+           "evaluate": "metrics", "predict": "predicted.csv", "sample": "sample.csv", "info": "info.csv"}  # fmt: skip
 
 
 def possible() -> bool:
@@ -117,6 +119,7 @@ def set_up(folder: Path) -> None:
     planted = planted_dataset(n_users=12, n_items=9)
     rows = ((user, item, planted.train[user, item]) for user, item in zip(*planted.train.nonzero(), strict=True))
     (folder / "ratings.csv").write_text("".join(f"u{user},i{item},{rating:g}\n" for user, item, rating in rows))
+    (folder / "pairs.csv").write_text("user_id,item_id,rating\nu0,i0,3\nu1,i2,4\nnobody,i1,2\n")
     dataset.save_dataset(planted, folder / "source")
     model = model_of(planted, small_settings(hidden_sizes=(3,), epochs=1))
     assert PROVENANCE
@@ -150,7 +153,7 @@ def problems_of(
 
 def leftovers(folder: Path, command: str) -> Iterator[str]:
     """Files that should not be there."""
-    known = {"ratings.csv", "source", "model", "log", "run.json", OUTPUTS[command]}
+    known = {"ratings.csv", "pairs.csv", "source", "model", "log", "run.json", OUTPUTS[command]}
     # After a failure a checkpoint may stay: it is for --resume.
     known |= {"m.resume"} if command in ("train", "resume") else set()
     for path in folder.iterdir():

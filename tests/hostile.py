@@ -25,12 +25,13 @@ from safetensors.numpy import save_file
 
 from autorec_cli.data import dataset
 from autorec_cli.inference import model_file
+from autorec_cli.inference.joint import JointModel
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET, MODEL
 from autorec_cli.storage.file_kinds import DOCUMENT, FILES
 from tests.planted import planted_dataset
 from tests.program import call
-from tests.trained import model_of, small_settings
+from tests.trained import blend_of, model_of, small_settings
 
 K = 3
 VALUES: tuple[Any, ...] = (
@@ -203,7 +204,7 @@ def whole_lists(path: Path, output: Path) -> bool:
     with output.open(newline="", encoding="utf-8", errors="surrogatepass") as stream:
         for row in csv.DictReader(stream):
             lists.setdefault(row["user_id"], []).append(row["item_id"])
-            if not np.isfinite(float(row.get("prediction") or row["score"])):
+            if not np.isfinite(float(row["score"])) or not np.isfinite(float(row["predicted_rating"] or 0)):
                 return False
     for user, user_id in enumerate(catalog.user_ids):
         _, seen = catalog.seen.of(np.array([user]))
@@ -240,10 +241,10 @@ def attack(n_files: int, seed: int, folder: Path, train_every: int = 25) -> tupl
     dataset.save_dataset(planted, folder / "whole")
     kinds = ({}, {"variant": "user"}, {"objective": "ranking", "missing_weight": 0.1, "missing_value": 0.0,
              "center": "none", "decoder_mean": False})  # fmt: skip
-    parts = []
-    for given in kinds:
-        model = model_of(planted, small_settings(hidden_sizes=(4, 3), epochs=1, **given))
-        parts.append(model_file.to_parts(model))
+    models = [model_of(planted, small_settings(hidden_sizes=(4, 3), epochs=1, **given)) for given in kinds]
+    item, user, ranker = models
+    joint = JointModel(blend_of((item, user), (0.3, 0.7)), ranker, ranker.provenance)
+    parts = [model_file.parts_of(model) for model in (*models, joint)]
     ended: Counter[str] = Counter()
     wrong = []
     for number in range(n_files):

@@ -46,13 +46,17 @@ def save_model(model: Scorer, path: str | Path) -> None:
     Raises:
         UsageError: the file cannot be written, for example because the disk is full.
     """
-    if isinstance(model, Model):
-        document, tensors = to_parts(model)
-    elif isinstance(model, Blend | JointModel):
-        document, tensors = _several_to_parts(model.networks, model.weights, model.provenance)
-    else:
-        raise TypeError(f"no model: {model!r}")
+    document, tensors = parts_of(model)
     save_parts(document, {name: in_one(array) for name, array in tensors.items()}, Path(path))
+
+
+def parts_of(model: Scorer) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Split a model of one or several networks into its JSON document and its tensors."""
+    if isinstance(model, Model):
+        return to_parts(model)
+    if isinstance(model, Blend | JointModel):
+        return _several_to_parts(model.networks, model.weights, model.provenance)
+    raise TypeError(f"no model: {model!r}")
 
 
 def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path: Path) -> None:
