@@ -9,6 +9,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
+from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -90,5 +91,15 @@ def clipped(scorer: Scorer, values: Array) -> Array:
     """Clip predicted ratings to the rating scale.
 
     Scores that only order items stay as they are.
+
+    Raises:
+        ArtifactError: a predicted rating is no number, as where sums overflowed.
     """
-    return np.clip(values, *scorer.catalog.rating_scale) if scorer.predicts_ratings else values
+    if not scorer.predicts_ratings:
+        return values
+    if np.isnan(values).any():
+        raise ArtifactError(
+            "the model predicts ratings that are not numbers; its training has diverged, or it is damaged: train it "
+            "again with `autorec train`"
+        )
+    return np.clip(values, *scorer.catalog.rating_scale)

@@ -1,6 +1,7 @@
 """Joint models: one file whose parts rate and rank."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file, model_info
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.prediction import predict
@@ -85,6 +87,20 @@ def test_aligned_parts_predict_the_same_by_id(model):
     pairs = [("u3", "i20"), ("u77", "i49")]
     np.testing.assert_allclose(predict(aligned, pairs), predict(model, pairs))
     assert aligned.ranker.catalog.n_items == 40
+
+
+def test_ratings_that_overflow_are_an_error(parts):
+    item, _, ranker = parts
+    # Products of either sign that are infinite have a sum that is no number.
+    signs = np.where(np.arange(16) % 2, 1, -1).astype(np.float32)
+    weights = np.tile(3e38 * signs, (len(item.decoder_weight), 1)).astype(np.float32)
+    broken = dataclasses.replace(item, decoder_weight=weights, codes=np.full_like(item.codes, 3e38))
+    with np.errstate(all="ignore"):
+        model = JointModel(broken, ranker, ranker.provenance)
+        with pytest.raises(ArtifactError, match="not numbers"):
+            recommend(model, RecommendSettings(k=3))
+        with pytest.raises(ArtifactError, match="not numbers"):
+            predict(model, [("u1", "i1"), ("u2", "i2")])
 
 
 # --- through the program
