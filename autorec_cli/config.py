@@ -238,7 +238,7 @@ class TrainSettings:
 
     @property
     def blends(self) -> str:
-        """What asks for several networks to be averaged; empty if nothing does."""
+        """Reason to average several networks, for messages; empty without one."""
         return f"--variant {BOTH}" if self.variant == BOTH else "an ensemble" if self.ensemble else ""
 
     def of_objective(self, objective: str) -> TrainSettings:

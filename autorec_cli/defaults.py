@@ -83,7 +83,7 @@ MISSING_DEVIATIONS = 3.2
 
 
 MAX_RANKED_USERS = 20_000
-"""Users whose recommendations are measured unless all are wanted; their mean nDCG has a 95% interval of about 0.005."""
+"""Users whose recommendations are measured unless all are wanted."""
 
 
 class RatingFacts(NamedTuple):

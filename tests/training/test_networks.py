@@ -17,7 +17,7 @@ from autorec_cli.inference.blending import Blend, best_weights
 from autorec_cli.inference.model import Model
 from tests.planted import matrix_of, planted_dataset
 from tests.program import call
-from tests.training.checkpoints.test_resume import cut
+from tests.training.checkpoints.test_resume import assert_resumes
 
 TINY = {
     "objective": "rating",
@@ -138,16 +138,7 @@ def test_the_command_says_how_much_each_network_weighs(shop):
 
 @pytest.mark.parametrize("after", ["item, selection", "user, selection", "item, refit", "user, refit"])
 def test_a_run_that_was_interrupted_in_any_phase_goes_on_to_the_same_model(shop, after):
-    train = ("train", "data", "-o", "m", *TYPED, "--save-every", 0)
-    assert call("train", "data", "-o", "whole", *TYPED).status == 0
-    status, said = cut(shop, 15, *train, after=after)
-    assert status == 143, said
-    result = call(*train, "--resume")
-    assert result.status == 0, result.stderr
-    assert (shop / "m").read_bytes() == (shop / "whole").read_bytes()
-    assert not (shop / "m.resume").exists()
-    again = call(*train, "--resume")
-    assert (again.status, "is complete" in again.stderr) == (0, True)
+    assert_resumes(shop, after, *TYPED)
 
 
 def test_a_warm_start_goes_on_with_both_networks_and_their_weights(shop):

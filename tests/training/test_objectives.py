@@ -14,7 +14,7 @@ from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from tests.planted import planted_dataset
 from tests.program import call
-from tests.training.checkpoints.test_resume import cut
+from tests.training.checkpoints.test_resume import assert_resumes
 
 FACTS = RatingFacts(3.0, 1.0, 5)
 TYPED = ("--hidden-size", 16, "--epochs", 6, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
@@ -113,16 +113,7 @@ def test_interactions_are_only_ranked(caplog):
 @pytest.mark.parametrize("after", ["rating, user, selection", "rating, user, refit", "ranking, user, selection",
                                    "ranking, user, refit"])  # fmt: skip
 def test_a_run_that_was_interrupted_in_any_phase_goes_on_to_the_same_model(shop, after):
-    train = ("train", "data", "-o", "m", *TYPED, "--save-every", 0)
-    assert call("train", "data", "-o", "whole", *TYPED).status == 0
-    status, said = cut(shop, 15, *train, after=after)
-    assert status == 143, said
-    result = call(*train, "--resume")
-    assert result.status == 0, result.stderr
-    assert (shop / "m").read_bytes() == (shop / "whole").read_bytes()
-    assert not (shop / "m.resume").exists()
-    again = call(*train, "--resume")
-    assert (again.status, "is complete" in again.stderr) == (0, True)
+    assert_resumes(shop, after, *TYPED)
 
 
 def test_a_summary_and_a_log_hold_both_metrics(shop):

@@ -114,10 +114,12 @@ STAGES = {
         {"split": "stable"},  # what is held out stays held out as the data grow
     ),
     "train": Stage(_names(TrainingOptions), ("output", "force", "dry_run", "warm_start", "resume", "wait_lock")),
-    "evaluate": Stage(("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "wait_lock")),
+    "evaluate": Stage(
+        ("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "test_file", "wait_lock")
+    ),
     "recommend": Stage(
         ("top_k", "format"),
-        ("output", "user", "users", "show", "history", "on_unknown", "shard", "wait_lock"),
+        ("output", "user", "users", "show", "history", "data", "on_unknown", "shard", "wait_lock"),
         {"output": "recommendations.csv", "format": "csv"},
     ),
 }

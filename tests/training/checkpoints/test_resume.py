@@ -118,6 +118,20 @@ def start(folder, *arguments):
     )  # fmt: skip
 
 
+def assert_resumes(folder, after, *options):
+    """A training that was interrupted after a first epoch of the phase `after` ends in the model of a whole one."""
+    train = ("train", "data", "-o", "m", *options, "--save-every", 0)
+    assert call("train", "data", "-o", "whole", *options).status == 0
+    status, said = cut(folder, 15, *train, after=after)
+    assert status == 143, said
+    result = call(*train, "--resume")
+    assert result.status == 0, result.stderr
+    assert (folder / "m").read_bytes() == (folder / "whole").read_bytes()
+    assert not (folder / "m.resume").exists()
+    again = call(*train, "--resume")
+    assert (again.status, "is complete" in again.stderr) == (0, True)
+
+
 def cut(folder, sent, *arguments, after="epoch 3/"):
     """Start the program, send a signal when it has said `after`; returns its status and all that it said."""
     process = start(folder, *arguments)
