@@ -25,9 +25,9 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, add_splits, row_indices
+from autorec_cli.evaluation.linear_autoencoder import linear_autoencoder
 from autorec_cli.evaluation.metrics import UserErrors, mae, rmse
 from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
-from benchmarks.linear_autoencoder import linear_autoencoder
 
 MEMORY_LIMIT = 4 << 30
 CPU_LIMIT = 20 * 60

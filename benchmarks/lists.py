@@ -22,11 +22,12 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.csr import Array, add_splits
+from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
+from autorec_cli.evaluation.linear_autoencoder import linear_autoencoder
 from autorec_cli.evaluation.measurement import Row, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
 from autorec_cli.training.export import to_model
@@ -49,27 +50,6 @@ EASES = {"ease": True, "ease-ratings": False}
 """Name -> whether it sees only what was rated."""
 
 
-def ease(ratings: sparse.csr_array, regularization: float) -> Array:
-    """Scores (n_users, n_items) float32 of EASE: X B with P = (X'X + lambda I)^-1, B = I - P / diag(P).
-
-    X P is (X X' + lambda I)^-1 X too, so that the smaller of the two matrices is inverted.
-    """
-    x = ratings.toarray().astype(np.float64)
-    n_users, n_items = x.shape
-    if n_users < n_items:
-        gram = (ratings @ ratings.T).toarray().astype(np.float64)
-        gram[np.diag_indices(n_users)] += regularization
-        product = np.linalg.solve(gram, x)
-        diagonal = (1 - np.einsum("ui,ui->i", x, product)) / regularization
-    else:
-        gram = (ratings.T @ ratings).toarray().astype(np.float64)
-        gram[np.diag_indices(n_items)] += regularization
-        inverse = np.linalg.inv(gram)
-        product, diagonal = ratings @ inverse, np.diag(inverse)
-    scores: Array = (x - product / diagonal).astype(np.float32)
-    return scores
-
-
 def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
     """Metrics of EASE on the test part, its lambda chosen on valid."""
 
@@ -77,17 +57,15 @@ def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
         inputs = seen.copy()
         if binary:
             inputs.data = np.ones_like(inputs.data)
-        scores = ease(inputs, regularization)
         counts = np.bincount(seen.indices, minlength=data.n_items)
-        return measure_rankings(lambda users: scores[users], held_out, seen, counts, protocol).metrics()
+        return measure_rankings(linear_autoencoder(inputs, regularization), held_out, seen, counts, protocol).metrics()
 
-    scale = 1.0 if binary else float(np.square(data.train.data).mean())  # of X'X, so that lambda means the same
-    on_valid = [lists(data.train, data.valid, value * scale)[f"ndcg@{K}"] for value in LAMBDAS]
+    on_valid = [lists(data.train, data.valid, value)[f"ndcg@{K}"] for value in LAMBDAS]
     regularization = LAMBDAS[int(np.argmax(on_valid))]
     print(f"  lambda {regularization:g}, valid {max(on_valid):.4f}", flush=True)
     fitted = add_splits(data.train, data.valid)
     name = "EASE" if binary else "EASE of ratings"
-    return {"model": name, **lists(fitted, data.test, regularization * scale)}
+    return {"model": name, **lists(fitted, data.test, regularization)}
 
 
 def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, given: Row) -> Row:

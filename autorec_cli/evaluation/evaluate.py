@@ -17,6 +17,7 @@ from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
     EARLIER_SPLITS,
+    EASE_BASELINE,
     POPULARITY_BASELINE,
     RATING_BASELINES,
     Measurement,
@@ -160,7 +161,7 @@ def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:
 
     By the path if two files or a baseline have the same name.
     """
-    taken = [*(file.name for file in files), *RATING_BASELINES, POPULARITY_BASELINE]
+    taken = [*(file.name for file in files), *RATING_BASELINES, POPULARITY_BASELINE, EASE_BASELINE]
     names = [readable(file.absolute() if taken.count(file.name) > 1 else file.name) for file in files]
     return list(zip(names, map(model_file.load_model, files), strict=True))
 
@@ -209,7 +210,7 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
 def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> None:
     """Log a comparison of the first `n_models` rows with baselines."""
     by_name = {row["model"]: row for row in rows}
-    bias, popularity = by_name.get(BIAS_BASELINE), by_name.get(POPULARITY_BASELINE)
+    bias, popularity, ease = map(by_name.get, (BIAS_BASELINE, POPULARITY_BASELINE, EASE_BASELINE))
     ndcg = f"ndcg@{settings.k}"
     for row in rows[:n_models]:
         if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
@@ -222,6 +223,11 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
             logger.warning(
                 f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
                 f"{popularity[ndcg]:.4f}); recommend with a model that was trained to rank, or try other options"
+            )
+        elif ease and "n_users" in row and row[ndcg] <= ease[ndcg]:
+            logger.info(
+                f"{row['model']} ranks no better than EASE, a linear model without a network (nDCG@{settings.k} "
+                f"{row[ndcg]:.4f} against {ease[ndcg]:.4f})"
             )
     if popularity and "n_users" not in popularity:
         logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")

@@ -12,6 +12,7 @@ from scipy import sparse
 from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.bias import DampedMeans, damped_means, item_means
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
 from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings
 from autorec_cli.inference.scorer import Scorer
@@ -25,6 +26,7 @@ EARLIER_SPLITS: Mapping[str, Sequence[str]] = {"test": ("train", "valid"), "vali
 """Splits whose items a user is not recommended again, by the split to evaluate on."""
 BIAS_BASELINE = "user+item bias"
 POPULARITY_BASELINE = "popularity"
+EASE_BASELINE = "EASE"
 RATING_BASELINES: Mapping[str, Callable[[sparse.csr_array], DampedMeans]] = {
     "global mean": lambda ratings: damped_means(ratings, users=False, items=False),
     "item mean": item_means,
@@ -167,7 +169,7 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
 def _measure_rankings(
     models: Models, dataset: Dataset, held_out: sparse.csr_array, split: str, protocol: RankingProtocol
 ) -> list[Measurement]:
-    """Rankings of models, then of the popularity baseline.
+    """Rankings of models, then of the baselines: popularity and, where it is quick, EASE.
 
     Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
     earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.
@@ -175,10 +177,13 @@ def _measure_rankings(
     # Items of later splits stay candidates: when they were held out, nobody had rated them.
     earlier = EARLIER_SPLITS[split]
     seen = _union(dataset, earlier)
-    item_counts = np.bincount(_union(dataset, earlier or ["train"]).indices, minlength=dataset.n_items)
+    known = _union(dataset, earlier or ["train"])
+    item_counts = np.bincount(known.indices, minlength=dataset.n_items)
     popularity = item_counts.astype(np.float32)
     scorers = {name: model.user_scorer() for name, model in models}
     scorers[POPULARITY_BASELINE] = lambda user_index: np.tile(popularity, (len(user_index), 1))
+    if linear := ease(known):
+        scorers[EASE_BASELINE] = linear
     return [
         Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol))
         for name, score in scorers.items()

@@ -6,33 +6,15 @@ import json
 import sys
 
 import numpy as np
-import pytest
 from scipy import sparse
 
 from benchmarks import anchors, results, unseen
-from benchmarks.linear_autoencoder import linear_autoencoder
 
 
 def make_ratings(shape, density=0.2):
     ratings = sparse.csr_array(sparse.random_array(shape, density=density, format="csr", rng=1))
     ratings.data = np.ceil(5 * ratings.data)
     return ratings
-
-
-@pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
-def test_linear_autoencoder_is_the_published_closed_form(shape):
-    ratings = make_ratings(shape, density=0.05)  # some users have one rating, or none
-    x, counts = ratings.toarray(), np.diff(ratings.indptr)
-    assert {0, 1} <= set(counts)
-    weights = np.maximum(counts, 1) ** -0.5
-    gram = x.T @ (weights[:, None] * x)
-    cell = np.sum(weights[:, None] * x**2) / ratings.nnz
-    inverse = np.linalg.inv(gram + np.diag(3 * cell + 0.25 / 0.75 * np.diag(gram)))
-    items = -inverse / np.diag(inverse)
-    np.fill_diagonal(items, 0)
-    users = np.arange(shape[0])[::2]
-    scores = linear_autoencoder(ratings, 3.0, dropout=0.25, row_power=0.5)(users)
-    np.testing.assert_allclose(scores, (x @ items)[users], rtol=1e-4, atol=1e-5)
 
 
 def test_iterated_means_minimize_the_penalized_error():

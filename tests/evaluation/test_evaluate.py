@@ -1,12 +1,15 @@
 """Evaluation against numbers that can be worked out by hand or in another way."""
 
 import dataclasses
+from functools import reduce
 
 import numpy as np
 import pytest
 
+from autorec_cli.csr import add_splits
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate, evaluate_in_group
+from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.measurement import fitted_ratings, measure, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
@@ -131,7 +134,8 @@ def test_ranking_of_popularity_and_of_a_model_equal_a_naive_count(part, known):
     assert counts.min() > 0
     popularity = np.tile(counts, (80, 1))
     scores = model.user_scorer()(np.arange(80))
-    for name, expected in (("popularity", popularity), ("m", scores)):
+    linear = ease(reduce(add_splits, map(dataset.split, known)))(np.arange(80))
+    for name, expected in (("popularity", popularity), ("EASE", linear), ("m", scores)):
         ndcg, n_users = naive_ndcg(expected, dataset, known, part, 5, 4.0)
         assert rows[name]["ndcg@5"] == pytest.approx(ndcg)
         assert rows[name]["n_users"] == n_users
@@ -143,7 +147,7 @@ def test_without_a_relevant_rating_there_is_nothing_to_judge():
     dataset = planted_dataset()
     model = model_of(dataset, small_settings(epochs=1))
     rows = metric_rows([("m", model)], dataset, "test", RankingProtocol(5, 99.0))
-    assert rows[-1] == {"model": "popularity"}
+    assert rows[-2:] == [{"model": "popularity"}, {"model": "EASE"}]
     assert not {"n_users", "ndcg@5"} & rows[0].keys()
 
 
@@ -158,13 +162,14 @@ def test_evaluate_names_models_and_measures_them_with_the_baselines(caplog):
     model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
     with caplog.at_level("INFO", logger="autorec_cli"):
         rows = evaluate([model], dataset)
-    assert [row["model"] for row in rows] == ["model", "global mean", "item mean", "user+item bias", "popularity"]
+    baselines = ["global mean", "item mean", "user+item bias", "popularity", "EASE"]
+    assert [row["model"] for row in rows] == ["model", *baselines]
     assert rows == metric_rows([("model", model)], dataset, "test", RankingProtocol.for_scale(dataset.rating_scale))
     assert "evaluated on the test set" in caplog.text
     rows = evaluate([model, model], dataset, EvaluateSettings("valid", k=5))
     assert [row["model"] for row in rows][:2] == ["model 1", "model 2"]
     assert "model 1 was fitted on the valid ratings too" in caplog.text
-    assert rows[-1]["model"] == "popularity"
+    assert [row["model"] for row in rows][2:] == baselines
     (row, *_) = evaluate({"mine": model}, dataset)
     assert row["model"] == "mine"
 
@@ -184,6 +189,15 @@ def test_a_model_of_another_dataset_is_refused():
     empty = dataclasses.replace(dataset, train=empty.test)
     with pytest.raises(ArtifactError, match="smaller --test and --valid"):
         evaluate([fingerprinted(model, empty)], empty, EvaluateSettings("train"))
+
+
+def test_a_model_that_ranks_no_better_than_a_linear_one_is_named(caplog):
+    dataset = planted_dataset()
+    model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
+    caplog.set_level("INFO")
+    rows = by_name(evaluate({"m": model}, dataset, EvaluateSettings(k=5)))
+    assert rows["m"]["ndcg@5"] < rows["EASE"]["ndcg@5"]
+    assert "m ranks worse than the popularity" in caplog.text or "m ranks no better than EASE" in caplog.text
 
 
 def test_rankings_of_many_users_are_measured_on_a_sample_and_it_is_said(caplog, monkeypatch):

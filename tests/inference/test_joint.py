@@ -111,7 +111,7 @@ def test_one_file_rates_and_ranks(both_model):
     assert {"rmse", "mae", "ndcg@10", "coverage@10"} <= set(row)
     assert row["rmse"] is not None
     assert row["ndcg@10"] is not None
-    assert [row["model"] for row in baselines] == ["global mean", "item mean", "user+item bias", "popularity"]
+    assert [row["model"] for row in baselines] == ["global mean", "item mean", "user+item bias", "popularity", "EASE"]
     told = call("recommend", both_model, "-k", 2)
     assert (told.status, told.stderr) == (0, "")
     rows = list(csv.DictReader(io.StringIO(told.stdout)))

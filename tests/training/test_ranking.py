@@ -57,7 +57,7 @@ def model(request, dataset):
 def test_lists_stay_within_the_group_where_ratings_alone_say_nothing(dataset, model):
     """All ratings are alike: which cells have one is all that there is to learn."""
     protocol = RankingProtocol(5, 4.0)
-    ours, popularity = metric_rows([("ours", model)], dataset, "test", protocol)
+    ours, popularity, _ = metric_rows([("ours", model)], dataset, "test", protocol)
     assert ours["recall@5"] > 0.9
     assert popularity["recall@5"] < 0.4
 
@@ -67,7 +67,7 @@ def test_validation_measures_what_evaluate_does(dataset):
     results, fitted = run(dataset, settings)
     measured = fitted.validation
     protocol = RankingProtocol.for_scale(dataset.rating_scale)
-    ours, popularity = metric_rows([("m", model_of(dataset, settings))], dataset, "valid", protocol)
+    ours, popularity, _ = metric_rows([("m", model_of(dataset, settings))], dataset, "valid", protocol)
     assert measured.metric == "ndcg@10"
     assert measured.value == max(result.valid for result in results) == pytest.approx(ours["ndcg@10"])
     assert measured.baseline == pytest.approx(popularity["ndcg@10"])
@@ -247,7 +247,7 @@ def test_evaluate_judges_lists_of_a_ranking_model_unasked(workshop):
     network, *baselines = json.loads(result.stdout)
     assert "ndcg@10" in network
     assert "rmse" not in network
-    assert [row["model"] for row in baselines] == ["popularity"]
+    assert [row["model"] for row in baselines] == ["popularity", "EASE"]
 
 
 def test_evaluate_says_which_models_have_no_rmse(item_model, lists_model):

@@ -15,6 +15,7 @@ from tests.forking import program
 from tests.program import SMALL, call, run
 
 BASELINES = ["global mean", "item mean", "user+item bias"]
+RANKERS = ["popularity", "EASE"]
 QUICK = (*SMALL, "--epochs", 3)
 
 
@@ -32,7 +33,7 @@ def test_a_split_is_what_prepare_train_and_evaluate_make_of_its_seed(workshop, t
     ):
         assert run(*arguments, cwd=tmp_path).status == 0
     by_hand = pl.read_csv(tmp_path / "by-hand.csv")
-    assert rows["model"].to_list() == ["I-AutoRec", *BASELINES, "popularity"]
+    assert rows["model"].to_list() == ["I-AutoRec", *BASELINES, *RANKERS]
     assert rows.drop("model").equals(by_hand.drop("model"))
 
 
@@ -43,8 +44,8 @@ def test_a_pipe_gets_the_means_and_stderr_a_line_a_split(workshop, tmp_path):
     means = pl.read_csv(io.StringIO(result.stdout))
     metrics = ("rmse", "mae", "ndcg@10", "recall@10", "coverage@10", "mean_popularity@10")
     assert set(means.columns) == {"model", "n_splits", *metrics, *(f"{metric}_margin" for metric in metrics)}
-    assert means["model"].to_list() == ["U-AutoRec", *BASELINES, "popularity"]
-    assert means["n_splits"].to_list() == [3] * 5
+    assert means["model"].to_list() == ["U-AutoRec", *BASELINES, *RANKERS]
+    assert means["n_splits"].to_list() == [3] * means.height
     splits = pl.read_parquet(tmp_path / "splits.parquet")
     of_net = splits.filter(pl.col("model") == "U-AutoRec")
     assert means["rmse"][0] == pytest.approx(of_net["rmse"].mean(), abs=1e-6)
@@ -74,7 +75,7 @@ def test_the_summary_has_both_kinds_of_rows(workshop, tmp_path):
     assert (result.status, result.stdout) == (0, "")
     found = json.loads((tmp_path / "run.json").read_text())["result"]
     assert found["average"] == json.loads((tmp_path / "mean.json").read_text())
-    assert [row["split"] for row in found["splits"]] == [1] * 5 + [2] * 5
+    assert [row["split"] for row in found["splits"]] == [1] * 6 + [2] * 6
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,6 @@ def test_splits_on_which_one_network_has_no_weight_are_averaged_under_one_name(w
     assert result.status == 0, result.stderr
     assert "rating by item and rating by user, device" in result.stderr
     names = pl.read_csv(tmp_path / "splits.csv")["model"].to_list()
-    assert [name for name in names if name not in (*BASELINES, "popularity")] == ["AutoRec"] * 3
+    assert [name for name in names if name not in (*BASELINES, *RANKERS)] == ["AutoRec"] * 3
     refused = call("cross-validate", tmp_path / "data", *QUICK, "--variant", "both", "--valid", 0)
     assert (refused.status, "--valid" in refused.stderr) == (2, True)

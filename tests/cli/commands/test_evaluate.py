@@ -18,6 +18,7 @@ RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "m
                   "clip_low", "clip_high"]  # fmt: skip
 RANKING_COLUMNS = ["ndcg@5", "recall@5", "coverage@5", "mean_popularity@5", "n_users"]
 BASELINES = ["global mean", "item mean", "user+item bias"]
+RANKERS = ["popularity", "EASE"]
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_csv_in_a_pipe_has_a_row_a_model_and_a_row_a_baseline(workshop):
     assert result.status == 0
     frame = pl.read_csv(io.StringIO(result.stdout))
     assert frame.columns == RATING_COLUMNS + [name.replace("@5", "@10") for name in RANKING_COLUMNS]
-    assert frame["model"].to_list() == ["item.model", "user.model", *BASELINES, "popularity"]
+    assert frame["model"].to_list() == ["item.model", "user.model", *BASELINES, *RANKERS]
     frame = frame.head(5)
     n_test = dataset.load_dataset(workshop / "data").test.nnz
     assert frame["n_pairs"].to_list() == [n_test] * 5
@@ -57,7 +58,7 @@ def test_csv_in_a_pipe_has_a_row_a_model_and_a_row_a_baseline(workshop):
 
 def test_json_holds_the_same_numbers_and_ranks_as_long_as_asked(workshop, item_model, rows_of):
     rows = rows_of(item_model, "-k", 5)
-    assert [row["model"] for row in rows] == ["item.model", *BASELINES, "popularity"]
+    assert [row["model"] for row in rows] == ["item.model", *BASELINES, *RANKERS]
     assert list(rows[0]) == RATING_COLUMNS + RANKING_COLUMNS
     assert rows[1]["ndcg@5"] is None
     assert rows[-1]["rmse"] is None
@@ -146,7 +147,7 @@ def test_models_keep_their_names_apart(tmp_path, item_model, user_model, rows_of
         shutil.copy(source, tmp_path / name)
     paths = [tmp_path / "popularity", tmp_path / "other" / "popularity", tmp_path / "popularity"]
     rows = rows_of(*paths)
-    assert [row["model"] for row in rows] == [*map(str, paths[:2]), *BASELINES, "popularity"]
+    assert [row["model"] for row in rows] == [*map(str, paths[:2]), *BASELINES, *RANKERS]
     assert rows[0]["ndcg@10"] != rows[1]["ndcg@10"] != rows[-1]["ndcg@10"]
 
 
