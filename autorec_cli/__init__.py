@@ -8,7 +8,8 @@ import sys
 if (
     sys.argv[:1]
     and (
-        sys.argv[0].rpartition("/")[2] == "autorec" or (sys.argv[0], sys.orig_argv[-len(sys.argv)]) == ("-m", __name__)
+        sys.argv[0].rpartition("/")[2] == "autorec"
+        or (sys.argv[0] == "-m" and sys.orig_argv[-len(sys.argv) :][:1] == [__name__])
     )
     and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 ):

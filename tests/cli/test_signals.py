@@ -161,7 +161,11 @@ def test_from_the_first_line_on_ctrl_c_prints_no_traceback(tmp_path, lists_model
         assert list(tmp_path.glob(".x*")) == []
 
 
-def test_as_a_library_no_signal_is_touched():
-    script = "import signal, autorec_cli; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+@pytest.mark.parametrize("arguments", [["-c"], [], ["another", *map(str, range(9))]])  # a host program sets any
+def test_as_a_library_no_signal_is_touched(arguments):
+    script = (
+        f"import signal, sys; sys.argv = {arguments}; import autorec_cli; "
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
     finished = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
     assert finished.stdout == "True\n"
