@@ -224,7 +224,7 @@ def missing_gradients(hidden: Tensor, weight: Tensor, bias: Tensor, missing_weig
         )
     return MissingGradients(
         hidden=torch.addmm(weight.T @ bias, hidden, weight.T @ weight).mul_(twice),
-        decoder_weight=torch.addmm(torch.outer(bias, ones), weight, hidden.T @ hidden).mul_(twice),
+        decoder_weight=torch.outer(bias, ones).addmm_(weight, hidden.T @ hidden).mul_(twice),
         decoder_bias=(weight @ ones + bias * hidden.shape[0]).mul_(twice),
     )
 
