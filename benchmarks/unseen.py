@@ -64,18 +64,20 @@ LABELS = {
     "ease-ratings": "EASE of ratings",
     "ease-denoising": "EASE, denoising",
     "default": "autorec",
+    "rating": "autorec, rating",
     "item": "autorec, item",
     "user": "autorec, user",
     "ranking": "autorec, ranking",
 }
 OURS: dict[str, list[str]] = {
     "default": [],
+    "rating": ["--objective", "rating"],
     "item": ["--objective", "rating", "--variant", "item"],
     "user": ["--objective", "rating", "--variant", "user"],
     "ranking": ["--objective", "ranking"],
 }
 """Name -> options of `autorec train`."""
-RATERS = ("bias", "svd", "knn", "myfm", "myfm-implicit", "myfm-stopped", "default", "item", "user")
+RATERS = ("bias", "svd", "knn", "myfm", "myfm-implicit", "myfm-stopped", "default", "rating", "item", "user")
 RANKERS = (
     "popularity",
     "als",
@@ -84,8 +86,6 @@ RANKERS = (
     "ease-denoising",
     "myfm-implicit",
     "default",
-    "item",
-    "user",
     "ranking",
 )
 ANCHORS_FILE, OURS_FILE = (results.FOLDER / f"{name}.json" for name in ("unseen-anchors", "unseen"))
