@@ -147,7 +147,7 @@ def given(options: Any) -> Iterator[Given]:  # noqa: ANN401
             yield Given(field.name, value, get_args(hints[field.name])[1:])
 
 
-def parse_share(value: str | float) -> float:
+def parse_fraction(value: str | float) -> float:
     """Parse a fraction such as 0.2 or 20%.
 
     Raises:
@@ -193,9 +193,9 @@ Variant = Annotated[
     str,
     typer.Option(
         help="item: one training example per item (I-AutoRec); user: one per user (U-AutoRec); both: a network of each "
-        "and a weighted mean of their predictions; auto: user to rank; else both, or only the one that suits the "
-        f"shape where users and items differ by more than a factor of {MAX_LOPSIDED} or have fewer than {MIN_RATINGS} "
-        "training ratings each, without validation ratings, and under torchrun.",
+        "and a weighted mean of their predictions; auto: user to rank and both to rate, or, to rate, only the one that "
+        f"suits the shape of the data if users and items differ by more than a factor of {MAX_LOPSIDED} or have fewer "
+        f"than {MIN_RATINGS} training ratings each, if there are no validation ratings, and under torchrun.",
         show_default=AUTO,
     ),
     OneOf((AUTO, *VARIANTS, BOTH)),

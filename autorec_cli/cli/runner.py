@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from glob import glob
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,8 +118,14 @@ class RunOptions:
 def as_typer_command(command: Command) -> Callable[..., None]:
     """Function for Typer with one parameter per option."""
     function = with_options(partial(_run, command), command.options, RunOptions)
-    function.__doc__ = command.run.__doc__
+    function.__doc__ = unwrapped(command.run.__doc__)
     return function
+
+
+def unwrapped(docstring: str | None) -> str:
+    """Paragraphs of a docstring, each on one line: Rich breaks help at every newline of the source."""
+    paragraphs = cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> None:

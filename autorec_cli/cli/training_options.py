@@ -95,8 +95,8 @@ class TrainingOptions:
     dropout: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE",
-            help="Share of an example's ratings hidden from the input, drawn anew in each step.",
+            metavar="FRACTION",
+            help="Fraction of an example's ratings hidden from the input, redrawn at each step.",
             show_default=_default("dropout"),
             rich_help_panel=NETWORK,
         ),

@@ -43,7 +43,7 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
     """
     has_validation = dataset.valid.nnz > 0
     if settings.blends and not has_validation:
-        raise UsageError(f"{settings.blends} needs validation ratings; give --valid a share above 0")
+        raise UsageError(f"{settings.blends} needs validation ratings; give --valid a fraction above 0")
     facts = _facts(dataset)
     if not has_ratings(dataset.train.nnz, facts):
         settings = without_ratings(settings)

@@ -36,6 +36,13 @@ def test_help_names_every_option_fits_and_ends_in_examples(monkeypatch, name, co
     assert f"autorec {name or 'prepare'} " in result.stdout.split("\u256f")[-1]
 
 
+def test_paragraphs_break_at_the_margin_and_not_where_the_source_does(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    lines = call("run", "--help").stdout.splitlines()
+    (line,) = [line for line in lines if "Run it again" in line]
+    assert line.rstrip().endswith("stay.")
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_help_imports_nothing_heavy(name):
     script = (

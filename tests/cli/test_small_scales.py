@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from autorec_cli.cli.options import parse_share
+from autorec_cli.cli.options import parse_fraction
 from autorec_cli.errors import decimals_of, error_text
 from tests.program import call
 
@@ -50,7 +50,7 @@ def test_errors_have_digits(small):
 def test_fractions_in_percent(small):
     split = json.loads((small / "d" / "dataset.json").read_text())["split"]
     assert (split["test"], split["valid"]) == (0.2, 0.1)
-    assert [parse_share(text) for text in ("20%", " 12.5 %", "0.2", 0.2)] == [0.2, 0.125, 0.2, 0.2]
+    assert [parse_fraction(text) for text in ("20%", " 12.5 %", "0.2", 0.2)] == [0.2, 0.125, 0.2, 0.2]
     for text in ("x", "%", "120%", "-1%"):
         result = call("prepare", small / "r.csv", "-o", small / "e", "--test", text)
         assert (result.status, "--test" in result.stderr) == (2, True)

@@ -21,7 +21,7 @@ from autorec_cli.cli.options import (
     RelevantFrom,
     TopK,
     WaitLock,
-    parse_share,
+    parse_fraction,
 )
 from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.training_options import TrainingOptions
@@ -75,18 +75,18 @@ class CrossValidateOptions:
     test: Annotated[
         float | None,
         typer.Option(
-            parser=parse_share,
-            metavar="SHARE",
-            help="Share of all ratings in the test set.",
+            parser=parse_fraction,
+            metavar="FRACTION",
+            help="Fraction of all ratings in the test set.",
             show_default=f"{DEFAULT_FRACTION}; 1/N with --folds",
         ),
     ] = None
     valid: Annotated[
         float,
         typer.Option(
-            parser=parse_share,
-            metavar="SHARE",
-            help="Share of the remaining ratings that the number of epochs is chosen on.",
+            parser=parse_fraction,
+            metavar="FRACTION",
+            help="Fraction of the remaining ratings that the number of epochs is chosen on.",
         ),
     ] = DEFAULT_FRACTION
     per_split: Annotated[

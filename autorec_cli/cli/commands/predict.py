@@ -78,8 +78,8 @@ class PredictOptions:
 def predict_command(options: PredictOptions) -> dict[str, Any]:
     """Predict the ratings of user-item pairs, in their order.
 
-    Each row tells what its prediction rests on: network, fold-in (of --history), user bias, item bias or global mean.
-    Pairs that have a rating also get the residual, rating - predicted_rating.
+    The column `basis` says what a prediction rests on: network, fold-in (of --history), user bias, item bias or global
+    mean. Pairs that have a rating also get the residual, rating - predicted_rating.
     """
     from autorec_cli.inference import model_file
     from autorec_cli.inference.pairs import PredictSettings, predict_batches

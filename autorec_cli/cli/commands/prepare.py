@@ -21,7 +21,7 @@ from autorec_cli.cli.options import (
     ReadingOptions,
     Titles,
     WaitLock,
-    parse_share,
+    parse_fraction,
 )
 from autorec_cli.cli.output import default_format, open_output, writer_for
 from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
@@ -113,8 +113,8 @@ class PrepareOptions:
     split: Annotated[
         str,
         typer.Option(
-            help="Held-out ratings: random; per-user: a share of each user's; leave-last: the last two of each user; "
-            "temporal: the latest; stable: by user and item id, so that they stay held out as data grows; none. "
+            help="Held-out ratings: random; per-user: a fraction of each user's; leave-last: the last two of each "
+            "user; temporal: the latest; stable: by user and item id, so that they stay held out as data grows; none. "
             "leave-last and none take no --test or --valid."
         ),
         OneOf(tuple(STRATEGIES)),
@@ -122,18 +122,18 @@ class PrepareOptions:
     test: Annotated[
         float | None,
         typer.Option(
-            parser=parse_share,
-            metavar="SHARE",
-            help="Share of the ratings in the test set, such as 0.2 or 20%.",
+            parser=parse_fraction,
+            metavar="FRACTION",
+            help="Fraction of the ratings in the test set, such as 0.2 or 20%.",
             show_default=f"{DEFAULT_FRACTION}; none with --test-file",
         ),
     ] = None
     valid: Annotated[
         float | None,
         typer.Option(
-            parser=parse_share,
-            metavar="SHARE",
-            help="Share of the remaining ratings in the validation set, which hyperparameters are chosen on.",
+            parser=parse_fraction,
+            metavar="FRACTION",
+            help="Fraction of the remaining ratings in the validation set, which hyperparameters are chosen on.",
             show_default=str(DEFAULT_FRACTION),
         ),
     ] = None

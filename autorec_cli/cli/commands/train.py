@@ -64,9 +64,9 @@ class TrainOptions:
     tolerance: Annotated[
         float,
         typer.Option(
-            metavar="SHARE",
+            metavar="FRACTION",
             help="With --keep-if-better, also keep MODEL if the new model is worse than the best one so far by more "
-            "than this share of the metric.",
+            "than this fraction of the metric.",
             rich_help_panel=UNATTENDED,
         ),
     ] = TOLERANCE
@@ -113,7 +113,7 @@ class TrainOptions:
 def train_command(options: TrainOptions) -> dict[str, Any]:
     """Train an AutoRec model on a prepared dataset and write it to one file.
 
-    The model predicts ratings by one part and ranks items by another, unless --objective asks for one of them.
+    The model has networks that predict ratings and one that ranks items, unless --objective selects one of the two.
     """
     from autorec_cli.training.train import train_to_file
 
