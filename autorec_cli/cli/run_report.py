@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import show_facts
+from autorec_cli.cli.epoch_report import metric_label, metric_text
 from autorec_cli.cli.metric_tables import complete_rows, to_frame
 from autorec_cli.cli.output import Writer, counted_blocks, open_output, writer_for
 from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
@@ -34,11 +35,13 @@ class RunReport:
         write: Writer of the recommendations.
         of_training: Shows the training.
         announce: Shows the layout of a source.
+        measured: Rows of metrics as written, for `show_run`.
     """
 
     write: Writer
     of_training: TrainingReport
     announce: Callable[[str, Layout], None] = field(default_factory=announcer)
+    measured: list[Row] = field(default_factory=list)
 
     def reading(self, name: str, layout: Layout) -> None:
         """Show how a source is read, if that is new."""
@@ -71,7 +74,8 @@ class RunReport:
         """Write metrics as `evaluate --format json` does."""
         with open_output(str(path)) as stream:
             writer_for("json")([to_frame(rows)], stream)
-        return complete_rows(rows)
+        self.measured[:] = complete_rows(rows)
+        return self.measured
 
     def write_recommendations(self, frames: Iterator[pl.DataFrame], path: Path) -> int:
         """Write recommendations as `recommend` does."""
@@ -81,23 +85,33 @@ class RunReport:
         return sum(written)
 
 
-def show_run(document: Mapping[str, Any], output: Path) -> None:
-    """Show a published generation."""
-    metrics, recommended = document["metrics"], document["recommendations"]
-    shown = [
-        f"{name} {value:.4f}"
-        for name, value in metrics.items()
-        if value is not None and (name in ("rmse", "mae") or name.startswith("ndcg@"))
-    ]
-    seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in document["seconds"].items())
+def show_run(document: Mapping[str, Any], rows: Sequence[Row], output: Path) -> None:
+    """Show a published generation, and its metrics beside those of baselines."""
+    recommended = document["recommendations"]
+    seconds = ", ".join(f"{stage} {taken:.1f}" for stage, taken in document["seconds"].items())
     facts = [
         ("generation", f"{document['generation']} in {output}"),
-        ("model", "new" if document["promoted"] else "kept, as it is better than the new one"),
-        ("test metrics", ", ".join(shown) or "none"),
+        ("model", "new" if document["promoted"] else "kept from the last run; the warning says why"),
+        *_metric_facts(rows),
         (
             "recommendations",
             f"{output / recommended['file']}, {recommended['n_rows']:,} for {recommended['n_users']:,} users",
         ),
-        ("time", seconds),
+        ("time", f"{seconds} s"),
     ]
     show_facts("published", facts)
+
+
+def _metric_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """RMSE and nDCG of the model, which has the first row, each with its baseline."""
+    from autorec_cli.evaluation.measurement import BIAS_BASELINE, POPULARITY_BASELINE
+
+    by_name = {row["model"]: row for row in rows}
+    facts = []
+    for metric, value in rows[0].items():
+        baseline = BIAS_BASELINE if metric == "rmse" else POPULARITY_BASELINE if metric.startswith("ndcg@") else None
+        if baseline is not None and value is not None:
+            texts = [metric_text(metric, number) for number in (value, by_name[baseline][metric])]
+            name = baseline.removeprefix("user+item ")
+            facts.append((f"test {metric_label(metric)}", f"{texts[0]} ({name} baseline: {texts[1]})"))
+    return facts or [("test metrics", "none")]

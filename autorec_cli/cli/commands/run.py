@@ -141,8 +141,9 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
     require_choice("--format", values["format"], FILE_FORMATS)
     write = writer_for(values["format"], not values["no_header"], values["csv_safe"])
     log = TrainingReport(train["log"], options.wait_lock, train["log_every"], advises=False)
-    document = run(_request(options, stages), RunReport(write, log))
-    show_run(document, options.output)
+    report = RunReport(write, log)
+    document = run(_request(options, stages), report)
+    show_run(document, report.measured, options.output)
     return document
 
 
