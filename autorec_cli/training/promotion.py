@@ -135,16 +135,16 @@ def judge(model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, 
     if n_pairs < LEAST_PAIRS:
         return Promotion(
             f"comparing the models needs {LEAST_PAIRS} test ratings that the current one has not seen, and there are "
-            f"{n_pairs}; prepare with --split stable and a larger --test, then train once with --force instead of "
-            f"{FLAG}",
+            f"{n_pairs}; prepare with --split stable and a larger --test, then train once with --force, "
+            f"without {FLAG}",
             n_pairs,
         )
     metrics = _metrics(metric, _objectives(model), current)
     comparisons = _compare(model, aligned, dataset, metrics)
     if not comparisons:
         return Promotion(
-            f"none of the {n_pairs:,} test ratings is relevant, so {' and '.join(metrics)} cannot be measured; use "
-            f"--force instead of {FLAG}",
+            f"none of the {n_pairs:,} test ratings is relevant, so {' and '.join(metrics)} cannot be measured; "
+            f"use --force, without {FLAG}, to replace the model all the same",
             n_pairs,
         )
     return replace(decide(comparisons, current.provenance.get("promotion", {}), tolerance), n_pairs=n_pairs)
@@ -174,23 +174,23 @@ def decide(comparisons: Mapping[str, Comparison], before: Mapping[str, float], t
     deficits = {name: max(0.0, before.get(name, 0.0) + found.loss.value) for name, found in comparisons.items()}
     problems = []
     for name, found in comparisons.items():
-        values = f"{name} is {found.new:.6g}, and {found.current:.6g} of the current model"
+        values = f"{name} of the new model is {found.new:.6g}, of the current one {found.current:.6g}"
         if found.is_worse:
-            problems.append(f"{values}: worse by {found.loss.value:.2g}, and chance explains {found.noise:.2g}")
+            problems.append(f"{values}: worse by {found.loss.value:.2g}, more than chance explains ({found.noise:.2g})")
         # A better model is welcome however good an earlier one was.
         elif found.loss.value > 0 and deficits[name] > tolerance * found.current:
             problems.append(
-                f"{values}: {deficits[name]:.2g} worse than the best model so far, and --tolerance {tolerance:g} "
-                f"allows {tolerance * found.current:.2g}"
+                f"{values}: {deficits[name]:.2g} worse than the best model so far, more than --tolerance {tolerance:g} "
+                f"allows ({tolerance * found.current:.2g})"
             )
-    advice = f"; train with other options, or use --force instead of {FLAG}"
+    advice = f"; train with other options, or use --force, without {FLAG}, to replace it all the same"
     return Promotion("; ".join(problems) + advice if problems else None, 0, comparisons, {**before, **deficits})
 
 
 def log_decision(promotion: Promotion, output: Path) -> None:
     """Log which model was kept or replaced at `output`, and why."""
     if promotion.reason is not None:
-        logger.warning(f"{output} was kept: {promotion.reason}")
+        logger.warning(f"kept the current model, {output}: {promotion.reason}")
     elif promotion.comparisons:
         values = ", ".join(
             f"{name} {found.new:.6g} against {found.current:.6g} of the current model"

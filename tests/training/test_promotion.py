@@ -169,7 +169,7 @@ def test_a_worse_model_is_kept_out_with_a_warning_and_status_0(shop, options, me
     assert "error" not in run.stderr
     result = summary["result"]
     assert (summary["exit_status"], result["promoted"]) == (0, False)
-    (warning,) = [line for line in summary["warnings"] if line.startswith("m was kept: ")]
+    (warning,) = [line for line in summary["warnings"] if line.startswith("kept the current model, m: ")]
     assert result["promotion"]["reason"] in warning
     told = result["promotion"]["metrics"][metric]
     assert told["deficit"] == pytest.approx(abs(told["new"] - told["current"])) == pytest.approx(told["loss"])
@@ -277,7 +277,7 @@ def test_with_too_few_new_ratings_the_old_model_stays_and_advice_is_given(shop, 
     assert call("prepare", "r.csv", "-o", "data3", "--titles", workshop / "titles.csv").status == 0
     _, summary = train(*RATING, "--keep-if-better", "rmse", data="data3")
     assert (summary["result"]["promoted"], summary["result"]["promotion"]["metrics"]) == (False, {})
-    (warning,) = [line for line in summary["warnings"] if line.startswith("m was kept: ")]
+    (warning,) = [line for line in summary["warnings"] if line.startswith("kept the current model, m: ")]
     assert all(word in warning for word in ("30", "--split stable", "--test", "--force"))
     assert (shop / "m").read_bytes() == before
 
