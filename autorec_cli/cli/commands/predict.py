@@ -82,7 +82,7 @@ def predict_command(options: PredictOptions) -> dict[str, Any]:
     mean. Pairs that have a rating also get the residual, rating - predicted_rating.
     """
     from autorec_cli.inference import model_file
-    from autorec_cli.inference.pairs import PredictSettings, predict_batches
+    from autorec_cli.inference.pairs import BASES, PredictSettings, predict_batches
 
     if options.pairs == options.history == "-":
         raise UsageError("only one of PAIRS and --history can be read from stdin; name a file for the other")
@@ -97,7 +97,7 @@ def predict_command(options: PredictOptions) -> dict[str, Any]:
         frames = predict_batches(model, options.pairs, settings)
         with open_output(options.output) as stream:
             write(_counted(frames, n_by_basis), stream)
-    by_basis = ", ".join(f"{n:,} {basis}" for basis, n in n_by_basis.most_common())
+    by_basis = ", ".join(f"{n_by_basis[basis]:,} by {basis}" for basis in BASES if n_by_basis[basis])
     say(f"predicted {counted(n_by_basis.total(), 'pair')}: {by_basis}")
     return {"n_pairs": n_by_basis.total(), "n_by_basis": dict(n_by_basis)}
 

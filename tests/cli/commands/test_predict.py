@@ -194,7 +194,7 @@ def test_unknown_ids_and_bad_rows_are_counted_in_one_warning_each(item_model):
     assert result.status == 0
     assert "warning: 3 of 6 pairs have a user or an item that the model does not know" in result.stderr
     assert "warning: skipped 1 bad row, the first: standard input, line 8" in result.stderr
-    assert "predicted 6 pairs: 3 network" in result.stderr
+    assert "predicted 6 pairs: 3 by network, " in result.stderr
     assert result.stderr.count("warning") == 2
 
 
