@@ -100,11 +100,11 @@ class Generations:
             UsageError: there is none.
         """
         current = self.current()
-        older = [number for number in self.complete() if current is not None and number < current]
+        older = [number for number in self.complete() if number < (current or 0)]
+        if current is None:
+            raise UsageError(f"{self.root} has no results to roll back; check -o")
         if not older:
-            raise UsageError(
-                f"{self.root} has no older generation to go back to; run with --keep 2 or more to keep one"
-            )
+            raise UsageError(f"{self.root} has no older generation than {current}, so there is none to go back to")
         self._point_to(older[-1])
         return older[-1]
 

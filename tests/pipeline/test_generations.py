@@ -100,9 +100,14 @@ def test_rollback_goes_back_one_and_the_next_run_is_a_new_one(out):
     assert publish(out, "4") == 4
     assert names(out / "generations") == ["0001", "0002", "0004"], "the bad one is no way back"
     assert [opened.roll_back(), opened.roll_back()] == [2, 1]
-    with pytest.raises(UsageError, match="older generation"):
+    with pytest.raises(UsageError, match="no older generation than 1"):
         opened.roll_back()
     assert read(out, "model") == "1"
+
+
+def test_a_directory_that_nothing_was_published_in_cannot_be_rolled_back(out):
+    with pytest.raises(UsageError, match="no results"):
+        open_generations(out, RESULTS).roll_back()
 
 
 @pytest.mark.parametrize("error", [UsageError("no"), SystemExit(143), KeyboardInterrupt()])

@@ -115,7 +115,7 @@ def test_options_of_stages_that_run_decides_are_ignored_with_a_warning(folder):
         ("", ("ratings.csv", "--fail-above", "ndcg@10=1"), "backwards"),
         ("", ("ratings.csv", "--fail-above", "rsme=1"), "rsme"),
         ("", ("ratings.csv", "--format", "table"), "--format"),
-        ("", ("--rollback",), "older generation"),
+        ("", ("--rollback",), "roll back"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(folder, setting, arguments, word):
