@@ -55,7 +55,7 @@ def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> 
     if ranked:
         table, n_users = _with_counts(ranked, _rankings_cells(ranked), "n_users", "users")
         of_users = f" for {n_users}users" if n_users else ""
-        write_table([table], stream, title=f"top-{k} recommendations{of_users}, against {split} ratings")
+        write_table([table], stream, title=f"top-{k} recommendations{of_users}, against the {split} set")
 
 
 def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str) -> tuple[pl.DataFrame, str]:
@@ -110,7 +110,7 @@ def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: s
     title = f"test ratings of {averages[0]['n_splits']} splits, mean ± 95% margin"
     if "rmse" in averages[0]:
         write_table([_averages_table(averages, ranking=False)], stream, title=title)
-    title = f"top-{protocol.k} recommendations against test ratings, mean ± 95% margin"
+    title = f"top-{protocol.k} recommendations against the test sets, mean ± 95% margin"
     write_table([_averages_table(averages, ranking=True)], stream, title=title)
 
 

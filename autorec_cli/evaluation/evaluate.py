@@ -222,7 +222,8 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             logger.warning(
                 f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
-                f"{popularity[ndcg]:.4f}); recommend with a model that was trained to rank, or try other options"
+                f"{popularity[ndcg]:.4f}); train with other options, and, if it only rates, with --objective both or "
+                "ranking"
             )
         elif ease and "n_users" in row and row[ndcg] <= ease[ndcg]:
             logger.info(
@@ -232,8 +233,9 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
     if popularity and "n_users" not in popularity:
         logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")
     if bias:
+        n_cold = max(row.get("n_cold", 0) for row in rows[:n_models])  # an older model may know fewer users and items
         logger.info(
-            f"evaluated on the {settings.split} set: {bias['n_pairs']:,} pairs, {bias['n_cold']:,} of them cold (user "
+            f"evaluated on the {settings.split} set: {bias['n_pairs']:,} pairs, {n_cold:,} of them cold (user "
             f"or item without training ratings, predicted by user+item bias); predictions are clipped to "
             f"{bias['clip_low']:g} to {bias['clip_high']:g}; confidence intervals are over users"
         )
