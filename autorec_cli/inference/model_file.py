@@ -93,7 +93,9 @@ def require_model(path: Path) -> None:
         ArtifactError: it is missing, or a directory or special file, which could not be read.
     """
     if path.is_dir():
-        raise ArtifactError(f"{path} is a directory, not a model; a model is the file that `autorec train` wrote")
+        of_run = path / "model"  # of `autorec run -o PATH`
+        advice = f"its model is {of_run}" if of_run.is_file() else "a model is the file that `autorec train` wrote"
+        raise ArtifactError(f"{path} is a directory, not a model; {advice}")
     if not path.is_file():
         raise ArtifactError(f"there is no model {path}; make one with `autorec train DATA -o {path}`")
 

@@ -83,6 +83,8 @@ def test_one_command_writes_all_results(ratings, first):
     assert {"rmse", "ndcg@10"} <= set(found["metrics"])
     assert {"user+item bias", "popularity"} <= {row["model"] for row in metrics}
     assert dataset.load_dataset(first / "data").info["split"]["strategy"] == "stable"
+    given_the_directory = call("evaluate", first)
+    assert (given_the_directory.status, f"its model is {first / 'model'}" in given_the_directory.stderr) == (4, True)
 
 
 def test_the_results_are_those_of_the_four_commands(ratings, first, tmp_path):
@@ -114,9 +116,16 @@ def test_the_second_run_starts_from_the_first_ones_model(ratings, out):
 def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratings, out, monkeypatch):
     before = (out / "model").read_bytes()
     keep_the_old_one(monkeypatch)
-    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    result = call("run", ratings / "more.csv", "-o", out, *TINY[:-1])
     assert (result.status, "worse" in result.stderr) == (0, True)
     found = document(out)
+    assert found["metrics"]["n_cold"] > 0, "new users and items"
+    assert f" {found['metrics']['n_cold']} of them cold" in result.stderr
+    rows = {row["model"]: row for row in json.loads((out / "metrics.json").read_text())}
+    rmse, bias = rows["model"]["rmse"], rows["user+item bias"]["rmse"]
+    ndcg, popularity = rows["model"]["ndcg@10"], rows["popularity"]["ndcg@10"]
+    assert f"test RMSE: {rmse:.4f} (bias baseline: {bias:.4f})" in result.stderr
+    assert f"test nDCG@10: {ndcg:.4f} (popularity baseline: {popularity:.4f})" in result.stderr
     assert (found["generation"], found["promoted"]) == (2, False)
     assert (out / "model").read_bytes() == before
     assert found["metrics"]["rmse"] > 0
