@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autorec_cli.cli.commands.run import STAGES
 from autorec_cli.cli.config_file import (
     Setting,
     context_of,
@@ -71,6 +72,19 @@ def _rows(context: typer.Context, command: str, config: Path | None) -> list[dic
     """One row per option of `command`."""
     named = os.environ.get(variable_of(command, "config"))
     file = find_file(config or (Path(named) if named else None))
+    rows = _own_rows(context, command, file)
+    for name, stage in STAGES.items() if command == "run" else ():
+        of_stage = {row["option"]: row for row in _own_rows(context, name, file) if row["origin"] != "default"}
+        for row in rows:
+            if row["origin"] == "default" and row["option"].replace("-", "_") in stage.shared:
+                found = of_stage.get(row["option"], row)
+                table = f" [{name}]" if found["origin"] == str(file) else ""
+                row |= {"value": found["value"], "origin": f"{found['origin']}{table}"}
+    return rows
+
+
+def _own_rows(context: typer.Context, command: str, file: Path | None) -> list[dict[str, str]]:
+    """One row per option of `command`, whatever the stages of a run say."""
     inner = context_of(context, command, file)
     return [_row(inner, setting, file) for setting in settings_of(inner)]
 

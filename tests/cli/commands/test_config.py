@@ -31,6 +31,20 @@ def test_given_options_override_a_preset(tmp_path, monkeypatch):
     assert rows["implicit"]["value"] == "false"
 
 
+def test_options_of_run_are_those_of_its_stages_where_it_has_none_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "autorec.toml").write_text(
+        "[train]\nepochs = 7\npatience = 2\n[run]\npatience = 3\n[sample]\nforce = true\n"
+    )
+    monkeypatch.setenv("AUTOREC_RECOMMEND_TOP_K", "5")
+    rows = {row["option"]: (row["value"], row["origin"]) for row in shown("run")}
+    assert rows["epochs"] == ("7", "autorec.toml [train]")
+    assert rows["patience"] == ("3", "autorec.toml")
+    assert rows["top-k"] == ("5", "AUTOREC_RECOMMEND_TOP_K")
+    assert rows["seed"] == ("0", "default")
+    assert rows["force"] == ("false", "default")
+
+
 @pytest.mark.parametrize("name", ["papers", ""])
 def test_an_unknown_preset_is_refused(name):
     result = call("config", "show", "--preset", name)
