@@ -86,13 +86,14 @@ class TrainingReport:
     ) -> Iterator[Callable[[EpochResult, Mapping[str, Any]], None]]:
         """Show that training starts, then every epoch; `earlier` ones begin the log."""
         shape = plan.shape
-        variants = " and ".join(f"{network.objective} by {network.variant}" for network in plan.networks)
-        networks = "; ".join(
-            f"{plan.n_examples(network):,} examples, layers {_layers(plan, network)}" for network in plan.networks
+        networks = ", ".join(
+            f"{network.objective} by {network.variant} ({plan.n_examples(network):,} examples, layers "
+            f"{_layers(plan, network)})"
+            for network in plan.networks
         )
         say(
-            f"{variants} ({shape.n_users / shape.n_items:.2g} users per item): {networks}; "
-            f"{shape.n_train:,} training and {shape.n_valid:,} validation {plan.feedback}, device {plan.device}"
+            f"{counted(len(plan.networks), 'network')}: {networks}; {shape.n_users / shape.n_items:.2g} users per "
+            f"item, {shape.n_train:,} training and {shape.n_valid:,} validation {plan.feedback}, device {plan.device}"
         )
         show_epoch = epoch_bar(plan, earlier) if draws_bars() else epoch_lines(plan, self.log_every)
         with open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write, show_epoch as show:
@@ -179,7 +180,7 @@ def _layers(plan: TrainingPlan, network: Hyperparameters) -> str:
 def _epochs(provenance: Mapping[str, Any]) -> str:
     """Number of epochs of each network in the model."""
     networks = provenance.get("networks", [{"weight": 1.0, **provenance}])
-    return " and ".join(str(network["epochs"]) for network in networks if network["weight"])
+    return ", ".join(str(network["epochs"]) for network in networks if network["weight"])
 
 
 def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
