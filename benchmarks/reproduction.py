@@ -9,8 +9,8 @@
     python -m benchmarks.reproduction best ml-1m/ratings.csv.gz
 
 The first four run `autorec cross-validate` on prepared datasets, so a cell is a mean and the half width of its 95%
-interval. `canonical` prepares u1.base ... u5.base of a folder, `best` five splits of a file; they and `presets` train and
-evaluate in a temporary directory.
+interval. `canonical` prepares u1.base ... u5.base of a folder, `best` five splits of a file; they and `presets` train
+and evaluate in a temporary directory.
 """
 
 from __future__ import annotations

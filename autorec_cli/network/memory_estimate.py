@@ -147,7 +147,8 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
             device += 2 * 4 * n_columns * edges[1]
         return Need(RUNTIME + max(preparing, saving), device, CELL * n_fitted)
     missing = 0
-    if settings.objective == "ranking":  # the gradient of unrated cells, and with it the decoder untiled or the gradient in tiles
+    if settings.objective == "ranking":
+        # The gradient of unrated cells, and with it the decoder out of its tiles, then the gradient in tiles.
         missing = 2 * 4 * n_columns * edges[1]
         n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
         missing += RANK * n_scores
