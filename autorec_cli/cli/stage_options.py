@@ -67,7 +67,7 @@ def _values(context: typer.Context, command: str, stage: Stage, values: Values) 
         elif origin is not None and (name not in stage.shared or source_of(context, name) == "DEFAULT"):
             preferred.append(f"{setting.option}={value} ({origin})")
     if preferred:
-        say(f"settings of {command}: {', '.join(preferred)}")
+        say(f"options of {command}: {', '.join(preferred)}")
     given = {name for name in stage.shared if source_of(context, name) != "DEFAULT"}
     found |= {name: values[name] for name in stage.shared if name in given or name not in found}
     typed = {name for name in given if source_of(context, name) == "COMMANDLINE"}

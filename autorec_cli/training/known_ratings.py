@@ -67,11 +67,14 @@ def log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) -
     n_left = separated.dataset.valid.nnz
     if separated.n_known_valid:
         n_few = dataset.valid.nnz - separated.n_known_valid - n_left
-        few = f", together with the other {n_few}, which are too few to select epochs" if n_few else ""
-        outcome = f"epochs are selected on the other {n_left:,}" if n_left else f"all {epochs} epochs run"
+        if n_left:
+            outcome = f": epochs are selected on the other {n_left:,}"
+        else:
+            few = f", and the other {n_few:,} are too few to select epochs" if n_few else ""
+            outcome = f"{few}: all {epochs} epochs run on training and validation ratings"
         logger.info(
-            f"{path} may have learned from {separated.n_known_valid:,} of {dataset.valid.nnz:,} validation ratings, "
-            f"which are used for training{few}: {outcome}"
+            f"{path} may have learned from {separated.n_known_valid:,} of {dataset.valid.nnz:,} validation "
+            f"ratings{outcome}"
         )
     if separated.n_known_test:
         logger.warning(

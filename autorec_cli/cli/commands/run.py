@@ -28,6 +28,7 @@ from autorec_cli.cli.stage_options import Stage
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.config import require_choice, require_count
+from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from autorec_cli.pipeline.request import RunRequest
@@ -136,6 +137,8 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
     from autorec_cli.pipeline.run import roll_back, run
 
     if options.rollback:
+        if options.sources:
+            raise UsageError("--rollback takes no sources: it goes back to the results of the run before")
         return roll_back(options.output, options.wait_lock)
     values, train = stages["recommend"], stages["train"]
     require_choice("--format", values["format"], FILE_FORMATS)

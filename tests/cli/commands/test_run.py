@@ -58,7 +58,7 @@ def test_the_options_of_the_four_commands_in_a_file_apply_to_the_stages(folder, 
     (folder / "excluded.txt").write_text("00001\n00002\n")
     result = call("run", "ratings.csv", "-o", "out", "--threads", 1, "--variant", "item")
     assert result.status == 0, result.stderr
-    assert "settings of train: hidden-size=8 (autorec.toml), epochs=2 (autorec.toml)" in result.stderr
+    assert "options of train: hidden-size=8 (autorec.toml), epochs=2 (autorec.toml)" in result.stderr
     prepared = json.loads((folder / "out" / "data" / "dataset.json").read_text())["split"]
     assert (prepared["strategy"], prepared["test"]) == ("per-user", 0.2)
     model = model_file.load_model(folder / "out" / "model").networks[0]
@@ -116,6 +116,7 @@ def test_options_of_stages_that_run_decides_are_ignored_with_a_warning(folder):
         ("", ("ratings.csv", "--fail-above", "rsme=1"), "rsme"),
         ("", ("ratings.csv", "--format", "table"), "--format"),
         ("", ("--rollback",), "roll back"),
+        ("", ("--rollback", "ratings.csv"), "--rollback"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(folder, setting, arguments, word):
