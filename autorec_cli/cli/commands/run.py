@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.commands import evaluate, prepare, recommend
+from autorec_cli.cli.commands import evaluate, prepare, recommend, train
 from autorec_cli.cli.options import (
     UNATTENDED,
     FailAbove,
@@ -137,10 +137,10 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
 
     if options.rollback:
         return roll_back(options.output, options.wait_lock)
-    values, train = stages["recommend"], stages["train"]
+    values, training = stages["recommend"], stages["train"]
     require_choice("--format", values["format"], FILE_FORMATS)
     write = writer_for(values["format"], not values["no_header"], values["csv_safe"])
-    log = TrainingReport(train["log"], options.wait_lock, train["log_every"], advises=False)
+    log = TrainingReport(training["log"], options.wait_lock, training["log_every"], advises=False)
     document = run(_request(options, stages), RunReport(write, log))
     show_run(document, options.output)
     return document
@@ -148,11 +148,12 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
 
 def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> RunRequest:
     from autorec_cli.pipeline.request import RunRequest
-    from autorec_cli.training.request import TrainRequest
 
     require_count("--keep", options.keep, minimum=1)
     preparing = gather(prepare.PrepareOptions, stages["prepare"])
-    train, training = stages["train"], gather(TrainingOptions, stages["train"])
+    # The pipeline replaces data and output by paths in the new generation.
+    own = {"data": options.output, "output": options.output, "force": options.force, "wait_lock": options.wait_lock}
+    training = gather(train.TrainOptions, {**stages["train"], **own})
     evaluating, gates = evaluate.settings_of(gather(evaluate.EvaluateOptions, {**stages["evaluate"], "models": ()}))
     recommending = gather(recommend.RecommendOptions, {**stages["recommend"], "model": options.output})
     return RunRequest(
@@ -161,18 +162,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
         titles=preparing.titles,
         test_files=preparing.test_file or (),
         prepare=prepare.settings_of(preparing),
-        train=TrainRequest(
-            data=options.output,
-            output=options.output,
-            settings=training.settings(),
-            threads=training.threads,
-            device=training.device,
-            force=options.force,
-            keep_if_better=train["keep_if_better"],
-            tolerance=train["tolerance"],
-            save_every=train["save_every"],
-            wait_lock=options.wait_lock,
-        ),
+        train=train.request_of(training),
         evaluate=evaluating,
         gates=gates,
         recommend=recommend.settings_of(recommending),
