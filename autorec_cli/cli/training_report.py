@@ -147,7 +147,7 @@ def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> 
     # A device or a pipe cannot be replaced by a rename, and has a reader who waits for lines.
     special = path.exists() and not path.is_file()
     failure: BaseException | None = None
-    with nullcontext() if special else hold(path, wait_lock, say, warn):
+    with nullcontext() if special else hold(path, wait_lock):
         try:
             # Under a temporary name while training runs: a log with this name is complete.
             with open_special(path) if special else replace_file(path) as stream:

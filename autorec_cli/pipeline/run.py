@@ -55,7 +55,7 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
         Stopped: a signal came; a checkpoint is kept for the next run.
     """
     started = datetime.now(UTC)
-    with hold(request.output, request.train.wait_lock, logger.info, logger.warning):
+    with hold(request.output, request.train.wait_lock):
         generations = open_generations(request.output, (*RESULTS, request.recommendations), request.keep)
         number = generations.current()
         current = None if number is None else generations.folder(number) / MODEL
@@ -87,7 +87,7 @@ def roll_back(output: Path, wait_lock: float) -> dict[str, Any]:
         UsageError: there is none.
         LockedError: a run is writing the directory.
     """
-    with hold(output, wait_lock, logger.info, logger.warning):
+    with hold(output, wait_lock):
         number = open_generations(output, RESULTS).roll_back()
     logger.info(f"rolled back to generation {number} in {output}")
     return {"generation": number}

@@ -113,7 +113,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
     with ExitStack() as stack:
         # Before anything is read: a second run would train for hours and then find the output taken.
         if is_first and not request.dry_run:
-            stack.enter_context(hold(output, request.wait_lock, logger.info, logger.warning))
+            stack.enter_context(hold(output, request.wait_lock))
         may_be_done = (
             is_first and not request.dry_run and may_have_finished(output, policy, request.may_replace, process_group)
         )

@@ -145,7 +145,7 @@ def _formats(options: CrossValidateOptions) -> tuple[str, Writer]:
 def _reserved(options: CrossValidateOptions) -> Iterator[None]:
     """Hold the locks of both outputs."""
     wait = options.wait_lock
-    with reserve_output(options.output, wait, say, warn), reserve_output(options.per_split or "-", wait, say, warn):
+    with reserve_output(options.output, wait), reserve_output(options.per_split or "-", wait):
         yield
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import end_stage, say, show_decisions, show_facts, warn
+from autorec_cli.cli.console import end_stage, say, show_decisions, show_facts
 from autorec_cli.cli.options import (
     FILE_FORMAT,
     FILTERS,
@@ -348,7 +348,7 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
 
     if options.output is None:
         raise UsageError("--output is missing; name the dataset directory with -o DIR, or use --dry-run")
-    with hold(options.output, options.wait_lock, say, warn):
+    with hold(options.output, options.wait_lock):
         check_output(options.output, options.force)
         titles = _read_titles(options.titles, settings.read.encoding)
         prepared = preparation.prepare(

@@ -164,7 +164,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     require_count("--show", options.show, minimum=0)
     format, settings = choose_format(options.format, options.output), settings_of(options)
     write = _writer(options, format, settings)
-    with reserve_output(options.output, options.wait_lock, say, warn):
+    with reserve_output(options.output, options.wait_lock):
         model = model_file.load_model(options.model)
         settings = _split_users(options, settings, model)
         users = target_users(model, settings)
