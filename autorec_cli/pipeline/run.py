@@ -17,7 +17,6 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference import model_file
-from autorec_cli.inference.alignment import unseen
 from autorec_cli.inference.dataset_users import dataset_users
 from autorec_cli.inference.recommender import recommend_to, target_users
 from autorec_cli.inference.scorer import Scorer
@@ -27,7 +26,7 @@ from autorec_cli.pipeline.training_stage import TrainingPlan, plan_training, tra
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.storage.locks import hold
-from autorec_cli.training.known_ratings import keeps_splits
+from autorec_cli.training.known_ratings import with_unseen_test
 
 if TYPE_CHECKING:
     from autorec_cli.evaluation.measurement import Row
@@ -167,10 +166,8 @@ def _evaluate(
     """
     settings, named = request.evaluate, [("model", model)]
     check_gates(request.gates, named, settings.k)
-    if not (
-        promoted or keeps_splits(model.provenance, prepared)
-    ):  # a kept model may have been fitted to what is held out now
-        prepared = replace(prepared, test=unseen(prepared.test, model.catalog.seen))
+    if not promoted:
+        prepared = with_unseen_test(prepared, model)
     rows: list[Row] = [{"model": "model"}]
     if prepared.test.nnz:
         rows = evaluate_in_group(named, prepared, settings, SINGLE_PROCESS)
