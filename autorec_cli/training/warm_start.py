@@ -19,9 +19,7 @@ from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import input_rows
-from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import UNKNOWN, positions
-from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
@@ -72,11 +70,6 @@ class OlderModel:
     scorer: Scorer
     models: tuple[Model, ...]
     checksum: int
-
-    @property
-    def weights(self) -> Sequence[float]:
-        """Weights of the networks."""
-        return self.scorer.weights if isinstance(self.scorer, Blend | JointModel) else (1.0,)
 
     def completed(self, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
         """Fill in what was not given: the networks of the older model, and fewer epochs.
@@ -157,7 +150,7 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence
     if separated.n_known_valid:
         provenance["fitted_parts"] = ["train", "valid"]
     starts = [start_from(model, user_ids, item_ids) for model in older.models]
-    return WarmStart(separated.dataset, starts, older.weights, provenance)
+    return WarmStart(separated.dataset, starts, older.scorer.weights, provenance)
 
 
 def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
