@@ -28,7 +28,6 @@ from autorec_cli.training.checkpoints.resume import (
     identity,
     may_have_finished,
     remove_checkpoints,
-    resume_policy,
 )
 from autorec_cli.training.plan import TrainingPlan
 from autorec_cli.training.promotion import Promotion
@@ -109,14 +108,13 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
     """
     if process_group.size > 1 and (request.warm_start is not None or request.keep_if_better is not None):
         raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
-    policy, output, is_first = resume_policy(request.resume), request.output, process_group.is_first
+    output, is_first = request.output, process_group.is_first
+    writes = is_first and not request.dry_run
     with ExitStack() as stack:
         # Before anything is read: a second run would train for hours and then find the output taken.
-        if is_first and not request.dry_run:
+        if writes:
             stack.enter_context(hold(output, request.wait_lock))
-        may_be_done = (
-            is_first and not request.dry_run and may_have_finished(output, policy, request.may_replace, process_group)
-        )
+        may_be_done = writes and may_have_finished(output, request.resume_policy, request.may_replace, process_group)
         if is_first:
             check_output(output, request.may_replace or may_be_done)
         # After the checks that need one process only, whose messages come at once.
@@ -168,8 +166,8 @@ def _train_source(
             "networks": [network.to_document() for network in networks],
         }
     environment = {**place.to_document(), **_versions()}
-    policy = resume_policy(request.resume)
-    with checkpointing(request.output, policy, request.save_every, run, environment, process_group) as checkpointer:
+    policy, every = request.resume_policy, request.save_every
+    with checkpointing(request.output, policy, every, run, environment, process_group) as checkpointer:
         outcome = _fit(source, place, plan, checkpointer, reporter)
         promotion = outcome.save()
     processes = source.process_facts()
@@ -225,8 +223,8 @@ def _require_same_start(request: TrainRequest, run: Mapping[str, Any], process_g
     """
     from autorec_cli.network.device import find_place
 
-    engine, policy = find_place(request.device, request.threads).engine, resume_policy(request.resume)
-    options = {"dry run": request.dry_run, "resume": int(policy), "engine": engine}
+    engine = find_place(request.device, request.threads).engine
+    options = {"dry run": request.dry_run, "resume": int(request.resume_policy), "engine": engine}
     require_same({**run, **_versions(), **options}, process_group)
 
 
