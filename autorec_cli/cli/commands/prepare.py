@@ -19,6 +19,7 @@ from autorec_cli.cli.options import (
     OneOf,
     OutputFile,
     ReadingOptions,
+    Sources,
     Titles,
     WaitLock,
     parse_share,
@@ -62,16 +63,7 @@ SUMMARY_FORMATS = ("table", "json")
 class PrepareOptions:
     """Options of `autorec prepare`."""
 
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Files of ratings, quoted globs, or - for stdin: delimited text, JSON lines (plain, .gz or "
-            ".zst), Parquet or Arrow; also directories of Parquet files, as Spark and Hive write them.",
-            show_default=False,
-        ),
-        InputFile(),
-    ] = None
+    sources: Sources = None
     output: Annotated[
         Path | None,
         typer.Option(

@@ -20,6 +20,7 @@ from autorec_cli.cli.options import (
     InputFile,
     OneOf,
     Output,
+    PerUser,
     ReadingOptions,
     WaitLock,
 )
@@ -67,7 +68,7 @@ class RecommendOptions:
     format: Format = None
     csv_safe: CsvSafe = False
     no_header: Annotated[bool, typer.Option("--no-header", help="Omit the header row of csv and tsv.")] = False
-    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
+    top_k: PerUser = 10
     user: Annotated[
         list[str] | None,
         typer.Option(

@@ -14,11 +14,12 @@ from autorec_cli.cli.options import (
     UNATTENDED,
     FailAbove,
     FailBelow,
-    InputFile,
     Interactions,
     OneOf,
     OutputFile,
+    PerUser,
     ReadingOptions,
+    Sources,
     Titles,
     WaitLock,
     gather,
@@ -28,6 +29,7 @@ from autorec_cli.cli.stage_options import Stage
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.config import require_choice, require_count
+from autorec_cli.pipeline.generations import KEEP
 
 if TYPE_CHECKING:
     from autorec_cli.pipeline.request import RunRequest
@@ -51,11 +53,7 @@ FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
 class PipelineOptions:
     """Options of `autorec run`."""
 
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SOURCE", help="Ratings, as `autorec prepare` reads them.", show_default=False),
-        InputFile(),
-    ] = None
+    sources: Sources = None
     output: Annotated[
         Path,
         typer.Option(
@@ -67,7 +65,7 @@ class PipelineOptions:
         OutputFile(),
     ]
     titles: Titles = None
-    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
+    top_k: PerUser = 10
     format: Annotated[str, typer.Option("--format", help="Format of the recommendations."), OneOf(FILE_FORMATS)] = "csv"
     training: TrainingOptions
     interactions: Interactions = False
@@ -77,7 +75,7 @@ class PipelineOptions:
     keep: Annotated[
         int,
         typer.Option(metavar="N", help="Number of generations to keep for --rollback.", rich_help_panel=UNATTENDED),
-    ] = 3
+    ] = KEEP
     no_warm_start: Annotated[
         bool,
         typer.Option(
