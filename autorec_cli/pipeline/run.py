@@ -114,7 +114,7 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
     with clock.stage("prepare"):
         training = _prepare(folder, current, request, reporter)
     with clock.stage("train"):
-        promoted = train_or_keep(training, reporter)
+        promoted = train_or_keep(training, reporter.of_training)
     trained = _load(folder, promoted)
     with clock.stage("evaluate"):
         metrics = _evaluate(trained, folder, request, reporter)
