@@ -64,7 +64,7 @@ class TrainedModel:
 
 
 Record = Mapping[str, Any]
-"""Facts of an epoch as JSON types."""
+"""Facts of an epoch as JSON types: `EpochResult.to_record`, and the time of its end."""
 
 
 class Reporter(Protocol):
@@ -73,9 +73,7 @@ class Reporter(Protocol):
     def planned(self, plan: TrainingPlan) -> None:
         """Show the plan of a dry run."""
 
-    def training(
-        self, plan: TrainingPlan, earlier: list[Record]
-    ) -> AbstractContextManager[Callable[[EpochResult, Record], object]]:
+    def training(self, plan: TrainingPlan, earlier: list[Record]) -> AbstractContextManager[Callable[[Record], object]]:
         """Show that training starts; `earlier` are the epochs of a resumed run.
 
         Returns:
@@ -194,25 +192,10 @@ def _fit(
     with reporter.training(plan, history) as show, checkpointer.deferring_signals():
 
         def on_epoch(result: EpochResult) -> None:
-            history.append(_record(result))
-            show(result, history[-1])
+            history.append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **result.to_record()})
+            show(history[-1])
 
         return drain(source.fit(place.device, checkpointer), on_epoch)
-
-
-def _record(result: EpochResult) -> Record:
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "objective": result.objective,
-        "variant": result.variant,
-        "phase": result.phase,
-        "epoch": result.epoch,
-        "n_epochs": result.n_epochs,
-        **({"train_rmse": result.train_rmse} if result.metric == "rmse" else {"train_loss": result.train_loss}),
-        "seconds": result.seconds,
-        "best": result.best,
-        f"valid_{result.metric}": result.valid,
-    }
 
 
 def _require_same_start(request: TrainRequest, run: Mapping[str, Any], process_group: ProcessGroup) -> None:

@@ -208,7 +208,7 @@ def _progress(
     with progress("split", plan.n_splits) as advance:
 
         def show_epoch(number: int, result: EpochResult) -> None:
-            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, {train_error(result)}"
+            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, {train_error(result.to_record())}"
             advance(number - 1, plan.n_splits, text, passing=True)
 
         def show_split(result: SplitResult) -> None:
