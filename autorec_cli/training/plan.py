@@ -42,8 +42,8 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
         UsageError: several networks are to be averaged, and there is no validation set to weigh them on.
     """
     has_validation = dataset.valid.nnz > 0
-    if settings.blends and not has_validation:
-        raise UsageError(f"{settings.blends} needs validation ratings; give --valid a share above 0")
+    if settings.averaged_by and not has_validation:
+        raise UsageError(f"{settings.averaged_by} needs validation ratings; give --valid a share above 0")
     return complete_networks(settings, shape_of(dataset), _facts(dataset), can_blend=has_validation)
 
 

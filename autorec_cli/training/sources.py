@@ -142,8 +142,8 @@ class PartitionedSource:
         lazy = LazyDataset(request.data, process_group)
         self._request, self._lazy, self._process_group = request, lazy, process_group
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
-        if blends := request.settings.blends:
-            raise UsageError(f"{blends} needs the whole dataset in one process: no torchrun")
+        if asked := request.settings.averaged_by:
+            raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")
         self.networks = complete_networks(request.settings, self.shape, lazy.facts(process_group), can_blend=False)
         self.fingerprint = lazy.fingerprint
         self.split, self.feedback = (lazy.info.get(name) for name in ("split", "feedback"))

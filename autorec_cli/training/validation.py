@@ -15,7 +15,13 @@ from scipy import sparse
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, row_indices, transposed
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
-from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, measure_rankings, rank_all_users
+from autorec_cli.evaluation.ranking import (
+    DEFAULT_K,
+    RankingProtocol,
+    measure_rankings,
+    popularity_scorer,
+    rank_all_users,
+)
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -131,8 +137,7 @@ class UserColumnsRanking:
         self._users, self._n_judged = self._sample_users(users, settings.seed)
         self._valid, self._seen = valid[self._users], examples.ratings[self._users]
         _, self._item_counts = examples.counts(settings.variant)
-        popularity = self._item_counts.astype(np.float32)
-        self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
+        self._baseline = self._judge(popularity_scorer(self._item_counts))
 
     def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
@@ -176,8 +181,7 @@ class ItemColumnsRanking:
         self._users = users[_sample(len(users), settings.seed)]
         self._valid, self._seen = valid[self._users], examples.ratings[self._users]
         _, self._item_counts = examples.counts(settings.variant)
-        popularity = self._item_counts.astype(np.float32)
-        self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
+        self._baseline = self._judge(popularity_scorer(self._item_counts))
 
     def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
