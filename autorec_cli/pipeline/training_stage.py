@@ -80,7 +80,7 @@ def _load(current: Path) -> OlderModel | None:
 def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...] | None:
     """Networks of a warm start; None if the options, the ids or the kind of the ratings are others."""
     try:
-        for model in older.models:
+        for model in older.scorer.networks:
             require_common_ids(model, dataset.users["id"].to_list(), dataset.items["id"].to_list(), older.path)
         return older.completed(settings, dataset)
     except (ArtifactError, InputDataError, UsageError) as problem:

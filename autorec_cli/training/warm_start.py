@@ -62,13 +62,11 @@ class OlderModel:
     Attributes:
         path: Its file.
         scorer: The model.
-        models: Its networks, one or more.
         checksum: CRC-32 of the file.
     """
 
     path: Path
     scorer: Scorer
-    models: tuple[Model, ...]
     checksum: int
 
     def completed(self, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
@@ -81,11 +79,11 @@ class OlderModel:
         """
         if settings.ensemble:
             raise UsageError("--preset best trains its networks from scratch; leave out --warm-start")
-        require_objective(self.models, settings.objective, self.path)
-        require_variant(self.models, settings.variant, self.path)
-        if settings.objective is None and len({model.settings.objective for model in self.models}) == 1:
-            settings = replace(settings, objective=self.models[0].settings.objective)
-        return tuple(self._completed(model, settings, dataset) for model in self.models)
+        require_objective(self.scorer.networks, settings.objective, self.path)
+        require_variant(self.scorer.networks, settings.variant, self.path)
+        if settings.objective is None and len({model.settings.objective for model in self.scorer.networks}) == 1:
+            settings = replace(settings, objective=self.scorer.networks[0].settings.objective)
+        return tuple(self._completed(model, settings, dataset) for model in self.scorer.networks)
 
     def _completed(self, model: Model, settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
         settings = settings.of_objective(model.settings.objective)
@@ -104,8 +102,7 @@ def load_older_model(path: Path) -> OlderModel:
     Raises:
         ArtifactError: it is not a model, or corrupted.
     """
-    scorer = model_file.load_model(path)
-    return OlderModel(path, scorer, tuple(scorer.networks), checksums.of_file(path))
+    return OlderModel(path, model_file.load_model(path), checksums.of_file(path))
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence
     if older is None:
         return WarmStart(dataset, [None] * len(networks), None, {})
     user_ids, item_ids = dataset.users["id"].to_list(), dataset.items["id"].to_list()
-    for model in older.models:
+    for model in older.scorer.networks:
         require_common_ids(model, user_ids, item_ids, older.path)
     separated = separate_known(older.scorer, dataset)
     log_known(separated, dataset, networks[0].epochs, older.path)
@@ -149,7 +146,7 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence
     }
     if separated.n_known_valid:
         provenance["fitted_parts"] = ["train", "valid"]
-    starts = [start_from(model, user_ids, item_ids) for model in older.models]
+    starts = [start_from(model, user_ids, item_ids) for model in older.scorer.networks]
     return WarmStart(separated.dataset, starts, older.scorer.weights, provenance)
 
 
