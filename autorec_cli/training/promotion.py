@@ -107,7 +107,9 @@ def _objectives(model: Scorer) -> set[str]:
     return {network.settings.objective for network in model.networks}
 
 
-def judge(model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, tolerance: float) -> Promotion:
+def compare_with_current(
+    model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, tolerance: float
+) -> Promotion:
     """Compare both models on test ratings that neither was fitted to; the current one is aligned by ids.
 
     Args:

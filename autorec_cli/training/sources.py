@@ -21,7 +21,7 @@ from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.training.plan import complete_networks, networks_for, shape_of
-from autorec_cli.training.promotion import Promotion, judge, load_current, log_decision
+from autorec_cli.training.promotion import Promotion, compare_with_current, load_current, log_decision
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class WholeSource:
         if metric is None:
             model_file.save_model(model, output)
             return None
-        promotion = judge(model, self._current, self._prepared, metric, self._request.tolerance)
+        promotion = compare_with_current(model, self._current, self._prepared, metric, self._request.tolerance)
         log_decision(promotion, output)
         if promotion.reason is None:
             if promotion.deficits:

@@ -66,7 +66,7 @@ def keep_the_old_one(monkeypatch):
     def worse(*_):
         return Promotion("the new model is worse")
 
-    monkeypatch.setattr(sources, "judge", worse)
+    monkeypatch.setattr(sources, "compare_with_current", worse)
 
 
 def test_one_command_writes_all_results(ratings, first):
