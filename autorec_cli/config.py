@@ -237,8 +237,8 @@ class TrainSettings:
         return OBJECTIVES if self.objective in (None, BOTH) else (str(self.objective),)
 
     @property
-    def blends(self) -> str:
-        """Reason to average several networks, for messages; empty without one."""
+    def averaged_by(self) -> str:
+        """Option that asks for an average of several networks, for messages; empty without one."""
         return f"--variant {BOTH}" if self.variant == BOTH else "an ensemble" if self.ensemble else ""
 
     def of_objective(self, objective: str) -> TrainSettings:

@@ -81,6 +81,22 @@ def run(
     return Result(stdout.decode(), stderr.decode(), status)
 
 
+def modules_after(*args: str, cwd: Path = ROOT) -> set[str]:
+    """Modules that a successful run of `autorec` with `args` has imported."""
+    script = (
+        "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
+        "from autorec_cli.cli import main\n"
+        "status = main.run()\n"
+        "sys.stderr.write(chr(10).join(sys.modules))\n"
+        "sys.exit(status)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", script, *args], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=cwd,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(finished.stderr.split("\n"))
+
+
 def on_terminal(arguments: Sequence[object], cwd: Path, **environment: str) -> tuple[str, int]:
     """What the program writes on a terminal, stdout and stderr together, and its status."""
     main, side = pty.openpty()

@@ -15,6 +15,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.training import train as training
 from autorec_cli.training.export import to_model
@@ -68,6 +69,27 @@ def model_of(dataset: Dataset, settings: Hyperparameters) -> Model:
 def blend_of(models: Sequence[Model], weights: Sequence[float] | None = None) -> Blend:
     """Blend of models, by default with equal weights."""
     return Blend(tuple(models), tuple(weights or [1 / len(models)] * len(models)), models[0].provenance)
+
+
+def described(model: Scorer) -> dict[str, Any]:
+    """Description of a model by its attributes, to compare that of its file with."""
+    networks = [
+        {
+            "objective": network.settings.objective,
+            "variant": network.settings.variant,
+            "layers": [len(network.decoder_bias), *network.settings.hidden_sizes, len(network.decoder_bias)],
+            "settings": network.settings.to_document(),
+        }
+        for network in model.networks
+    ]
+    document = {**model.catalog.describe(), **model.provenance}
+    if isinstance(model, Model):
+        return {"kind": "model", **networks[0], **document}
+    models = [
+        {"weight": weight, **network, **part.provenance}
+        for weight, network, part in zip(model.weights, networks, model.networks, strict=True)
+    ]
+    return {"kind": "blend" if isinstance(model, Blend) else "joint model", **document, "models": models}
 
 
 def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> None:

@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import say
 from autorec_cli.cli.training_progress import Phase, TrainingProgress, metric_in, phases_of
 from autorec_cli.errors import error_text
 
 if TYPE_CHECKING:
-    from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.plan import TrainingPlan
 
-ShowEpoch: TypeAlias = "Callable[[EpochResult, Mapping[str, Any]], None]"
-"""Shows an epoch, of which it gets the result and the record."""
+ShowEpoch = Callable[[Mapping[str, Any]], None]
+"""Shows an epoch by its record, as of `train.Record`."""
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def epoch_bar(plan: TrainingPlan, earlier: list[Mapping[str, Any]]) -> Iterator[
     with fraction_bar(text.label, text.metric, lambda: progress.remaining) as move:
         move(progress.fraction, text.label, text.metric)
 
-        def show(_result: EpochResult, record: Mapping[str, Any]) -> None:
+        def show(record: Mapping[str, Any]) -> None:
             progress.add(record)
             text.add(record)
             move(progress.fraction, text.label, text.metric)
@@ -98,12 +97,13 @@ def epoch_lines(plan: TrainingPlan, seconds: float) -> Iterator[ShowEpoch]:
         say(line)
         last = time.monotonic()
 
-    def show(result: EpochResult, _record: Mapping[str, Any]) -> None:
-        which = f"{result.objective}, {result.variant}, " if len(plan.networks) > 1 else ""
-        line = f"epoch {result.epoch}/{result.n_epochs} {which}{_epoch_text(result)}"
-        if result.epoch == 1 and held:  # the last one of a phase that ended early
+    def show(record: Mapping[str, Any]) -> None:
+        which = f"{record['objective']}, {record['variant']}, " if len(plan.networks) > 1 else ""
+        epoch, n_epochs = record["epoch"], record["n_epochs"]
+        line = f"epoch {epoch}/{n_epochs} {which}{_epoch_text(record)}"
+        if epoch == 1 and held:  # the last one of a phase that ended early
             log(held[0])
-        if result.epoch in (1, result.n_epochs) or time.monotonic() - last >= seconds:
+        if epoch in (1, n_epochs) or time.monotonic() - last >= seconds:
             log(line)
         else:
             held[:] = [line]
@@ -115,19 +115,18 @@ def epoch_lines(plan: TrainingPlan, seconds: float) -> Iterator[ShowEpoch]:
             log(held[0])
 
 
-def _epoch_text(result: EpochResult) -> str:
-    best, metric = "*" if result.best else " ", metric_label(result.metric)
-    valid = "" if result.valid is None else f", valid {metric} {metric_text(result.metric, result.valid)}{best}"
-    return f"{result.phase}: {train_error(result)}{valid} {result.seconds:.2f} s"
+def _epoch_text(record: Mapping[str, Any]) -> str:
+    metric = metric_in(record)
+    value, best = record[f"valid_{metric}"], "*" if record["best"] else " "
+    valid = "" if value is None else f", valid {metric_label(metric)} {metric_text(metric, value)}{best}"
+    return f"{record['phase']}: {train_error(record)}{valid} {record['seconds']:.2f} s"
 
 
-def train_error(result: EpochResult) -> str:
+def train_error(record: Mapping[str, Any]) -> str:
     """Training error for messages: scores that only order items have a loss, and no RMSE."""
-    return (
-        f"train RMSE {error_text(result.train_rmse)}"
-        if result.metric == "rmse"
-        else f"train loss {result.train_loss:.4f}"
-    )
+    if "train_rmse" in record:
+        return f"train RMSE {error_text(record['train_rmse'])}"
+    return f"train loss {record['train_loss']:.4f}"
 
 
 def metric_label(metric: str) -> str:

@@ -162,6 +162,16 @@ def parse_fraction(value: str | float) -> float:
 
 # --- options that several commands share
 
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Files of ratings, quoted globs, or - for stdin: delimited text, JSON lines (plain, .gz or .zst), Parquet "
+        "or Arrow; also directories of Parquet files, as Spark and Hive write them.",
+        show_default=False,
+    ),
+    InputFile(),
+]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Dataset directory made by `autorec prepare`."), InputFile()]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output file; - is stdout."), OutputFile()]
 Format = Annotated[
@@ -212,6 +222,7 @@ Device = Annotated[
 TopK = Annotated[
     int, typer.Option("--top-k", "-k", metavar="K", help="Length of the top-k lists.", rich_help_panel=METRICS)
 ]
+PerUser = Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")]
 RelevantFrom = Annotated[
     float | None,
     typer.Option(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from autorec_cli.cli.console import end_stage
+from autorec_cli.cli.console import LOG, end_stage
 from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.files import open_special, replace_file, require_parent
@@ -224,10 +224,12 @@ def check_place(output: str) -> None:
 
 
 @contextmanager
-def reserve_output(output: str, wait_lock: float, tell: Tell, warn: Tell) -> Iterator[None]:
+def reserve_output(
+    output: str, wait_lock: float = 0.0, tell: Tell = LOG.info, warn: Tell = LOG.warning
+) -> Iterator[None]:
     """Hold the lock of the file `output`.
 
-    Standard output, pipes and devices have no lock.
+    Standard output, pipes and devices have no lock. See `hold`.
 
     Raises:
         LockedError: another run is still writing `output` after `wait_lock` seconds.

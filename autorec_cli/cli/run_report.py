@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.data.readers.layout import Layout
     from autorec_cli.evaluation.measurement import Row
-    from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.plan import TrainingPlan
-    from autorec_cli.training.train import Record, TrainedModel
 
 
 @dataclass(frozen=True)
@@ -55,20 +51,6 @@ class RunReport:
         """Show the dataset, and warn of what is odd."""
         warn_about_dataset(dataset)
         show_facts("dataset", readable(facts_of(dataset, path)))
-
-    def planned(self, plan: TrainingPlan) -> None:
-        """Show the plan of a dry run."""
-        self.of_training.planned(plan)
-
-    def training(
-        self, plan: TrainingPlan, earlier: list[Record]
-    ) -> AbstractContextManager[Callable[[EpochResult, Record], object]]:
-        """Show that training starts, then every epoch."""
-        return self.of_training.training(plan, earlier)
-
-    def finished(self, trained: TrainedModel) -> None:
-        """Show the outcome of training."""
-        self.of_training.finished(trained)
 
     def write_metrics(self, rows: Sequence[Row], path: Path) -> Sequence[Row]:
         """Write metrics as `evaluate --format json` does."""

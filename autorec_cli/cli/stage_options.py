@@ -59,12 +59,14 @@ def _values(context: typer.Context, command: str, stage: Stage, values: Values) 
     found, preferred = {}, []
     for setting in settings_of(inner):
         name, value = setting.name, value_of(inner, setting)
-        origin = preferred_by(inner, name)
-        found[name] = stage.defaults.get(name, setting.parameter.default) if origin is None else value
-        if origin is not None and name in stage.decided:
-            found[name] = stage.defaults.get(name, setting.parameter.default)
+        origin, default = preferred_by(inner, name), stage.defaults.get(name, setting.parameter.default)
+        is_ignored = name in stage.decided
+        found[name] = default if origin is None or is_ignored else value
+        if origin is None:
+            continue
+        if is_ignored:
             warn(f"{origin} sets {setting.option} of {command}; ignored, as {context.info_name} decides it")
-        elif origin is not None and (name not in stage.shared or source_of(context, name) == "DEFAULT"):
+        elif name not in stage.shared or source_of(context, name) == "DEFAULT":
             preferred.append(f"{setting.option}={value} ({origin})")
     if preferred:
         say(f"options of {command}: {', '.join(preferred)}")

@@ -20,7 +20,6 @@ from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
-    from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.plan import TrainingPlan
     from autorec_cli.training.train import TrainedModel
     from autorec_cli.training.validation import ValidationResult
@@ -83,7 +82,7 @@ class TrainingReport:
     @contextmanager
     def training(
         self, plan: TrainingPlan, earlier: list[Mapping[str, Any]]
-    ) -> Iterator[Callable[[EpochResult, Mapping[str, Any]], None]]:
+    ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         """Show that training starts, then every epoch; `earlier` ones begin the log."""
         shape = plan.shape
         networks = ", ".join(
@@ -98,8 +97,8 @@ class TrainingReport:
         show_epoch = epoch_bar(plan, earlier) if draws_bars() else epoch_lines(plan, self.log_every)
         with open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write, show_epoch as show:
 
-            def on_epoch(result: EpochResult, record: Mapping[str, Any]) -> None:
-                show(result, record)
+            def on_epoch(record: Mapping[str, Any]) -> None:
+                show(record)
                 if write:
                     write(_log_line(record))
 
@@ -148,7 +147,7 @@ def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> 
     # A device or a pipe cannot be replaced by a rename, and has a reader who waits for lines.
     special = path.exists() and not path.is_file()
     failure: BaseException | None = None
-    with nullcontext() if special else hold(path, wait_lock, say, warn):
+    with nullcontext() if special else hold(path, wait_lock):
         try:
             # Under a temporary name while training runs: a log with this name is complete.
             with open_special(path) if special else replace_file(path) as stream:

@@ -70,7 +70,7 @@ def with_test_ratings(
     if shape == dataset.train.shape:
         return models, extended
     user_ids, item_ids = extended.users["id"].to_list(), extended.items["id"].to_list()
-    return [(of, model.aligned(user_ids, item_ids)) for of, model in models], extended
+    return [(model_name, model.aligned(user_ids, item_ids)) for model_name, model in models], extended
 
 
 def _read(source: Any, dataset: Dataset, options: ReadOptions, name: str) -> RatingsMatrix:  # noqa: ANN401
@@ -81,7 +81,7 @@ def _read(source: Any, dataset: Dataset, options: ReadOptions, name: str) -> Rat
         table = read_ratings([name], options)
     else:
         table = ratings_from_frame(polars_frame(source), options)
-    if not are_interactions and any(of.layout.columns.rating is None for of in table.sources):
+    if not are_interactions and any(file.layout.columns.rating is None for file in table.sources):
         raise InputDataError(f"{name} has no ratings to compare predictions with; name their column with --columns")
     ratings = build_ratings(table)
     if are_interactions:

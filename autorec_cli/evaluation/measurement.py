@@ -14,7 +14,7 @@ from autorec_cli.data.bias import DampedMeans, damped_means, item_means
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
-from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings
+from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings, popularity_scorer
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.stages import begin_stage
 
@@ -179,9 +179,8 @@ def _measure_rankings(
     seen = _union(dataset, earlier)
     known = _union(dataset, earlier or ["train"])
     item_counts = np.bincount(known.indices, minlength=dataset.n_items)
-    popularity = item_counts.astype(np.float32)
     scorers = {name: model.user_scorer() for name, model in models}
-    scorers[POPULARITY_BASELINE] = lambda user_index: np.tile(popularity, (len(user_index), 1))
+    scorers[POPULARITY_BASELINE] = popularity_scorer(item_counts)
     if linear := ease(known):
         scorers[EASE_BASELINE] = linear
     return [

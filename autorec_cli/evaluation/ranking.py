@@ -64,6 +64,12 @@ def default_relevance(rating_scale: tuple[float, float]) -> float:
     return low + 0.75 * (high - low)
 
 
+def popularity_scorer(item_counts: Array) -> UserScorer:
+    """Scores of the popularity baseline: each item's number of ratings, for every user."""
+    popularity = item_counts.astype(np.float32)
+    return lambda user_index: np.tile(popularity, (len(user_index), 1))
+
+
 @dataclass(frozen=True)
 class UserRankings:
     """Ranking metrics of each user, and counts of recommended items.

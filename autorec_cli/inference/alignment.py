@@ -30,8 +30,8 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
     users, items = positions(model.catalog.user_ids, user_ids), positions(model.catalog.item_ids, item_ids)
     encoded, decoded = (items, users) if model.settings.variant == "item" else (users, items)
 
-    def means(of: DampedMeans) -> DampedMeans:
-        return replace(of, user_bias=_take(of.user_bias, users), item_bias=_take(of.item_bias, items))
+    def aligned(means: DampedMeans) -> DampedMeans:
+        return replace(means, user_bias=_take(means.user_bias, users), item_bias=_take(means.item_bias, items))
 
     titles = None if model.catalog.titles is None else [*model.catalog.titles, ""]
     return replace(
@@ -40,8 +40,8 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
         codes=_take(model.codes, encoded),
         decoder_weight=_take(model.decoder_weight, decoded),
         decoder_bias=_take(model.decoder_bias, decoded),
-        centering=means(model.centering),
-        baseline=means(model.baseline),
+        centering=aligned(model.centering),
+        baseline=aligned(model.baseline),
         catalog=replace(
             model.catalog,
             user_ids=list(user_ids),

@@ -107,14 +107,6 @@ class Blend:
         """See `Scorer`."""
         return replace(self, models=tuple(model.aligned(user_ids, item_ids) for model in self.models))
 
-    def describe(self) -> dict[str, Any]:
-        """See `Scorer`."""
-        models = [
-            {"weight": weight, **model.describe_network(), **model.provenance}
-            for weight, model in zip(self.weights, self.models, strict=True)
-        ]
-        return {"kind": "blend", **self.catalog.describe(), **self.provenance, "models": models}
-
 
 def best_weights(predictions: Array, ratings: Array) -> Array:
     """Weights of the mean with the least squared error, from 0 and of sum 1.

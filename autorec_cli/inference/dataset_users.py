@@ -8,7 +8,7 @@ from autorec_cli.csr import Array, add_splits, row_sums
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.catalog import SeenItems
 from autorec_cli.inference.scorer import History, Scorer
-from autorec_cli.inference.target_users import TargetUsers
+from autorec_cli.inference.target_users import TargetUsers, history_scorers
 
 
 def dataset_users(model: Scorer, dataset: Dataset) -> TargetUsers:
@@ -21,8 +21,7 @@ def dataset_users(model: Scorer, dataset: Dataset) -> TargetUsers:
     rated = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
     catalog, seen = model.catalog, SeenItems(rated.indptr, rated.indices)
     known, fitted_items = catalog.user_counts > 0, catalog.item_counts > 0
-    score_known, score_new = model.user_scorer(), model.history_scorer()
-    rate_new = score_new if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
+    score_known, (score_new, rate_new) = model.user_scorer(), history_scorers(model)
 
     def histories(user_index: Array) -> list[History]:
         cells = [slice(rated.indptr[user], rated.indptr[user + 1]) for user in user_index.tolist()]

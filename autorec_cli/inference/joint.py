@@ -37,8 +37,8 @@ class JointModel:
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Weight of each network in its part."""
-        return (*(self.rater.weights if isinstance(self.rater, Blend) else (1.0,)), 1.0)
+        """See `Scorer`."""
+        return (*self.rater.weights, *self.ranker.weights)
 
     @property
     def catalog(self) -> Catalog:
@@ -71,11 +71,3 @@ class JointModel:
         return JointModel(
             self.rater.aligned(user_ids, item_ids), self.ranker.aligned(user_ids, item_ids), self.provenance
         )
-
-    def describe(self) -> dict[str, Any]:
-        """See `Scorer`."""
-        models = [
-            {"weight": weight, **model.describe_network(), **model.provenance}
-            for weight, model in zip(self.weights, self.networks, strict=True)
-        ]
-        return {"kind": "joint model", **self.catalog.describe(), **self.provenance, "models": models}

@@ -86,6 +86,11 @@ class Model:
         """See `Scorer`."""
         return (self,)
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """See `Scorer`."""
+        return (1.0,)
+
     def user_scorer(self) -> UserScorer:
         """See `Scorer`."""
         score = item_scorer(self)
@@ -130,21 +135,3 @@ class Model:
     def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
         """See `Scorer`."""
         return aligned_model(self, user_ids, item_ids)
-
-    def describe(self) -> dict[str, Any]:
-        """See `Scorer`."""
-        return {"kind": "model", **self.describe_network(), **self.catalog.describe(), **self.provenance}
-
-    def describe_network(self) -> dict[str, Any]:
-        """Objective, variant, layers and hyperparameters as JSON types."""
-        return describe_network(self.settings, len(self.decoder_bias))
-
-
-def describe_network(settings: Hyperparameters, n_decoded: int) -> dict[str, Any]:
-    """Objective, variant, layers and hyperparameters as JSON types."""
-    return {
-        "objective": settings.objective,
-        "variant": settings.variant,
-        "layers": [n_decoded, *settings.hidden_sizes, n_decoded],
-        "settings": settings.to_document(),
-    }

@@ -159,18 +159,6 @@ def _check_tensors(path: Path, document: dict[str, Any], found: Mapping[str, int
         raise ArtifactError(f"the model {path} is damaged; copy it again or train it again with `autorec train`")
 
 
-def load_single(path: Path) -> Model:
-    """Read the file of a model that is no blend.
-
-    Raises:
-        ArtifactError: as `load_model`, or it is a blend.
-    """
-    model = load_model(path)
-    if not isinstance(model, Model):
-        raise ArtifactError(f"{path} holds several networks; name a file with one of them")
-    return model
-
-
 def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
     """Split a model into its JSON document and its tensors."""
     catalog = model.catalog

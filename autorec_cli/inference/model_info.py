@@ -12,7 +12,6 @@ from safetensors import safe_open
 from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.catalog import Catalog, SeenItems
-from autorec_cli.inference.model import describe_network
 from autorec_cli.inference.model_checks import check_provenance, read_settings
 from autorec_cli.inference.model_file import explained, read_document, require_model
 from autorec_cli.storage import checksums
@@ -21,7 +20,7 @@ Counts = Callable[[str], Array]
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Describe a model as `Scorer.describe` does.
+    """Describe a model as JSON types.
 
     Raises:
         ArtifactError: it does not exist, is not a model, is cut off, or is of another format version.
@@ -78,8 +77,15 @@ def _catalog(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> C
 
 
 def _network(document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """Objective, variant, layers and hyperparameters."""
     settings = read_settings(document)
-    return describe_network(settings, catalog.n_users if settings.variant == "item" else catalog.n_items)
+    n_decoded = catalog.n_users if settings.variant == "item" else catalog.n_items
+    return {
+        "objective": settings.objective,
+        "variant": settings.variant,
+        "layers": [n_decoded, *settings.hidden_sizes, n_decoded],
+        "settings": settings.to_document(),
+    }
 
 
 def _provenance(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,18 +114,14 @@ def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
     Raises:
         InputDataError: a user is unknown and that is an error, or the history cannot be used.
     """
-    users = find_users(model, settings)
+    if settings.history is None:
+        users = known_users(model, settings.user_ids)
+    else:
+        users = folded_users(model, settings.history, settings.history_options, settings.dataset)
     for warning in users.warnings:
         logger.warning(warning)
     users = _handle_unknown(users, settings)
     return users if settings.shard is None else users.shard(settings.shard)
-
-
-def find_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
-    """Find the users of `settings`, unknown ones too."""
-    if settings.history is None:
-        return known_users(model, settings.user_ids)
-    return folded_users(model, settings.history, settings.history_options, settings.dataset)
 
 
 def _handle_unknown(users: TargetUsers, settings: RecommendSettings) -> TargetUsers:

@@ -59,6 +59,10 @@ class Scorer(Protocol):
     def networks(self) -> Sequence[Model]:
         """All networks, those that predict ratings first."""
 
+    @property
+    def weights(self) -> Sequence[float]:
+        """Weight of each network among those of its objective."""
+
     def user_scorer(self) -> UserScorer:
         """Make a function that scores all items for users.
 
@@ -82,9 +86,6 @@ class Scorer(Protocol):
 
         They are matched by id; new ones are cold.
         """
-
-    def describe(self) -> dict[str, Any]:
-        """Describe the model as JSON types, for `autorec info`."""
 
 
 def clipped(scorer: Scorer, values: Array) -> Array:

@@ -14,7 +14,7 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.histories import read_histories
-from autorec_cli.inference.scorer import Scorer
+from autorec_cli.inference.scorer import HistoryScorer, Scorer
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,7 @@ def folded_users(
         ArtifactError: `dataset` is not the model's.
     """
     histories = read_histories(model, history, options, dataset)
-    score = model.history_scorer()
-    rate = score if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
+    score, rate = history_scorers(model)
 
     def rate_at(index: Array, items: Array) -> Array:
         users, rows = np.unique(index, return_inverse=True)
@@ -142,6 +141,12 @@ def folded_users(
         rate_at=rate_at,
         warnings=histories.warnings,
     )
+
+
+def history_scorers(model: Scorer) -> tuple[HistoryScorer, HistoryScorer]:
+    """Scorers of histories by the part of a model that ranks, and by the one that predicts ratings, if there is one."""
+    score = model.history_scorer()
+    return score, score if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
 
 
 def _cells(items_of_rows: Sequence[Array]) -> tuple[Array, Array]:

@@ -56,8 +56,12 @@ class RunRequest:
     warm_start: bool = True
 
 
-class RunReporter(Reporter, Protocol):
+class RunReporter(Protocol):
     """Receives the facts of a run, and writes tables in the format that the user wants."""
+
+    @property
+    def of_training(self) -> Reporter:
+        """Receives the facts of the training."""
 
     def reading(self, name: str, layout: Layout) -> None:
         """Show how a source is read."""

@@ -17,17 +17,16 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference import model_file
-from autorec_cli.inference.alignment import unseen
 from autorec_cli.inference.dataset_users import dataset_users
 from autorec_cli.inference.recommender import recommend_to, target_users
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.pipeline.generations import COMPLETE, open_generations
 from autorec_cli.pipeline.request import RunReporter, RunRequest
-from autorec_cli.pipeline.training_stage import TrainingPlan, plan_training, train_or_keep
+from autorec_cli.pipeline.training_stage import TrainingStage, plan_training, train_or_keep
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.storage.locks import hold
-from autorec_cli.training.known_ratings import keeps_splits
+from autorec_cli.training.known_ratings import with_unseen_test
 
 if TYPE_CHECKING:
     from autorec_cli.evaluation.measurement import Row
@@ -55,7 +54,7 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
         Stopped: a signal came; a checkpoint is kept for the next run.
     """
     started = datetime.now(UTC)
-    with hold(request.output, request.train.wait_lock, logger.info, logger.warning):
+    with hold(request.output, request.train.wait_lock):
         generations = open_generations(request.output, (*RESULTS, request.recommendations), request.keep)
         number = generations.current()
         current = None if number is None else generations.folder(number) / MODEL
@@ -87,7 +86,7 @@ def roll_back(output: Path, wait_lock: float) -> dict[str, Any]:
         UsageError: there is none.
         LockedError: a run is writing the directory.
     """
-    with hold(output, wait_lock, logger.info, logger.warning):
+    with hold(output, wait_lock):
         number = open_generations(output, RESULTS).roll_back()
     logger.info(f"rolled back to generation {number} in {output}")
     return {"generation": number}
@@ -113,17 +112,15 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
 
     clock = _Clock()
     with clock.stage("prepare"):
-        plan = _prepare(folder, current, request, reporter)
+        training = _prepare(folder, current, request, reporter)
     with clock.stage("train"):
-        promoted = train_or_keep(plan, reporter)
-    prepared = dataset.load_dataset(folder / DATA)
-    model = model_file.load_model(folder / MODEL)
-    if not promoted:
-        model = model.aligned(prepared.users["id"].to_list(), prepared.items["id"].to_list())
+        promoted = train_or_keep(training, reporter.of_training)
+    trained = _load(folder, promoted)
     with clock.stage("evaluate"):
-        metrics = _evaluate(model, prepared, promoted, folder, request, reporter)
+        metrics = _evaluate(trained, folder, request, reporter)
     with clock.stage("recommend"):
-        recommended = _recommend(model, prepared, promoted, folder / request.recommendations, request, reporter)
+        recommended = _recommend(trained, folder, request, reporter)
+    prepared = trained.dataset
     return {
         "versions": versions(),
         "seconds": clock.seconds,
@@ -134,14 +131,14 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
         "n_users": prepared.n_users,
         "n_items": prepared.n_items,
         **{name: prepared.info["counts"][name] for name in ("n_ratings", "n_train", "n_valid", "n_test")},
-        "warm_start": plan.request.warm_start is not None,
+        "warm_start": training.request.warm_start is not None,
         "promoted": promoted,
         "metrics": {name: value for name, value in metrics.items() if name != "model"},
         "recommendations": {"file": request.recommendations, "k": request.recommend.k, **recommended},
     }
 
 
-def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: RunReporter) -> TrainingPlan:
+def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: RunReporter) -> TrainingStage:
     """Write the dataset, and plan what to train on it."""
     prepared = preparation.prepare(
         request.source,
@@ -157,20 +154,31 @@ def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: 
     return plan_training(training, current, prepared, request.warm_start)
 
 
-def _evaluate(
-    model: Scorer, prepared: Dataset, promoted: bool, folder: Path, request: RunRequest, reporter: RunReporter
-) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class _Trained:
+    """Dataset of a generation and its model, aligned with the dataset; `promoted` if it was trained on it."""
+
+    dataset: Dataset
+    model: Scorer
+    promoted: bool
+
+
+def _load(folder: Path, promoted: bool) -> _Trained:
+    prepared, model = dataset.load_dataset(folder / DATA), model_file.load_model(folder / MODEL)
+    if not promoted:
+        model = model.aligned(prepared.users["id"].to_list(), prepared.items["id"].to_list())
+    return _Trained(prepared, model, promoted)
+
+
+def _evaluate(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> Mapping[str, Any]:
     """Write metrics, and check them against the gates; returns those of the model.
 
     Raises:
         QualityGateError: a gate is missed.
     """
-    settings, named = request.evaluate, [("model", model)]
+    settings, named = request.evaluate, [("model", trained.model)]
     check_gates(request.gates, named, settings.k)
-    if not (
-        promoted or keeps_splits(model.provenance, prepared)
-    ):  # a kept model may have been fitted to what is held out now
-        prepared = replace(prepared, test=unseen(prepared.test, model.catalog.seen))
+    prepared = trained.dataset if trained.promoted else with_unseen_test(trained.dataset, trained.model)
     rows: list[Row] = [{"model": "model"}]
     if prepared.test.nnz:
         rows = evaluate_in_group(named, prepared, settings, SINGLE_PROCESS)
@@ -182,11 +190,10 @@ def _evaluate(
     return written[0]
 
 
-def _recommend(
-    model: Scorer, prepared: Dataset, promoted: bool, path: Path, request: RunRequest, reporter: RunReporter
-) -> dict[str, int]:
+def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> dict[str, int]:
     """Write recommendations for all users of the dataset; returns the numbers of users and rows."""
+    model, settings = trained.model, request.recommend
     # A kept model knows neither new users nor the ratings since it was trained.
-    users = target_users(model, request.recommend) if promoted else dataset_users(model, prepared)
-    frames = recommend_to(users, model, request.recommend)
-    return {"n_users": len(users.user_ids), "n_rows": reporter.write_recommendations(frames, path)}
+    users = target_users(model, settings) if trained.promoted else dataset_users(model, trained.dataset)
+    n_rows = reporter.write_recommendations(recommend_to(users, model, settings), folder / request.recommendations)
+    return {"n_users": len(users.user_ids), "n_rows": n_rows}

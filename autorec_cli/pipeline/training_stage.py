@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class TrainingStage:
     """Training of a run.
 
     Attributes:
@@ -37,7 +37,7 @@ class TrainingPlan:
     metric: str
 
 
-def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset, warm_start: bool) -> TrainingPlan:
+def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset, warm_start: bool) -> TrainingStage:
     """Decide what to train, to start from and to compare with.
 
     Args:
@@ -65,7 +65,7 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
     metric = request.keep_if_better or ("rmse" if objectives == {"rating"} else "ndcg@10")
     compares = older is not None and not request.force and bool(dataset.test.nnz)
     comparable = older is not None and ("@" in metric or older.scorer.predicts_ratings)
-    return TrainingPlan(training, current if compares and comparable else None, metric)
+    return TrainingStage(training, current if compares and comparable else None, metric)
 
 
 def _load(current: Path) -> OlderModel | None:
@@ -80,7 +80,7 @@ def _load(current: Path) -> OlderModel | None:
 def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...] | None:
     """Networks of a warm start; None if the options, the ids or the kind of the ratings are others."""
     try:
-        for model in older.models:
+        for model in older.scorer.networks:
             require_common_ids(model, dataset.users["id"].to_list(), dataset.items["id"].to_list(), older.path)
         return older.completed(settings, dataset)
     except (ArtifactError, InputDataError, UsageError) as problem:
@@ -88,17 +88,17 @@ def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -
         return None
 
 
-def train_or_keep(plan: TrainingPlan, reporter: Reporter) -> bool:
+def train_or_keep(stage: TrainingStage, reporter: Reporter) -> bool:
     """Train a model, or keep the current one if that is better; True if the output is the new one.
 
     Raises:
         Stopped: a signal came; a checkpoint is kept.
     """
-    request = plan.request
-    if plan.current is not None:  # it is compared in the place that it loses or keeps
-        with plan.current.open("rb") as source, replace_file(request.output) as copy:
+    request = stage.request
+    if stage.current is not None:  # it is compared in the place that it loses or keeps
+        with stage.current.open("rb") as source, replace_file(request.output) as copy:
             shutil.copyfileobj(source, copy)
-        request = replace(request, keep_if_better=plan.metric)
+        request = replace(request, keep_if_better=stage.metric)
     try:
         summary = train_to_file(request, SINGLE_PROCESS, reporter)
     except Stopped as stop:

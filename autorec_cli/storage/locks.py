@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 import time
@@ -22,6 +23,8 @@ from pathlib import Path
 from autorec_cli.errors import LockedError, UsageError
 from autorec_cli.storage.files import cannot_write, output_target, require_parent, sweep
 
+logger = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.1
 WITHOUT_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
 """Errors of file systems without locks."""
@@ -30,7 +33,7 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
+def hold(path: Path, wait: float, tell: Tell = logger.info, warn: Tell = logger.warning) -> Iterator[None]:
     """Hold the lock of `path` while the block runs.
 
     Temporary files of killed runs are removed first.
@@ -38,8 +41,8 @@ def hold(path: Path, wait: float, tell: Tell, warn: Tell) -> Iterator[None]:
     Args:
         path: The output; a symbolic link is followed, so that two names of one file share a lock.
         wait: Seconds to wait for another run; 0 gives up at once.
-        tell: Called when waiting begins.
-        warn: Called if the file system has no locks.
+        tell: Called when waiting begins; by default it is logged.
+        warn: Called if the file system has no locks; by default it is logged.
 
     Raises:
         LockedError: another run still holds the lock after `wait` seconds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
@@ -49,6 +49,20 @@ class EpochResult:
     def train_loss(self) -> float:
         """Weighted squared error per rating: where unrated items count too, it is no error of ratings."""
         return self.train_rmse**2
+
+    def to_record(self) -> dict[str, Any]:
+        """Facts of the epoch as JSON types."""
+        return {
+            "objective": self.objective,
+            "variant": self.variant,
+            "phase": self.phase,
+            "epoch": self.epoch,
+            "n_epochs": self.n_epochs,
+            **({"train_rmse": self.train_rmse} if self.metric == "rmse" else {"train_loss": self.train_loss}),
+            "seconds": self.seconds,
+            "best": self.best,
+            f"valid_{self.metric}": self.valid,
+        }
 
 
 class Fit(Iterator[EpochResult]):

@@ -95,6 +95,19 @@ def keeps_splits(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
     return ours is not None and theirs == ours and ours["strategy"] == "stable" and not ours["test_given"]
 
 
+def with_unseen_test(dataset: Dataset, model: Scorer) -> Dataset:
+    """Dataset without the test ratings that an older model may have been fitted to; by these it would look better.
+
+    Args:
+        dataset: Newer than the model.
+        model: Aligned with the dataset. It may know every rating it has seen, unless a stable split has kept all in
+            their splits.
+    """
+    if keeps_splits(model.provenance, dataset):
+        return dataset
+    return replace(dataset, test=unseen(dataset.test, model.catalog.seen))
+
+
 def fitted_on(provenance: Mapping[str, Any], split: str) -> bool:
     """Check whether a model, or one that it started from, was fitted to a split."""
     before = provenance.get("warm_start")

@@ -42,32 +42,30 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
         UsageError: several networks are to be averaged, and there is no validation set to weigh them on.
     """
     has_validation = dataset.valid.nnz > 0
-    if settings.blends and not has_validation:
-        raise UsageError(f"{settings.blends} needs validation ratings; give --valid a fraction above 0")
-    facts = _facts(dataset)
-    if not has_ratings(dataset.train.nnz, facts):
-        settings = without_ratings(settings)
-    shape = (dataset.n_users, dataset.n_items)
-    return settings.networks(shape, dataset.train.nnz, facts, can_blend=has_validation)
+    if settings.averaged_by and not has_validation:
+        raise UsageError(f"{settings.averaged_by} needs validation ratings; give --valid a fraction above 0")
+    return complete_networks(settings, shape_of(dataset), _facts(dataset), can_blend=has_validation)
 
 
-def has_ratings(n_ratings: int, facts: RatingFacts) -> bool:
-    """True if there are ratings to predict; interactions are all of one value."""
-    return n_ratings < 2 or facts.deviation > 0
+def complete_networks(
+    settings: TrainSettings, shape: Shape, facts: RatingFacts, can_blend: bool
+) -> tuple[Hyperparameters, ...]:
+    """Fill in the defaults of each network to train on ratings of this shape; only one that ranks on interactions."""
+    suitable = _suitable(settings, shape.n_train, facts)
+    if suitable is not settings:
+        logger.info("there are interactions and no ratings to predict: the model only ranks")
+    return suitable.networks((shape.n_users, shape.n_items), shape.n_train, facts, can_blend=can_blend)
 
 
 def objectives_for(settings: TrainSettings, dataset: Dataset) -> tuple[str, ...]:
     """Objectives of the networks to train on `dataset`."""
-    both = has_ratings(dataset.train.nnz, _facts(dataset)) or len(settings.objectives) == 1
-    return settings.objectives if both else ("ranking",)
+    return _suitable(settings, dataset.train.nnz, _facts(dataset)).objectives
 
 
-def without_ratings(settings: TrainSettings) -> TrainSettings:
-    """Settings for interactions: where both objectives are to be trained, only the one that needs no ratings."""
-    if len(settings.objectives) == 1:
-        return settings
-    logger.info("there are interactions and no ratings to predict: the model only ranks")
-    return replace(settings, objective="ranking")
+def _suitable(settings: TrainSettings, n_ratings: int, facts: RatingFacts) -> TrainSettings:
+    """Settings without the rating objective of both, if the ratings are all of one value: interactions."""
+    has_ratings = n_ratings < 2 or facts.deviation > 0
+    return settings if has_ratings or len(settings.objectives) == 1 else replace(settings, objective="ranking")
 
 
 def check_memory(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> None:

@@ -107,11 +107,10 @@ def _objectives(model: Scorer) -> set[str]:
     return {network.settings.objective for network in model.networks}
 
 
-def judge(model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, tolerance: float) -> Promotion:
+def compare_with_current(
+    model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, tolerance: float
+) -> Promotion:
     """Compare both models on test ratings that neither was fitted to; the current one is aligned by ids.
-
-    On a dataset other than its own, the current model may know every rating it has seen. Only unseen pairs count then,
-    unless a stable split has kept every rating in its split.
 
     Args:
         model: The new model.
@@ -120,16 +119,13 @@ def judge(model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, 
         metric: Value of --keep-if-better.
         tolerance: See `decide`.
     """
-    from autorec_cli.inference.alignment import unseen
-    from autorec_cli.training.known_ratings import keeps_splits
+    from autorec_cli.training.known_ratings import with_unseen_test
 
     if current is None:
         return Promotion()
     user_ids, item_ids = (table["id"].to_list() for table in (dataset.users, dataset.items))
     aligned = current.aligned(user_ids, item_ids)
-    # On ratings that it was trained on, the current model would win every time.
-    if not keeps_splits(current.provenance, dataset):
-        dataset = replace(dataset, test=unseen(dataset.test, aligned.catalog.seen))
+    dataset = with_unseen_test(dataset, aligned)
     n_pairs = int(dataset.test.nnz)
     # Rather the model that has proved itself than one chosen by a few ratings.
     if n_pairs < LEAST_PAIRS:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.errors import UsageError
+from autorec_cli.runtime.process_group import restart_count
 from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY, check_save_every
 from autorec_cli.training.checkpoints.resume import Resume
 
@@ -61,6 +62,15 @@ class TrainRequest:
     def may_replace(self) -> bool:
         """True if an existing output is no error."""
         return self.force or self.dry_run or self.keep_if_better is not None
+
+    @property
+    def resume_policy(self) -> Resume:
+        """Policy of `resume`; a run that torchrun restarted resumes if it can."""
+        if isinstance(self.resume, Resume):
+            return self.resume
+        if self.resume:
+            return Resume.YES
+        return Resume.IF_POSSIBLE if restart_count() else Resume.NO
 
 
 def check_output(output: Path, may_replace: bool) -> None:

@@ -20,8 +20,8 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
-from autorec_cli.training.plan import has_ratings, networks_for, shape_of, without_ratings
-from autorec_cli.training.promotion import Promotion, judge, load_current, log_decision
+from autorec_cli.training.plan import complete_networks, networks_for, shape_of
+from autorec_cli.training.promotion import Promotion, compare_with_current, load_current, log_decision
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class WholeSource:
         if metric is None:
             model_file.save_model(model, output)
             return None
-        promotion = judge(model, self._current, self._prepared, metric, self._request.tolerance)
+        promotion = compare_with_current(model, self._current, self._prepared, metric, self._request.tolerance)
         log_decision(promotion, output)
         if promotion.reason is None:
             if promotion.deficits:
@@ -142,13 +142,9 @@ class PartitionedSource:
         lazy = LazyDataset(request.data, process_group)
         self._request, self._lazy, self._process_group = request, lazy, process_group
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
-        if blends := request.settings.blends:
-            raise UsageError(f"{blends} needs the whole dataset in one process: no torchrun")
-        sides, facts = (lazy.n_users, lazy.n_items), lazy.facts(process_group)
-        settings = request.settings
-        if not has_ratings(self.shape.n_train, facts):
-            settings = without_ratings(settings)
-        self.networks = settings.networks(sides, self.shape.n_train, facts, can_blend=False)
+        if asked := request.settings.averaged_by:
+            raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")
+        self.networks = complete_networks(request.settings, self.shape, lazy.facts(process_group), can_blend=False)
         self.fingerprint = lazy.fingerprint
         self.split, self.feedback = (lazy.info.get(name) for name in ("split", "feedback"))
 

@@ -28,7 +28,6 @@ from autorec_cli.training.checkpoints.resume import (
     identity,
     may_have_finished,
     remove_checkpoints,
-    resume_policy,
 )
 from autorec_cli.training.plan import TrainingPlan
 from autorec_cli.training.promotion import Promotion
@@ -65,7 +64,7 @@ class TrainedModel:
 
 
 Record = Mapping[str, Any]
-"""Facts of an epoch as JSON types."""
+"""Facts of an epoch as JSON types: `EpochResult.to_record`, and the time of its end."""
 
 
 class Reporter(Protocol):
@@ -74,9 +73,7 @@ class Reporter(Protocol):
     def planned(self, plan: TrainingPlan) -> None:
         """Show the plan of a dry run."""
 
-    def training(
-        self, plan: TrainingPlan, earlier: list[Record]
-    ) -> AbstractContextManager[Callable[[EpochResult, Record], object]]:
+    def training(self, plan: TrainingPlan, earlier: list[Record]) -> AbstractContextManager[Callable[[Record], object]]:
         """Show that training starts; `earlier` are the epochs of a resumed run.
 
         Returns:
@@ -109,14 +106,13 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
     """
     if process_group.size > 1 and (request.warm_start is not None or request.keep_if_better is not None):
         raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
-    policy, output, is_first = resume_policy(request.resume), request.output, process_group.is_first
+    output, is_first = request.output, process_group.is_first
+    writes = is_first and not request.dry_run
     with ExitStack() as stack:
         # Before anything is read: a second run would train for hours and then find the output taken.
-        if is_first and not request.dry_run:
-            stack.enter_context(hold(output, request.wait_lock, logger.info, logger.warning))
-        may_be_done = (
-            is_first and not request.dry_run and may_have_finished(output, policy, request.may_replace, process_group)
-        )
+        if writes:
+            stack.enter_context(hold(output, request.wait_lock))
+        may_be_done = writes and may_have_finished(output, request.resume_policy, request.may_replace, process_group)
         if is_first:
             check_output(output, request.may_replace or may_be_done)
         # After the checks that need one process only, whose messages come at once.
@@ -168,8 +164,8 @@ def _train_source(
             "networks": [network.to_document() for network in networks],
         }
     environment = {**place.to_document(), **_versions()}
-    policy = resume_policy(request.resume)
-    with checkpointing(request.output, policy, request.save_every, run, environment, process_group) as checkpointer:
+    policy, every = request.resume_policy, request.save_every
+    with checkpointing(request.output, policy, every, run, environment, process_group) as checkpointer:
         outcome = _fit(source, place, plan, checkpointer, reporter)
         promotion = outcome.save()
     processes = source.process_facts()
@@ -196,25 +192,10 @@ def _fit(
     with reporter.training(plan, history) as show, checkpointer.deferring_signals():
 
         def on_epoch(result: EpochResult) -> None:
-            history.append(_record(result))
-            show(result, history[-1])
+            history.append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **result.to_record()})
+            show(history[-1])
 
         return drain(source.fit(place.device, checkpointer), on_epoch)
-
-
-def _record(result: EpochResult) -> Record:
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "objective": result.objective,
-        "variant": result.variant,
-        "phase": result.phase,
-        "epoch": result.epoch,
-        "n_epochs": result.n_epochs,
-        **({"train_rmse": result.train_rmse} if result.metric == "rmse" else {"train_loss": result.train_loss}),
-        "seconds": result.seconds,
-        "best": result.best,
-        f"valid_{result.metric}": result.valid,
-    }
 
 
 def _require_same_start(request: TrainRequest, run: Mapping[str, Any], process_group: ProcessGroup) -> None:
@@ -225,8 +206,8 @@ def _require_same_start(request: TrainRequest, run: Mapping[str, Any], process_g
     """
     from autorec_cli.network.device import find_place
 
-    engine, policy = find_place(request.device, request.threads).engine, resume_policy(request.resume)
-    options = {"dry run": request.dry_run, "resume": int(policy), "engine": engine}
+    engine = find_place(request.device, request.threads).engine
+    options = {"dry run": request.dry_run, "resume": int(request.resume_policy), "engine": engine}
     require_same({**run, **_versions(), **options}, process_group)
 
 

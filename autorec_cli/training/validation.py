@@ -15,7 +15,13 @@ from scipy import sparse
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, row_indices, transposed
 from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
-from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol, measure_rankings, rank_all_users
+from autorec_cli.evaluation.ranking import (
+    DEFAULT_K,
+    RankingProtocol,
+    measure_rankings,
+    popularity_scorer,
+    rank_all_users,
+)
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
@@ -128,19 +134,18 @@ class UserColumnsRanking:
         self._examples, self._process_group = examples, examples.partition.process_group
         self._protocol = RankingProtocol.for_scale(examples.rating_scale)
         users = _with_relevant(valid, self._protocol.relevant_from)
-        self._users, self._n_judged = self._sample_users(users, settings.seed)
+        self._users, self._n_sampled = self._sample_users(users, settings.seed)
         self._valid, self._seen = valid[self._users], examples.ratings[self._users]
         _, self._item_counts = examples.counts(settings.variant)
-        popularity = self._item_counts.astype(np.float32)
-        self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
+        self._baseline = self._ndcg(popularity_scorer(self._item_counts))
 
     def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
-        if self._n_judged == 0:
+        if self._n_sampled == 0:
             return ValidationResult(METRIC, math.nan, math.nan, None)
         items = engine.codes(self._examples.inputs)
         users = engine.network().decoder_weight.numpy()[self._users]  # a user's own bias does not change the order
-        return ValidationResult(METRIC, self._judge(lambda index: users[index] @ items.T), self._baseline, None)
+        return ValidationResult(METRIC, self._ndcg(lambda index: users[index] @ items.T), self._baseline, None)
 
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
         """Sample MAX_USERS users of all processes; returns those of `users` in it, and its size."""
@@ -148,20 +153,20 @@ class UserColumnsRanking:
         # By runs of columns, so that the sample is the same for any number of processes.
         in_runs = np.bincount(partition.runs_of(partition.columns[users]), minlength=len(partition.owners))
         in_runs = self._process_group.sum(in_runs).astype(np.int64)
-        judged = _sample(int(in_runs.sum()), seed)
+        sampled = _sample(int(in_runs.sum()), seed)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(in_runs)])
         own = [
             np.arange(starts[run], starts[run + 1])
             for run in np.flatnonzero(partition.owners == self._process_group.rank)
         ]
-        return users[np.isin(np.concatenate([np.empty(0, dtype=np.int64), *own]), judged)], len(judged)
+        return users[np.isin(np.concatenate([np.empty(0, dtype=np.int64), *own]), sampled)], len(sampled)
 
-    def _judge(self, score: UserScorer) -> float:
+    def _ndcg(self, score: UserScorer) -> float:
         # Means weighted by users, as each process has ranked for some of them.
         metrics = measure_rankings(score, self._valid, self._seen, self._item_counts, self._protocol).metrics()
         n_users = metrics.get("n_users", 0)
-        total, n_judged = self._process_group.sum(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
-        return float(total / n_judged) if n_judged else math.nan
+        total, n_measured = self._process_group.sum(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
+        return float(total / n_measured) if n_measured else math.nan
 
 
 class ItemColumnsRanking:
@@ -176,8 +181,7 @@ class ItemColumnsRanking:
         self._users = users[_sample(len(users), settings.seed)]
         self._valid, self._seen = valid[self._users], examples.ratings[self._users]
         _, self._item_counts = examples.counts(settings.variant)
-        popularity = self._item_counts.astype(np.float32)
-        self._baseline = self._judge(lambda users: np.tile(popularity, (len(users), 1)))
+        self._baseline = self._ndcg(popularity_scorer(self._item_counts))
 
     def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
@@ -186,10 +190,10 @@ class ItemColumnsRanking:
         users = engine.codes(self._examples.inputs, self._users)
         network = engine.network()
         weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
-        value = self._judge(lambda index: users[index] @ weight.T + bias)
+        value = self._ndcg(lambda index: users[index] @ weight.T + bias)
         return ValidationResult(METRIC, value, self._baseline, None)
 
-    def _judge(self, score: UserScorer) -> float:
+    def _ndcg(self, score: UserScorer) -> float:
         if len(self._users) == 0:
             return math.nan
         own = rank_all_users(score, self._valid, self._seen, self._item_counts, self._protocol)

@@ -19,9 +19,7 @@ from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import input_rows
-from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import UNKNOWN, positions
-from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
@@ -64,19 +62,12 @@ class OlderModel:
     Attributes:
         path: Its file.
         scorer: The model.
-        models: Its networks, one or more.
         checksum: CRC-32 of the file.
     """
 
     path: Path
     scorer: Scorer
-    models: tuple[Model, ...]
     checksum: int
-
-    @property
-    def weights(self) -> Sequence[float]:
-        """Weights of the networks."""
-        return self.scorer.weights if isinstance(self.scorer, Blend | JointModel) else (1.0,)
 
     def completed(self, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
         """Fill in what was not given: the networks of the older model, and fewer epochs.
@@ -88,11 +79,11 @@ class OlderModel:
         """
         if settings.ensemble:
             raise UsageError("--preset best trains its networks from scratch; leave out --warm-start")
-        require_objective(self.models, settings.objective, self.path)
-        require_variant(self.models, settings.variant, self.path)
-        if settings.objective is None and len({model.settings.objective for model in self.models}) == 1:
-            settings = replace(settings, objective=self.models[0].settings.objective)
-        return tuple(self._completed(model, settings, dataset) for model in self.models)
+        require_objective(self.scorer.networks, settings.objective, self.path)
+        require_variant(self.scorer.networks, settings.variant, self.path)
+        if settings.objective is None and len({model.settings.objective for model in self.scorer.networks}) == 1:
+            settings = replace(settings, objective=self.scorer.networks[0].settings.objective)
+        return tuple(self._completed(model, settings, dataset) for model in self.scorer.networks)
 
     def _completed(self, model: Model, settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
         settings = settings.of_objective(model.settings.objective)
@@ -111,8 +102,7 @@ def load_older_model(path: Path) -> OlderModel:
     Raises:
         ArtifactError: it is not a model, or corrupted.
     """
-    scorer = model_file.load_model(path)
-    return OlderModel(path, scorer, tuple(scorer.networks), checksums.of_file(path))
+    return OlderModel(path, model_file.load_model(path), checksums.of_file(path))
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence
     if older is None:
         return WarmStart(dataset, [None] * len(networks), None, {})
     user_ids, item_ids = dataset.users["id"].to_list(), dataset.items["id"].to_list()
-    for model in older.models:
+    for model in older.scorer.networks:
         require_common_ids(model, user_ids, item_ids, older.path)
     separated = separate_known(older.scorer, dataset)
     log_known(separated, dataset, networks[0].epochs, older.path)
@@ -156,8 +146,8 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence
     }
     if separated.n_known_valid:
         provenance["fitted_parts"] = ["train", "valid"]
-    starts = [start_from(model, user_ids, item_ids) for model in older.models]
-    return WarmStart(separated.dataset, starts, older.weights, provenance)
+    starts = [start_from(model, user_ids, item_ids) for model in older.scorer.networks]
+    return WarmStart(separated.dataset, starts, older.scorer.weights, provenance)
 
 
 def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.forking import program
-from tests.program import PROGRAM, ROOT, SMALL, run
+from tests.program import PROGRAM, ROOT, SMALL, modules_after, run
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -225,21 +225,6 @@ def test_no_ascii_terminal_is_needed_for_a_table(workshop):
 # --- help and imports
 
 
-def modules_after(workshop, *arguments):
-    script = (
-        "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
-        "from autorec_cli.cli import main\n"
-        "status = main.run()\n"
-        "sys.stderr.write(chr(10).join(sys.modules))\n"
-        "sys.exit(status)"
-    )
-    finished = subprocess.run(
-        [sys.executable, "-c", script, *arguments], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True
-    )
-    assert finished.returncode == 0
-    return finished.stdout, set(finished.stderr.split("\n"))
-
-
 def test_help_takes_less_than_half_a_second():
     """Of processor time, the least of three, so that other work on the machine does not count."""
     taken = []
@@ -253,7 +238,7 @@ def test_help_takes_less_than_half_a_second():
 
 @pytest.mark.parametrize("arguments", ["evaluate both.model", "recommend user.model", "info item.model"])
 def test_what_does_not_train_does_not_import_torch(workshop, arguments):
-    _, modules = modules_after(workshop, *arguments.split())
+    modules = modules_after(*arguments.split(), cwd=workshop)
     assert "numpy" in modules
     assert not [name for name in modules if name.partition(".")[0] == "torch"]
 

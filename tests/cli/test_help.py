@@ -4,7 +4,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +13,7 @@ import typer
 from autorec_cli.cli.app import COMMANDS, app
 from autorec_cli.cli.commands import config
 from tests.forking import program
-from tests.program import ROOT, call
+from tests.program import ROOT, call, modules_after
 
 PROGRAM = typer.main.get_command(app)
 PARAMETERS = {"": PROGRAM.params, **{name: PROGRAM.commands[name].params for name in COMMANDS}}
@@ -45,17 +44,7 @@ def test_paragraphs_break_at_the_margin_and_not_where_the_source_does(monkeypatc
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_help_imports_nothing_heavy(name):
-    script = (
-        "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
-        "from autorec_cli.cli import main\n"
-        "status = main.run()\n"
-        "sys.stderr.write(chr(10).join(sys.modules))\n"
-        "sys.exit(status)"
-    )
-    arguments = [*name.split(), "-h" if name == "train" else "--help"]
-    finished = subprocess.run([sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0
-    modules = set(finished.stderr.split("\n"))
+    modules = modules_after(*name.split(), "-h" if name == "train" else "--help")
     assert "autorec_cli.cli.commands.train" in modules
     assert not modules & HEAVY
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from autorec_cli.errors import ArtifactError
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.inference import blending, model_file
 from autorec_cli.inference.blending import Blend, best_weights
@@ -75,9 +74,7 @@ def test_a_file_holds_a_blend_and_shared_arrays_once(models, blended, tmp_path):
         model_file.save_model(model, tmp_path / str(number))
     sizes = [(tmp_path / name).stat().st_size for name in ("0", "1", "blend.model")]
     assert sizes[2] < sizes[0] + sizes[1]
-    with pytest.raises(ArtifactError, match="several networks"):
-        model_file.load_single(tmp_path / "blend.model")
-    assert isinstance(model_file.load_single(tmp_path / "0"), Model)
+    assert isinstance(model_file.load_model(tmp_path / "0"), Model)
 
 
 def test_folded_users_are_blended_too(models, blended):

@@ -16,7 +16,7 @@ from autorec_cli.inference.prediction import predict
 from autorec_cli.inference.recommender import RecommendSettings, recommend
 from tests.planted import planted_dataset
 from tests.program import call
-from tests.trained import blend_of, model_of, small_settings
+from tests.trained import blend_of, described, model_of, small_settings
 
 DATASET = planted_dataset(titles=True)
 
@@ -74,7 +74,7 @@ def test_a_file_holds_both_parts_and_shared_arrays_once(model, tmp_path):
     assert isinstance(loaded, JointModel)
     assert (loaded.weights, loaded.provenance) == (model.weights, model.provenance)
     assert recommend(loaded, RecommendSettings(k=3)).equals(recommend(model, RecommendSettings(k=3)))
-    assert model_info.describe(tmp_path / "m") == loaded.describe()
+    assert model_info.describe(tmp_path / "m") == described(loaded)
     for number, part in enumerate(model.networks):
         model_file.save_model(part, tmp_path / str(number))
     n_bytes = sum((tmp_path / str(number)).stat().st_size for number in range(len(model.networks)))

@@ -14,7 +14,7 @@ from autorec_cli.inference.prediction import predict
 from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
 from tests.planted import planted_dataset
 from tests.program import ROOT
-from tests.trained import blend_of, model_of, small_settings
+from tests.trained import blend_of, described, model_of, small_settings
 
 DATASET = planted_dataset()
 
@@ -124,4 +124,4 @@ def test_a_model_survives_its_file(model, tmp_path):
     model_file.save_model(model, tmp_path / "m")
     loaded = model_file.load_model(tmp_path / "m")
     assert recommend(loaded).equals(recommend(model))
-    assert loaded.describe() == model.describe()
+    assert described(loaded) == described(model)

@@ -66,7 +66,7 @@ def keep_the_old_one(monkeypatch):
     def worse(*_):
         return Promotion("the new model is worse")
 
-    monkeypatch.setattr(sources, "judge", worse)
+    monkeypatch.setattr(sources, "compare_with_current", worse)
 
 
 def test_one_command_writes_all_results(ratings, first):
@@ -102,13 +102,12 @@ def test_the_results_are_those_of_the_four_commands(ratings, first, tmp_path):
 
 
 def test_the_second_run_starts_from_the_first_ones_model(ratings, out):
-    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    result = call("run", ratings / "more.csv", "-o", out, *TINY, "--force")
     assert result.status == 0, result.stderr
     found = document(out)
-    assert (found["generation"], found["warm_start"], found["n_users"]) == (2, True, 70)
+    assert (found["generation"], found["warm_start"], found["promoted"], found["n_users"]) == (2, True, True, 70)
     assert generations(out) == ["0001", "0002"]
-    if found["promoted"]:
-        assert "warm_start" in model_file.load_model(out / "model").provenance
+    assert "warm_start" in model_file.load_model(out / "model").provenance
     cold = call("run", ratings / "more.csv", "-o", out, *TINY, "--no-warm-start")
     assert (cold.status, document(out)["warm_start"]) == (0, False)
 

@@ -19,6 +19,7 @@ from autorec_cli.storage.file_formats import DATASET, MODEL
 from autorec_cli.storage.file_kinds import DOCUMENT
 from tests import hostile
 from tests.program import call
+from tests.trained import described
 
 
 def test_a_sample_of_hostile_files(tmp_path):
@@ -193,7 +194,7 @@ def test_only_a_full_check_finds_a_wrong_fingerprint_and_cells_in_two_sets(made)
 
 
 def test_scores_that_overflow_are_an_error_and_not_an_empty_list(item_model):
-    model = model_file.load_single(item_model)
+    model = model_file.load_model(item_model)
     with np.errstate(all="ignore"):
         for weights in (np.full_like(model.decoder_weight, 3e38), model.decoder_weight * np.float32("nan")):
             broken = dataclasses.replace(model, decoder_weight=weights, codes=np.full_like(model.codes, 3e38))
@@ -203,11 +204,11 @@ def test_scores_that_overflow_are_an_error_and_not_an_empty_list(item_model):
 
 def test_info_tells_the_same_as_the_whole_model(item_model, lists_model, user_model, tmp_path):
     for path in (item_model, user_model, lists_model):
-        assert model_info.describe(path) == model_file.load_model(path).describe()
-    models = model_file.load_single(item_model), model_file.load_single(user_model)
+        assert model_info.describe(path) == described(model_file.load_model(path))
+    models = model_file.load_model(item_model), model_file.load_model(user_model)
     blend = Blend(models, (0.25, 0.75), models[0].provenance)
     model_file.save_model(blend, tmp_path / "blend")
-    assert model_info.describe(tmp_path / "blend") == model_file.load_model(tmp_path / "blend").describe()
+    assert model_info.describe(tmp_path / "blend") == described(model_file.load_model(tmp_path / "blend"))
 
 
 def test_info_reads_no_large_tensor(item_model, tmp_path):

@@ -72,7 +72,7 @@ def peak_mib(*arguments):
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs wait4")
 def test_recommending_to_one_user_does_not_read_a_large_model_into_memory(tmp_path, item_model):
-    model = model_file.load_single(item_model)
+    model = model_file.load_model(item_model)
     k = 150_000
     wide = dataclasses.replace(
         model,

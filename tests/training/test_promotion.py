@@ -15,7 +15,7 @@ from autorec_cli.training.promotion import decide
 from tests.evaluation.test_comparison import ranked
 from tests.program import SMALL, call
 
-RATING = (*SMALL, "--objective", "rating")
+RATING = SMALL
 JOINT = (*SMALL, "--objective", "both")
 RANKING = (*SMALL, "--objective", "ranking", "--variant", "user")
 POOR = ("--epochs", 1, "--learning-rate", 1e-5)

@@ -21,7 +21,6 @@ from autorec_cli.cli.config_file import (
     value_of,
     variable_of,
 )
-from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.options import Format, OneOf, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.defaults import PRESETS
@@ -64,7 +63,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
     write = writer_for(choose_format(options.format, options.output))
     commands = [options.command] if options.command else list(known)
     rows = [row for name in commands for row in _with_preset(_rows(context, name, options.config), options.preset)]
-    with reserve_output(options.output, 0.0, say, warn), open_output(options.output) as stream:
+    with reserve_output(options.output), open_output(options.output) as stream:
         write([pl.DataFrame(rows)], stream)
 
 

@@ -145,7 +145,7 @@ def _formats(options: CrossValidateOptions) -> tuple[str, Writer]:
 def _reserved(options: CrossValidateOptions) -> Iterator[None]:
     """Hold the locks of both outputs."""
     wait = options.wait_lock
-    with reserve_output(options.output, wait, say, warn), reserve_output(options.per_split or "-", wait, say, warn):
+    with reserve_output(options.output, wait), reserve_output(options.per_split or "-", wait):
         yield
 
 
@@ -208,7 +208,7 @@ def _progress(
     with progress("split", plan.n_splits) as advance:
 
         def show_epoch(number: int, result: EpochResult) -> None:
-            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, {train_error(result)}"
+            text = f"{result.phase}: epoch {result.epoch}/{result.n_epochs}, {train_error(result.to_record())}"
             advance(number - 1, plan.n_splits, text, passing=True)
 
         def show_split(result: SplitResult) -> None:

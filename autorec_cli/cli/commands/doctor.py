@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import autorec_cli
-from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.errors import AutoRecError, UsageError, counted
@@ -81,7 +80,7 @@ def doctor_command(options: DoctorOptions) -> list[dict[str, Any]]:
 
     write = writer_for(choose_format(options.format, options.output))
     rows = [asdict(check) for check in checks(followed(Path()))]
-    with reserve_output(options.output, 0.0, say, warn), open_output(options.output) as stream:
+    with reserve_output(options.output), open_output(options.output) as stream:
         write([pl.DataFrame(rows)], stream)
     failed = [row["name"] for row in rows if row["result"] == "failed"]
     if failed:

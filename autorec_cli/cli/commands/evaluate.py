@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli import __version__
-from autorec_cli.cli.console import LOG, say, warn
+from autorec_cli.cli.console import LOG
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_tables
 from autorec_cli.cli.options import (
     METRICS,
@@ -104,7 +104,7 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
     if not process_group.is_first:
         LOG.setLevel(logging.ERROR)  # the first process warns for all
         return complete_rows(_evaluate(options, files, settings, gates, process_group))
-    with reserve_output(options.output, options.wait_lock, say, warn):
+    with reserve_output(options.output, options.wait_lock):
         rows = _evaluate(options, files, settings, gates, process_group)
         _write(rows, options, format)
     # After the output: a failed gate must not keep the metrics from those who ask why.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import one_line, say, warn
+from autorec_cli.cli.console import one_line
 from autorec_cli.cli.options import Format, InputFile, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.errors import readable
@@ -49,7 +49,7 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
 
     format = choose_format(options.format, options.output)
     document = _describe(options.path, options.check)
-    with reserve_output(options.output, 0.0, say, warn), open_output(options.output) as stream:
+    with reserve_output(options.output), open_output(options.output) as stream:
         if format == "json":
             stream.write(json.dumps(document, indent=2).encode() + b"\n")
         else:

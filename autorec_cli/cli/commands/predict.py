@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.console import say
 from autorec_cli.cli.options import (
     NEW_USERS,
     CsvSafe,
@@ -90,7 +90,7 @@ def predict_command(options: PredictOptions) -> dict[str, Any]:
     write = writer_for(format, csv_safe=options.csv_safe)
     settings = PredictSettings(options.reading.read_options(), options.history, options.data)
     n_by_basis: Counter[str] = Counter()
-    with reserve_output(options.output, options.wait_lock, say, warn):
+    with reserve_output(options.output, options.wait_lock):
         model = model_file.load_model(options.model)
         if format == "table":
             write = partial(write_table, decimals=model.catalog.decimals)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import end_stage, say, show_decisions, show_facts, warn
+from autorec_cli.cli.console import end_stage, say, show_decisions, show_facts
 from autorec_cli.cli.options import (
     FILE_FORMAT,
     FILTERS,
@@ -19,6 +19,7 @@ from autorec_cli.cli.options import (
     OneOf,
     OutputFile,
     ReadingOptions,
+    Sources,
     Titles,
     WaitLock,
     parse_fraction,
@@ -62,16 +63,7 @@ SUMMARY_FORMATS = ("table", "json")
 class PrepareOptions:
     """Options of `autorec prepare`."""
 
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Files of ratings, quoted globs, or - for stdin: delimited text, JSON lines (plain, .gz or "
-            ".zst), Parquet or Arrow; also directories of Parquet files, as Spark and Hive write them.",
-            show_default=False,
-        ),
-        InputFile(),
-    ] = None
+    sources: Sources = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -348,7 +340,7 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
 
     if options.output is None:
         raise UsageError("--output is missing; name the dataset directory with -o DIR, or use --dry-run")
-    with hold(options.output, options.wait_lock, say, warn):
+    with hold(options.output, options.wait_lock):
         check_output(options.output, options.force)
         titles = _read_titles(options.titles, settings.read.encoding)
         prepared = preparation.prepare(

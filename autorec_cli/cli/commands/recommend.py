@@ -20,6 +20,7 @@ from autorec_cli.cli.options import (
     InputFile,
     OneOf,
     Output,
+    PerUser,
     ReadingOptions,
     WaitLock,
 )
@@ -67,7 +68,7 @@ class RecommendOptions:
     format: Format = None
     csv_safe: CsvSafe = False
     no_header: Annotated[bool, typer.Option("--no-header", help="Omit the header row of csv and tsv.")] = False
-    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
+    top_k: PerUser = 10
     user: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,7 +165,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
     require_count("--show", options.show, minimum=0)
     format, settings = choose_format(options.format, options.output), settings_of(options)
     write = _writer(options, format, settings)
-    with reserve_output(options.output, options.wait_lock, say, warn):
+    with reserve_output(options.output, options.wait_lock):
         model = model_file.load_model(options.model)
         settings = _split_users(options, settings, model)
         users = target_users(model, settings)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.commands import evaluate, prepare, recommend
+from autorec_cli.cli.commands import evaluate, prepare, recommend, train
 from autorec_cli.cli.options import (
     UNATTENDED,
     FailAbove,
     FailBelow,
-    InputFile,
     Interactions,
     OneOf,
     OutputFile,
+    PerUser,
     ReadingOptions,
+    Sources,
     Titles,
     WaitLock,
     gather,
@@ -29,6 +30,7 @@ from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import UsageError
+from autorec_cli.pipeline.generations import KEEP
 
 if TYPE_CHECKING:
     from autorec_cli.pipeline.request import RunRequest
@@ -52,11 +54,7 @@ FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
 class PipelineOptions:
     """Options of `autorec run`."""
 
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SOURCE", help="Ratings, as `autorec prepare` reads them.", show_default=False),
-        InputFile(),
-    ] = None
+    sources: Sources = None
     output: Annotated[
         Path,
         typer.Option(
@@ -68,7 +66,7 @@ class PipelineOptions:
         OutputFile(),
     ]
     titles: Titles = None
-    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
+    top_k: PerUser = 10
     format: Annotated[str, typer.Option("--format", help="Format of the recommendations."), OneOf(FILE_FORMATS)] = "csv"
     training: TrainingOptions
     interactions: Interactions = False
@@ -78,7 +76,7 @@ class PipelineOptions:
     keep: Annotated[
         int,
         typer.Option(metavar="N", help="Number of generations to keep for --rollback.", rich_help_panel=UNATTENDED),
-    ] = 3
+    ] = KEEP
     no_warm_start: Annotated[
         bool,
         typer.Option(
@@ -140,10 +138,10 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
         if options.sources:
             raise UsageError("--rollback takes no sources: it goes back to the results of the run before")
         return roll_back(options.output, options.wait_lock)
-    values, train = stages["recommend"], stages["train"]
+    values, training = stages["recommend"], stages["train"]
     require_choice("--format", values["format"], FILE_FORMATS)
     write = writer_for(values["format"], not values["no_header"], values["csv_safe"])
-    log = TrainingReport(train["log"], options.wait_lock, train["log_every"], advises=False)
+    log = TrainingReport(training["log"], options.wait_lock, training["log_every"], advises=False)
     report = RunReport(write, log)
     document = run(_request(options, stages), report)
     show_run(document, report.measured, options.output)
@@ -152,11 +150,12 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
 
 def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> RunRequest:
     from autorec_cli.pipeline.request import RunRequest
-    from autorec_cli.training.request import TrainRequest
 
     require_count("--keep", options.keep, minimum=1)
     preparing = gather(prepare.PrepareOptions, stages["prepare"])
-    train, training = stages["train"], gather(TrainingOptions, stages["train"])
+    # The pipeline replaces data and output by paths in the new generation.
+    own = {"data": options.output, "output": options.output, "force": options.force, "wait_lock": options.wait_lock}
+    training = gather(train.TrainOptions, {**stages["train"], **own})
     evaluating, gates = evaluate.settings_of(gather(evaluate.EvaluateOptions, {**stages["evaluate"], "models": ()}))
     recommending = gather(recommend.RecommendOptions, {**stages["recommend"], "model": options.output})
     return RunRequest(
@@ -165,18 +164,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
         titles=preparing.titles,
         test_files=preparing.test_file or (),
         prepare=prepare.settings_of(preparing),
-        train=TrainRequest(
-            data=options.output,
-            output=options.output,
-            settings=training.settings(),
-            threads=training.threads,
-            device=training.device,
-            force=options.force,
-            keep_if_better=train["keep_if_better"],
-            tolerance=train["tolerance"],
-            save_every=train["save_every"],
-            wait_lock=options.wait_lock,
-        ),
+        train=train.request_of(training),
         evaluate=evaluating,
         gates=gates,
         recommend=recommend.settings_of(recommending),

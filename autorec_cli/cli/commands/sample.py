@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.options import Output, OutputFile
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.errors import UsageError
@@ -61,5 +60,5 @@ def _format(output: str) -> str | None:
 
 def _write(frame: pl.DataFrame, output: str) -> None:
     write = writer_for(choose_format(_format(output), output))
-    with reserve_output(output, 0.0, say, warn), open_output(output) as stream:
+    with reserve_output(output), open_output(output) as stream:
         write([frame], stream)

@@ -117,8 +117,20 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
     """
     from autorec_cli.training.train import train_to_file
 
+    request = request_of(options)
+    process_group = current_process_group()
+    log = options.log if process_group.is_first else None
+    return train_to_file(request, process_group, TrainingReport(log, options.wait_lock, options.log_every))
+
+
+def request_of(options: TrainOptions) -> TrainRequest:
+    """Request for a training run.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
     training = options.training
-    request = TrainRequest(
+    return TrainRequest(
         data=options.data,
         output=options.output,
         settings=training.settings(),
@@ -133,6 +145,3 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
         save_every=options.save_every,
         wait_lock=options.wait_lock,
     )
-    process_group = current_process_group()
-    log = options.log if process_group.is_first else None
-    return train_to_file(request, process_group, TrainingReport(log, options.wait_lock, options.log_every))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.console import progress, say, warn
+from autorec_cli.cli.console import progress, say
 from autorec_cli.cli.epoch_report import metric_label, metric_text
 from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, OutputFile, Threads, WaitLock
 from autorec_cli.cli.output import open_output, reserve_output
@@ -129,8 +129,8 @@ def _reserved(options: TuneOptions) -> Iterator[None]:
     """Hold the locks of the output and of the trials."""
     storage = "-" if options.storage is None else str(options.storage)
     with (
-        reserve_output(options.output, options.wait_lock, say, warn),
-        reserve_output(storage, options.wait_lock, say, warn),
+        reserve_output(options.output, options.wait_lock),
+        reserve_output(storage, options.wait_lock),
     ):
         yield
 

@@ -36,6 +36,12 @@ def is_usable(role: str, dtype: DataType) -> bool:
     return dtype.is_numeric() or dtype in TEXTS or (role == "timestamp" and dtype in MOMENTS)
 
 
+def without_extensions(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Columns of extension types as the types that they are stored as."""
+    extended = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.BaseExtension)]
+    return frame.with_columns(pl.col(name).ext.storage() for name in extended) if extended else frame
+
+
 def texts_of(sample: pl.DataFrame) -> pl.DataFrame:
     """Values of a sample as text, empty for null and types without text."""
     texts = {

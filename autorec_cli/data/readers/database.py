@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.column_types import check_types
-from autorec_cli.data.readers.frames import SAMPLE_ROWS, columns_of, layout_of, plain_types
+from autorec_cli.data.readers.column_types import without_extensions
+from autorec_cli.data.readers.frames import SAMPLE_ROWS, detect_typed, typed_rows
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.rows import RatingRows, check_rows
+from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.errors import InputDataError, UsageError, without_passwords
 
 BATCH_ROWS = 1 << 17
@@ -86,11 +85,7 @@ def read_database(
         if first is None:
             yield None
             return
-        sample = first.head(SAMPLE_ROWS)
-        columns = columns_of(sample, options, database.name)
-        names = {role: first.columns[index] for role, index in columns.by_role().items()}
-        check_types(names, sample, first.schema, database.name)
-        layout = layout_of(first.columns, columns, "database")
+        layout = detect_typed(first.head(SAMPLE_ROWS), options, database.name, "database")
         yield layout, _rows(first, batches, layout, database, options.skip_bad_rows)
 
 
@@ -98,14 +93,11 @@ def _rows(
     first: pl.DataFrame, later: Iterator[pl.DataFrame], layout: Layout, database: DatabaseQuery, skip_bad_rows: bool
 ) -> Iterator[RatingRows]:
     """Checked rows of all batches, numbered from 1."""
-    places = layout.columns.by_role()
     n_read = 0
     batch: pl.DataFrame | None = first
     while batch is not None:
         if batch.height:
-            chosen = plain_types(batch.select(**{role: pl.nth(index) for role, index in places.items()}))
-            numbers = np.arange(n_read + 1, n_read + 1 + batch.height)
-            yield check_rows(chosen, numbers, layout, f"{database.name}, row", skip_bad_rows)
+            yield typed_rows(batch, n_read + 1, layout, database.name, skip_bad_rows)
         n_read += batch.height
         with _named_errors(database):
             batch = next(later, None)
@@ -120,9 +112,7 @@ def _batches(database: DatabaseQuery) -> Iterator[Iterator[pl.DataFrame]]:
         return
     with _connected(database) as connection, connection.cursor() as cursor:
         cursor.execute(database.query)
-        frame = pl.scan_arrow_c_stream(cursor.fetch_arrow())
-        extended = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.BaseExtension)]
-        stored = frame.with_columns(pl.col(name).ext.storage() for name in extended)
+        stored = without_extensions(pl.scan_arrow_c_stream(cursor.fetch_arrow()))
         yield iter(stored.collect_batches(maintain_order=True))
 
 

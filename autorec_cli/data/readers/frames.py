@@ -52,10 +52,18 @@ def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:
     """
     if not frame.height:
         raise InputDataError(f"{FRAME} has no rows")
-    sample = frame.head(SAMPLE_ROWS)
-    columns = columns_of(sample, options, FRAME)
-    check_types({role: frame.columns[index] for role, index in columns.by_role().items()}, sample, frame.schema, FRAME)
-    return layout_of(frame.columns, columns)
+    return detect_typed(frame.head(SAMPLE_ROWS), options, FRAME)
+
+
+def detect_typed(sample: pl.DataFrame, options: ReadOptions, name: str, kind: str = "parquet") -> Layout:
+    """Detect the layout of typed columns by the first rows of a source of some kind.
+
+    Raises:
+        InputDataError: its columns cannot be determined.
+    """
+    columns = columns_of(sample, options, name)
+    check_types({role: sample.columns[index] for role, index in columns.by_role().items()}, sample, sample.schema, name)
+    return layout_of(sample.columns, columns, kind)
 
 
 def columns_of(
@@ -92,11 +100,18 @@ def frame_rows(frame: pl.DataFrame, layout: Layout, skip_bad_rows: bool) -> Iter
     Raises:
         InputDataError: a row is bad.
     """
-    chosen = frame.select(**{role: pl.nth(index) for role, index in layout.columns.by_role().items()})
     for start in range(0, frame.height, BATCH_ROWS):
-        batch = plain_types(chosen.slice(start, BATCH_ROWS))
-        numbers = np.arange(start + 1, start + 1 + batch.height)
-        yield check_rows(batch, numbers, layout, f"{FRAME}, row", skip_bad_rows)
+        yield typed_rows(frame.slice(start, BATCH_ROWS), start + 1, layout, FRAME, skip_bad_rows)
+
+
+def typed_rows(batch: pl.DataFrame, first: int, layout: Layout, name: str, skip_bad_rows: bool) -> RatingRows:
+    """Rows of a batch of typed columns, numbered from `first`.
+
+    Raises:
+        InputDataError: a row is bad.
+    """
+    chosen = plain_types(batch.select(**{role: pl.nth(index) for role, index in layout.columns.by_role().items()}))
+    return check_rows(chosen, np.arange(first, first + batch.height), layout, f"{name}, row", skip_bad_rows)
 
 
 def plain_types(batch: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,9 @@ from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ROLES, ReadOptions, name_or_number
 from autorec_cli.data.readers.rows import PROBLEM, RatingRows, check_rows, no_rows
 from autorec_cli.data.readers.sources import OpenSource
-from autorec_cli.data.readers.text.blocks import check_utf_8, cut_blocks
+from autorec_cli.data.readers.text.blocks import check_utf_8, cut_blocks, parsed_blocks
 from autorec_cli.data.readers.text.exact_csv import TextFormat
 from autorec_cli.errors import InputDataError, quoted, shortened
-from autorec_cli.runtime.threads import in_order
 
 LINES = TextFormat("::")  # newlines end lines, whatever quotes say
 SAMPLE_BYTES = 64 << 10
@@ -60,16 +60,12 @@ def read_json_lines(
     first = next(blocks, b"")
     layout, types = detect_json_lines(first, options, name)
 
-    def parse(block: bytes) -> tuple[bytes, RatingRows | None]:
-        return block, parse_lines(block, layout, types)
-
-    with in_order(parse, _chained(first, blocks)) as parsed:
-        yield layout, _examined(parsed, layout, name, options.skip_bad_rows)
-
-
-def _chained(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from blocks
+    with parsed_blocks(
+        chain([first], blocks),
+        lambda block: parse_lines(block, layout, types),
+        lambda block, line: examine_lines(block, line, layout, name, options.skip_bad_rows),
+    ) as rows:
+        yield layout, rows
 
 
 def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[Layout, dict[str, pl.DataType]]:
@@ -187,17 +183,6 @@ def parse_lines(block: bytes, layout: Layout, types: Mapping[str, pl.DataType]) 
     except InputDataError:
         return None
     return replace(rows, n_lines=block.count(b"\n"))
-
-
-def _examined(
-    parsed: Iterator[tuple[bytes, RatingRows | None]], layout: Layout, name: str, skip_bad_rows: bool
-) -> Iterator[RatingRows]:
-    """Rows of all blocks; those that polars did not read are examined here, in order."""
-    line = 1
-    for block, found in parsed:
-        rows = examine_lines(block, line, layout, name, skip_bad_rows) if found is None else found
-        line += block.count(b"\n")
-        yield rows
 
 
 def examine_lines(block: bytes, first_line: int, layout: Layout, name: str, skip_bad_rows: bool) -> RatingRows:

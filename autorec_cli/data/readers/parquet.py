@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.column_types import check_types, is_usable
+from autorec_cli.data.readers.column_types import check_types, is_usable, without_extensions
 from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.layout import Columns, Layout
@@ -84,9 +84,7 @@ def scan_file(source: OpenSource, row_numbers: str | None = None) -> pl.LazyFram
     assert source.file is not None
     with damage_named(source):
         scan = SCANS[source.magic]
-        frame = scan(source.file, row_numbers)
-        extended = [name for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.BaseExtension)]
-        return frame.with_columns(pl.col(name).ext.storage() for name in extended) if extended else frame
+        return without_extensions(scan(source.file, row_numbers))
 
 
 def _scan_arrow_stream(path: Path, row_numbers: str | None) -> pl.LazyFrame:

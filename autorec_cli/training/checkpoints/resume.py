@@ -14,7 +14,7 @@ import numpy as np
 
 from autorec_cli.errors import ArtifactError, counted
 from autorec_cli.runtime.comparison import differences
-from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, restart_count
+from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.files import followed, sweep
 
 if TYPE_CHECKING:
@@ -37,15 +37,6 @@ class Resume(IntEnum):
     """A checkpoint of another run, or a corrupted one, is no reason to stop: for `autorec run`, and where torchrun has
     restarted all processes."""
     YES = 2
-
-
-def resume_policy(resume: bool | Resume) -> Resume:
-    """Policy with or without --resume; a policy stays as it is."""
-    if isinstance(resume, Resume):
-        return resume
-    if resume:
-        return Resume.YES
-    return Resume.IF_POSSIBLE if restart_count() else Resume.NO
 
 
 def checkpoint_path(model: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> Path:

@@ -150,7 +150,7 @@ def made(workshop, tmp_path_factory):
     """A model, and the run that made it."""
     path = tmp_path_factory.mktemp("made") / "m"
     train(workshop / "data", path, "item", TINY, threads=1, device="cpu")
-    model = model_file.load_single(path)
+    model = model_file.load_model(path)
     run = identity(model.provenance["fingerprint"], [model.settings], None, 2)
     return path, run, model
 

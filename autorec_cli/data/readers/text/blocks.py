@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
+from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import CHUNK_BYTES, chunk_bytes
 from autorec_cli.data.readers.text.exact_csv import QUOTE, TextFormat
 from autorec_cli.errors import InputDataError
+from autorec_cli.runtime.threads import in_order
 
 MAX_ROW_BYTES = 16 << 20
 """Bytes of one row, or of consecutive blank lines, at most."""
@@ -92,6 +95,34 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
             )
     if rest:
         yield rest
+
+
+@contextmanager
+def parsed_blocks(
+    blocks: Iterator[bytes],
+    parse: Callable[[bytes], RatingRows | None],
+    examine: Callable[[bytes, int], RatingRows],
+    line: int = 1,
+) -> Iterator[Iterator[RatingRows]]:
+    """Parse blocks on several threads, which end with the context.
+
+    Args:
+        blocks: Whole rows.
+        parse: Rows of a block; None if it may have bad rows.
+        examine: Rows of such a block, by the number of its first line.
+        line: Number of the first line.
+    """
+
+    def examined(parsed: Iterator[tuple[bytes, RatingRows | None]]) -> Iterator[RatingRows]:
+        # Not on the threads, which parse blocks before their line numbers are known.
+        first_line = line
+        for block, found in parsed:
+            rows = examine(block, first_line) if found is None else found
+            first_line += rows.n_lines
+            yield rows
+
+    with in_order(lambda block: (block, parse(block)), blocks) as parsed:
+        yield examined(parsed)
 
 
 def last_row_end(data: bytes, text_format: TextFormat) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autorec_cli.data.readers.layout import Layout, TextLayout
+from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import OpenSource
-from autorec_cli.data.readers.text.blocks import MAX_ROW_BYTES, cut_blocks
+from autorec_cli.data.readers.text.blocks import MAX_ROW_BYTES, cut_blocks, parsed_blocks
 from autorec_cli.data.readers.text.detection import (
     SAMPLE_BYTES,
     detect_text,
@@ -18,7 +18,6 @@ from autorec_cli.data.readers.text.detection import (
     without_separator_line,
 )
 from autorec_cli.data.readers.text.fast_csv import examine_block, parse_block
-from autorec_cli.runtime.threads import in_order
 
 
 @contextmanager
@@ -40,11 +39,13 @@ def read_text(
     layout, header = detect_text(sample, text_format, options, name)
     start, first_line = (header.end, 1 + head.count(text_format.newline, 0, header.end)) if header else (0, 1)
 
-    def parse(block: bytes) -> tuple[bytes, RatingRows | None]:
-        return block, parse_block(block, layout, name)
-
-    with in_order(parse, cut_blocks(head[start:], chunks, text_format, name)) as parsed:
-        yield layout, _examined(parsed, first_line, layout, name, options.skip_bad_rows)
+    with parsed_blocks(
+        cut_blocks(head[start:], chunks, text_format, name),
+        lambda block: parse_block(block, layout, name),
+        lambda block, line: examine_block(block, line, layout, name, options.skip_bad_rows),
+        first_line,
+    ) as rows:
+        yield layout, rows
 
 
 def _read_head(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, bool]:
@@ -55,16 +56,3 @@ def _read_head(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, bo
         if len(head) >= SAMPLE_BYTES and (has_whole_rows(head, options) or len(head) > MAX_ROW_BYTES):
             return head, True
     return head, False
-
-
-def _examined(
-    parsed: Iterator[tuple[bytes, RatingRows | None]], line: int, layout: TextLayout, name: str, skip_bad_rows: bool
-) -> Iterator[RatingRows]:
-    """Rows of all blocks.
-
-    Threads parse blocks before their line numbers are known, so a block with bad rows is examined here, in order.
-    """
-    for block, found in parsed:
-        rows = examine_block(block, line, layout, name, skip_bad_rows) if found is None else found
-        line += rows.n_lines
-        yield rows
