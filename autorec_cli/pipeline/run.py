@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
@@ -118,8 +120,6 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
         promoted = train_or_keep(plan, reporter)
     prepared = dataset.load_dataset(folder / DATA)
     model = model_file.load_model(folder / MODEL)
-    if not promoted:
-        model = model.aligned(prepared.users["id"].to_list(), prepared.items["id"].to_list())
     with clock.stage("evaluate"):
         metrics = _evaluate(model, prepared, promoted, folder, request, reporter)
     with clock.stage("recommend"):
@@ -165,12 +165,13 @@ def _evaluate(
     Raises:
         QualityGateError: a gate is missed.
     """
-    settings, named = request.evaluate, [("model", model)]
+    settings = request.evaluate
+    if not promoted:
+        model = _aligned(model, prepared)
+        if not keeps_splits(model.provenance, prepared):  # it may have been fitted to what is held out now
+            prepared = replace(prepared, test=unseen(prepared.test, model.catalog.seen))
+    named = [("model", model)]
     check_gates(request.gates, named, settings.k)
-    if not (
-        promoted or keeps_splits(model.provenance, prepared)
-    ):  # a kept model may have been fitted to what is held out now
-        prepared = replace(prepared, test=unseen(prepared.test, model.catalog.seen))
     rows: list[Row] = [{"model": "model"}]
     if prepared.test.nnz:
         rows = evaluate_in_group(named, prepared, settings, SINGLE_PROCESS)
@@ -186,7 +187,25 @@ def _recommend(
     model: Scorer, prepared: Dataset, promoted: bool, path: Path, request: RunRequest, reporter: RunReporter
 ) -> dict[str, int]:
     """Write recommendations for all users of the dataset; returns the numbers of users and rows."""
-    # A kept model knows neither new users nor the ratings since it was trained.
-    users = target_users(model, request.recommend) if promoted else dataset_users(model, prepared)
-    frames = recommend_to(users, model, request.recommend)
+    if promoted:
+        users = target_users(model, request.recommend)
+        frames = recommend_to(users, model, request.recommend)
+    else:  # a kept model knows neither new users nor the ratings and titles since it was trained
+        users = dataset_users(model, prepared)
+        frames = _titled(recommend_to(users, _aligned(model, prepared), request.recommend), prepared)
     return {"n_users": len(users.user_ids), "n_rows": reporter.write_recommendations(frames, path)}
+
+
+def _aligned(model: Scorer, prepared: Dataset) -> Scorer:
+    """A kept model with the users and items of the dataset."""
+    return model.aligned(prepared.users["id"].to_list(), prepared.items["id"].to_list())
+
+
+def _titled(frames: Iterator[pl.DataFrame], prepared: Dataset) -> Iterator[pl.DataFrame]:
+    """Give recommendations the titles of the dataset."""
+    items = prepared.items
+    titles = items["title"].fill_null("").to_list() if "title" in items.columns else [None] * items.height
+    by_id = dict(zip(items["id"].to_list(), titles, strict=True))
+    for frame in frames:
+        ids = frame["item_id"].to_list()
+        yield frame.with_columns(title=pl.Series([by_id[item_id] for item_id in ids], dtype=pl.String))

@@ -137,6 +137,26 @@ def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratin
     assert folded.write_csv() == wanted, "fold-in of the ratings in the new dataset"
 
 
+def test_a_kept_model_knows_whoever_has_left_and_gets_new_titles(ratings, out, monkeypatch, tmp_path):
+    keep_the_old_one(monkeypatch)
+    lines = (ratings / "more.csv").read_text().splitlines()
+    few, titles, history = tmp_path / "few.csv", tmp_path / "titles.csv", tmp_path / "u65.csv"
+    new = [line for line in lines if line.startswith("u65,")]
+    few.write_text("\n".join([lines[0], *(line for line in lines if line.startswith(("u6", "u7")))]) + "\n")
+    history.write_text("\n".join([lines[0], *new]) + "\n")
+    titles.write_text("item,title\n" + "".join(f"i{item},Title {item}\n" for item in range(45)))
+    assert call("run", few, "-o", out, *TINY, "--titles", titles).status == 0
+    rows = pl.read_csv(out / "recommendations.csv")
+    assert (rows["title"] == "Title " + rows["item_id"].str.slice(1)).all()
+    # Its fold-in rests on all users that it was trained on, though most of them are gone.
+    wanted = call("recommend", out / "model", "--history", history, "-k", 40, "-q", "--format", "csv").stdout
+    scores = pl.read_csv(wanted.encode()).select("item_id", "score", "predicted_rating")
+    folded = rows.filter(pl.col("user_id") == "u65").join(scores, on="item_id")
+    assert folded.height >= 5
+    assert (folded["score"] == folded["score_right"]).all()
+    assert (folded["predicted_rating"] == folded["predicted_rating_right"]).all()
+
+
 def test_force_compares_nothing(ratings, out, monkeypatch):
     keep_the_old_one(monkeypatch)
     for options, promoted in (((), False), (("--force", "--no-warm-start", "--keep", 1), True)):
