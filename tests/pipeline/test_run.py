@@ -194,15 +194,41 @@ def test_a_current_model_that_cannot_be_read_is_made_anew(ratings, out, damage):
     assert model_file.load_model(out / "model").catalog.n_users == 70
 
 
-def test_other_options_or_other_ids_train_from_scratch(ratings, out, tmp_path):
+def test_other_options_train_from_scratch(ratings, out):
     result = call("run", ratings / "more.csv", "-o", out, *TINY, "--hidden-size", 8)
     assert (result.status, "--hidden-size" in result.stderr) == (0, True)
     assert document(out)["warm_start"] is False
-    lines = (ratings / "ratings.csv").read_text().splitlines()
-    renamed = tmp_path / "renamed.csv"
-    renamed.write_text("\n".join([lines[0], *(f"x{line}".replace(",i", ",y") for line in lines[1:])]) + "\n")
-    result = call("run", renamed, "-o", out, *TINY)
-    assert (result.status, "from scratch" in result.stderr) == (0, True)
+
+
+@pytest.mark.parametrize("kind", ["users", "items", "scale", "interactions"])
+def test_ratings_of_another_kind_replace_the_model_without_comparison(ratings, out, tmp_path, monkeypatch, kind):
+    keep_the_old_one(monkeypatch)
+    others = tmp_path / "others.csv"
+    rows = [line.split(",") for line in (ratings / "ratings.csv").read_text().splitlines()]
+    write = {
+        "users": lambda user, item, rating: f"x{user},{item},{rating}",
+        "items": lambda user, item, rating: f"{user},x{item},{rating}",
+        "scale": lambda user, item, rating: f"{user},{item},{20 * float(rating)}",
+        "interactions": lambda user, item, _: f"{user},{item}",
+    }[kind]
+    others.write_text(
+        "\n".join(["user,item" + ",rating" * (kind != "interactions"), *(write(*row) for row in rows[1:])]) + "\n"
+    )
+    result = call("run", others, "-o", out, *TINY)
+    assert (result.status, "from scratch" in result.stderr) == (0, True), result.stderr
+    assert (document(out)["promoted"], document(out)["warm_start"]) == (True, False)
+    assert pl.read_csv(out / "recommendations.csv")["user_id"].n_unique() == 60
+
+
+def test_a_model_that_lacks_an_objective_is_no_start(ratings, tmp_path):
+    out, default = tmp_path / "out", (*SMALL[2:], "-q", "--force")
+    assert SMALL[0] == "--objective"
+    assert call("run", ratings / "ratings.csv", "-o", out, *TINY, "--objective", "ranking").status == 0
+    result = call("run", ratings / "ratings.csv", "-o", out, *default)
+    assert (result.status, "no network for ratings" in result.stderr) == (0, True), result.stderr
+    assert (document(out)["warm_start"], document(out)["metrics"]["rmse"] > 0) == (False, True)
+    assert call("run", ratings / "ratings.csv", "-o", out, *default).status == 0
+    assert document(out)["warm_start"] is True
 
 
 def test_keep_and_rollback(ratings, out):
