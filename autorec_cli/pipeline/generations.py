@@ -48,9 +48,12 @@ class Generations:
 
     def current(self) -> int | None:
         """Number of the published generation, if any."""
-        link = self.root / CURRENT
-        name = link.readlink().name if link.is_symlink() else ""
-        return int(name) if NUMBER.fullmatch(name) and self._is_complete(int(name)) else None
+        number = self._linked()
+        return number if number is not None and self._is_complete(number) else None
+
+    def last(self) -> int | None:
+        """Number of the published generation; if its link or its directory is lost, of the last one before it."""
+        return max(self._published(), default=None)
 
     def complete(self) -> list[int]:
         """Numbers of the complete generations, ascending."""
@@ -86,7 +89,7 @@ class Generations:
         Raises:
             UsageError: the directory cannot be written.
         """
-        published = [older for older in self.complete() if older <= (self.current() or 0)]
+        published = [older for older in self._published() if older != number]
         self._point_to(number)
         kept = [*published, number][-keep:]
         for other in self._numbers():
@@ -100,13 +103,23 @@ class Generations:
             UsageError: there is none.
         """
         current = self.current()
-        older = [number for number in self.complete() if current is not None and number < current]
+        older = [number for number in self._published() if number != current]
         if not older:
             raise UsageError(
                 f"{self.root} has no older generation to go back to; run with --keep 2 or more to keep one"
             )
         self._point_to(older[-1])
         return older[-1]
+
+    def _linked(self) -> int | None:
+        link = self.root / CURRENT
+        name = link.readlink().name if link.is_symlink() else ""
+        return int(name) if NUMBER.fullmatch(name) else None
+
+    def _published(self) -> list[int]:
+        """Complete generations up to the published one, ascending; newer ones were rolled back or never published."""
+        linked = self._linked()
+        return [number for number in self.complete() if linked is None or number <= linked]
 
     def _numbers(self) -> list[int]:
         folder = self.root / GENERATIONS
@@ -179,11 +192,15 @@ def open_generations(path: Path, results: Collection[str], keep: int = KEEP) -> 
     generations = root / GENERATIONS
     if found and (generations.is_symlink() or not generations.is_dir()):
         raise UsageError(f"{path} was not made by `autorec run`; not overwriting it; name another directory with -o")
-    foreign = [other for other in generations.iterdir() if not NUMBER.fullmatch(other.name)] if found else []
+    foreign = [other for other in generations.iterdir() if not _is_generation(other)] if found else []
     foreign += [root / name for name in (CURRENT, *results) if name in found and not _is_ours(root / name)]
     if foreign:
         raise UsageError(f"{foreign[0]} was not made by `autorec run`; not overwriting it; move it away")
     return Generations(root)
+
+
+def _is_generation(path: Path) -> bool:
+    return bool(NUMBER.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
 def _is_ours(link: Path) -> bool:

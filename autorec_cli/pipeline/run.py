@@ -59,7 +59,7 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
     started = datetime.now(UTC)
     with hold(request.output, request.train.wait_lock, logger.info, logger.warning):
         generations = open_generations(request.output, (*RESULTS, request.recommendations), request.keep)
-        number = generations.current()
+        number = generations.last()
         current = None if number is None else generations.folder(number) / MODEL
         with generations.filling() as number:
             folder = generations.folder(number)

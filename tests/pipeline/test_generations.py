@@ -1,6 +1,7 @@
 """The directory of `autorec run`: what readers see while generations come, go and fail."""
 
 import errno
+import shutil
 
 import pytest
 
@@ -159,6 +160,21 @@ def test_what_kills_left_is_removed(out):
         assert not (out / ".current.0123abcd.tmp").is_symlink()
 
 
+def test_generations_outlive_their_link_and_each_other(out):
+    for content in "1234":
+        publish(out, content)
+    opened = open_generations(out, RESULTS)
+    assert opened.roll_back() == 3
+    shutil.rmtree(opened.folder(3))  # by hand
+    assert (opened.current(), opened.last()) == (None, 2), "4 was rolled back"
+    (out / "current").unlink()  # as a copy without links
+    assert (opened.current(), opened.last()) == (None, 4)
+    publish(out, "5")
+    assert (read(out, "model"), names(out / "generations")) == ("5", ["0002", "0004", "0005"])
+    shutil.rmtree(opened.folder(5))
+    assert (opened.roll_back(), read(out, "model")) == (4, "4")
+
+
 def test_what_is_not_ours_is_left_alone(out, tmp_path):
     out.mkdir()
     open_generations(out, RESULTS)  # an empty one will do
@@ -167,7 +183,7 @@ def test_what_is_not_ours_is_left_alone(out, tmp_path):
         open_generations(out, RESULTS)
     (out / "generations").mkdir()
     open_generations(out, RESULTS)
-    for path in (out / "model", out / "current", out / "generations" / "photos"):
+    for path in (out / "model", out / "current", out / "generations" / "photos", out / "generations" / "0007"):
         path.write_text("mine")
         with pytest.raises(UsageError, match=path.name):
             open_generations(out, RESULTS)
