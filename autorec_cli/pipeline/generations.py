@@ -78,6 +78,7 @@ class Generations:
         except BaseException:  # a signal's SystemExit too
             self._clear(number)
             with suppress(OSError):  # they are not empty
+                self._unlink_lost()
                 (self.root / GENERATIONS).rmdir()
                 if is_new:
                     self.root.rmdir()
@@ -154,6 +155,12 @@ class Generations:
         with suppress(OSError):  # it has a checkpoint
             folder.rmdir()
 
+    def _unlink_lost(self) -> None:
+        """Remove the names of results that the published generation does not have."""
+        for link in self.root.iterdir() if self.root.is_dir() else ():
+            if _is_ours(link) and link.name != CURRENT and not link.exists():
+                link.unlink()
+
     def _point_to(self, number: int) -> None:
         folder = self.folder(number)
         try:
@@ -164,9 +171,7 @@ class Generations:
                 if not (self.root / path.name).is_symlink():
                     replace_link(self.root / path.name, f"{CURRENT}/{path.name}")
             replace_link(self.root / CURRENT, f"{GENERATIONS}/{folder.name}")
-            for link in self.root.iterdir():
-                if _is_ours(link) and link.name != CURRENT and not (folder / link.name).exists():
-                    link.unlink()
+            self._unlink_lost()
         except OSError as error:
             raise cannot_write(self.root, error) from error
 
@@ -190,9 +195,10 @@ def open_generations(path: Path, results: Collection[str], keep: int = KEEP) -> 
         raise UsageError(f"{path} is a file; name a directory with -o")
     found = {other.name for other in root.iterdir()} if root.exists() else set()
     generations = root / GENERATIONS
-    if found and (generations.is_symlink() or not generations.is_dir()):
+    has_generations = generations.is_dir() and not generations.is_symlink()
+    if not has_generations and not all(_is_ours(root / name) for name in found):
         raise UsageError(f"{path} was not made by `autorec run`; not overwriting it; name another directory with -o")
-    foreign = [other for other in generations.iterdir() if not _is_generation(other)] if found else []
+    foreign = [other for other in generations.iterdir() if not _is_generation(other)] if has_generations else []
     foreign += [root / name for name in (CURRENT, *results) if name in found and not _is_ours(root / name)]
     if foreign:
         raise UsageError(f"{foreign[0]} was not made by `autorec run`; not overwriting it; move it away")

@@ -206,3 +206,26 @@ def test_a_full_disk_while_publishing_is_an_error_that_keeps_the_old_one(out, mo
     with pytest.raises(UsageError, match="No space"):
         publish(out, "2")
     assert (read(out, "model"), names(out / "generations")) == ("1", ["0001"])
+
+
+@pytest.mark.parametrize("n_links", range(5))
+def test_a_first_generation_that_cannot_be_published_leaves_nothing(out, monkeypatch, n_links):
+    replace_link, made = generations.replace_link, []
+
+    def full(path, target):
+        if len(made) == n_links:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        made.append(path)
+        replace_link(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "replace_link", full)
+        with pytest.raises(UsageError, match="No space"):
+            publish(out, "1")
+    assert not out.exists()
+
+
+def test_generations_that_were_removed_by_hand_are_made_anew(out):
+    publish(out, "1")
+    shutil.rmtree(out / "generations")
+    assert (publish(out, "2"), read(out, "model")) == (1, "2")
