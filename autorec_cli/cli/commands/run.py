@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.commands import evaluate, prepare, recommend
+from autorec_cli.cli.commands import evaluate, prepare, recommend, train
 from autorec_cli.cli.options import (
     UNATTENDED,
     FailAbove,
@@ -45,6 +45,9 @@ autorec run -o out --rollback
 """
 
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+INSIDE = ("generations", "current", "data", "model", "metrics.json", "run.json",
+          *(f"recommendations.{format}" for format in FILE_FORMATS))  # fmt: skip
+"""Names in the directory of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class PipelineOptions:
             metavar="DIR",
             help="Directory of the results: data, model, metrics.json, recommendations.csv and run.json.",
         ),
-        OutputFile(),
+        OutputFile(inside=INSIDE),
     ]
     titles: Titles = None
     top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")] = 10
@@ -109,15 +112,23 @@ def _names(options: type) -> tuple[str, ...]:
 
 STAGES = {
     "prepare": Stage(
+        prepare.PrepareOptions,
         ("sources", "titles", "interactions", *_names(ReadingOptions)),
         ("output", "force", "dry_run", "explain", "format", "wait_lock"),
         {"split": "stable"},  # what is held out stays held out as the data grow
     ),
-    "train": Stage(_names(TrainingOptions), ("output", "force", "dry_run", "warm_start", "resume", "wait_lock")),
+    "train": Stage(
+        train.TrainOptions,
+        _names(TrainingOptions),
+        ("output", "force", "dry_run", "warm_start", "resume", "wait_lock"),
+    ),
     "evaluate": Stage(
-        ("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "test_file", "wait_lock")
+        evaluate.EvaluateOptions,
+        ("fail_above", "fail_below"),
+        ("output", "format", "csv_safe", "on", "data", "test_file", "wait_lock"),
     ),
     "recommend": Stage(
+        recommend.RecommendOptions,
         ("top_k", "format"),
         ("output", "user", "users", "show", "history", "data", "on_unknown", "shard", "wait_lock"),
         {"output": "recommendations.csv", "format": "csv"},
@@ -137,10 +148,10 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
 
     if options.rollback:
         return roll_back(options.output, options.wait_lock)
-    values, train = stages["recommend"], stages["train"]
+    values, training = stages["recommend"], stages["train"]
     require_choice("--format", values["format"], FILE_FORMATS)
     write = writer_for(values["format"], not values["no_header"], values["csv_safe"])
-    log = TrainingReport(train["log"], options.wait_lock, train["log_every"], advises=False)
+    log = TrainingReport(training["log"], options.wait_lock, training["log_every"], advises=False)
     document = run(_request(options, stages), RunReport(write, log))
     show_run(document, options.output)
     return document
@@ -152,7 +163,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
 
     require_count("--keep", options.keep, minimum=1)
     preparing = gather(prepare.PrepareOptions, stages["prepare"])
-    train, training = stages["train"], gather(TrainingOptions, stages["train"])
+    of_training, training = stages["train"], gather(TrainingOptions, stages["train"])
     evaluating, gates = evaluate.settings_of(gather(evaluate.EvaluateOptions, {**stages["evaluate"], "models": ()}))
     recommending = gather(recommend.RecommendOptions, {**stages["recommend"], "model": options.output})
     return RunRequest(
@@ -168,9 +179,9 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
             threads=training.threads,
             device=training.device,
             force=options.force,
-            keep_if_better=train["keep_if_better"],
-            tolerance=train["tolerance"],
-            save_every=train["save_every"],
+            keep_if_better=of_training["keep_if_better"],
+            tolerance=of_training["tolerance"],
+            save_every=of_training["save_every"],
             wait_lock=options.wait_lock,
         ),
         evaluate=evaluating,
