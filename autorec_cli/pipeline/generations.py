@@ -72,6 +72,8 @@ class Generations:
         try:
             number = self._begin()
         except OSError as error:
+            if is_new:
+                shutil.rmtree(self.root, ignore_errors=True)
             raise cannot_write(self.root, error) from error
         try:
             yield number

@@ -229,3 +229,10 @@ def test_generations_that_were_removed_by_hand_are_made_anew(out):
     publish(out, "1")
     shutil.rmtree(out / "generations")
     assert (publish(out, "2"), read(out, "model")) == (1, "2")
+
+
+def test_a_directory_that_cannot_be_begun_is_not_left(out, monkeypatch):
+    monkeypatch.setattr(generations, "GENERATIONS", "x" * 300)  # a name too long
+    with pytest.raises(UsageError, match="out"):
+        publish(out, "1")
+    assert not out.exists()
