@@ -44,10 +44,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "model", "--data", "source", "--format", "json", "-o", "metrics", "-q"),
     "predict": ("predict", "model", "pairs.csv", "-o", "predicted.csv", "-q"),
     "sample": ("sample", "-o", "sample.csv", "--force", "-q"),
+    "run": ("run", "ratings.csv", "-o", "out", *TRAIN[:-2], "--objective", "both", "--variant", "item", "-q"),
     "info": ("info", "source", "--check", "-o", "info.csv", "-q"),
 }
 OUTPUTS = {"prepare": "data", "train": "m", "resume": "m", "recommend": "top.csv", "compressed": "top.csv.gz",
-           "evaluate": "metrics", "predict": "predicted.csv", "sample": "sample.csv", "info": "info.csv"}  # fmt: skip
+           "evaluate": "metrics", "predict": "predicted.csv", "sample": "sample.csv", "run": "out",
+           "info": "info.csv"}  # fmt: skip
+RESULTS = ("data", "model", "metrics.json", "recommendations.csv", "run.json")
 
 
 def possible() -> bool:
@@ -71,9 +74,11 @@ def start(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def contents(path: Path) -> object:
-    """A file's bytes, or those of all files of a directory; None without it."""
+    """A file's bytes, or those of all files of a directory or of a published generation; None without it."""
+    if (path / "generations").is_dir():  # run.json has times
+        return {name: contents(path / name) for name in RESULTS[:-1]} if (path / "current").is_symlink() else None
     if path.is_dir():
-        return {file.name: file.read_bytes() for file in path.iterdir()}
+        return {file.name: file.read_bytes() for file in path.iterdir() if file.exists()}
     return path.read_bytes() if path.exists() else None
 
 
@@ -159,6 +164,12 @@ def leftovers(folder: Path, command: str) -> Iterator[str]:
     for path in folder.iterdir():
         if path.name not in known:
             yield f"{path.name} is left"
+    for path in (*(folder / "out").glob("*"), *(folder / "out" / "generations").glob("*/*")):
+        # The generation of a run that failed keeps its checkpoint.
+        if path.name not in {*RESULTS, "current", "generations", "model.resume"}:
+            yield f"{path.relative_to(folder)} is left"
+        if not path.exists():
+            yield f"{path.relative_to(folder)} leads nowhere"
     for name in ("log", "run.json"):
         if (folder / name).exists():
             for line in (folder / name).read_text().splitlines():
@@ -174,31 +185,45 @@ def inject(command: str, fault: str, every: int, place: Path, source: Path) -> t
         shutil.copytree(source, folder)
         if old:
             older = source.parent / f"old-{OUTPUTS[command]}"
-            (shutil.copytree if older.is_dir() else shutil.copy)(older, folder / OUTPUTS[command])
+            if older.is_dir():
+                shutil.copytree(older, folder / OUTPUTS[command], symlinks=True)
+            else:
+                shutil.copy(older, folder / OUTPUTS[command])
         if command == "resume":
             shutil.copy(source.parent / "m.resume", folder)
 
-    fresh(old=True)
-    old = contents(folder / OUTPUTS[command])
-    status, said, _ = run(command, folder)
-    assert status == 0, said
-    new = contents(folder / OUTPUTS[command])
-    assert new != old
+    def undisturbed(old: bool) -> object:
+        fresh(old)
+        before = contents(folder / OUTPUTS[command])
+        status, said, _ = run(command, folder)
+        assert status == 0, said
+        after = contents(folder / OUTPUTS[command])
+        assert after != before
+        return after
+
+    with_old, without_old = undisturbed(old=True), undisturbed(old=False)
     number = 1
     while True:
         fresh(old=number % 3 > 0)
-        old = contents(folder / OUTPUTS[command])
+        old, new = contents(folder / OUTPUTS[command]), with_old if number % 3 else without_old
         status, said, came = run(command, folder, fault, number)
         if not came:
             return counts, wrong
         counts[f"{command} {fault}"] += 1
         problems = list(problems_of(command, folder, fault, (status, said), (old, new)))
         if fault == "kill":  # the next run goes through, and sweeps
+            before = contents(folder / OUTPUTS[command])
             status, said, _ = run(command, folder)
-            if status or contents(folder / OUTPUTS[command]) != new:
+            after = contents(folder / OUTPUTS[command])
+            if command == "run" and before != new:  # the model has the number of its generation, which is another one
+                after, new = ({**dict(found), "model": b""} for found in (after or {}, new))
+            # A run after one that was published starts from its model.
+            if status or (after != new and (command != "run" or before != new)):
                 problems.append(f"the run after it ended with {status}")
             problems += leftovers(folder, command)
-        wrong += [f"{command} {fault} {number}: {problem}: {said}" for problem in problems]
+        found = [f"{command} {fault} {number}: {problem}: {said}" for problem in problems]
+        sys.stderr.write("".join(f"{problem.strip()}\n" for problem in found))  # at once: the rest may take long
+        wrong += found
         number += every
 
 
@@ -209,10 +234,12 @@ def make_old(source: Path, place: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
         kept = place / f"old-{name}"
-        if command == "prepare":
-            COMMANDS["older"] = (*COMMANDS["prepare"], "--seed", "9")
+        if command in ("prepare", "run"):
+            lines = (folder / "ratings.csv").read_text().splitlines(keepends=True)
+            (folder / "ratings.csv").write_text("".join(lines[:40]))
+            COMMANDS["older"] = COMMANDS[command]
             assert run("older", folder)[0] == 0
-            shutil.copytree(folder / "data", kept)
+            shutil.copytree(folder / name, kept, symlinks=True)
         else:
             kept.write_bytes(b"old")
     folder = place / "old"

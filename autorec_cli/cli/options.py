@@ -51,9 +51,11 @@ class OutputFile:
 
     Attributes:
         may_replace: Whether the command, given its options, may replace what `file_kinds.artifact_at` found there.
+        inside: Names in an output directory that no other output may have or be in.
     """
 
     may_replace: Callable[[Any, str], bool] = lambda _options, _found: False
+    inside: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,17 @@ def given(options: Any) -> Iterator[Given]:  # noqa: ANN401
             yield from given(value)
         else:
             yield Given(field.name, value, get_args(hints[field.name])[1:])
+
+
+def declared(options: type) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Names and marks of all options in a dataclass and its groups."""
+    hints = get_type_hints(options, include_extras=True)
+    for field in fields(options):
+        hint = hints[field.name]
+        if is_dataclass(hint):
+            yield from declared(hint)  # type: ignore[arg-type]
+        else:
+            yield field.name, get_args(hint)[1:]
 
 
 def parse_fraction(value: str | float) -> float:

@@ -30,7 +30,7 @@ from autorec_cli.cli.console import detail, end_stage, say, start, warn
 from autorec_cli.cli.options import UNATTENDED, Given, InputFile, OneOf, OutputFile, gather, given, with_options
 from autorec_cli.cli.output import check_place
 from autorec_cli.cli.run_summary import Run, sum_up, sum_up_failure, sum_up_refusal
-from autorec_cli.cli.stage_options import Stage, stage_values
+from autorec_cli.cli.stage_options import Stage, own_options, stage_values
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
 from autorec_cli.runtime.process_group import current_process_group
@@ -153,6 +153,8 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
         check_addresses()
         check_variables()
         stages = [] if command.stages is None else [stage_values(context, command.stages, run.options)]
+        if command.stages is not None:
+            _check_places(own, gather(command.options, run.options), own_options(command.stages, stages[0]))
         result = command.run(gather(command.options, run.options), *stages)
     # SystemExit too: a signal's exit belongs in the summary.
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -181,13 +183,13 @@ def _start_log(own: RunOptions) -> list[str]:
     return start(quiet=True, as_json=as_json, speaker=f"process {group.rank + 1} of {group.size}")
 
 
-def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
+def _check_places(own: RunOptions, options: Any, of_stages: Sequence[Given] = ()) -> None:  # noqa: ANN401
     """Check that outputs overwrite no input, output or model.
 
     Raises:
         UsageError: one is, or it cannot.
     """
-    everything = [option for option in (*given(options), *given(own)) if option.value is not None]
+    everything = [option for option in (*given(options), *given(own), *of_stages) if option.value is not None]
     outputs = [(option, mark) for option in everything for mark in option.marks if isinstance(mark, OutputFile)]
     # Two results in one stream could not be told apart.
     to_stdout = [option.flag for option, _ in outputs if str(option.value) == "-"]
@@ -196,6 +198,7 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
     taken, replaceable = (
         {followed(Path(name)): f"the input {name}" for name in _inputs(everything, kind)} for kind in (False, True)
     )
+    reserved = [(option, followed(Path(option.value)) / name) for option, mark in outputs for name in mark.inside]
     for option, mark in outputs:
         if str(option.value) == "-":
             continue
@@ -205,6 +208,9 @@ def _check_places(own: RunOptions, options: Any) -> None:  # noqa: ANN401
         found = artifact_at(place)
         if found is not None and not mark.may_replace(options, found):
             clash = clash or found
+        owner = next((owner for owner, taken_by in reserved if taken_by in (place, *place.parents)), None)
+        if owner is not None:
+            clash = f"results in {owner.value}"
         if clash is not None:
             raise UsageError(f"{option.flag} {option.value} would overwrite {clash}; name another file")
         taken[place] = f"the {option.flag} of this command"

@@ -22,6 +22,7 @@ from autorec_cli.cli.config_file import (
     without_contradictions,
 )
 from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.options import Given, declared
 
 Values = Mapping[str, Any]
 """Option name -> value."""
@@ -32,11 +33,13 @@ class Stage:
     """Command whose work is a stage of another one.
 
     Attributes:
+        options: Dataclass of its options.
         shared: Options of the other command that set those of the same name here.
         decided: Options that the other command decides itself.
         defaults: Defaults that differ from those of the command alone.
     """
 
+    options: type
     shared: Collection[str]
     decided: Collection[str]
     defaults: Values = field(default_factory=dict)
@@ -51,6 +54,16 @@ def stage_values(context: typer.Context, stages: Mapping[str, Stage], values: Va
         values: Values of its own options.
     """
     return {name: _values(context, name, stage, values) for name, stage in stages.items()}
+
+
+def own_options(stages: Mapping[str, Stage], values: Mapping[str, Values]) -> list[Given]:
+    """Options of the stages that the command that runs does not decide, with their `stage_values`."""
+    return [
+        Given(name, values[command][name], marks)
+        for command, stage in stages.items()
+        for name, marks in declared(stage.options)
+        if name in values[command] and name not in stage.decided
+    ]
 
 
 def _values(context: typer.Context, command: str, stage: Stage, values: Values) -> dict[str, Any]:

@@ -48,9 +48,12 @@ class Generations:
 
     def current(self) -> int | None:
         """Number of the published generation, if any."""
-        link = self.root / CURRENT
-        name = link.readlink().name if link.is_symlink() else ""
-        return int(name) if NUMBER.fullmatch(name) and self._is_complete(int(name)) else None
+        number = self._linked()
+        return number if number is not None and self._is_complete(number) else None
+
+    def last(self) -> int | None:
+        """Number of the published generation; if its link or its directory is lost, of the last one before it."""
+        return max(self._published(), default=None)
 
     def complete(self) -> list[int]:
         """Numbers of the complete generations, ascending."""
@@ -69,12 +72,15 @@ class Generations:
         try:
             number = self._begin()
         except OSError as error:
+            if is_new:
+                shutil.rmtree(self.root, ignore_errors=True)
             raise cannot_write(self.root, error) from error
         try:
             yield number
         except BaseException:  # a signal's SystemExit too
             self._clear(number)
             with suppress(OSError):  # they are not empty
+                self._unlink_lost()
                 (self.root / GENERATIONS).rmdir()
                 if is_new:
                     self.root.rmdir()
@@ -86,7 +92,7 @@ class Generations:
         Raises:
             UsageError: the directory cannot be written.
         """
-        published = [older for older in self.complete() if older <= (self.current() or 0)]
+        published = [older for older in self._published() if older != number]
         self._point_to(number)
         kept = [*published, number][-keep:]
         for other in self._numbers():
@@ -100,13 +106,23 @@ class Generations:
             UsageError: there is none.
         """
         current = self.current()
-        older = [number for number in self.complete() if number < (current or 0)]
-        if current is None:
+        older = [number for number in self._published() if number != current]
+        if not older and current is None:
             raise UsageError(f"{self.root} has no results to roll back; check -o")
         if not older:
             raise UsageError(f"{self.root} has no older generation than {current}, so there is none to go back to")
         self._point_to(older[-1])
         return older[-1]
+
+    def _linked(self) -> int | None:
+        link = self.root / CURRENT
+        name = link.readlink().name if link.is_symlink() else ""
+        return int(name) if NUMBER.fullmatch(name) else None
+
+    def _published(self) -> list[int]:
+        """Complete generations up to the published one, ascending; newer ones were rolled back or never published."""
+        linked = self._linked()
+        return [number for number in self.complete() if linked is None or number <= linked]
 
     def _numbers(self) -> list[int]:
         folder = self.root / GENERATIONS
@@ -141,6 +157,12 @@ class Generations:
         with suppress(OSError):  # it has a checkpoint
             folder.rmdir()
 
+    def _unlink_lost(self) -> None:
+        """Remove the names of results that the published generation does not have."""
+        for link in self.root.iterdir() if self.root.is_dir() else ():
+            if _is_ours(link) and link.name != CURRENT and not link.exists():
+                link.unlink()
+
     def _point_to(self, number: int) -> None:
         folder = self.folder(number)
         try:
@@ -151,9 +173,7 @@ class Generations:
                 if not (self.root / path.name).is_symlink():
                     replace_link(self.root / path.name, f"{CURRENT}/{path.name}")
             replace_link(self.root / CURRENT, f"{GENERATIONS}/{folder.name}")
-            for link in self.root.iterdir():
-                if _is_ours(link) and link.name != CURRENT and not (folder / link.name).exists():
-                    link.unlink()
+            self._unlink_lost()
         except OSError as error:
             raise cannot_write(self.root, error) from error
 
@@ -177,13 +197,18 @@ def open_generations(path: Path, results: Collection[str], keep: int = KEEP) -> 
         raise UsageError(f"{path} is a file; name a directory with -o")
     found = {other.name for other in root.iterdir()} if root.exists() else set()
     generations = root / GENERATIONS
-    if found and (generations.is_symlink() or not generations.is_dir()):
+    has_generations = generations.is_dir() and not generations.is_symlink()
+    if not has_generations and not all(_is_ours(root / name) for name in found):
         raise UsageError(f"{path} was not made by `autorec run`; not overwriting it; name another directory with -o")
-    foreign = [other for other in generations.iterdir() if not NUMBER.fullmatch(other.name)] if found else []
+    foreign = [other for other in generations.iterdir() if not _is_generation(other)] if has_generations else []
     foreign += [root / name for name in (CURRENT, *results) if name in found and not _is_ours(root / name)]
     if foreign:
         raise UsageError(f"{foreign[0]} was not made by `autorec run`; not overwriting it; move it away")
     return Generations(root)
+
+
+def _is_generation(path: Path) -> bool:
+    return bool(NUMBER.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
 def _is_ours(link: Path) -> bool:

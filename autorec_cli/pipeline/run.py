@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
@@ -56,7 +58,7 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
     started = datetime.now(UTC)
     with hold(request.output, request.train.wait_lock):
         generations = open_generations(request.output, (*RESULTS, request.recommendations), request.keep)
-        number = generations.current()
+        number = generations.last()
         current = None if number is None else generations.folder(number) / MODEL
         with generations.filling() as number:
             folder = generations.folder(number)
@@ -115,7 +117,7 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
         training = _prepare(folder, current, request, reporter)
     with clock.stage("train"):
         promoted = train_or_keep(training, reporter.of_training)
-    trained = _load(folder, promoted)
+    trained = _Trained(dataset.load_dataset(folder / DATA), model_file.load_model(folder / MODEL), promoted)
     with clock.stage("evaluate"):
         metrics = _evaluate(trained, folder, request, reporter)
     with clock.stage("recommend"):
@@ -156,18 +158,16 @@ def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: 
 
 @dataclass(frozen=True)
 class _Trained:
-    """Dataset of a generation and its model, aligned with the dataset; `promoted` if it was trained on it."""
+    """Dataset of a generation and its model, which is a kept one of an older dataset unless it was `promoted`."""
 
     dataset: Dataset
     model: Scorer
     promoted: bool
 
-
-def _load(folder: Path, promoted: bool) -> _Trained:
-    prepared, model = dataset.load_dataset(folder / DATA), model_file.load_model(folder / MODEL)
-    if not promoted:
-        model = model.aligned(prepared.users["id"].to_list(), prepared.items["id"].to_list())
-    return _Trained(prepared, model, promoted)
+    @property
+    def aligned(self) -> Scorer:
+        """The model with the users and items of the dataset."""
+        return self.model.aligned(self.dataset.users["id"].to_list(), self.dataset.items["id"].to_list())
 
 
 def _evaluate(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> Mapping[str, Any]:
@@ -176,9 +176,12 @@ def _evaluate(trained: _Trained, folder: Path, request: RunRequest, reporter: Ru
     Raises:
         QualityGateError: a gate is missed.
     """
-    settings, named = request.evaluate, [("model", trained.model)]
+    settings, prepared, model = request.evaluate, trained.dataset, trained.model
+    if not trained.promoted:
+        model = trained.aligned
+        prepared = with_unseen_test(prepared, model)
+    named = [("model", model)]
     check_gates(request.gates, named, settings.k)
-    prepared = trained.dataset if trained.promoted else with_unseen_test(trained.dataset, trained.model)
     rows: list[Row] = [{"model": "model"}]
     if prepared.test.nnz:
         rows = evaluate_in_group(named, prepared, settings, SINGLE_PROCESS)
@@ -193,7 +196,21 @@ def _evaluate(trained: _Trained, folder: Path, request: RunRequest, reporter: Ru
 def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> dict[str, int]:
     """Write recommendations for all users of the dataset; returns the numbers of users and rows."""
     model, settings = trained.model, request.recommend
-    # A kept model knows neither new users nor the ratings since it was trained.
-    users = target_users(model, settings) if trained.promoted else dataset_users(model, trained.dataset)
-    n_rows = reporter.write_recommendations(recommend_to(users, model, settings), folder / request.recommendations)
+    if trained.promoted:
+        users = target_users(model, settings)
+        frames = recommend_to(users, model, settings)
+    else:  # a kept model knows neither new users nor the ratings and titles since it was trained
+        users = dataset_users(model, trained.dataset)
+        frames = _titled(recommend_to(users, trained.aligned, settings), trained.dataset)
+    n_rows = reporter.write_recommendations(frames, folder / request.recommendations)
     return {"n_users": len(users.user_ids), "n_rows": n_rows}
+
+
+def _titled(frames: Iterator[pl.DataFrame], prepared: Dataset) -> Iterator[pl.DataFrame]:
+    """Give recommendations the titles of the dataset."""
+    items = prepared.items
+    titles = items["title"].fill_null("").to_list() if "title" in items.columns else [None] * items.height
+    by_id = dict(zip(items["id"].to_list(), titles, strict=True))
+    for frame in frames:
+        ids = frame["item_id"].to_list()
+        yield frame.with_columns(title=pl.Series([by_id[item_id] for item_id in ids], dtype=pl.String))

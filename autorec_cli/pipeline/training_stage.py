@@ -10,6 +10,7 @@ from pathlib import Path
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, InputDataError, Stopped, UsageError
+from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
@@ -20,6 +21,9 @@ from autorec_cli.training.train import Reporter, train_to_file
 from autorec_cli.training.warm_start import OlderModel, load_older_model, require_common_ids
 
 logger = logging.getLogger(__name__)
+
+LEAST_COMMON = 0.5
+"""Fraction of the span of two rating scales that both share; with less, a kept model would predict on another scale."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
     """
     settings = request.settings
     older = None if current is None else _load(current)
+    if older is not None and (difference := _difference(older.scorer, dataset)) is not None:
+        logger.warning(f"training starts from scratch, and the new model replaces the current one: {difference}")
+        older = None
     warm_start = warm_start and not settings.ensemble  # whose networks differ in their seeds
     networks = _networks_of(older, settings, dataset) if older is not None and warm_start else None
     training = replace(
@@ -77,15 +84,35 @@ def _load(current: Path) -> OlderModel | None:
         return None
 
 
+def _difference(current: Scorer, dataset: Dataset) -> str | None:
+    """Explain why the published model cannot be kept for `dataset`; None if it can."""
+    if set(current.catalog.user_ids).isdisjoint(dataset.users["id"].to_list()):
+        return "it knows none of these users"
+    if set(current.catalog.item_ids).isdisjoint(dataset.items["id"].to_list()):
+        return "it knows none of these items"
+    if current.rater is None:
+        return None
+    (low, high), (old_low, old_high) = dataset.rating_scale, current.rater.catalog.rating_scale
+    common, whole = min(high, old_high) - max(low, old_low), max(high, old_high) - min(low, old_low)
+    if common < LEAST_COMMON * whole:
+        return f"its ratings go from {old_low:g} to {old_high:g}, and these from {low:g} to {high:g}"
+    return None
+
+
 def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...] | None:
-    """Networks of a warm start; None if the options, the ids or the kind of the ratings are others."""
+    """Networks of a warm start; None if the options, the ids or the objectives are others."""
     try:
         for model in older.scorer.networks:
             require_common_ids(model, dataset.users["id"].to_list(), dataset.items["id"].to_list(), older.path)
-        return older.completed(settings, dataset)
+        networks = older.completed(settings, dataset)
     except (ArtifactError, InputDataError, UsageError) as problem:
         logger.warning(f"training starts from scratch: {problem}")
         return None
+    lacking = set(objectives_for(settings, dataset)) - {network.objective for network in networks}
+    if lacking:
+        logger.warning(f"training starts from scratch: the current model has no network for {lacking.pop()}s")
+        return None
+    return networks
 
 
 def train_or_keep(stage: TrainingStage, reporter: Reporter) -> bool:

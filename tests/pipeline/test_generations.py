@@ -1,6 +1,7 @@
 """The directory of `autorec run`: what readers see while generations come, go and fail."""
 
 import errno
+import shutil
 
 import pytest
 
@@ -164,6 +165,21 @@ def test_what_kills_left_is_removed(out):
         assert not (out / ".current.0123abcd.tmp").is_symlink()
 
 
+def test_generations_outlive_their_link_and_each_other(out):
+    for content in "1234":
+        publish(out, content)
+    opened = open_generations(out, RESULTS)
+    assert opened.roll_back() == 3
+    shutil.rmtree(opened.folder(3))  # by hand
+    assert (opened.current(), opened.last()) == (None, 2), "4 was rolled back"
+    (out / "current").unlink()  # as a copy without links
+    assert (opened.current(), opened.last()) == (None, 4)
+    publish(out, "5")
+    assert (read(out, "model"), names(out / "generations")) == ("5", ["0002", "0004", "0005"])
+    shutil.rmtree(opened.folder(5))
+    assert (opened.roll_back(), read(out, "model")) == (4, "4")
+
+
 def test_what_is_not_ours_is_left_alone(out, tmp_path):
     out.mkdir()
     open_generations(out, RESULTS)  # an empty one will do
@@ -172,7 +188,7 @@ def test_what_is_not_ours_is_left_alone(out, tmp_path):
         open_generations(out, RESULTS)
     (out / "generations").mkdir()
     open_generations(out, RESULTS)
-    for path in (out / "model", out / "current", out / "generations" / "photos"):
+    for path in (out / "model", out / "current", out / "generations" / "photos", out / "generations" / "0007"):
         path.write_text("mine")
         with pytest.raises(UsageError, match=path.name):
             open_generations(out, RESULTS)
@@ -195,3 +211,33 @@ def test_a_full_disk_while_publishing_is_an_error_that_keeps_the_old_one(out, mo
     with pytest.raises(UsageError, match="No space"):
         publish(out, "2")
     assert (read(out, "model"), names(out / "generations")) == ("1", ["0001"])
+
+
+@pytest.mark.parametrize("n_links", range(5))
+def test_a_first_generation_that_cannot_be_published_leaves_nothing(out, monkeypatch, n_links):
+    replace_link, made = generations.replace_link, []
+
+    def full(path, target):
+        if len(made) == n_links:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        made.append(path)
+        replace_link(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "replace_link", full)
+        with pytest.raises(UsageError, match="No space"):
+            publish(out, "1")
+    assert not out.exists()
+
+
+def test_generations_that_were_removed_by_hand_are_made_anew(out):
+    publish(out, "1")
+    shutil.rmtree(out / "generations")
+    assert (publish(out, "2"), read(out, "model")) == (1, "2")
+
+
+def test_a_directory_that_cannot_be_begun_is_not_left(out, monkeypatch):
+    monkeypatch.setattr(generations, "GENERATIONS", "x" * 300)  # a name too long
+    with pytest.raises(UsageError, match="out"):
+        publish(out, "1")
+    assert not out.exists()

@@ -145,6 +145,26 @@ def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratin
     assert folded.write_csv() == wanted, "fold-in of the ratings in the new dataset"
 
 
+def test_a_kept_model_knows_whoever_has_left_and_gets_new_titles(ratings, out, monkeypatch, tmp_path):
+    keep_the_old_one(monkeypatch)
+    lines = (ratings / "more.csv").read_text().splitlines()
+    few, titles, history = tmp_path / "few.csv", tmp_path / "titles.csv", tmp_path / "u65.csv"
+    new = [line for line in lines if line.startswith("u65,")]
+    few.write_text("\n".join([lines[0], *(line for line in lines if line.startswith(("u6", "u7")))]) + "\n")
+    history.write_text("\n".join([lines[0], *new]) + "\n")
+    titles.write_text("item,title\n" + "".join(f"i{item},Title {item}\n" for item in range(45)))
+    assert call("run", few, "-o", out, *TINY, "--titles", titles).status == 0
+    rows = pl.read_csv(out / "recommendations.csv")
+    assert (rows["title"] == "Title " + rows["item_id"].str.slice(1)).all()
+    # Its fold-in rests on all users that it was trained on, though most of them are gone.
+    wanted = call("recommend", out / "model", "--history", history, "-k", 40, "-q", "--format", "csv").stdout
+    scores = pl.read_csv(wanted.encode()).select("item_id", "score", "predicted_rating")
+    folded = rows.filter(pl.col("user_id") == "u65").join(scores, on="item_id")
+    assert folded.height >= 5
+    assert (folded["score"] == folded["score_right"]).all()
+    assert (folded["predicted_rating"] == folded["predicted_rating_right"]).all()
+
+
 def test_force_compares_nothing(ratings, out, monkeypatch):
     keep_the_old_one(monkeypatch)
     for options, promoted in (((), False), (("--force", "--no-warm-start", "--keep", 1), True)):
@@ -182,15 +202,41 @@ def test_a_current_model_that_cannot_be_read_is_made_anew(ratings, out, damage):
     assert model_file.load_model(out / "model").catalog.n_users == 70
 
 
-def test_other_options_or_other_ids_train_from_scratch(ratings, out, tmp_path):
+def test_other_options_train_from_scratch(ratings, out):
     result = call("run", ratings / "more.csv", "-o", out, *TINY, "--hidden-size", 8)
     assert (result.status, "--hidden-size" in result.stderr) == (0, True)
     assert document(out)["warm_start"] is False
-    lines = (ratings / "ratings.csv").read_text().splitlines()
-    renamed = tmp_path / "renamed.csv"
-    renamed.write_text("\n".join([lines[0], *(f"x{line}".replace(",i", ",y") for line in lines[1:])]) + "\n")
-    result = call("run", renamed, "-o", out, *TINY)
-    assert (result.status, "from scratch" in result.stderr) == (0, True)
+
+
+@pytest.mark.parametrize("kind", ["users", "items", "scale", "interactions"])
+def test_ratings_of_another_kind_replace_the_model_without_comparison(ratings, out, tmp_path, monkeypatch, kind):
+    keep_the_old_one(monkeypatch)
+    others = tmp_path / "others.csv"
+    rows = [line.split(",") for line in (ratings / "ratings.csv").read_text().splitlines()]
+    write = {
+        "users": lambda user, item, rating: f"x{user},{item},{rating}",
+        "items": lambda user, item, rating: f"{user},x{item},{rating}",
+        "scale": lambda user, item, rating: f"{user},{item},{20 * float(rating)}",
+        "interactions": lambda user, item, _: f"{user},{item}",
+    }[kind]
+    others.write_text(
+        "\n".join(["user,item" + ",rating" * (kind != "interactions"), *(write(*row) for row in rows[1:])]) + "\n"
+    )
+    result = call("run", others, "-o", out, *TINY)
+    assert (result.status, "from scratch" in result.stderr) == (0, True), result.stderr
+    assert (document(out)["promoted"], document(out)["warm_start"]) == (True, False)
+    assert pl.read_csv(out / "recommendations.csv")["user_id"].n_unique() == 60
+
+
+def test_a_model_that_lacks_an_objective_is_no_start(ratings, tmp_path):
+    out, default = tmp_path / "out", (*SMALL[2:], "-q", "--force")
+    assert SMALL[0] == "--objective"
+    assert call("run", ratings / "ratings.csv", "-o", out, *TINY, "--objective", "ranking").status == 0
+    result = call("run", ratings / "ratings.csv", "-o", out, *default)
+    assert (result.status, "no network for ratings" in result.stderr) == (0, True), result.stderr
+    assert (document(out)["warm_start"], document(out)["metrics"]["rmse"] > 0) == (False, True)
+    assert call("run", ratings / "ratings.csv", "-o", out, *default).status == 0
+    assert document(out)["warm_start"] is True
 
 
 def test_keep_and_rollback(ratings, out):

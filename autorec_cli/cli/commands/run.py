@@ -48,6 +48,9 @@ autorec run -o out --rollback
 """
 
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+INSIDE = ("generations", "current", "data", "model", "metrics.json", "run.json",
+          *(f"recommendations.{format}" for format in FILE_FORMATS))  # fmt: skip
+"""Names in the directory of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class PipelineOptions:
             metavar="DIR",
             help="Directory of the results: data, model, metrics.json, recommendations.csv and run.json.",
         ),
-        OutputFile(),
+        OutputFile(inside=INSIDE),
     ]
     titles: Titles = None
     top_k: PerUser = 10
@@ -108,15 +111,23 @@ def _names(options: type) -> tuple[str, ...]:
 
 STAGES = {
     "prepare": Stage(
+        prepare.PrepareOptions,
         ("sources", "titles", "interactions", *_names(ReadingOptions)),
         ("output", "force", "dry_run", "explain", "format", "wait_lock"),
         {"split": "stable"},  # what is held out stays held out as the data grow
     ),
-    "train": Stage(_names(TrainingOptions), ("output", "force", "dry_run", "warm_start", "resume", "wait_lock")),
+    "train": Stage(
+        train.TrainOptions,
+        _names(TrainingOptions),
+        ("output", "force", "dry_run", "warm_start", "resume", "wait_lock"),
+    ),
     "evaluate": Stage(
-        ("fail_above", "fail_below"), ("output", "format", "csv_safe", "on", "data", "test_file", "wait_lock")
+        evaluate.EvaluateOptions,
+        ("fail_above", "fail_below"),
+        ("output", "format", "csv_safe", "on", "data", "test_file", "wait_lock"),
     ),
     "recommend": Stage(
+        recommend.RecommendOptions,
         ("top_k", "format"),
         ("output", "user", "users", "show", "history", "data", "on_unknown", "shard", "wait_lock"),
         {"output": "recommendations.csv", "format": "csv"},

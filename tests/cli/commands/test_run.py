@@ -126,6 +126,22 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(folder, setti
     assert names(folder) == ["autorec.toml", "ratings.csv"]
 
 
+def test_no_other_output_replaces_a_source_or_a_result(folder):
+    before = (folder / "ratings.csv").read_bytes()
+    (folder / "titles.csv").write_text("item,title\n1,One\n")
+    (folder / "out").mkdir()
+    for setting in ('log = "ratings.csv"', 'log = "titles.csv"', 'log = "out/model"', 'log = "out/generations/log"'):
+        (folder / "autorec.toml").write_text(f'[prepare]\ntitles = "titles.csv"\n[train]\n{setting}\n')
+        result = call("run", "ratings.csv", "-o", "out", *TINY)
+        assert (result.status, "--log" in result.stderr) == (2, True), result.stderr
+    (folder / "autorec.toml").unlink()
+    for place in ("out/run.json", "out/current/summary", "out/recommendations.jsonl"):
+        result = call("run", "ratings.csv", "-o", "out", *TINY, "--summary", place)
+        assert (result.status, "--summary" in result.stderr) == (2, True), result.stderr
+    assert (folder / "ratings.csv").read_bytes() == before
+    assert names(folder / "out") == []
+
+
 def test_a_directory_of_somebody_else_is_refused(folder):
     (folder / "out").mkdir()
     (folder / "out" / "photo.jpg").write_text("mine")
