@@ -26,7 +26,7 @@ from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.titles import read_titles, titles_of, typed_titles
 from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
 from autorec_cli.data.splitting import SplitSettings, split, take_cells
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import import_in_background, in_order
 
@@ -97,6 +97,7 @@ def prepare(
     settings = settings or PrepareSettings()
     begin_stage("reading ratings")
     import_in_background("scipy.sparse")  # needed once the ratings are read
+    named = _titles_frame(titles, settings.read.encoding)  # first, as they are small and can be wrong
     if isinstance(source, DatabaseQuery):
         table = read_ratings(source, settings.read, test_files, announce, report)
     elif isinstance(source, str | Path | Sequence):
@@ -121,7 +122,7 @@ def prepare(
     ids = ratings.user_ids, ratings.item_ids
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
     ratings = replace(ratings, timestamps=None)  # frees 4 bytes per rating before the sets are copied
-    dataset = _split_dataset(ratings, labels, table, settings, _titles_frame(titles, settings.read.encoding))
+    dataset = _split_dataset(ratings, labels, table, settings, named)
     return replace(dataset, info={"feedback": feedback, **dataset.info})
 
 
@@ -144,7 +145,9 @@ def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: A
     if titles is None:
         return None
     if isinstance(titles, str | Path):
-        return read_titles(str(titles), encoding)[0]
+        found, used = read_titles(str(titles), encoding)
+        logger.info(f"{titles}: {counted(len(found), 'title')}, {used}")
+        return found
     frame = polars_frame(titles)
     if not {"id", "title"} <= set(frame.columns):
         raise InputDataError("titles need the columns id and title")

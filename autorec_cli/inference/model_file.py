@@ -83,7 +83,18 @@ def load_model(path: str | Path) -> Scorer:
         mapped = map_tensors(path)
         document, tensors = read_document(path, mapped.metadata), dict(mapped.tensors)
         _check_tensors(path, document, mapped.checksums)
+        _find_dataset(document["provenance"], path)
         return _several_from_parts(document, tensors) if "models" in document else _from_parts(document, tensors)
+
+
+def _find_dataset(provenance: dict[str, Any], path: Path) -> None:
+    """Point to the dataset beside the model if it is no longer where it was, as in a moved directory of `autorec run`.
+
+    Whoever reads it compares fingerprints.
+    """
+    recorded, beside = provenance["dataset"], path.parent / "data"
+    if recorded and not Path(recorded).exists() and beside.is_dir():
+        provenance["dataset"] = str(beside.absolute())
 
 
 def require_model(path: Path) -> None:

@@ -310,3 +310,14 @@ def test_an_ensemble_starts_from_scratch_without_a_warning(first, tmp_path, capl
     plan = training_stage.plan_training(request, first / "model", prepared, warm_start=True)
     assert (plan.request.warm_start, plan.current, plan.metric) == (None, first / "model", "ndcg@10")
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_the_model_of_a_moved_directory_finds_its_dataset(ratings, out):
+    assert call("run", ratings / "more.csv", "-o", out, *TINY, "--force").status == 0
+    moved = out.rename(out.with_name("moved"))
+    assert call("evaluate", moved / "model").status == 0
+
+
+def test_titles_are_read_before_the_ratings(tmp_path):
+    result = call("run", tmp_path / "no-ratings.csv", "-o", tmp_path / "out", "--titles", tmp_path / "no-titles.csv")
+    assert (result.status, "no-titles.csv" in result.stderr) == (3, True), result.stderr

@@ -29,12 +29,10 @@ from autorec_cli.cli.preparation_report import announcer, facts_of, readable, wa
 from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.split_strategies import STRATEGIES
 from autorec_cli.data.splitting import DEFAULT_FRACTION, choose_split
-from autorec_cli.errors import UsageError, counted
+from autorec_cli.errors import UsageError
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from autorec_cli.data.preparation import PrepareSettings
     from autorec_cli.data.readers.database import DatabaseQuery
 
@@ -342,11 +340,10 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
         raise UsageError("--output is missing; name the dataset directory with -o DIR, or use --dry-run")
     with hold(options.output, options.wait_lock):
         check_output(options.output, options.force)
-        titles = _read_titles(options.titles, settings.read.encoding)
         prepared = preparation.prepare(
             source_of(options),
             settings,
-            titles=titles,
+            titles=options.titles,
             test_files=options.test_file or (),
             announce=announcer(),
             report=warn_about_skipped,
@@ -367,13 +364,3 @@ def check_output(output: Path, force: bool) -> None:
     require_replaceable(output)
     if not force and output.exists() and any(output.iterdir()):
         raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
-
-
-def _read_titles(name: str | None, encoding: str) -> pl.DataFrame | None:
-    from autorec_cli.data.readers.titles import read_titles
-
-    if name is None:
-        return None
-    titles, used = read_titles(name, encoding)
-    say(f"{name}: {counted(len(titles), 'title')}, {used}")
-    return titles
