@@ -76,10 +76,16 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
 
 
 def _load(current: Path) -> OlderModel | None:
-    """Load the published model; None if it cannot be used, as after an upgrade."""
+    """Load the published model; None if it cannot be used, as after an upgrade.
+
+    Raises:
+        ArtifactError: the disk fails or denies it.
+    """
     try:
         return load_older_model(current)
     except ArtifactError as problem:
+        if isinstance(problem.__cause__, OSError):  # it may be whole, and nothing should be published without it
+            raise
         logger.warning(f"training starts from scratch, as the current model cannot be used: {problem}")
         return None
 

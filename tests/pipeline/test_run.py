@@ -1,5 +1,6 @@
 """`autorec run` in this process: one night after another, and what each leaves in the directory."""
 
+import errno
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
+from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
@@ -321,3 +323,14 @@ def test_the_model_of_a_moved_directory_finds_its_dataset(ratings, out):
 def test_titles_are_read_before_the_ratings(tmp_path):
     result = call("run", tmp_path / "no-ratings.csv", "-o", tmp_path / "out", "--titles", tmp_path / "no-titles.csv")
     assert (result.status, "no-titles.csv" in result.stderr) == (3, True), result.stderr
+
+
+def test_a_current_model_that_the_disk_does_not_give_is_no_reason_to_replace_it(ratings, out, monkeypatch):
+    def fail(path):
+        raise ArtifactError(f"cannot read {path}: Input/output error") from OSError(errno.EIO, "Input/output error")
+
+    before = document(out)
+    monkeypatch.setattr(training_stage, "load_older_model", fail)
+    result = call("run", ratings / "more.csv", "-o", out, *TINY)
+    assert (result.status, "Input/output error" in result.stderr) == (4, True), result.stderr
+    assert (document(out), generations(out)) == (before, ["0001"])
