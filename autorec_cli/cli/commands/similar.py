@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 EXAMPLES = """
 [bold]Examples[/bold]
 
-autorec similar ratings.model --item 260
+autorec similar ratings.model --item 00012
 
 autorec similar ratings.model -k 20 -o similar-items.parquet
 
-autorec similar ratings.model --user 42,7 --format jsonl
+autorec similar ratings.model --user 007,042 --format jsonl
 """
 
 SHOWN = 20
