@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from autorec_cli.inference.recommender import recommend as recommend
     from autorec_cli.inference.recommender import recommend_batches as recommend_batches
     from autorec_cli.inference.scorer import Scorer as Scorer
+    from autorec_cli.inference.similarity import SimilarSettings as SimilarSettings
+    from autorec_cli.inference.similarity import similar as similar
+    from autorec_cli.inference.similarity import similar_batches as similar_batches
     from autorec_cli.training.fit import EpochResult as EpochResult
     from autorec_cli.training.fit import Fit as Fit
     from autorec_cli.training.fit import fit as fit
@@ -80,6 +83,9 @@ _MODULES = {
     "recommend": "inference.recommender",
     "recommend_batches": "inference.recommender",
     "RecommendSettings": "inference.recommender",
+    "similar": "inference.similarity",
+    "similar_batches": "inference.similarity",
+    "SimilarSettings": "inference.similarity",
     "predict": "inference.prediction",
     "predict_batches": "inference.pairs",
     "PredictSettings": "inference.pairs",

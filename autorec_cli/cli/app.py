@@ -18,6 +18,7 @@ from autorec_cli.cli.commands import (
     recommend,
     run,
     sample,
+    similar,
     train,
     tune,
 )
@@ -71,6 +72,7 @@ COMMANDS = {
         f"{WITHOUT_TORCHRUN}, once for each --shard",
     ),
     "predict": Command(predict.predict_command, predict.PredictOptions, predict.EXAMPLES, WITHOUT_TORCHRUN),
+    "similar": Command(similar.similar_command, similar.SimilarOptions, similar.EXAMPLES, WITHOUT_TORCHRUN),
     "info": Command(info.info_command, info.InfoOptions, info.EXAMPLES),
     "sample": Command(sample.sample_command, sample.SampleOptions, sample.EXAMPLES, WITHOUT_TORCHRUN),
     "doctor": Command(doctor.doctor_command, doctor.DoctorOptions, doctor.EXAMPLES),

@@ -1,0 +1,204 @@
+"""Similar items and similar users, by the vectors that a model scores with.
+
+Two items are as similar as their scores are correlated over all users. With v the item vectors of the network that
+orders items, and S the covariance of its user vectors,
+
+    similarity(i, j) = v_i' S v_j / sqrt(v_i' S v_i  v_j' S v_j)
+
+A network has the same scores if its user vectors are multiplied by a matrix and its item vectors by the inverse, so
+lengths and angles of its vectors mean nothing by themselves; this correlation stays the same. Shifts of users and of
+items are left out. For users the sides are swapped: correlated scores over all items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from autorec_cli.config import require_choice, require_count
+from autorec_cli.csr import Array
+from autorec_cli.errors import ArtifactError, InputDataError, counted, quoted
+from autorec_cli.inference.catalog import UNKNOWN, positions
+from autorec_cli.inference.model import Model
+from autorec_cli.inference.scorer import Scorer
+from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
+from autorec_cli.runtime.stages import begin_stage
+
+SIDES = ("items", "users")
+DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class SimilarSettings:
+    """Items or users to find similar ones of.
+
+    Attributes:
+        of: "items" or "users".
+        ids: In the order wanted, numbers as they are printed; None is all that have training ratings.
+        k: Number of similar ones for each.
+        min_ratings: Only those with at least this many training ratings are found; vectors of others are noise.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    of: str = "items"
+    ids: Sequence[str | int] | None = None
+    k: int = 10
+    min_ratings: int = 10
+
+    def __post_init__(self) -> None:
+        require_choice("--of", self.of, SIDES)
+        require_count("--top-k", self.k, minimum=1)
+        require_count("--min-ratings", self.min_ratings, minimum=1)
+
+
+def similar(model: Scorer, settings: SimilarSettings | None = None) -> pl.DataFrame:
+    """Find similar items or users, all in one frame; see `similar_batches`."""
+    return pl.concat(similar_batches(model, settings))
+
+
+def similar_batches(model: Scorer, settings: SimilarSettings | None = None) -> Iterator[pl.DataFrame]:
+    """Find similar items or users, one block at a time.
+
+    Args:
+        model: Its network that orders items decides.
+        settings: Default settings if None.
+
+    Returns:
+        Frames of item_id and title, rank (from 1), similar_id, similarity (from -1 to 1), and similar_title; of users
+        without titles, and with user_id. Titles are null where there are none.
+
+    Raises:
+        ArtifactError: the vectors are not finite.
+        InputDataError: an id is unknown or has no training rating, or nothing can be found.
+    """
+    settings = settings or SimilarSettings()
+    begin_stage("comparing")
+    ids, counts = _side(model, settings.of)
+    wanted = _wanted(ids, counts, settings)
+    candidates = counts >= settings.min_ratings
+    if not candidates.any():
+        raise InputDataError(
+            f"none of {counted(len(ids), settings.of[:-1])} has {settings.min_ratings} training ratings; "
+            "lower --min-ratings"
+        )
+    return _frames(model, directions(model, settings.of), wanted, candidates, settings)
+
+
+def first(model: Scorer, settings: SimilarSettings, n: int) -> tuple[SimilarSettings, int]:
+    """Keep the first `n` items or users of `settings`; returns the number left out too."""
+    ids: Sequence[str | int] | None = settings.ids
+    if ids is None:
+        known, counts = _side(model, settings.of)
+        ids = [known[index] for index in np.flatnonzero(counts > 0).tolist()]
+    return replace(settings, ids=ids[:n]), max(0, len(ids) - n)
+
+
+def directions(model: Scorer, of: str) -> Array:
+    """Vectors whose inner products are similarities: (n, k) float32 of length 1, or 0 for those that vary nowhere.
+
+    Raises:
+        ArtifactError: they are not finite.
+    """
+    ranker = model.ranker
+    pairs = [_vectors(network, weight) for network, weight in zip(ranker.networks, ranker.weights, strict=True)]
+    # The score of a blend is a sum, so its vectors are those of its networks in one.
+    items, users = (np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))
+    catalog = model.catalog
+    if of == "items":
+        own, other, is_warm = items, users, catalog.user_counts > 0
+    else:
+        own, other, is_warm = users, items, catalog.item_counts > 0
+    covariance = np.atleast_2d(np.cov(other[is_warm].T, dtype=np.float64, bias=True))
+    if not (np.isfinite(covariance).all() and np.isfinite(own).all()):
+        raise ArtifactError(
+            "the model's vectors are not finite; its training has diverged, or it is damaged: train it again with "
+            "`autorec train`"
+        )
+    variances, axes = np.linalg.eigh(covariance)
+    rotated = own @ (axes * np.sqrt(np.maximum(variances, 0)))
+    lengths = np.linalg.norm(rotated, axis=1, keepdims=True)
+    unit: Array = np.divide(rotated, lengths, out=np.zeros_like(rotated), where=lengths > 0).astype(np.float32)
+    return unit
+
+
+def _vectors(network: Model, weight: float) -> tuple[Array, Array]:
+    """Item vectors and user vectors of a network, (n_items, k) and (n_users, k)."""
+    encoded, decoded = network.codes * np.float32(weight * network.output_unit), network.decoder_weight
+    return (encoded, decoded) if network.settings.variant == "item" else (decoded, encoded)
+
+
+def _side(model: Scorer, of: str) -> tuple[Sequence[str], Array]:
+    """Ids and numbers of training ratings of items or users."""
+    catalog = model.catalog
+    return (catalog.item_ids, catalog.item_counts) if of == "items" else (catalog.user_ids, catalog.user_counts)
+
+
+def _wanted(ids: Sequence[str], counts: Array, settings: SimilarSettings) -> Array:
+    """Index of each of the ids wanted, once.
+
+    Raises:
+        InputDataError: one is unknown or has no training rating.
+    """
+    if settings.ids is None:
+        return np.flatnonzero(counts > 0)
+    named = list(dict.fromkeys(map(str, settings.ids)))
+    index, side = positions(ids, named), settings.of[:-1]
+    for identifier, position in zip(named, index.tolist(), strict=True):
+        if position == UNKNOWN:
+            raise InputDataError(f"the model does not know {side} {quoted(identifier)}")
+        if counts[position] == 0:
+            raise InputDataError(f"{side} {quoted(identifier)} has no training rating, so nothing is known of it")
+    return index
+
+
+def _frames(
+    model: Scorer, unit: Array, wanted: Array, candidates: Array, settings: SimilarSettings
+) -> Iterator[pl.DataFrame]:
+    columns = _Columns(model, settings.of)
+
+    def score(block: slice) -> Array:
+        similarities: Array = unit[wanted[block]] @ unit.T
+        return similarities
+
+    def itself(block: slice) -> tuple[Array, Array]:
+        index = wanted[block]
+        return np.arange(len(index)), index
+
+    if not len(wanted):  # the columns still have names
+        yield columns.frame(TopItems(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))), wanted)
+    for found in rank_items(len(wanted), score, itself, candidates, settings.k):
+        yield columns.frame(found, wanted)
+
+
+class _Columns:
+    """Ids and titles of one side as polars columns."""
+
+    def __init__(self, model: Scorer, of: str) -> None:
+        catalog = model.catalog
+        self.name = f"{of[:-1]}_id"
+        self.ids = pl.Series(catalog.item_ids if of == "items" else catalog.user_ids, dtype=pl.String)
+        self.titles = None
+        if of == "items":
+            self.titles = pl.Series(catalog.titles or [None] * catalog.n_items, dtype=pl.String)
+
+    def frame(self, found: TopItems, wanted: Array) -> pl.DataFrame:
+        """Make the rows of a block."""
+        rows, ranks = np.nonzero(found.items != NO_ITEM)
+        own, others = wanted[found.users][rows], found.items[rows, ranks]
+        similarities = np.clip(found.scores[rows, ranks].astype(np.float64), -1, 1).round(DECIMALS)
+        columns = {self.name: self.ids.gather(own)}
+        if self.titles is not None:
+            columns["title"] = self.titles.gather(own)
+        columns |= {
+            "rank": pl.Series((ranks + 1).astype(np.int32)),
+            "similar_id": self.ids.gather(others),
+            "similarity": pl.Series(similarities),
+        }
+        if self.titles is not None:
+            columns["similar_title"] = self.titles.gather(others)
+        return pl.DataFrame(columns)
