@@ -78,7 +78,8 @@ def contents(path: Path) -> object:
     if (path / "generations").is_dir():  # run.json has times
         return {name: contents(path / name) for name in RESULTS[:-1]} if (path / "current").is_symlink() else None
     if path.is_dir():
-        return {file.name: file.read_bytes() for file in path.iterdir() if file.exists()}
+        # A kill may leave an empty directory, which holds no results.
+        return {file.name: file.read_bytes() for file in path.iterdir() if file.exists()} or None
     return path.read_bytes() if path.exists() else None
 
 
