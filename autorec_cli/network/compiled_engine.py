@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array, row_indices, row_sums, transposed
-from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.network.adam import BETA1, BETA2, Adam, AdamState
 from autorec_cli.network.autoencoder import (
     ACTIVATIONS,
     SQUARED_ERROR,
@@ -67,7 +67,7 @@ class TiledEngine:
         self._offsets = loss.offsets
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
         # V and W are updated by the kernels.
-        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
+        self._optimizer = Adam(self._free)
         self._workers = Workers(threads)
         self._rows_at_once = rows_at_once
         self._missing_weight = loss.missing_weight
@@ -124,10 +124,7 @@ class TiledEngine:
         self._update(self._decoder, _Gradient(cells, error, last.numpy(), extra), rate, decay)
         self._update(self._encoder, _Gradient(input_cells, inputs.data, slope_of_first), rate, decay)
         gradients = [*weights, *biases, torch.from_numpy(bias), *of_means]
-        for parameter, gradient in zip(self._free, gradients, strict=True):
-            parameter.grad = gradient
-        self._optimizer.param_groups[0]["lr"] = rate
-        self._optimizer.step()
+        self._optimizer.step(gradients, rate, [0.0] * len(gradients))
         return torch.dot(residual, residual).double()
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
@@ -165,9 +162,8 @@ class TiledEngine:
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
-        _, means, squares = read_adam(self._optimizer, self._free)
-        tiled = ("tiles", "means", "squares")
-        return AdamState(self._n_steps, *map(self._in_order, tiled, (self._free, means, squares)))
+        free = (self._free, self._optimizer.means, self._optimizer.squares)
+        return AdamState(self._n_steps, *map(self._in_order, ("tiles", "means", "squares"), free))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
@@ -182,7 +178,7 @@ class TiledEngine:
         ]
         for parameter, value in zip(self._free, free[0], strict=True):
             parameter.copy_(value)
-        write_adam(self._optimizer, self._free, state.n_steps, free[1], free[2])
+        self._optimizer.restore(state.n_steps, free[1], free[2])
         self._n_steps = state.n_steps
 
     def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
