@@ -199,9 +199,11 @@ class TiledEngine:
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
-        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow.
-        tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))
-        return all(map(np.isfinite, tiled)) and all(bool(parameter.isfinite().all()) for parameter in self._free)
+        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow. Not numpy's, whose
+        # library has threads of its own that spin for a while after every product.
+        tiled = (torch.from_numpy(weights.tiles).view(-1) for weights in (self._encoder, self._decoder))
+        sums = [torch.dot(weights, weights) for weights in tiled]
+        return all(bool(tensor.isfinite().all()) for tensor in (*sums, *self._free))
 
     def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
         """Compute the first hidden layer, in tiles."""
@@ -251,7 +253,8 @@ class TiledEngine:
         """Multiply `values` at `cells` by `factor`, in tiles."""
         # Not zeroed: the first block of columns overwrites it (`go_on` is False).
         sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
-        self._workers.run(products, cells.rows.indptr, cells.pointers, cells.rows.indices, values, factor, sums)
+        pattern = (cells.pointers, cells.rows.indices, values)
+        self._workers.run(products, cells.rows.indptr, (factor, sums), *pattern)
         return sums
 
     def _decode(self, cells: _Cells, last: Tensor) -> Tensor:
@@ -259,7 +262,7 @@ class TiledEngine:
         dots = np.empty(cells.rows.nnz, dtype=np.float32)
         bias = self._rest.decoder_bias.numpy()
         arguments = (cells.pointers, cells.rows.indices, last.numpy(), self._decoder.tiles, bias, dots)
-        self._workers.run(sampled_products, cells.rows.indptr, *arguments)
+        self._workers.run(sampled_products, cells.rows.indptr, (), *arguments)
         if self._mean is not None:
             of_rows = (last @ self._mean_tiles.mT).sum(0).view(-1)
             dots += np.repeat(of_rows.numpy(), np.diff(cells.rows.indptr))
@@ -320,9 +323,9 @@ class TiledEngine:
             penalty = np.float32(decay)
         # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
-        arguments = (columns.indptr, columns.indices, gradient.values[order], gradient.factor, gradient.extra)
-        state = (weights.tiles, weights.means, weights.squares)
-        self._workers.run(adam_products, columns.indptr, *arguments, *state, step_size, penalty, correction)
+        tiled = (gradient.factor, gradient.extra, weights.tiles, weights.means, weights.squares)
+        pattern = (columns.indptr, columns.indices, gradient.values[order])
+        self._workers.run(adam_products, columns.indptr, tiled, *pattern, step_size, penalty, correction)
 
 
 @lru_cache(maxsize=1)

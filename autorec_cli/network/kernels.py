@@ -171,7 +171,7 @@ def _compiled(function):
 
 
 @_compiled
-def products(pointers, indices, values, factor, sums, first, last):
+def products(factor, sums, pointers, indices, values, first, last):
     """Multiply some rows of a sparse matrix by `factor`.
 
     Rows `first` to `last`. The product is written to `sums`, in tiles as `factor`.
@@ -212,7 +212,7 @@ def sampled_products(pointers, indices, left, right, bias, dots, first, last):
 
 @_compiled
 def adam_products(
-    indptr, indices, values, factor, extra, weights, means, squares, rate, decay, correction, first, last
+    factor, extra, weights, means, squares, indptr, indices, values, rate, decay, correction, first, last
 ):
     """Take a step of Adam (Kingma and Ba 2015).
 
