@@ -41,6 +41,7 @@ class DenseEngine:
         self._mask = torch.empty_like(self._values)
         self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0], device=device)
         self._optimizer = Adam(self._all())
+        self.is_threaded = False
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """The batch of the examples at `rows`; on a GPU, from ratings that stay there."""

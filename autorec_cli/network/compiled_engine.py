@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array, row_indices, row_sums, transposed
+from autorec_cli.csr import Array, row_indices, row_sums
 from autorec_cli.network.adam import BETA1, BETA2, Adam, AdamState
 from autorec_cli.network.autoencoder import (
     ACTIVATIONS,
@@ -31,10 +29,9 @@ from autorec_cli.network.autoencoder import (
     ordinal_outputs,
 )
 from autorec_cli.network.dropout import Dropout
-from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
+from autorec_cli.network.encoder_input import Batch, Cells, Inputs, RowSelection
 from autorec_cli.network.kernels import adam_products, products, sampled_products
-from autorec_cli.network.sparse_tensors import DeviceMatrix
-from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
+from autorec_cli.network.tiles import Floats, ObservedCells, Workers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
@@ -69,6 +66,7 @@ class TiledEngine:
         # V and W are updated by the kernels.
         self._optimizer = Adam(self._free)
         self._workers = Workers(threads)
+        self.is_threaded = threads > 1
         self._rows_at_once = rows_at_once
         self._missing_weight = loss.missing_weight
         self._process_group = process_group
@@ -76,17 +74,19 @@ class TiledEngine:
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """See `engine.Engine`."""
-        return inputs.batch(rows, dropout)
+        targets, shown, _ = inputs.batch(rows, dropout)
+        cells = ObservedCells(targets)
+        input_cells = _input_cells(shown, cells)
+        # Computed here, where they may delay no step.
+        _ = cells.pointers, cells.transposed, input_cells.pointers, input_cells.by_column
+        return Batch(cells, input_cells, rows)
 
     def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
-        examples, inputs, rows = batch
-        assert not isinstance(examples, DeviceMatrix)
-        assert not isinstance(inputs, DeviceMatrix)
-        cells = _Cells(examples)
-        # In the same pattern the transpose is made once for both.
-        input_cells = cells if inputs.shape == examples.shape else _Cells(inputs)
-        first = self._encode(input_cells, inputs.data)
+        cells = batch.targets if isinstance(batch.targets, ObservedCells) else ObservedCells(batch.targets)
+        inputs = batch.inputs if isinstance(batch.inputs, ObservedCells) else _input_cells(batch.inputs, cells)
+        examples, rows = cells.rows, batch.rows
+        first = self._encode(inputs)
         hidden, last = self._deeper(first)
         z = self._decode(cells, last)
         of_thresholds = None
@@ -121,8 +121,9 @@ class TiledEngine:
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
         # Only now: the gradients above need the old weights.
         self._n_steps += 1
-        self._update(self._decoder, _Gradient(cells, error, last.numpy(), extra), rate, decay)
-        self._update(self._encoder, _Gradient(input_cells, inputs.data, slope_of_first), rate, decay)
+        columns, order = cells.transposed
+        self._update(self._decoder, _Gradient(columns, error[order], last.numpy(), extra), rate, decay)
+        self._update(self._encoder, _Gradient(inputs.transposed[0], inputs.by_column, slope_of_first), rate, decay)
         gradients = [*weights, *biases, torch.from_numpy(bias), *of_means]
         self._optimizer.step(gradients, rate, [0.0] * len(gradients))
         return torch.dot(residual, residual).double()
@@ -132,10 +133,9 @@ class TiledEngine:
         outputs = [np.empty(0, dtype=np.float32)]
         for start in range(0, inputs.shape[0], self._rows_at_once):
             rows = slice(start, start + self._rows_at_once)
-            block = inputs[rows]
-            first = self._encode(_Cells(block), block.data)
+            first = self._encode(ObservedCells(inputs[rows]))
             _, last = self._deeper(first)
-            wanted = _Cells(cells[rows])
+            wanted = ObservedCells(cells[rows])
             z = self._decode(wanted, last)
             if self._rest.thresholds is None:
                 outputs.append(self._rest.output(z)[0].numpy())
@@ -205,9 +205,9 @@ class TiledEngine:
         sums = [torch.dot(weights, weights) for weights in tiled]
         return all(bool(tensor.isfinite().all()) for tensor in (*sums, *self._free))
 
-    def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
+    def _encode(self, inputs: ObservedCells) -> Tensor:
         """Compute the first hidden layer, in tiles."""
-        z = self._all_reduce(torch.from_numpy(self._product(cells, inputs, self._encoder.tiles)), 0)
+        z = self._all_reduce(torch.from_numpy(self._product(inputs, inputs.rows.data, self._encoder.tiles)), 0)
         bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
         function, _ = ACTIVATIONS[self._rest.hidden_activation]
         first = function(z.add_(bias))
@@ -249,7 +249,7 @@ class TiledEngine:
         weights, biases, slope = self._rest.back_to_first(hidden, plain)
         return weights, biases, to_tiles(slope.numpy())
 
-    def _product(self, cells: _Cells, values: Floats, factor: Floats) -> Floats:
+    def _product(self, cells: ObservedCells, values: Floats, factor: Floats) -> Floats:
         """Multiply `values` at `cells` by `factor`, in tiles."""
         # Not zeroed: the first block of columns overwrites it (`go_on` is False).
         sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
@@ -257,7 +257,7 @@ class TiledEngine:
         self._workers.run(products, cells.rows.indptr, (factor, sums), *pattern)
         return sums
 
-    def _decode(self, cells: _Cells, last: Tensor) -> Tensor:
+    def _decode(self, cells: ObservedCells, last: Tensor) -> Tensor:
         """Compute H W' + b at `cells`, (nnz,)."""
         dots = np.empty(cells.rows.nnz, dtype=np.float32)
         bias = self._rest.decoder_bias.numpy()
@@ -273,7 +273,7 @@ class TiledEngine:
         return torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
 
     def _ordinal(
-        self, cells: _Cells, codes: Tensor, z: Tensor, rows: RowSelection, targets: Tensor | None = None
+        self, cells: ObservedCells, codes: Tensor, z: Tensor, rows: RowSelection, targets: Tensor | None = None
     ) -> OrdinalOutputs:
         """Compute outputs and gradients of the thresholds; see `ordinal_outputs`."""
         thresholds, offsets = self._rest.thresholds, self._offsets
@@ -317,14 +317,14 @@ class TiledEngine:
 
     def _update(self, weights: _Weights, gradient: _Gradient, rate: float, decay: float) -> None:
         """Take a step of Adam on `weights`."""
-        columns, order = gradient.cells.transposed
+        columns = gradient.columns
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
             step_size = np.float32(rate / (1 - BETA1**self._n_steps))
             penalty = np.float32(decay)
         # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
         tiled = (gradient.factor, gradient.extra, weights.tiles, weights.means, weights.squares)
-        pattern = (columns.indptr, columns.indices, gradient.values[order])
+        pattern = (columns.indptr, columns.indices, gradient.values)
         self._workers.run(adam_products, columns.indptr, tiled, *pattern, step_size, penalty, correction)
 
 
@@ -339,6 +339,13 @@ def compile_kernels() -> None:
     engine.close()
 
 
+def _input_cells(inputs: Cells, targets: ObservedCells) -> ObservedCells:
+    """Cells of the inputs, CSR, of a batch."""
+    assert isinstance(inputs, sparse.csr_array)
+    # In the same pattern the transpose is made once for both.
+    return ObservedCells(inputs, targets if inputs.shape == targets.shape else None)
+
+
 class _Weights:
     """Weight matrix in tiles, with Adam's moments."""
 
@@ -350,36 +357,19 @@ class _Weights:
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """Observed cells of some examples, CSR with sorted indices."""
-
-    rows: sparse.csr_array
-
-    @cached_property
-    def pointers(self) -> NDArray[np.int64]:
-        """First cell of each row in each block of columns."""
-        return block_pointers(self.rows.indptr, self.rows.indices, self.rows.shape[1])
-
-    @cached_property
-    def transposed(self) -> tuple[sparse.csr_array, NDArray[Any]]:
-        """Cells in column order, and their positions in row order."""
-        return transposed(self.rows)
-
-
-@dataclass(frozen=True)
 class _Gradient:
     """Gradient of V or W, computed by the kernel row by row.
 
-    It is the transpose of the matrix of `values` at `cells`, times `factor`, plus `extra`.
+    It is a sparse matrix times `factor`, plus `extra`.
 
     Attributes:
-        cells: Pattern of the matrix, (B, n).
-        values: (nnz,) in the order of `cells`.
+        columns: Pattern of the sparse matrix, CSR (n, B).
+        values: (nnz,) its values.
         factor: (B, k) in tiles.
         extra: (n, k) in tiles; empty for none.
     """
 
-    cells: _Cells
+    columns: sparse.csr_array
     values: Floats
     factor: Floats
     extra: Floats = field(default_factory=lambda: _NOTHING)

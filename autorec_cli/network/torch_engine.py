@@ -91,6 +91,7 @@ class TorchEngine:
         self._column_offsets = None if loss.offsets is None else torch.from_numpy(loss.offsets.columns).to(device)
         self._examples: DeviceExamples | None = None
         self._optimizer = Adam(self._parameters())
+        self.is_threaded = device.type == "cpu" and torch.get_num_threads() > 1
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """See `engine.Engine`."""
@@ -204,6 +205,8 @@ def to_device(examples: Cells, inputs: Cells, device: torch.device) -> tuple[Dev
     if isinstance(inputs, DeviceMatrix):
         assert isinstance(examples, DeviceMatrix)
         return examples, inputs
+    assert isinstance(examples, sparse.csr_array)
+    assert isinstance(inputs, sparse.csr_array)
     targets = to_both_orders(examples, device)
     if inputs.shape != examples.shape:
         return targets, to_both_orders(inputs, device)
