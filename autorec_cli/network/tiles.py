@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from autorec_cli.csr import transposed
 from autorec_cli.network.autoencoder import ROWS_PER_PIECE, TILE
 from autorec_cli.network.kernels import count_blocks
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -41,44 +37,6 @@ def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> ND
     pointers = np.empty((n_blocks + 1, len(indptr) - 1), dtype=np.int64)
     count_blocks(indptr, indices, COLUMNS_AT_ONCE, pointers)
     return pointers
-
-
-@dataclass(frozen=True)
-class ObservedCells:
-    """Observed cells of some examples, and what is computed of them when it is first used.
-
-    Attributes:
-        rows: CSR with sorted indices.
-        pattern: Other cells of the same pattern, with which these share all but values; None for none.
-    """
-
-    rows: sparse.csr_array
-    pattern: ObservedCells | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(B, n)."""
-        return tuple(self.rows.shape)
-
-    @cached_property
-    def pointers(self) -> NDArray[np.int64]:
-        """First cell of each row in each block of columns."""
-        if self.pattern is not None:
-            return self.pattern.pointers
-        return block_pointers(self.rows.indptr, self.rows.indices, self.rows.shape[1])
-
-    @cached_property
-    def transposed(self) -> tuple[sparse.csr_array, NDArray[Any]]:
-        """Cells in column order, and their positions in row order."""
-        if self.pattern is not None:
-            return self.pattern.transposed
-        return transposed(self.rows)
-
-    @cached_property
-    def by_column(self) -> Floats:
-        """Values in column order."""
-        values: Floats = self.rows.data[self.transposed[1]]
-        return values
 
 
 def to_tiles(matrix: Floats) -> Floats:
