@@ -98,16 +98,27 @@ def observed(matrix: sparse.csr_array, like: ObservedCells | None = None) -> Obs
 
 def make_batch(inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
     """Make the batch of the examples at `rows` (B,), with all that a step needs of it; see `Inputs.batch`."""
-    examples = inputs.examples
+    targets = _selected(inputs.examples, rows)
+    shown = _inputs(targets, inputs, rows, dropout)
+    _ = targets.pattern.pointers, targets.pattern.transposed, shown.pattern.pointers, shown.by_column
+    return Batch(targets, shown, rows)
+
+
+def encoder_inputs(inputs: Inputs, rows: Array) -> ObservedCells:
+    """Encoder inputs of the examples at `rows` (B,), with what a product needs of them."""
+    shown = _inputs(_selected(inputs.examples, rows), inputs, rows, None)
+    _ = shown.pattern.pointers
+    return shown
+
+
+def _selected(examples: sparse.csr_array, rows: Array) -> ObservedCells:
+    """Cells of the examples at `rows`."""
     indptr = np.zeros(len(rows) + 1, dtype=examples.indptr.dtype)
     np.cumsum(np.diff(examples.indptr)[rows], out=indptr[1:])
     indices = np.empty(int(indptr[-1]), dtype=examples.indices.dtype)
     values = np.empty(len(indices), dtype=np.float32)
     select_rows(examples.indptr, examples.indices, examples.data, rows, indptr, indices, values)
-    targets = ObservedCells(Pattern(indptr, indices, examples.shape[1]), values)
-    shown = _inputs(targets, inputs, rows, dropout)
-    _ = targets.pattern.pointers, targets.pattern.transposed, shown.pattern.pointers, shown.by_column
-    return Batch(targets, shown, rows)
+    return ObservedCells(Pattern(indptr, indices, examples.shape[1]), values)
 
 
 def _inputs(targets: ObservedCells, inputs: Inputs, rows: Array, dropout: Dropout | None) -> ObservedCells:

@@ -27,7 +27,7 @@ from autorec_cli.network.autoencoder import (
     mean_row,
     missing_gradients,
 )
-from autorec_cli.network.batches import ObservedCells, Pattern, make_batch, observed
+from autorec_cli.network.batches import ObservedCells, Pattern, encoder_inputs, make_batch, observed
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
 from autorec_cli.network.kernels import adam_products, ordinal_outputs, products, sampled_products
@@ -35,6 +35,7 @@ from autorec_cli.network.tiles import Floats, Workers, from_tiles, to_tiles, unt
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
+from autorec_cli.runtime.threads import one_ahead
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
@@ -124,18 +125,22 @@ class TiledEngine:
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
-        outputs = [np.empty(0, dtype=np.float32)]
-        for start in range(0, inputs.shape[0], self._rows_at_once):
-            rows = slice(start, start + self._rows_at_once)
-            first = self._encode(observed(inputs[rows]))
-            _, last = self._deeper(first)
-            wanted = observed(cells[rows]).pattern
-            z = self._decode(wanted, last)
-            if self._rest.thresholds is None:
-                outputs.append(self._rest.output(z)[0].numpy())
-            else:
-                outputs.append(self._ordinal(wanted, self._codes_in(last), z, rows)[0].numpy())
-        return np.concatenate(outputs)
+        n_rows = inputs.shape[0]
+        blocks = [slice(start, start + self._rows_at_once) for start in range(0, n_rows, self._rows_at_once)]
+
+        def make(rows: slice) -> tuple[slice, ObservedCells, Pattern]:
+            return rows, encoder_inputs(inputs, np.arange(n_rows)[rows]), observed(cells[rows]).pattern
+
+        with one_ahead(make, blocks, self.is_threaded) as made:
+            return np.concatenate([np.empty(0, dtype=np.float32), *(self._predicted(*block) for block in made)])
+
+    def _predicted(self, rows: slice, inputs: ObservedCells, wanted: Pattern) -> Array:
+        """Outputs of the examples at `rows` at the cells that are `wanted`."""
+        _, last = self._deeper(self._encode(inputs))
+        z = self._decode(wanted, last)
+        if self._rest.thresholds is None:
+            return self._rest.output(z)[0].numpy()
+        return self._ordinal(wanted, self._codes_in(last), z, rows)[0].numpy()
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
         """See `engine.Engine`."""

@@ -118,6 +118,8 @@ def _row_ranges(indptr: NDArray[Any], n_ranges: int) -> Iterator[tuple[int, int]
     """Divide the rows into ranges of about as many cells each."""
     # By cells and not by rows: a few popular rows hold most of the cells.
     n_rows = len(indptr) - 1
+    if n_ranges == 1:
+        return iter([(0, n_rows)] if n_rows else [])
     goals = np.linspace(0, int(indptr[-1]) + n_rows, n_ranges + 1)  # an empty row takes some time too
     bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
     # Rounding must not leave out the first or the last row.

@@ -107,9 +107,11 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractC
     return _OrderedResults(work, tasks, threads if threads > 1 else 0)
 
 
-def one_ahead(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractContextManager[Iterator[Result]]:
-    """Run `work(task)` on another thread, one result ahead of the iterator; otherwise as `in_order`."""
-    return _OrderedResults(work, tasks, 1)
+def one_ahead(
+    work: Callable[[Task], Result], tasks: Iterable[Task], is_threaded: bool
+) -> AbstractContextManager[Iterator[Result]]:
+    """Run `work(task)` one result ahead of the iterator, on another thread if `is_threaded`; otherwise as `in_order`."""
+    return _OrderedResults(work, tasks, int(is_threaded))
 
 
 def for_each(work: Callable[[Task], object], tasks: Iterable[Task]) -> None:

@@ -131,10 +131,7 @@ class Trainer:
         def make(draw: tuple[Array, Dropout | None]) -> Batch:
             return self.engine.batch(self.examples.inputs, *draw)
 
-        if not self.engine.is_threaded:
-            yield from map(make, draws)
-            return
-        with one_ahead(make, draws) as batches:
+        with one_ahead(make, draws, self.engine.is_threaded) as batches:
             yield from batches
 
     def step(self, batch: Batch) -> None:

@@ -92,7 +92,7 @@ def test_the_next_result_alone_is_made_while_one_is_used():
         begun[number].set()
         return number, threading.current_thread()
 
-    with one_ahead(work, range(4)) as results:
+    with one_ahead(work, range(4), is_threaded=True) as results:
         for number, thread in results:
             assert thread is not threading.current_thread()
             assert number == 3 or begun[number + 1].wait(10)
