@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.adam import AdamState, read_adam
+from autorec_cli.network.adam import Adam, AdamState
 from autorec_cli.network.autoencoder import ACTIVATIONS, SQUARED_ERROR, Loss, Network, mean_row
 from autorec_cli.network.device_examples import DeviceExamples
 from autorec_cli.network.dropout import Dropout
@@ -40,9 +40,8 @@ class DenseEngine:
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0], device=device)
         self._mask = torch.empty_like(self._values)
         self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0], device=device)
-        free = [*self._parameters.free(), *([] if self._mean is None else [self._mean])]
-        groups = [{"params": self._parameters.penalized()}, {"params": free}]
-        self._optimizer = torch.optim.Adam(groups, fused=True)
+        self._optimizer = Adam(self._all())
+        self.is_threaded = False
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """The batch of the examples at `rows`; on a GPU, from ratings that stay there."""
@@ -59,12 +58,8 @@ class DenseEngine:
         same = not isinstance(inputs, Tensor) and inputs.data is examples.data
         shown = values if same else _fill(self._shown, inputs)
         squared_error, gradients = self._gradients(values, mask, shown)
-        for parameter, gradient in zip(self._all(), gradients, strict=True):
-            parameter.grad = gradient
-        penalized, free = self._optimizer.param_groups
-        penalized["lr"] = free["lr"] = rate
-        penalized["weight_decay"] = decay
-        self._optimizer.step()
+        penalized = {id(weight) for weight in self._parameters.penalized()}
+        self._optimizer.step(gradients, rate, [decay if id(part) in penalized else 0.0 for part in self._all()])
         return squared_error.double()
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
@@ -89,10 +84,9 @@ class DenseEngine:
 
     def state(self) -> AdamState:
         """The parameters and the optimizer's state; written at the end of a fit."""
-        parameters = self._all()
-        n_steps, means, squares = read_adam(self._optimizer, parameters)
+        groups = (self._optimizer.parameters, self._optimizer.means, self._optimizer.squares)
         return AdamState(
-            n_steps, *([in_one(part.cpu().numpy()) for part in group] for group in (parameters, means, squares))
+            self._optimizer.n_steps, *([in_one(part.cpu().numpy()) for part in group] for group in groups)
         )
 
     def close(self, wait: bool = True) -> None:

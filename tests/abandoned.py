@@ -1,6 +1,6 @@
 """Iterators abandoned amid their work and collected while threads start; a deadlock ends the process with all stacks.
 
-Run `python -m tests.abandoned in_order` or `fit`.
+Run `python -m tests.abandoned in_order`, `fit` or `batches`.
 """
 
 from __future__ import annotations
@@ -59,5 +59,24 @@ def abandon_fit() -> None:
     abandon(lambda: fit(dataset, settings, device="cpu", threads=2), 300)
 
 
+def abandon_batches() -> None:
+    """Batches of an epoch, each of which is made during the step before it."""
+    import torch
+
+    from autorec_cli.training.examples import make_examples
+    from autorec_cli.training.plan import networks_for
+    from autorec_cli.training.trainer import make_trainer
+    from tests.planted import planted_dataset
+
+    torch.set_num_threads(2)
+    dataset = planted_dataset(n_users=12, n_items=8)
+    settings = TrainSettings(objective="rating", variant="user", hidden_sizes=(2,), batch_size=2)
+    (network,) = networks_for(settings, dataset)
+    examples = make_examples(dataset.train, dataset.rating_scale, network)
+    with make_trainer(examples, network, torch.device("cpu")) as trainer:
+        assert trainer.engine.is_threaded
+        abandon(trainer.batches, 1000)
+
+
 if __name__ == "__main__":
-    {"in_order": abandon_in_order, "fit": abandon_fit}[sys.argv[1]]()
+    {"in_order": abandon_in_order, "fit": abandon_fit, "batches": abandon_batches}[sys.argv[1]]()

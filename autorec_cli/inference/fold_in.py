@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.scorer import History
 from autorec_cli.inference.scoring import UserVectors
 from autorec_cli.network.encoder_input import input_cells
-from autorec_cli.network.ordinal import Levels
+from autorec_cli.network.ordinal import Levels, expit
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model

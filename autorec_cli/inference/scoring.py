@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
 
 from autorec_cli.csr import Array
 from autorec_cli.inference.catalog import UNKNOWN
+from autorec_cli.network.ordinal import expit
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model

@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba, 2015): its constants and its state, the same for all engines."""
+"""Adam (Kingma and Ba, 2015): its constants, its state, and its steps where PyTorch takes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from autorec_cli.storage.safetensors_writer import Pieces
 
@@ -36,29 +37,62 @@ class AdamState:
     squares: list[Pieces]
 
 
-def read_adam(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> tuple[int, list[Tensor], list[Tensor]]:
-    """Read the number of steps of `optimizer`, and its moments for each of `parameters`."""
-    # Before the first step an optimizer has no moments; they are zeros.
-    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    means, squares = (
-        [state.get(name, torch.zeros_like(parameter)) for state, parameter in zip(states, parameters, strict=True)]
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    return int(states[-1].get("step", 0)), means, squares
+class Adam:
+    """PyTorch's fused Adam on some tensors, which it updates.
 
+    The first `torch.optim.Optimizer` of a process imports PyTorch's compiler, which takes longer than PyTorch itself.
 
-def write_adam(
-    optimizer: torch.optim.Optimizer,
-    parameters: Sequence[Tensor],
-    n_steps: int,
-    means: Iterable[Tensor],
-    squares: Iterable[Tensor],
-) -> None:
-    """Restore what `read_adam` returned."""
-    for parameter, mean, square in zip(parameters, means, squares, strict=True):
-        # A float tensor on the device: the fused implementation refuses others.
-        step = torch.tensor(float(n_steps), device=parameter.device)
-        copies = {"exp_avg": mean, "exp_avg_sq": square}
-        optimizer.state[parameter] = {"step": step} | {
-            name: value.to(parameter.device, copy=True) for name, value in copies.items()
-        }
+    Attributes:
+        parameters: The tensors.
+        means, squares: Running averages of their gradients and of the squares.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = list(parameters)
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        # On the device: the fused implementation refuses others.
+        self._steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps taken."""
+        return int(self._steps[-1]) if self._steps else 0
+
+    def step(self, gradients: Sequence[Tensor], rate: float, decays: Sequence[float]) -> None:
+        """Take a step at learning rate `rate`.
+
+        Args:
+            gradients: Gradient of each parameter.
+            rate: Learning rate.
+            decays: Penalty of each parameter: its factor in the gradient.
+        """
+        parts = list(zip(self.parameters, gradients, self.means, self.squares, self._steps, decays, strict=True))
+        for decay in dict.fromkeys(decays):
+            parameters, slopes, means, squares, steps = (
+                list(part) for part in zip(*(part[:-1] for part in parts if part[-1] == decay), strict=True)
+            )
+            adam(
+                parameters,
+                slopes,
+                means,
+                squares,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=BETA1,
+                beta2=BETA2,
+                lr=rate,
+                weight_decay=decay,
+                eps=EPSILON,
+                maximize=False,
+            )
+
+    def restore(self, n_steps: int, means: Iterable[Tensor], squares: Iterable[Tensor]) -> None:
+        """Continue with these averages after `n_steps`."""
+        for own, given in ((self.means, means), (self.squares, squares)):
+            for average, value in zip(own, given, strict=True):
+                average.copy_(value)
+        for step in self._steps:
+            step.fill_(n_steps)

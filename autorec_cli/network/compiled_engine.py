@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from autorec_cli.csr import Array, row_indices, row_sums, transposed
-from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.csr import Array, row_sums
+from autorec_cli.network.adam import BETA1, BETA2, Adam, AdamState
 from autorec_cli.network.autoencoder import (
     ACTIVATIONS,
     SQUARED_ERROR,
@@ -28,19 +26,20 @@ from autorec_cli.network.autoencoder import (
     OrdinalOutputs,
     mean_row,
     missing_gradients,
-    ordinal_outputs,
 )
+from autorec_cli.network.batches import ObservedCells, Pattern, encoder_inputs, make_batch, observed
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
-from autorec_cli.network.kernels import adam_products, products, sampled_products
-from autorec_cli.network.sparse_tensors import DeviceMatrix
-from autorec_cli.network.tiles import Floats, Workers, block_pointers, from_tiles, to_tiles, untiled
+from autorec_cli.network.kernels import adam_products, ordinal_outputs, products, sampled_products
+from autorec_cli.network.tiles import Floats, Workers, from_tiles, to_tiles, untiled
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
+from autorec_cli.runtime.threads import one_ahead
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
+_NO_TARGETS: Floats = np.empty(0, dtype=np.float32)
 
 
 class TiledEngine:
@@ -67,8 +66,9 @@ class TiledEngine:
         self._offsets = loss.offsets
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
         # V and W are updated by the kernels.
-        self._optimizer = torch.optim.Adam(self._free, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
+        self._optimizer = Adam(self._free)
         self._workers = Workers(threads)
+        self.is_threaded = threads > 1
         self._rows_at_once = rows_at_once
         self._missing_weight = loss.missing_weight
         self._process_group = process_group
@@ -76,36 +76,32 @@ class TiledEngine:
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """See `engine.Engine`."""
-        return inputs.batch(rows, dropout)
+        return make_batch(inputs, rows, dropout)
 
     def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
-        examples, inputs, rows = batch
-        assert not isinstance(examples, DeviceMatrix)
-        assert not isinstance(inputs, DeviceMatrix)
-        cells = _Cells(examples)
-        # In the same pattern the transpose is made once for both.
-        input_cells = cells if inputs.shape == examples.shape else _Cells(inputs)
-        first = self._encode(input_cells, inputs.data)
+        targets, inputs = _observed(batch)
+        pattern, rows = targets.pattern, batch.rows
+        first = self._encode(inputs)
         hidden, last = self._deeper(first)
-        z = self._decode(cells, last)
+        z = self._decode(pattern, last)
         of_thresholds = None
         if self._rest.thresholds is None:
             predictions, slope = self._rest.output(z)
         else:
             assert rows is not None
             codes = self._codes_in(last)
-            predictions, of_thresholds = self._ordinal(cells, codes, z, rows, torch.from_numpy(examples.data))
+            predictions, of_thresholds = self._ordinal(pattern, codes, z, rows, targets.values)
             slope = torch.ones(())  # the loss is such that the derivative is that of an identity
-        residual = predictions - torch.from_numpy(examples.data)
+        residual = predictions - torch.from_numpy(targets.values)
         # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
-        error = (2 * (residual - self._missing_weight * predictions) * slope).numpy()
-        upstream = torch.from_numpy(self._product(cells, error, self._decoder.tiles))
+        error = ObservedCells(pattern, (2 * (residual - self._missing_weight * predictions) * slope).numpy())
+        upstream = torch.from_numpy(self._product(error, self._decoder.tiles))
         # bincount adds in float64, and in the order of the cells, so the sum does not depend on threads.
-        bias = np.bincount(examples.indices, weights=error, minlength=examples.shape[1]).astype(np.float32)
+        bias = np.bincount(pattern.indices, weights=error.values, minlength=pattern.n_columns).astype(np.float32)
         of_means = []
         if self._mean is not None:
-            sums = torch.from_numpy(row_sums(examples.indptr, error))[:, None]
+            sums = torch.from_numpy(row_sums(pattern.indptr, error.values))[:, None]
             upstream.addcmul_(sums, self._mean_tiles)
             of_means = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
         elif of_thresholds is not None:  # their means are rows of C
@@ -121,30 +117,30 @@ class TiledEngine:
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
         # Only now: the gradients above need the old weights.
         self._n_steps += 1
-        self._update(self._decoder, _Gradient(cells, error, last.numpy(), extra), rate, decay)
-        self._update(self._encoder, _Gradient(input_cells, inputs.data, slope_of_first), rate, decay)
+        self._update(self._decoder, _Gradient(error, last.numpy(), extra), rate, decay)
+        self._update(self._encoder, _Gradient(inputs, slope_of_first), rate, decay)
         gradients = [*weights, *biases, torch.from_numpy(bias), *of_means]
-        for parameter, gradient in zip(self._free, gradients, strict=True):
-            parameter.grad = gradient
-        self._optimizer.param_groups[0]["lr"] = rate
-        self._optimizer.step()
+        self._optimizer.step(gradients, rate, [0.0] * len(gradients))
         return torch.dot(residual, residual).double()
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
-        outputs = [np.empty(0, dtype=np.float32)]
-        for start in range(0, inputs.shape[0], self._rows_at_once):
-            rows = slice(start, start + self._rows_at_once)
-            block = inputs[rows]
-            first = self._encode(_Cells(block), block.data)
-            _, last = self._deeper(first)
-            wanted = _Cells(cells[rows])
-            z = self._decode(wanted, last)
-            if self._rest.thresholds is None:
-                outputs.append(self._rest.output(z)[0].numpy())
-            else:
-                outputs.append(self._ordinal(wanted, self._codes_in(last), z, rows)[0].numpy())
-        return np.concatenate(outputs)
+        n_rows = inputs.shape[0]
+        blocks = [slice(start, start + self._rows_at_once) for start in range(0, n_rows, self._rows_at_once)]
+
+        def make(rows: slice) -> tuple[slice, ObservedCells, Pattern]:
+            return rows, encoder_inputs(inputs, np.arange(n_rows)[rows]), observed(cells[rows]).pattern
+
+        with one_ahead(make, blocks, self.is_threaded) as made:
+            return np.concatenate([np.empty(0, dtype=np.float32), *(self._predicted(*block) for block in made)])
+
+    def _predicted(self, rows: slice, inputs: ObservedCells, wanted: Pattern) -> Array:
+        """Outputs of the examples at `rows` at the cells that are `wanted`."""
+        _, last = self._deeper(self._encode(inputs))
+        z = self._decode(wanted, last)
+        if self._rest.thresholds is None:
+            return self._rest.output(z)[0].numpy()
+        return self._ordinal(wanted, self._codes_in(last), z, rows)[0].numpy()
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
         """See `engine.Engine`."""
@@ -165,9 +161,8 @@ class TiledEngine:
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
-        _, means, squares = read_adam(self._optimizer, self._free)
-        tiled = ("tiles", "means", "squares")
-        return AdamState(self._n_steps, *map(self._in_order, tiled, (self._free, means, squares)))
+        free = (self._free, self._optimizer.means, self._optimizer.squares)
+        return AdamState(self._n_steps, *map(self._in_order, ("tiles", "means", "squares"), free))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
@@ -182,7 +177,7 @@ class TiledEngine:
         ]
         for parameter, value in zip(self._free, free[0], strict=True):
             parameter.copy_(value)
-        write_adam(self._optimizer, self._free, state.n_steps, free[1], free[2])
+        self._optimizer.restore(state.n_steps, free[1], free[2])
         self._n_steps = state.n_steps
 
     def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
@@ -203,13 +198,15 @@ class TiledEngine:
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
-        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow.
-        tiled = (np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder))
-        return all(map(np.isfinite, tiled)) and all(bool(parameter.isfinite().all()) for parameter in self._free)
+        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow. Not numpy's, whose
+        # library has threads of its own that spin for a while after every product.
+        tiled = (torch.from_numpy(weights.tiles).view(-1) for weights in (self._encoder, self._decoder))
+        sums = [torch.dot(weights, weights) for weights in tiled]
+        return all(bool(tensor.isfinite().all()) for tensor in (*sums, *self._free))
 
-    def _encode(self, cells: _Cells, inputs: Floats) -> Tensor:
+    def _encode(self, inputs: ObservedCells) -> Tensor:
         """Compute the first hidden layer, in tiles."""
-        z = self._all_reduce(torch.from_numpy(self._product(cells, inputs, self._encoder.tiles)), 0)
+        z = self._all_reduce(torch.from_numpy(self._product(inputs, self._encoder.tiles)), 0)
         bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
         function, _ = ACTIVATIONS[self._rest.hidden_activation]
         first = function(z.add_(bias))
@@ -251,22 +248,23 @@ class TiledEngine:
         weights, biases, slope = self._rest.back_to_first(hidden, plain)
         return weights, biases, to_tiles(slope.numpy())
 
-    def _product(self, cells: _Cells, values: Floats, factor: Floats) -> Floats:
-        """Multiply `values` at `cells` by `factor`, in tiles."""
+    def _product(self, cells: ObservedCells, factor: Floats) -> Floats:
+        """Multiply a sparse matrix by `factor`, in tiles."""
         # Not zeroed: the first block of columns overwrites it (`go_on` is False).
-        sums = np.empty((factor.shape[0], cells.rows.shape[0], TILE), dtype=np.float32)
-        self._workers.run(products, cells.rows.indptr, cells.pointers, cells.rows.indices, values, factor, sums)
+        pattern, sums = cells.pattern, np.empty((factor.shape[0], cells.shape[0], TILE), dtype=np.float32)
+        arguments = (pattern.pointers, pattern.indices, cells.values)
+        self._workers.run(products, pattern.indptr, (factor, sums), *arguments)
         return sums
 
-    def _decode(self, cells: _Cells, last: Tensor) -> Tensor:
+    def _decode(self, cells: Pattern, last: Tensor) -> Tensor:
         """Compute H W' + b at `cells`, (nnz,)."""
-        dots = np.empty(cells.rows.nnz, dtype=np.float32)
+        dots = np.empty(len(cells.indices), dtype=np.float32)
         bias = self._rest.decoder_bias.numpy()
-        arguments = (cells.pointers, cells.rows.indices, last.numpy(), self._decoder.tiles, bias, dots)
-        self._workers.run(sampled_products, cells.rows.indptr, *arguments)
+        arguments = (cells.pointers, cells.indices, last.numpy(), self._decoder.tiles, bias, dots)
+        self._workers.run(sampled_products, cells.indptr, (), *arguments)
         if self._mean is not None:
             of_rows = (last @ self._mean_tiles.mT).sum(0).view(-1)
-            dots += np.repeat(of_rows.numpy(), np.diff(cells.rows.indptr))
+            dots += np.repeat(of_rows.numpy(), np.diff(cells.indptr))
         return torch.from_numpy(dots)
 
     def _codes_in(self, last: Tensor) -> Tensor:
@@ -274,21 +272,35 @@ class TiledEngine:
         return torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
 
     def _ordinal(
-        self, cells: _Cells, codes: Tensor, z: Tensor, rows: RowSelection, targets: Tensor | None = None
+        self, cells: Pattern, codes: Tensor, z: Tensor, rows: RowSelection, targets: Floats | None = None
     ) -> OrdinalOutputs:
         """Compute outputs and gradients of the thresholds; see `ordinal_outputs`."""
         thresholds, offsets = self._rest.thresholds, self._offsets
         assert thresholds is not None
         assert offsets is not None
-        matrix = cells.rows
-        row = row_indices(matrix)
-        centers = torch.from_numpy(offsets.rows[rows][row] + offsets.columns[matrix.indices])
-
-        def sums(values: Tensor) -> Tensor:
-            return torch.from_numpy(row_sums(matrix.indptr, values.numpy()))
-
-        of_rows = thresholds.of(codes)
-        return ordinal_outputs(z, centers, of_rows, torch.from_numpy(row), thresholds.levels, targets, sums)
+        levels, of_rows = thresholds.levels, thresholds.of(codes)
+        outputs, gradients = torch.empty_like(z), torch.empty_like(of_rows)
+        gaps, midpoints = (np.array(values, dtype=np.float32) for values in (levels.gaps, levels.midpoints))
+        self._workers.run(
+            ordinal_outputs,
+            cells.indptr,
+            (),
+            z.numpy(),
+            _NO_TARGETS if targets is None else targets,
+            targets is not None,  # a process without cells in this batch has none, and takes part in the sums
+            cells.indptr,
+            cells.indices,
+            offsets.rows[rows],
+            offsets.columns,
+            of_rows.numpy(),
+            np.float32(levels.values[0]),
+            gaps,
+            midpoints,
+            np.float32(levels.slope),
+            outputs.numpy(),
+            gradients.numpy(),
+        )
+        return OrdinalOutputs(outputs, None if targets is None else gradients)
 
     def _threshold_gradients(self, gradient: Tensor, codes: Tensor) -> tuple[list[Tensor], Tensor]:
         """Gradients of C and c, summed over processes, and of the codes, in tiles.
@@ -318,15 +330,15 @@ class TiledEngine:
 
     def _update(self, weights: _Weights, gradient: _Gradient, rate: float, decay: float) -> None:
         """Take a step of Adam on `weights`."""
-        columns, order = gradient.cells.transposed
+        columns = gradient.cells.pattern.transposed
         with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
             step_size = np.float32(rate / (1 - BETA1**self._n_steps))
             penalty = np.float32(decay)
         # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
         correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
-        arguments = (columns.indptr, columns.indices, gradient.values[order], gradient.factor, gradient.extra)
-        state = (weights.tiles, weights.means, weights.squares)
-        self._workers.run(adam_products, columns.indptr, *arguments, *state, step_size, penalty, correction)
+        tiled = (gradient.factor, gradient.extra, weights.tiles, weights.means, weights.squares)
+        pattern = (columns.indptr, columns.indices, gradient.cells.by_column)
+        self._workers.run(adam_products, columns.indptr, tiled, *pattern, step_size, penalty, correction)
 
 
 @lru_cache(maxsize=1)
@@ -340,6 +352,17 @@ def compile_kernels() -> None:
     engine.close()
 
 
+def _observed(batch: Batch) -> tuple[ObservedCells, ObservedCells]:
+    """Targets and inputs of a batch from `make_batch`, or of CSR matrices."""
+    targets, inputs, _ = batch
+    if isinstance(targets, ObservedCells) and isinstance(inputs, ObservedCells):
+        return targets, inputs
+    assert isinstance(targets, sparse.csr_array)
+    assert isinstance(inputs, sparse.csr_array)
+    cells = observed(targets)
+    return cells, observed(inputs, cells)
+
+
 class _Weights:
     """Weight matrix in tiles, with Adam's moments."""
 
@@ -351,36 +374,17 @@ class _Weights:
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """Observed cells of some examples, CSR with sorted indices."""
-
-    rows: sparse.csr_array
-
-    @cached_property
-    def pointers(self) -> NDArray[np.int64]:
-        """First cell of each row in each block of columns."""
-        return block_pointers(self.rows.indptr, self.rows.indices, self.rows.shape[1])
-
-    @cached_property
-    def transposed(self) -> tuple[sparse.csr_array, NDArray[Any]]:
-        """Cells in column order, and their positions in row order."""
-        return transposed(self.rows)
-
-
-@dataclass(frozen=True)
 class _Gradient:
     """Gradient of V or W, computed by the kernel row by row.
 
-    It is the transpose of the matrix of `values` at `cells`, times `factor`, plus `extra`.
+    It is the transpose of `cells` times `factor`, plus `extra`.
 
     Attributes:
-        cells: Pattern of the matrix, (B, n).
-        values: (nnz,) in the order of `cells`.
+        cells: Sparse matrix (B, n).
         factor: (B, k) in tiles.
         extra: (n, k) in tiles; empty for none.
     """
 
-    cells: _Cells
-    values: Floats
+    cells: ObservedCells
     factor: Floats
     extra: Floats = field(default_factory=lambda: _NOTHING)

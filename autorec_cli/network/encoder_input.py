@@ -17,6 +17,7 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 if TYPE_CHECKING:
+    from autorec_cli.network.batches import ObservedCells
     from autorec_cli.network.dropout import Dropout
     from autorec_cli.network.sparse_tensors import DeviceMatrix
 
@@ -27,7 +28,7 @@ RowSelection = slice | Array
 """Rows of the examples, as a slice or indices."""
 
 
-Cells: TypeAlias = "sparse.csr_array | DeviceMatrix"
+Cells: TypeAlias = "sparse.csr_array | ObservedCells | DeviceMatrix"
 """Sparse matrix of an engine."""
 
 

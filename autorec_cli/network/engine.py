@@ -26,7 +26,12 @@ class Engine(Protocol):
     """Network with its optimizer state.
 
     It never allocates a dense matrix of examples x columns.
+
+    Attributes:
+        is_threaded: A step uses several threads of the CPU; `batch` may run on one of them at the same time.
     """
+
+    is_threaded: bool
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """Make the batch of the examples at `rows`, where a step needs it.

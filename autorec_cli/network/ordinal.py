@@ -20,9 +20,16 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from autorec_cli.csr import Array
+
+
+def expit(z: Array, out: Array | None = None) -> Array:
+    """Logistic function; training needs none, and scipy.special is slow to import."""
+    from scipy.special import expit as logistic
+
+    result: Array = logistic(z, out=out)
+    return result
 
 
 @dataclass(frozen=True)

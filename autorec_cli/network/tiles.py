@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,10 @@ from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048
 """Rows of a factor per block; in one tile they take half a MiB, less than the L2 cache of a core."""
+
+PARTS_PER_THREAD, RANGES_PER_THREAD = 4, 2
+"""Parts of a product per thread, so that none waits long for another; of a product that has to read all tiles for every
+range of rows, fewer."""
 
 Floats = NDArray[np.float32]
 Indexes = NDArray[np.int32]
@@ -68,30 +72,56 @@ def untiled(tiles: Floats, n_columns: int) -> Pieces:
 
 
 class Workers:
-    """Thread pool for kernels, which release the GIL."""
+    """Thread pool for kernels, which release the GIL.
+
+    The thread that calls `run` is one of its `threads`.
+    """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads)
+        self._pool = ThreadPoolExecutor(max(1, threads - 1))
 
-    def run(self, kernel: Callable[..., None], indptr: NDArray[Any], *arguments: object) -> None:
-        """Call `kernel(*arguments, first, last)` for ranges of all rows.
+    def run(
+        self, kernel: Callable[..., None], indptr: NDArray[Any], tiled: Sequence[Floats], *arguments: object
+    ) -> None:
+        """Call `kernel(*tiled, *arguments, first, last)` on all threads, for parts of the tiles and ranges of rows.
 
-        Ranges have about as many cells each.
+        A kernel that needs all tiles at once has them among its other arguments.
         """
-        # By cells and not by rows: a few popular rows hold most of the cells.
-        calls = [self._pool.submit(kernel, *arguments, first, last) for first, last in self._row_ranges(indptr)]
-        for call in calls:
-            call.result()
+        parts = iter(self._parts(indptr, len(tiled[0]) if tiled else 0))
+
+        def work() -> None:
+            # Threads share the iterator, so that whichever is free takes the next part.
+            for tiles, first, last in parts:
+                kernel(*(array[tiles] for array in tiled), *arguments, first, last)
+
+        others = [self._pool.submit(work) for _ in range(self.threads - 1)]
+        work()
+        for other in others:
+            other.result()
 
     def close(self, wait: bool = True) -> None:
         """End the threads, and with `wait` return after their end."""
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
-    def _row_ranges(self, indptr: NDArray[Any]) -> Iterator[tuple[int, int]]:
-        n_rows = len(indptr) - 1
-        goals = np.linspace(0, int(indptr[-1]) + n_rows, self.threads + 1)  # an empty row takes some time too
-        bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
-        # Rounding must not leave out the first or the last row.
-        bounds[0], bounds[-1] = 0, n_rows
-        return ((first, last) for first, last in pairwise(bounds) if first < last)
+    def _parts(self, indptr: NDArray[Any], n_tiles: int) -> list[tuple[slice, int, int]]:
+        """Divide the tiles, and where these are too few the rows too."""
+        if self.threads == 1 or not n_tiles:
+            n_ranges = 1 if self.threads == 1 else RANGES_PER_THREAD * self.threads
+            return [(slice(None), *rows) for rows in _row_ranges(indptr, n_ranges)]
+        # One tile stays in the cache of one core, and tiles are equally large, so rows are divided as little as can be.
+        rows = list(_row_ranges(indptr, -(-PARTS_PER_THREAD * self.threads // n_tiles)))
+        return [(slice(tile, tile + 1), *range_) for tile in range(n_tiles) for range_ in rows]
+
+
+def _row_ranges(indptr: NDArray[Any], n_ranges: int) -> Iterator[tuple[int, int]]:
+    """Divide the rows into ranges of about as many cells each."""
+    # By cells and not by rows: a few popular rows hold most of the cells.
+    n_rows = len(indptr) - 1
+    if n_ranges == 1:
+        return iter([(0, n_rows)] if n_rows else [])
+    goals = np.linspace(0, int(indptr[-1]) + n_rows, n_ranges + 1)  # an empty row takes some time too
+    bounds = np.searchsorted(indptr + np.arange(n_rows + 1), goals).tolist()
+    # Rounding must not leave out the first or the last row.
+    bounds[0], bounds[-1] = 0, n_rows
+    return ((first, last) for first, last in pairwise(bounds) if first < last)

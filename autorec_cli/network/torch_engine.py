@@ -26,7 +26,7 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.adam import BETA1, BETA2, EPSILON, AdamState, read_adam, write_adam
+from autorec_cli.network.adam import Adam, AdamState
 from autorec_cli.network.autoencoder import (
     ACTIVATIONS,
     SQUARED_ERROR,
@@ -90,10 +90,8 @@ class TorchEngine:
         self._offsets = loss.offsets
         self._column_offsets = None if loss.offsets is None else torch.from_numpy(loss.offsets.columns).to(device)
         self._examples: DeviceExamples | None = None
-        # Two groups, because only V and W have a penalty; its gradient is their `weight_decay`.
-        free = [*self._network.free(), *([] if self._mean is None else [self._mean])]
-        groups = [{"params": self._network.penalized()}, {"params": free}]
-        self._optimizer = torch.optim.Adam(groups, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
+        self._optimizer = Adam(self._parameters())
+        self.is_threaded = device.type == "cpu" and torch.get_num_threads() > 1
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """See `engine.Engine`."""
@@ -106,13 +104,10 @@ class TorchEngine:
         targets, shown = to_device(batch.targets, batch.inputs, self._device)
         centers = None if batch.rows is None else self._centers(targets.rows, batch.rows)
         result = step(self._network, targets, shown, self._missing_weight, self._process_group, self._mean, centers)
-        for parameter, gradient in zip(self._parameters(), result.gradients, strict=True):
-            parameter.grad = gradient
-        # Set anew each step: the rate follows a schedule and the penalty the size of the batch.
-        penalized, free = self._optimizer.param_groups
-        penalized["lr"] = free["lr"] = rate
-        penalized["weight_decay"] = decay
-        self._optimizer.step()
+        # Only V and W have a penalty.
+        penalized = {id(weight) for weight in self._network.penalized()}
+        decays = [decay if id(parameter) in penalized else 0.0 for parameter in self._parameters()]
+        self._optimizer.step(result.gradients, rate, decays)
         # A float32 sum over an epoch would lose the digits that later steps add.
         return result.squared_error.double()
 
@@ -180,19 +175,17 @@ class TorchEngine:
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
-        parameters = self._parameters()
-        n_steps, means, squares = read_adam(self._optimizer, parameters)
-        return AdamState(n_steps, *([_on_cpu(tensor) for tensor in group] for group in (parameters, means, squares)))
+        groups = (self._optimizer.parameters, self._optimizer.means, self._optimizer.squares)
+        return AdamState(self._optimizer.n_steps, *([_on_cpu(tensor) for tensor in group] for group in groups))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
-        parameters = self._parameters()
-        for parameter, value in zip(parameters, state.parameters, strict=True):
+        for parameter, value in zip(self._parameters(), state.parameters, strict=True):
             parameter.copy_(torch.from_numpy(value.whole()))
         means, squares = (
             (torch.from_numpy(tensor.whole()) for tensor in group) for group in (state.means, state.squares)
         )
-        write_adam(self._optimizer, parameters, state.n_steps, means, squares)
+        self._optimizer.restore(state.n_steps, means, squares)
 
     def close(self, wait: bool = True) -> None:
         """See `engine.Engine`; there are no threads."""
@@ -212,6 +205,8 @@ def to_device(examples: Cells, inputs: Cells, device: torch.device) -> tuple[Dev
     if isinstance(inputs, DeviceMatrix):
         assert isinstance(examples, DeviceMatrix)
         return examples, inputs
+    assert isinstance(examples, sparse.csr_array)
+    assert isinstance(inputs, sparse.csr_array)
     targets = to_both_orders(examples, device)
     if inputs.shape != examples.shape:
         return targets, to_both_orders(inputs, device)

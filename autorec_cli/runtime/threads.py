@@ -103,7 +103,15 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractC
     is, taken from `tasks` and its result not yet yielded. An exception, from `work` or from `tasks`, is raised in place
     of its result, after all earlier results. Leaving the context waits for running tasks and cancels pending ones.
     """
-    return _OrderedResults(work, tasks)
+    threads = n_threads()
+    return _OrderedResults(work, tasks, threads if threads > 1 else 0)
+
+
+def one_ahead(
+    work: Callable[[Task], Result], tasks: Iterable[Task], is_threaded: bool
+) -> AbstractContextManager[Iterator[Result]]:
+    """Run `work(task)` one result ahead of the iterator, on another thread if `is_threaded`; otherwise as `in_order`."""
+    return _OrderedResults(work, tasks, int(is_threaded))
 
 
 def for_each(work: Callable[[Task], object], tasks: Iterable[Task]) -> None:
@@ -114,16 +122,16 @@ def for_each(work: Callable[[Task], object], tasks: Iterable[Task]) -> None:
 
 
 class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
-    """Context of `in_order`, which shuts its thread pool down."""
+    """Context of `in_order`, which shuts its thread pool down; without threads, the caller works."""
 
-    def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> None:
+    def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> None:
         self._work = work
         self._tasks = tasks
-        self._threads = n_threads()
+        self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Iterator[Result]:
-        if self._threads == 1:
+        if self._threads == 0:
             return map(self._work, self._tasks)
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="autorec")
         return _ordered(self._executor, self._work, self._tasks, self._threads)

@@ -14,11 +14,13 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import moments_of, power_sums
+from autorec_cli.csr import Array, moments_of, power_sums
 from autorec_cli.errors import TrainingDivergedError
 from autorec_cli.network.autoencoder import Loss, Network
+from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch
 from autorec_cli.network.engine import Engine, make_engine
+from autorec_cli.runtime.threads import one_ahead
 from autorec_cli.training.checkpoints.checkpoint import (
     EPOCH_START,
     NO_SELECTION,
@@ -117,12 +119,20 @@ class Trainer:
 
     def batches(self) -> Iterator[Batch]:
         """Draw the remaining batches of the current epoch."""
-        self._started, n_done = time.perf_counter(), self._n_steps
+        self._started = time.perf_counter()
         columns, dropout = self.examples.partition.columns, self.settings.dropout
-        for number, rows in enumerate(shuffled_rows(self._n_examples, self.settings.batch_size, self.generator)):
-            dropped = draw_dropout(len(rows), columns, dropout, self.generator)
-            if number >= n_done:  # earlier ones are drawn too, because later draws depend on it
-                yield self.engine.batch(self.examples.inputs, rows, dropped)
+        # All draws of the epoch at once, so that no thread but this one uses the generator; with those of batches that
+        # are done, because later draws depend on it.
+        draws = [
+            (rows, draw_dropout(len(rows), columns, dropout, self.generator))
+            for rows in shuffled_rows(self._n_examples, self.settings.batch_size, self.generator)
+        ][self._n_steps :]
+
+        def make(draw: tuple[Array, Dropout | None]) -> Batch:
+            return self.engine.batch(self.examples.inputs, *draw)
+
+        with one_ahead(make, draws, self.engine.is_threaded) as batches:
+            yield from batches
 
     def step(self, batch: Batch) -> None:
         """Take one step of the optimizer."""

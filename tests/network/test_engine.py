@@ -196,10 +196,11 @@ def test_predictions_are_entries_of_the_dense_output(name, decoder_mean):
         hidden = torch.sigmoid(hidden @ weight + bias)
     dense, _ = network.output(hidden @ network.decoder_weight.T + network.decoder_bias)
     engine = engine_called(name, network, decoder_mean=decoder_mean)
-    predictions = engine.predict(examples.astype(np.float32), cells.astype(np.float32))
+    inputs = Inputs(examples.astype(np.float32), implicit=False, scale=None)
+    predictions = engine.predict(inputs, cells.astype(np.float32))
     np.testing.assert_allclose(predictions, dense.numpy()[wanted], rtol=1e-4)
     nothing = sparse.csr_array((12, 26), dtype=np.float32)
-    assert engine.predict(examples.astype(np.float32), nothing).shape == (0,)
+    assert engine.predict(inputs, nothing).shape == (0,)
 
 
 @pytest.mark.parametrize("name", NAMES)

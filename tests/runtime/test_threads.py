@@ -10,7 +10,7 @@ import time
 import pytest
 
 from autorec_cli.runtime import threads as module
-from autorec_cli.runtime.threads import BackgroundThread, in_order
+from autorec_cli.runtime.threads import BackgroundThread, in_order, one_ahead
 from tests.program import ROOT
 
 N_THREADS = module.n_threads
@@ -83,6 +83,20 @@ def test_results_before_an_error_are_all_yielded(threads):
         for result in ordered:
             results.append(result)
     assert results == [0, 1, 2]
+
+
+def test_the_next_result_alone_is_made_while_one_is_used():
+    begun = [threading.Event() for _ in range(4)]
+
+    def work(number):
+        begun[number].set()
+        return number, threading.current_thread()
+
+    with one_ahead(work, range(4), is_threaded=True) as results:
+        for number, thread in results:
+            assert thread is not threading.current_thread()
+            assert number == 3 or begun[number + 1].wait(10)
+            assert number >= 2 or not begun[number + 2].is_set()
 
 
 def test_the_processes_of_a_machine_share_its_processors(monkeypatch):

@@ -66,6 +66,7 @@ def test_a_dataset_that_does_not_fit_into_memory_is_refused(monkeypatch):
         fit(planted_dataset(), TINY, device="cpu")
 
 
-def test_an_abandoned_training_is_collected_while_threads_start():
+@pytest.mark.parametrize("what", ["fit", "batches"])
+def test_an_abandoned_training_is_collected_while_threads_start(what):
     """In a process of its own, which a deadlock or a thread that stays would hang for good."""
-    subprocess.run([sys.executable, "-m", "tests.abandoned", "fit"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "tests.abandoned", what], cwd=ROOT, check=True, capture_output=True)
