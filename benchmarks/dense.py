@@ -85,9 +85,7 @@ class DenseEngine:
     def state(self) -> AdamState:
         """The parameters and the optimizer's state; written at the end of a fit."""
         groups = (self._optimizer.parameters, self._optimizer.means, self._optimizer.squares)
-        return AdamState(
-            self._optimizer.n_steps, *([in_one(part.cpu().numpy()) for part in group] for group in groups)
-        )
+        return AdamState(self._optimizer.n_steps, *([in_one(part.cpu().numpy()) for part in group] for group in groups))
 
     def close(self, wait: bool = True) -> None:
         """Nothing: there are no threads."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.neighbors MODEL movies.dat [-k 10] [--min-ratings 20]
 
-MODEL is made by `autorec train` on MovieLens; genres are those of its file `movies.dat`, which no model sees. A film and
-each of its k nearest share at least one genre, or not; the mean of Jaccard's index of their genres counts how many.
+MODEL is made by `autorec train` on MovieLens; genres are those of its file `movies.dat`, which no model sees. A film
+and each of its k nearest share at least one genre, or not; the mean of Jaccard's index of their genres counts how many.
 Contenders find films among those with enough ratings, on the ratings that the model was fitted on: item-kNN by the
 cosine of ratings, of what was rated, and of ratings less the user's mean (adjusted cosine, Sarwar et al., WWW 2001).
 """

@@ -110,7 +110,7 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractC
 def one_ahead(
     work: Callable[[Task], Result], tasks: Iterable[Task], is_threaded: bool
 ) -> AbstractContextManager[Iterator[Result]]:
-    """Run `work(task)` one result ahead of the iterator, on another thread if `is_threaded`; otherwise as `in_order`."""
+    """Run `work(task)` one result ahead of the iterator, on another thread if `is_threaded`; else as `in_order`."""
     return _OrderedResults(work, tasks, int(is_threaded))
 
 
