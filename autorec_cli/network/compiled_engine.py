@@ -6,6 +6,8 @@ product visits one tile at a time, in blocks of rows. Activations and the dense 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
@@ -80,6 +82,25 @@ class TiledEngine:
 
     def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         """See `engine.Engine`."""
+        with self._torch_threads():
+            return self._step(batch, rate, decay)
+
+    @contextmanager
+    def _torch_threads(self) -> Iterator[None]:
+        """Keep PyTorch to this thread, unless there are dense products.
+
+        Other operations are so small that waking threads takes longer than they do; and results do not depend on the
+        number of threads.
+        """
+        threads = torch.get_num_threads()
+        if not self._missing_weight and len(self._rest.encoder_biases) == 1:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+    def _step(self, batch: Batch, rate: float, decay: float) -> Tensor:
         targets, inputs = _observed(batch)
         pattern, rows = targets.pattern, batch.rows
         first = self._encode(inputs)
@@ -131,7 +152,7 @@ class TiledEngine:
         def make(rows: slice) -> tuple[slice, ObservedCells, Pattern]:
             return rows, encoder_inputs(inputs, np.arange(n_rows)[rows]), observed(cells[rows]).pattern
 
-        with one_ahead(make, blocks, self.is_threaded) as made:
+        with self._torch_threads(), one_ahead(make, blocks, self.is_threaded) as made:
             return np.concatenate([np.empty(0, dtype=np.float32), *(self._predicted(*block) for block in made)])
 
     def _predicted(self, rows: slice, inputs: ObservedCells, wanted: Pattern) -> Array:
