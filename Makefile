@@ -53,6 +53,7 @@ test-newest:
 bench: $(VENV)/installed-bench $(DATA) bench/ratings.csv
 	$(BIN)/python -m benchmarks.epoch $(DATA) --variant item
 	$(BIN)/python -m benchmarks.epoch $(DATA) --variant user
+	$(BIN)/python -m benchmarks.phases $(DATA)
 	$(BIN)/python -m benchmarks.quality $(DATA) --only autorec,dense --runs 1
 	$(BIN)/python -m benchmarks.memory $(DATA)
 	$(BIN)/python -m benchmarks.recommend $(DATA)
