@@ -135,14 +135,15 @@ class TrainingOptions:
         ),
     ] = None
     patience: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="N",
             help="Stop the early-stopping phase after this many epochs without a better validation result; 0 never "
             "stops early.",
+            show_default=_default("patience"),
             rich_help_panel=OPTIMIZER,
         ),
-    ] = DEFAULTS["patience"]
+    ] = None
     refit: Annotated[
         bool | None,
         typer.Option(

@@ -54,6 +54,13 @@ def test_options_of_one_objective_are_of_its_networks():
     assert rating.dropout == ranking.dropout == 0.1
 
 
+def test_rankings_stop_early_and_ratings_do_not():
+    rating, _, ranking = TrainSettings().networks((60, 60), 3000, FACTS)
+    assert (rating.patience, ranking.patience) == (0, 5)
+    for network in TrainSettings(patience=3).networks((60, 60), 3000, FACTS):
+        assert network.patience == 3
+
+
 def test_an_ensemble_has_each_variant_with_all_hyperparameters():
     found = networks(
         ensemble=({"hidden_sizes": (30,)}, {"hidden_sizes": (20, 10), "implicit": False}), hidden_sizes=(40,)

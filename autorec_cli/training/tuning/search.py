@@ -205,7 +205,7 @@ def _run_trial(
                     return "pruned", best, epoch
     except TrainingDivergedError:
         return "diverged", best, epoch
-    raise AssertionError("training ended before its last epoch")
+    return "complete", best, epoch  # patience ran out
 
 
 def _enqueue_again(study: optuna.Study, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:

@@ -133,6 +133,15 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
     assert search.best() == (results[0].settings, 1.0)
 
 
+def test_a_trial_is_complete_when_patience_runs_out(monkeypatch):
+    def stops(training):
+        yield EpochResult("rating", training.settings.variant, "selection", 1, 9, 1.0, "rmse", 0.9, 0.0, True)
+
+    monkeypatch.setattr(NetworkTraining, "select", stops)
+    (result,) = trials(tuning.open_search(planted_dataset(), LIMITS, None), 1)
+    assert (result.outcome, result.valid, result.epochs) == ("complete", 0.9, 1)
+
+
 def test_a_short_trial_reports_all_its_shares(monkeypatch):
     monkeypatch.setattr(NetworkTraining, "select", fake_fit(lambda settings, epoch: 4.0 - epoch))
     dataset = planted_dataset()
