@@ -33,6 +33,7 @@ def test_console_blocks_show_what_a_fresh_run_prints(fresh):
         "train",
         "evaluate",
         "recommend",
+        "similar",
     }
     assert render.differences(README, fresh) == [], "run `make docs`"
 
