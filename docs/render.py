@@ -102,7 +102,7 @@ def differences(page: str, fresh: str) -> list[str]:
 
 
 BLOCK = re.compile(r".+?(?:\n\s*\n|\Z)", re.DOTALL)
-NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?: s\b)?")
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:(?:, [a-z]+ \d+\.\d)* s\b)?")  # or `1.2, train 3.4 s`, all of it seconds
 
 
 def alike(old: str, new: str) -> bool:

@@ -82,6 +82,7 @@ COMMANDS = {
     "train",
     "evaluate",
     "recommend",
+    "similar",
     "info",
     "doctor",
     "cross-validate",
