@@ -41,8 +41,8 @@ SIDE = 240
 """Bytes per user and item: means, counts, biases with their moments and gradients, sums and pointers of a batch."""
 ID = 150
 """Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
-RUNTIME = 210 * 2**20
-"""Libraries on their first use: compiled code, optimizer, thread stacks (130 MiB), and what a heap keeps; measured."""
+RUNTIME = 135 * 2**20
+"""Libraries on their first use: compiled code, thread stacks, and what a heap keeps; measured."""
 SCORES_PER_THREAD = 1 << 22
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.top_k`."""
 RANKED_USERS = 5000
