@@ -32,7 +32,7 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
     "decoder_mean": False,
     "missing_weight": 0.5,
     "epochs": 30,
-    "patience": 5,
+    "patience": 10,
 }
 """Defaults for the ranking objective, where they differ."""
 

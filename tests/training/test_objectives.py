@@ -56,7 +56,7 @@ def test_options_of_one_objective_are_of_its_networks():
 
 def test_rankings_stop_early_and_ratings_do_not():
     rating, _, ranking = TrainSettings().networks((60, 60), 3000, FACTS)
-    assert (rating.patience, ranking.patience) == (0, 5)
+    assert (rating.patience, ranking.patience) == (0, 10)
     for network in TrainSettings(patience=3).networks((60, 60), 3000, FACTS):
         assert network.patience == 3
 
