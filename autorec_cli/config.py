@@ -13,14 +13,18 @@ from autorec_cli.defaults import (
     PRESETS,
     RANKING_DEFAULTS,
     RatingFacts,
+    continues,
     default_batch_size,
+    default_epochs,
     default_hidden_size,
+    default_learning_rate,
     default_missing_value,
     default_output_activation,
     default_regularization,
     default_variant,
     default_variants,
     ratings_per_side,
+    refit_epochs,
 )
 from autorec_cli.errors import InputDataError, UsageError
 
@@ -89,11 +93,11 @@ class Hyperparameters:
         missing_weight: Weight of an unrated cell, where a rating has 1; above 0 for "ranking" only.
         missing_value: Rating imputed for unrated cells; None for "rating".
         center: Damped means to subtract from the ratings and add back to the predictions.
-        learning_rate: Peak learning rate of Adam (warm-up, then cosine decay over `epochs`).
+        learning_rate: Peak learning rate of Adam (warm-up, then cosine decay over the epochs of a phase).
         batch_size: Examples (rows) per step.
         epochs: Maximum number of epochs.
         patience: Early stopping after this many epochs without a better validation metric; 0 never stops early.
-        refit: Fit the final model on the training and validation sets together, for the best number of epochs.
+        refit: Fit the final model on the training and validation sets together.
         seed: Seeds initial weights and the order of examples.
 
     Raises:
@@ -165,6 +169,15 @@ class Hyperparameters:
         2 with the implicit channel, else 1.
         """
         return 2 if self.implicit else 1
+
+    @property
+    def continues(self) -> bool:
+        """True if the refit begins with the network of the selected epoch; see `defaults.continues`."""
+        return self.refit and continues(self.objective, self.variant)
+
+    def refit_epochs(self, selected: int) -> int:
+        """Number of epochs of the refit after the epoch `selected` was the best."""
+        return refit_epochs(selected, self.objective, self.variant)
 
     def to_document(self) -> dict[str, Any]:
         """Convert to JSON types."""
@@ -303,7 +316,7 @@ class TrainSettings:
         given = {field.name: given[field.name] for field in fields(Hyperparameters) if given[field.name] is not None}
         if "hidden_sizes" in given:
             given["hidden_sizes"] = tuple(given["hidden_sizes"])
-        defaults = dict(DEFAULTS)
+        defaults = {**DEFAULTS, "epochs": default_epochs(objective, variant)}
         if objective == "rating" and n_ratings > 1 and ratings.deviation == 0:
             raise InputDataError(
                 f"all {n_ratings:,} training ratings are {ratings.mean:g}, and equal ratings teach nothing; "
@@ -315,8 +328,10 @@ class TrainSettings:
             defaults["output_activation"] = default_output_activation(ratings.n_levels)
         n_users, n_items = shape
         per_side = ratings_per_side(n_users, n_items, n_ratings)
+        epochs = max(1, given.get("epochs", defaults["epochs"]))
         of_data = {
-            "batch_size": default_batch_size(n_items if variant == "item" else n_users, n_ratings),
+            "learning_rate": default_learning_rate(epochs),
+            "batch_size": default_batch_size(n_items if variant == "item" else n_users, n_ratings, epochs),
             "regularization": default_regularization(per_side),
             "hidden_sizes": (default_hidden_size(per_side),),
         }

@@ -16,7 +16,6 @@ DEFAULTS: Mapping[str, Any] = {
     "decoder_mean": True,
     "missing_weight": 0.0,
     "missing_value": None,
-    "learning_rate": 0.003,
     "epochs": 30,
     "patience": 0,
     "refit": True,
@@ -31,7 +30,6 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
     "implicit": False,
     "decoder_mean": False,
     "missing_weight": 0.5,
-    "epochs": 30,
     "patience": 10,
 }
 """Defaults for the ranking objective, where they differ."""
@@ -65,13 +63,22 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 WARM_EPOCHS = 10
 """Default number of epochs of a warm start; docs/benchmarks.md has the measurements."""
 
+ITEM_EPOCHS = 20
+"""Default number of epochs of the item variant for ratings."""
+CONTINUED_EPOCHS = 0.75
+"""Epochs of a refit that continues for each epoch of the selection; see `continues`."""
+MAX_LEARNING_RATE = 0.006
+
 MAX_HIDDEN_SIZE = 500
 MIN_HIDDEN_SIZE = 64
 UNITS_PER_RATING = 32
 """Hidden units for each rating per root of users x items; see `default_hidden_size`."""
 MAX_BATCH_SIZE = 1024
 MIN_BATCH_RATINGS = 1 << 16
-STEPS_PER_EPOCH = 8
+STEPS_PER_EPOCH = (8, 32)
+"""Fewest steps of an epoch, and most of a short training."""
+MIN_STEPS = 160
+"""Steps of a whole training below which it ends before the objective is minimized."""
 MAX_USERS_PER_ITEM = 10
 MAX_LOPSIDED = 20
 """Users per item, or items per user, up to which both variants are trained."""
@@ -136,13 +143,35 @@ def default_output_activation(n_levels: int) -> str:
     return "ordinal" if 2 <= n_levels <= MAX_LEVELS else "identity"
 
 
-def default_batch_size(n_examples: int, n_ratings: int) -> int:
+def default_epochs(objective: str, variant: str) -> int:
+    """Number of epochs of the selection phase, at most."""
+    return ITEM_EPOCHS if (objective, variant) == ("rating", "item") else DEFAULTS["epochs"]
+
+
+def default_learning_rate(epochs: int) -> float:
+    """Peak learning rate for a number of epochs: the fewer, the higher (docs/notes/defaults.md)."""
+    return min(MAX_LEARNING_RATE, float(f"{0.1 / epochs:.1g}"))
+
+
+def continues(objective: str, variant: str) -> bool:
+    """True if a refit begins with the selected network, False if with a fresh one.
+
+    The first takes fewer epochs. Lists get better by it, and predictions of the item variant are as good, but not those
+    of the user variant (docs/notes/defaults.md).
+    """
+    return objective == "ranking" or variant == "item"
+
+
+def default_batch_size(n_examples: int, n_ratings: int, epochs: int) -> int:
     """One eighth of the examples, at most 1,024, or as many as have 65,536 ratings.
 
-    Small datasets still give enough steps. A step updates all weights, so it should not rest on few ratings.
+    Small datasets and short trainings still give enough steps. A step updates all weights, so it should not rest on few
+    ratings.
     """
+    fewest, most = STEPS_PER_EPOCH
+    n_steps = min(max(fewest, -(-MIN_STEPS // epochs)), most)
     enough = -(-MIN_BATCH_RATINGS * n_examples // max(n_ratings, 1))
-    return min(max(MAX_BATCH_SIZE, enough), -(-n_examples // STEPS_PER_EPOCH))
+    return min(max(MAX_BATCH_SIZE, enough), -(-n_examples // n_steps))
 
 
 def ratings_per_side(n_users: int, n_items: int, n_ratings: int) -> float:
@@ -166,6 +195,11 @@ def default_hidden_size(per_side: float) -> int:
     """
     units = int(UNITS_PER_RATING * per_side) // MIN_HIDDEN_SIZE * MIN_HIDDEN_SIZE
     return min(max(units, MIN_HIDDEN_SIZE), MAX_HIDDEN_SIZE)
+
+
+def refit_epochs(selected: int, objective: str, variant: str) -> int:
+    """Number of epochs of the refit after a selection phase whose best epoch is `selected`."""
+    return math.ceil(CONTINUED_EPOCHS * selected) if continues(objective, variant) else selected
 
 
 def default_missing_value(mean: float, deviation: float) -> float:

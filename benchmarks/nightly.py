@@ -4,8 +4,9 @@
 
 RATINGS is a file that `autorec prepare` reads, with a header; its ratings get made-up times: half of the users are
 there from the beginning, the others join later, and everyone rates evenly from then on. Night 0 has what is left if the
-file is the last night's and every night brings `--growth` more. It is trained from scratch (30 epochs); each later
-night both from scratch and with `--warm-start` from the night before, which began in night 0 (10 epochs).
+file is the last night's and every night brings `--growth` more. It is trained from scratch (20 epochs, or 30 in the
+user variant); each later night both from scratch and with `--warm-start` from the night before, which began in night 0
+(10 epochs).
 
 Splits are `--split stable` and models are trained with `--no-refit`, so that no model has ever seen a validation or
 test rating of its own or a later night. Seconds are those of whole commands. Files that are there are used again, so

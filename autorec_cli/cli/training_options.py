@@ -21,7 +21,16 @@ from autorec_cli.config import (
     TrainSettings,
     parse_hidden_sizes,
 )
-from autorec_cli.defaults import DEFAULTS, MAX_BATCH_SIZE, MAX_HIDDEN_SIZE, MAX_LEVELS, PRESETS, RANKING_DEFAULTS
+from autorec_cli.defaults import (
+    DEFAULTS,
+    ITEM_EPOCHS,
+    MAX_BATCH_SIZE,
+    MAX_HIDDEN_SIZE,
+    MAX_LEARNING_RATE,
+    MAX_LEVELS,
+    PRESETS,
+    RANKING_DEFAULTS,
+)
 
 
 def _default(name: str) -> str:
@@ -112,26 +121,30 @@ class TrainingOptions:
         ),
     ] = None
     learning_rate: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="RATE",
             help="Peak learning rate of Adam (warm-up, then cosine decay).",
+            show_default=f"0.1 / epochs, {MAX_LEARNING_RATE} at most",
             rich_help_panel=OPTIMIZER,
         ),
-    ] = DEFAULTS["learning_rate"]
+    ] = None
     batch_size: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             help="Examples per step.",
-            show_default=f"1/8 of the examples, {MAX_BATCH_SIZE:,} at most, or more with few ratings each",
+            show_default=f"1/8 of the examples or less, {MAX_BATCH_SIZE:,} at most, or more with few ratings each",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
     epochs: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Maximum number of epochs.", show_default=_default("epochs"), rich_help_panel=OPTIMIZER
+            metavar="N",
+            help="Maximum number of epochs.",
+            show_default=f"{DEFAULTS['epochs']}; {ITEM_EPOCHS} for ratings, item variant",
+            rich_help_panel=OPTIMIZER,
         ),
     ] = None
     patience: Annotated[
@@ -148,7 +161,7 @@ class TrainingOptions:
         bool | None,
         typer.Option(
             "--refit/--no-refit",
-            help="Refit on the training and validation sets together, for the best number of epochs.",
+            help="Refit on the training and validation sets together, as long as the best epoch tells.",
             show_default="yes",
             rich_help_panel=OPTIMIZER,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class TrainingProgress:
     def remaining(self) -> float | None:
         """Seconds left, counting down within an epoch; None before the first one has ended.
 
-        A selection phase may end early, and a refit has as many epochs as the best of its selection; until these are
+        A selection phase may end early, and the epochs of a refit depend on the best of its selection; until these are
         known, the maximum is expected.
         """
         if self._current is None:
@@ -112,7 +113,7 @@ class TrainingProgress:
         if ended := self._current:
             for refit in self.phases:
                 if refit.network == ended.network and not refit.epoch:
-                    refit.n_epochs = ended.best_epoch
+                    refit.n_epochs = math.ceil(refit.n_epochs * ended.best_epoch / ended.n_epochs)
         for earlier in self.phases[: self.phases.index(phase)]:
             earlier.is_over = True
         self._current = phase
@@ -143,7 +144,8 @@ def phases_of(plan: TrainingPlan) -> list[Phase]:
     def phase(number: int, network: Hyperparameters, name: str) -> Phase:
         n_fitted = plan.shape.n_train + (plan.shape.n_valid if name == "refit" else 0)
         key = (network.variant, name, metric_of(network.objective))
-        return Phase(number, key, network.epochs, _epoch_cost(plan, network, n_fitted))
+        n_epochs = network.refit_epochs(network.epochs) if name == "refit" else network.epochs
+        return Phase(number, key, n_epochs, _epoch_cost(plan, network, n_fitted))
 
     networks = list(enumerate(plan.networks))
     if plan.shape.n_valid == 0:

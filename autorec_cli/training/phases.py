@@ -1,13 +1,13 @@
 """Phases of training a network: generators that yield one result per epoch.
 
 The selection phase trains on the train split and picks the best epoch on the validation split. The refit then trains
-on both for that many epochs. Test ratings are never read here.
+on both, for as many epochs, or fewer from the network of that epoch. Test ratings are never read here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scipy import sparse
@@ -22,7 +22,7 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.training.checkpoints.checkpoint import Selection
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.trainer import Start, Trainer, make_trainer
+from autorec_cli.training.trainer import KEPT, Start, Trainer, make_trainer
 from autorec_cli.training.validation import ValidationResult
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class NetworkTraining:
         dataset: Ratings, of the columns in `partition` only.
         settings: Hyperparameters.
         device: Device to train on.
-        start: Warm start, for both phases.
+        start: Warm start.
         partition: Columns of this process; all if None. All processes of its group train together.
         checkpointer: Saves the state after steps and epochs, and knows the state to resume from.
     """
@@ -96,9 +96,7 @@ class NetworkTraining:
         if valid is None or not self.settings.refit:
             return _fitted(selection, selection, self._examples(self.dataset.train), ("train",))
         examples = self._examples(add_splits(self.dataset.train, valid))
-        refit = yield from self._phase(
-            lambda: make_trainer(examples, self.settings, self.device, self.start, refit_epochs=selection.epoch)
-        )
+        refit = yield from self._phase(lambda: self._refit_trainer(examples, selection))
         return _fitted(refit, selection, examples, ("train", "valid"))
 
     def _select_trainer(self) -> Trainer:
@@ -106,6 +104,14 @@ class NetworkTraining:
         if examples.n_ratings == 0:
             raise UsageError("the train split has no ratings; prepare it again with smaller --test and --valid")
         return make_trainer(examples, self.settings, self.device, self.start, self._valid())
+
+    def _refit_trainer(self, examples: Examples, selection: Selection) -> Trainer:
+        n_epochs, settings, start = self.settings.refit_epochs(selection.epoch), self.settings, self.start
+        if settings.continues:
+            assert selection.network is not None
+            # With a schedule of its own.
+            settings, start = replace(settings, epochs=n_epochs), _shrunk(selection.network)
+        return make_trainer(examples, settings, self.device, start, refit_epochs=n_epochs)
 
     def _examples(self, ratings: sparse.csr_array) -> Examples:
         return make_examples(ratings, self.dataset.rating_scale, self.settings, self.partition)
@@ -155,6 +161,29 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
                 checkpointer.after_epoch(trainer.state)
         trainer.require_learned()
     return trainer.best
+
+
+def _shrunk(selected: Network) -> Start:
+    """Start from a network whose V and W are shrunk toward the fresh ones; see `trainer.KEPT`."""
+
+    def start(fresh: Network) -> Network:
+        thresholds, trained = fresh.thresholds, selected.thresholds
+        # With the validation ratings there may be more levels.
+        if thresholds and trained and len(thresholds.bias) == len(trained.bias):
+            thresholds = replace(thresholds, weight=trained.weight, bias=trained.bias)
+        return replace(
+            fresh,
+            encoder_weights=(
+                fresh.encoder_weights[0].lerp_(selected.encoder_weights[0], KEPT),
+                *selected.encoder_weights[1:],
+            ),
+            encoder_biases=selected.encoder_biases,
+            decoder_weight=fresh.decoder_weight.lerp_(selected.decoder_weight, KEPT),
+            decoder_bias=selected.decoder_bias,
+            thresholds=thresholds,
+        )
+
+    return start
 
 
 def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:

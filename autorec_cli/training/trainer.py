@@ -36,6 +36,13 @@ from autorec_cli.training.validation import Validation, make_validation, metric_
 WARM_UP = 0.1
 """Fraction of all steps during which the learning rate rises."""
 
+KEPT = 0.5
+"""Weight of a trained V and W in the initial ones of further training; the rest is a fresh network's.
+
+Shrink and perturb (Ash and Adams, NeurIPS 2020): from unshrunk weights a network overfits, and ends worse than from
+fresh ones (docs/benchmarks.md, docs/notes/defaults.md).
+"""
+
 Start = Callable[[Network], Network]
 """Warm start: replaces the parameters of a fresh network."""
 
@@ -137,7 +144,7 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """Take one step of the optimizer."""
         settings, number = self.settings, self.epoch * self._steps_per_epoch + self._n_steps
-        rate = settings.learning_rate * _schedule(number, settings.epochs * self._steps_per_epoch)
+        rate = settings.learning_rate * _schedule(number, self.settings.epochs * self._steps_per_epoch)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.targets.shape[0] / self._n_examples
         # Left on the device: reading it would make every step wait for the GPU.
@@ -175,8 +182,8 @@ class Trainer:
     def _keeps_network(self) -> bool:
         if self.validation is None:
             return self.epoch == self.n_epochs
-        # A refit replaces it: a copy after every better epoch would only take memory.
-        return not self.settings.refit
+        # A fresh refit replaces it: a copy after every better epoch would only take memory.
+        return self.settings.continues or not self.settings.refit
 
     def require_learned(self) -> None:
         """Check the network that is kept, if any: one that ranks has no ratings to compare with.

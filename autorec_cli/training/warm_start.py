@@ -34,13 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEPT = 0.5
-"""Weight of the older V and W in the initial ones; the rest is a fresh network's.
-
-Shrink and perturb (Ash and Adams, NeurIPS 2020): from unshrunk weights a network overfits, and ends worse than a cold
-start (docs/benchmarks.md).
-"""
-
 MUST_AGREE = {
     "variant": "--variant",
     "hidden_sizes": "--hidden-size",
@@ -228,6 +221,8 @@ def _shown(value: object) -> str:
 def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Start:
     """Make the initializer of networks for users and items with these ids; see `trainer.Start`."""
     import torch
+
+    from autorec_cli.training.trainer import KEPT
 
     by_item = model.settings.variant == "item"
     catalog = model.catalog

@@ -22,7 +22,7 @@ from tests.training.checkpoints.test_resume import assert_resumes
 TINY = {
     "objective": "rating",
     "hidden_sizes": (16,),
-    "epochs": 8,
+    "epochs": 32,
     "batch_size": 16,
     "regularization": 5.0,
     "learning_rate": 0.02,

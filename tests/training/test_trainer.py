@@ -71,13 +71,17 @@ def test_valid_ratings_do_not_enter_the_choosing_network():
     assert first.examples.ratings.nnz == dataset.train.nnz
 
 
-def test_final_network_is_fitted_on_train_and_valid_for_the_epochs_chosen():
+@pytest.mark.parametrize(("variant", "fraction"), [("item", 0.75), ("user", 1)])
+def test_final_network_is_fitted_on_train_and_valid(variant, fraction):
     dataset = planted_dataset()
-    results, fitted = run(dataset, small_settings())
+    results, fitted = run(dataset, small_settings(variant))
     choosing = [result for result in results if result.phase == "selection"]
     final = [result for result in results if result.phase == "refit"]
     best = min(choosing, key=lambda result: result.valid)
-    assert fitted.epochs == len(final) == best.epoch
+    assert fitted.epochs == best.epoch
+    assert len(final) == math.ceil(fraction * best.epoch)
+    # In the item variant it begins with the selected network, shrunk.
+    assert (final[0].train_rmse < 0.97 * choosing[0].train_rmse) == (variant == "item")
     assert fitted.validation.value == best.valid
     assert fitted.fitted_parts == ("train", "valid")
     assert fitted.examples.ratings.nnz == dataset.train.nnz + dataset.valid.nnz

@@ -19,6 +19,7 @@ from autorec_cli.training import known_ratings, randomness, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.trainer import KEPT
 from autorec_cli.training.warm_start import MUST_AGREE, load_older_model, prepare_start
 from tests.planted import dataset_of, planted_dataset
 from tests.program import SMALL, call
@@ -92,7 +93,7 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
         (network.decoder_weight, model.decoder_weight, fresh.decoder_weight),
         (network.decoder_bias, model.decoder_bias, fresh.decoder_bias),
     ):
-        share = warm_start.KEPT if theirs.ndim == 2 else 1
+        share = KEPT if theirs.ndim == 2 else 1
         expected = share * theirs[kept[known]] + (1 - share) * unknown.numpy()[known]
         np.testing.assert_allclose(ours.numpy()[known], expected, rtol=1e-5, atol=1e-7)
         np.testing.assert_array_equal(ours.numpy()[new], unknown.numpy()[new])

@@ -46,7 +46,7 @@ class TrainOptions:
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="Start from the parameters of an older model, matched by id; one third of the epochs is enough.",
+            help="Start from the parameters of an older model, matched by id; half of the epochs are enough.",
             show_default="a new network",
             rich_help_panel=UNATTENDED,
         ),

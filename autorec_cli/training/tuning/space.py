@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -95,7 +95,10 @@ def check_memory_of_largest(dataset: Dataset, limits: Limits, place: Place) -> N
 
 def default_values(variant: str, dataset: Dataset, limits: Limits) -> dict[str, Any]:
     """Defaults of a variant, clipped to the limits."""
-    defaults = complete(TrainSettings(variant=variant, objective=limits.objective), dataset)
+    settings = TrainSettings(variant=variant, objective=limits.objective)
+    epochs = min(complete(settings, dataset).epochs, limits.max_epochs)
+    # Learning rate and batch size follow the number of epochs.
+    defaults = complete(replace(settings, epochs=epochs), dataset)
     rating = limits.objective == "rating"
     return {
         "variant": variant,
@@ -105,7 +108,7 @@ def default_values(variant: str, dataset: Dataset, limits: Limits) -> dict[str, 
         **({"center": defaults.center} if rating else {"missing_weight": defaults.missing_weight}),
         "learning_rate": defaults.learning_rate,
         "batch_size": min(max(defaults.batch_size, LEAST_BATCH), _max_batch(dataset)),
-        "epochs": min(defaults.epochs, limits.max_epochs),
+        "epochs": epochs,
     }
 
 

@@ -30,10 +30,11 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
     assert "\r" not in result.stderr
     assert "\x1b" not in result.stderr
     entries = [json.loads(line) for line in log.read_text().splitlines()]
-    chosen = model_file.load_model(tmp_path / "m").provenance["epochs"]
+    model = model_file.load_model(tmp_path / "m")
+    n_refit = model.settings.refit_epochs(model.provenance["epochs"])
     assert [(entry["phase"], entry["epoch"]) for entry in entries] == [
         *(("selection", epoch) for epoch in range(1, 16)),
-        *(("refit", epoch) for epoch in range(1, chosen + 1)),
+        *(("refit", epoch) for epoch in range(1, n_refit + 1)),
     ]
     epochs = [line for line in lines if re.match(STAMP + "epoch ", line)]
     assert len(epochs) == len(entries)

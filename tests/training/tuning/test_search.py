@@ -154,7 +154,7 @@ def test_a_short_trial_reports_all_its_shares(monkeypatch):
 
 def test_a_diverged_trial_is_not_the_end(monkeypatch):
     monkeypatch.setattr(
-        NetworkTraining, "select", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.003 else None)
+        NetworkTraining, "select", fake_fit(lambda settings, epoch: 1.0 if settings.learning_rate == 0.006 else None)
     )
     dataset = planted_dataset()
     search = tuning.open_search(dataset, LIMITS, None)
