@@ -4,6 +4,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -80,7 +81,7 @@ def examples_folder(workshop, tmp_path):
     ratings.select("user", "item").write_csv(tmp_path / "pairs.csv")
     ratings[:5].with_columns(user=pl.lit("later")).write_csv(tmp_path / "later.csv")
     ratings[:5].with_columns(user=pl.lit("new")).write_csv(tmp_path / "new-users.csv")
-    with sqlite3.connect(tmp_path / "shop.db") as shop:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as shop, shop:
         shop.execute("CREATE TABLE ratings (user, item, rating)")
         shop.executemany("INSERT INTO ratings VALUES (?, ?, ?)", ratings.select("user", "item", "rating").rows())
     (tmp_path / "active.tsv").write_text("007\tx\n011\ty\n")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -163,11 +164,10 @@ def test_a_second_run_at_the_same_time_gives_up_or_waits(folder):
 def test_a_database_is_a_source(folder):
     import sqlite3
 
-    with sqlite3.connect(folder / "shop.db") as database:
+    with closing(sqlite3.connect(folder / "shop.db")) as database, database:
         database.execute("CREATE TABLE r (user TEXT, item TEXT, rating REAL)")
         lines = (folder / "ratings.csv").read_text().splitlines()[1:]
         database.executemany("INSERT INTO r VALUES (?, ?, ?)", [line.split(",")[:3] for line in lines])
-    database.close()
     (folder / "autorec.toml").write_text(
         f"[prepare]\ndatabase = 'sqlite:///{folder}/shop.db'\nquery = 'SELECT * FROM r'\n"
     )

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ PASSWORD = "hunt%40er2"
 
 @pytest.fixture
 def shop(tmp_path):
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
         connection.execute("CREATE TABLE ratings (user_id INTEGER, item_id TEXT, rating REAL, rated_at INTEGER, note)")
         connection.executemany("INSERT INTO ratings VALUES (?, ?, ?, ?, ?)", [(*row, b"\xff") for row in ROWS])
     return tmp_path / "shop.db"
@@ -66,7 +67,7 @@ def test_the_command_reads_a_database(shop):
 
 
 def test_values_of_any_type_in_one_column_of_sqlite_are_read(tmp_path):
-    with sqlite3.connect(tmp_path / "r.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "r.db")) as connection, connection:
         connection.execute("CREATE TABLE r (user, item, rating)")
         rows = [(1, 5, 4)] * 300 + [("x", 5.0, 4.5), (2**62, "5", "3"), (None, 5, 1), (1, 5, None)]
         connection.executemany("INSERT INTO r VALUES (?, ?, ?)", rows)

@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import tarfile
 import zipfile
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_a_foreign_format_is_named_with_what_helps(tmp_path, content, name, advi
 
 
 def test_a_database_file_is_sent_to_the_option_that_reads_it(tmp_path):
-    with sqlite3.connect(tmp_path / "r.db") as database:
+    with closing(sqlite3.connect(tmp_path / "r.db")) as database, database:
         database.execute("create table ratings (user, item, rating)")
     result = run("prepare", "r.db", "-o", "d", cwd=tmp_path)
     assert (result.status, result.stdout) == (3, "")
