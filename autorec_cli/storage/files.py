@@ -36,11 +36,15 @@ def followed(path: Path) -> Path:
         UsageError: the links form a loop, or the current directory is gone.
     """
     try:
-        return path.resolve()
+        found = path.resolve()
     except FileNotFoundError as error:
         raise UsageError("the current directory has been removed; change to another one") from error
-    except (OSError, RuntimeError) as error:  # RuntimeError up to Python 3.12
-        raise UsageError(f"{path} is a symbolic link to itself; name another path") from error
+    except (OSError, RuntimeError):  # RuntimeError up to Python 3.12
+        found = None
+    # From Python 3.13 on, links of a loop are left in the path.
+    if found is None or any(part.is_symlink() for part in (found, *found.parents)):
+        raise UsageError(f"{path} is a symbolic link to itself; name another path")
+    return found
 
 
 def output_target(path: Path) -> Path:
