@@ -8,12 +8,20 @@ from typing import IO, TYPE_CHECKING
 
 from autorec_cli.cli.output import write_table, writer_for
 from autorec_cli.errors import decimals_of, error_text
+from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS
 
 if TYPE_CHECKING:
     import polars as pl
 
     from autorec_cli.evaluation.measurement import Row
     from autorec_cli.evaluation.ranking import RankingProtocol
+
+RANKED = (*RANKING_METRICS, "coverage", "mean_popularity")
+"""Metrics in the first table of recommendations."""
+VARIETY = tuple(name for name in LIST_METRICS if name not in RANKED)
+"""Metrics in the second one."""
+AVERAGED = (*RANKING_METRICS, "coverage")
+"""Metrics of recommendations in a table of averages."""
 
 
 def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -43,19 +51,24 @@ def _rounded(value: object, digits: int) -> object:
 
 
 def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> None:
-    """Write a table of rating metrics and one of ranking metrics, of what there is.
+    """Write a table of rating metrics, one of ranking metrics and one of recommended items, of what there is.
 
-    Both fit 80 columns: a count that is the same for all models is in the title, and so is not in the table.
+    They fit 80 columns: a count that is the same for all models is in the title, and so is not in the table.
     """
+    import polars as pl
+
     rated = [row for row in rows if "n_pairs" in row]
     ranked = [row for row in rows if "n_users" in row]
     if rated:
         table, n_pairs = _with_counts(rated, _ratings_cells(rated), "n_pairs", "pairs")
         write_table([table], stream, title=f"{n_pairs}{split} ratings, ± half of the 95% interval")
     if ranked:
-        table, n_users = _with_counts(ranked, _rankings_cells(ranked), "n_users", "users")
+        table, n_users = _with_counts(ranked, _rankings_cells(ranked, RANKED), "n_users", "users")
         of_users = f" for {n_users}users" if n_users else ""
         write_table([table], stream, title=f"top-{k} recommendations{of_users}, against the {split} set")
+        variety = pl.DataFrame(_rankings_cells(ranked, VARIETY))
+        if variety.width > 1:
+            write_table([variety], stream, title="variety of these recommendations")
 
 
 def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str) -> tuple[pl.DataFrame, str]:
@@ -87,19 +100,23 @@ def _with_margin(row: Row, metric: str) -> str:
     return error_text(value) if math.isnan(high) else f"{error_text(value)} ± {error_text(high - value, like=value)}"
 
 
-def _rankings_cells(rows: Sequence[Row]) -> list[Row]:
-    """Cells of ranking metrics; the popularity, a number of ratings, in whole ones."""
+def _rankings_cells(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """Cells of some ranking metrics; the popularity, a number of ratings, in whole ones."""
     return [
         {
             "model": row["model"],
             **{
                 name: round(value) if name.startswith("mean_popularity") else value
                 for name, value in row.items()
-                if "@" in name
+                if "@" in name and _metric(name) in names
             },
         }
         for row in rows
     ]
+
+
+def _metric(column: str) -> str:
+    return column.partition("@")[0]
 
 
 def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: str, stream: IO[bytes]) -> None:
@@ -117,7 +134,8 @@ def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: s
 def _averages_table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:
     """Rating or ranking metrics for reading, each with its interval.
 
-    The popularity of the recommended items is in the other formats only, or the table would not fit 80 columns.
+    Metrics of the recommended items other than coverage are in the other formats only, or the table would not fit 80
+    columns.
     """
     import polars as pl
 
@@ -126,7 +144,7 @@ def _averages_table(averages: Sequence[Row], ranking: bool) -> pl.DataFrame:
         metrics = [
             name
             for name in row
-            if f"{name}_margin" in row and ("@" in name) == ranking and not name.startswith("mean_popularity")
+            if f"{name}_margin" in row and ("@" in name) == ranking and (not ranking or _metric(name) in AVERAGED)
         ]
         if metrics:
             text = (lambda value, _: f"{value:.4f}") if ranking else error_text

@@ -16,6 +16,7 @@ from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
 from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings, popularity_scorer
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.inference.similarity import directions
 from autorec_cli.runtime.stages import begin_stage
 
 Row = dict[str, Any]
@@ -173,6 +174,7 @@ def _measure_rankings(
 
     Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
     earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.
+    Diversity is measured by the vectors of the first model for all, or rows could not be compared.
     """
     # Items of later splits stay candidates: when they were held out, nobody had rated them.
     earlier = EARLIER_SPLITS[split]
@@ -183,8 +185,9 @@ def _measure_rankings(
     scorers[POPULARITY_BASELINE] = popularity_scorer(item_counts)
     if linear := ease(known):
         scorers[EASE_BASELINE] = linear
+    vectors = directions(models[0][1], "items")
     return [
-        Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol))
+        Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol, vectors))
         for name, score in scorers.items()
     ]
 

@@ -16,6 +16,8 @@ from autorec_cli.csr import Array
 
 Z_95 = NormalDist().inv_cdf(0.975)
 
+USERS_AT_ONCE = 4096
+
 LEAST_PAIRS = 30
 """Fewest ratings on which two models, or epochs, can be compared."""
 
@@ -162,7 +164,15 @@ def recall(hits: Array, n_relevant: Array) -> Array:
 RANKING_METRICS: Mapping[str, Callable[[Array, Array], Array]] = {"ndcg": ndcg, "recall": recall}
 
 
-LIST_METRICS = (*RANKING_METRICS, "coverage", "mean_popularity")
+LIST_METRICS = (
+    *RANKING_METRICS,
+    "coverage",
+    "unique_items",
+    "gini",
+    "mean_popularity",
+    "novelty",
+    "diversity",
+)
 """All metrics of top-k recommendations; `@k` is added to their names."""
 
 
@@ -185,6 +195,41 @@ def coverage(times: Array) -> float:
     return float(np.count_nonzero(times) / len(times))
 
 
+def unique_items(times: Array) -> int:
+    """Number of items that are recommended at least once.
+
+    `times` as of `times_recommended`.
+    """
+    return int(np.count_nonzero(times))
+
+
+def lorenz_curve(times: Array) -> Array:
+    """Share of all recommendations that go to the least recommended items (Lorenz 1905).
+
+    Args:
+        times: (n_items,) as of `times_recommended`.
+
+    Returns:
+        (n_items + 1,) from 0 to 1: value i is the share of the i least recommended items. NaN without recommendations.
+    """
+    total = times.sum()
+    shares = np.cumsum(np.sort(times)) / total if total else np.full(len(times), np.nan)
+    return np.concatenate([[0.0], shares])
+
+
+def gini(times: Array) -> float:
+    """Inequality of how often items are recommended: 0 if all equally often, 1 if always the same one.
+
+    With x the n items' `times`, ascending: sum over j of (2j - n - 1) x_j / ((n - 1) sum x) (Shani and Gunawardana,
+    Evaluating Recommendation Systems, 2011, section 8.3.3). It is twice the area between the diagonal and
+    `lorenz_curve`, times n / (n - 1). NaN without recommendations.
+    """
+    n, total = len(times), times.sum()
+    if not total or n < 2:
+        return float("nan")
+    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(times) / ((n - 1) * total))
+
+
 def mean_popularity(times: Array, item_counts: Array) -> float:
     """Mean number of training ratings of a recommended item.
 
@@ -193,3 +238,49 @@ def mean_popularity(times: Array, item_counts: Array) -> float:
     if not times.any():
         return float("nan")
     return float(times @ item_counts / times.sum())
+
+
+def novelty(times: Array, item_counts: Array, n_users: int) -> float:
+    """Mean self-information of a recommended item, in bits.
+
+    -log2(n_i / n_users) for an item that n_i users have rated: how unlikely it is that a random user knows it (Zhou et
+    al., PNAS 2010). An item without ratings counts as one with a single rating. NaN without recommendations.
+    """
+    if not times.any():
+        return float("nan")
+    information = np.log2(n_users / np.maximum(item_counts, 1))
+    return float(times @ information / times.sum())
+
+
+def diversity(ranked: Array, item_vectors: Array) -> Array:
+    """Intra-list diversity per user: mean of 1 - similarity over all pairs of recommended items.
+
+    Smyth and McClave (ICCBR 2001). 0 for a user with fewer than two recommendations.
+
+    Args:
+        ranked: (n_users, k) item_index, -1 where a user has fewer than k.
+        item_vectors: (n_items, d) of length 1 or 0, whose inner products are similarities.
+
+    Returns:
+        (n_users,).
+    """
+    values = np.zeros(len(ranked))
+    # In blocks, as the sum of its items' vectors is as long as a user's scores.
+    for start in range(0, len(ranked), USERS_AT_ONCE):
+        block = slice(start, start + USERS_AT_ONCE)
+        values[block] = _diversity(ranked[block], item_vectors)
+    return values
+
+
+def _diversity(ranked: Array, item_vectors: Array) -> Array:
+    is_item = ranked >= 0
+    n = is_item.sum(axis=1)
+    total, squares = np.zeros((len(ranked), item_vectors.shape[1])), np.zeros(len(ranked))
+    for items, kept in zip(ranked.T, is_item.T, strict=True):
+        vectors = item_vectors[items] * kept[:, None]
+        total += vectors
+        squares += np.square(vectors).sum(axis=1)
+    # |sum of v|^2 has each pair twice, and the square of each vector.
+    similarities = np.square(total).sum(axis=1) - squares
+    values: Array = np.where(n > 1, 1 - similarities / np.maximum(n * (n - 1), 1), 0.0)
+    return values

@@ -10,7 +10,17 @@ import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
-from autorec_cli.evaluation.metrics import RANKING_METRICS, coverage, mean_popularity, times_recommended
+from autorec_cli.evaluation.metrics import (
+    LIST_METRICS,
+    RANKING_METRICS,
+    coverage,
+    diversity,
+    gini,
+    mean_popularity,
+    novelty,
+    times_recommended,
+    unique_items,
+)
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
 
@@ -77,7 +87,8 @@ class UserRankings:
     Attributes:
         k: Recommendations per user.
         n_relevant: (n_users,) relevant held-out ratings; users with none get no recommendations.
-        values: Each of RANKING_METRICS, (n_users,); 0 without recommendations.
+        values: Each of RANKING_METRICS, and "diversity" if item vectors were given, (n_users,); 0 without
+            recommendations.
         times: (n_items,) users to whom the item is recommended.
         item_counts: (n_items,) training ratings.
     """
@@ -97,9 +108,15 @@ class UserRankings:
         n_users = int(measured.sum())
         if n_users == 0:
             return {}
-        means = {name: float(values[measured].sum() / n_users) for name, values in self.values.items()}
-        means |= {"coverage": coverage(self.times), "mean_popularity": mean_popularity(self.times, self.item_counts)}
-        return {**{f"{name}@{self.k}": value for name, value in means.items()}, "n_users": n_users}
+        means: dict[str, Any] = {name: float(value[measured].sum() / n_users) for name, value in self.values.items()}
+        means |= {
+            "coverage": coverage(self.times),
+            "unique_items": unique_items(self.times),
+            "gini": gini(self.times),
+            "mean_popularity": mean_popularity(self.times, self.item_counts),
+            "novelty": novelty(self.times, self.item_counts, len(self.n_relevant)),
+        }
+        return {**{f"{name}@{self.k}": means[name] for name in LIST_METRICS if name in means}, "n_users": n_users}
 
 
 def measure_rankings(
@@ -108,6 +125,7 @@ def measure_rankings(
     seen: sparse.csr_array,
     item_counts: Array,
     protocol: RankingProtocol,
+    item_vectors: Array | None = None,
 ) -> UserRankings:
     """Measure recommendations to users with relevant held-out ratings.
 
@@ -117,22 +135,28 @@ def measure_rankings(
         seen: In the same shape, items that are not recommended.
         item_counts: (n_items,) earlier ratings of each item; items without are not recommended.
         protocol: Recommendations per user and relevance.
+        item_vectors: (n_items, d) of length 1, whose inner products are similarities; None measures no diversity.
     """
     n_users, n_items = held_out.shape
     relevant = _relevant(held_out, protocol.relevant_from)
     n_relevant = np.diff(relevant.indptr)
     # Others cannot have a hit: ranking for them would cost time and say nothing.
     users = np.flatnonzero(n_relevant)
-    if len(users) == 0:
-        nothing = {name: np.zeros(n_users) for name in RANKING_METRICS}
-        return UserRankings(protocol.k, n_relevant, nothing, np.zeros(n_items, dtype=np.int64), item_counts)
-    ranked = np.concatenate([block.items for block in _blocks(score, users, seen, item_counts > 0, protocol.k)])
-    hits = _hits(ranked, relevant[users])
-    values = {name: np.zeros(n_users) for name in RANKING_METRICS}
-    for name, formula in RANKING_METRICS.items():
-        # Zeros for all other users, so that measurements of several processes can be added.
-        values[name][users] = formula(hits, n_relevant[users])
-    return UserRankings(protocol.k, n_relevant, values, times_recommended(ranked, n_items), item_counts)
+    names = [*RANKING_METRICS] if item_vectors is None else [*RANKING_METRICS, "diversity"]
+    found = {name: np.zeros(len(users)) for name in names}
+    times = np.zeros(n_items, dtype=np.int64)
+    if len(users):
+        blocks = _blocks(score, users, seen, item_counts > 0, protocol.k)
+        ranked = np.concatenate([block.items for block in blocks])
+        hits, times = _hits(ranked, relevant[users]), times_recommended(ranked, n_items)
+        found = {name: formula(hits, n_relevant[users]) for name, formula in RANKING_METRICS.items()}
+        if item_vectors is not None:
+            found["diversity"] = diversity(ranked, item_vectors)
+    # Zeros for all other users, so that measurements of several processes can be added.
+    values = {name: np.zeros(n_users) for name in found}
+    for name, of_users in found.items():
+        values[name][users] = of_users
+    return UserRankings(protocol.k, n_relevant, values, times, item_counts)
 
 
 @dataclass(frozen=True)

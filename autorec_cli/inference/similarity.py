@@ -29,6 +29,7 @@ from autorec_cli.runtime.stages import begin_stage
 
 SIDES = ("items", "users")
 DECIMALS = 4
+ROWS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -105,31 +106,47 @@ def directions(model: Scorer, of: str) -> Array:
         ArtifactError: they are not finite.
     """
     ranker = model.ranker
-    pairs = [_vectors(network, weight) for network, weight in zip(ranker.networks, ranker.weights, strict=True)]
-    # The score of a blend is a sum, so its vectors are those of its networks in one.
-    items, users = (np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))
+    sides = [_vectors(network) if of == "items" else _vectors(network)[::-1] for network in ranker.networks]
     catalog = model.catalog
-    if of == "items":
-        own, other, is_warm = items, users, catalog.user_counts > 0
-    else:
-        own, other, is_warm = users, items, catalog.item_counts > 0
-    covariance = np.atleast_2d(np.cov(other[is_warm].T, dtype=np.float64, bias=True))
+    is_warm = (catalog.user_counts if of == "items" else catalog.item_counts) > 0
+    # The score of a blend is a sum, so its vectors are those of its networks in one.
+    own = np.concatenate([vectors for vectors, _ in sides], axis=1) if len(sides) > 1 else sides[0][0]
+    scales = [weight * network.output_unit for weight, network in zip(ranker.weights, ranker.networks, strict=True)]
+    covariance = _covariance([vectors for _, vectors in sides], scales, np.flatnonzero(is_warm))
     if not (np.isfinite(covariance).all() and np.isfinite(own).all()):
         raise ArtifactError(
             "the model's vectors are not finite; its training has diverged, or it is damaged: train it again with "
             "`autorec train`"
         )
     variances, axes = np.linalg.eigh(covariance)
-    rotated = own @ (axes * np.sqrt(np.maximum(variances, 0)))
-    lengths = np.linalg.norm(rotated, axis=1, keepdims=True)
-    unit: Array = np.divide(rotated, lengths, out=np.zeros_like(rotated), where=lengths > 0).astype(np.float32)
+    # In single precision and in place, as items may be many.
+    unit: Array = own @ (axes * np.sqrt(np.maximum(variances, 0))).astype(np.float32)
+    lengths = np.linalg.norm(unit, axis=1, keepdims=True)
+    np.divide(unit, lengths, out=unit, where=lengths > 0)
     return unit
 
 
-def _vectors(network: Model, weight: float) -> tuple[Array, Array]:
+def _vectors(network: Model) -> tuple[Array, Array]:
     """Item vectors and user vectors of a network, (n_items, k) and (n_users, k)."""
-    encoded, decoded = network.codes * np.float32(weight * network.output_unit), network.decoder_weight
+    encoded, decoded = network.codes, network.decoder_weight
     return (encoded, decoded) if network.settings.variant == "item" else (decoded, encoded)
+
+
+def _covariance(vectors: Sequence[Array], scales: Sequence[float], rows: Array) -> Array:
+    """Covariance over some rows of scaled vectors of several networks, side by side: (k, k) float64."""
+    k = sum(of_network.shape[1] for of_network in vectors)
+    total, products = np.zeros(k), np.zeros((k, k))
+    # In blocks: copies of all vectors in double precision would take several times the memory of the model.
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        taken = rows[start : start + ROWS_AT_ONCE]
+        block = np.concatenate(
+            [scale * of_network[taken].astype(np.float64) for of_network, scale in zip(vectors, scales, strict=True)],
+            axis=1,
+        )
+        total += block.sum(axis=0)
+        products += block.T @ block
+    n = max(len(rows), 1)
+    return products / n - np.outer(total, total) / n**2
 
 
 def _side(model: Scorer, of: str) -> tuple[Sequence[str], Array]:

@@ -9,14 +9,19 @@ from autorec_cli.evaluation.metrics import (
     Z_95,
     UserErrors,
     coverage,
+    diversity,
+    gini,
     is_clearly_better,
+    lorenz_curve,
     mae,
     mean_over_pairs,
     mean_popularity,
     ndcg,
+    novelty,
     recall,
     rmse,
     times_recommended,
+    unique_items,
 )
 
 
@@ -98,6 +103,46 @@ def test_coverage_and_popularity_leave_out_short_lists():
     assert coverage(times_recommended(ranked, 4)) == 0.5
     assert mean_popularity(times_recommended(ranked, 4), np.array([10, 4, 0, 0])) == pytest.approx(8.0)
     assert np.isnan(mean_popularity(times_recommended(np.array([[-1]]), 1), np.array([3])))
+
+
+def test_unique_items_and_novelty_leave_out_short_lists():
+    times = times_recommended(np.array([[0, 1], [0, -1]]), 4)
+    assert unique_items(times) == 2
+    # 8 users: items with 8, 2 and no ratings have 0, 2 and, as if with one rating, 3 bits.
+    assert novelty(times, np.array([8, 2, 1, 0]), 8) == pytest.approx((0 + 2 + 0) / 3)
+    assert novelty(np.array([0, 0, 0, 1]), np.array([8, 2, 1, 0]), 8) == pytest.approx(3)
+    assert np.isnan(novelty(np.zeros(2, dtype=int), np.array([1, 1]), 3))
+
+
+def test_lorenz_curve_and_gini_by_hand():
+    times = np.array([5, 0, 2, 1])
+    np.testing.assert_allclose(lorenz_curve(times), [0, 0, 1 / 8, 3 / 8, 1])
+    # (-3 * 0 - 1 * 1 + 1 * 2 + 3 * 5) / (3 * 8)
+    assert gini(times) == pytest.approx(16 / 24)
+    assert gini(np.array([3, 3, 3])) == pytest.approx(0)
+    assert gini(np.array([0, 0, 7])) == pytest.approx(1)
+    assert np.isnan(gini(np.zeros(3, dtype=int)))
+    assert np.isnan(gini(np.array([4])))
+    assert np.isnan(lorenz_curve(np.zeros(3, dtype=int))[-1])
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=20).filter(any))
+def test_gini_is_the_area_between_the_lorenz_curve_and_the_diagonal(times):
+    curve, n = lorenz_curve(np.array(times)), len(times)
+    area = np.trapezoid(np.linspace(0, 1, n + 1) - curve, dx=1 / n)
+    assert gini(np.array(times)) == pytest.approx(2 * area * n / (n - 1))
+    assert 0 - 1e-12 <= gini(np.array(times)) <= 1 + 1e-12
+
+
+def test_diversity_is_the_mean_over_pairs():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(9, 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[8] = 0  # an item that is similar to nothing
+    ranked = np.array([[0, 3, 8], [2, 5, -1], [4, -1, -1], [-1, -1, -1]])
+    pairs = [(0, 3), (0, 8), (3, 8)]
+    expected = [np.mean([1 - vectors[i] @ vectors[j] for i, j in pairs]), 1 - vectors[2] @ vectors[5], 0, 0]
+    np.testing.assert_allclose(diversity(ranked, vectors), expected)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 20))

@@ -16,7 +16,8 @@ from tests.program import call, run
 
 RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "mae_high", "n_pairs", "n_cold",
                   "clip_low", "clip_high"]  # fmt: skip
-RANKING_COLUMNS = ["ndcg@5", "recall@5", "coverage@5", "mean_popularity@5", "n_users"]
+RANKING_COLUMNS = ["ndcg@5", "recall@5", "coverage@5", "unique_items@5", "gini@5", "mean_popularity@5", "novelty@5",
+                   "diversity@5", "n_users"]  # fmt: skip
 BASELINES = ["global mean", "item mean", "user+item bias"]
 RANKERS = ["popularity", "EASE"]
 
@@ -74,15 +75,17 @@ def test_a_table_is_readable_at_80_columns(workshop):
     result = run("evaluate", "item.model", "user.model", "--format", "table", cwd=workshop)
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    ratings, rankings = [line for line in lines if line[0] not in "╭├│╰"]
+    ratings, rankings, variety = [line for line in lines if line[0] not in "╭├│╰"]
     assert re.match(r"\d+ test ratings", ratings)
     assert re.match(r"top-10 recommendations for \d+ users", rankings)
-    assert sum("item.model" in line for line in lines) == 2
-    assert sum("popularity " in line and "│ popularity" in line for line in lines) == 1
+    assert "recommendations" in variety
+    assert sum("item.model" in line for line in lines) == 3
+    assert sum(line.startswith("│ popularity") for line in lines) == 2
     headings = [re.findall(r"[\w@]+", line) for line in lines if "│ model" in line]
     assert headings == [
         ["model", "rmse", "mae"],
         ["model", "ndcg@10", "recall@10", "coverage@10", "mean_popularity@10"],
+        ["model", "unique_items@10", "gini@10", "novelty@10", "diversity@10"],
     ]
 
 
