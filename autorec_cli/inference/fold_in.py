@@ -182,7 +182,7 @@ def solve_ordinal_row(
     loss = objective(solution)
     for _ in range(MAX_NEWTON_STEPS):
         outputs = design @ solution
-        expected, curvature = _expected_and_curvature(targets, outputs)
+        expected, curvature = expected_and_curvature(targets, outputs)
         weights = np.maximum(curvature, LEAST_CURVATURE)
         working = outputs + (targets.ratings - expected) / weights
         step = _weighted_ridge(design, working, weights, precision) - solution
@@ -216,7 +216,7 @@ def _ordinal_loss(targets: OrdinalTargets, outputs: Array) -> float:
     return float(2 / levels.slope * (np.logaddexp(0, np.where(is_above, -z, z)) @ np.array(levels.gaps)).sum())
 
 
-def _expected_and_curvature(targets: OrdinalTargets, outputs: Array) -> tuple[Array, Array]:
+def expected_and_curvature(targets: OrdinalTargets, outputs: Array) -> tuple[Array, Array]:
     """Expected ratings, and their derivative by z, half the curvature of the loss; (n,) each."""
     levels = targets.levels
     exceeded = expit(levels.slope * ((targets.start + outputs)[:, None] - targets.thresholds))
@@ -267,12 +267,39 @@ def _fold_of(model: Model) -> Fold:
     return _item_variant_fold(model) if model.predicts_ratings else _item_variant_scoring_fold(model)
 
 
-def _item_variant_scoring_fold(model: Model) -> Fold:
-    settings = model.settings
-    # Made once for all users: per user only the rated rows are added.
+def scoring_gram(model: Model) -> Array:
+    """Gram matrix of `solve_scoring_row`, (k+1, k+1)."""
     fitted = model.codes[model.catalog.item_counts > 0]
     rows = np.hstack([fitted, np.ones((len(fitted), 1))])
-    gram = rows.T @ rows
+    gram: Array = rows.T @ rows
+    return gram
+
+
+class MeanUser(NamedTuple):
+    """Mean of the trained users, which new decoder rows shrink toward.
+
+    Attributes:
+        row: Mean decoder row (k,).
+        bias: Mean decoder bias.
+        code: Mean code of the items (k,), which is left out of codes: they are similar, and a row along it would move
+            all items, which is left to the damped bias.
+    """
+
+    row: Array
+    bias: float
+    code: Array
+
+
+def mean_user(model: Model) -> MeanUser:
+    """Mean user of an item-variant model that predicts ratings."""
+    trained, fitted = model.catalog.user_counts > 0, model.catalog.item_counts > 0
+    mean_code = model.codes[fitted].sum(0, dtype=np.float64) / max(1, int(fitted.sum()))
+    return MeanUser(model.decoder_weight[trained].mean(0), float(model.decoder_bias[trained].mean()), mean_code)
+
+
+def _item_variant_scoring_fold(model: Model) -> Fold:
+    # Made once for all users: per user only the rated rows are added.
+    settings, gram = model.settings, scoring_gram(model)
 
     def fold(rated: Rated) -> tuple[Array, float]:
         codes = model.codes[rated.items].astype(np.float64)
@@ -282,12 +309,8 @@ def _item_variant_scoring_fold(model: Model) -> Fold:
 
 
 def _item_variant_fold(model: Model) -> Fold:
-    trained = model.catalog.user_counts > 0
-    mean_row, mean_bias = model.decoder_weight[trained].mean(0), float(model.decoder_bias[trained].mean())
+    mean_row, mean_bias, mean_code = mean_user(model)
     low, high = model.output_range
-    # Codes are similar: a row along their mean would move all items, which is left to the damped bias.
-    fitted = model.catalog.item_counts > 0
-    mean_code = model.codes[fitted].sum(0, dtype=np.float64) / max(1, int(fitted.sum()))
 
     def fold(rated: Rated) -> tuple[Array, float]:
         targets, codes = rated.targets, model.codes[rated.items].astype(np.float64)

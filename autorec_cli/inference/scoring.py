@@ -12,9 +12,8 @@ way round. Shapes: B users, k units in the last hidden layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -64,11 +63,18 @@ def trained_users(model: Model, user_index: Array) -> UserVectors:
     )
 
 
-def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
-    """Make a function that scores all items for B users.
+class ItemScorer(Protocol):
+    """Scores of items for B users."""
 
-    Scores are (B, n_items) float32, not clipped.
-    """
+    def __call__(self, users: UserVectors, chosen: Array | None = None) -> Array:
+        """Score all items, or those of item_index `chosen` (n,).
+
+        (B, n_items) or (B, n) float32, not clipped.
+        """
+
+
+def item_scorer(model: Model) -> ItemScorer:
+    """Make a function that scores items for B users."""
     # Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product.
     k, item_variant, thresholds = model.codes.shape[1], model.settings.variant == "item", model.thresholds
     of_items = thresholds.of(model.codes) if thresholds and item_variant else None
@@ -83,32 +89,35 @@ def item_scorer(model: Model) -> Callable[[UserVectors], Array]:
     items[k] = 1
     if linear:  # otherwise centering is added outside f
         items[k + 1] += centering_bias
-    cold_items = np.flatnonzero(model.catalog.item_counts == 0)
+    is_cold = model.catalog.item_counts == 0
+    everything = slice(None)
 
-    def score(users: UserVectors) -> Array:
+    def score(users: UserVectors, chosen: Array | None = None) -> Array:
+        of: Array | slice = everything if chosen is None else chosen
         offset = (model.centering.mean + users.centering_bias).astype(np.float32)
         sides = np.empty((len(offset), k + 2), dtype=np.float32)
         sides[:, :k], sides[:, k], sides[:, k + 1] = scale * users.vectors, scale * users.shift, 1
         if linear:
             sides[:, k] += offset
-        scores: Array = sides @ items
+        scores: Array = sides @ items[:, of]
         if not linear:
             # In place: a block of scores is the largest array there is.
             if thresholds:
-                centers = (offset[:, None] + centering_bias) / np.float32(model.unit)
+                centers = (offset[:, None] + centering_bias[of]) / np.float32(model.unit)
                 scores += centers
-                of_cells = thresholds.of(users.vectors)[:, None] if of_items is None else of_items
+                of_cells = thresholds.of(users.vectors)[:, None] if of_items is None else of_items[of]
                 scores = thresholds.levels.expected(scores, of_cells)
                 scores -= centers
             else:
                 scores = output(model, scores)
             scores *= np.float32(model.output_unit)
             scores += offset[:, None]
-            scores += centering_bias
+            scores += centering_bias[of]
         # No rating has trained the vector of a cold user or item.
         by_baseline = model.baseline.mean + users.baseline_bias[:, None]
-        scores[users.cold] = by_baseline[users.cold] + model.baseline.item_bias
-        scores[:, cold_items] = by_baseline + model.baseline.item_bias[cold_items]
+        item_bias, cold_items = model.baseline.item_bias[of], np.flatnonzero(is_cold[of])
+        scores[users.cold] = by_baseline[users.cold] + item_bias
+        scores[:, cold_items] = by_baseline + item_bias[cold_items]
         return scores
 
     return score
