@@ -250,7 +250,7 @@ HistoryData = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Dataset directory of MODEL, which has the earlier ratings of its users in --history.",
+        help="Dataset directory of MODEL, which has the ratings of its users.",
         show_default="where it was when MODEL was trained",
         rich_help_panel=NEW_USERS,
     ),

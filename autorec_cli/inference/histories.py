@@ -7,12 +7,13 @@ its dataset, or the fold-in would rest on the history alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from autorec_cli.csr import Array
 from autorec_cli.data import dataset as datasets
@@ -84,6 +85,46 @@ def read_histories(
     return Histories(user_ids, histories, seen, warnings)
 
 
+def fitted_histories(model: Scorer, dataset: Dataset | Path | str | None = None) -> Callable[[Array], list[History]]:
+    """Ratings that the scores of a model's users rest on.
+
+    Args:
+        model: Its part that ranks was fitted on some splits of the dataset.
+        dataset: The model's dataset or its directory; None looks where it was at training time.
+
+    Returns:
+        user_index (B,) -> histories; an UNKNOWN user has none.
+
+    Raises:
+        ArtifactError: the dataset is not there, or not the one that the model was trained on.
+    """
+    try:
+        found = _dataset_of(model, dataset)
+    except ArtifactError as error:
+        if dataset is not None:
+            raise
+        raise ArtifactError(
+            f"--explain needs the ratings of the model's users, and its dataset is not there ({error}); name it with "
+            "--data DIR"
+        ) from error
+    splits = [found.split(name) for name in model.ranker.provenance["fitted_parts"]]
+    rows = positions(found.users["id"], model.catalog.user_ids)
+    items = positions(model.catalog.item_ids, found.items["id"])
+    return lambda user_index: [
+        _cells_of(splits, items, int(rows[user]) if user != UNKNOWN else UNKNOWN) for user in user_index.tolist()
+    ]
+
+
+def _cells_of(splits: Sequence[sparse.csr_array], items: Array, row: int) -> History:
+    """Ratings of a row in several splits; `items` are indices of the columns in the model."""
+    cells = [
+        (split, slice(split.indptr[row], split.indptr[row + 1]) if row != UNKNOWN else slice(0)) for split in splits
+    ]
+    index = items[np.concatenate([split.indices[of_user] for split, of_user in cells])]
+    ratings = np.concatenate([split.data[of_user] for split, of_user in cells])
+    return index[index != UNKNOWN], ratings[index != UNKNOWN]
+
+
 def _joined(new: History, old: History) -> History:
     """All ratings of a user; the new one of an item rated twice."""
     only_old = ~np.isin(old[0], new[0])
@@ -111,12 +152,7 @@ def _fitted_ratings(
     rows = positions(dataset.users["id"], user_ids)
     items = positions(model.catalog.item_ids, dataset.items["id"])
     splits = [dataset.split(name) for name in model.provenance["fitted_parts"]]
-    found: dict[str, History] = {}
-    for user_id, row in zip(user_ids, rows.tolist(), strict=True):
-        cells = [(split, slice(split.indptr[row], split.indptr[row + 1])) for split in splits]
-        index = items[np.concatenate([split.indices[of_user] for split, of_user in cells])]
-        ratings = np.concatenate([split.data[of_user] for split, of_user in cells])
-        found[user_id] = index[index != UNKNOWN], ratings[index != UNKNOWN]
+    found = {user_id: _cells_of(splits, items, row) for user_id, row in zip(user_ids, rows.tolist(), strict=True)}
     logger.info(f"the model knows {n_users}; their ratings in its dataset were added")
     return found, None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counted
+from autorec_cli.inference.histories import fitted_histories
+from autorec_cli.inference.reasons.explanation import hidden_scorer
+from autorec_cli.inference.reasons.frames import ReasonFrames
 from autorec_cli.inference.scorer import Scorer, clipped
 from autorec_cli.inference.target_users import Shard, TargetUsers, folded_users, known_users
 from autorec_cli.inference.top_k import NO_ITEM, SeenBlock, TopItems, rank_items
@@ -34,14 +37,15 @@ class RecommendSettings:
         history: Ratings of users to fold in: a file or a polars or pandas frame. They are added to what the model knows
             of its own users.
         history_options: Format of a history file; None detects everything.
-        dataset: The model's dataset or its directory, with the earlier ratings of users in the history that the model
-            knows; None looks where it was at training time.
+        dataset: The model's dataset or its directory, with the ratings of users that the model knows, for `history` and
+            `explain`; None looks where it was at training time.
         include_seen: Recommend rated items too.
         candidates: Recommend only these items, by id; None is all.
         exclude: Never recommend these items.
         min_item_ratings: Recommend only items with at least this many training ratings.
         on_unknown: Unknown users: "error", "skip", or "popular" (the popularity baseline).
         shard: Only one of several equal shards of the users; None is all of them.
+        explain: Largest number of reasons for each recommended item: ratings of the user that moved its score most.
 
     Raises:
         UsageError: a value is out of range, or two contradict each other.
@@ -58,15 +62,17 @@ class RecommendSettings:
     min_item_ratings: int = 1
     on_unknown: str = "error"
     shard: Shard | None = None
+    explain: int = 0
 
     def __post_init__(self) -> None:
         require_count("--top-k", self.k, minimum=1)
         require_count("--min-item-ratings", self.min_item_ratings, minimum=0)
+        require_count("--explain", self.explain, minimum=0)
         require_choice("--on-unknown", self.on_unknown, ON_UNKNOWN)
         if self.history is not None and self.user_ids is not None:
             raise UsageError("--history recommends to the users of its file; leave out --user and --users")
-        if self.dataset is not None and self.history is None:
-            raise UsageError("--data belongs to --history; leave it out")
+        if self.dataset is not None and self.history is None and not self.explain:
+            raise UsageError("--data belongs to --history and --explain; leave it out")
 
     @property
     def is_first_shard(self) -> bool:
@@ -90,7 +96,9 @@ def recommend_batches(model: Scorer, settings: RecommendSettings | None = None) 
         Frames of user_id, rank (from 1), item_id, score (which orders the items: a predicted rating before it is
         clipped, if the model only predicts ratings; the number of ratings for an unknown user who gets the most popular
         items), predicted_rating (clipped to the rating scale; null if the model only ranks) and title (null without
-        titles). The first is empty if there are no users.
+        titles). With `explain`, a row for each reason, with explained_score (computed from the user's ratings),
+        reason_rank, reason_item_id, reason_rating, effect (explained_score less the score without that rating) and
+        reason_title. The first is empty if there are no users.
 
     Raises:
         InputDataError: a user is unknown, the history cannot be used, or no item may be recommended.
@@ -116,6 +124,8 @@ def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
     """
     if settings.history is None:
         users = known_users(model, settings.user_ids)
+        if settings.explain:
+            users = replace(users, ratings_at=fitted_histories(model, settings.dataset))
     else:
         users = folded_users(model, settings.history, settings.history_options, settings.dataset)
     for warning in users.warnings:
@@ -155,15 +165,23 @@ def _frames(
         return scores
 
     columns = _ItemColumns(model)
+    reasons = ReasonFrames(model, hidden_scorer(model), users, settings.explain) if settings.explain else None
+
+    def frame(block: TopItems) -> pl.DataFrame:
+        recommended = columns.frame(block, users)
+        return recommended if reasons is None else reasons.frame(recommended, block)
+
     if not len(users.user_ids):  # the columns still have names
-        yield columns.frame(TopItems(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))), users)
+        yield frame(TopItems(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))))
     n_without = 0
     seen = None if settings.include_seen else users.seen
     for block in rank_items(len(users.user_ids), score, seen, candidates, settings.k):
         _check_ranked(block, seen, candidates)
         # Counted along the way and told at the end, when all rows have left.
         n_without += int((block.items == NO_ITEM).all(axis=1).sum())
-        yield columns.frame(block, users)
+        yield frame(block)
+    if reasons is not None:
+        reasons.log_difference()
     if n_without:
         n_users = counted(len(users.user_ids), "user")
         logger.warning(f"no unrated candidate items for {n_without:,} of {n_users}")

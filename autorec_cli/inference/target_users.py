@@ -14,7 +14,7 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.histories import read_histories
-from autorec_cli.inference.scorer import HistoryScorer, Scorer
+from autorec_cli.inference.scorer import History, HistoryScorer, Scorer
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class TargetUsers:
         seen_at: index (B,) -> (row, item_index) of their rated items.
         rate_at: index (n,) and item_index (n,) -> (n,) predicted ratings, by the part of the model that predicts them.
         warnings: Sentences about ignored ratings.
+        ratings_at: index (B,) -> their ratings, which explain their scores; None if they were not read.
     """
 
     user_ids: Sequence[str]
@@ -59,6 +60,7 @@ class TargetUsers:
     seen_at: Callable[[Array], tuple[Array, Array]]
     rate_at: Callable[[Array, Array], Array]
     warnings: Sequence[str] = ()
+    ratings_at: Callable[[Array], Sequence[History]] | None = None
 
     def score(self, block: slice) -> Array:
         """Score all items for a block of the users."""
@@ -140,6 +142,7 @@ def folded_users(
         seen_at=lambda index: _cells([histories.seen[number] for number in index]),
         rate_at=rate_at,
         warnings=histories.warnings,
+        ratings_at=lambda index: [histories.ratings[number] for number in index],
     )
 
 

@@ -87,14 +87,14 @@ def _rank_blocks(rank: Callable[[slice], TopItems], blocks: list[slice]) -> Iter
     On several threads if matrix products can be kept to one thread each, else one by one.
     """
     # Only then: products that split their work would compete with each other.
-    limits = _one_thread_per_product() if len(blocks) > 1 and n_threads() > 1 else None
+    limits = one_thread_per_product() if len(blocks) > 1 and n_threads() > 1 else None
     if limits is None:
         return map(rank, blocks)
     with limits, in_order(rank, blocks) as ranked:
         return list(ranked)
 
 
-def _one_thread_per_product() -> AbstractContextManager[object] | None:
+def one_thread_per_product() -> AbstractContextManager[object] | None:
     """Keep each matrix product on one thread; None without threadpoolctl.
 
     Blocks on threads of their own are one fifth faster than products that split their work over threads, and more if

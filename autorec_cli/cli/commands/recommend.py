@@ -53,6 +53,8 @@ cut -f1 active.tsv | autorec recommend ratings.model --users - --format jsonl
 
 autorec recommend ratings.model --history new-users.csv -o recommendations.parquet
 
+autorec recommend ratings.model --user 42 --explain 3
+
 autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
 
@@ -140,6 +142,14 @@ class RecommendOptions:
         OneOf(("error", "skip", "popular")),
     ] = "error"
     reading: ReadingOptions
+    explain: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Explain each recommended item by up to N of the user's own ratings: those that moved its score most, "
+            "with sign and size. One row for each reason.",
+        ),
+    ] = 0
     shard: Annotated[
         str | None,
         typer.Option(
@@ -209,6 +219,7 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
         exclude=ids.get("--exclude", ()),
         min_item_ratings=options.min_item_ratings,
         on_unknown=options.on_unknown,
+        explain=options.explain,
         shard=None if options.shard is None else parse_shard(options.shard),
     )
 
@@ -239,5 +250,20 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
 
 
 def _shown(rows: pl.DataFrame) -> pl.DataFrame:
-    """Columns of a table: without the user, who is in its title, and columns that are empty."""
+    """Columns of a table: without the user, who is in its title, and columns that are empty.
+
+    Of reasons, only the first row names the item, and titles stand for ids.
+    """
+    if "reason_rank" in rows.columns:
+        import polars as pl
+
+        is_first = pl.col("reason_rank").fill_null(1) == 1
+        return rows.select(
+            pl.when(is_first).then("rank").alias("rank"),
+            pl.when(is_first).then(pl.coalesce("title", "item_id")).alias("item"),
+            pl.when(is_first).then("score").alias("score"),
+            pl.coalesce("reason_title", "reason_item_id").alias("because of"),
+            pl.col("reason_rating").map_elements("{:g}".format, return_dtype=pl.String).alias("rated"),
+            "effect",
+        )
     return rows.select([column for column in rows.columns[1:] if rows[column].null_count() < rows.height])

@@ -129,7 +129,7 @@ STAGES = {
     "recommend": Stage(
         recommend.RecommendOptions,
         ("top_k", "format"),
-        ("output", "user", "users", "show", "history", "data", "on_unknown", "shard", "wait_lock"),
+        ("output", "user", "users", "show", "history", "data", "on_unknown", "explain", "shard", "wait_lock"),
         {"output": "recommendations.csv", "format": "csv"},
     ),
 }

@@ -7,7 +7,7 @@ for some c (n,), and a step with the curvature of the other ratings needs produc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,78 +35,103 @@ CELLS_AT_ONCE = 1 << 21
 def ordinal_rows(model: Model) -> Rows:
     """Decoder rows of an ordinal output; see `fold_in.solve_ordinal_row`."""
     mean, precision, thresholds = mean_user(model), row_precision(model), model.thresholds
+    regularization = model.settings.regularization
     assert thresholds is not None
 
     def rows(hidden: HiddenRatings) -> tuple[Array, Array]:
         codes = model.codes[hidden.items].astype(np.float64)
-        n, design = len(codes), with_bias(codes - mean.code)
-        # Ratings less nothing: an ordinal output adds the centers to what it compares with the thresholds.
-        targets = OrdinalTargets(
-            hidden.values + hidden.offsets,
-            codes @ mean.row + mean.bias + hidden.offsets,
-            thresholds.of(codes),
-            thresholds.levels,
-        )
-        solutions = np.empty((n + 1, design.shape[1]))
-        solutions[0] = _solve(design, _shifted(targets, hidden.shifts[0]), model.settings.regularization)
+        design, n = with_bias(codes - mean.code), len(codes)
+        # An ordinal output adds the centers to what it compares with the thresholds, so the ratings stay whole.
+        start, ratings = codes @ mean.row + mean.bias + hidden.offsets, hidden.values + hidden.offsets
+        targets = OrdinalTargets(ratings, start, thresholds.of(codes), thresholds.levels)
+        solutions = np.zeros((n + 1, design.shape[1]))
+        solutions[0] = _solve(design, _shifted(targets, hidden.shifts[0]), regularization)
+        fit = _fit(design, targets, hidden.shifts, solutions[0], precision)
         at_once = max(1, CELLS_AT_ONCE // n)
-        for start in range(0, n if n > 1 else 0, at_once):
-            hides = np.arange(start, min(start + at_once, n))
-            solutions[1 + hides] = _without(
-                design, targets, _Fit(solutions[0], hidden.shifts, precision, model.settings.regularization), hides
-            )
-        if n == 1:
-            solutions[1] = 0
+        for first in range(0, n, at_once):
+            hides = np.arange(first, min(first + at_once, n))
+            solutions[1 + hides], has_converged = _without(fit, hides)
+            # Rarely, where a single rating carries most of the curvature.
+            for hide in hides[~has_converged]:
+                others = np.delete(np.arange(n), hide)
+                kept = OrdinalTargets(ratings[others], start[others], targets.thresholds[others], targets.levels)
+                solutions[1 + hide] = _solve(design[others], _shifted(kept, hidden.shifts[1 + hide]), regularization)
         return moved_from_mean(mean, solutions)
 
     return rows
 
 
-class _Fit:
-    """Fit with all ratings, to start from."""
+class _Fit(NamedTuple):
+    """Fit of n ratings with p coefficients, to start from.
 
-    def __init__(self, solution: Array, shifts: Array, precision: Array, regularization: float) -> None:
-        self.solution, self.shifts, self.precision, self.regularization = solution, shifts, precision, regularization
+    Attributes:
+        design: D (n, p).
+        targets: The ratings.
+        shifts: (n + 1,) added to all outputs: with all ratings, then without each.
+        weights: W (n,).
+        responses: X (p, n).
+        products: D X (n, n), or None for many ratings, where it would be large and slow.
+        coefficients: c (n,) of the solution X c.
+    """
+
+    design: Array
+    targets: OrdinalTargets
+    shifts: Array
+    weights: Array
+    responses: Array
+    products: Array | None
+    coefficients: Array
+
+    def outputs_of(self, coefficients: Array) -> Array:
+        """Outputs D X c, (n, m)."""
+        if self.products is None:
+            outputs: Array = self.design @ (self.responses @ coefficients)
+            return outputs
+        return self.products @ coefficients
+
+    def rows_of_products(self, rows: Array) -> Array:
+        """Rows of D X, (m, n)."""
+        own: Array = self.design[rows] @ self.responses if self.products is None else self.products[rows]
+        return own
 
 
-def _without(design: Array, targets: OrdinalTargets, fit: _Fit, hides: Array) -> Array:
-    """Solutions without each of the ratings at `hides` (m,): (m, p)."""
-    columns = np.arange(len(hides))
-    _, curvature = expected_and_curvature(_shifted(targets, fit.shifts[0]), design @ fit.solution)
-    weights = np.maximum(curvature, LEAST_CURVATURE)[:, None]
-    responses = ridge_responses(design, fit.precision, weights[:, 0])
+def _fit(design: Array, targets: OrdinalTargets, shifts: Array, solution: Array, precision: Array) -> _Fit:
+    outputs = design @ solution
+    expected, curvature = expected_and_curvature(_shifted(targets, shifts[0]), outputs)
+    weights = np.maximum(curvature, LEAST_CURVATURE)
+    responses = ridge_responses(design, precision, weights)
     products = design @ responses if len(design) < 2 * design.shape[1] else None
+    # The gradient is 0 here: P theta = -D'(expected - ratings), so theta = X (W outputs - expected + ratings).
+    coefficients = weights * outputs - expected + targets.ratings
+    return _Fit(design, targets, shifts, weights, responses, products, coefficients)
 
-    def outputs_of(coefficients: Array) -> Array:
-        outputs: Array = design @ (responses @ coefficients) if products is None else products @ coefficients
-        return outputs
 
-    leverages = np.einsum("mp,pm->m", design[hides], responses[:, hides])
-    removed = weights[hides, 0] / (1 - weights[hides, 0] * leverages)
-    # Coefficients of the fit with all: its gradient is 0, so the penalty equals the weighted residuals.
-    expected, _ = expected_and_curvature(_shifted(targets, fit.shifts[0]), design @ fit.solution)
-    start = weights[:, 0] * (design @ fit.solution) - (expected - targets.ratings)
-    coefficients = np.repeat(start[:, None], len(hides), axis=1)
-    outputs = outputs_of(coefficients)
+def _without(fit: _Fit, hides: Array) -> tuple[Array, Array]:
+    """Solutions without each of the ratings at `hides` (m,).
+
+    Returns:
+        (m, p), and (m,) bool, False where Newton's method has not converged.
+    """
+    diagonal = hides, np.arange(len(hides))
+    own, weights = fit.rows_of_products(hides), fit.weights[:, None]
+    # Of Sherman and Morrison (1950): the curvature of the hidden rating is taken off A.
+    removed = fit.weights[hides] / (1 - fit.weights[hides] * own[diagonal[::-1]])
+    coefficients = np.repeat(fit.coefficients[:, None], len(hides), axis=1)
+    outputs = fit.outputs_of(coefficients)
     moved = np.full(len(hides), np.inf)
     for _ in range(MAX_NEWTON_STEPS):
-        located = outputs + fit.shifts[1 + hides]
-        residuals = _expected(targets, located) - targets.ratings[:, None]
-        residuals[hides, columns] = 0
+        located = fit.targets.start[:, None] + outputs + fit.shifts[1 + hides]
+        residuals = fit.targets.levels.expected(located, fit.targets.thresholds[:, None, :])
+        residuals -= fit.targets.ratings[:, None]
+        residuals[diagonal] = 0
         step = coefficients - (weights * outputs - residuals)
-        step[hides, columns] += removed * outputs_of(step)[hides, columns]
+        step[diagonal] += removed * np.einsum("mn,nm->m", own, step)
         coefficients -= step
-        after = outputs_of(coefficients)
+        after = fit.outputs_of(coefficients)
         moved, outputs = np.abs(after - outputs).max(axis=0), after
         if (moved < ENOUGH).all():
             break
-    solutions: Array = (responses @ coefficients).T
-    # Rarely, where a single rating carries most of the curvature.
-    for column in np.flatnonzero(~(moved < ENOUGH)):
-        kept = np.arange(len(design)) != hides[column]
-        others = OrdinalTargets(targets.ratings[kept], targets.start[kept], targets.thresholds[kept], targets.levels)
-        solutions[column] = _solve(design[kept], _shifted(others, fit.shifts[1 + hides[column]]), fit.regularization)
-    return solutions
+    return (fit.responses @ coefficients).T, moved < ENOUGH
 
 
 def _solve(design: Array, targets: OrdinalTargets, regularization: float) -> Array:
@@ -116,8 +141,3 @@ def _solve(design: Array, targets: OrdinalTargets, regularization: float) -> Arr
 
 def _shifted(targets: OrdinalTargets, shift: float) -> OrdinalTargets:
     return targets._replace(start=targets.start + shift)
-
-
-def _expected(targets: OrdinalTargets, outputs: Array) -> Array:
-    """Expected ratings of outputs (n, m): (n, m)."""
-    return targets.levels.expected(targets.start[:, None] + outputs, targets.thresholds[:, None, :])

@@ -90,6 +90,27 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
     np.testing.assert_allclose(lists["predicted_rating"], listed, atol=2e-4)
 
 
+def test_reasons_are_ratings_of_the_user_in_every_format(workshop, model):
+    result = call("recommend", model, "-k", 3, "--explain", 2, "--user", "007")
+    assert result.status == 0, result.stderr
+    assert "explained_score" in result.stderr
+    rows = pl.read_csv(io.StringIO(result.stdout), schema_overrides={**IDS, "reason_item_id": pl.String})
+    assert rows["rank"].to_list() == [1, 1, 2, 2, 3, 3]
+    assert rows["reason_rank"].to_list() == [1, 2] * 3
+    known = rated(workshop).select("user_id", reason_item_id="item_id")
+    assert rows.join(known, on=["user_id", "reason_item_id"]).height == 6
+    as_lines = call("recommend", model, "-k", 3, "--explain", 2, "--user", "007", "--format", "jsonl").stdout
+    assert [json.loads(line)["effect"] for line in as_lines.splitlines()] == rows["effect"].to_list()
+
+
+def test_a_table_names_an_item_once_with_its_reasons(model):
+    table = call("recommend", model, "-k", 2, "--explain", 3, "--user", "007", "--format", "table").stdout
+    lines = [re.split(r" *│ *", line)[1:-1] for line in table.splitlines() if line[:1] == "│"]
+    assert lines[0] == ["rank", "item", "score", "because of", "rated", "effect"]
+    assert [line[0] for line in lines[1:]] == ["1", "", "", "2", "", ""]
+    assert all(line[3] and float(line[5]) for line in lines[1:])
+
+
 def test_seen_items_are_listed_when_asked(workshop, item_model, lists_of):
     lists = lists_of(item_model, user_ids=["007"], k=99, include_seen=True)
     assert lists["item_id"].n_unique() == lists.height == 50

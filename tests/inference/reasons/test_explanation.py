@@ -7,6 +7,7 @@ import pytest
 
 from autorec_cli.inference.fold_in import fold_in
 from autorec_cli.inference.joint import JointModel
+from autorec_cli.inference.reasons import ordinal_rows
 from autorec_cli.inference.reasons.explanation import explain, hidden_scorer
 from autorec_cli.inference.reasons.leave_one_out import leave_one_out
 from autorec_cli.inference.top_k import NO_ITEM
@@ -108,3 +109,19 @@ def test_reasons_are_the_largest_effects_with_their_signs():
     nothing = explain(lambda *_: scores[:1], (history[0][:0], history[1][:0]), np.array([0, 1]), 2)
     assert nothing.ratings.shape == (2, 0)
     assert NO_ITEM not in found.ratings
+
+
+@pytest.mark.parametrize("kind", ["item, ordinal", "item, wide ordinal"])
+def test_a_user_with_very_many_ratings_is_done_in_blocks(monkeypatch, kind):
+    model, history = network(kind), history_of(3)
+    whole = leave_one_out(model)(history).vectors
+    monkeypatch.setattr(ordinal_rows, "CELLS_AT_ONCE", 7 * len(history[0]))
+    np.testing.assert_allclose(leave_one_out(model)(history).vectors, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_rows_that_have_not_converged_are_fitted_alone(monkeypatch, steps):
+    model, history = network("item, ordinal"), history_of(3)
+    expected = fold_in(model, without_each(history)).vectors
+    monkeypatch.setattr(ordinal_rows, "MAX_NEWTON_STEPS", steps)
+    np.testing.assert_allclose(leave_one_out(model)(history).vectors, expected, atol=2e-4 * np.abs(expected).max())

@@ -1,0 +1,106 @@
+"""Reasons of recommendations as rows: one for each recommended item and reason.
+
+A long format has the same columns in every output format, without cells that hold lists, and joins with other tables by
+`reason_item_id`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import polars as pl
+
+from autorec_cli.csr import Array
+from autorec_cli.inference.reasons.explanation import HiddenScorer, Reasons, explain
+from autorec_cli.inference.scorer import History, Scorer
+from autorec_cli.inference.target_users import TargetUsers
+from autorec_cli.inference.top_k import NO_ITEM, TopItems, one_thread_per_product
+from autorec_cli.runtime.threads import in_order
+
+logger = logging.getLogger(__name__)
+
+EXTRA_DECIMALS = 2
+"""Decimals of effects beyond those of scores, as one rating of many moves a score little."""
+
+
+class ReasonFrames:
+    """Frames of recommendations with the reasons of each.
+
+    Args:
+        model: Its ids, titles and decimals.
+        score: See `hidden_scorer`.
+        users: Users who get recommendations; with their ratings.
+        n_reasons: Largest number of reasons for each recommended item.
+    """
+
+    def __init__(self, model: Scorer, score: HiddenScorer, users: TargetUsers, n_reasons: int) -> None:
+        catalog = model.catalog
+        self._score, self._users, self._n_reasons = score, users, n_reasons
+        self._decimals = catalog.decimals
+        self._ids = pl.Series("reason_item_id", catalog.item_ids, dtype=pl.String)
+        self._titles = pl.Series("reason_title", catalog.titles or [None] * catalog.n_items, dtype=pl.String)
+        self._differences: list[Array] = []
+
+    def frame(self, recommended: pl.DataFrame, block: TopItems) -> pl.DataFrame:
+        """Repeat the rows of a block of users for each of their reasons.
+
+        An item without reasons, as of a user without ratings, keeps one row.
+        """
+        assert self._users.ratings_at is not None
+        histories = self._users.ratings_at(self._users.index[block.users])
+        lists = [(history, row[row != NO_ITEM]) for history, row in zip(histories, block.items, strict=True)]
+        with one_thread_per_product() or nullcontext(), in_order(self._explain, lists) as found:
+            reasons = list(found)
+        rows, cells = self._cells(lists, reasons)
+        explained = np.concatenate([of_user.scores for of_user in reasons]) if reasons else np.empty(0)
+        self._differences.append((explained - block.scores[block.items != NO_ITEM])[np.isfinite(explained)])
+        columns = {"explained_score": pl.Series(explained.round(self._decimals)).fill_nan(None)}
+        return recommended.with_columns(**columns)[rows].hstack(cells)
+
+    def log_difference(self) -> None:
+        """Log how far scores computed from ratings are from the model's own."""
+        differences = np.abs(np.concatenate([*self._differences, np.empty(0)]))
+        if len(differences):
+            logger.info(
+                f"reasons: scores computed again from the users' ratings (explained_score) differ from the model's by "
+                f"{differences.mean():.{self._decimals}f} on average, by {differences.max():.{self._decimals}f} at most"
+            )
+
+    def _explain(self, of_user: tuple[History, Array]) -> Reasons:
+        history, items = of_user
+        if len(history[0]) == 0:
+            nothing = np.empty((len(items), 0))
+            return Reasons(np.full(len(items), np.nan), nothing.astype(np.int64), nothing)
+        return explain(self._score, history, items, self._n_reasons)
+
+    def _cells(self, lists: Sequence[tuple[History, Array]], reasons: Sequence[Reasons]) -> tuple[Array, pl.DataFrame]:
+        """Row of each reason among the recommendations of all users, and the columns of the reasons."""
+        n_reasons = np.array([of_user.ratings.shape[1] for of_user in reasons], dtype=np.int64)
+        n_of_items = np.repeat(n_reasons, [len(items) for _, items in lists])
+        n_rows = np.maximum(n_of_items, 1)
+        rows = np.repeat(np.arange(len(n_rows)), n_rows)
+        ranks = np.arange(len(rows)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows) + 1
+        has_reason = np.repeat(n_of_items > 0, n_rows)
+        items, ratings, effects = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows)), np.zeros(len(rows))
+        pairs = list(zip(lists, reasons, strict=True))
+        items[has_reason] = _joined([history[0][of_user.ratings] for (history, _), of_user in pairs])
+        ratings[has_reason] = _joined([history[1][of_user.ratings] for (history, _), of_user in pairs])
+        effects[has_reason] = _joined([of_user.effects for of_user in reasons])
+        columns = pl.DataFrame(
+            {
+                "reason_rank": ranks.astype(np.int32),
+                "reason_item_id": self._ids.gather(items),
+                "reason_rating": ratings,
+                "effect": effects.round(self._decimals + EXTRA_DECIMALS),
+                "reason_title": self._titles.gather(items),
+            }
+        )
+        missing = pl.Series(~has_reason)
+        return rows, columns.select(pl.when(missing).then(None).otherwise(pl.all()).name.keep())
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    return np.concatenate([*(array.ravel() for array in arrays), np.empty(0)])
