@@ -137,26 +137,39 @@ def measure_rankings(
         protocol: Recommendations per user and relevance.
         item_vectors: (n_items, d) of length 1, whose inner products are similarities; None measures no diversity.
     """
+    # Others cannot have a hit: ranking for them would cost time and say nothing.
+    users = np.flatnonzero(np.diff(_relevant(held_out, protocol.relevant_from).indptr))
+    blocks = _blocks(score, users, seen, item_counts > 0, protocol.k)
+    # Without users there are no blocks to tell the length.
+    ranked = np.concatenate([block.items for block in blocks]) if len(users) else np.empty((0, 1), dtype=np.int64)
+    return measure_lists(ranked, held_out, item_counts, protocol, item_vectors)
+
+
+def measure_lists(
+    ranked: Array,
+    held_out: sparse.csr_array,
+    item_counts: Array,
+    protocol: RankingProtocol,
+    item_vectors: Array | None = None,
+) -> UserRankings:
+    """Measure given recommendations.
+
+    `ranked` is (n, k) item_index of the n users with relevant held-out ratings, in their order; NO_ITEM where a user
+    has fewer than k. Other arguments as of `measure_rankings`.
+    """
     n_users, n_items = held_out.shape
     relevant = _relevant(held_out, protocol.relevant_from)
     n_relevant = np.diff(relevant.indptr)
-    # Others cannot have a hit: ranking for them would cost time and say nothing.
     users = np.flatnonzero(n_relevant)
-    names = [*RANKING_METRICS] if item_vectors is None else [*RANKING_METRICS, "diversity"]
-    found = {name: np.zeros(len(users)) for name in names}
-    times = np.zeros(n_items, dtype=np.int64)
-    if len(users):
-        blocks = _blocks(score, users, seen, item_counts > 0, protocol.k)
-        ranked = np.concatenate([block.items for block in blocks])
-        hits, times = _hits(ranked, relevant[users]), times_recommended(ranked, n_items)
-        found = {name: formula(hits, n_relevant[users]) for name, formula in RANKING_METRICS.items()}
-        if item_vectors is not None:
-            found["diversity"] = diversity(ranked, item_vectors)
+    hits = _hits(ranked, relevant[users])
+    found = {name: formula(hits, n_relevant[users]) for name, formula in RANKING_METRICS.items()}
+    if item_vectors is not None:
+        found["diversity"] = diversity(ranked, item_vectors)
     # Zeros for all other users, so that measurements of several processes can be added.
     values = {name: np.zeros(n_users) for name in found}
     for name, of_users in found.items():
         values[name][users] = of_users
-    return UserRankings(protocol.k, n_relevant, values, times, item_counts)
+    return UserRankings(protocol.k, n_relevant, values, times_recommended(ranked, n_items), item_counts)
 
 
 @dataclass(frozen=True)

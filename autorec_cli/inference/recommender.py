@@ -17,7 +17,8 @@ from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counte
 from autorec_cli.inference.histories import fitted_histories
 from autorec_cli.inference.reasons.explanation import hidden_scorer
 from autorec_cli.inference.reasons.frames import ReasonFrames
-from autorec_cli.inference.scorer import Scorer, clipped
+from autorec_cli.inference.reranking import PopularityCorrection, check_strength, parse_rerank, reranker
+from autorec_cli.inference.scorer import History, Scorer, clipped
 from autorec_cli.inference.target_users import Shard, TargetUsers, folded_users, known_users
 from autorec_cli.inference.top_k import NO_ITEM, SeenBlock, TopItems, rank_items
 from autorec_cli.runtime.stages import begin_stage
@@ -46,6 +47,8 @@ class RecommendSettings:
         on_unknown: Unknown users: "error", "skip", or "popular" (the popularity baseline).
         shard: Only one of several equal shards of the users; None is all of them.
         explain: Largest number of reasons for each recommended item: ratings of the user that moved its score most.
+        rerank: "mmr:0.3" trades relevance for diversity, here with a weight of 0.3; see `reranking.more_diverse`.
+        popularity_correction: Strength of `reranking.PopularityCorrection`, from 0; 0.1 is mild.
 
     Raises:
         UsageError: a value is out of range, or two contradict each other.
@@ -63,11 +66,16 @@ class RecommendSettings:
     on_unknown: str = "error"
     shard: Shard | None = None
     explain: int = 0
+    rerank: str | None = None
+    popularity_correction: float = 0.0
 
     def __post_init__(self) -> None:
         require_count("--top-k", self.k, minimum=1)
         require_count("--min-item-ratings", self.min_item_ratings, minimum=0)
         require_count("--explain", self.explain, minimum=0)
+        check_strength(self.popularity_correction)
+        if self.rerank is not None:
+            parse_rerank(self.rerank)
         require_choice("--on-unknown", self.on_unknown, ON_UNKNOWN)
         if self.history is not None and self.user_ids is not None:
             raise UsageError("--history recommends to the users of its file; leave out --user and --users")
@@ -157,15 +165,19 @@ def _frames(
     users: TargetUsers, model: Scorer, settings: RecommendSettings, candidates: Array
 ) -> Iterator[pl.DataFrame]:
     popularity = model.catalog.item_counts.astype(np.float32)
+    correct = PopularityCorrection(model, settings.popularity_correction) if settings.popularity_correction else None
 
     def score(block: slice) -> Array:
         scores = users.score(block)
+        if correct is not None:
+            scores = correct(scores)
         # Ranked by popularity; the rating that is predicted for them is the baseline's (`_ItemColumns`).
         scores[users.unknown[block]] = popularity
         return scores
 
-    columns = _ItemColumns(model)
-    reasons = ReasonFrames(model, hidden_scorer(model), users, settings.explain) if settings.explain else None
+    columns = _ItemColumns(model, is_corrected=correct is not None)
+    reasons = _reasons(model, users, settings, correct) if settings.explain else None
+    n_ranked, reranked = reranker(model, settings.rerank, settings.k)
 
     def frame(block: TopItems) -> pl.DataFrame:
         recommended = columns.frame(block, users)
@@ -175,16 +187,28 @@ def _frames(
         yield frame(TopItems(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))))
     n_without = 0
     seen = None if settings.include_seen else users.seen
-    for block in rank_items(len(users.user_ids), score, seen, candidates, settings.k):
+    for block in rank_items(len(users.user_ids), score, seen, candidates, n_ranked):
         _check_ranked(block, seen, candidates)
         # Counted along the way and told at the end, when all rows have left.
         n_without += int((block.items == NO_ITEM).all(axis=1).sum())
-        yield frame(block)
+        yield frame(reranked(block))
     if reasons is not None:
         reasons.log_difference()
     if n_without:
         n_users = counted(len(users.user_ids), "user")
         logger.warning(f"no unrated candidate items for {n_without:,} of {n_users}")
+
+
+def _reasons(
+    model: Scorer, users: TargetUsers, settings: RecommendSettings, correct: PopularityCorrection | None
+) -> ReasonFrames:
+    computed = hidden_scorer(model)
+
+    def score(history: History, items: Array) -> Array:
+        scores = computed(history, items)
+        return scores if correct is None else correct(scores, items)
+
+    return ReasonFrames(model, score, users, settings.explain)
 
 
 def _check_ranked(block: TopItems, seen: SeenBlock | None, candidates: Array) -> None:
@@ -209,9 +233,9 @@ def _check_ranked(block: TopItems, seen: SeenBlock | None, candidates: Array) ->
 class _ItemColumns:
     """Ids and titles of items as polars columns."""
 
-    def __init__(self, model: Scorer) -> None:
+    def __init__(self, model: Scorer, is_corrected: bool) -> None:
         catalog = model.catalog
-        self.model = model
+        self.model, self.is_corrected = model, is_corrected
         # Made once: `gather` copies strings without making Python objects of them.
         self.ids = pl.Series("item_id", catalog.item_ids, dtype=pl.String)
         self.titles = pl.Series("title", catalog.titles or [None] * catalog.n_items, dtype=pl.String)
@@ -244,7 +268,7 @@ class _ItemColumns:
         by_baseline: Array = rater.baseline.mean + rater.baseline.item_bias[items]
         known = ~users.unknown[positions]
         values = np.where(known, scores, by_baseline)
-        if rater is not self.model.ranker:
+        if rater is not self.model.ranker or self.is_corrected:
             values[known] = users.rate(positions[known], items[known])
         return clipped(rater, values)
 

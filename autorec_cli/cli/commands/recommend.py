@@ -142,6 +142,24 @@ class RecommendOptions:
         OneOf(("error", "skip", "popular")),
     ] = "error"
     reading: ReadingOptions
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mmr:WEIGHT",
+            help="Make each user's recommendations more diverse: choose by maximal marginal relevance, with this "
+            "weight of diversity, from 0 to 1; mmr:0.3 is moderate.",
+            rich_help_panel=FILTERS,
+        ),
+    ] = None
+    popularity_correction: Annotated[
+        float,
+        typer.Option(
+            metavar="STRENGTH",
+            help="Recommend less popular items: scores are divided by this power of the item's popularity; 0.1 is "
+            "mild, 0 changes nothing.",
+            rich_help_panel=FILTERS,
+        ),
+    ] = 0.0
     explain: Annotated[
         int,
         typer.Option(
@@ -219,6 +237,8 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
         exclude=ids.get("--exclude", ()),
         min_item_ratings=options.min_item_ratings,
         on_unknown=options.on_unknown,
+        rerank=options.rerank,
+        popularity_correction=options.popularity_correction,
         explain=options.explain,
         shard=None if options.shard is None else parse_shard(options.shard),
     )
