@@ -3,7 +3,8 @@
     python -m benchmarks.reranking MODEL... [--result FILE]
 
 Each MODEL is made by `autorec train`, and measured on the test set of its dataset by the protocol of `autorec
-evaluate`; its rows have the name of the file. Nothing is chosen by the test set: all strengths are shown.
+evaluate`; its rows have the name of the file. Nothing is chosen by the test set: all strengths are shown. The
+difference of nDCG from the first row is a mean of paired differences over users, with half of its 95% interval.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.dataset import Dataset, load_dataset
+from autorec_cli.evaluation.metrics import mean_over_pairs
 from autorec_cli.evaluation.ranking import RankingProtocol, measure_lists
 from autorec_cli.inference.model_file import load_model
 from autorec_cli.inference.reranking import PopularityCorrection, reranker
@@ -28,13 +30,13 @@ COLUMNS = {
     "model": "",
     "options": "",
     "nDCG@10": "{:.4f}",
-    "recall@10": "{:.4f}",
+    "difference": "{:+.4f}",
     "coverage": "{:.3f}",
     "Gini": "{:.3f}",
     "novelty": "{:.2f}",
     "diversity": "{:.3f}",
 }
-METRICS = tuple(f"{name}@{K}" for name in ("ndcg", "recall", "coverage", "gini", "novelty", "diversity"))
+METRICS = tuple(f"{name}@{K}" for name in ("coverage", "gini", "novelty", "diversity"))
 CONTENDERS: list[tuple[str | None, float]] = [
     (None, 0.0),
     *((f"mmr:{weight}", 0.0) for weight in (0.1, 0.2, 0.3, 0.5)),
@@ -55,7 +57,8 @@ def rows_of(name: str, model: Scorer, data: Dataset) -> list[list[results.Cell]]
         rows = known[users[block]]
         return row_indices(rows), rows.indices
 
-    cells = []
+    cells: list[list[results.Cell]] = []
+    plain: Array | None = None
     for rerank, strength in CONTENDERS:
         correct = PopularityCorrection(model, strength)
         n_ranked, reranked = reranker(model, rerank, K)
@@ -63,10 +66,16 @@ def rows_of(name: str, model: Scorer, data: Dataset) -> list[list[results.Cell]]
             len(users), lambda block, correct=correct: correct(score(users[block])), seen, counts > 0, n_ranked
         )
         ranked = np.concatenate([reranked(block).items for block in blocks])
-        metrics = measure_lists(ranked, data.test, counts, protocol, vectors).metrics()
+        measured = measure_lists(ranked, data.test, counts, protocol, vectors)
+        ndcg, metrics = measured.values["ndcg"], measured.metrics()
+        plain = ndcg if plain is None else plain
+        change = mean_over_pairs(ndcg - plain, (measured.n_relevant > 0).astype(np.float64))
+        difference = None if ndcg is plain else [change.value, change.margin]
         options = [f"--rerank {rerank}"] if rerank else []
         options += [f"--popularity-correction {strength}"] if strength else []
-        cells.append([name, " ".join(options), *(metrics[metric] for metric in METRICS)])
+        cells.append(
+            [name, " ".join(options), metrics[f"ndcg@{K}"], difference, *(metrics[metric] for metric in METRICS)]
+        )
     return cells
 
 

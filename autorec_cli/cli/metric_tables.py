@@ -119,6 +119,29 @@ def _metric(column: str) -> str:
     return column.partition("@")[0]
 
 
+def write_group_tables(rows: Sequence[Row], split: str, by: str, stream: IO[bytes]) -> None:
+    """Write a table of groups for each model, with what fits 80 columns."""
+    import polars as pl
+
+    for model in dict.fromkeys(row["model"] for row in rows):
+        cells = [_group_cells(row) for row in rows if row["model"] == model]
+        columns = list(dict.fromkeys(name for cell in cells for name in cell))
+        table = pl.DataFrame([{name: cell.get(name) for name in columns} for cell in cells], infer_schema_length=None)
+        write_table([table], stream, title=f"{model}: {split} ratings by {by.rpartition('/')[2]}")
+
+
+def _group_cells(row: Row) -> Row:
+    metrics = [name for name in row if f"{name}_low" in row and _metric(name) in ("rmse", "ndcg", "recall")]
+    shown = {name: _with_margin(row, name) if name == "rmse" else _ranking_margin(row, name) for name in metrics}
+    shares = {name: value for name, value in row.items() if _metric(name) == "share"}
+    return {"group": row["group"], "ratings": row["n_pairs"], **shown, **shares}
+
+
+def _ranking_margin(row: Row, metric: str) -> str:
+    value, high = row[metric], row[f"{metric}_high"]
+    return f"{value:.4f}" if math.isnan(high) else f"{value:.4f} ± {high - value:.4f}"
+
+
 def write_averages(averages: Sequence[Row], protocol: RankingProtocol, format: str, stream: IO[bytes]) -> None:
     """Write the averages of a cross-validation."""
     if format != "table":

@@ -112,7 +112,7 @@ def measure(
     held_out = _partition(dataset.split(split), *partition)
     # Drawn from all users, so that the sample is the same for any number of processes.
     sample = protocol.sample(dataset.split(split)) if protocol else None
-    ranked_for = held_out if sample is None else _only(held_out, sample)
+    ranked_for = held_out if sample is None else only_users(held_out, sample)
     raters = [(name, model) for name, model in models if model.predicts_ratings]
     joined = {name: Measurement(name) for name, _ in models}
     for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
@@ -135,7 +135,7 @@ def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.cs
     return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
 
 
-def _only(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
+def only_users(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
     """Ratings of some users; other rows are empty."""
     lengths = np.zeros(held_out.shape[0], dtype=held_out.indptr.dtype)
     lengths[users] = np.diff(held_out.indptr)[users]
@@ -178,8 +178,8 @@ def _measure_rankings(
     """
     # Items of later splits stay candidates: when they were held out, nobody had rated them.
     earlier = EARLIER_SPLITS[split]
-    seen = _union(dataset, earlier)
-    known = _union(dataset, earlier or ["train"])
+    seen = united_splits(dataset, earlier)
+    known = united_splits(dataset, earlier or ["train"])
     item_counts = np.bincount(known.indices, minlength=dataset.n_items)
     scorers = {name: model.user_scorer() for name, model in models}
     scorers[POPULARITY_BASELINE] = popularity_scorer(item_counts)
@@ -198,10 +198,11 @@ def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:
     Baselines use them too.
     """
     splits = {split for _, model in models for split in model.provenance["fitted_parts"]}
-    return _union(dataset, [name for name in ("train", "valid") if name in splits])
+    return united_splits(dataset, [name for name in ("train", "valid") if name in splits])
 
 
-def _union(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
+def united_splits(dataset: Dataset, splits: Sequence[str]) -> sparse.csr_array:
+    """Ratings of some splits in one matrix."""
     union = sparse.csr_array(dataset.train.shape, dtype=np.float32)
     for name in splits:
         # add_splits keeps explicit zeros, which are ratings; scipy's + would drop them.

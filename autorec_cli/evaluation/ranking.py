@@ -58,7 +58,7 @@ class RankingProtocol:
 
         Equal ratings give an equal sample.
         """
-        users = np.flatnonzero(np.diff(_relevant(held_out, self.relevant_from).indptr))
+        users = users_with_relevant(held_out, self)
         if self.max_users is None or len(users) <= self.max_users:
             return None
         drawn: Array = np.sort(np.random.default_rng(0).choice(users, self.max_users, replace=False))
@@ -137,12 +137,24 @@ def measure_rankings(
         protocol: Recommendations per user and relevance.
         item_vectors: (n_items, d) of length 1, whose inner products are similarities; None measures no diversity.
     """
-    # Others cannot have a hit: ranking for them would cost time and say nothing.
-    users = np.flatnonzero(np.diff(_relevant(held_out, protocol.relevant_from).indptr))
-    blocks = _blocks(score, users, seen, item_counts > 0, protocol.k)
-    # Without users there are no blocks to tell the length.
-    ranked = np.concatenate([block.items for block in blocks]) if len(users) else np.empty((0, 1), dtype=np.int64)
+    users = users_with_relevant(held_out, protocol)
+    ranked = rank_users(score, users, seen, item_counts > 0, protocol.k)
     return measure_lists(ranked, held_out, item_counts, protocol, item_vectors)
+
+
+def users_with_relevant(held_out: sparse.csr_array, protocol: RankingProtocol) -> Array:
+    """user_index of users with relevant held-out ratings, ascending.
+
+    Others cannot have a hit: ranking for them would cost time and say nothing.
+    """
+    return np.flatnonzero(np.diff(_relevant(held_out, protocol.relevant_from).indptr))
+
+
+def rank_users(score: UserScorer, users: Array, seen: sparse.csr_array, candidates: Array, k: int) -> Array:
+    """Rank items for some users (n,): (n, k) item_index, NO_ITEM where a user has fewer; see `rank_items`."""
+    blocks = [block.items for block in _blocks(score, users, seen, candidates, k)]
+    # Without users there are no blocks to tell the length.
+    return np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.int64)
 
 
 def measure_lists(

@@ -12,7 +12,7 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.cli.console import LOG
-from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_tables
+from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
 from autorec_cli.cli.options import (
     METRICS,
     CsvSafe,
@@ -47,6 +47,8 @@ autorec evaluate ratings.model
 autorec evaluate ratings.model user.model -k 20
 
 autorec evaluate ratings.model --test-file later.csv
+
+autorec evaluate ratings.model --by users.n_train_ratings
 
 autorec evaluate ratings.model --format json | jq '.[0].rmse'
 """
@@ -88,6 +90,15 @@ class EvaluateOptions:
             rich_help_panel=METRICS,
         ),
     ] = False
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|FILE:COLUMN",
+            help="Measure groups of users or items instead: by a column of the dataset, such as users.n_train_ratings, "
+            "or of a file with user or item ids.",
+            rich_help_panel=METRICS,
+        ),
+    ] = None
     fail_above: FailAbove = None
     fail_below: FailBelow = None
     wait_lock: WaitLock = 0.0
@@ -100,6 +111,7 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
     settings, gates = settings_of(options)
     format, process_group = choose_format(options.format, options.output), current_process_group()
     _check_test_file(options, process_group.size)
+    _check_by(options, process_group.size)
     files = list({path.resolve(): path for path in options.models}.values())  # each once
     if not process_group.is_first:
         LOG.setLevel(logging.ERROR)  # the first process warns for all
@@ -107,6 +119,8 @@ def evaluate_command(options: EvaluateOptions) -> list[Row]:
     with reserve_output(options.output, options.wait_lock):
         rows = _evaluate(options, files, settings, gates, process_group)
         _write(rows, options, format)
+    if options.by is not None:
+        return complete_rows(rows)
     # After the output: a failed gate must not keep the metrics from those who ask why.
     log_findings(rows, len(files), settings)
     enforce(rows[: len(files)], gates)
@@ -123,6 +137,18 @@ def _check_test_file(options: EvaluateOptions, n_processes: int) -> None:
         raise UsageError(f"--test-file replaces the test set; leave out --on {options.on}")
     if options.test_file == "-" and n_processes > 1:
         raise UsageError("--test-file - is stdin, which several processes cannot share; name a file")
+
+
+def _check_by(options: EvaluateOptions, n_processes: int) -> None:
+    """Check that groups can be measured.
+
+    Raises:
+        UsageError: there are gates, or several processes.
+    """
+    if options.by is not None and (options.fail_above or options.fail_below):
+        raise UsageError("--by measures groups, which have no gates; leave out --fail-above and --fail-below")
+    if options.by is not None and n_processes > 1:
+        raise UsageError("--by is measured by one process; start `autorec evaluate` without torchrun")
 
 
 def settings_of(options: EvaluateOptions) -> tuple[EvaluateSettings, list[Gate]]:
@@ -158,6 +184,11 @@ def _evaluate(
     check_models(named, prepared, settings.split if options.test_file is None else "train")
     if options.test_file is not None:
         named, prepared = with_test_ratings(named, prepared, options.test_file, options.reading.read_options())
+    if options.by is not None:
+        from autorec_cli.evaluation.grouped import evaluate_groups
+        from autorec_cli.evaluation.grouping import groups_by
+
+        return evaluate_groups(named, prepared, settings, groups_by(prepared, options.by))
     facts = _facts(files) if process_group.size > 1 else {}
     return evaluate_in_group(named, prepared, settings, process_group, facts)
 
@@ -172,7 +203,9 @@ def _facts(files: Sequence[Path]) -> dict[str, str | int]:
 
 def _write(rows: Sequence[Row], options: EvaluateOptions, format: str) -> None:
     with open_output(options.output) as stream:
-        if format == "table":
+        if format == "table" and options.by is not None:
+            write_group_tables(rows, options.on, options.by, stream)
+        elif format == "table":
             write_tables(rows, options.on, options.top_k, stream)
         else:
             writer_for(format, csv_safe=options.csv_safe)([to_frame(rows)], stream)

@@ -124,7 +124,7 @@ STAGES = {
     "evaluate": Stage(
         evaluate.EvaluateOptions,
         ("fail_above", "fail_below"),
-        ("output", "format", "csv_safe", "on", "data", "test_file", "wait_lock"),
+        ("output", "format", "csv_safe", "on", "data", "test_file", "by", "wait_lock"),
     ),
     "recommend": Stage(
         recommend.RecommendOptions,

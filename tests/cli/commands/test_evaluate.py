@@ -182,3 +182,24 @@ def test_a_test_set_without_relevant_ratings_is_warned_of(item_model):
     result = call("evaluate", item_model, "--relevant-from", 99, "--format", "json")
     assert "no user has a relevant test rating" in result.stderr
     assert json.loads(result.stdout)[0]["rmse"] > 0
+
+
+def test_groups_by_a_column_in_every_format(workshop, item_model, rows_of):
+    rows = rows_of(item_model, "--by", "users.n_train_ratings")
+    assert [row["model"] for row in rows[::5]] == ["item.model", "user+item bias", "popularity"]
+    assert [row["group"] for row in rows[:1]] == ["all"]
+    assert sum(row["n_pairs"] for row in rows[1:5]) == rows[0]["n_pairs"]
+    assert rows[0]["rmse"] == rows_of(item_model)[0]["rmse"]
+    table = call("evaluate", item_model, "--by", "users.n_train_ratings", "--format", "table").stdout
+    assert max(map(len, table.splitlines())) <= 80
+    assert table.count("│ all ") == 3
+    assert f"{rows[0]['rmse']:.4f} ±" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--by", "color"], 2), (["--by", "users.n_ratings", "--fail-above", "rmse=9"], 2)]
+)
+def test_groups_that_cannot_be_measured_are_refused(item_model, arguments, status):
+    result = call("evaluate", item_model, *arguments)
+    assert result.status == status
+    assert "--by" in result.stderr

@@ -1,0 +1,183 @@
+"""Metrics of groups of users or of items, with confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli.csr import Array, row_indices
+from autorec_cli.data.dataset import Dataset
+from autorec_cli.evaluation.evaluate import EvaluateSettings
+from autorec_cli.evaluation.grouping import Groups
+from autorec_cli.evaluation.measurement import (
+    BIAS_BASELINE,
+    EARLIER_SPLITS,
+    POPULARITY_BASELINE,
+    RATING_BASELINES,
+    Models,
+    Row,
+    fitted_ratings,
+    only_users,
+    united_splits,
+)
+from autorec_cli.evaluation.metrics import (
+    RANKING_METRICS,
+    RATING_METRICS,
+    Estimate,
+    UserErrors,
+    mean_over_pairs,
+    times_recommended,
+)
+from autorec_cli.evaluation.ranking import (
+    RankingProtocol,
+    measure_lists,
+    popularity_scorer,
+    rank_users,
+    users_with_relevant,
+)
+
+ALL = "all"
+"""Name of the row of all users and items."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Errors and recommendations of a model, before users or items are grouped.
+
+    Attributes:
+        name: Of the model.
+        errors: (n_pairs,) of each held-out rating; None if it predicts no ratings.
+        ranked: (n, k) recommended items of the users with relevant held-out ratings; None if it ranks nothing.
+    """
+
+    name: str
+    errors: Array | None = None
+    ranked: Array | None = None
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Held-out ratings and what recommendations are compared with.
+
+    Attributes:
+        ratings: All of the split.
+        ranked: Those of the users whose recommendations are measured.
+        item_counts: (n_items,) known ratings.
+        protocol: Of the ranking metrics.
+        side: "users" or "items" are grouped.
+    """
+
+    ratings: sparse.csr_array
+    ranked: sparse.csr_array
+    item_counts: Array
+    protocol: RankingProtocol
+    side: str
+
+
+def evaluate_groups(models: Models, dataset: Dataset, settings: EvaluateSettings, groups: Groups) -> list[Row]:
+    """Evaluate models and two baselines on groups of users or items.
+
+    For items, ratings of the group are predicted, and relevant ratings of the group are looked for among the
+    recommendations, which are from all items; `share@k` is the fraction of recommendations that are of the group.
+
+    Args:
+        models: Names and models, of this dataset; see `check_models`.
+        dataset: Held-out ratings, and those that baselines are fitted on.
+        settings: Split and metrics.
+        groups: See `groups_by`.
+
+    Returns:
+        For each model and baseline a row for all users and items, then one for each group: `model`, `group`,
+        `n_users`, `n_items` and `n_pairs` with held-out ratings, and each metric with `_low` and `_high`, the ends of
+        its 95% interval over users. Metrics that a group or a model does not have are left out.
+    """
+    held_out, protocol = dataset.split(settings.split), settings.protocol(dataset.rating_scale)
+    sample = protocol.sample(held_out)
+    known = united_splits(dataset, EARLIER_SPLITS[settings.split] or ["train"])
+    item_counts = np.bincount(known.indices, minlength=dataset.n_items)
+    ranked_for = held_out if sample is None else only_users(held_out, sample)
+    compared = _HeldOut(held_out, ranked_for, item_counts, protocol, groups.side)
+    size = dataset.n_users if groups.side == "users" else dataset.n_items
+    members = {ALL: np.ones(size, dtype=bool), **groups.members}
+    measured = _measure(models, dataset, settings.split, compared)
+    return [_row(of_model, group, compared, members[group]) for of_model in measured for group in members]
+
+
+def _measure(models: Models, dataset: Dataset, split: str, compared: _HeldOut) -> list[_Measured]:
+    users, items = row_indices(compared.ratings), compared.ratings.indices
+    seen = united_splits(dataset, EARLIER_SPLITS[split])
+    ranked_users = users_with_relevant(compared.ranked, compared.protocol)
+
+    def errors(predict: Callable[[Array, Array], Array]) -> Array:
+        predictions = np.clip(predict(users, items), *dataset.rating_scale)
+        difference: Array = predictions - compared.ratings.data
+        return difference
+
+    def ranked(score: Callable[[Array], Array]) -> Array:
+        return rank_users(score, ranked_users, seen, compared.item_counts > 0, compared.protocol.k)
+
+    measured = [
+        _Measured(name, errors(model.predict_pairs) if model.predicts_ratings else None, ranked(model.user_scorer()))
+        for name, model in models
+    ]
+    raters = [(name, model) for name, model in models if model.predicts_ratings]
+    if raters:
+        bias = RATING_BASELINES[BIAS_BASELINE](fitted_ratings(raters, dataset))
+        measured.append(_Measured(BIAS_BASELINE, errors(bias.predict)))
+    return [*measured, _Measured(POPULARITY_BASELINE, ranked=ranked(popularity_scorer(compared.item_counts)))]
+
+
+def _row(measured: _Measured, group: str, compared: _HeldOut, members: Array) -> Row:
+    is_kept = _kept(compared.ratings, compared.side, members)
+    users, n_users = row_indices(compared.ratings)[is_kept], compared.ratings.shape[0]
+    row: Row = {
+        "model": measured.name,
+        "group": group,
+        "n_users": len(np.unique(users)),
+        "n_items": len(np.unique(compared.ratings.indices[is_kept])),
+        "n_pairs": len(users),
+    }
+    if measured.errors is not None and len(users):
+        errors = UserErrors.of(measured.errors[is_kept], users, n_users)
+        for name, metric in RATING_METRICS.items():
+            row |= _with_interval(name, metric(errors))
+    return row if measured.ranked is None else row | _ranking(measured.ranked, compared, members)
+
+
+def _ranking(ranked: Array, compared: _HeldOut, members: Array) -> Row:
+    """Ranking metrics of a group; those of items as if only items of the group were relevant."""
+    k, row = compared.protocol.k, Row()
+    held_out = _only(compared.ranked, _kept(compared.ranked, compared.side, members))
+    everybody = users_with_relevant(compared.ranked, compared.protocol)
+    users = users_with_relevant(held_out, compared.protocol)
+    if compared.side == "items" and len(ranked):
+        times = times_recommended(ranked, len(members))
+        row[f"share@{k}"] = float(times[members].sum() / times.sum()) if times.any() else float("nan")
+    if len(users):
+        found = measure_lists(
+            ranked[np.searchsorted(everybody, users)], held_out, compared.item_counts, compared.protocol
+        )
+        for name in RANKING_METRICS:
+            # One "pair" per user who has something to find: the mean over pairs is then the mean over users.
+            estimate = mean_over_pairs(found.values[name], (found.n_relevant > 0).astype(np.float64))
+            row |= _with_interval(f"{name}@{k}", estimate)
+    return row
+
+
+def _kept(held_out: sparse.csr_array, side: str, members: Array) -> Array:
+    """Ratings by or of the members, (nnz,) bool."""
+    kept: Array = members[row_indices(held_out) if side == "users" else held_out.indices]
+    return kept
+
+
+def _only(held_out: sparse.csr_array, is_kept: Array) -> sparse.csr_array:
+    pointers = np.append(0, np.cumsum(is_kept))[held_out.indptr]
+    return sparse.csr_array((held_out.data[is_kept], held_out.indices[is_kept], pointers), shape=held_out.shape)
+
+
+def _with_interval(name: str, estimate: Estimate) -> Row:
+    low, high = estimate.value - estimate.margin, estimate.value + estimate.margin
+    return {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
