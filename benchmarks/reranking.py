@@ -30,7 +30,7 @@ COLUMNS = {
     "model": "",
     "options": "",
     "nDCG@10": "{:.4f}",
-    "difference": "{:+.4f}",
+    "difference": "{:.4f}",
     "coverage": "{:.3f}",
     "Gini": "{:.3f}",
     "novelty": "{:.2f}",

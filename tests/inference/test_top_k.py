@@ -71,7 +71,7 @@ def per_user(request, monkeypatch):
     monkeypatch.setattr(module, "BLOCKS_AT_ONCE", 2)
     for patched in (module, threads):
         monkeypatch.setattr(patched, "n_threads", lambda: 2)
-    monkeypatch.setattr(module, "_one_thread_per_product", nullcontext if request.param else lambda: None)
+    monkeypatch.setattr(module, "one_thread_per_product", nullcontext if request.param else lambda: None)
     return request.param
 
 
@@ -142,7 +142,7 @@ def test_a_product_has_its_threads_back_when_the_lists_are_made(monkeypatch):
 def test_without_threadpoolctl_blocks_come_one_by_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(module, "SCORES_AT_ONCE", 4)
-    assert module._one_thread_per_product() is None
+    assert module.one_thread_per_product() is None
     assert ranked() == [[1, 2], [0, 2], [3, 0]]
 
 
