@@ -43,6 +43,8 @@ ID = 150
 """Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
 RUNTIME = 135 * 2**20
 """Libraries on their first use: compiled code, thread stacks, and what a heap keeps; measured."""
+HEAP = 64 * 2**20
+"""Bytes of a phase's batches that stay in the heap after it, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.top_k`."""
 RANKED_USERS = 5000
@@ -97,11 +99,7 @@ def training_need(shape: Shape, networks: Sequence[Hyperparameters], engine: str
     needs = [_network_need(shape, settings, engine) for settings in networks]
     # While one is trained, the models of the others are kept: parameters, codes, ids and seen items.
     catalog = ID * (shape.n_users + shape.n_items) + 4 * (shape.n_train + shape.n_valid + shape.n_test)
-    # So are the networks that refits began with, for a checkpoint.
-    kept = [
-        4 * ((2 if settings.continues else 1) * n_parameters(shape, settings) + _n_codes(shape, settings)) + catalog
-        for settings in networks
-    ]
+    kept = [4 * (n_parameters(shape, settings) + _n_codes(shape, settings)) + catalog for settings in networks]
     return Need(
         host=max(need.host for need in needs) + sum(kept) - max(kept),
         device=max(need.device for need in needs),
@@ -156,14 +154,15 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
         missing = 2 * 4 * n_columns * edges[1]
         n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
         missing += RANK * n_scores
-    # Without a refit the best network so far is kept, and with one that continues, what it began with. After an epoch
-    # the network is copied out of the engine, in the place of the best one; then it is checked, and a checkpoint is
-    # written in pieces. Two pieces of an earlier phase stay in the heap, as glibc returns only blocks above 32 MiB to
-    # the system.
-    selected = plain if refit and settings.continues else 0
-    best = 0 if refit else plain + VALIDATE * shape.n_valid
+    # Before a refit that continues, and without one, the best network so far is kept. After an epoch the network is
+    # copied out of the engine, in the place of the best one; then it is checked, and a checkpoint is written in pieces.
+    # Two pieces of an earlier phase stay in the heap, as glibc returns only blocks above 32 MiB to the system.
+    best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
     piece = 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
-    training = data + weights + missing + selected + 2 * piece + max(step + best, plain + max(piece, CHECK * n_fitted))
+    selecting = data - joined + max(step + best, plain + max(piece, CHECK * n_fitted))
+    # So does a part of the batches of the selection phase.
+    refitting = data + min(step, HEAP) + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
+    training = weights + missing + 2 * piece + max(selecting, refitting)
     return Need(RUNTIME + max(preparing, training, saving))
 
 

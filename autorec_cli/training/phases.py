@@ -108,9 +108,9 @@ class NetworkTraining:
     def _refit_trainer(self, examples: Examples, selection: Selection) -> Trainer:
         n_epochs, settings, start = self.settings.refit_epochs(selection.epoch), self.settings, self.start
         if settings.continues:
-            assert selection.network is not None
-            # With a schedule of its own.
-            settings, start = replace(settings, epochs=n_epochs), _shrunk(selection.network)
+            # With a schedule of its own. A resumed refit has been handed the network before, and trained it.
+            selected = selection.take_network()
+            settings, start = replace(settings, epochs=n_epochs), _shrunk(selected) if selected else None
         return make_trainer(examples, settings, self.device, start, refit_epochs=n_epochs)
 
     def _examples(self, ratings: sparse.csr_array) -> Examples:

@@ -101,7 +101,7 @@ class Trainer:
     phase: str
     validation: Validation | None = None
     epoch: int = field(default=0, init=False)
-    best: Selection = field(default=NO_SELECTION, init=False)
+    best: Selection = field(default_factory=lambda: NO_SELECTION, init=False)
     _n_steps: int = field(default=0, init=False)
     _squared_error: Tensor | float = field(default=0.0, init=False)
     _useless: str = field(default="", init=False)

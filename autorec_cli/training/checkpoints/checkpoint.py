@@ -33,13 +33,18 @@ PHASE = 1 << 40
 """More steps than a phase takes."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Selection:
-    """Best epoch so far; `network` is None where a refit will make it."""
+    """Best epoch so far; `network` is None where a refit will make it, or has taken it."""
 
     network: Network | None
     epoch: int
     validation: ValidationResult | None
+
+    def take_network(self) -> Network | None:
+        """Hand over the network and forget it, as two would be in memory during the refit."""
+        network, self.network = self.network, None
+        return network
 
 
 NO_SELECTION = Selection(None, 0, None)
