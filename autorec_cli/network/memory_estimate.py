@@ -44,7 +44,7 @@ ID = 150
 RUNTIME = 135 * 2**20
 """Libraries on their first use: compiled code, thread stacks, and what a heap keeps; measured."""
 HEAP = 64 * 2**20
-"""Bytes of a phase's batches that stay in the heap after it, at most; measured."""
+"""Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.top_k`."""
 RANKED_USERS = 5000
@@ -97,14 +97,25 @@ def training_need(shape: Shape, networks: Sequence[Hyperparameters], engine: str
         engine: "compiled", which stores no gradients of V and W; "torch"; or "cuda", torch on a GPU.
     """
     needs = [_network_need(shape, settings, engine) for settings in networks]
-    # While one is trained, the models of the others are kept: parameters, codes, ids and seen items.
-    catalog = ID * (shape.n_users + shape.n_items) + 4 * (shape.n_train + shape.n_valid + shape.n_test)
-    kept = [4 * (n_parameters(shape, settings) + _n_codes(shape, settings)) + catalog for settings in networks]
     return Need(
-        host=max(need.host for need in needs) + sum(kept) - max(kept),
+        host=max(need.host + _kept(shape, networks, number) for number, need in enumerate(needs)),
         device=max(need.device for need in needs),
         ratings=max(need.ratings for need in needs),
     )
+
+
+def _kept(shape: Shape, networks: Sequence[Hyperparameters], number: int) -> int:
+    """Bytes of the other networks while one is trained."""
+    # Models of those before it: parameters, codes, ids and seen items.
+    catalog = ID * (shape.n_users + shape.n_items) + 4 * (shape.n_train + shape.n_valid + shape.n_test)
+    models = [4 * (n_parameters(shape, other) + _n_codes(shape, other)) + catalog for other in networks[:number]]
+    # All networks for ratings are selected before the first is refitted.
+    selected = [
+        4 * n_parameters(shape, other)
+        for other in networks[number + 1 :]
+        if other.continues and other.objective == networks[number].objective
+    ]
+    return sum(models) + sum(selected)
 
 
 def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
@@ -160,8 +171,9 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
     piece = 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
     selecting = data - joined + max(step + best, plain + max(piece, CHECK * n_fitted))
-    # So does a part of the batches of the selection phase.
-    refitting = data + min(step, HEAP) + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
+    # So does a part of what made the training and validation set one.
+    left = min((JOIN_SPLITS + MAKE_EXAMPLES) * n_fitted, HEAP)
+    refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
     training = weights + missing + 2 * piece + max(selecting, refitting)
     return Need(RUNTIME + max(preparing, training, saving))
 

@@ -41,10 +41,10 @@ def test_need_grows_with_hidden_size_and_ratings():
         memory_estimate.training_need(SHAPE, [settings(hidden_sizes=(k,))], "compiled").host for k in (100, 2000)
     )
     assert large - small > 6040 * 1900 * 4 * 6  # V and W, each with two moments
-    both = memory_estimate.training_need(SHAPE, [settings(), settings("user")], "compiled").host
+    both = memory_estimate.training_need(SHAPE, [settings("user"), settings()], "compiled").host
     alone = memory_estimate.training_need(SHAPE, [settings()], "compiled").host
     catalog = 150 * (SHAPE.n_users + SHAPE.n_items) + 4 * (SHAPE.n_train + SHAPE.n_valid + SHAPE.n_test)
-    # parameters, codes, ids and seen items of the other network
+    # parameters, codes, ids and seen items of the network before it
     assert 1 < (both - alone - catalog) / (4 * (3 * 3706 + 6040) * 500) < 1.01
     many = dataclasses.replace(SHAPE, n_train=100_000_000)
     assert memory_estimate.training_need(many, [settings()], "compiled").host > 100_000_000 * memory.CELL * 2

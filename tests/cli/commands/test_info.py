@@ -101,7 +101,7 @@ def test_every_value_and_where_it_comes_from(shown, tmp_path, monkeypatch):
     assert rows["train", "hidden-size"] == ("9,8", "autorec.toml")
     assert rows["train", "seed"] == ("2", "AUTOREC_TRAIN_SEED")
     assert rows["train", "hidden-activation"] == ("sigmoid", "default")
-    assert re.fullmatch(r"\(.* of the examples, .* at most, .*\)", rows["train", "batch-size"][0])
+    assert re.fullmatch(r"\(.* of the examples or less, .* at most, .*\)", rows["train", "batch-size"][0])
     assert rows["train", "output"] == ("", "default")
     assert rows["prepare", "quiet"] == ("false", "default")
     rows = shown("recommend", "--config", "other.toml")
