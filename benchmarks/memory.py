@@ -1,6 +1,6 @@
-"""Peak memory of `autorec train` beside what `--dry-run` says: whole processes, one epoch.
+"""Peak memory of `autorec train` beside what `--dry-run` says: whole processes, 20 epochs, with default batches.
 
-    python -m benchmarks.memory DATASET... [--hidden-sizes 50,500]
+    python -m benchmarks.memory DATASET... [--hidden-sizes 50,500] [--only rating:user]
 
 DATASET is a directory made by `autorec prepare`. Estimates must not be low on MovieLens 100K and 1M, on 60,000
 users x 1,000 items (`benchmarks.generate --users 60000 --items 1000 --ratings 300000`) and on 1,000 x 60,000.
@@ -47,13 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--hidden-sizes", default="500")
+    parser.add_argument("--only", help="objective:variant of the runs, such as rating:user")
     results.add_option(parser)
     arguments = parser.parse_args()
     cells = []
-    runs = itertools.product(arguments.datasets, NETWORKS, arguments.hidden_sizes.split(","), ("--refit", "--no-refit"))
+    networks = [network for network in NETWORKS if arguments.only in (None, ":".join(network))]
+    runs = itertools.product(arguments.datasets, networks, arguments.hidden_sizes.split(","), ("--refit", "--no-refit"))
     with tempfile.TemporaryDirectory() as folder:
         for dataset, (objective, variant), size, refit in runs:
-            options = ["--objective", objective, "--variant", variant, "--hidden-size", size, "--epochs", "1", refit]
+            options = ["--objective", objective, "--variant", variant, "--hidden-size", size, "--epochs", "20", refit]
             command = [*AUTOREC, "train", str(dataset), "-o", str(Path(folder) / "model"), "--force", *options]
             estimated, measured = estimated_mib(command), measure(command).peak_mib
             refitted = "yes" if refit == "--refit" else "no"

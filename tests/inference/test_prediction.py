@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from autorec_cli.errors import AutoRecError, InputDataError, UsageError
 from autorec_cli.inference import model_file
@@ -78,8 +79,10 @@ def test_batches_are_the_one_frame(model, monkeypatch):
     monkeypatch.setattr(top_k, "SCORES_AT_ONCE", 50 * 7)
     batches = list(recommend_batches(model, settings))
     assert len(batches) == 12
-    assert pl.concat(batches).equals(whole)
-    assert whole.equals(recommend(model, RecommendSettings(k=3, user_ids=list(model.catalog.user_ids))))
+    # Products of other shapes round differently, and so may the last of the four decimals.
+    named = recommend(model, RecommendSettings(k=3, user_ids=list(model.catalog.user_ids)))
+    for other in (pl.concat(batches), named):
+        assert_frame_equal(other, whole, rel_tol=0, abs_tol=1.1e-4)
 
 
 def test_the_best_item_has_the_best_prediction(model):
