@@ -29,8 +29,8 @@ $(VENV)/installed-bench: $(VENV)/installed
 
 demo: $(VENV)/installed
 	mkdir -p demo
-	$(AUTOREC) sample -o demo/ratings.csv --titles demo/titles.csv --force
-	$(AUTOREC) run demo/ratings.csv -o demo/out --titles demo/titles.csv
+	$(AUTOREC) sample -o demo/ratings.csv --items demo/items.csv --force
+	$(AUTOREC) run demo/ratings.csv -o demo/out --items demo/items.csv
 	$(AUTOREC) evaluate demo/out/model --format table
 	head -n 6 demo/out/recommendations.csv
 	head -n 6 demo/out/recommendations.csv | $(AUTOREC) predict demo/out/model --format table

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
@@ -76,7 +77,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
         catalog=Catalog(
             user_ids=data.users["id"].to_list(),
             item_ids=data.items["id"].to_list(),
-            titles=None,
+            items=pl.DataFrame(),
             user_counts=np.diff(data.train.indptr),
             item_counts=np.bincount(data.train.indices, minlength=data.n_items),
             seen=SeenItems(seen.indptr, seen.indices),

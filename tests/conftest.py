@@ -73,8 +73,11 @@ def contents(folder):
 
 @pytest.fixture(scope="session")
 def workshop(made_once):
-    """A folder with ratings.csv, titles.csv, the dataset `data`, and the models of item, user, lists and both."""
+    """A folder with ratings.csv, items.csv, the dataset `data`, and the models of item, user, lists and both."""
     return made_once("workshop", make_workshop)
+
+
+GENRES = ("Comedy|Romance", "Drama", "Thriller")
 
 
 def make_workshop(folder):
@@ -85,10 +88,13 @@ def make_workshop(folder):
         for user, item, rating in zip(*np.nonzero(planted.split(part).toarray()), planted.split(part).data, strict=True)
     ]
     (folder / "ratings.csv").write_text("user,item,rating,timestamp\n" + "\n".join(ratings) + "\n")
-    titles = [f'{item:05},"Film {item}, the [red]movie[/red]"' for item in range(48)]  # two have no title
-    (folder / "titles.csv").write_text("item,title\n" + "\n".join(titles) + "\n")
+    items = [
+        f'{item:05},"Film {item}, the [red]movie[/red]",{GENRES[item % 3]},{1970 + item}'
+        for item in range(48)  # two are missing
+    ]
+    (folder / "items.csv").write_text("item,title,genre,year\n" + "\n".join(items) + "\n")
     for arguments in (
-        ("prepare", "ratings.csv", "--titles", "titles.csv", "-o", "data"),
+        ("prepare", "ratings.csv", "--items", "items.csv", "-o", "data"),
         ("train", "data", "-o", "item.model", *SMALL),
         ("train", "data", "-o", "user.model", *SMALL, "--variant", "user"),
         ("train", "data", "-o", "lists.model", *SMALL, "--objective", "ranking", "--variant", "user"),

@@ -21,12 +21,21 @@ def matrix_of(cells: dict[tuple[int, int], float], shape: tuple[int, int]) -> sp
 
 
 def dataset_of(parts: dict[str, dict[tuple[int, int], float]], shape: tuple[int, int], titles: bool = False) -> Dataset:
-    """A dataset with these cells in its parts; user ids are u0, u1, ... and item ids i0, i1, ..."""
+    """A dataset with these cells in its parts; user ids are u0, u1, ... and item ids i0, i1, ...
+
+    With titles, items also have a genre, a year, a price and whether they are available, some of them unknown.
+    """
     matrices = {name: matrix_of(parts.get(name, {}), shape) for name in PARTS}
     values = matrices["train"].data
     items = pl.DataFrame({"id": [f"i{index}" for index in range(shape[1])]})
     if titles:
-        items = items.with_columns(pl.Series("title", [f"Title {index}" for index in range(shape[1])]))
+        items = items.with_columns(
+            title=pl.Series([f"Title {index}" for index in range(shape[1])]),
+            genre=pl.Series([(None, "Comedy", "Drama")[index % 3] for index in range(shape[1])]),
+            year=pl.Series([None if index == 1 else 1990 + index for index in range(shape[1])]),
+            price=pl.Series([None if index == 2 else index / 4 for index in range(shape[1])]),
+            available=pl.Series([(True, False, None)[index % 3] for index in range(shape[1])]),
+        )
     return Dataset(
         **matrices,
         users=pl.DataFrame({"id": [f"u{index}" for index in range(shape[0])]}),

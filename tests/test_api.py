@@ -31,7 +31,7 @@ RATINGS = planted_frame()
 
 @pytest.fixture(scope="module")
 def dataset():
-    return autorec.prepare(RATINGS, titles=pl.DataFrame({"id": ["i1", "i2"], "title": ["One", "Two"]}))
+    return autorec.prepare(RATINGS, items=pl.DataFrame({"id": ["i1", "i2"], "title": ["One", "Two"]}))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_defaults_suit_the_data(dataset, model):
 def test_files_are_prepared_like_frames(dataset, tmp_path):
     RATINGS.write_csv(tmp_path / "r.csv")
     (tmp_path / "t.csv").write_text("item,title\ni1,One\ni2,Two\n")
-    from_file = autorec.prepare(tmp_path / "r.csv", titles=tmp_path / "t.csv")
+    from_file = autorec.prepare(tmp_path / "r.csv", items=tmp_path / "t.csv")
     assert from_file.fingerprint() == dataset.fingerprint()
     assert from_file.items.equals(dataset.items)
 
@@ -147,7 +147,7 @@ def test_unknown_users_are_an_error_or_get_the_most_popular_items(model):
         (lambda _: autorec.prepare(RATINGS.drop("item")), autorec.errors.InputDataError, "column"),
         (lambda _: autorec.prepare(RATINGS.with_columns(rating=pl.lit(None, pl.Float64))),
          autorec.errors.InputDataError, "rating"),
-        (lambda _: autorec.prepare(RATINGS, titles=RATINGS), autorec.errors.InputDataError, "id and title"),
+        (lambda _: autorec.prepare(RATINGS, items=RATINGS.select("user")), autorec.errors.InputDataError, "column"),
         (lambda _: autorec.prepare(42), autorec.errors.UsageError, "int"),
         (lambda _: autorec.TrainSettings(variant="all"), autorec.errors.UsageError, "--variant"),
         (lambda _: autorec.load_model("none.model"), autorec.errors.ArtifactError, "none.model"),

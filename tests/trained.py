@@ -109,7 +109,7 @@ def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> Non
 def assert_same_networks(ours: Model, theirs: Model, tolerance: float) -> None:
     one, two = ours.catalog, theirs.catalog
     assert (list(one.user_ids), list(one.item_ids)) == (list(two.user_ids), list(two.item_ids))
-    assert one.titles == two.titles
+    assert one.items.equals(two.items)
     assert ours.settings == theirs.settings
     for name in ("user_counts", "item_counts"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))

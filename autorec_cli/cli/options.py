@@ -257,9 +257,13 @@ HistoryData = Annotated[
     InputFile(),
 ]
 
-Titles = Annotated[
+Items = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Item ids and titles, for readable recommendations."),
+    typer.Option(
+        metavar="FILE",
+        help="File of items: ids and any other columns, such as title, genre and price. Titles make recommendations "
+        "readable; `recommend --where` and `--max-per` use all columns.",
+    ),
     InputFile(),
 ]
 Interactions = Annotated[

@@ -43,10 +43,16 @@ def warn_about_skipped(source: SourceFacts) -> None:
 
 
 def warn_about_dataset(prepared: Dataset) -> None:
-    """Warn of items without titles and of splits that should not be empty."""
-    n_untitled = prepared.items["title"].null_count() if "title" in prepared.items.columns else 0
-    if n_untitled:
-        warn(f"{n_untitled:,} of {prepared.n_items:,} items have no title in the file given with --titles")
+    """Warn of items that nothing is known of and of splits that should not be empty."""
+    import polars as pl
+
+    from autorec_cli.data.item_columns import item_columns
+
+    columns = item_columns(prepared.items)
+    if columns.width:
+        n_unknown = columns.select(pl.all_horizontal(pl.all().is_null())).to_series().sum()
+        if n_unknown:
+            warn(f"{n_unknown:,} of {prepared.n_items:,} items are not in the file given with --items")
     split = prepared.info["split"]
     if split["strategy"] == "none":
         return

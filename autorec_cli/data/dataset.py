@@ -1,7 +1,7 @@
 """Prepared dataset: a directory that scipy and polars can read.
 
 train.npz valid.npz test.npz   scipy.sparse CSR, n_users x n_items, float32; a stored 0 is a rating of 0
-users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, title (items, if known)
+users.parquet items.parquet    index, id (as in the source), n_ratings, n_train_ratings, columns of `prepare --items`
 dataset.json                   format and version, sources, columns found, rating scale, split, seed, counts,
                                fingerprint, CRC-32 of every other file
 
@@ -56,7 +56,7 @@ class Dataset:
         train, valid, test: CSR matrices of one shape (n_users, n_items), float32, indices sorted, no duplicates.
             Every stored cell is a rating, zeros included; cells that are not stored are unrated.
         users, items: One row per matrix row (column) in index order: `index`, `id` (string), `n_ratings`,
-            `n_train_ratings`, and for items `title` where titles were given.
+            `n_train_ratings`, and for items the columns of `prepare --items`, such as `title`.
         rating_scale: Lowest and highest rating of the training set.
         info: Other fields of `dataset.json`: sources, columns, split, seed, counts.
     """
@@ -254,6 +254,8 @@ def describe(path: Path) -> dict[str, Any]:
     """
     import polars as pl
 
+    from autorec_cli.data.item_columns import OWN, TITLE
+
     document = read_document(path)
     try:
         for name in FILES:
@@ -262,7 +264,8 @@ def describe(path: Path) -> dict[str, Any]:
             columns = pl.read_parquet_schema(handle)
     except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise damaged(path, error) from error
-    return {"kind": "dataset", "has_titles": "title" in columns, **document}
+    named = [name for name in columns if name not in OWN]
+    return {"kind": "dataset", "has_titles": TITLE in named, "item_columns": named, **document}
 
 
 def check(path: Path) -> None:

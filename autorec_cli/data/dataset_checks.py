@@ -74,11 +74,13 @@ def check_table(table: pl.DataFrame, name: str) -> None:
     """
     import polars as pl
 
-    types = {"index": pl.UInt32, "id": pl.String, "n_ratings": pl.UInt32, "n_train_ratings": pl.UInt32}
-    if name == "items":
-        types["title"] = pl.String
+    from autorec_cli.data.item_columns import RESERVED, TITLE, TYPES
+
+    own = {"index": pl.UInt32, "id": pl.String, "n_ratings": pl.UInt32, "n_train_ratings": pl.UInt32}
+    others = {column: dtype for column, dtype in table.schema.items() if own.get(column) != dtype}
     # A dataset that a program made may have ids only.
-    if "id" not in table.columns or any(types.get(column) != dtype for column, dtype in table.schema.items()):
+    is_right = "id" in table.columns and (name == "items" or not others) and not {"", *RESERVED} & set(others)
+    if not is_right or others.get(TITLE, pl.String) != pl.String or not set(others.values()) <= set(TYPES.values()):
         raise ValueError(f"{name} has the columns {table.schema}")
     if "index" in table.columns and not (table["index"] == pl.Series(range(table.height), dtype=pl.UInt32)).all():
         raise ValueError(f"the index of {name} does not count from 0")

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from autorec_cli.csr import Array, add_splits, check_rows, distinct_values, moments_of, power_sums
 from autorec_cli.data.dataset import UNREADABLE_ERRORS, check_file, damaged, read_document, require_file
-from autorec_cli.data.dataset_checks import SPLITS, scale_in, shape_in
+from autorec_cli.data.dataset_checks import SPLITS, check_table, scale_in, shape_in
 from autorec_cli.data.matrix_file import array_header, check_arrays, read_array
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import ArtifactError
@@ -223,6 +223,23 @@ class LazyDataset:
             return None
         handle.seek(0)
         return pl.read_parquet(handle, columns=[column])[column]
+
+    def items(self) -> pl.DataFrame:
+        """Read the table of items.
+
+        Raises:
+            ArtifactError: it is not one.
+        """
+        import polars as pl
+
+        handle = self._tables["items"]
+        handle.seek(0)
+        table = pl.read_parquet(handle)
+        try:
+            check_table(table, "items")
+        except ValueError as error:
+            raise damaged(self.path, error) from error
+        return table
 
     def own(self, split: str, variant: str, partition: Partition) -> sparse.csr_array:
         """Read the ratings of a split in `partition`.

@@ -22,11 +22,11 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.plausibility import doubts, doubts_about_values
 from autorec_cli.data.readers.database import DatabaseQuery
 from autorec_cli.data.readers.frames import polars_frame
+from autorec_cli.data.readers.items import columns_of, frame_items, read_items
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
-from autorec_cli.data.readers.titles import read_titles, titles_of, typed_titles
 from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
 from autorec_cli.data.splitting import SplitSettings, split, take_cells
-from autorec_cli.errors import InputDataError, UsageError, counted
+from autorec_cli.errors import InputDataError, UsageError, counted, shortened
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import import_in_background, in_order
 
@@ -74,7 +74,7 @@ def prepare(
     source: Any,  # noqa: ANN401 - a pandas frame, among others
     settings: PrepareSettings | None = None,
     *,
-    titles: Any = None,  # noqa: ANN401
+    items: Any = None,  # noqa: ANN401
     test_files: Sequence[str] = (),
     announce: Announce | None = None,
     report: Report | None = None,
@@ -85,7 +85,8 @@ def prepare(
         source: Files, globs, "-" for stdin; a `DatabaseQuery`; or a polars or pandas frame of users, items, ratings
             and perhaps timestamps.
         settings: How to turn ratings into a dataset.
-        titles: File of item ids and titles, or a polars or pandas frame with columns `id` and `title`.
+        items: File of items, or a polars or pandas frame: a column of ids, such as `item_id`, and any others, such as
+            `title` and `genre`.
         test_files: Files whose ratings are the test set; not with a frame.
         announce: Called with the name and layout of each source before its rows are read.
         report: Called with the facts about each source after its last row.
@@ -97,7 +98,7 @@ def prepare(
     settings = settings or PrepareSettings()
     begin_stage("reading ratings")
     import_in_background("scipy.sparse")  # needed once the ratings are read
-    named = _titles_frame(titles, settings.read.encoding)  # first, as they are small and can be wrong
+    described = _items_frame(items, settings.read.encoding)  # first, as they are small and can be wrong
     if isinstance(source, DatabaseQuery):
         table = read_ratings(source, settings.read, test_files, announce, report)
     elif isinstance(source, str | Path | Sequence):
@@ -122,7 +123,7 @@ def prepare(
     ids = ratings.user_ids, ratings.item_ids
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
     ratings = replace(ratings, timestamps=None)  # frees 4 bytes per rating before the sets are copied
-    dataset = _split_dataset(ratings, labels, table, settings, named)
+    dataset = _split_dataset(ratings, labels, table, settings, described)
     return replace(dataset, info={"feedback": feedback, **dataset.info})
 
 
@@ -141,17 +142,18 @@ def _feedback(ratings: RatingsMatrix, table: RatingsTable, settings: PrepareSett
     return INTERACTIONS
 
 
-def _titles_frame(titles: Any, encoding: str) -> pl.DataFrame | None:  # noqa: ANN401
-    if titles is None:
+def _items_frame(items: Any, encoding: str) -> pl.DataFrame | None:  # noqa: ANN401
+    """Ids and columns of a file or a frame."""
+    if items is None:
         return None
-    if isinstance(titles, str | Path):
-        found, used = read_titles(str(titles), encoding)
-        logger.info(f"{titles}: {counted(len(found), 'title')}, {used}")
-        return found
-    frame = polars_frame(titles)
-    if not {"id", "title"} <= set(frame.columns):
-        raise InputDataError("titles need the columns id and title")
-    return typed_titles(frame.select("id", "title").reverse(), "titles")
+    if isinstance(items, str | Path):
+        name = str(items)
+        found, used = read_items(name, encoding)
+    else:
+        name, found, used = "items", frame_items(polars_frame(items)), "frame"
+    columns = ", ".join(map(shortened, found.columns[1:])) or "no columns"
+    logger.info(f"{name}: {counted(len(found), 'item')} with {columns}, {used}")
+    return found
 
 
 def _split_dataset(
@@ -159,7 +161,7 @@ def _split_dataset(
     labels: Labels,
     table: RatingsTable,
     settings: PrepareSettings,
-    titles: pl.DataFrame | None = None,
+    described: pl.DataFrame | None = None,
 ) -> Dataset:
     """Split `ratings` by `labels` into a dataset; ruins the matrix of `ratings`.
 
@@ -177,8 +179,8 @@ def _split_dataset(
     of_items = [count_values(part.indices, n_items) for part in parts]
     users = _side(ratings.user_ids, np.sum(of_users, axis=0), of_users[0])
     items = _side(ratings.item_ids, np.sum(of_items, axis=0), of_items[0])
-    if titles is not None:
-        items = items.with_columns(titles_of(ratings.item_ids, titles))
+    if described is not None:
+        items = items.hstack(columns_of(ratings.item_ids, described))
     counts = {
         "n_ratings": n_ratings,
         "n_train": int(train.nnz),

@@ -21,6 +21,8 @@ N_USERS, N_ITEMS, N_RATINGS = 1_000, 600, 100_000
 N_FACTORS = 3
 MEAN, NOISE = 3.4, 0.65
 STARS = np.arange(0.5, 5.01, 0.5)
+GENRES = ("Comedy", "Drama", "Thriller", "Romance", "Documentary", "Fantasy")
+"""Two for each factor: one for each sign of the trait."""
 FIRST_DAY = 1_577_836_800  # 2020-01-01, in seconds since 1970
 
 ADJECTIVES = (
@@ -41,12 +43,14 @@ class Sample:
 
     Attributes:
         liking: (N_USERS, N_ITEMS) without noise.
+        trait: (N_ITEMS, N_FACTORS) of the items.
         user, item: (N_RATINGS,) indices of the rated pairs, in the order of time.
         rating: (N_RATINGS,) in half stars.
         timestamp: (N_RATINGS,) seconds since 1970, ascending.
     """
 
     liking: NDArray[np.float64]
+    trait: NDArray[np.float64]
     user: NDArray[np.int64]
     item: NDArray[np.int64]
     rating: NDArray[np.float64]
@@ -54,7 +58,7 @@ class Sample:
 
 
 def sample_frames() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The sample's ratings and titles: always the same."""
+    """The sample's ratings and items: always the same."""
     rng = np.random.default_rng(SEED)
     sample, titles = draw_sample(rng), draw_titles(rng)
     ratings = {
@@ -64,7 +68,15 @@ def sample_frames() -> tuple[pl.DataFrame, pl.DataFrame]:
         "rating": sample.rating,
         "timestamp": sample.timestamp,
     }
-    return pl.DataFrame(ratings), pl.DataFrame({"itemId": map(item_id, range(N_ITEMS)), "title": titles})
+    items = pl.DataFrame({"itemId": map(item_id, range(N_ITEMS)), "title": titles, "genre": genres(sample.trait)})
+    return pl.DataFrame(ratings), items.with_columns(year=pl.col("title").str.extract(r"([0-9]{4})\)$").cast(pl.Int64))
+
+
+def genres(trait: NDArray[np.float64]) -> list[str]:
+    """Genre of each item: its largest trait, which some users like and others do not."""
+    largest = np.abs(trait).argmax(axis=1)
+    is_positive = np.take_along_axis(trait, largest[:, None], axis=1)[:, 0] > 0
+    return [GENRES[2 * factor + sign] for factor, sign in zip(largest, is_positive, strict=True)]
 
 
 def draw_sample(rng: np.random.Generator) -> Sample:
@@ -76,7 +88,7 @@ def draw_sample(rng: np.random.Generator) -> Sample:
     user, item = _draw_pairs(liking, rng)
     noisy = liking[user, item] + rng.normal(0, NOISE, len(user))
     timestamp = np.sort(FIRST_DAY + rng.integers(0, 5 * 365 * 86_400, len(user)))
-    return Sample(liking, user, item, np.clip(np.round(noisy * 2) / 2, STARS[0], STARS[-1]), timestamp)
+    return Sample(liking, trait, user, item, np.clip(np.round(noisy * 2) / 2, STARS[0], STARS[-1]), timestamp)
 
 
 def _draw_pairs(liking: NDArray[np.float64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
 
 
-def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
-    """Model with the given users and items, in their order.
+def aligned_model(
+    model: Model, user_ids: Sequence[str], item_ids: Sequence[str], item_columns: pl.DataFrame | None = None
+) -> Model:
+    """Model with the given users and items, in their order, and perhaps with other columns of the items.
 
     Users and items that it does not know have zeros everywhere and no ratings, so the baseline predicts for them; those
     that are not given are dropped.
@@ -33,7 +36,6 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
     def aligned(means: DampedMeans) -> DampedMeans:
         return replace(means, user_bias=_take(means.user_bias, users), item_bias=_take(means.item_bias, items))
 
-    titles = None if model.catalog.titles is None else [*model.catalog.titles, ""]
     return replace(
         model,
         encoder_weights=(_take(model.encoder_weights[0], input_rows(model, decoded)), *model.encoder_weights[1:]),
@@ -46,7 +48,7 @@ def aligned_model(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]
             model.catalog,
             user_ids=list(user_ids),
             item_ids=list(item_ids),
-            titles=None if titles is None else [titles[index] for index in items],
+            items=_take_items(model.catalog.items, items) if item_columns is None else item_columns,
             user_counts=_take(model.catalog.user_counts, users),
             item_counts=_take(model.catalog.item_counts, items),
             seen=_align_seen(model.catalog, users, items),
@@ -82,6 +84,12 @@ def _take(array: Array, index: Array) -> Array:
     known = index != UNKNOWN
     taken[known] = array[index[known]]
     return taken
+
+
+def _take_items(columns: pl.DataFrame, index: Array) -> pl.DataFrame:
+    """Rows at `index`; nulls for UNKNOWN."""
+    places = pl.Series(index, dtype=pl.Int64)
+    return columns.select(pl.all().gather(places.set(places == UNKNOWN, None)))
 
 
 def _align_seen(catalog: Catalog, users: Array, items: Array) -> SeenItems:

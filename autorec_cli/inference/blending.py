@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Users = TypeVar("Users")
 
@@ -103,9 +106,11 @@ class Blend:
         cold: Array = np.logical_and.reduce([model.cold_pairs(user_index, item_index) for model in self.models])
         return cold
 
-    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Blend:
+    def aligned(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], item_columns: pl.DataFrame | None = None
+    ) -> Blend:
         """See `Scorer`."""
-        return replace(self, models=tuple(model.aligned(user_ids, item_ids) for model in self.models))
+        return replace(self, models=tuple(model.aligned(user_ids, item_ids, item_columns) for model in self.models))
 
 
 def best_weights(predictions: Array, ratings: Array) -> Array:

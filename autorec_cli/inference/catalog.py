@@ -1,18 +1,21 @@
 """Users and items that a model knows.
 
-Ids, titles, rated items, numbers of ratings and the rating scale.
+Ids, columns of the items, rated items, numbers of ratings and the rating scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import decimals_of
+
+if TYPE_CHECKING:  # slow to import
+    import polars as pl
 
 UNKNOWN = -1
 """Index of an id that the catalog does not have."""
@@ -49,7 +52,8 @@ class Catalog:
 
     Attributes:
         user_ids, item_ids: As in the source, by index.
-        titles: By item_index, "" where there is none; None without titles.
+        items: Columns of the items by item_index, such as title and genre, in the types of `data.item_columns`; without
+            columns if there are none.
         user_counts, item_counts: (n_users,) and (n_items,) ratings that the model was fitted on; 0 is cold.
         seen: All ratings of the dataset, held-out ones too; `recommend` excludes these items.
         rating_scale: Lowest and highest rating; predictions are clipped to it.
@@ -57,7 +61,7 @@ class Catalog:
 
     user_ids: Sequence[str]
     item_ids: Sequence[str]
-    titles: Sequence[str] | None
+    items: pl.DataFrame
     user_counts: Array
     item_counts: Array
     seen: SeenItems
@@ -74,6 +78,11 @@ class Catalog:
         return len(self.item_ids)
 
     @property
+    def titles(self) -> list[str] | None:
+        """Titles by item_index, "" where there is none; None without titles."""
+        return self.items["title"].fill_null("").to_list() if "title" in self.items.columns else None
+
+    @property
     def decimals(self) -> int:
         """Decimals of predictions: four, or more where the rating scale is narrower than 1."""
         low, high = self.rating_scale
@@ -86,7 +95,8 @@ class Catalog:
             "n_items": self.n_items,
             "n_cold_users": int((self.user_counts == 0).sum()),
             "n_cold_items": int((self.item_counts == 0).sum()),
-            "has_titles": self.titles is not None,
+            "has_titles": "title" in self.items.columns,
+            "item_columns": self.items.columns,
             "rating_scale": list(self.rating_scale),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
@@ -12,6 +12,9 @@ from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,12 @@ class JointModel:
         """See `Scorer`."""
         return self.rater.cold_pairs(user_index, item_index)
 
-    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> JointModel:
+    def aligned(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], item_columns: pl.DataFrame | None = None
+    ) -> JointModel:
         """See `Scorer`."""
         return JointModel(
-            self.rater.aligned(user_ids, item_ids), self.ranker.aligned(user_ids, item_ids), self.provenance
+            self.rater.aligned(user_ids, item_ids, item_columns),
+            self.ranker.aligned(user_ids, item_ids, item_columns),
+            self.provenance,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from autorec_cli.inference.fold_in import folder
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
 from autorec_cli.inference.scoring import item_scorer, output, trained_users
 from autorec_cli.network.ordinal import ThresholdArrays
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PAIRS_AT_ONCE = 1 << 16
 
@@ -132,6 +135,8 @@ class Model:
         cold: Array = (catalog.user_counts[user_index] == 0) | (catalog.item_counts[item_index] == 0)
         return cold
 
-    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Model:
+    def aligned(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], item_columns: pl.DataFrame | None = None
+    ) -> Model:
         """See `Scorer`."""
-        return aligned_model(self, user_ids, item_ids)
+        return aligned_model(self, user_ids, item_ids, item_columns)

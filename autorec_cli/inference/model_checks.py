@@ -14,6 +14,7 @@ import numpy as np
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, check_rows
 from autorec_cli.errors import UsageError
+from autorec_cli.inference.item_tensors import Shapes, item_shapes
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -47,6 +48,7 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
     n_users, n_items = len(tensors["user_counts"]), len(tensors["item_counts"])
     _require(n_users > 0 and n_items > 0, "it has no users or no items")
     expected = _expected(settings, n_users, n_items, has_titles="titles.bytes" in tensors)
+    expected |= item_shapes(document.get("item_columns", []), n_items)
     if n_levels:
         expected["thresholds.weight"] = ("float32", (n_levels - 1, settings.hidden_sizes[-1]))
         expected["thresholds.bias"] = ("float32", (n_levels - 1,))
@@ -59,9 +61,8 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
     for name in ("user_counts", "item_counts"):
         _require(int(tensors[name].min()) >= 0, f"{name} holds negative numbers")
     check_rows(tensors["seen.indptr"], tensors["seen.indices"], n_items, "seen")
-    for name in ("user_ids", "item_ids", "titles"):
-        if f"{name}.ends" in tensors:
-            _check_ends(tensors[f"{name}.ends"], len(tensors[f"{name}.bytes"]), name)
+    for name in (name.removesuffix(".ends") for name in tensors if name.endswith(".ends")):
+        _check_ends(tensors[f"{name}.ends"], len(tensors[f"{name}.bytes"]), name)
 
 
 def check_ids(ids: Iterable[Sequence[str]]) -> None:
@@ -160,13 +161,11 @@ def check_provenance(provenance: object) -> None:
     _require(all(map(_is_number, deficits)) and min(deficits, default=0) >= 0, "a deficit is no number from 0")
 
 
-def _expected(
-    settings: Hyperparameters, n_users: int, n_items: int, has_titles: bool
-) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+def _expected(settings: Hyperparameters, n_users: int, n_items: int, has_titles: bool) -> Shapes:
     """Type and shape of each tensor; None for a size that only the data has."""
     n_encoded, n_decoded = (n_items, n_users) if settings.variant == "item" else (n_users, n_items)
     sizes, last = settings.hidden_sizes, settings.hidden_sizes[-1]
-    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    expected: Shapes = {
         "codes": ("float32", (n_encoded, last)),
         "decoder.weight": ("float32", (n_decoded, last)),
         "decoder.bias": ("float32", (n_decoded,)),

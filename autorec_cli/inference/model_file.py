@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -20,16 +20,21 @@ from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.item_tensors import pack_items, unpack_items
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.model_checks import check_ids, check_model, check_networks, read_settings
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.inference.texts import pack_texts, unpack_texts
 from autorec_cli.network.ordinal import Levels, ThresholdArrays
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
 from autorec_cli.storage.safetensors_reader import map_tensors
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
+
+if TYPE_CHECKING:
+    import polars as pl
 
 UNREADABLE_ERRORS = (SafetensorError, *file_formats.UNREADABLE_ERRORS)
 """Errors raised by reading truncated, foreign or hostile files."""
@@ -192,7 +197,9 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         tensors[f"{name}.item_bias"] = means.item_bias
     for name, strings in (("user_ids", catalog.user_ids), ("item_ids", catalog.item_ids), ("titles", catalog.titles)):
         if strings is not None:
-            tensors[f"{name}.bytes"], tensors[f"{name}.ends"] = _pack(strings)
+            tensors[f"{name}.bytes"], tensors[f"{name}.ends"] = pack_texts(strings)
+    columns, packed = pack_items(catalog.items)
+    tensors |= packed
     document = {
         "settings": model.settings.to_document(),
         "output_range": list(model.output_range),
@@ -205,6 +212,7 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
         "baseline_mean": model.baseline.mean,
         "baseline_user_damping": model.baseline.user_damping,
         "rating_scale": list(catalog.rating_scale),
+        "item_columns": columns,
         "provenance": model.provenance,
     }
     return document, tensors
@@ -231,13 +239,14 @@ def _several_to_parts(
 
 
 def _several_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Blend | JointModel:
-    models = []
+    models: list[Model] = []
     for number, described in enumerate(document["models"]):
         own = {
             name.removeprefix(f"{number}."): array for name, array in tensors.items() if name.startswith(f"{number}.")
         }
         own |= {name: tensors[f"0.{name}"] for name in described["shared"]}
-        models.append(_from_parts(described, own))
+        # Unpacked once: all networks are of the same items.
+        models.append(_from_parts(described, own, models[0].catalog.items if models else None))
     check_networks(document, models)
     provenance = document["provenance"]
     raters = tuple(model for model in models if model.predicts_ratings)
@@ -247,7 +256,7 @@ def _several_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> 
     return JointModel(rater if len(raters) > 1 else raters[0], models[-1], provenance)
 
 
-def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
+def _from_parts(document: dict[str, Any], tensors: dict[str, Array], items: pl.DataFrame | None = None) -> Model:
     settings = read_settings(document)
     check_model(document, tensors, settings)
     layers = range(len(settings.hidden_sizes))
@@ -263,8 +272,11 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         )
 
     def strings(name: str) -> list[str]:
-        return _unpack(tensors[f"{name}.bytes"], tensors[f"{name}.ends"])
+        return unpack_texts(tensors[f"{name}.bytes"], tensors[f"{name}.ends"])
 
+    if items is None:
+        titles = strings("titles") if "titles.bytes" in tensors else None
+        items = unpack_items(document.get("item_columns", ()), tensors, titles)
     model = Model(
         settings=settings,
         encoder_weights=tuple(tensors[f"encoder.{layer}.weight"] for layer in layers),
@@ -282,7 +294,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> Model:
         catalog=Catalog(
             user_ids=strings("user_ids"),
             item_ids=strings("item_ids"),
-            titles=strings("titles") if "titles.bytes" in tensors else None,
+            items=items,
             user_counts=tensors["user_counts"],
             item_counts=tensors["item_counts"],
             seen=SeenItems(tensors["seen.indptr"], tensors["seen.indices"]),
@@ -305,18 +317,3 @@ def _thresholds(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> Th
     return ThresholdArrays(
         tensors["thresholds.weight"], tensors["thresholds.bias"], Levels(tuple(levels["values"]), levels["slope"])
     )
-
-
-def _pack(strings: Sequence[str]) -> tuple[Array, Array]:
-    """Pack strings into UTF-8 bytes and the ends of each."""
-    # Bytes and ends, as safetensors has no strings and a pickle could run code.
-    encoded = [string.encode() for string in strings]
-    ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
-
-
-def _unpack(data: Array, ends: Array) -> list[str]:
-    # One copy, because slices of bytes are far faster than slices of arrays.
-    blob = data.tobytes()
-    starts = [0, *ends.tolist()[:-1]]
-    return [blob[start:end].decode() for start, end in zip(starts, ends.tolist(), strict=True)]

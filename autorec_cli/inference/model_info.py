@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 from safetensors import safe_open
 
 from autorec_cli.csr import Array
+from autorec_cli.data.item_columns import TITLE
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.item_tensors import item_shapes
 from autorec_cli.inference.model_checks import check_provenance, read_settings
 from autorec_cli.inference.model_file import explained, read_document, require_model
 from autorec_cli.storage import checksums
@@ -62,18 +65,21 @@ def _describe_several(document: Mapping[str, Any], counts: Counts, has_titles: b
     )
     first = catalogs[0]
     catalog = Catalog(
-        first.user_ids, first.item_ids, first.titles, user_counts, item_counts, first.seen, first.rating_scale
+        first.user_ids, first.item_ids, first.items, user_counts, item_counts, first.seen, first.rating_scale
     )
     return {"kind": kind, **catalog.describe(), **_provenance(document), "models": models}
 
 
 def _catalog(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> Catalog:
-    """Catalog with numbers in place of ids and titles."""
+    """Catalog with numbers in place of ids, and the names of the items' columns."""
     user_counts, item_counts = counts("user_counts"), counts("item_counts")
     users, items = (cast("Sequence[str]", range(len(side))) for side in (user_counts, item_counts))
     low, high = document["rating_scale"]
     nothing = SeenItems(np.zeros(0), np.zeros(0))
-    return Catalog(users, items, items if has_titles else None, user_counts, item_counts, nothing, (low, high))
+    columns = document.get("item_columns", [])
+    item_shapes(columns, len(items))
+    named = pl.DataFrame(schema=[*([TITLE] if has_titles else []), *(column["name"] for column in columns)])
+    return Catalog(users, items, named, user_counts, item_counts, nothing, (low, high))
 
 
 def _network(document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:

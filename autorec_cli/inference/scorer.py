@@ -13,6 +13,8 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.catalog import Catalog
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from autorec_cli.inference.model import Model
 
 History = tuple[Array, Array]
@@ -81,10 +83,12 @@ class Scorer(Protocol):
     def cold_pairs(self, user_index: Array, item_index: Array) -> Array:
         """Mark pairs with an unrated user or item: (n_pairs,) bool."""
 
-    def aligned(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Scorer:
+    def aligned(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], item_columns: pl.DataFrame | None = None
+    ) -> Scorer:
         """Reorder to the users and items of another dataset.
 
-        They are matched by id; new ones are cold.
+        They are matched by id; new ones are cold. `item_columns` take the place of the model's columns of items.
         """
 
 

@@ -30,7 +30,7 @@ class RunRequest:
 
     Attributes:
         output: Directory of generations.
-        source: See `preparation.prepare`, as are `titles` and `test_files`.
+        source: See `preparation.prepare`, as are `items` and `test_files`.
         prepare: Settings of the dataset.
         train: Options of training. The run itself decides data, output, warm start and resume; `keep_if_better` is
             None for the metric that suits the objective, `force` compares nothing.
@@ -45,7 +45,7 @@ class RunRequest:
     output: Path
     source: Any
     train: TrainRequest
-    titles: Any = None
+    items: Any = None
     test_files: Sequence[str] = ()
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.item_columns import item_columns
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference import model_file
@@ -145,7 +144,7 @@ def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: 
     prepared = preparation.prepare(
         request.source,
         request.prepare,
-        titles=request.titles,
+        items=request.items,
         test_files=request.test_files,
         announce=reporter.reading,
         report=reporter.skipped,
@@ -166,8 +165,9 @@ class _Trained:
 
     @property
     def aligned(self) -> Scorer:
-        """The model with the users and items of the dataset."""
-        return self.model.aligned(self.dataset.users["id"].to_list(), self.dataset.items["id"].to_list())
+        """The model with the users and items of the dataset, and their columns."""
+        users, items = self.dataset.users["id"].to_list(), self.dataset.items["id"].to_list()
+        return self.model.aligned(users, items, item_columns(self.dataset.items))
 
 
 def _evaluate(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> Mapping[str, Any]:
@@ -199,18 +199,8 @@ def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: R
     if trained.promoted:
         users = target_users(model, settings)
         frames = recommend_to(users, model, settings)
-    else:  # a kept model knows neither new users nor the ratings and titles since it was trained
+    else:  # a kept model knows neither new users nor the ratings and items since it was trained
         users = dataset_users(model, trained.dataset)
-        frames = _titled(recommend_to(users, trained.aligned, settings), trained.dataset)
+        frames = recommend_to(users, trained.aligned, settings)
     n_rows = reporter.write_recommendations(frames, folder / request.recommendations)
     return {"n_users": len(users.user_ids), "n_rows": n_rows}
-
-
-def _titled(frames: Iterator[pl.DataFrame], prepared: Dataset) -> Iterator[pl.DataFrame]:
-    """Give recommendations the titles of the dataset."""
-    items = prepared.items
-    titles = items["title"].fill_null("").to_list() if "title" in items.columns else [None] * items.height
-    by_id = dict(zip(items["id"].to_list(), titles, strict=True))
-    for frame in frames:
-        ids = frame["item_id"].to_list()
-        yield frame.with_columns(title=pl.Series([by_id[item_id] for item_id in ids], dtype=pl.String))

@@ -20,8 +20,10 @@ from scipy import sparse
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.item_columns import item_columns
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.inference import model_file
+from autorec_cli.inference.item_tensors import pack_items
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.partition import Partition
@@ -77,11 +79,13 @@ def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[st
     """
     process_group = parts[0].fitted.examples.partition.process_group
     copied, documents = _copied(lazy), []
+    columns, described = pack_items(item_columns(lazy.items())) if process_group.is_first else ([], {})
+    copied |= {name: in_one(array) for name, array in described.items()}
     gathered: dict[str, Pieces] = {}
     rest = copied if len(parts) == 1 else {f"0.{name}": pieces for name, pieces in copied.items()}
     for number, part in enumerate(parts):
         document, own = model_file.to_parts(partition_model(part.fitted, part.settings, part.provenance))
-        documents.append({**document, "shared": sorted(copied) if number else []})
+        documents.append({**document, "item_columns": columns, "shared": sorted(copied) if number else []})
         before = "" if len(parts) == 1 else f"{number}."
         gathered |= {before + name: pieces for name, pieces in _gathered(part.fitted, part.settings, own).items()}
         rest |= {before + name: in_one(array) for name, array in own.items() if name not in copied}

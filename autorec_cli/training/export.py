@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from autorec_cli import __version__
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.data.item_columns import item_columns
 from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
 from autorec_cli.network.autoencoder import Thresholds
@@ -38,7 +40,7 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, proven
         model.catalog,
         user_ids=dataset.users["id"].to_list(),
         item_ids=items["id"].to_list(),
-        titles=items["title"].fill_null("").to_list() if "title" in items.columns else None,
+        items=item_columns(items),
         seen=SeenItems(rated.indptr, rated.indices),
     )
     all_codes = codes(fitted.network, fitted.examples.inputs, settings.batch_size).numpy()
@@ -64,7 +66,9 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
         input_norm=examples.input_norm,
         centering=examples.centering,
         baseline=examples.baseline,
-        catalog=Catalog((), (), None, user_counts, item_counts, SeenItems(empty, empty), examples.rating_scale),
+        catalog=Catalog(
+            (), (), pl.DataFrame(), user_counts, item_counts, SeenItems(empty, empty), examples.rating_scale
+        ),
         provenance=dict(provenance),
     )
 

@@ -40,7 +40,7 @@ def test_the_pipeline_says_plain_lines_and_writes_the_same(tmp_path, name):
     poor_terminal = "TERM" in ENVIRONMENTS[name]  # read when it is wanted, and not when Python starts
     started = [program()] if poor_terminal else [sys.executable, "-W", "error", "-m", "autorec_cli"]
     for arguments in (
-        "prepare r.csv --titles t.csv -o data",
+        "prepare r.csv --items t.csv -o data",
         "train data -o m --epochs 2 --hidden-size 4 --threads 1 --log log.jsonl",
         "evaluate m --format table -o table.txt",
         "recommend m -k 20 --include-seen -o lists.csv",

@@ -67,7 +67,7 @@ def examples_folder(workshop, tmp_path):
     for name in ("ratings.csv", "item.model", "user.model", "lists.model"):
         shutil.copy(workshop / name, tmp_path)
     shutil.copy(workshop / "item.model", tmp_path / "ratings.model")
-    shutil.copy(workshop / "titles.csv", tmp_path / "movies.csv")
+    shutil.copy(workshop / "items.csv", tmp_path / "movies.csv")
     shutil.copytree(workshop / "data", tmp_path / "data")
     ratings[::2].write_csv(tmp_path / "part-1.csv")
     ratings[1::2].write_csv(tmp_path / "part-2.csv")

@@ -268,7 +268,7 @@ READABLE = {"0", "1", "3", "4", "31", "35", "39", "49"}
 @pytest.mark.parametrize("width", ["80", "200"])
 def test_colours_can_be_read_on_black_and_on_white(workshop, tmp_path, width):
     for arguments in (
-        ["prepare", "ratings.csv", "--titles", "titles.csv", "-o", tmp_path / "d"],
+        ["prepare", "ratings.csv", "--items", "items.csv", "-o", tmp_path / "d"],
         ["train", "data", *SMALL, "--regularization", "1e6", "-o", tmp_path / "m"],
         ["evaluate", "item.model"],
         ["recommend", "item.model", "--user", "007"],
@@ -322,7 +322,7 @@ def test_the_work_of_one_process_is_refused_under_torchrun(tmp_path, monkeypatch
     [
         ("prepare", "a.csv", "-o", "d", "--summary", "a.csv"),
         ("prepare", "*.csv", "-o", "d", "--summary", "a.csv"),
-        ("prepare", "a.csv", "-o", "d", "--titles", "t.csv", "--summary", "t.csv"),
+        ("prepare", "a.csv", "-o", "d", "--items", "t.csv", "--summary", "t.csv"),
         ("prepare", "a.csv", "-o", "d", "--test-file", "t.csv", "--summary", "t.csv"),
         ("train", "d", "-o", "m", "--warm-start", "w", "--summary", "w"),
         ("train", "d", "-o", "c.toml", "--force", "--config", "c.toml"),

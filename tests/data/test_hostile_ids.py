@@ -50,11 +50,11 @@ def shop(tmp_path_factory):
         for (row, user), (column, item) in itertools.product(enumerate(NAUGHTY), enumerate(NAUGHTY)):
             if (row + 3 * column) % 5:
                 writer.writerow([f"u{user}", item, 1 + (row * column) % 5])
-    with (folder / "titles.csv").open("w", newline="") as file:
+    with (folder / "items.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["item", "title"], *zip(NAUGHTY, NAUGHTY, strict=True)])
     data, model = folder / "data", folder / "model"
     for arguments in (
-        ("prepare", folder / "ratings.csv", "--titles", folder / "titles.csv", "-o", data),
+        ("prepare", folder / "ratings.csv", "--items", folder / "items.csv", "-o", data),
         ("train", data, "-o", model, "--epochs", 2, "--hidden-size", 4),
     ):
         result = call(*arguments)

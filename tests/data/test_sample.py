@@ -33,22 +33,22 @@ def noise_floor(liking):
 
 
 def test_the_command_writes_the_files_of_sample_data(tmp_path):
-    ratings, titles = tmp_path / "ratings.csv", tmp_path / "titles.csv"
-    assert call("sample", "-o", ratings, "--titles", titles).status == 0
+    ratings, items = tmp_path / "ratings.csv", tmp_path / "items.csv"
+    assert call("sample", "-o", ratings, "--items", items).status == 0
     assert ratings.read_bytes() == gzip.decompress((FOLDER / "ratings.csv.gz").read_bytes())
-    assert titles.read_bytes() == (FOLDER / "titles.csv").read_bytes()
+    assert items.read_bytes() == (FOLDER / "items.csv").read_bytes()
     assert call("sample").stdout.encode() == ratings.read_bytes()
 
 
 def test_files_are_replaced_only_with_force_and_none_is_written_before_all_are_checked(tmp_path):
-    ratings, titles = tmp_path / "ratings.parquet", tmp_path / "titles.csv"
-    titles.write_text("mine")
-    refused = call("sample", "-o", ratings, "--titles", titles)
-    assert (refused.status, str(titles) in refused.stderr, "--force" in refused.stderr) == (2, True, True)
+    ratings, items = tmp_path / "ratings.parquet", tmp_path / "items.csv"
+    items.write_text("mine")
+    refused = call("sample", "-o", ratings, "--items", items)
+    assert (refused.status, str(items) in refused.stderr, "--force" in refused.stderr) == (2, True, True)
     assert not ratings.exists()
-    assert call("sample", "-o", ratings, "--titles", titles, "--force").status == 0
+    assert call("sample", "-o", ratings, "--items", items, "--force").status == 0
     assert pl.read_parquet(ratings).height == N_RATINGS
-    assert pl.read_csv(titles).height == N_ITEMS
+    assert pl.read_csv(items).height == N_ITEMS
 
 
 def test_whoever_knew_the_liking_would_err_by_the_noise_floor(sample):

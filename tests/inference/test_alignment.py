@@ -47,6 +47,7 @@ def test_predictions_follow_ids_and_newcomers_are_cold(model, tmp_path):
         assert seen == old.intersection(item_ids)
         assert (np.diff(aligned.catalog.seen.of(np.array([index]))[1]) > 0).all()
     assert aligned.catalog.titles[0] == ""
+    assert aligned.catalog.items.row(0) == (None,) * 5
     model_file.save_model(aligned, tmp_path / "m")
     assert list(model_file.load_model(tmp_path / "m").catalog.user_ids) == user_ids
 

@@ -26,7 +26,9 @@ def test_a_model_survives_the_file(model, tmp_path):
     np.testing.assert_array_equal(loaded.user_scorer()(np.arange(10)), model.user_scorer()(np.arange(10)))
     assert loaded.settings == model.settings
     assert loaded.provenance == model.provenance
-    assert list(loaded.catalog.titles) == list(model.catalog.titles)
+    assert loaded.catalog.items.equals(model.catalog.items)
+    assert loaded.catalog.items.columns == ["title", "genre", "year", "price", "available"]
+    assert loaded.catalog.items.schema == model.catalog.items.schema
     users = np.array([3, 0, 3])
     np.testing.assert_array_equal(loaded.catalog.seen.of(users), model.catalog.seen.of(users))
 
@@ -38,6 +40,14 @@ def test_what_several_users_have_seen_comes_with_their_positions():
         (0, 1), (0, 4), (0, 9), (2, 4), (2, 7), (3, 1), (3, 4), (3, 9)
     ]  # fmt: skip
     assert [len(part) for part in seen.of(np.array([], dtype=int))] == [0, 0]
+
+
+def test_a_file_from_before_items_had_columns_still_loads(model, tmp_path):
+    document, tensors = model_file.parts_of(model)
+    del document["item_columns"]
+    old = {name: in_one(array) for name, array in tensors.items() if not name.startswith("items.")}
+    model_file.save_parts(document, old, tmp_path / "m")
+    assert load_model(tmp_path / "m").catalog.items.columns == ["title"]
 
 
 def test_ids_survive_as_they_are(model, tmp_path):

@@ -150,12 +150,12 @@ def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratin
 def test_a_kept_model_knows_whoever_has_left_and_gets_new_titles(ratings, out, monkeypatch, tmp_path):
     keep_the_old_one(monkeypatch)
     lines = (ratings / "more.csv").read_text().splitlines()
-    few, titles, history = tmp_path / "few.csv", tmp_path / "titles.csv", tmp_path / "u65.csv"
+    few, titles, history = tmp_path / "few.csv", tmp_path / "items.csv", tmp_path / "u65.csv"
     new = [line for line in lines if line.startswith("u65,")]
     few.write_text("\n".join([lines[0], *(line for line in lines if line.startswith(("u6", "u7")))]) + "\n")
     history.write_text("\n".join([lines[0], *new]) + "\n")
     titles.write_text("item,title\n" + "".join(f"i{item},Title {item}\n" for item in range(45)))
-    assert call("run", few, "-o", out, *TINY, "--titles", titles).status == 0
+    assert call("run", few, "-o", out, *TINY, "--items", titles).status == 0
     rows = pl.read_csv(out / "recommendations.csv")
     assert (rows["title"] == "Title " + rows["item_id"].str.slice(1)).all()
     # Its fold-in rests on all users that it was trained on, though most of them are gone.
@@ -321,8 +321,8 @@ def test_the_model_of_a_moved_directory_finds_its_dataset(ratings, out):
 
 
 def test_titles_are_read_before_the_ratings(tmp_path):
-    result = call("run", tmp_path / "no-ratings.csv", "-o", tmp_path / "out", "--titles", tmp_path / "no-titles.csv")
-    assert (result.status, "no-titles.csv" in result.stderr) == (3, True), result.stderr
+    result = call("run", tmp_path / "no-ratings.csv", "-o", tmp_path / "out", "--items", tmp_path / "no-items.csv")
+    assert (result.status, "no-items.csv" in result.stderr) == (3, True), result.stderr
 
 
 def test_a_current_model_that_the_disk_does_not_give_is_no_reason_to_replace_it(ratings, out, monkeypatch):

@@ -74,6 +74,14 @@ MODELS = {
     "a scale that is none": (lambda d, _: d.update(rating_scale=[float("nan"), 5]), "rating_scale is no range"),
     "a text for a number": (lambda d, _: d.update(output_unit="x"), "output_unit is no number"),
     "an unknown activation": (lambda d, _: d["settings"].update(hidden_activation="x"), "--hidden-activation"),
+    "no list of columns": (lambda d, _: d.update(item_columns="x"), "item_columns are no columns"),
+    "a column of another type": (lambda d, _: d["item_columns"][0].update(type="pickle"), "no name or type"),
+    "a column called like the id": (lambda d, _: d["item_columns"][0].update(name="item_id"), "no name or type"),
+    "two columns of one name": (lambda d, _: d["item_columns"][0].update(name="year"), "have one name"),
+    "a column missing": (lambda d, _: d["item_columns"].append({"name": "x", "type": "text"}), "its tensors"),
+    "a column too short": (lambda _, t: t.update({"items.1.known": t["items.1.known"][1:].copy()}), "has the shape"),
+    "texts out of order": (fill("items.0.ends", 7), "items.0.ends do not end with its bytes"),
+    "texts that are none": (fill("items.0.bytes", 255), "can't decode"),
     "a deficit below 0": (lambda d, _: d["provenance"].update(promotion={"rmse": -1}), "a deficit is no number from 0"),
     "a path with NUL": (lambda d, _: d["provenance"].update(dataset="/\0"), "provenance.dataset is no text"),
 }
@@ -153,6 +161,22 @@ def test_a_matrix_that_means_nothing_is_refused(made, tmp_path, case):
     change_arrays(folder, **changes)
     for arguments in (("info", seal(), "--check"), ("train", seal(), "-o", tmp_path / "m")):
         assert message in refused(*arguments)
+
+
+COLUMNS = {
+    "dates": lambda t: t.with_columns(year=pl.date(2020, 1, 1)),
+    "lists": lambda t: t.with_columns(genre=pl.concat_list("genre")),
+    "a title that is a number": lambda t: t.with_columns(title=pl.lit(1)),
+    "the name of the id": lambda t: t.with_columns(item_id=pl.lit("x")),
+    "no name": lambda t: t.rename({"genre": ""}),
+}
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_columns_of_items_that_no_file_of_items_makes_are_refused(made, case):
+    folder, seal = made
+    COLUMNS[case](pl.read_parquet(folder / "items.parquet")).write_parquet(folder / "items.parquet")
+    assert "items has the columns" in refused("info", seal(), "--check")
 
 
 TABLES = {

@@ -263,7 +263,7 @@ def test_on_another_dataset_only_ratings_new_to_the_old_model_count(shop, worksh
     header, *rows = (workshop / "ratings.csv").read_text().splitlines()
     more = [f"new{user},{item:05},{1 + item % 5},1" for user in range(20) for item in range(20)]
     (shop / "r.csv").write_text("\n".join([header, *more, *reversed(rows)]) + "\n")
-    assert call("prepare", "r.csv", "-o", "data2", "--titles", workshop / "titles.csv").status == 0
+    assert call("prepare", "r.csv", "-o", "data2", "--items", workshop / "items.csv").status == 0
     _, summary = train(*RATING, "--keep-if-better", "rmse", data="data2")
     counted = summary["result"]["promotion"]["n_pairs"]
     assert 30 <= counted <= len(more) * 0.2, "a tenth of the new ratings, and no old one"
@@ -274,7 +274,7 @@ def test_with_too_few_new_ratings_the_old_model_stays_and_advice_is_given(shop, 
     before = (shop / "m").read_bytes()
     header, *rows = (workshop / "ratings.csv").read_text().splitlines()
     (shop / "r.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
-    assert call("prepare", "r.csv", "-o", "data3", "--titles", workshop / "titles.csv").status == 0
+    assert call("prepare", "r.csv", "-o", "data3", "--items", workshop / "items.csv").status == 0
     _, summary = train(*RATING, "--keep-if-better", "rmse", data="data3")
     assert (summary["result"]["promoted"], summary["result"]["promotion"]["metrics"]) == (False, {})
     (warning,) = [line for line in summary["warnings"] if line.startswith("kept the current model, m: ")]

@@ -16,11 +16,11 @@ from autorec_cli.cli.options import (
     FILTERS,
     InputFile,
     Interactions,
+    Items,
     OneOf,
     OutputFile,
     ReadingOptions,
     Sources,
-    Titles,
     WaitLock,
     parse_fraction,
 )
@@ -41,7 +41,7 @@ EXAMPLES = """
 
 autorec prepare ratings.csv -o data
 
-autorec prepare 'part-*.csv.gz' -o data --titles movies.csv --split temporal
+autorec prepare 'part-*.csv.gz' -o data --items movies.csv --split temporal
 
 autorec prepare ratings.csv --dry-run --explain
 
@@ -99,7 +99,7 @@ class PrepareOptions:
             rich_help_panel=FILE_FORMAT,
         ),
     ] = None
-    titles: Titles = None
+    items: Items = None
     split: Annotated[
         str,
         typer.Option(
@@ -343,7 +343,7 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
         prepared = preparation.prepare(
             source_of(options),
             settings,
-            titles=options.titles,
+            items=options.items,
             test_files=options.test_file or (),
             announce=announcer(),
             report=warn_about_skipped,

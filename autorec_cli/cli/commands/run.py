@@ -15,12 +15,12 @@ from autorec_cli.cli.options import (
     FailAbove,
     FailBelow,
     Interactions,
+    Items,
     OneOf,
     OutputFile,
     PerUser,
     ReadingOptions,
     Sources,
-    Titles,
     WaitLock,
     gather,
 )
@@ -40,7 +40,7 @@ EXAMPLES = """
 
 autorec run ratings.csv -o out
 
-autorec run 'part-*.csv.gz' -o out --titles movies.csv -k 20 --format parquet
+autorec run 'part-*.csv.gz' -o out --items movies.csv -k 20 --format parquet
 
 autorec run ratings.csv -o out -q --fail-below ndcg@10=0.05
 
@@ -68,7 +68,7 @@ class PipelineOptions:
         ),
         OutputFile(inside=INSIDE),
     ]
-    titles: Titles = None
+    items: Items = None
     top_k: PerUser = 10
     format: Annotated[str, typer.Option("--format", help="Format of the recommendations."), OneOf(FILE_FORMATS)] = "csv"
     training: TrainingOptions
@@ -112,7 +112,7 @@ def _names(options: type) -> tuple[str, ...]:
 STAGES = {
     "prepare": Stage(
         prepare.PrepareOptions,
-        ("sources", "titles", "interactions", *_names(ReadingOptions)),
+        ("sources", "items", "interactions", *_names(ReadingOptions)),
         ("output", "force", "dry_run", "explain", "format", "wait_lock"),
         {"split": "stable"},  # what is held out stays held out as the data grow
     ),
@@ -172,7 +172,7 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
     return RunRequest(
         output=options.output,
         source=prepare.source_of(preparing),
-        titles=preparing.titles,
+        items=preparing.items,
         test_files=preparing.test_file or (),
         prepare=prepare.settings_of(preparing),
         train=train.request_of(training),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 [bold]Examples[/bold]
 
-autorec sample -o sample.csv --titles titles.csv
+autorec sample -o sample.csv --items items.csv
 
 autorec sample | autorec prepare - -o data
 """
@@ -29,8 +29,10 @@ class SampleOptions:
     """Options of `autorec sample`."""
 
     output: Output = "-"
-    titles: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also write a title for every item to this file."), OutputFile()
+    items: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Also write the title, genre and year of every item to this file."),
+        OutputFile(),
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False
 
@@ -42,14 +44,14 @@ def sample_command(options: SampleOptions) -> dict[str, int]:
     """
     from autorec_cli.data.sample import sample_frames
 
-    for output in filter(None, (options.output, options.titles)):
+    for output in filter(None, (options.output, options.items)):
         choose_format(_format(output), output)
         if Path(output).is_file() and not options.force:
             raise UsageError(f"{output} exists; replace it with --force or name another file")
-    ratings, titles = sample_frames()
+    ratings, items = sample_frames()
     _write(ratings, options.output)
-    if options.titles is not None:
-        _write(titles, options.titles)
+    if options.items is not None:
+        _write(items, options.items)
     return {"n_rows": ratings.height}
 
 

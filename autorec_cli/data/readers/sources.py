@@ -297,8 +297,6 @@ def read_whole(source: OpenSource) -> bytes:
     for chunk in source.chunks or ():
         n_bytes += len(chunk)
         if n_bytes > MAX_WHOLE_BYTES:
-            raise InputDataError(
-                f"{source.name} has more than {MAX_WHOLE_BYTES >> 20} MiB; it is not a table of titles"
-            )
+            raise InputDataError(f"{source.name} has more than {MAX_WHOLE_BYTES >> 20} MiB; it is not a table of items")
         read.append(chunk)
     return b"".join(read)

@@ -143,13 +143,13 @@ def test_an_error_is_one_line_on_stderr_and_a_status(tmp_path, source, arguments
 # --- in this process
 
 
-def make(tmp_path, text, *, name="data", test_text=None, titles=None, force=False, **settings):
+def make(tmp_path, text, *, name="data", test_text=None, items=None, force=False, **settings):
     (tmp_path / "made.csv").write_text(text)
     tests = []
     if test_text is not None:
         (tmp_path / "made_test.csv").write_text(test_text)
         tests = [str(tmp_path / "made_test.csv")]
-    options = PrepareOptions(sources=[str(tmp_path / "made.csv")], output=tmp_path / name, titles=titles,
+    options = PrepareOptions(sources=[str(tmp_path / "made.csv")], output=tmp_path / name, items=items,
                              test_file=tests, force=force, reading=ReadingOptions())  # fmt: skip
     facts = prepare(options, PrepareSettings(**settings))
     return facts, dataset.load_dataset(tmp_path / name)
@@ -175,8 +175,8 @@ def test_all_ratings_arrive_zeros_and_negatives_among_them(tmp_path):
 
 
 def test_tables_of_users_and_items_count_and_name(tmp_path):
-    (tmp_path / "titles.csv").write_text('item,title\ni00,"One, two"\ni99,unknown\n')
-    _, prepared = make(tmp_path, ratings_text(), titles=str(tmp_path / "titles.csv"))
+    (tmp_path / "items.csv").write_text('item,title\ni00,"One, two"\ni99,unknown\n')
+    _, prepared = make(tmp_path, ratings_text(), items=str(tmp_path / "items.csv"))
     total = sum(np.diff(prepared.split(part).indptr) for part in dataset.SPLITS)
     assert prepared.users["n_ratings"].to_list() == total.tolist()
     assert prepared.users["n_train_ratings"].to_list() == np.diff(prepared.train.indptr).tolist()

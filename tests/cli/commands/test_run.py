@@ -40,7 +40,7 @@ def test_the_options_of_the_four_commands_in_a_file_apply_to_the_stages(folder, 
         [prepare]
         split = "per-user"
         test = "20%"
-        titles = "{workshop / "titles.csv"}"
+        items = "{workshop / "items.csv"}"
         [train]
         hidden-size = 8
         epochs = 2
@@ -129,10 +129,10 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(folder, setti
 
 def test_no_other_output_replaces_a_source_or_a_result(folder):
     before = (folder / "ratings.csv").read_bytes()
-    (folder / "titles.csv").write_text("item,title\n1,One\n")
+    (folder / "items.csv").write_text("item,title\n1,One\n")
     (folder / "out").mkdir()
-    for setting in ('log = "ratings.csv"', 'log = "titles.csv"', 'log = "out/model"', 'log = "out/generations/log"'):
-        (folder / "autorec.toml").write_text(f'[prepare]\ntitles = "titles.csv"\n[train]\n{setting}\n')
+    for setting in ('log = "ratings.csv"', 'log = "items.csv"', 'log = "out/model"', 'log = "out/generations/log"'):
+        (folder / "autorec.toml").write_text(f'[prepare]\nitems = "items.csv"\n[train]\n{setting}\n')
         result = call("run", "ratings.csv", "-o", "out", *TINY)
         assert (result.status, "--log" in result.stderr) == (2, True), result.stderr
     (folder / "autorec.toml").unlink()

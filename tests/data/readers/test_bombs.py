@@ -116,13 +116,13 @@ def test_a_huge_id_in_parquet_is_not_copied_for_every_row(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["peak_memory_bytes"] < 400e6
 
 
-# --- titles and ids
+# --- items and ids
 
 
-def test_endless_titles_are_refused(monkeypatch):
+def test_endless_files_of_items_are_refused(monkeypatch):
     monkeypatch.setattr(sources, "MAX_WHOLE_BYTES", MIB)
-    source = sources.OpenSource("titles.csv", sources.FileDigest(), chunks=iter([b"x" * (MIB // 2)] * 3))
-    with pytest.raises(InputDataError, match=r"titles\.csv has more than 1 MiB"):
+    source = sources.OpenSource("items.csv", sources.FileDigest(), chunks=iter([b"x" * (MIB // 2)] * 3))
+    with pytest.raises(InputDataError, match=r"items\.csv has more than 1 MiB"):
         sources.read_whole(source)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.preparation import PrepareSettings, prepare
+from autorec_cli.data.readers.items import read_items
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.titles import read_titles
 from autorec_cli.data.splitting import SplitSettings
 from autorec_cli.errors import InputDataError
 from tests.program import run
@@ -77,11 +77,23 @@ def test_columns_that_nobody_asked_for_do_not_matter(tmp_path, format, first):
 
 
 @pytest.mark.parametrize("format", WRITE)
-def test_columns_of_titles_that_nobody_asked_for_do_not_matter(tmp_path, format):
+def test_columns_of_items_are_kept_as_text_or_number_or_left_out(tmp_path, format):
     titles = pl.DataFrame({"id": [1.0, 2.0, 3.0, None, 5.0, 6.0], "title": list("abcdef")})
     WRITE[format](pl.concat([pl.DataFrame(OTHERS), titles], how="horizontal"), tmp_path / "t")
-    expected = [("1", "a"), ("2", "b"), ("3", "c"), ("5", "e"), ("6", "f")]
-    assert read_titles(str(tmp_path / "t"))[0].rows() == expected
+    items = read_items(str(tmp_path / "t"))[0]
+    assert items.select("id", "title").rows() == [("1", "a"), ("2", "b"), ("3", "c"), ("5", "e"), ("6", "f")]
+    assert items.drop("id", "title").row(1, named=True) == {
+        "list": "2|3",
+        "array": "1|2",
+        "decimal": 1.5,
+        "categorical": "y",
+        "enum": "y",
+        "clock": "01:02:00",
+        "moment": "2024-01-01T00:00:00",
+        "uint64": float(2**64),
+        "int128": float(2**100),
+        "boolean": False,
+    }
 
 
 @pytest.mark.parametrize("name", ["list", "struct", "map", "duration", "binary"])
@@ -159,7 +171,7 @@ def test_damaged_files_are_named(tmp_path, format):
         kind = "Parquet" if format == "parquet" else "Arrow"
         with pytest.raises(InputDataError, match=f"t is a damaged {kind} file"):
             read(tmp_path / "t")
-        result = run("prepare", "r.csv", "--titles", "t", "-o", "d", cwd=tmp_path)
+        result = run("prepare", "r.csv", "--items", "t", "-o", "d", cwd=tmp_path)
         assert result.status == 3
         assert f"t is a damaged {kind} file" in result.stderr
 
@@ -175,8 +187,9 @@ def test_a_period_and_stdin_are_as_for_parquet(tmp_path):
     assert '"n_outside": 2' in result.stdout
 
 
-def test_titles_of_a_frame_have_the_ids_of_its_ratings():
+def test_items_of_a_frame_have_the_ids_of_its_ratings():
     ratings = RATINGS.with_columns(item=pl.Series([1.0, 2.0] * 3))
     titles = pl.DataFrame({"id": [1.0, 2.0, 2.0], "title": ["one", "two", "zwei"], "more": [[1], [2], [3]]})
     none = PrepareSettings(split=SplitSettings("none", 0.0, 0.0))
-    assert prepare(ratings, none, titles=titles).items["title"].to_list() == ["one", "zwei"]
+    prepared = prepare(ratings, none, items=titles).items
+    assert prepared.select("title", "more").rows() == [("one", "1"), ("zwei", "3")]

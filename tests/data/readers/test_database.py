@@ -56,8 +56,8 @@ def test_sqlite_is_read_in_batches(shop, monkeypatch, uri, batch):
 
 
 def test_the_command_reads_a_database(shop):
-    (shop.parent / "titles.csv").write_text("item,title\ni0,Zero\n")
-    result = run("prepare", "--database", "sqlite:///shop.db", "--query", SELECT, "--titles", "titles.csv", "-o", "d",
+    (shop.parent / "items.csv").write_text("item,title\ni0,Zero\n")
+    result = run("prepare", "--database", "sqlite:///shop.db", "--query", SELECT, "--items", "items.csv", "-o", "d",
                  "--format", "json", cwd=shop.parent)  # fmt: skip
     assert result.status == 0, result.stderr
     assert json.loads(result.stdout)["n_ratings"] == 35

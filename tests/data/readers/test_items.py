@@ -1,19 +1,24 @@
-"""Titles: the published shapes of such files, and what happens to items without one."""
+"""Items: the published shapes of such files, the types of their columns, and items that they lack."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 
+from autorec_cli.data.readers.items import columns_of, read_items
 from autorec_cli.data.readers.text.exact_csv import TextFormat
-from autorec_cli.data.readers.titles import read_titles, titles_of
 from autorec_cli.errors import InputDataError, UsageError
 
 
 def titles(tmp_path, data, **options):
     (tmp_path / "titles").write_bytes(data)
-    frame, encoding = read_titles(str(tmp_path / "titles"), **options)
-    return dict(frame.rows()), encoding
+    frame, encoding = read_items(str(tmp_path / "titles"), **options)
+    return dict(frame.select("id", "title").rows()), encoding
+
+
+def columns(tmp_path, text, name="items"):
+    (tmp_path / name).write_text(text)
+    return read_items(str(tmp_path / name))[0].drop("id").to_dict(as_series=False)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,44 @@ def test_published_shapes(tmp_path, text, expected):
     assert titles(tmp_path, text.encode()) == (expected, "utf-8")
 
 
+def test_all_columns_are_kept_under_their_names(tmp_path):
+    text = "movieId,title,genres,year,price,available,code\n1,A,Drama,1990,1.5,TRUE,01\n2,B,,2001,,false,2\n"
+    assert columns(tmp_path, text) == {
+        "title": ["A", "B"],
+        "genres": ["Drama", None],
+        "year": [1990, 2001],
+        "price": [1.5, None],
+        "available": [True, False],
+        "code": ["01", "2"],
+    }
+
+
+def test_columns_without_a_header_have_numbers_and_empty_ones_are_left_out(tmp_path):
+    found = columns(tmp_path, "1|Toy Story (1995)|01-Jan-1995||5\n2|Cats|02-Feb-1995||6\n3|Dogs\n")
+    assert found == {
+        "title": ["Toy Story (1995)", "Cats", "Dogs"],
+        "column_3": ["01-Jan-1995", "02-Feb-1995", None],
+        "column_5": [5, 6, None],
+    }
+
+
+def test_a_file_may_have_no_titles(tmp_path):
+    assert columns(tmp_path, "item_id,genre\n1,Drama\n2,Comedy\n") == {"genre": ["Drama", "Comedy"]}
+
+
+def test_names_that_are_taken_are_left_out_and_said(tmp_path, caplog):
+    assert columns(tmp_path, "item_id,n_ratings,year,year\n1,5,1990,1991\n2,6,1991,1992\n") == {"year": [1990, 1991]}
+    (record,) = caplog.records
+    assert "left out n_ratings, year" in record.getMessage()
+
+
+def test_numbers_that_no_model_file_holds_are_missing(tmp_path):
+    assert columns(tmp_path, "item_id,x\n1,1e300\n2,7.5\n3,-2\n") == {"x": [None, 7.5, -2.0]}
+    pl.DataFrame({"item_id": [1, 2], "x": [float("nan"), 1.0]}).write_parquet(tmp_path / "p")
+    assert read_items(str(tmp_path / "p"))[0]["x"].to_list() == [None, 1.0]
+    assert columns(tmp_path, "item_id,x\n1,99999999999999999999\n2,7\n") == {"x": [1e20, 7.0]}
+
+
 def test_windows_1252_is_fallen_back_to_and_said(tmp_path):
     assert titles(tmp_path, "1::Amélie – 2::x\n2::B::y\n".encode("cp1252")) == ({"1": "Amélie – 2", "2": "B"}, "cp1252")
     assert titles(tmp_path, b"1::A\x81::x\n2::B::y\n")[1] == "latin-1"
@@ -43,12 +86,12 @@ def test_windows_1252_is_fallen_back_to_and_said(tmp_path):
 
 def test_parquet(tmp_path):
     pl.DataFrame({"item_id": [1, 2], "title": ["A", None]}).write_parquet(tmp_path / "titles")
-    assert dict(read_titles(str(tmp_path / "titles"))[0].rows()) == {"1": "A", "2": None}
+    assert dict(read_items(str(tmp_path / "titles"))[0].rows()) == {"1": "A", "2": None}
 
 
 def test_items_without_a_title_have_none_and_order_is_kept():
     known = pl.DataFrame({"id": ["b", "a", "e"], "title": ["B", "A", ""]})
-    assert titles_of(pl.Series(["a", "x", "b", "e"]), known).to_list() == ["A", None, "B", None]
+    assert columns_of(pl.Series(["a", "x", "b"]), known)["title"].to_list() == ["A", None, "B"]
 
 
 def test_a_file_of_one_column_is_refused(tmp_path):
@@ -57,7 +100,7 @@ def test_a_file_of_one_column_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("1,A\n")
     (tmp_path / "b.csv").write_text("1,A\n")
     with pytest.raises(UsageError, match="matches 2 files"):
-        read_titles(str(tmp_path / "*.csv"))
+        read_items(str(tmp_path / "*.csv"))
 
 
 BOOKS = (
@@ -99,5 +142,7 @@ def test_odd_rows_of_titles_are_warned_of(tmp_path, caplog, text, line, problem)
 def test_titles_are_read_from_json_lines(tmp_path):
     text = b'{"asin":"b","title":"B\\u00e9","price":{"x":1}}\n\n{"title":"C","asin":3}\n{"asin":4}\n'
     assert titles(tmp_path, text)[0] == {"b": "Bé", "3": "C", "4": None}
+    more = '{"id":1,"genres":["a","b"],"year":1990,"new":true,"price":{"x":1}}\n{"id":2,"genres":[],"year":null}\n'
+    assert columns(tmp_path, more, "x.jsonl") == {"genres": ["a|b", None], "year": [1990, None], "new": [True, None]}
     with pytest.raises(InputDataError, match=r"line 2: .* is not JSON"):
         titles(tmp_path, b'{"asin":"b","title":"B"}\n{"asin"\n')
