@@ -266,6 +266,24 @@ Items = Annotated[
     ),
     InputFile(),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SQL",
+        help="Recommend only items for which this condition over item_id and the columns of `prepare --items` is true, "
+        "such as \"genre LIKE '%Comedy%' AND year >= 1990\".",
+        rich_help_panel=FILTERS,
+    ),
+]
+MaxPer = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=N",
+        help="Recommend at most N items with the same value in this column of `prepare --items` to a user; can be "
+        "repeated.",
+        rich_help_panel=FILTERS,
+    ),
+]
 Interactions = Annotated[
     bool,
     typer.Option(

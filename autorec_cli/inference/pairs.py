@@ -83,7 +83,7 @@ def predict_batches(model: Scorer, source: Any, settings: PredictSettings | None
     if model.rater is None:
         raise UsageError("the model only ranks; predict with one that also rates (--objective both or rating)")
     predictor = _PairPredictor(model.rater, _folded(model, settings))
-    return _frames(predictor, _blocks(source, replace(settings.read or ReadOptions(), are_pairs=True)))
+    return _frames(predictor, pair_blocks(source, replace(settings.read or ReadOptions(), are_pairs=True)))
 
 
 def _folded(model: Scorer, settings: PredictSettings) -> dict[str, History]:
@@ -98,7 +98,7 @@ def _folded(model: Scorer, settings: PredictSettings) -> dict[str, History]:
     return {user_id: (items, ratings) for user_id, (items, ratings) in rated if counts[items].any()}
 
 
-def _blocks(source: Any, options: ReadOptions) -> Iterator[tuple[Layout, RatingRows]]:  # noqa: ANN401
+def pair_blocks(source: Any, options: ReadOptions) -> Iterator[tuple[Layout, RatingRows]]:  # noqa: ANN401
     """Rows of a file, a glob or a frame, each block with its layout."""
     if not isinstance(source, str | Path):
         frame = polars_frame(source)
@@ -184,18 +184,18 @@ class _PairPredictor:
     def __init__(self, model: Scorer, folded: Mapping[str, History]) -> None:
         self.model = model
         # Made once: there may be thousands of blocks.
-        self._users, self._items = _index_of(model.catalog.user_ids), _index_of(model.catalog.item_ids)
-        self._folded, self._histories = _index_of(folded), list(folded.values())
+        self._users, self._items = index_of(model.catalog.user_ids), index_of(model.catalog.item_ids)
+        self._folded, self._histories = index_of(folded), list(folded.values())
         self._score = model.history_scorer() if folded else None
 
     def predict(self, user_ids: pl.Series, item_ids: pl.Series) -> _Predicted:
         """Predict pairs of ids (String)."""
-        users, items = _positions(self._users, user_ids), _positions(self._items, item_ids)
+        users, items = positions_in(self._users, user_ids), positions_in(self._items, item_ids)
         values, is_cold = predict_known(self.model, users, items)
         has_user, has_item = _has(self.model.catalog.user_counts, users), _has(self.model.catalog.item_counts, items)
         basis = np.select([has_user, has_item], [USER_BIAS, ITEM_BIAS], GLOBAL_MEAN)
         basis[~is_cold] = NETWORK
-        folded = _positions(self._folded, user_ids)
+        folded = positions_in(self._folded, user_ids)
         n_unknown = int((((users == UNKNOWN) & (folded == UNKNOWN)) | (items == UNKNOWN)).sum())
         rows = np.flatnonzero(folded != UNKNOWN)
         if len(rows):
@@ -225,14 +225,16 @@ class _PairPredictor:
         return user_bias(self.model.baseline, items[rated], ratings[rated].astype(np.float64))
 
 
-def _index_of(ids: Mapping[str, Any] | Sequence[str]) -> dict[str, int]:
+def index_of(ids: Mapping[str, Any] | Sequence[str]) -> dict[str, int]:
+    """Position of each id."""
     return {identifier: index for index, identifier in enumerate(ids)}
 
 
-def _positions(index: Mapping[str, int], ids: pl.Series) -> Array:
+def positions_in(index: Mapping[str, int], ids: pl.Series) -> Array:
+    """Index of each id, whatever its type; UNKNOWN without one."""
     if not index:
         return np.full(len(ids), UNKNOWN)
-    return np.array([index.get(identifier, UNKNOWN) for identifier in ids.to_list()], dtype=np.int64)
+    return np.array([index.get(identifier, UNKNOWN) for identifier in ids.cast(pl.String).to_list()], dtype=np.int64)
 
 
 def _has(counts: Array, index: Array) -> Array:

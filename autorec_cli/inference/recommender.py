@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counted
+from autorec_cli.inference.exclusions import read_exclusions, with_exclusions
 from autorec_cli.inference.histories import fitted_histories
+from autorec_cli.inference.item_rules import fulfilling, item_table, limits_of
+from autorec_cli.inference.limited_top_k import Limit, limited_top_k
 from autorec_cli.inference.reasons.explanation import hidden_scorer
 from autorec_cli.inference.reasons.frames import ReasonFrames
 from autorec_cli.inference.reranking import PopularityCorrection, check_strength, parse_rerank, reranker
 from autorec_cli.inference.scorer import History, Scorer, clipped
 from autorec_cli.inference.target_users import Shard, TargetUsers, folded_users, known_users
-from autorec_cli.inference.top_k import NO_ITEM, SeenBlock, TopItems, rank_items
+from autorec_cli.inference.top_k import NO_ITEM, ScoreBlock, SeenBlock, TopItems, rank_items
 from autorec_cli.runtime.stages import begin_stage
 
 logger = logging.getLogger(__name__)
@@ -43,6 +47,11 @@ class RecommendSettings:
         include_seen: Recommend rated items too.
         candidates: Recommend only these items, by id; None is all.
         exclude: Never recommend these items.
+        exclude_pairs: Never recommend these items to these users: a file, or a polars or pandas frame, with columns
+            user_id and item_id.
+        where: Recommend only items for which this SQL condition over the columns of the items is true, such as "genre
+            LIKE '%Comedy%' AND year >= 1990"; the id is `item_id`.
+        max_per: Largest number of items with the same value of a column in a user's recommendations, by column.
         min_item_ratings: Recommend only items with at least this many training ratings.
         on_unknown: Unknown users: "error", "skip", or "popular" (the popularity baseline).
         shard: Only one of several equal shards of the users; None is all of them.
@@ -62,6 +71,9 @@ class RecommendSettings:
     include_seen: bool = False
     candidates: Sequence[str | int] | None = None
     exclude: Sequence[str | int] = ()
+    exclude_pairs: Any = None
+    where: str | None = None
+    max_per: Mapping[str, int] = field(default_factory=dict)
     min_item_ratings: int = 1
     on_unknown: str = "error"
     shard: Shard | None = None
@@ -76,6 +88,8 @@ class RecommendSettings:
         check_strength(self.popularity_correction)
         if self.rerank is not None:
             parse_rerank(self.rerank)
+        for n in self.max_per.values():
+            require_count("--max-per", n, minimum=1)
         require_choice("--on-unknown", self.on_unknown, ON_UNKNOWN)
         if self.history is not None and self.user_ids is not None:
             raise UsageError("--history recommends to the users of its file; leave out --user and --users")
@@ -121,7 +135,12 @@ def recommend_to(users: TargetUsers, model: Scorer, settings: RecommendSettings)
     See `recommend_batches`.
     """
     begin_stage("recommending")
-    return _frames(users, model, settings, _candidates(model, settings))
+    candidates, limits = _candidates(model, settings), _limits(model, settings)
+    seen: SeenBlock | None = None if settings.include_seen else users.seen
+    if settings.exclude_pairs is not None:
+        excluded = read_exclusions(model, settings.exclude_pairs, users.user_ids)
+        seen = with_exclusions(seen, excluded, model.catalog.n_items)
+    return _frames(users, model, settings, _Choice(seen, candidates, limits))
 
 
 def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
@@ -161,9 +180,21 @@ def _handle_unknown(users: TargetUsers, settings: RecommendSettings) -> TargetUs
     return users.only(np.flatnonzero(~users.unknown)) if skip else users
 
 
-def _frames(
-    users: TargetUsers, model: Scorer, settings: RecommendSettings, candidates: Array
-) -> Iterator[pl.DataFrame]:
+@dataclass(frozen=True)
+class _Choice:
+    """Items to choose from: not those that a user has seen, only candidates (n_items,) bool, and within limits."""
+
+    seen: SeenBlock | None
+    candidates: Array
+    limits: Sequence[Limit]
+
+    def rank(self, n_users: int, score: ScoreBlock, k: int) -> Iterator[TopItems]:
+        """Rank the `k` best items of each user."""
+        select = partial(limited_top_k, limits=self.limits) if self.limits else None
+        return rank_items(n_users, score, self.seen, self.candidates, k, select)
+
+
+def _frames(users: TargetUsers, model: Scorer, settings: RecommendSettings, choice: _Choice) -> Iterator[pl.DataFrame]:
     popularity = model.catalog.item_counts.astype(np.float32)
     correct = PopularityCorrection(model, settings.popularity_correction) if settings.popularity_correction else None
 
@@ -185,18 +216,22 @@ def _frames(
 
     if not len(users.user_ids):  # the columns still have names
         yield frame(TopItems(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))))
-    n_without = 0
-    seen = None if settings.include_seen else users.seen
-    for block in rank_items(len(users.user_ids), score, seen, candidates, n_ranked):
-        _check_ranked(block, seen, candidates)
+    n_without = n_short = 0
+    for ranked in choice.rank(len(users.user_ids), score, n_ranked):
+        _check_ranked(ranked, choice)
+        block = reranked(ranked)
         # Counted along the way and told at the end, when all rows have left.
         n_without += int((block.items == NO_ITEM).all(axis=1).sum())
-        yield frame(reranked(block))
+        n_short += int((block.items == NO_ITEM).any(axis=1).sum())
+        yield frame(block)
     if reasons is not None:
         reasons.log_difference()
     if n_without:
         n_users = counted(len(users.user_ids), "user")
         logger.warning(f"no unrated candidate items for {n_without:,} of {n_users}")
+    if choice.limits and n_short:
+        n_users = counted(len(users.user_ids), "user")
+        logger.warning(f"fewer than {settings.k} items for {n_short:,} of {n_users}: --max-per admits no more")
 
 
 def _reasons(
@@ -211,17 +246,19 @@ def _reasons(
     return ReasonFrames(model, score, users, settings.explain)
 
 
-def _check_ranked(block: TopItems, seen: SeenBlock | None, candidates: Array) -> None:
+def _check_ranked(block: TopItems, choice: _Choice) -> None:
     """Check that no recommendation is missing, as where scores overflowed.
 
     Raises:
         ArtifactError: one is.
     """
     n_found = (block.items != NO_ITEM).sum(axis=1)
-    n_wanted = np.full(len(n_found), candidates.sum())
-    if (n_found < block.items.shape[1]).any() and seen is not None:
-        rows, items = seen(block.users)
-        n_wanted -= np.bincount(rows, candidates[items], minlength=len(n_found)).astype(n_wanted.dtype)
+    n_wanted = np.full(len(n_found), choice.candidates.sum())
+    if (n_found < block.items.shape[1]).any() and choice.seen is not None:
+        rows, items = choice.seen(block.users)
+        n_wanted -= np.bincount(rows, choice.candidates[items], minlength=len(n_found)).astype(n_wanted.dtype)
+    if choice.limits:  # which may leave one item only
+        n_wanted = np.minimum(n_wanted, 1)
     wrong = (n_found < np.minimum(n_wanted, block.items.shape[1])) | np.isinf(block.scores[:, 0]) & (n_found > 0)
     if wrong.any():
         raise ArtifactError(
@@ -280,11 +317,20 @@ def _candidates(model: Scorer, settings: RecommendSettings) -> Array:
         candidates &= _named_items(model, settings.candidates, "--candidates")
     if settings.exclude:
         candidates &= ~_named_items(model, settings.exclude, "--exclude")
+    if settings.where is not None:
+        candidates &= fulfilling(settings.where, item_table(model.catalog.item_ids, model.catalog.items))
     if not candidates.any():
         raise InputDataError(
-            "no item may be recommended: --candidates, --exclude and --min-item-ratings leave none; loosen one of them"
+            "no item may be recommended: --candidates, --exclude, --where and --min-item-ratings leave none; loosen "
+            "one of them"
         )
     return candidates
+
+
+def _limits(model: Scorer, settings: RecommendSettings) -> Sequence[Limit]:
+    if not settings.max_per:
+        return ()
+    return limits_of(settings.max_per, item_table(model.catalog.item_ids, model.catalog.items))
 
 
 def _named_items(model: Scorer, item_ids: Sequence[str | int], flag: str) -> Array:

@@ -32,6 +32,9 @@ ScoreBlock = Callable[[slice], Array]
 SeenBlock = Callable[[slice], tuple[Array, Array]]
 """Users -> (row, item_index) of their rated items, rows counted from 0; called by several threads."""
 
+Select = Callable[[Array, int], tuple[Array, Array]]
+"""Scores (B, n) and k -> columns and their scores, as `top_k`; called by several threads."""
+
 
 @dataclass(frozen=True)
 class TopItems:
@@ -49,7 +52,12 @@ class TopItems:
 
 
 def rank_items(
-    n_users: int, score: ScoreBlock, seen: SeenBlock | None, candidates: Array, k: int
+    n_users: int,
+    score: ScoreBlock,
+    seen: SeenBlock | None,
+    candidates: Array,
+    k: int,
+    select: Select | None = None,
 ) -> Iterator[TopItems]:
     """Rank the items of `n_users` users.
 
@@ -59,6 +67,7 @@ def rank_items(
         seen: Items that are not recommended; None recommends rated items too.
         candidates: (n_items,) bool, items that may be recommended at all.
         k: Recommendations per user, at least 1.
+        select: Chooses items by scores, which it may overwrite; None for `top_k`.
 
     Yields:
         Blocks in the order of the users. Items of equal score are in the order of their index.
@@ -71,7 +80,7 @@ def rank_items(
         scores[:, excluded] = -np.inf
         if seen is not None:
             scores[seen(users)] = -np.inf
-        return TopItems(users, *top_k(scores, k))
+        return TopItems(users, *(select or top_k)(scores, k))
 
     # Few users of a large catalog or many of a small one: the memory is the same.
     users_at_once = max(1, SCORES_AT_ONCE // len(candidates))

@@ -19,6 +19,7 @@ from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference import model_file
 from autorec_cli.inference.dataset_users import dataset_users
+from autorec_cli.inference.item_rules import check_rules, item_table
 from autorec_cli.inference.recommender import recommend_to, target_users
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.pipeline.generations import COMPLETE, open_generations
@@ -149,6 +150,8 @@ def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: 
         announce=reporter.reading,
         report=reporter.skipped,
     )
+    # Now, and not after hours of training.
+    check_rules(item_table(prepared.items["id"], item_columns(prepared.items)), request.recommend)
     dataset.save_dataset(prepared, folder / DATA)
     reporter.prepared(prepared, folder / DATA)
     training = replace(request.train, data=folder / DATA, output=folder / MODEL)

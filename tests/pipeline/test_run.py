@@ -154,7 +154,10 @@ def test_a_kept_model_knows_whoever_has_left_and_gets_new_titles(ratings, out, m
     new = [line for line in lines if line.startswith("u65,")]
     few.write_text("\n".join([lines[0], *(line for line in lines if line.startswith(("u6", "u7")))]) + "\n")
     history.write_text("\n".join([lines[0], *new]) + "\n")
-    titles.write_text("item,title\n" + "".join(f"i{item},Title {item}\n" for item in range(45)))
+    titles.write_text("item,title,n\n" + "".join(f"i{item},Title {item},{item}\n" for item in range(45)))
+    assert call("run", few, "-o", out, *TINY, "--items", titles, "--where", "n < 40").status == 0
+    rows = pl.read_csv(out / "recommendations.csv")
+    assert rows["item_id"].str.slice(1).cast(pl.Int64).max() < 40
     assert call("run", few, "-o", out, *TINY, "--items", titles).status == 0
     rows = pl.read_csv(out / "recommendations.csv")
     assert (rows["title"] == "Title " + rows["item_id"].str.slice(1)).all()

@@ -18,11 +18,13 @@ from autorec_cli.cli.options import (
     Format,
     HistoryData,
     InputFile,
+    MaxPer,
     OneOf,
     Output,
     PerUser,
     ReadingOptions,
     WaitLock,
+    Where,
 )
 from autorec_cli.cli.output import (
     Writer,
@@ -54,6 +56,10 @@ cut -f1 active.tsv | autorec recommend ratings.model --users - --format jsonl
 autorec recommend ratings.model --history new-users.csv -o recommendations.parquet
 
 autorec recommend ratings.model --user 42 --explain 3
+
+autorec recommend ratings.model --where "genre LIKE '%Comedy%' AND year >= 1990" --max-per director=2
+
+autorec recommend ratings.model --exclude yesterday.csv -o today.csv
 
 autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
@@ -104,11 +110,14 @@ class RecommendOptions:
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Never recommend these items, one id per line; - is stdin.",
+            help="Never recommend these items, one id per line; - is stdin. A file with columns user_id and item_id, "
+            "such as an earlier output, excludes each item for its user only.",
             rich_help_panel=FILTERS,
         ),
         InputFile(),
     ] = None
+    where: Where = None
+    max_per: MaxPer = None
     min_item_ratings: Annotated[
         int,
         typer.Option(
@@ -217,13 +226,17 @@ def _writer(options: RecommendOptions, format: str, settings: RecommendSettings)
 
 def settings_of(options: RecommendOptions) -> RecommendSettings:
     """Read the files of ids, and make settings of all options."""
+    from autorec_cli.inference.exclusions import has_pairs
     from autorec_cli.inference.id_file import read_ids
+    from autorec_cli.inference.item_rules import parse_max_per
     from autorec_cli.inference.recommender import RecommendSettings
     from autorec_cli.inference.target_users import parse_shard
 
     if [options.users, options.history, options.candidates, options.exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
-    files = {"--users": options.users, "--candidates": options.candidates, "--exclude": options.exclude}
+    excludes_pairs = options.exclude is not None and has_pairs(options.exclude)
+    exclude = None if excludes_pairs else options.exclude
+    files = {"--users": options.users, "--candidates": options.candidates, "--exclude": exclude}
     ids = {flag: read_ids(file, flag) for flag, file in files.items() if file is not None}
     user_ids = [*(options.user or ()), *ids.get("--users", ())]
     return RecommendSettings(
@@ -235,6 +248,9 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
         include_seen=options.include_seen,
         candidates=ids.get("--candidates"),
         exclude=ids.get("--exclude", ()),
+        exclude_pairs=options.exclude if excludes_pairs else None,
+        where=options.where,
+        max_per=parse_max_per(options.max_per or ()),
         min_item_ratings=options.min_item_ratings,
         on_unknown=options.on_unknown,
         rerank=options.rerank,

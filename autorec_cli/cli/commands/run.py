@@ -16,12 +16,14 @@ from autorec_cli.cli.options import (
     FailBelow,
     Interactions,
     Items,
+    MaxPer,
     OneOf,
     OutputFile,
     PerUser,
     ReadingOptions,
     Sources,
     WaitLock,
+    Where,
     gather,
 )
 from autorec_cli.cli.output import writer_for
@@ -70,6 +72,8 @@ class PipelineOptions:
     ]
     items: Items = None
     top_k: PerUser = 10
+    where: Where = None
+    max_per: MaxPer = None
     format: Annotated[str, typer.Option("--format", help="Format of the recommendations."), OneOf(FILE_FORMATS)] = "csv"
     training: TrainingOptions
     interactions: Interactions = False
@@ -128,7 +132,7 @@ STAGES = {
     ),
     "recommend": Stage(
         recommend.RecommendOptions,
-        ("top_k", "format"),
+        ("top_k", "format", "where", "max_per"),
         ("output", "user", "users", "show", "history", "data", "on_unknown", "explain", "shard", "wait_lock"),
         {"output": "recommendations.csv", "format": "csv"},
     ),

@@ -138,6 +138,54 @@ def test_candidates_and_exclude(tmp_path, item_model):
     assert (refused.status, "no item may be recommended" in refused.stderr) == (3, True)
 
 
+def test_rules_over_the_columns_of_items(both_model, tmp_path):
+    rules = (
+        "--include-seen",
+        "--where",
+        "genre LIKE '%Comedy%' OR genre = 'Drama' AND year < 2000",
+        "--max-per",
+        "genre=2",
+    )
+    result = call("recommend", both_model, "-k", 4, *rules, "-o", tmp_path / "top.jsonl")
+    assert result.status == 0, result.stderr
+    items = pl.read_csv(both_model.parent / "items.csv", schema_overrides={"item": pl.String}).drop("title")
+    lists = pl.read_ndjson(tmp_path / "top.jsonl").join(items, left_on="item_id", right_on="item")
+    assert set(lists["genre"]) == {"Comedy|Romance", "Drama"}
+    assert lists.filter(genre="Drama")["year"].max() < 2000
+    assert lists.group_by("user_id", "genre").len()["len"].max() == 2
+    assert lists["user_id"].value_counts()["count"].to_list() == [4] * 80
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (("--where", "year IN (SELECT a FROM read_csv('ratings.csv'))"), "query of its own"),
+        (("--where", "price < 3"), "no column price; the columns are item_id, title, genre, year"),
+        (("--where", "year = 'x'"), "cannot compare"),
+        (("--max-per", "director=1"), "no column director"),
+        (("--max-per", "genre"), "--max-per must be"),
+    ],
+)
+def test_wrong_rules_are_a_sentence(both_model, rule, message):
+    result = call("recommend", both_model, *rule)
+    assert (result.status, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "parquet"])
+def test_what_was_recommended_before_is_excluded_for_each_user(lists_model, tmp_path, format):
+    assert call("recommend", lists_model, "-k", 2, "-o", tmp_path / f"old.{format}").status == 0
+    old, more = (call("recommend", lists_model, "-k", k, "--format", "csv").stdout for k in (2, 4))
+    new = call("recommend", lists_model, "-k", 2, "--exclude", tmp_path / f"old.{format}", "--format", "csv")
+    pairs = ["user_id", "item_id"]
+    assert read(new.stdout).select(pairs).equals(read(more).filter(pl.col("rank") > 2).select(pairs))
+    assert "warning" not in new.stderr
+    if format == "csv":
+        piped = run("recommend", lists_model, "-k", 2, "--exclude", "-", "--format", "csv", stdin=old + "x,1,y,,,\n")
+        assert piped.stdout == new.stdout
+        assert "ignored 1 of 161 pairs of --exclude" in piped.stderr
+
+
 def test_min_item_ratings(item_model, lists_of):
     model = model_file.load_model(item_model)
     middle = int(np.median(model.catalog.item_counts))

@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from autorec_cli.inference import model_file
@@ -32,6 +33,17 @@ def document(out="out"):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_rules_of_the_command_line_apply_and_wrong_ones_fail_before_training(folder, workshop):
+    options = ("-o", "out", "--items", workshop / "items.csv", "-k", 5, *SMALL)
+    assert call("run", "ratings.csv", *options, "--where", "genre = 'Drama'", "--max-per", "year=1").status == 0
+    items = pl.read_csv(workshop / "items.csv", schema_overrides={"item": pl.String})
+    lists = pl.read_csv(folder / "out" / "recommendations.csv", schema_overrides={"item_id": pl.String})
+    assert set(lists.join(items, left_on="item_id", right_on="item")["genre"]) == {"Drama"}
+    for rule in (("--where", "price < 3"), ("--max-per", "price=3")):
+        wrong = call("run", "ratings.csv", *options, *rule)
+        assert (wrong.status, "no column price" in wrong.stderr, "epoch" in wrong.stderr) == (2, True, False)
 
 
 def test_the_options_of_the_four_commands_in_a_file_apply_to_the_stages(folder, workshop):

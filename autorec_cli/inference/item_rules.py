@@ -1,0 +1,111 @@
+"""Rules over the columns of items: a condition in SQL, and limits for each value of a column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from autorec_cli.csr import Array
+from autorec_cli.errors import InputDataError, UsageError, counted, listed, quoted, shortened
+from autorec_cli.inference.limited_top_k import FREE, Limit
+
+if TYPE_CHECKING:
+    from autorec_cli.inference.recommender import RecommendSettings
+
+SUBQUERY = re.compile(
+    r"\(\s*(?:/\*|--|//|\#|(?:select|with|values|from|table|insert|update|delete|merge)\b)|\bread_\w+\W*\(",
+    re.IGNORECASE,
+)
+"""Start of a query, which could read files (`SELECT * FROM read_csv(...)`): it always stands in parentheses.
+
+It is searched for in strings and comments too, as only the parser knows for sure where they end.
+"""
+ID = "item_id"
+LONGEST_REASON = 200
+
+
+def item_table(item_ids: Sequence[str] | pl.Series, columns: pl.DataFrame) -> pl.DataFrame:
+    """Columns of items together with their ids."""
+    return pl.DataFrame([pl.Series(ID, item_ids, dtype=pl.String), *columns.iter_columns()])
+
+
+def check_rules(items: pl.DataFrame, settings: RecommendSettings) -> None:
+    """Check the rules of `settings` on the items of `item_table`.
+
+    Raises:
+        UsageError, InputDataError: as `fulfilling` and `limits_of`.
+    """
+    if settings.where is not None:
+        fulfilling(settings.where, items)
+    limits_of(settings.max_per, items)
+
+
+def fulfilling(where: str, items: pl.DataFrame) -> Array:
+    """Mark the items for which a condition is true.
+
+    Args:
+        where: Boolean SQL expression over the columns, as polars understands it.
+        items: See `item_table`.
+
+    Returns:
+        (n_items,) bool.
+
+    Raises:
+        UsageError: it is no such expression.
+        InputDataError: it is true for no item.
+    """
+    if SUBQUERY.search(where):
+        raise UsageError(
+            f"--where {quoted(where)} looks like a query of its own; give one condition over the columns of the items"
+        )
+    try:
+        found = items.with_columns(pl.sql_expr(where).alias("found"))["found"]
+    except pl.exceptions.ColumnNotFoundError as error:
+        name = re.search(r'"(.*?)"', str(error))
+        raise UsageError(_no_column("--where", name[1] if name else where, items)) from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).strip().partition("\n")[0][:LONGEST_REASON]
+        raise UsageError(f"--where {quoted(where)}: {reason}") from error
+    if found.dtype != pl.Boolean:
+        raise UsageError(f"--where {quoted(where)} is neither true nor false, but of type {found.dtype}")
+    if not found.any():
+        raise InputDataError(f"--where {quoted(where)} is true for none of {counted(items.height, 'item')}; loosen it")
+    return found.fill_null(value=False).to_numpy()
+
+
+def limits_of(max_per: Mapping[str, int], items: pl.DataFrame) -> list[Limit]:
+    """Limits for the values of some columns; items without a value are not limited.
+
+    Raises:
+        UsageError: a column does not exist.
+    """
+    for column in max_per:
+        if column not in items.columns:
+            raise UsageError(_no_column("--max-per", column, items))
+    groups = {column: items[column].rank("dense").cast(pl.Int64) - 1 for column in max_per}
+    return [Limit(n, groups[column].fill_null(FREE).to_numpy()) for column, n in max_per.items()]
+
+
+def parse_max_per(texts: Sequence[str]) -> dict[str, int]:
+    """Parse the values of `--max-per COLUMN=N`.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    parsed = {}
+    for text in texts:
+        column, _, number = text.rpartition("=")
+        if not column or not re.fullmatch("[1-9][0-9]{0,8}", number):
+            raise UsageError(f"--max-per must be a column and a number from 1, such as genre=3, not {quoted(text)}")
+        parsed[column] = int(number)
+    return parsed
+
+
+def _no_column(flag: str, name: str, items: pl.DataFrame) -> str:
+    known = f"the columns are {listed(items.columns)}"
+    if items.width == 1:
+        known = "there are no columns but item_id; prepare the dataset with --items and train again"
+    return f"{flag}: items have no column {shortened(name)}; {known}"

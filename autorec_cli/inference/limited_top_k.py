@@ -1,0 +1,86 @@
+"""Top-k items of users with at most some items of each group, such as films of one genre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autorec_cli.csr import Array
+from autorec_cli.inference.top_k import NO_ITEM, top_k
+
+FREE = -1
+"""Group of an item that is not limited."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Largest number of items of each group in a user's recommendations.
+
+    Attributes:
+        n: The number, from 1.
+        groups: (n_items,) int64, the group of each item, from 0; or FREE.
+    """
+
+    n: int
+    groups: Array
+
+    def admits(self, items: Array, listed: Array) -> Array:
+        """Mark those of `items` (B,) that fit into lists of items (B, k): (B,) bool."""
+        groups = self.groups[items]
+        n_listed = ((self.groups[listed] == groups[:, None]) & (listed != NO_ITEM)).sum(axis=1)
+        admitted: Array = (groups == FREE) | (n_listed < self.n)
+        return admitted
+
+    def exhausted(self, listed: Array) -> Array:
+        """Mark items of groups that lists of items (B, k) are full of: (B, n_items) bool."""
+        groups = np.where(listed == NO_ITEM, FREE, self.groups[listed])
+        times = (groups[:, :, None] == groups[:, None, :]).sum(axis=2)
+        rows, places = np.nonzero((times >= self.n) & (groups != FREE))
+        is_full = np.zeros((len(listed), int(self.groups.max(initial=FREE)) + 2), dtype=bool)
+        is_full[rows, groups[rows, places]] = True
+        # The last column is that of FREE, which is never full.
+        marked: Array = is_full[:, self.groups]
+        return marked
+
+
+def limited_top_k(scores: Array, k: int, limits: Sequence[Limit]) -> tuple[Array, Array]:
+    """Columns of the `k` highest scores in each row that the limits admit, taken from the best down.
+
+    Args:
+        scores: (B, n) floating point, which is overwritten; -inf marks excluded items.
+        k: Columns per row, at least 1.
+        limits: All of them hold.
+
+    Returns:
+        As `top_k`.
+    """
+    n_rows, n = scores.shape
+    ranked = np.full((n_rows, min(k, n)), NO_ITEM)
+    best = np.full(ranked.shape, -np.inf, dtype=scores.dtype)
+    rows = np.arange(n_rows)
+    # Each round takes at least one more item for every row, since items that no longer fit have left before it.
+    while len(rows):
+        found, values = top_k(scores, k)
+        listed, kept = ranked[rows], best[rows]
+        _take(found, values, listed, kept, limits)
+        ranked[rows], best[rows] = listed, kept
+        unfilled = (listed[:, -1] == NO_ITEM) & (found[:, -1] != NO_ITEM)
+        rows, scores = rows[unfilled], scores[unfilled]
+        np.put_along_axis(scores, found[unfilled], -np.inf, axis=1)
+        for limit in limits:
+            scores[limit.exhausted(listed[unfilled])] = -np.inf
+    return ranked, best
+
+
+def _take(found: Array, values: Array, listed: Array, kept: Array, limits: Sequence[Limit]) -> None:
+    """Append items `found` (B, k) to the lists (B, k), best first, where the limits admit them."""
+    n_listed = (listed != NO_ITEM).sum(axis=1)
+    for items, scores in zip(found.T, values.T, strict=True):
+        fits = (items != NO_ITEM) & (n_listed < listed.shape[1])
+        for limit in limits:
+            fits &= limit.admits(items, listed)
+        rows = np.flatnonzero(fits)
+        listed[rows, n_listed[rows]], kept[rows, n_listed[rows]] = items[rows], scores[rows]
+        n_listed[rows] += 1
