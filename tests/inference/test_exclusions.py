@@ -88,6 +88,15 @@ def test_blocks_of_users_do_not_show(models, monkeypatch):
     assert pl.concat(batches).equals(whole)
 
 
+def test_reranked_and_corrected_lists_keep_the_rules(models):
+    rules = {"where": "year > 1995", "max_per": {"genre": 1}}
+    more = {"rerank": "mmr:0.5", "popularity_correction": 0.2}
+    listed = recommend(models["joint"], RecommendSettings(k=5, **rules, **more)).join(COLUMNS, on="item_id")
+    assert listed["year"].min() > 1995
+    assert listed.drop_nulls("genre").group_by("user_id", "genre").len()["len"].max() == 1
+    assert listed["user_id"].n_unique() == 80
+
+
 def test_pairs_count_once_whether_rated_or_excluded(models, caplog):
     """A list that is short since all else is rated or excluded is no sign of broken scores."""
     rated = [f"i{item}" for item in DATASET.train[[0]].indices]
