@@ -57,9 +57,9 @@ autorec recommend ratings.model --history new-users.csv -o recommendations.parqu
 
 autorec recommend ratings.model --user 42 --explain 3
 
-autorec recommend ratings.model --where "genre LIKE '%Comedy%' AND year >= 1990" --max-per director=2
+autorec recommend ratings.model --where "genre LIKE '%Comedy%' AND year >= 1990" --max-per year=2
 
-autorec recommend ratings.model --exclude yesterday.csv -o today.csv
+autorec recommend ratings.model --exclude top.csv -o next.csv
 
 autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
