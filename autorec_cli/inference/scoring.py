@@ -63,6 +63,49 @@ def trained_users(model: Model, user_index: Array) -> UserVectors:
     )
 
 
+def item_vectors(model: Model) -> Array:
+    """Vectors of all items with their shifts, (k + 2, n_items) float32.
+
+    Inner products with `user_vectors` are the argument of f; if f is the identity, the scores of warm users and items.
+    """
+    # Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product.
+    k, linear = model.codes.shape[1], is_linear(model)
+    items = np.empty((k + 2, model.catalog.n_items), dtype=np.float32)
+    if model.settings.variant == "item":
+        items[:k], items[k + 1] = model.codes.T, 0
+    else:
+        items[:k], items[k + 1] = model.decoder_weight.T, _scale(model) * model.decoder_bias
+    items[k] = 1
+    if linear:  # otherwise centering is added outside f
+        items[k + 1] += model.centering.item_bias.astype(np.float32)
+    return items
+
+
+def user_vectors(model: Model, users: UserVectors) -> Array:
+    """Vectors of B users with their shifts, (B, k + 2) float32."""
+    k, scale = model.codes.shape[1], _scale(model)
+    vectors = np.empty((len(users.shift), k + 2), dtype=np.float32)
+    vectors[:, :k], vectors[:, k], vectors[:, k + 1] = scale * users.vectors, scale * users.shift, 1
+    if is_linear(model):
+        vectors[:, k] += _offset(model, users)
+    return vectors
+
+
+def is_linear(model: Model) -> bool:
+    """True if f is the identity."""
+    return model.settings.output_activation == "identity"
+
+
+def _scale(model: Model) -> np.float32:
+    return np.float32(model.output_unit if is_linear(model) else 1.0)
+
+
+def _offset(model: Model, users: UserVectors) -> Array:
+    """Centering of B users, (B,)."""
+    offset: Array = (model.centering.mean + users.centering_bias).astype(np.float32)
+    return offset
+
+
 class ItemScorer(Protocol):
     """Scores of items for B users."""
 
@@ -75,31 +118,15 @@ class ItemScorer(Protocol):
 
 def item_scorer(model: Model) -> ItemScorer:
     """Make a function that scores items for B users."""
-    # Shifts and biases are two more units of the vectors, so that a block of users costs one matrix product.
-    k, item_variant, thresholds = model.codes.shape[1], model.settings.variant == "item", model.thresholds
+    item_variant, thresholds, linear = model.settings.variant == "item", model.thresholds, is_linear(model)
     of_items = thresholds.of(model.codes) if thresholds and item_variant else None
-    linear = model.settings.output_activation == "identity"
-    scale = np.float32(model.output_unit if linear else 1.0)
     centering_bias = model.centering.item_bias.astype(np.float32)
-    items = np.empty((k + 2, model.catalog.n_items), dtype=np.float32)
-    if item_variant:
-        items[:k], items[k + 1] = model.codes.T, 0
-    else:
-        items[:k], items[k + 1] = model.decoder_weight.T, scale * model.decoder_bias
-    items[k] = 1
-    if linear:  # otherwise centering is added outside f
-        items[k + 1] += centering_bias
+    items, everything = item_vectors(model), slice(None)
     is_cold = model.catalog.item_counts == 0
-    everything = slice(None)
 
     def score(users: UserVectors, chosen: Array | None = None) -> Array:
         of: Array | slice = everything if chosen is None else chosen
-        offset = (model.centering.mean + users.centering_bias).astype(np.float32)
-        sides = np.empty((len(offset), k + 2), dtype=np.float32)
-        sides[:, :k], sides[:, k], sides[:, k + 1] = scale * users.vectors, scale * users.shift, 1
-        if linear:
-            sides[:, k] += offset
-        scores: Array = sides @ items[:, of]
+        offset, scores = _offset(model, users), user_vectors(model, users) @ items[:, of]
         if not linear:
             # In place: a block of scores is the largest array there is.
             if thresholds:
