@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from autorec_cli.evaluation.evaluate import EvaluateSettings as EvaluateSettings
     from autorec_cli.evaluation.evaluate import evaluate as evaluate
     from autorec_cli.inference.blending import Blend as Blend
+    from autorec_cli.inference.export.onnx_graph import to_onnx as to_onnx
+    from autorec_cli.inference.export.vectors import vectors as vectors
     from autorec_cli.inference.model import Model as Model
     from autorec_cli.inference.model_file import load_model as load_model
     from autorec_cli.inference.model_file import save_model as save_model
@@ -89,6 +91,8 @@ _MODULES = {
     "predict": "inference.prediction",
     "predict_batches": "inference.pairs",
     "PredictSettings": "inference.pairs",
+    "vectors": "inference.export.vectors",
+    "to_onnx": "inference.export.onnx_graph",
     "AutoRecError": "errors",
 }
 """Modules of the public names, each imported when one of its names is first used."""

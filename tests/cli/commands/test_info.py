@@ -83,6 +83,7 @@ COMMANDS = {
     "evaluate",
     "recommend",
     "similar",
+    "export",
     "info",
     "doctor",
     "cross-validate",
