@@ -14,7 +14,7 @@ import typer
 
 from autorec_cli import errors
 from autorec_cli.cli.app import app
-from autorec_cli.cli.output import FORMATS
+from autorec_cli.cli.output import WITH_DATABASE
 from autorec_cli.data.split_strategies import STRATEGIES
 from autorec_cli.evaluation import metrics
 
@@ -51,7 +51,7 @@ def render() -> str:
 def _registries() -> Iterator[str]:
     """Sections on what the program can look up by name."""
     list_metrics = {f"{name}@K": getattr(metrics, name) for name in metrics.LIST_METRICS}
-    writers = {name: getattr(of, "func", of) for name, of in FORMATS.items()}
+    writers = {name: getattr(of, "func", of) for name, of in WITH_DATABASE.items()}
     statuses = {str(kind.exit_status): kind for kind in errors.AutoRecError.__subclasses__()}
     yield from _section("Metrics of ratings", "name", metrics.RATING_METRICS)
     yield from _section("Metrics of top-k lists", "name", list_metrics)

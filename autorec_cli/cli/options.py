@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_t
 import typer
 from typer.models import ParameterInfo
 
-from autorec_cli.cli.output import FORMATS
+from autorec_cli.cli.output import FORMATS, WITH_DATABASE
 from autorec_cli.config import AUTO, BOTH, VARIANTS
 from autorec_cli.data.readers.options import QUOTES, ReadOptions, parse_columns, parse_delimiter
 from autorec_cli.defaults import MAX_LOPSIDED, MIN_RATINGS
@@ -187,15 +187,13 @@ Sources = Annotated[
 ]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Dataset directory made by `autorec prepare`."), InputFile()]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output file; - is stdout."), OutputFile()]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        help="Output format.",
-        show_default="from the ending of FILE; else table on a terminal, csv elsewhere",
-    ),
-    OneOf(tuple(FORMATS)),
-]
+_FORMAT = typer.Option(
+    "--format",
+    help="Output format.",
+    show_default="from the ending of FILE; else table on a terminal, csv elsewhere",
+)
+Format = Annotated[str | None, _FORMAT, OneOf(tuple(FORMATS))]
+DatabaseFormat = Annotated[str | None, _FORMAT, OneOf(tuple(WITH_DATABASE))]
 CsvSafe = Annotated[
     bool,
     typer.Option(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from autorec_cli.cli.console import LOG, end_stage
+from autorec_cli.cli.database_output import write_sqlite
 from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.files import open_special, replace_file, require_parent
@@ -108,6 +109,8 @@ FORMATS: Mapping[str, Writer] = {
     "json": write_json,
     "parquet": write_parquet,
 }
+WITH_DATABASE: Mapping[str, Writer] = {**FORMATS, "sqlite": write_sqlite}
+"""Formats of recommendations, which have a table of their own in a database."""
 WITHOUT_HEADER: Mapping[str, Writer] = {
     "csv": partial(write_delimited, separator=",", header=False),
     "tsv": partial(write_delimited, separator="\t", header=False),
@@ -118,11 +121,11 @@ COMPRESSED = (".gz", ".zst")
 """Endings after that of the format, as in top.csv.gz."""
 
 
-def format_by_ending(output: str) -> str | None:
+def format_by_ending(output: str, formats: Iterable[str] = WITH_DATABASE) -> str | None:
     """Format by the ending of a file name, if any."""
     ending = _ending(output)
-    by_name = {"ndjson": "jsonl", "txt": "table"}.get(ending, ending)
-    return by_name if by_name in FORMATS else None
+    by_name = {"ndjson": "jsonl", "txt": "table", "db": "sqlite"}.get(ending, ending)
+    return by_name if by_name in formats else None
 
 
 def _ending(output: str) -> str:
@@ -138,8 +141,8 @@ def default_format(asked: str | None, output: str) -> str:
     return asked or format_by_ending(output) or ("table" if on_terminal else "csv")
 
 
-def choose_format(asked: str | None, output: str) -> str:
-    """Output format: as asked, by file ending, or by destination.
+def choose_format(asked: str | None, output: str, formats: Iterable[str] = FORMATS) -> str:
+    """Output format, one of `formats`: as asked, by file ending, or by destination.
 
     A terminal gets a table; a pipe or a file without an ending gets CSV.
 
@@ -147,22 +150,21 @@ def choose_format(asked: str | None, output: str) -> str:
         UsageError: the format or the ending is unknown, they contradict each other, or it is binary on a terminal.
     """
     if asked is not None:
-        require_choice("--format", asked, FORMATS)
-    ending = _ending(output)
-    if ending and asked is None and format_by_ending(output) is None:
+        require_choice("--format", asked, formats)
+    ending, by_name = _ending(output), format_by_ending(output, formats)
+    if ending and asked is None and by_name is None:
         raise UsageError(
-            f"cannot write .{ending} files ({output}); end the name with .{', .'.join(list(FORMATS)[1:])}, with .gz or "
+            f"cannot write .{ending} files ({output}); end the name with .{', .'.join(list(formats)[1:])}, with .gz or "
             ".zst after it, or name a --format"
         )
-    by_name = format_by_ending(output)
     if asked and by_name and by_name != asked:
         raise UsageError(f"--format {asked} contradicts the file name {output}; change one of them")
     chosen = default_format(asked, output)
     if chosen == "parquet" and Path(output).suffix.lower() in COMPRESSED:
         raise UsageError(f"parquet files are compressed already; leave out {Path(output).suffix} of {output}")
     # Bytes of a binary file can reprogram a terminal.
-    if chosen == "parquet" and output == "-" and sys.stdout.isatty():
-        raise UsageError("parquet cannot be shown on a terminal; write a file with -o or use a pipe")
+    if chosen in ("parquet", "sqlite") and output == "-" and sys.stdout.isatty():
+        raise UsageError(f"{chosen} cannot be shown on a terminal; write a file with -o or use a pipe")
     return chosen
 
 
@@ -170,7 +172,7 @@ def writer_for(name: str, header: bool = True, csv_safe: bool = False) -> Writer
     """Writer of the format `name`.
 
     Args:
-        name: One of FORMATS.
+        name: One of WITH_DATABASE.
         header: False leaves out the header row of csv and tsv.
         csv_safe: Whether cells of csv and tsv that would be formulas get an apostrophe.
 
@@ -180,7 +182,7 @@ def writer_for(name: str, header: bool = True, csv_safe: bool = False) -> Writer
     for flag, given in (("--no-header", not header), ("--csv-safe", csv_safe)):
         if given and name not in WITHOUT_HEADER:
             raise UsageError(f"{flag} applies to csv and tsv only, not to {name}; leave it out")
-    write = FORMATS[name] if header else WITHOUT_HEADER[name]
+    write = WITH_DATABASE[name] if header else WITHOUT_HEADER[name]
     return partial(_write_guarded, write) if csv_safe else write
 
 

@@ -44,7 +44,7 @@ def test_a_config_file_that_sets_an_output_is_named(tmp_path, lists_model, monke
         assert call("recommend", lists_model, *ONE, "-q", *arguments).stderr == ""
 
 
-@pytest.mark.parametrize("name", ["top.sqlite", "o.html", "top.csv.bz2", "top.html.gz"])
+@pytest.mark.parametrize("name", ["top.mdb", "o.html", "top.csv.bz2", "top.html.gz"])
 def test_an_unknown_ending_is_refused_unless_the_format_is_named(tmp_path, lists_model, name):
     result = call("recommend", lists_model, *ONE, "-q", "-o", tmp_path / name)
     assert (result.status, list(tmp_path.iterdir())) == (2, [])

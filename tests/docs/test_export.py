@@ -74,6 +74,15 @@ def test_the_graph_recommends_what_we_do(shop, monkeypatch):
     assert names["best"] == best["item_id"].to_list()
 
 
+def test_an_application_reads_the_database(shop, monkeypatch):
+    monkeypatch.chdir(shop)
+    names = {}
+    exec(block_of("sqlite3"), names)
+    settings = autorec.RecommendSettings(k=10, user_ids=["u0124"])
+    best = autorec.recommend(autorec.load_model("ratings.model"), settings)
+    assert names["rows"] == best.select("item_id", "score").rows()
+
+
 def _frame(history):
     return pl.DataFrame({"user": "new", "item": list(history), "rating": list(history.values())})
 

@@ -39,14 +39,14 @@ class ExportOptions:
 
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="OUT", help="File to write; - is stdout."), OutputFile()
+        str, typer.Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."), OutputFile()
     ]
     to: Annotated[
         str | None,
         typer.Option(
             help="npz, parquet: vectors of items and users, whose inner product is the score. onnx: the network, which "
             "scores all items for the ratings of any user.",
-            show_default="from the ending of OUT",
+            show_default="from the ending of FILE",
         ),
         OneOf(KINDS),
     ] = None

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.database_output import check_replaceable
 from autorec_cli.cli.options import (
     FILTERS,
     NEW_USERS,
     UNATTENDED,
     CsvSafe,
-    Format,
+    DatabaseFormat,
     HistoryData,
     InputFile,
     MaxPer,
@@ -27,6 +28,7 @@ from autorec_cli.cli.options import (
     Where,
 )
 from autorec_cli.cli.output import (
+    WITH_DATABASE,
     Writer,
     choose_format,
     counted_blocks,
@@ -61,6 +63,8 @@ autorec recommend ratings.model --where "genre LIKE '%Comedy%' AND year >= 1990"
 
 autorec recommend ratings.model --exclude top.csv -o next.csv
 
+autorec recommend ratings.model -o recommendations.sqlite
+
 autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
 
@@ -73,7 +77,7 @@ class RecommendOptions:
 
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
     output: Output = "-"
-    format: Format = None
+    format: DatabaseFormat = None
     csv_safe: CsvSafe = False
     no_header: Annotated[bool, typer.Option("--no-header", help="Omit the header row of csv and tsv.")] = False
     top_k: PerUser = 10
@@ -200,9 +204,11 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
 
     # Checked even where it is not used: a script should fail on its first run.
     require_count("--show", options.show, minimum=0)
-    format, settings = choose_format(options.format, options.output), settings_of(options)
+    format, settings = choose_format(options.format, options.output, WITH_DATABASE), settings_of(options)
     write = _writer(options, format, settings)
     with reserve_output(options.output, options.wait_lock):
+        if format == "sqlite" and options.output != "-":
+            check_replaceable(Path(options.output))
         model = model_file.load_model(options.model)
         settings = _split_users(options, settings, model)
         users = target_users(model, settings)

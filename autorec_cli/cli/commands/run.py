@@ -49,7 +49,7 @@ autorec run ratings.csv -o out -q --fail-below ndcg@10=0.05
 autorec run -o out --rollback
 """
 
-FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "sqlite")
 INSIDE = ("generations", "current", "data", "model", "metrics.json", "run.json",
           *(f"recommendations.{format}" for format in FILE_FORMATS))  # fmt: skip
 """Names in the directory of a run."""
