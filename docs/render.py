@@ -109,7 +109,7 @@ def alike(old: str, new: str) -> bool:
     """True if two lines or blocks have the same text and nearly the same numbers.
 
     Seconds may be any; numbers with decimals may differ by one thousandth or, above 1, by 0.2%; whole numbers, such as
-    counts, must be the same. Widths of cells depend on numbers, so spaces and rules of tables may differ.
+    counts, must be the same. Widths of cells depend on numbers, so spaces, rules and curves may differ.
     """
     if [part.split() for part in NUMBER.split(_unruled(old))] != [part.split() for part in NUMBER.split(_unruled(new))]:
         return False
@@ -117,7 +117,7 @@ def alike(old: str, new: str) -> bool:
 
 
 def _unruled(line: str) -> str:
-    return re.sub("─+", "─", line)
+    return re.sub("[▁-█]+", "▁", re.sub("─+", "─", line))
 
 
 def _close(old: str, new: str) -> bool:

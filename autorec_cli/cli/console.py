@@ -253,5 +253,10 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
 def draws_bars() -> bool:
     """True if progress is shown by a bar."""
+    return draws_charts() and is_terminal()
+
+
+def draws_charts() -> bool:
+    """True if somebody looks at the log, perhaps on a dumb terminal."""
     as_text = any(isinstance(handler.formatter, TextFormatter) for handler in LOG.handlers)
-    return as_text and LOG.isEnabledFor(logging.INFO) and is_terminal()
+    return as_text and LOG.isEnabledFor(logging.INFO) and sys.stderr.isatty()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from autorec_cli.cli.output import write_table, writer_for
+from autorec_cli.cli.charts import ASCII_STROKES, STROKES, Interval, draws_unicode, interval_bars
+from autorec_cli.cli.output import room_beside, write_table, writer_for
 from autorec_cli.errors import decimals_of, error_text
 from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS
 
@@ -22,6 +24,8 @@ VARIETY = tuple(name for name in LIST_METRICS if name not in RANKED)
 """Metrics in the second one."""
 AVERAGED = (*RANKING_METRICS, "coverage")
 """Metrics of recommendations in a table of averages."""
+LEAST_BAR, WIDEST_BAR = 20, 72
+"""Characters of an interval's bar; on fewer, intervals could not be told apart."""
 
 
 def to_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -61,6 +65,7 @@ def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> 
     ranked = [row for row in rows if "n_users" in row]
     if rated:
         table, n_pairs = _with_counts(rated, _ratings_cells(rated), "n_pairs", "pairs")
+        table = _with_bars(table, rated, room_beside(table, stream))
         write_table([table], stream, title=f"{n_pairs}{split} ratings, ± half of the 95% interval")
     if ranked:
         table, n_users = _with_counts(ranked, _rankings_cells(ranked, RANKED), "n_users", "users")
@@ -79,6 +84,23 @@ def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str
     if len(set(counts)) == 1:
         return pl.DataFrame(cells), f"{counts[0]:,} "
     return pl.DataFrame([{**cell, heading: n} for cell, n in zip(cells, counts, strict=True)]), ""
+
+
+def _with_bars(table: pl.DataFrame, rows: Sequence[Row], room: int) -> pl.DataFrame:
+    """Table with a bar for each interval of the RMSE, if there is room."""
+    import polars as pl
+
+    if room < LEAST_BAR:
+        return table
+    width, strokes = min(room, WIDEST_BAR), STROKES if draws_unicode(sys.stdout) else ASCII_STROKES
+    ends = [row[name] for row in rows for name in ("rmse_low", "rmse", "rmse_high") if math.isfinite(row[name])]
+    if not ends:
+        return table
+    bars = interval_bars(
+        [Interval(row["rmse"], row["rmse_high"] - row["rmse"]) for row in rows], (min(ends), max(ends)), width, strokes
+    )
+    low, high = error_text(min(ends)), error_text(max(ends))
+    return table.with_columns(pl.Series(f"{low}{'rmse':^{width - len(low) - len(high)}}{high}", bars))
 
 
 def _ratings_cells(rows: Sequence[Row]) -> list[Row]:

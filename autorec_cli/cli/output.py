@@ -42,7 +42,7 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None, dec
                 table.add_column(Text(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
         for row in block.iter_rows():
             table.add_row(*(Text(_cell(value, decimals)) for value in row))
-    on_terminal = stream is sys.stdout.buffer and sys.stdout.isatty()
+    on_terminal = is_screen(stream)
     console = Console() if on_terminal else Console(width=10_000, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(table)
@@ -51,6 +51,23 @@ def write_table(blocks: Blocks, stream: IO[bytes], title: str | None = None, dec
     encoding = sys.stdout.encoding if on_terminal else "utf-8"
     stream.write("".join(f"{line}\n" for line in lines).encode(encoding, errors="replace"))
     stream.flush()
+
+
+def is_screen(stream: IO[bytes]) -> bool:
+    """True if `stream` is standard output on a terminal."""
+    return stream is sys.stdout.buffer and sys.stdout.isatty()
+
+
+def room_beside(table: pl.DataFrame, stream: IO[bytes]) -> int:
+    """Columns of the terminal that a further column of `table` may take; 0 without a terminal."""
+    from rich.cells import cell_len
+    from rich.console import Console
+
+    if not is_screen(stream):
+        return 0
+    widths = [max(map(cell_len, [name, *map(_cell, table[name])])) for name in table.columns]
+    around = len("│  ")  # of each column; the table ends with one more line
+    return max(0, Console().width - sum(widths) - around * (len(widths) + 1) - 1)
 
 
 def _cell(value: object, decimals: int = 4) -> str:

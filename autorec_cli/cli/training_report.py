@@ -6,14 +6,16 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autorec_cli.cli.console import detail, draws_bars, say, show_facts, warn
+from autorec_cli.cli.charts import ASCII_HEIGHTS, HEIGHTS, draws_unicode, sparkline
+from autorec_cli.cli.console import detail, draws_bars, draws_charts, say, show_facts, warn
 from autorec_cli.cli.epoch_report import epoch_bar, epoch_lines, metric_label, metric_text
 from autorec_cli.cli.output import forget_stdout
+from autorec_cli.cli.training_progress import metric_in
 from autorec_cli.errors import counted, error_text
 from autorec_cli.storage.files import cannot_write, open_special, replace_file
 from autorec_cli.storage.locks import hold
@@ -29,6 +31,8 @@ HARDLY_BETTER = 0.999
 
 A model that diverged may be just below 1, because validation scales its outputs down.
 """
+WIDEST_CURVE = 20
+"""Characters of a sparkline; a table of them fits 60 columns."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,14 @@ class TrainingReport:
         wait_lock: Seconds to wait while another run writes `log`.
         log_every: Least seconds between two lines of epochs where no bar is drawn; 0 shows every epoch.
         advises: Whether the outcome names the next command.
+        curves: Variant, metric and validation results so far of each network.
     """
 
     log: str | None = None
     wait_lock: float = 0.0
     log_every: float = 0.0
     advises: bool = True
+    curves: list[tuple[str, str, list[float]]] = field(default_factory=list, init=False)
 
     def planned(self, plan: TrainingPlan) -> None:
         """Show network, parameters and memory of a dry run."""
@@ -96,13 +102,26 @@ class TrainingReport:
         )
         show_epoch = epoch_bar(plan, earlier) if draws_bars() else epoch_lines(plan, self.log_every)
         with open_log(self.log, self.wait_lock, map(_log_line, earlier)) as write, show_epoch as show:
+            for record in earlier:
+                self._keep(record)
 
             def on_epoch(record: Mapping[str, Any]) -> None:
+                self._keep(record)
                 show(record)
                 if write:
                     write(_log_line(record))
 
             yield on_epoch
+
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        """Add an epoch to the curve of its network."""
+        metric = metric_in(record)
+        value = record[f"valid_{metric}"]
+        if value is None:
+            return
+        if record["epoch"] == 1 or not self.curves:
+            self.curves.append((record["variant"], metric, []))
+        self.curves[-1][-1].append(value)
 
     def finished(self, trained: TrainedModel) -> None:
         """Show the outcome, and warn if simple baselines are as good."""
@@ -113,6 +132,7 @@ class TrainingReport:
             ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {_epochs(provenance)}"),
             *_weights_fact(provenance),
             *_validation_facts(validations, "warm_start" in provenance),
+            *(_curve_facts(self.curves) if draws_charts() else []),
             ("time", f"{trained.seconds:.1f} s"),
             *([("next", f"autorec evaluate {trained.output}")] if self.advises else []),
         ]
@@ -207,6 +227,19 @@ def _validation_facts(validations: Sequence[ValidationResult], warm: bool) -> li
         baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
         value, other = (metric_text(validation.metric, number) for number in (validation.value, validation.baseline))
         facts.append((f"valid {metric_label(validation.metric)}", f"{value} before the refit ({baseline}: {other})"))
+    return facts
+
+
+def _curve_facts(curves: Sequence[tuple[str, str, Sequence[float]]]) -> list[tuple[str, str]]:
+    """Sparkline of each network's validation results, with the first and the best."""
+    heights = HEIGHTS if draws_unicode(sys.stderr) else ASCII_HEIGHTS
+    facts: list[tuple[str, str]] = []
+    for variant, metric, values in curves:
+        first, best = (metric_text(metric, value) for value in (values[0], (min if metric == "rmse" else max)(values)))
+        line = sparkline(values, WIDEST_CURVE, heights)
+        name = f"{variant} {metric_label(metric)}"
+        n_alike = sum(other.startswith(name) for other, _ in facts)
+        facts.append((f"{name} ({n_alike + 1})" if n_alike else name, f"{first} {line} best {best}"))
     return facts
 
 

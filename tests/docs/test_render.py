@@ -112,6 +112,11 @@ def test_a_rendering_keeps_lines_that_are_alike():
     assert render.settle(page, fresh + "\nmore\n") == fresh + "\nmore\n"
 
 
+def test_curves_may_differ():
+    assert render.alike("│ 0.9 ██▇▁▁ best 0.7 │", "│ 0.9 █▁ best 0.7 │")
+    assert not render.alike("│ 0.9 ██▇▁▁ best 0.7 │", "│ 0.9 █▁ last 0.7 │")
+
+
 def test_a_block_is_rendered_whole():
     page, fresh = "│ 4.2 s  │\n│ 0.6647 │\n\n1 s\n", "│ 11.9 s   │\n│ 0.6618   │\n\n2 s\n"
     assert render.settle(page, fresh) == "│ 11.9 s   │\n│ 0.6618   │\n\n1 s\n"
