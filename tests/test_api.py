@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 
 import autorec_cli as autorec
+from autorec_cli.inference.joint import JointModel
 from tests.planted import PARTS, planted_dataset
+from tests.trained import blend_of, model_of, small_settings
 
 TINY = {"hidden_sizes": [4], "epochs": 2}
 
@@ -185,3 +187,15 @@ def test_nothing_is_printed_unless_the_caller_sets_up_logging():
     ended = subprocess.run([sys.executable, "-c", WARNED], capture_output=True, text=True, check=True)
     before, warned = ended.stderr.split("now\n")
     assert (ended.stdout, before, "unknown to the model" in warned) == ("", "", True)
+
+
+def test_objects_describe_themselves_in_a_line():
+    dataset = planted_dataset()
+    model = model_of(dataset, small_settings("item", epochs=1))
+    counts = f"{dataset.train.nnz:,} train, {dataset.valid.nnz:,} valid, {dataset.test.nnz:,} test"
+    assert repr(dataset) == f"Dataset(80 users, 50 items, ratings 1 to 5: {counts})"
+    assert repr(model.catalog) == "Catalog(80 users, 50 items, ratings 1 to 5)"
+    assert repr(model) == f"Model(rating, item variant, layers 80-16-80, {model.catalog})"
+    blend = blend_of([model, model], [0.25, 0.75])
+    assert repr(blend) == f"Blend(0.25 {model} + 0.75 {model})"
+    assert repr(JointModel(blend, model, {})) == f"JointModel(rater={blend}, ranker={model})"

@@ -79,6 +79,11 @@ class Dataset:
         """Number of columns of the matrices."""
         return int(self.train.shape[1])
 
+    def __repr__(self) -> str:
+        low, high = self.rating_scale
+        splits = ", ".join(f"{self.split(name).nnz:,} {name}" for name in SPLITS)
+        return f"Dataset({self.n_users:,} users, {self.n_items:,} items, ratings {low:g} to {high:g}: {splits})"
+
     def split(self, name: str) -> sparse.csr_array:
         """Matrix of the split called "train", "valid" or "test"."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]

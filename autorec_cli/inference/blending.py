@@ -39,6 +39,10 @@ class Blend:
 
     predicts_ratings = True
 
+    def __repr__(self) -> str:
+        parts = " + ".join(f"{weight:.2f} {model}" for weight, model in zip(self.weights, self.models, strict=True))
+        return f"Blend({parts})"
+
     @property
     def rater(self) -> Blend:
         """See `Scorer`."""

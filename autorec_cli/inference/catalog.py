@@ -67,6 +67,10 @@ class Catalog:
     seen: SeenItems
     rating_scale: tuple[float, float]
 
+    def __repr__(self) -> str:
+        low, high = self.rating_scale
+        return f"Catalog({self.n_users:,} users, {self.n_items:,} items, ratings {low:g} to {high:g})"
+
     @property
     def n_users(self) -> int:
         """Number of users, cold ones included."""

@@ -33,6 +33,9 @@ class JointModel:
 
     predicts_ratings = True
 
+    def __repr__(self) -> str:
+        return f"JointModel(rater={self.rater}, ranker={self.ranker})"
+
     @property
     def networks(self) -> tuple[Model, ...]:
         """See `Scorer`."""

@@ -66,6 +66,11 @@ class Model:
     catalog: Catalog
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        settings, n_columns = self.settings, len(self.decoder_bias)
+        layers = "-".join(map(str, (n_columns, *settings.hidden_sizes, n_columns)))
+        return f"Model({settings.objective}, {settings.variant} variant, layers {layers}, {self.catalog})"
+
     @property
     def predicts_ratings(self) -> bool:
         """True if outputs are predicted ratings.
