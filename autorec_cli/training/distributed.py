@@ -61,7 +61,7 @@ class TrainedPart:
 
     settings: Hyperparameters
     fitted: Fitted
-    provenance: Mapping[str, Any]
+    provenance: dict[str, Any]
 
 
 def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.plan import check_memory, networks_for
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Fit(Iterator[EpochResult]):
 
     def __init__(self, epochs: Generator[EpochResult, None, Scorer]) -> None:
         self._epochs = epochs
+        self._history: list[dict[str, Any]] = []
         self._model: Scorer | None = None
 
     def __next__(self) -> EpochResult:
@@ -83,11 +85,15 @@ class Fit(Iterator[EpochResult]):
             TrainingDivergedError: the loss is not finite.
         """
         try:
-            return next(self._epochs)
+            result = next(self._epochs)
         except StopIteration as end:
             # A second loop over a finished fit ends at once, with None; the model stays.
             self._model = end.value or self._model
+            if end.value:
+                end.value.provenance["curves"] = learning_curves(self._history)
             raise
+        self._history.append(result.to_record())
+        return result
 
     def close(self) -> None:
         """End the training; its memory and threads are released."""

@@ -5,7 +5,7 @@ For a single process, which may train several networks, and for one of several p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class Outcome:
         save: Writes the model file, or keeps the current one; returns that decision, None if there was none to take.
     """
 
-    provenance: Mapping[str, Any]
+    provenance: dict[str, Any]
     validations: Sequence[ValidationResult]
     save: Callable[[], Promotion | None]
 

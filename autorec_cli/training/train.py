@@ -29,6 +29,7 @@ from autorec_cli.training.checkpoints.resume import (
     may_have_finished,
     remove_checkpoints,
 )
+from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.plan import TrainingPlan
 from autorec_cli.training.promotion import Promotion
 from autorec_cli.training.request import TrainRequest, check_output
@@ -195,7 +196,9 @@ def _fit(
             history.append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **result.to_record()})
             show(history[-1])
 
-        return drain(source.fit(place.device, checkpointer), on_epoch)
+        outcome = drain(source.fit(place.device, checkpointer), on_epoch)
+    outcome.provenance["curves"] = learning_curves(history)
+    return outcome
 
 
 def _require_same_start(request: TrainRequest, run: Mapping[str, Any], process_group: ProcessGroup) -> None:
