@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,17 +143,23 @@ def evaluate_in_group(
 
 def _log_no_better(measured: Sequence[Measurement], n_models: int) -> None:
     """Log which of the first `n_models` are no better than the bias baseline beyond chance."""
+    for sentence in no_better(measured, n_models):
+        logger.warning(sentence)
+
+
+def no_better(measured: Sequence[Measurement], n_models: int) -> Iterator[str]:
+    """Name those of the first `n_models` that are no better than the bias baseline beyond chance."""
     bias = next((of_model.errors for of_model in measured if of_model.name == BIAS_BASELINE), None)
     for of_model in measured[:n_models]:
         if bias is None or of_model.errors is None or is_clearly_better(of_model.errors, bias):
             continue
         ours, theirs = rmse(of_model.errors).value, rmse(bias).value
-        if ours <= theirs * CLEARLY_WORSE:  # else `log_findings` says worse
+        if ours <= theirs * CLEARLY_WORSE:  # else `findings` says worse
             against = f"the bias baseline (RMSE {error_text(ours)} against {error_text(theirs)})"
             if is_clearly_better(bias, of_model.errors):
-                logger.warning(f"{of_model.name} is a little worse than {against}")
+                yield f"{of_model.name} is a little worse than {against}"
             else:
-                logger.warning(f"{of_model.name} is not clearly better than {against}")
+                yield f"{of_model.name} is not clearly better than {against}"
 
 
 def load_models(files: Sequence[Path]) -> list[tuple[str, Scorer]]:
@@ -209,33 +215,51 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
 
 def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> None:
     """Log a comparison of the first `n_models` rows with baselines."""
-    by_name = {row["model"]: row for row in rows}
-    bias, popularity, ease = map(by_name.get, (BIAS_BASELINE, POPULARITY_BASELINE, EASE_BASELINE))
-    ndcg = f"ndcg@{settings.k}"
-    for row in rows[:n_models]:
-        if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
-            logger.warning(
-                f"{row['model']} predicts worse than the bias baseline (RMSE {error_text(row['rmse'])} against "
-                f"{error_text(bias['rmse'])}): do not use it; try a smaller --learning-rate or another --regularization"
-            )
-        # Rankings without users have no nDCG to compare.
-        if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
-            logger.warning(
-                f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
-                f"{popularity[ndcg]:.4f}); train with other options, and, if it only rates, with --objective both or "
-                "ranking"
-            )
-        elif ease and "n_users" in row and row[ndcg] <= ease[ndcg]:
-            logger.info(
-                f"{row['model']} ranks no better than EASE, a linear model without a network (nDCG@{settings.k} "
-                f"{row[ndcg]:.4f} against {ease[ndcg]:.4f})"
-            )
-    if popularity and "n_users" not in popularity:
-        logger.warning(f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from")
+    for level, sentence in findings(rows, n_models, settings):
+        logger.log(level, sentence)
+    bias = next((row for row in rows if row["model"] == BIAS_BASELINE), None)
     if bias:
         n_cold = max(row.get("n_cold", 0) for row in rows[:n_models])  # an older model may know fewer users and items
         logger.info(
             f"evaluated on the {settings.split} set: {bias['n_pairs']:,} pairs, {n_cold:,} of them cold (user "
             f"or item without training ratings, predicted by user+item bias); predictions are clipped to "
             f"{bias['clip_low']:g} to {bias['clip_high']:g}; confidence intervals are over users"
+        )
+
+
+def findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> Iterator[tuple[int, str]]:
+    """Compare the first `n_models` rows with baselines, in sentences.
+
+    Yields:
+        The level of each sentence, as of `logging`, and the sentence.
+    """
+    by_name = {row["model"]: row for row in rows}
+    bias, popularity, ease = map(by_name.get, (BIAS_BASELINE, POPULARITY_BASELINE, EASE_BASELINE))
+    ndcg = f"ndcg@{settings.k}"
+    for row in rows[:n_models]:
+        if bias and "rmse" in row and row["rmse"] > bias["rmse"] * CLEARLY_WORSE:
+            yield (
+                logging.WARNING,
+                f"{row['model']} predicts worse than the bias baseline (RMSE {error_text(row['rmse'])} against "
+                f"{error_text(bias['rmse'])}): do not use it; try a smaller --learning-rate or another "
+                "--regularization",
+            )
+        # Rankings without users have no nDCG to compare.
+        if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
+            yield (
+                logging.WARNING,
+                f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
+                f"{popularity[ndcg]:.4f}); train with other options, and, if it only rates, with --objective both or "
+                "ranking",
+            )
+        elif ease and "n_users" in row and row[ndcg] <= ease[ndcg]:
+            yield (
+                logging.INFO,
+                f"{row['model']} ranks no better than EASE, a linear model without a network (nDCG@{settings.k} "
+                f"{row[ndcg]:.4f} against {ease[ndcg]:.4f})",
+            )
+    if popularity and "n_users" not in popularity:
+        yield (
+            logging.WARNING,
+            f"no user has a relevant {settings.split} rating, so nothing was ranked; lower --relevant-from",
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -143,28 +143,44 @@ def only_users(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
     return sparse.csr_array((rows.data, rows.indices, np.append(0, np.cumsum(lengths))), shape=held_out.shape)
 
 
-def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:
-    """Errors of models, then of baselines.
+class Predictions(NamedTuple):
+    """Predictions of held-out ratings by a model or baseline.
+
+    Attributes:
+        name: Of the model or baseline.
+        values: (n_pairs,) predicted ratings.
+        cold: (n_pairs,) bool, cold pairs.
+    """
+
+    name: str
+    values: Array
+    cold: Array
+
+
+def predictions(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> Iterator[Predictions]:
+    """Predict held-out ratings by models, then by baselines, in the order of their cells.
 
     Baselines are fitted on all ratings that any model was fitted on.
     """
     users, items = row_indices(held_out), held_out.indices
-
-    def measured(name: str, predictions: Array, cold: Array) -> Measurement:
-        return Measurement(name, UserErrors.of(predictions - held_out.data, users, held_out.shape[0], cold))
-
-    measurements = [
-        measured(name, model.predict_pairs(users, items), model.cold_pairs(users, items)) for name, model in models
-    ]
+    for name, model in models:
+        yield Predictions(name, model.predict_pairs(users, items), model.cold_pairs(users, items))
     fitted = fitted_ratings(models, dataset)
     # Cold for the baselines, which may be fitted on more ratings than a model.
     item_counts = np.bincount(fitted.indices, minlength=fitted.shape[1])
     cold = (np.diff(fitted.indptr)[users] == 0) | (item_counts[items] == 0)
     for name, fit in RATING_BASELINES.items():
         # Clipped as the models' are: an advantage that costs nothing must not be theirs alone.
-        predictions = np.clip(fit(fitted).predict(users, items), *dataset.rating_scale)
-        measurements.append(measured(name, predictions, cold))
-    return measurements
+        yield Predictions(name, np.clip(fit(fitted).predict(users, items), *dataset.rating_scale), cold)
+
+
+def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> list[Measurement]:
+    """Errors of models, then of baselines; see `predictions`."""
+    users, n_users = row_indices(held_out), held_out.shape[0]
+    return [
+        Measurement(name, UserErrors.of(values - held_out.data, users, n_users, cold))
+        for name, values, cold in predictions(models, dataset, held_out)
+    ]
 
 
 def _measure_rankings(
