@@ -1,0 +1,92 @@
+"""Groups of held-out ratings: errors by item popularity, by user activity and by rating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from autorec_cli.csr import Array
+from autorec_cli.evaluation.metrics import Estimate, UserErrors, mean_over_pairs, rmse
+
+MOST_VALUES = 12
+"""Distinct values that each get a group of their own."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups that each of some pairs, or users, is in one of.
+
+    Attributes:
+        labels: Name of each group.
+        index: (n,) group of each pair.
+    """
+
+    labels: Sequence[str]
+    index: Array
+
+    def members(self) -> list[Array]:
+        """Positions of the pairs of each group."""
+        return [np.flatnonzero(self.index == number) for number in range(len(self.labels))]
+
+
+def groups_by_count(counts: Array, n_groups: int) -> Groups:
+    """Group by whole numbers, such as training ratings, into ranges with about as many members each.
+
+    Equal numbers are in one group, so there may be fewer groups.
+
+    Args:
+        counts: (n,) int, not empty.
+        n_groups: Largest number of groups.
+    """
+    edges = np.unique(np.quantile(counts, np.linspace(0, 1, n_groups + 1)[:-1], method="lower"))
+    index = np.searchsorted(edges, counts, side="right") - 1
+    ends = np.append(edges[1:] - 1, counts.max())
+    labels = [
+        f"{low:,}" if low == high else f"{low:,}–{high:,}"
+        for low, high in zip(edges.tolist(), ends.tolist(), strict=True)
+    ]
+    return Groups(labels, index)
+
+
+def groups_by_value(values: Array, n_groups: int, scale: tuple[float, float]) -> Groups:
+    """Group by rating: one group per distinct value if there are few, else ranges of equal width.
+
+    Args:
+        values: (n,) ratings or predictions, not empty.
+        n_groups: Number of ranges.
+        scale: Lowest and highest value; values outside are in the first or the last range.
+    """
+    distinct = np.unique(values)
+    if len(distinct) <= MOST_VALUES:
+        return Groups([f"{value:g}" for value in distinct.tolist()], np.searchsorted(distinct, values))
+    low, high = scale
+    edges = np.linspace(low, high, n_groups + 1)
+    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n_groups - 1)
+    return Groups([f"{start:.3g}–{end:.3g}" for start, end in pairwise(edges.tolist())], index)
+
+
+def grouped_rmse(errors: Array, user_index: Array, groups: Groups) -> list[Estimate]:
+    """RMSE of each group; NaN for one without pairs.
+
+    Args:
+        errors: (n_pairs,) errors of predicted ratings.
+        user_index: (n_pairs,) users, who are the sampling units of the intervals.
+        groups: Of the pairs.
+    """
+    n_users = int(user_index.max(initial=-1)) + 1
+    return [rmse(UserErrors.of(errors[pairs], user_index[pairs], n_users)) for pairs in groups.members()]
+
+
+def grouped_mean(values: Array, user_index: Array, groups: Groups) -> list[Estimate]:
+    """Mean of each group, with users as the sampling units; arguments as of `grouped_rmse`."""
+    n_users = int(user_index.max(initial=-1)) + 1
+    return [
+        mean_over_pairs(
+            np.bincount(user_index[pairs], weights=values[pairs], minlength=n_users),
+            np.bincount(user_index[pairs], minlength=n_users),
+        )
+        for pairs in groups.members()
+    ]

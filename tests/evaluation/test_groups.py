@@ -1,0 +1,44 @@
+"""Groups of held-out ratings and their errors."""
+
+import numpy as np
+import pytest
+
+from autorec_cli.evaluation.groups import Groups, grouped_mean, grouped_rmse, groups_by_count, groups_by_value
+from autorec_cli.evaluation.metrics import UserErrors, rmse
+
+
+def test_counts_are_grouped_into_ranges_of_about_as_many():
+    groups = groups_by_count(np.array([1, 1, 1, 2, 3, 4, 5, 900]), 4)
+    assert groups.labels == ["1", "2–3", "4–900"]
+    assert groups.index.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+
+
+def test_equal_counts_are_one_group():
+    assert groups_by_count(np.array([7, 7, 7]), 5).labels == ["7"]
+
+
+def test_few_values_have_a_group_each():
+    groups = groups_by_value(np.array([5.0, 0.5, 5.0]), 10, (0.5, 5))
+    assert (groups.labels, groups.index.tolist()) == (["0.5", "5"], [1, 0, 1])
+
+
+def test_many_values_are_in_ranges_of_the_scale_and_outliers_at_its_ends():
+    values = np.concatenate([np.linspace(1, 5, 41), [0.0, 9.0]])
+    groups = groups_by_value(values, 4, (1, 5))
+    assert groups.labels == ["1–2", "2–3", "3–4", "4–5"]
+    assert groups.index[[0, 10, 40, 41, 42]].tolist() == [0, 1, 3, 0, 3]
+
+
+def test_errors_of_a_group_are_those_of_its_pairs_alone():
+    rng = np.random.default_rng(0)
+    errors, users = rng.normal(0, 1, 200), rng.integers(0, 20, 200)
+    groups = Groups(["a", "b", "nobody"], rng.integers(0, 2, 200))
+    first, second, nothing = grouped_rmse(errors, users, groups)
+    for found, number in ((first, 0), (second, 1)):
+        pairs = groups.index == number
+        assert found == rmse(UserErrors.of(errors[pairs], users[pairs], 20))
+        assert found.value == pytest.approx(np.sqrt(np.mean(errors[pairs] ** 2)))
+    assert np.isnan(nothing.value)
+    means = grouped_mean(errors, users, groups)
+    assert means[1].value == pytest.approx(errors[groups.index == 1].mean())
+    assert means[1].margin > 0
