@@ -122,9 +122,10 @@ def prepare(
         settings = replace(settings, rating_scale=settings.rating_scale or INTERACTIONS_SCALE)
     ids = ratings.user_ids, ratings.item_ids
     labels = split(ratings.matrix, settings.split, ratings.timestamps, ratings.is_test, ids)
+    times = _time_range(ratings.timestamps)
     ratings = replace(ratings, timestamps=None)  # frees 4 bytes per rating before the sets are copied
     dataset = _split_dataset(ratings, labels, table, settings, described)
-    return replace(dataset, info={"feedback": feedback, **dataset.info})
+    return replace(dataset, info={"feedback": feedback, "time_range": times, **dataset.info})
 
 
 def _feedback(ratings: RatingsMatrix, table: RatingsTable, settings: PrepareSettings) -> str:
@@ -226,6 +227,11 @@ def _may_be_missing(options: ReadOptions) -> bool:
 def _period_info(period: Period) -> dict[str, float | None]:
     """Bounds as timestamps; None for an open one."""
     return {name: end if math.isfinite(end) else None for name, end in asdict(period).items()}
+
+
+def _time_range(timestamps: NDArray[Any] | None) -> list[float] | None:
+    """First and last timestamp; None without."""
+    return None if timestamps is None else [float(timestamps.min()), float(timestamps.max())]
 
 
 def _source_info(source: SourceFacts) -> dict[str, Any]:

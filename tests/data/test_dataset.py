@@ -9,6 +9,8 @@ from scipy import sparse
 
 from autorec_cli.csr import add_splits, row_indices
 from autorec_cli.data.dataset import SPLITS, load_dataset, save_dataset
+from autorec_cli.data.preparation import PrepareSettings, prepare
+from autorec_cli.data.splitting import SplitSettings
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.top_k import rank_items
 from autorec_cli.storage import checksums
@@ -220,3 +222,11 @@ def test_only_a_dataset_is_replaced(tmp_path):
         with pytest.raises(UsageError, match="give another name"):
             save_dataset(planted_dataset(), path)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "ten years of work"
+
+
+def test_a_dataset_knows_when_its_ratings_were_given():
+    frame = pl.DataFrame({"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "z"], "rating": [1, 2, 3, 4]})
+    dated = frame.with_columns(timestamp=pl.Series([1_600_000_300, 1_600_000_000, 1_600_000_200, 1_600_000_100]))
+    settings = PrepareSettings(split=SplitSettings(test=0, valid=0))
+    assert prepare(dated, settings).info["time_range"] == [1_600_000_000, 1_600_000_300]
+    assert prepare(frame, settings).info["time_range"] is None
