@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test test-oldest test-newest check docs bench fuzz soak clean
+.PHONY: demo test test-oldest test-newest check docs look bench fuzz soak clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -77,6 +77,10 @@ check: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m docs.render
 
+# Screenshots of the demo's report in look/, for looking at; it fails if the browser has something to say.
+look: $(VENV)/installed-dev demo
+	$(BIN)/python -m docs.look demo/out/report.html -o look
+
 # Many examples for every property, then broken and hostile input for prepare, models and datasets: about 20 minutes. With atheris installed, `--atheris` chooses the inputs.
 fuzz: $(VENV)/installed-dev
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n auto -m hypothesis
@@ -90,4 +94,4 @@ soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.fault_injection
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest demo bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest demo look bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "autorec_cli"
-ORDER = ("cli", "pipeline", "training", "evaluation", "inference", "network", "data", "storage", "runtime")
+ORDER = ("cli", "pipeline", "report", "training", "evaluation", "inference", "network", "data", "storage", "runtime")
 """From the top of the import contract to its ground."""
 
 

@@ -1,4 +1,4 @@
-"""Pipeline: prepare, train, evaluate, recommend, and publish the results of all four at once."""
+"""Pipeline: prepare, train, evaluate, recommend, report, and publish the results of all at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
+from autorec_cli.errors import AutoRecError
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference import model_file
@@ -25,6 +26,9 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.pipeline.generations import COMPLETE, open_generations
 from autorec_cli.pipeline.request import RunReporter, RunRequest
 from autorec_cli.pipeline.training_stage import TrainingStage, plan_training, train_or_keep
+from autorec_cli.report.page import to_html
+from autorec_cli.report.report import make_report, missing_packages
+from autorec_cli.report.subject import ReportSettings, Subject
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.storage.locks import hold
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DATA, MODEL, METRICS = "data", "model", "metrics.json"
-RESULTS = (DATA, MODEL, METRICS, COMPLETE)
+DATA, MODEL, METRICS, REPORT = "data", "model", "metrics.json", "report.html"
+RESULTS = (DATA, MODEL, METRICS, REPORT, COMPLETE)
 """Results of a run besides the recommendations, whose name depends on their format."""
 
 
@@ -122,6 +126,11 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
         metrics = _evaluate(trained, folder, request, reporter)
     with clock.stage("recommend"):
         recommended = _recommend(trained, folder, request, reporter)
+    if missing := missing_packages():
+        logger.debug(f"no {REPORT} without {' and '.join(missing)}; pip install 'autorec-cli[report]' for it")
+    else:
+        with clock.stage("report"):
+            _report(trained, training.current, folder / REPORT, request)
     prepared = trained.dataset
     return {
         "versions": versions(),
@@ -207,3 +216,22 @@ def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: R
         frames = recommend_to(users, trained.aligned, settings)
     n_rows = reporter.write_recommendations(frames, folder / request.recommendations)
     return {"n_users": len(users.user_ids), "n_rows": n_rows}
+
+
+def _report(trained: _Trained, current: Path | None, page: Path, request: RunRequest) -> None:
+    """Write the page about the model, compared with the one that it replaces."""
+    model = trained.model if trained.promoted else trained.aligned
+    subject = Subject([("model", model)], trained.dataset, ReportSettings(request.evaluate))
+    try:
+        if not trained.promoted:
+            subject = subject.unseen_by(model)
+        elif current is not None:
+            subject = subject.against("last model", model_file.load_model(current))
+        text = to_html(make_report(subject))
+    except Exception as error:  # recommendations are worth more than a page about them
+        is_bug = not isinstance(error, AutoRecError)
+        problem = f"a bug in autorec ({type(error).__name__}: {error}); please report it" if is_bug else error
+        logger.warning(f"wrote no {page.name}: {problem}")
+        return
+    with replace_file(page) as stream:
+        stream.write(text.encode())

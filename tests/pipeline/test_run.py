@@ -14,13 +14,16 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference import model_file
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
+from autorec_cli.report.report import missing_packages
 from autorec_cli.training import sources
 from autorec_cli.training.promotion import Promotion
 from autorec_cli.training.request import TrainRequest
 from tests.program import SMALL, call
+from tests.report.pages import checked
 
 TINY = (*SMALL, "--objective", "both", "-q")
-RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json"}
+HAS_REPORT = not missing_packages()
+RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json", *(["report.html"] if HAS_REPORT else [])}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_one_command_writes_all_results(ratings, first):
     assert (found["format"], found["version"], found["generation"]) == ("autorec-run", 1, 1)
     assert (found["n_users"], found["n_items"], found["feedback"]) == (60, 40, "ratings")
     assert (found["promoted"], found["warm_start"]) == (True, False)
-    assert set(found["seconds"]) == {"prepare", "train", "evaluate", "recommend"}
+    assert set(found["seconds"]) - {"report"} == {"prepare", "train", "evaluate", "recommend"}
     assert found["sources"][0]["path"] == str(ratings / "ratings.csv")
     metrics = json.loads((first / "metrics.json").read_text())
     assert found["metrics"] == {name: value for name, value in metrics[0].items() if name != "model"}
@@ -337,3 +340,41 @@ def test_a_current_model_that_the_disk_does_not_give_is_no_reason_to_replace_it(
     result = call("run", ratings / "more.csv", "-o", out, *TINY)
     assert (result.status, "Input/output error" in result.stderr) == (4, True), result.stderr
     assert (document(out), generations(out)) == (before, ["0001"])
+
+
+@pytest.mark.skipif(not HAS_REPORT, reason="without the extra `report`")
+def test_every_generation_has_a_page_that_compares_it_with_the_last_one(ratings, first, out, monkeypatch):
+    page = checked((first / "report.html").read_text(encoding="utf-8"))
+    assert "Metrics beside baselines" in page.text
+    assert "Compared with" not in page.text
+    assert call("run", ratings / "more.csv", "-o", out, *TINY).status == 0
+    assert document(out)["seconds"]["report"] > 0
+    assert ("Compared with" in checked((out / "report.html").read_text()).text) is document(out)["promoted"]
+    keep_the_old_one(monkeypatch)
+    assert call("run", ratings / "more.csv", "-o", out, *TINY[:-1]).status == 0
+    assert document(out)["promoted"] is False
+    page = checked((out / "current" / "report.html").read_text())
+    assert len(page.figures) == 12
+
+
+def test_without_the_extra_there_is_no_page_and_only_a_line_with_verbose(ratings, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "missing_packages", lambda: ["jinja2"])
+    options = [option for option in TINY if option != "-q"]
+    for more, is_told in (((), False), (("-v",), True)):
+        out = tmp_path / f"out{len(more)}"
+        result = call("run", ratings / "ratings.csv", "-o", out, *options, *more)
+        assert (result.status, "jinja2" in result.stderr) == (0, is_told), result.stderr
+        assert not (out / "report.html").exists()
+        assert "report" not in document(out)["seconds"]
+
+
+@pytest.mark.skipif(not HAS_REPORT, reason="without the extra `report`")
+@pytest.mark.parametrize("error", [ArtifactError("the model is odd"), ValueError("odd")])
+def test_a_page_that_cannot_be_made_stops_nothing(ratings, tmp_path, monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(pipeline, "make_report", fail)
+    result = call("run", ratings / "ratings.csv", "-o", tmp_path / "out", *TINY)
+    assert (result.status, "report.html" in result.stderr) == (0, True)
+    assert not (tmp_path / "out" / "report.html").exists()

@@ -50,7 +50,7 @@ autorec run -o out --rollback
 """
 
 FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "sqlite")
-INSIDE = ("generations", "current", "data", "model", "metrics.json", "run.json",
+INSIDE = ("generations", "current", "data", "model", "metrics.json", "run.json", "report.html",
           *(f"recommendations.{format}" for format in FILE_FORMATS))  # fmt: skip
 """Names in the directory of a run."""
 
@@ -66,7 +66,8 @@ class PipelineOptions:
             "--output",
             "-o",
             metavar="DIR",
-            help="Directory of the results: data, model, metrics.json, recommendations.csv and run.json.",
+            help="Directory of the results: data, model, metrics.json, recommendations.csv and run.json; with the "
+            "extra `report` also report.html.",
         ),
         OutputFile(inside=INSIDE),
     ]

@@ -84,6 +84,7 @@ COMMANDS = {
     "recommend",
     "similar",
     "export",
+    "report",
     "info",
     "doctor",
     "cross-validate",

@@ -1,0 +1,188 @@
+"""`autorec report`: models -> one page that shows what they are worth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autorec_cli.cli.options import METRICS, InputFile, OneOf, OutputFile, RelevantFrom, TopK, WaitLock
+from autorec_cli.cli.output import open_output, reserve_output
+from autorec_cli.config import require_choice, require_count
+from autorec_cli.data.dataset_checks import SPLITS
+from autorec_cli.defaults import MAX_RANKED_USERS
+from autorec_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from autorec_cli.inference.scorer import Scorer
+    from autorec_cli.report.contents import Report
+    from autorec_cli.report.subject import Subject
+
+EXAMPLES = """
+[bold]Examples[/bold]
+
+autorec report ratings.model -o report.html
+
+autorec report item.model user.model -o report.html --user 42,7
+
+autorec report ratings.model --against last-night.model -o report.html
+"""
+
+PAGE_FORMATS = ("html", "json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of `autorec report`."""
+
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL", help="Model files made by `autorec train`, up to four."),
+        InputFile(),
+    ]
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Page to write; - is stdout."), OutputFile()
+    ] = "report.html"
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="html, or json for all numbers without figures.", show_default="by file ending"),
+        OneOf(PAGE_FORMATS),
+    ] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also compare with this older model, such as last night's. Its dataset may be older too: models are "
+            "compared on ratings that neither has seen.",
+        ),
+        InputFile(),
+    ] = None
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID,...",
+            help="Show these users; can be repeated. An id with a comma is taken whole if the model knows it.",
+            show_default="ten, from the least to the most active",
+        ),
+    ] = None
+    users: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Show these users, one id per line; - is stdin."), InputFile()
+    ] = None
+    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(SPLITS)] = "test"
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),
+        InputFile(),
+    ] = None
+    top_k: TopK = 10
+    relevant_from: RelevantFrom = None
+    all_users: Annotated[
+        bool,
+        typer.Option(
+            "--all-users",
+            help=f"Measure the recommendations of all users, and not of a sample of {MAX_RANKED_USERS:,}.",
+            rich_help_panel=METRICS,
+        ),
+    ] = False
+    wait_lock: WaitLock = 0.0
+
+
+def report_command(options: ReportOptions) -> dict[str, Any]:
+    """Write one self-contained page about models: what they were trained on, what they are worth, and warnings.
+
+    It has metrics beside baselines, learning curves, errors by popularity, activity and rating, the coverage of
+    recommendations, some users with theirs, and similar items. The page needs the extra `report`, and no network.
+    """
+    from autorec_cli.report.report import make_report
+
+    format = _format_of(options)
+    if options.user and options.users:
+        raise UsageError("--user and --users both name users; leave out one of them")
+    with reserve_output(options.output, options.wait_lock):
+        report = make_report(_subject(options))
+        text = _as_json(report) if format == "json" else _as_html(report)
+        with open_output(options.output) as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+    return {"output": options.output, "warnings_found": list(report.warnings)}
+
+
+def _format_of(options: ReportOptions) -> str:
+    """Format as asked, or by the file's ending.
+
+    Raises:
+        UsageError: it is unknown or contradicts the ending, or html needs packages that are not installed.
+    """
+    from autorec_cli.report.report import missing_packages
+
+    name = Path(options.output.removesuffix(".gz").removesuffix(".zst"))
+    by_name = {".html": "html", ".htm": "html", ".json": "json"}.get(name.suffix.lower())
+    if options.format is not None:
+        require_choice("--format", options.format, PAGE_FORMATS)
+        if by_name not in (None, options.format):
+            raise UsageError(
+                f"--format {options.format} contradicts the file name {options.output}; change one of them"
+            )
+    elif by_name is None and name.suffix:
+        raise UsageError(f"cannot write {name.suffix} files ({options.output}); end the name with .html or .json")
+    format = options.format or by_name or "html"
+    missing = missing_packages() if format == "html" else []
+    if missing:
+        raise UsageError(
+            f"a page needs {' and '.join(missing)}, which is not installed; install the extra `report` with: "
+            "pip install 'autorec-cli[report]', or, in a checkout, pip install -e '.[report]'"
+        )
+    return format
+
+
+def _subject(options: ReportOptions) -> Subject:
+    """Load the models and their dataset."""
+    from autorec_cli.data.dataset import load_dataset
+    from autorec_cli.evaluation.evaluate import EvaluateSettings, check_models, load_models, training_data_of
+    from autorec_cli.report.subject import ReportSettings, Subject
+
+    require_count("--top-k", options.top_k, minimum=1)
+    evaluate = EvaluateSettings(options.on, options.top_k, options.relevant_from, options.all_users)
+    files = list({path.resolve(): path for path in options.models}.values())  # each once
+    if options.against is not None and options.against.resolve() in {path.resolve() for path in files}:
+        raise UsageError(f"--against {options.against} is one of the models to report on; name an older one")
+    # Together, as their names tell them apart.
+    models = load_models([*files, *([options.against] if options.against else [])])
+    models, older = models[: len(files)], models[len(files) :]
+    prepared = load_dataset(options.data or training_data_of(models))
+    check_models(models, prepared, "train")  # other sets may be empty
+    subject = Subject(models, prepared, ReportSettings(evaluate, _user_ids(options, models[0][1])))
+    for name, model in older:
+        subject = subject.against(name, model)
+    return subject
+
+
+def _user_ids(options: ReportOptions, model: Scorer) -> Sequence[str] | None:
+    from autorec_cli.inference.id_file import read_ids, split_ids
+
+    if options.users is not None:
+        return read_ids(options.users, "--users")
+    return split_ids(options.user, model.catalog.user_ids) if options.user else None
+
+
+def _as_html(report: Report) -> str:
+    from autorec_cli.report.page import to_html
+
+    return to_html(report)
+
+
+def _as_json(report: Report) -> str:
+    """All that the page shows, without figures; null for a number that could not be measured."""
+    return json.dumps(_finite(asdict(report)), indent=1) + "\n"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""One page about models: facts, metrics, charts, and people's recommendations."""

@@ -1,0 +1,227 @@
+"""Charts as SVG by matplotlib, with text as text and without anything that a page's security policy forbids."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from autorec_cli.report.contents import GROUPS, INTERVALS, LINES, Chart, Series
+from autorec_cli.report.text import number_text, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+SIZE = (4.6, 3.1)
+"""Inches; a card of the page is about as wide, so that text is about as large as the page's."""
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5c00")
+"""Okabe and Ito's, told apart by people who see few colors; the last is darkened to be seen on white."""
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v")
+BASELINE_COLORS = ("#555555", "#888888", "#aaaaaa")
+BASELINE_MARKERS = ("x", "+", "1")
+MARKED = 16
+"""Points of a line, up to which each has a marker."""
+STYLE: Mapping[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "grid.color": "#e2e2e2",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 3,
+}
+
+
+def draw(chart: Chart) -> str:
+    """SVG element of a chart, for a page."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # A salt of its own: two figures of one page must not name their parts alike.
+    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.key}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the fonts
+        figure = Figure(figsize=_size(chart), layout="constrained")
+        axes = figure.add_subplot()
+        DRAWERS[chart.kind](axes, chart)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return inlined(file.getvalue(), f"{chart.title}; the numbers are in the table below")
+
+
+def _size(chart: Chart) -> tuple[float, float]:
+    if chart.kind != INTERVALS:
+        return SIZE
+    return SIZE[0], 0.9 + 0.32 * len(chart.series[0].x)
+
+
+def _draw_over_x(axes: Axes, chart: Chart) -> None:
+    """Lines over numbers, or over named groups at 0, 1, 2, ..."""
+    names = list(dict.fromkeys(shown(x) for series in chart.series for x in series.x))
+    lines = []
+    for number, series in enumerate(chart.series):
+        xs = [names.index(shown(x)) for x in series.x] if chart.kind == GROUPS else list(series.x)
+        lines.append(_line(axes, series, np.array(xs, dtype=float), number, len(chart.series)))
+    if chart.kind == GROUPS:
+        is_long = max(map(len, names)) > 4
+        axes.set_xticks(range(len(names)), names, rotation=30 if is_long else 0, ha="right" if is_long else "center")
+    elif chart.x_label == "epoch":
+        axes.locator_params(axis="x", integer=True)
+    if chart.reference == "zero":
+        axes.axhline(0, color="#222222", linewidth=0.8)
+    if chart.reference == "diagonal":
+        axes.plot((0, 100), (0, 100), color="#222222", linewidth=0.8)
+    axes.set_xlabel(chart.x_label)
+    axes.set_ylabel(chart.y_label)
+    _legend(axes, lines, [series.name for series in chart.series])
+
+
+def _line(axes: Axes, series: Series, xs: np.ndarray, number: int, n_series: int) -> Line2D:
+    """One series; groups with intervals lie beside each other, or one would hide the other."""
+    color, dash, marker = _look(number, series.is_baseline)
+    if series.margins:
+        shift = 0.07 * (number - (n_series - 1) / 2)
+        axes.errorbar(xs + shift, series.y, yerr=series.margins, fmt="none", ecolor=color, elinewidth=1)
+        xs = xs + shift
+    marker = marker if len(xs) <= MARKED else ""
+    (line,) = axes.plot(xs, series.y, color=color, linestyle=dash, marker=marker)
+    return line
+
+
+def _draw_intervals(axes: Axes, chart: Chart) -> None:
+    """Values with intervals, one below the other, each with its number."""
+    (series,) = chart.series
+    names = [shown(name) for name in series.x]
+    rows = range(len(names))[::-1]
+    margins = np.nan_to_num(np.array(series.margins))
+    axes.errorbar(series.y, list(rows), xerr=margins, fmt="o", color=COLORS[0], ecolor=COLORS[0], elinewidth=1.5)
+    for row, value in zip(rows, series.y, strict=True):
+        axes.annotate(number_text(value), (value, row), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yticks(list(rows), names)
+    axes.set_ylim(-0.6, len(names) - 0.3)
+    axes.margins(x=0.12)
+    axes.set_xlabel(chart.x_label)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+
+
+DRAWERS: Mapping[str, Callable[[Axes, Chart], None]] = {
+    LINES: _draw_over_x,
+    GROUPS: _draw_over_x,
+    INTERVALS: _draw_intervals,
+}
+
+
+def _look(number: int, is_baseline: bool) -> tuple[str, object, str]:
+    """Color, dashes and marker, of which the last two alone are enough to tell series apart."""
+    if is_baseline:
+        return BASELINE_COLORS[number % 3], DASHES[1 + number % 4], BASELINE_MARKERS[number % 3]
+    return COLORS[number % 5], DASHES[number % 5], MARKERS[number % 5]
+
+
+def _legend(axes: Axes, lines: list[Line2D], names: list[str]) -> None:
+    """Names below the axes, which may be long."""
+    n_columns = 1 if max(map(len, names)) > 24 else 2
+    legend = axes.figure.legend(lines, ["n"] * len(lines), loc="outside lower center", ncols=n_columns)
+    # Set afterwards: matplotlib leaves out names that begin with an underscore.
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(shown(name))
+
+
+# --- from a file of its own to an element of a page
+
+STYLES = (
+    *("fill", "fill-opacity", "opacity", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin"),
+    *("stroke-dasharray", "stroke-dashoffset", "stroke-opacity", "text-anchor", "font-size"),
+)
+GEOMETRY = ("d", "points", "transform", "x", "y", "width", "height")
+DECIMAL = re.compile(r"-?\d+\.\d{2,}")
+ON_ROOT = {"stroke-linejoin": "round", "font-size": "9"}
+"""Attributes that most elements have; they inherit them."""
+
+
+def inlined(svg: str, label: str) -> str:
+    """SVG element of a file's text: without document type, metadata, style sheets and attributes of style.
+
+    Pages with a strict policy allow no style attributes, but attributes of SVG say the same. Nothing is clipped: axes
+    are as wide as what they show.
+    """
+    root = ElementTree.fromstring(svg)
+    _without(root, ("metadata", "style", "clipPath"))
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.tail = None
+        element.text = element.text if element.tag == "text" else None
+        element.attrib = _attributes(element)
+    _flatten(root)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, **ON_ROOT}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _without(parent: ElementTree.Element, tags: Sequence[str]) -> None:
+    for child in list(parent):
+        if child.tag.rpartition("}")[2] in tags:
+            parent.remove(child)
+        else:
+            _without(child, tags)
+
+
+def _flatten(parent: ElementTree.Element) -> None:
+    """Replace groups by their children, after moving to a group what all its children share."""
+    for child in list(parent):
+        _flatten(child)
+        if child.tag != "g" and (child.tag != "defs" or len(child)):
+            continue
+        shared = dict(set.intersection(*(set(each.attrib.items()) for each in child)) if len(child) > 2 else ())
+        shared = {name: value for name, value in shared.items() if name in STYLES and child.tag == "g"}
+        for each in child:
+            each.attrib = {name: value for name, value in each.attrib.items() if name not in shared}
+        child.attrib |= shared
+        if not child.attrib:
+            place = list(parent).index(child)
+            parent.remove(child)
+            for offset, each in enumerate(list(child)):
+                parent.insert(place + offset, each)
+
+
+def _attributes(element: ElementTree.Element) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for name, value in element.attrib.items():
+        name = name.rpartition("}")[2]
+        if name == "style":
+            attributes |= _from_style(value)
+        elif name in GEOMETRY and not value.startswith("rotate(-0"):
+            attributes[name] = _short(value)
+        elif name in ("href", "viewBox") or (name == "id" and element.tag == "path"):
+            attributes[name] = value
+    return {name: value for name, value in attributes.items() if ON_ROOT.get(name) != value}
+
+
+def _from_style(style: str) -> dict[str, str]:
+    found = dict(part.strip().split(": ", 1) for part in style.split(";") if part.strip())
+    if "font" in found:  # size and family; the family is the page's
+        found["font-size"] = found["font"].split("px")[0].rpartition(" ")[2]
+    return {name: found[name].removesuffix("px") for name in STYLES if name in found}
+
+
+def _short(geometry: str) -> str:
+    """Coordinates with one decimal, a tenth of a pixel or so, without needless blanks."""
+    rounded = DECIMAL.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), geometry)
+    return re.sub(r" *([MLCQzZ]) *", r"\1", rounded).strip()

@@ -1,0 +1,39 @@
+"""Numbers and foreign text as a page shows them."""
+
+from __future__ import annotations
+
+import math
+
+from autorec_cli.report.contents import Cell
+
+LONGEST = 1000
+"""Characters of a text on the page; longer ones are cut."""
+LONGEST_TITLE = 70
+"""Characters of a title or id, of which there are hundreds."""
+NOTHING = "–"
+JOINERS = "\u200c\u200d"
+"""Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji."""
+
+
+def number_text(value: float) -> str:
+    """Four decimals, or fewer for larger numbers."""
+    if not math.isfinite(value):
+        return NOTHING
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def shown(value: Cell) -> str:
+    """Text of a cell."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, float):
+        return f"{value:g}" if value.is_integer() and abs(value) < 1e6 else number_text(value)
+    return f"{value:,}" if isinstance(value, int) else printable(value)
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """Text with escapes in place of control and direction characters, cut if it is long."""
+    clean = "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in text[: longest + 1])
+    return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"
