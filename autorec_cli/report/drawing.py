@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from autorec_cli.report.contents import GROUPS, INTERVALS, LINES, Chart, Series
-from autorec_cli.report.text import number_text, shown
+from autorec_cli.report.contents import GROUPS, INTERVALS, LINES, Cell, Chart, Series
+from autorec_cli.report.text import number_text, printable, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v")
 BASELINE_COLORS = ("#555555", "#888888", "#aaaaaa")
 BASELINE_MARKERS = ("x", "+", "1")
+LONGEST_NAME = 36
 MARKED = 16
 """Points of a line, up to which each has a marker."""
 STYLE: Mapping[Any, Any] = {
@@ -57,7 +58,7 @@ def draw(chart: Chart) -> str:
 
     # A salt of its own: two figures of one page must not name their parts alike.
     with mpl.rc_context({**STYLE, "svg.hashsalt": chart.key}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has the fonts
+        warnings.simplefilter("ignore", UserWarning)  # of glyphs that a font lacks: the browser has them
         figure = Figure(figsize=_size(chart), layout="constrained")
         axes = figure.add_subplot()
         DRAWERS[chart.kind](axes, chart)
@@ -108,7 +109,7 @@ def _line(axes: Axes, series: Series, xs: np.ndarray, number: int, n_series: int
 def _draw_intervals(axes: Axes, chart: Chart) -> None:
     """Values with intervals, one below the other, each with its number."""
     (series,) = chart.series
-    names = [shown(name) for name in series.x]
+    names = [_name(name) for name in series.x]
     rows = range(len(names))[::-1]
     margins = np.nan_to_num(np.array(series.margins))
     axes.errorbar(series.y, list(rows), xerr=margins, fmt="o", color=COLORS[0], ecolor=COLORS[0], elinewidth=1.5)
@@ -136,13 +137,18 @@ def _look(number: int, is_baseline: bool) -> tuple[str, object, str]:
     return COLORS[number % 5], DASHES[number % 5], MARKERS[number % 5]
 
 
+def _name(name: Cell) -> str:
+    """Name of a model, cut if it would leave the axes no room."""
+    return printable(shown(name), LONGEST_NAME)
+
+
 def _legend(axes: Axes, lines: list[Line2D], names: list[str]) -> None:
     """Names below the axes, which may be long."""
     n_columns = 1 if max(map(len, names)) > 24 else 2
     legend = axes.figure.legend(lines, ["n"] * len(lines), loc="outside lower center", ncols=n_columns)
     # Set afterwards: matplotlib leaves out names that begin with an underscore.
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(shown(name))
+        text.set_text(_name(name))
 
 
 # --- from a file of its own to an element of a page

@@ -11,8 +11,8 @@ LONGEST = 1000
 LONGEST_TITLE = 70
 """Characters of a title or id, of which there are hundreds."""
 NOTHING = "–"
-JOINERS = "\u200c\u200d"
-"""Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji."""
+KEPT = "\u200c\u200d\u00a0"
+"""Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji; blanks of ours."""
 
 
 def number_text(value: float) -> str:
@@ -35,5 +35,5 @@ def shown(value: Cell) -> str:
 
 def printable(text: str, longest: int = LONGEST) -> str:
     """Text with escapes in place of control and direction characters, cut if it is long."""
-    clean = "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in text[: longest + 1])
+    clean = "".join(c if c.isprintable() or c in KEPT else ascii(c)[1:-1] for c in text[: longest + 1])
     return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"

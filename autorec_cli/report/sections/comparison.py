@@ -56,8 +56,8 @@ def _row(name: str, new: Measurement, old: Measurement, metric: str) -> tuple[Ce
         label_of(metric),
         found.new,
         found.current,
-        -found.loss.value,
-        f"± {found.loss.margin:.4f}",
+        0.0 - found.loss.value,  # and not -0
+        f"±\u00a0{found.loss.margin:.4f}",
         verdict(found),
     )
 

@@ -88,7 +88,7 @@ def _ratings_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _interval(row: dict[str, Any], name: str) -> str:
-    return f"{row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}"
+    return f"{row[f'{name}_low']:.4f}\u00a0to\u00a0{row[f'{name}_high']:.4f}"
 
 
 def _rankings_table(rows: list[dict[str, Any]]) -> Table:
