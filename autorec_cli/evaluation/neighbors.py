@@ -8,6 +8,8 @@ from scipy import sparse
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.bias import damped_means
 
+PAIRS_AT_ONCE = 256
+
 
 def rating_agreement(ratings: sparse.csr_array, items: Array, others: Array) -> Array:
     """Cosine of the ratings of pairs of items over all users, from -1 to 1.
@@ -29,7 +31,11 @@ def rating_agreement(ratings: sparse.csr_array, items: Array, others: Array) -> 
         values -= damped_means(ratings).predict(row_indices(ratings), ratings.indices)
     columns = sparse.csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape).tocsc()
     lengths = np.sqrt(np.bincount(ratings.indices, weights=np.square(values), minlength=ratings.shape[1]))
-    products = np.asarray(columns[:, items].multiply(columns[:, others]).sum(axis=0)).ravel()
+    products = np.zeros(len(items))
+    # In blocks, as every pair takes copies of two columns.
+    for start in range(0, len(items), PAIRS_AT_ONCE):
+        block = slice(start, start + PAIRS_AT_ONCE)
+        products[block] = columns[:, items[block]].multiply(columns[:, others[block]]).sum(axis=0)
     scales = lengths[items] * lengths[others]
     cosines: Array = np.divide(products, scales, out=np.zeros(len(items)), where=scales > 0)
     return cosines

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from autorec_cli.data.bias import damped_means
+from autorec_cli.evaluation import neighbors
 from autorec_cli.evaluation.neighbors import rating_agreement
 from tests.planted import matrix_of, planted_dataset
 
 
-def test_agreement_is_the_cosine_of_deviations_from_the_bias_baseline():
+@pytest.mark.parametrize("at_once", [2, 256])
+def test_agreement_is_the_cosine_of_deviations_from_the_bias_baseline(monkeypatch, at_once):
+    monkeypatch.setattr(neighbors, "PAIRS_AT_ONCE", at_once)
     ratings = planted_dataset().train
     users, items = ratings.nonzero()
     dense = np.zeros(ratings.shape)
