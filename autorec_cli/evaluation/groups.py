@@ -65,7 +65,8 @@ def groups_by_value(values: Array, n_groups: int, scale: tuple[float, float]) ->
     low, high = scale
     edges = np.linspace(low, high, n_groups + 1)
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n_groups - 1)
-    return Groups([f"{start:.3g}–{end:.3g}" for start, end in pairwise(edges.tolist())], index)
+    dash = " to " if low < 0 else "–"
+    return Groups([f"{start:.3g}{dash}{end:.3g}" for start, end in pairwise(edges.tolist())], index)
 
 
 def grouped_rmse(errors: Array, user_index: Array, groups: Groups) -> list[Estimate]:

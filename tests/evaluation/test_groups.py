@@ -29,6 +29,10 @@ def test_many_values_are_in_ranges_of_the_scale_and_outliers_at_its_ends():
     assert groups.index[[0, 10, 40, 41, 42]].tolist() == [0, 1, 3, 0, 3]
 
 
+def test_ranges_with_negative_ends_are_told_from_minus_signs():
+    assert groups_by_value(np.linspace(-10, 10, 50), 2, (-10, 10)).labels == ["-10 to 0", "0 to 10"]
+
+
 def test_errors_of_a_group_are_those_of_its_pairs_alone():
     rng = np.random.default_rng(0)
     errors, users = rng.normal(0, 1, 200), rng.integers(0, 20, 200)

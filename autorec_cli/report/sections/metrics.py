@@ -12,7 +12,14 @@ from autorec_cli.evaluation.ranking import UserRankings
 from autorec_cli.report.contents import INTERVALS, Chart, Section, Series, Table
 from autorec_cli.report.subject import Subject
 
-LABELS = {"rmse": "RMSE", "mae": "MAE", "ndcg": "nDCG", "mean_popularity": "mean popularity", "unique_items": "items"}
+LABELS = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "ndcg": "nDCG",
+    "gini": "Gini",
+    "mean_popularity": "mean popularity",
+    "unique_items": "items",
+}
 
 
 def label_of(metric: str) -> str:
