@@ -1,17 +1,16 @@
-"""Charts as SVG by matplotlib, with text as text and without anything that a page's security policy forbids."""
+"""Charts drawn by matplotlib, with text as text."""
 
 from __future__ import annotations
 
 import io
-import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from autorec_cli.report.contents import GROUPS, INTERVALS, LINES, Cell, Chart, Series
+from autorec_cli.report.inline_svg import inlined
 from autorec_cli.report.text import number_text, printable, shown
 
 if TYPE_CHECKING:
@@ -149,85 +148,3 @@ def _legend(axes: Axes, lines: list[Line2D], names: list[str]) -> None:
     # Set afterwards: matplotlib leaves out names that begin with an underscore.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(_name(name))
-
-
-# --- from a file of its own to an element of a page
-
-STYLES = (
-    *("fill", "fill-opacity", "opacity", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin"),
-    *("stroke-dasharray", "stroke-dashoffset", "stroke-opacity", "text-anchor", "font-size"),
-)
-GEOMETRY = ("d", "points", "transform", "x", "y", "width", "height")
-DECIMAL = re.compile(r"-?\d+\.\d{2,}")
-ON_ROOT = {"stroke-linejoin": "round", "font-size": "9"}
-"""Attributes that most elements have; they inherit them."""
-
-
-def inlined(svg: str, label: str) -> str:
-    """SVG element of a file's text: without document type, metadata, style sheets and attributes of style.
-
-    Pages with a strict policy allow no style attributes, but attributes of SVG say the same. Nothing is clipped: axes
-    are as wide as what they show.
-    """
-    root = ElementTree.fromstring(svg)
-    _without(root, ("metadata", "style", "clipPath"))
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        element.tail = None
-        element.text = element.text if element.tag == "text" else None
-        element.attrib = _attributes(element)
-    _flatten(root)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, **ON_ROOT}
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _without(parent: ElementTree.Element, tags: Sequence[str]) -> None:
-    for child in list(parent):
-        if child.tag.rpartition("}")[2] in tags:
-            parent.remove(child)
-        else:
-            _without(child, tags)
-
-
-def _flatten(parent: ElementTree.Element) -> None:
-    """Replace groups by their children, after moving to a group what all its children share."""
-    for child in list(parent):
-        _flatten(child)
-        if child.tag != "g" and (child.tag != "defs" or len(child)):
-            continue
-        shared = dict(set.intersection(*(set(each.attrib.items()) for each in child)) if len(child) > 2 else ())
-        shared = {name: value for name, value in shared.items() if name in STYLES and child.tag == "g"}
-        for each in child:
-            each.attrib = {name: value for name, value in each.attrib.items() if name not in shared}
-        child.attrib |= shared
-        if not child.attrib:
-            place = list(parent).index(child)
-            parent.remove(child)
-            for offset, each in enumerate(list(child)):
-                parent.insert(place + offset, each)
-
-
-def _attributes(element: ElementTree.Element) -> dict[str, str]:
-    attributes: dict[str, str] = {}
-    for name, value in element.attrib.items():
-        name = name.rpartition("}")[2]
-        if name == "style":
-            attributes |= _from_style(value)
-        elif name in GEOMETRY and not value.startswith("rotate(-0"):
-            attributes[name] = _short(value)
-        elif name in ("href", "viewBox") or (name == "id" and element.tag == "path"):
-            attributes[name] = value
-    return {name: value for name, value in attributes.items() if ON_ROOT.get(name) != value}
-
-
-def _from_style(style: str) -> dict[str, str]:
-    found = dict(part.strip().split(": ", 1) for part in style.split(";") if part.strip())
-    if "font" in found:  # size and family; the family is the page's
-        found["font-size"] = found["font"].split("px")[0].rpartition(" ")[2]
-    return {name: found[name].removesuffix("px") for name in STYLES if name in found}
-
-
-def _short(geometry: str) -> str:
-    """Coordinates with one decimal, a tenth of a pixel or so, without needless blanks."""
-    rounded = DECIMAL.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), geometry)
-    return re.sub(r" *([MLCQzZ]) *", r"\1", rounded).strip()

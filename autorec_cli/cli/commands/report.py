@@ -108,7 +108,7 @@ def report_command(options: ReportOptions) -> dict[str, Any]:
         text = _as_json(report) if format == "json" else _as_html(report)
         with open_output(options.output) as stream:
             stream.write(text.encode("utf-8", "backslashreplace"))
-    return {"output": options.output, "warnings_found": list(report.warnings)}
+    return {"output": options.output, "findings": list(report.warnings)}
 
 
 def _format_of(options: ReportOptions) -> str:
