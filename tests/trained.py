@@ -82,15 +82,18 @@ def described(model: Scorer) -> dict[str, Any]:
         }
         for network in model.networks
     ]
-    document = {**model.catalog.describe(), **model.provenance}
-    document.pop("curves", None)
+    document = {**model.catalog.describe(), **without_curves(model.provenance)}
     if isinstance(model, Model):
         return {"kind": "model", **networks[0], **document}
     models = [
-        {"weight": weight, **network, **part.provenance}
+        {"weight": weight, **network, **without_curves(part.provenance)}
         for weight, network, part in zip(model.weights, networks, model.networks, strict=True)
     ]
     return {"kind": "blend" if isinstance(model, Blend) else "joint model", **document, "models": models}
+
+
+def without_curves(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in provenance.items() if name != "curves"}
 
 
 def assert_same_models(model: Path, other: Path, tolerance: float = 1e-4) -> None:
