@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.evaluation.groups import Groups, grouped_mean, grouped_rmse, groups_by_count, groups_by_value
+from autorec_cli.evaluation.breakdown import Bins, binned_mean, binned_rmse, bins_by_count, bins_by_value
 from autorec_cli.evaluation.measurement import BIAS_BASELINE, Predictions
 from autorec_cli.evaluation.metrics import Estimate
 from autorec_cli.report.contents import GROUPS, LINES, Chart, Section, Series
 from autorec_cli.report.subject import Subject
 
-N_GROUPS = 8
-N_BINS = 30
-"""Bins of residuals."""
+N_BINS = 8
+N_RESIDUAL_BINS = 30
 
 
 def errors_section(subject: Subject) -> Section:
@@ -39,7 +38,7 @@ def _is_model(subject: Subject, predicted: Predictions) -> bool:
 
 
 def _by_popularity(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    groups = groups_by_count(subject.item_counts[subject.held_out.indices], N_GROUPS)
+    bins = bins_by_count(subject.item_counts[subject.held_out.indices], N_BINS)
     return Chart(
         "error-popularity",
         "Error by item popularity",
@@ -47,12 +46,12 @@ def _by_popularity(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
         "ratings of the item",
         "RMSE",
         GROUPS,
-        _rmse_series(subject, predicted, groups),
+        _rmse_series(subject, predicted, bins),
     )
 
 
 def _by_activity(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    groups = groups_by_count(subject.user_counts[subject.held_out_users], N_GROUPS)
+    bins = bins_by_count(subject.user_counts[subject.held_out_users], N_BINS)
     return Chart(
         "error-activity",
         "Error by user activity",
@@ -60,12 +59,12 @@ def _by_activity(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
         "ratings of the user",
         "RMSE",
         GROUPS,
-        _rmse_series(subject, predicted, groups),
+        _rmse_series(subject, predicted, bins),
     )
 
 
 def _by_rating(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    groups = groups_by_value(subject.held_out.data, N_GROUPS, subject.dataset.rating_scale)
+    bins = bins_by_value(subject.held_out.data, N_BINS, subject.dataset.rating_scale)
     return Chart(
         "error-rating",
         "Error by rating",
@@ -73,23 +72,23 @@ def _by_rating(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
         "rating given",
         "RMSE",
         GROUPS,
-        _rmse_series(subject, predicted, groups),
+        _rmse_series(subject, predicted, bins),
     )
 
 
-def _rmse_series(subject: Subject, predicted: Sequence[Predictions], groups: Groups) -> list[Series]:
+def _rmse_series(subject: Subject, predicted: Sequence[Predictions], bins: Bins) -> list[Series]:
     def estimates(values: Array) -> list[Estimate]:
-        return grouped_rmse(values - subject.held_out.data, subject.held_out_users, groups)
+        return binned_rmse(values - subject.held_out.data, subject.held_out_users, bins)
 
-    return _series(predicted, lambda _: groups, estimates)
+    return _series(predicted, lambda _: bins, estimates)
 
 
 def _calibration(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    def groups(values: Array) -> Groups:
-        return groups_by_value(values, N_GROUPS, subject.dataset.rating_scale)
+    def bins(values: Array) -> Bins:
+        return bins_by_value(values, N_BINS, subject.dataset.rating_scale)
 
     def estimates(values: Array) -> list[Estimate]:
-        return grouped_mean(subject.held_out.data - values, subject.held_out_users, groups(values))
+        return binned_mean(subject.held_out.data - values, subject.held_out_users, bins(values))
 
     return Chart(
         "calibration",
@@ -98,28 +97,28 @@ def _calibration(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
         "predicted rating",
         "rating - prediction",
         GROUPS,
-        _series(predicted, groups, estimates),
+        _series(predicted, bins, estimates),
         reference="zero",
     )
 
 
 def _series(
     predicted: Sequence[Predictions],
-    groups: Callable[[Array], Groups],
+    bins: Callable[[Array], Bins],
     estimates: Callable[[Array], list[Estimate]],
 ) -> list[Series]:
     series = []
     for name, values, _ in predicted:
         found = estimates(values)
         ys, margins = [each.value for each in found], [each.margin for each in found]
-        series.append(Series(name, groups(values).labels, ys, margins, name == BIAS_BASELINE))
+        series.append(Series(name, bins(values).labels, ys, margins, name == BIAS_BASELINE))
     return series
 
 
 def _residuals(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
     residuals = [subject.held_out.data - values for _, values, _ in predicted]
     end = max(float(np.abs(each).max()) for each in residuals) or 1.0
-    edges = np.linspace(-end, end, N_BINS + 1)
+    edges = np.linspace(-end, end, N_RESIDUAL_BINS + 1)
     centers = ((edges[:-1] + edges[1:]) / 2).round(4).tolist()
     series = []
     for (name, _, _), each in zip(predicted, residuals, strict=True):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.evaluation.groups import Groups, grouped_mean, groups_by_count
+from autorec_cli.evaluation.breakdown import Bins, binned_mean, bins_by_count
 from autorec_cli.evaluation.measurement import EASE_BASELINE, POPULARITY_BASELINE
 from autorec_cli.evaluation.metrics import gini, lorenz_curve
 from autorec_cli.evaluation.ranking import UserRankings
 from autorec_cli.report.contents import GROUPS, LINES, Chart, Section, Series
 from autorec_cli.report.subject import Subject
 
-N_GROUPS = 8
+N_BINS = 8
 N_POINTS = 40
 """Points of a Lorenz curve besides its start."""
 BASELINES = (POPULARITY_BASELINE, EASE_BASELINE)
@@ -57,12 +57,12 @@ def _sampled(curve: Array) -> tuple[list[float], list[float]]:
 
 def _by_popularity(subject: Subject, ranked: dict[str, UserRankings]) -> Chart:
     known = np.flatnonzero(subject.item_counts)
-    groups = groups_by_count(subject.item_counts[known], N_GROUPS)
+    bins = bins_by_count(subject.item_counts[known], N_BINS)
     series = [
-        Series(name, groups.labels, _shares(rankings.times[known], groups), is_baseline=name in BASELINES)
+        Series(name, bins.labels, _shares(rankings.times[known], bins), is_baseline=name in BASELINES)
         for name, rankings in ranked.items()
     ]
-    series.append(Series("ratings", groups.labels, _shares(subject.item_counts[known], groups), is_baseline=True))
+    series.append(Series("ratings", bins.labels, _shares(subject.item_counts[known], bins), is_baseline=True))
     return Chart(
         "recommended-popularity",
         "Popularity of what is recommended",
@@ -74,20 +74,20 @@ def _by_popularity(subject: Subject, ranked: dict[str, UserRankings]) -> Chart:
     )
 
 
-def _shares(times: Array, groups: Groups) -> list[float]:
-    totals = np.bincount(groups.index, weights=times, minlength=len(groups.labels))
+def _shares(times: Array, bins: Bins) -> list[float]:
+    totals = np.bincount(bins.index, weights=times, minlength=len(bins.labels))
     shares: list[float] = (100 * totals / max(times.sum(), 1)).tolist()
     return shares
 
 
 def _by_activity(subject: Subject, ranked: dict[str, UserRankings]) -> Chart:
     users = np.flatnonzero(next(iter(ranked.values())).n_relevant)
-    groups = groups_by_count(subject.user_counts[users], N_GROUPS)
+    bins = bins_by_count(subject.user_counts[users], N_BINS)
     series = []
     for name, rankings in ranked.items():
-        found = grouped_mean(rankings.values["ndcg"][users], users, groups)
+        found = binned_mean(rankings.values["ndcg"][users], users, bins)
         values, margins = [each.value for each in found], [each.margin for each in found]
-        series.append(Series(name, groups.labels, values, margins, name in BASELINES))
+        series.append(Series(name, bins.labels, values, margins, name in BASELINES))
     return Chart(
         "ndcg-activity",
         f"nDCG@{subject.k} by user activity",

@@ -1,4 +1,4 @@
-"""Groups of held-out ratings: errors by item popularity, by user activity and by rating."""
+"""Bins of held-out ratings: errors by item popularity, by user activity and by rating."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOST_VALUES = 12
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Groups that each of some pairs, or users, is in one of.
+class Bins:
+    """Bins that each of some pairs, or users, is in one of.
 
     Attributes:
         labels: Name of each group.
@@ -32,62 +32,62 @@ class Groups:
         return [np.flatnonzero(self.index == number) for number in range(len(self.labels))]
 
 
-def groups_by_count(counts: Array, n_groups: int) -> Groups:
+def bins_by_count(counts: Array, n_bins: int) -> Bins:
     """Group by whole numbers, such as training ratings, into ranges with about as many members each.
 
-    Equal numbers are in one group, so there may be fewer groups.
+    Equal numbers are in one group, so there may be fewer bins.
 
     Args:
         counts: (n,) int, not empty.
-        n_groups: Largest number of groups.
+        n_bins: Largest number of bins.
     """
-    edges = np.unique(np.quantile(counts, np.linspace(0, 1, n_groups + 1)[:-1], method="lower"))
+    edges = np.unique(np.quantile(counts, np.linspace(0, 1, n_bins + 1)[:-1], method="lower"))
     index = np.searchsorted(edges, counts, side="right") - 1
     ends = np.append(edges[1:] - 1, counts.max())
     labels = [
         f"{low:,}" if low == high else f"{low:,}–{high:,}"
         for low, high in zip(edges.tolist(), ends.tolist(), strict=True)
     ]
-    return Groups(labels, index)
+    return Bins(labels, index)
 
 
-def groups_by_value(values: Array, n_groups: int, scale: tuple[float, float]) -> Groups:
+def bins_by_value(values: Array, n_bins: int, scale: tuple[float, float]) -> Bins:
     """Group by rating: one group per distinct value if there are few, else ranges of equal width.
 
     Args:
         values: (n,) ratings or predictions, not empty.
-        n_groups: Number of ranges.
+        n_bins: Number of ranges.
         scale: Lowest and highest value; values outside are in the first or the last range.
     """
     distinct = np.unique(values)
     if len(distinct) <= MOST_VALUES:
-        return Groups([f"{value:g}" for value in distinct.tolist()], np.searchsorted(distinct, values))
+        return Bins([f"{value:g}" for value in distinct.tolist()], np.searchsorted(distinct, values))
     low, high = scale
-    edges = np.linspace(low, high, n_groups + 1)
-    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n_groups - 1)
+    edges = np.linspace(low, high, n_bins + 1)
+    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n_bins - 1)
     dash = " to " if low < 0 else "–"
-    return Groups([f"{start:.3g}{dash}{end:.3g}" for start, end in pairwise(edges.tolist())], index)
+    return Bins([f"{start:.3g}{dash}{end:.3g}" for start, end in pairwise(edges.tolist())], index)
 
 
-def grouped_rmse(errors: Array, user_index: Array, groups: Groups) -> list[Estimate]:
+def binned_rmse(errors: Array, user_index: Array, bins: Bins) -> list[Estimate]:
     """RMSE of each group; NaN for one without pairs.
 
     Args:
         errors: (n_pairs,) errors of predicted ratings.
         user_index: (n_pairs,) users, who are the sampling units of the intervals.
-        groups: Of the pairs.
+        bins: Of the pairs.
     """
     n_users = int(user_index.max(initial=-1)) + 1
-    return [rmse(UserErrors.of(errors[pairs], user_index[pairs], n_users)) for pairs in groups.members()]
+    return [rmse(UserErrors.of(errors[pairs], user_index[pairs], n_users)) for pairs in bins.members()]
 
 
-def grouped_mean(values: Array, user_index: Array, groups: Groups) -> list[Estimate]:
-    """Mean of each group, with users as the sampling units; arguments as of `grouped_rmse`."""
+def binned_mean(values: Array, user_index: Array, bins: Bins) -> list[Estimate]:
+    """Mean of each group, with users as the sampling units; arguments as of `binned_rmse`."""
     n_users = int(user_index.max(initial=-1)) + 1
     return [
         mean_over_pairs(
             np.bincount(user_index[pairs], weights=values[pairs], minlength=n_users),
             np.bincount(user_index[pairs], minlength=n_users),
         )
-        for pairs in groups.members()
+        for pairs in bins.members()
     ]
