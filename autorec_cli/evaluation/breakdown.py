@@ -12,7 +12,7 @@ from autorec_cli.csr import Array
 from autorec_cli.evaluation.metrics import Estimate, UserErrors, mean_over_pairs, rmse
 
 MOST_VALUES = 12
-"""Distinct values that each get a group of their own."""
+"""Distinct values that each get a bin of their own."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,22 @@ class Bins:
     """Bins that each of some pairs, or users, is in one of.
 
     Attributes:
-        labels: Name of each group.
-        index: (n,) group of each pair.
+        labels: Name of each bin.
+        index: (n,) bin of each pair.
     """
 
     labels: Sequence[str]
     index: Array
 
     def members(self) -> list[Array]:
-        """Positions of the pairs of each group."""
+        """Positions of the pairs of each bin."""
         return [np.flatnonzero(self.index == number) for number in range(len(self.labels))]
 
 
 def bins_by_count(counts: Array, n_bins: int) -> Bins:
-    """Group by whole numbers, such as training ratings, into ranges with about as many members each.
+    """Bin whole numbers, such as training ratings, into ranges with about as many members each.
 
-    Equal numbers are in one group, so there may be fewer bins.
+    Equal numbers are in one bin, so there may be fewer bins.
 
     Args:
         counts: (n,) int, not empty.
@@ -52,7 +52,7 @@ def bins_by_count(counts: Array, n_bins: int) -> Bins:
 
 
 def bins_by_value(values: Array, n_bins: int, scale: tuple[float, float]) -> Bins:
-    """Group by rating: one group per distinct value if there are few, else ranges of equal width.
+    """Bin ratings: one bin per distinct value if there are few, else ranges of equal width.
 
     Args:
         values: (n,) ratings or predictions, not empty.
@@ -70,7 +70,7 @@ def bins_by_value(values: Array, n_bins: int, scale: tuple[float, float]) -> Bin
 
 
 def binned_rmse(errors: Array, user_index: Array, bins: Bins) -> list[Estimate]:
-    """RMSE of each group; NaN for one without pairs.
+    """RMSE of each bin; NaN for one without pairs.
 
     Args:
         errors: (n_pairs,) errors of predicted ratings.
@@ -82,7 +82,7 @@ def binned_rmse(errors: Array, user_index: Array, bins: Bins) -> list[Estimate]:
 
 
 def binned_mean(values: Array, user_index: Array, bins: Bins) -> list[Estimate]:
-    """Mean of each group, with users as the sampling units; arguments as of `binned_rmse`."""
+    """Mean of each bin, with users as the sampling units; arguments as of `binned_rmse`."""
     n_users = int(user_index.max(initial=-1)) + 1
     return [
         mean_over_pairs(
