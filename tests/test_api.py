@@ -92,7 +92,7 @@ def test_epochs_are_facts_and_the_model_is_there_at_the_end(dataset, model):
 def test_defaults_suit_the_data(dataset, model):
     networks = model.provenance["networks"]
     found = [tuple(one["settings"][name] for name in ("objective", "variant", "batch_size")) for one in networks]
-    assert found == [("rating", "item", 4), ("rating", "user", 5), ("ranking", "user", 5)]
+    assert found == [("rating", "item", 1), ("rating", "user", 2), ("ranking", "user", 2)]
     user = autorec.fit(dataset, autorec.TrainSettings(objective="rating", variant="user", epochs=1))
     assert len(list(user)) == 2
 
