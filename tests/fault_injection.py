@@ -50,7 +50,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 OUTPUTS = {"prepare": "data", "train": "m", "resume": "m", "recommend": "top.csv", "compressed": "top.csv.gz",
            "evaluate": "metrics", "predict": "predicted.csv", "sample": "sample.csv", "run": "out",
            "info": "info.csv"}  # fmt: skip
-RESULTS = ("data", "model", "metrics.json", "recommendations.csv", "run.json")
+RESULTS = ("data", "model", "metrics.json", "recommendations.csv", "report.html", "run.json")
 
 
 def possible() -> bool:
@@ -75,8 +75,8 @@ def start(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def contents(path: Path) -> object:
     """A file's bytes, or those of all files of a directory or of a published generation; None without it."""
-    if (path / "generations").is_dir():  # run.json has times
-        return {name: contents(path / name) for name in RESULTS[:-1]} if (path / "current").is_symlink() else None
+    if (path / "generations").is_dir():  # the last two have times
+        return {name: contents(path / name) for name in RESULTS[:-2]} if (path / "current").is_symlink() else None
     if path.is_dir():
         # A kill may leave an empty directory, which holds no results.
         return {file.name: file.read_bytes() for file in path.iterdir() if file.exists()} or None

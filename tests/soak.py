@@ -38,7 +38,7 @@ EVENTS = ("none", "kill", "kill", "kill", "terminate", "terminate", "full", "ove
 FINE = {0, 2, 7, 137, 143}
 """Statuses that a night may end with: done, disk full, locked, killed, terminated."""
 KEPT = {"out", "ratings.csv", "history", "said"}
-RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json"}
+RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json", "report.html"}
 
 
 def forked(work: Callable[[], int]) -> int:

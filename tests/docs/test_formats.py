@@ -40,7 +40,6 @@ OBJECTS = (
     "warm_start",
     "promotion",
     "networks[].settings",
-    "curves",
 )
 """Fields whose values are objects that are described as a whole."""
 
@@ -51,7 +50,7 @@ def fields(document, before=""):
     for name, value in document.items():
         if isinstance(value, dict) and not f"{before}{name}".endswith(OBJECTS):
             names |= fields(value, f"{before}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict) and not name.endswith(OBJECTS):
+        elif isinstance(value, list) and value and isinstance(value[0], dict) and name != "curves":
             names |= set().union(*(fields(entry, f"{before}{name}[].") for entry in value))
         else:
             names.add(f"{before}{name}")

@@ -28,7 +28,7 @@ EXAMPLES = """
 
 autorec report ratings.model -o report.html
 
-autorec report item.model user.model -o report.html --user 42,7
+autorec report item.model user.model -o report.html --user 007,011
 
 autorec report ratings.model --against last-night.model -o report.html
 """

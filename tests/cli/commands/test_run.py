@@ -257,7 +257,7 @@ Checkpointer._save = save_three_times
         assert not (folder / out / "current").is_symlink()
         resumed = run("run", "ratings.csv", "-o", out, *SMALL)
         assert (resumed.status, "resuming from" in resumed.stderr) == (0, True), resumed.stderr
-        assert names(unfinished) == ["data", "metrics.json", "model", "recommendations.csv", "run.json"]
+        assert names(unfinished) == ["data", "metrics.json", "model", "recommendations.csv", "report.html", "run.json"]
         ours, theirs = ((folder / name / "recommendations.csv").read_text() for name in (out, "whole"))
         assert ours == theirs
 
