@@ -66,7 +66,8 @@ def examples_folder(workshop, tmp_path):
     ratings = pl.read_csv(workshop / "ratings.csv", infer_schema=False)
     for name in ("ratings.csv", "item.model", "user.model", "lists.model"):
         shutil.copy(workshop / name, tmp_path)
-    shutil.copy(workshop / "both.model", tmp_path / "ratings.model")
+    for name in ("ratings.model", "last-night.model"):
+        shutil.copy(workshop / "both.model", tmp_path / name)
     shutil.copy(workshop / "items.csv", tmp_path / "movies.csv")
     shutil.copytree(workshop / "data", tmp_path / "data")
     ratings[::2].write_csv(tmp_path / "part-1.csv")
