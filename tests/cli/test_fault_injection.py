@@ -7,7 +7,7 @@ from tests import fault_injection
 
 @pytest.mark.skipif(not fault_injection.possible(), reason="needs Linux and a C compiler")
 @pytest.mark.parametrize(
-    ("command", "every"), [("prepare", 17), ("train", 23), ("recommend", 5), ("run", 61), ("info", 19)]
+    ("command", "every"), [("prepare", 17), ("train", 23), ("recommend", 5), ("run", 131), ("info", 19)]
 )
 def test_a_sample_of_faults(command, every):
     finished = fault_injection.start(["--command", command, "--every", str(every)])
