@@ -171,8 +171,8 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
     piece = 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
     selecting = data - joined + max(step + best, plain + max(piece, CHECK * n_fitted))
-    # So does a part of what made the training and validation set one.
-    left = min((JOIN_SPLITS + MAKE_EXAMPLES) * n_fitted, HEAP)
+    # So does a part of what made the examples of both phases.
+    left = min((JOIN_SPLITS + 2 * MAKE_EXAMPLES) * n_fitted, HEAP)
     refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
     training = weights + missing + 2 * piece + max(selecting, refitting)
     return Need(RUNTIME + max(preparing, training, saving))
