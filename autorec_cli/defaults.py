@@ -47,6 +47,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "dropout": 0.0,
         "regularization": 200.0,
         "hidden_sizes": (500,),
+        "learning_rate": 0.003,
         "epochs": 50,
     },
     "fast": {"refit": False},
@@ -67,7 +68,8 @@ ITEM_EPOCHS = 20
 """Default number of epochs of the item variant for ratings."""
 CONTINUED_EPOCHS = 0.75
 """Epochs of a refit that continues for each epoch of the selection; see `continues`."""
-MAX_LEARNING_RATE = 0.006
+LEARNING_RATES = (0.002, 0.006)
+"""Least and largest default learning rate."""
 
 MAX_HIDDEN_SIZE = 500
 MIN_HIDDEN_SIZE = 64
@@ -150,7 +152,8 @@ def default_epochs(objective: str, variant: str) -> int:
 
 def default_learning_rate(epochs: int) -> float:
     """Peak learning rate for a number of epochs: the fewer, the higher (docs/notes/defaults.md)."""
-    return min(MAX_LEARNING_RATE, float(f"{0.1 / epochs:.1g}"))
+    least, largest = LEARNING_RATES
+    return min(max(least, float(f"{0.1 / epochs:.1g}")), largest)
 
 
 def continues(objective: str, variant: str) -> bool:

@@ -92,3 +92,22 @@ def test_ordinal_outputs_are_for_few_levels_and_ratings_only():
         output(5, objective="ranking", output_activation="ordinal")
     with pytest.raises(UsageError, match="--no-decoder-mean needs"):
         output(5, decoder_mean=False, output_activation="ordinal")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rate"), [(1, 0.006), (10, 0.006), (20, 0.005), (30, 0.003), (50, 0.002), (200, 0.002)]
+)
+def test_fewer_epochs_have_a_higher_rate_and_more_steps(epochs, rate):
+    settings = TrainSettings(objective="rating", variant="item", epochs=epochs).complete((6000, 3200), 1_000_000)
+    assert settings.learning_rate == rate
+    n_steps = -(-3200 // settings.batch_size)
+    assert 8 <= n_steps <= 32
+    assert epochs * n_steps >= 160 or n_steps == 32
+
+
+@pytest.mark.parametrize(
+    ("objective", "variant", "n_epochs"), [("rating", "item", 8), ("rating", "user", 10), ("ranking", "user", 8)]
+)
+def test_a_refit_that_continues_takes_fewer_epochs(objective, variant, n_epochs):
+    settings = TrainSettings(objective=objective, variant=variant).complete((60, 60), 1000)
+    assert (settings.continues, settings.refit_epochs(10)) == (n_epochs == 8, n_epochs)

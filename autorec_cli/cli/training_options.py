@@ -24,9 +24,9 @@ from autorec_cli.config import (
 from autorec_cli.defaults import (
     DEFAULTS,
     ITEM_EPOCHS,
+    LEARNING_RATES,
     MAX_BATCH_SIZE,
     MAX_HIDDEN_SIZE,
-    MAX_LEARNING_RATE,
     MAX_LEVELS,
     PRESETS,
     RANKING_DEFAULTS,
@@ -125,7 +125,7 @@ class TrainingOptions:
         typer.Option(
             metavar="RATE",
             help="Peak learning rate of Adam (warm-up, then cosine decay).",
-            show_default=f"0.1 / epochs, {MAX_LEARNING_RATE} at most",
+            show_default="0.1 / epochs, from {} to {}".format(*LEARNING_RATES),
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
