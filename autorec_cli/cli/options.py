@@ -20,7 +20,7 @@ from typer.models import ParameterInfo
 from autorec_cli.cli.output import FORMATS, WITH_DATABASE
 from autorec_cli.config import AUTO, BOTH, VARIANTS
 from autorec_cli.data.readers.options import QUOTES, ReadOptions, parse_columns, parse_delimiter
-from autorec_cli.defaults import MAX_LOPSIDED, MIN_RATINGS
+from autorec_cli.defaults import MAX_LOPSIDED, MAX_RANKED_USERS, MIN_RATINGS
 
 NETWORK = "Network"
 OPTIMIZER = "Optimizer"
@@ -240,6 +240,14 @@ RelevantFrom = Annotated[
         metavar="RATING",
         help="Held-out ratings from this value up count as relevant.",
         show_default="three quarters up the rating scale",
+        rich_help_panel=METRICS,
+    ),
+]
+AllUsers = Annotated[
+    bool,
+    typer.Option(
+        "--all-users",
+        help=f"Measure the recommendations of all users, and not of a sample of {MAX_RANKED_USERS:,}.",
         rich_help_panel=METRICS,
     ),
 ]

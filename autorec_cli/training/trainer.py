@@ -144,7 +144,7 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """Take one step of the optimizer."""
         settings, number = self.settings, self.epoch * self._steps_per_epoch + self._n_steps
-        rate = settings.learning_rate * _schedule(number, self.settings.epochs * self._steps_per_epoch)
+        rate = settings.learning_rate * _schedule(number, settings.epochs * self._steps_per_epoch)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.targets.shape[0] / self._n_examples
         # Left on the device: reading it would make every step wait for the GPU.

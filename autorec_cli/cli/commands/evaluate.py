@@ -15,6 +15,7 @@ from autorec_cli.cli.console import LOG
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
 from autorec_cli.cli.options import (
     METRICS,
+    AllUsers,
     CsvSafe,
     FailAbove,
     FailBelow,
@@ -29,7 +30,6 @@ from autorec_cli.cli.options import (
 )
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.data.dataset_checks import SPLITS
-from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
@@ -82,14 +82,7 @@ class EvaluateOptions:
     reading: ReadingOptions
     top_k: TopK = 10
     relevant_from: RelevantFrom = None
-    all_users: Annotated[
-        bool,
-        typer.Option(
-            "--all-users",
-            help=f"Measure the recommendations of all users, and not of a sample of {MAX_RANKED_USERS:,}.",
-            rich_help_panel=METRICS,
-        ),
-    ] = False
+    all_users: AllUsers = False
     by: Annotated[
         str | None,
         typer.Option(

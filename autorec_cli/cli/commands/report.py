@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.options import METRICS, InputFile, OneOf, OutputFile, RelevantFrom, TopK, WaitLock
+from autorec_cli.cli.options import AllUsers, InputFile, OneOf, OutputFile, RelevantFrom, TopK, WaitLock
 from autorec_cli.cli.output import open_output, reserve_output
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset_checks import SPLITS
-from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,14 +80,7 @@ class ReportOptions:
     ] = None
     top_k: TopK = 10
     relevant_from: RelevantFrom = None
-    all_users: Annotated[
-        bool,
-        typer.Option(
-            "--all-users",
-            help=f"Measure the recommendations of all users, and not of a sample of {MAX_RANKED_USERS:,}.",
-            rich_help_panel=METRICS,
-        ),
-    ] = False
+    all_users: AllUsers = False
     wait_lock: WaitLock = 0.0
 
 
