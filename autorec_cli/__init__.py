@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from autorec_cli.inference.blending import Blend as Blend
     from autorec_cli.inference.export.onnx_graph import to_onnx as to_onnx
     from autorec_cli.inference.export.vectors import vectors as vectors
+    from autorec_cli.inference.files.model_file import load_model as load_model
+    from autorec_cli.inference.files.model_file import save_model as save_model
     from autorec_cli.inference.model import Model as Model
-    from autorec_cli.inference.model_file import load_model as load_model
-    from autorec_cli.inference.model_file import save_model as save_model
     from autorec_cli.inference.pairs import PredictSettings as PredictSettings
     from autorec_cli.inference.pairs import predict_batches as predict_batches
     from autorec_cli.inference.prediction import predict as predict
@@ -78,8 +78,8 @@ _MODULES = {
     "Model": "inference.model",
     "Blend": "inference.blending",
     "Scorer": "inference.scorer",
-    "save_model": "inference.model_file",
-    "load_model": "inference.model_file",
+    "save_model": "inference.files.model_file",
+    "load_model": "inference.files.model_file",
     "evaluate": "evaluation.evaluate",
     "EvaluateSettings": "evaluation.evaluate",
     "recommend": "inference.recommender",

@@ -19,9 +19,9 @@ from scipy import sparse
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.dataset import load_dataset
 from autorec_cli.evaluation.measurement import fitted_ratings
-from autorec_cli.inference.model_file import load_model
+from autorec_cli.inference.files.model_file import load_model
+from autorec_cli.inference.ranking.top_k import top_k
 from autorec_cli.inference.similarity import directions
-from autorec_cli.inference.top_k import top_k
 from benchmarks import results
 
 COLUMNS = {"similarity": "", "share a genre": "{:.4f}", "genres in common (Jaccard)": "{:.4f}"}

@@ -56,7 +56,7 @@ TIMED = {
     "autorec_cli.training.validation.ItemColumnsRanking.measure": "validation",
     "autorec_cli.network.compiled_engine.TiledEngine.step": "steps",
     "autorec_cli.training.networks.to_model": "model",
-    "autorec_cli.inference.model_file.save_model": "model",
+    "autorec_cli.inference.files.model_file.save_model": "model",
 }
 IMPORTS = {
     "autorec_cli.cli.main": "start",

@@ -27,11 +27,11 @@ from autorec_cli.csr import Array, add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.inference import model_file
 from autorec_cli.inference.catalog import Catalog, SeenItems
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
-from autorec_cli.inference.target_users import known_users
-from autorec_cli.inference.top_k import rank_items
+from autorec_cli.inference.ranking.top_k import rank_items
+from autorec_cli.inference.users.target_users import known_users
 from autorec_cli.training.plan import complete
 from benchmarks import results
 from benchmarks.measure import AUTOREC, measure

@@ -18,11 +18,11 @@ from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.dataset import Dataset, load_dataset
 from autorec_cli.evaluation.metrics import mean_over_pairs
 from autorec_cli.evaluation.ranking import RankingProtocol, measure_lists
-from autorec_cli.inference.model_file import load_model
-from autorec_cli.inference.reranking import PopularityCorrection, reranker
+from autorec_cli.inference.files.model_file import load_model
+from autorec_cli.inference.ranking.reranking import PopularityCorrection, reranker
+from autorec_cli.inference.ranking.top_k import rank_items
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.similarity import directions
-from autorec_cli.inference.top_k import rank_items
 from benchmarks import results
 
 K = 10

@@ -22,10 +22,10 @@ from autorec_cli.data.readers.items import columns_of, read_items
 from autorec_cli.evaluation.measurement import fitted_ratings
 from autorec_cli.evaluation.metrics import RANKING_METRICS, coverage, times_recommended
 from autorec_cli.evaluation.ranking import default_relevance
-from autorec_cli.inference.item_rules import fulfilling, item_table, limits_of, parse_max_per
-from autorec_cli.inference.limited_top_k import limited_top_k
-from autorec_cli.inference.model_file import load_model
-from autorec_cli.inference.top_k import rank_items
+from autorec_cli.inference.files.model_file import load_model
+from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of, parse_max_per
+from autorec_cli.inference.ranking.limited_top_k import limited_top_k
+from autorec_cli.inference.ranking.top_k import rank_items
 from benchmarks import results
 
 GENRES = "column_3"

@@ -6,7 +6,7 @@ import sys
 
 TRAIN = "autorec train data -o m.model --epochs 100000 --patience 0 --hidden-size 2 --threads 1 -q"
 BUG = (
-    "from autorec_cli.cli import main; from autorec_cli.inference import model_file; "
+    "from autorec_cli.cli import main; from autorec_cli.inference.files import model_file; "
     "model_file.load_model = lambda path: 1 / 0; main.main()"
 )
 FREE_PORT = f'"{sys.executable}" -c "import socket; s = socket.create_server((str(), 0)); print(s.getsockname()[1])"'

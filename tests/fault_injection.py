@@ -118,7 +118,7 @@ def run(command: str, folder: Path, fault: str = "", number: int = 0) -> tuple[i
 def set_up(folder: Path) -> None:
     """Ratings, a dataset and a model to read."""
     from autorec_cli.data import dataset
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
     from tests.planted import planted_dataset
     from tests.trained import PROVENANCE, model_of, small_settings
 

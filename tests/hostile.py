@@ -24,7 +24,7 @@ import polars as pl
 from safetensors.numpy import save_file
 
 from autorec_cli.data import dataset
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET, MODEL

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autorec_cli.data import dataset
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from tests.forking import program
 from tests.planted import planted_dataset
 

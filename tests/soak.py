@@ -165,7 +165,7 @@ def grow(night_number: int, rng: np.random.Generator) -> int:
 def check_outputs(is_damaged: bool) -> int:
     """What must hold after every night, however it ended; 0 if it does."""
     from autorec_cli.data import dataset
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
 
     out = Path("out")
     if not (out / "current").exists():
@@ -190,7 +190,7 @@ def check_ratings(n_ratings: int) -> int:
 
 def check_history() -> int:
     """Whether every model opens and recommends; 0 if it does. Never uses polars, which does not survive a fork."""
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
 
     for path in sorted(Path("history").iterdir()):
         catalog = model_file.load_model(path).catalog

@@ -12,8 +12,8 @@ import torch
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group

@@ -28,7 +28,7 @@ from autorec_cli.evaluation.measurement import (
 )
 from autorec_cli.evaluation.metrics import is_clearly_better, rmse
 from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.comparison import require_same
 from autorec_cli.runtime.process_group import EVALUATION_TIMEOUT, ProcessGroup, connected

@@ -21,8 +21,8 @@ from autorec_cli.evaluation.metrics import (
     times_recommended,
     unique_items,
 )
+from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, rank_items
 from autorec_cli.inference.scorer import UserScorer
-from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
 
 DEFAULT_K = 10
 """Length of the top-k lists."""

@@ -26,10 +26,10 @@ from autorec_cli.data.readers.sources import open_source
 from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.inference.catalog import UNKNOWN
 from autorec_cli.inference.fold_in import user_bias
-from autorec_cli.inference.histories import read_histories
 from autorec_cli.inference.prediction import predict_known
+from autorec_cli.inference.ranking.top_k import SCORES_AT_ONCE
 from autorec_cli.inference.scorer import History, Scorer, clipped
-from autorec_cli.inference.top_k import SCORES_AT_ONCE
+from autorec_cli.inference.users.histories import read_histories
 
 logger = logging.getLogger(__name__)
 

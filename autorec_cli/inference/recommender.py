@@ -15,16 +15,16 @@ from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counted
-from autorec_cli.inference.exclusions import read_exclusions, with_exclusions
-from autorec_cli.inference.histories import fitted_histories
-from autorec_cli.inference.item_rules import fulfilling, item_table, limits_of
-from autorec_cli.inference.limited_top_k import Limit, limited_top_k
+from autorec_cli.inference.ranking.exclusions import read_exclusions, with_exclusions
+from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of
+from autorec_cli.inference.ranking.limited_top_k import Limit, limited_top_k
+from autorec_cli.inference.ranking.reranking import PopularityCorrection, check_strength, parse_rerank, reranker
+from autorec_cli.inference.ranking.top_k import NO_ITEM, ScoreBlock, SeenBlock, TopItems, rank_items
 from autorec_cli.inference.reasons.explanation import hidden_scorer
 from autorec_cli.inference.reasons.frames import ReasonFrames
-from autorec_cli.inference.reranking import PopularityCorrection, check_strength, parse_rerank, reranker
 from autorec_cli.inference.scorer import History, Scorer, clipped
-from autorec_cli.inference.target_users import Shard, TargetUsers, folded_users, known_users
-from autorec_cli.inference.top_k import NO_ITEM, ScoreBlock, SeenBlock, TopItems, rank_items
+from autorec_cli.inference.users.histories import fitted_histories
+from autorec_cli.inference.users.target_users import Shard, TargetUsers, folded_users, known_users
 from autorec_cli.runtime.stages import begin_stage
 
 logger = logging.getLogger(__name__)

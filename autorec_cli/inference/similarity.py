@@ -23,8 +23,8 @@ from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError, InputDataError, counted, quoted
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.model import Model
+from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, rank_items
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.inference.top_k import NO_ITEM, TopItems, rank_items
 from autorec_cli.runtime.stages import begin_stage
 
 SIDES = ("items", "users")

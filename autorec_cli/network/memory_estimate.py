@@ -46,7 +46,7 @@ RUNTIME = 135 * 2**20
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
-"""Scores that a thread ranks at a time while recommendations are measured; see `inference.top_k`."""
+"""Scores that a thread ranks at a time while recommendations are measured; see `inference.ranking.top_k`."""
 RANKED_USERS = 5000
 """Users whose recommendations are measured after an epoch, at most; see `training.validation`."""
 RANK = 12

@@ -18,11 +18,11 @@ from autorec_cli.data.item_columns import item_columns
 from autorec_cli.errors import AutoRecError
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
-from autorec_cli.inference import model_file
-from autorec_cli.inference.dataset_users import dataset_users
-from autorec_cli.inference.item_rules import check_rules, item_table
+from autorec_cli.inference.files import model_file
+from autorec_cli.inference.ranking.item_rules import check_rules, item_table
 from autorec_cli.inference.recommender import recommend_to, target_users
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.inference.users.dataset_users import dataset_users
 from autorec_cli.pipeline.generations import COMPLETE, open_generations
 from autorec_cli.pipeline.request import RunReporter, RunRequest
 from autorec_cli.pipeline.training_stage import TrainingStage, plan_training, train_or_keep

@@ -22,8 +22,8 @@ from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
 from autorec_cli.data.lazy_dataset import LazyDataset
-from autorec_cli.inference import model_file
-from autorec_cli.inference.item_tensors import pack_items
+from autorec_cli.inference.files import model_file
+from autorec_cli.inference.files.item_tensors import pack_items
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.partition import Partition

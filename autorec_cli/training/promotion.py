@@ -14,7 +14,7 @@ from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.evaluation.gates import check_metric
 from autorec_cli.evaluation.metrics import LEAST_PAIRS
 from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.scorer import Scorer
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.errors import UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition, partition_columns

@@ -17,9 +17,9 @@ from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.inference import model_file
 from autorec_cli.inference.alignment import input_rows
 from autorec_cli.inference.catalog import UNKNOWN, positions
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums

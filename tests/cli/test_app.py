@@ -31,7 +31,7 @@ def assert_one_sentence(stderr, message):
 
 def test_status_1_a_bug_shows_where_it_is(item_model):
     script = (
-        "from autorec_cli.cli import main\nfrom autorec_cli.inference import model_file\n"
+        "from autorec_cli.cli import main\nfrom autorec_cli.inference.files import model_file\n"
         "def load(path):\n    raise ZeroDivisionError('oops')\n"
         "model_file.load_model = load\n"
         "main.main()"
@@ -134,7 +134,7 @@ def test_a_signal_amid_the_import_of_torch_waits_for_its_end(tmp_path, sent, sta
     )
     script = (
         "import sys, time; sys.path.insert(0, '.')\n"
-        "from autorec_cli.cli import main\nfrom autorec_cli.inference import model_file\n"
+        "from autorec_cli.cli import main\nfrom autorec_cli.inference.files import model_file\n"
         "def load(path):\n    import torch\n    time.sleep(60)\n"
         "model_file.load_model = load\n"
         "main.main()"

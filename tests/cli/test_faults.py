@@ -130,7 +130,7 @@ def test_a_folder_that_vanishes_while_training_is_one_sentence(shop, monkeypatch
 @pytest.mark.parametrize("output", ["recommend", "evaluate", "prepare", "log", "summary"])
 def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, output):
     from autorec_cli.data import dataset, preparation
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
 
     place = shop / "there"
     place.mkdir()

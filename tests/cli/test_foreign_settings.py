@@ -13,7 +13,7 @@ import pytest
 from autorec_cli.cli.output import choose_format
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from tests.program import PROGRAM, ROOT, call
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

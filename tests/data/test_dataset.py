@@ -12,7 +12,7 @@ from autorec_cli.data.dataset import SPLITS, load_dataset, save_dataset
 from autorec_cli.data.preparation import PrepareSettings, prepare
 from autorec_cli.data.splitting import SplitSettings
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.inference.top_k import rank_items
+from autorec_cli.inference.ranking.top_k import rank_items
 from autorec_cli.storage import checksums
 from tests.planted import dataset_of, matrix_of, planted_dataset
 from tests.trained import model_of, small_settings

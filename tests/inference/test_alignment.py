@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from autorec_cli.inference import model_file
 from autorec_cli.inference.catalog import positions
+from autorec_cli.inference.files import model_file
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from autorec_cli.evaluation.measurement import metric_rows
-from autorec_cli.inference import blending, model_file
+from autorec_cli.inference import blending
 from autorec_cli.inference.blending import Blend, best_weights
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from tests.planted import planted_dataset
 from tests.trained import blend_of, model_of, small_settings

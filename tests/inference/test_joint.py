@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import model_file, model_info
+from autorec_cli.inference.files import model_file, model_info
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.prediction import predict
 from autorec_cli.inference.recommender import RecommendSettings, recommend

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from autorec_cli.errors import AutoRecError, InputDataError, UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.prediction import predict
 from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
 from tests.planted import planted_dataset
@@ -70,7 +70,7 @@ def test_a_frame_without_ids_is_refused():
 
 
 def test_batches_are_the_one_frame(model, monkeypatch):
-    from autorec_cli.inference import top_k
+    from autorec_cli.inference.ranking import top_k
 
     settings = RecommendSettings(k=3)
     whole = recommend(model, settings)
@@ -113,7 +113,8 @@ def test_what_is_ignored_is_logged_as_a_warning(model, caplog):
 
 def test_recommending_needs_no_torch_and_no_command_line(workshop):
     code = (
-        "import sys; from pathlib import Path; from autorec_cli.inference import model_file, recommender, prediction\n"
+        "import sys; from pathlib import Path; from autorec_cli.inference import recommender, prediction; "
+        "from autorec_cli.inference.files import model_file\n"
         f"model = model_file.load_model(Path({str(workshop / 'lists.model')!r}))\n"
         "frame = recommender.recommend(model, recommender.RecommendSettings(k=2))\n"
         "prediction.predict(model, frame)\n"

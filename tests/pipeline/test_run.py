@@ -11,7 +11,7 @@ import pytest
 from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
 from autorec_cli.report.report import missing_packages

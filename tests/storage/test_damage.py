@@ -7,7 +7,7 @@ import pytest
 
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_kinds import FILES
 from tests.planted import planted_dataset

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET, MODEL
 from autorec_cli.storage.file_kinds import artifact_at, is_dataset

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import model_file, model_info
 from autorec_cli.inference.blending import Blend
+from autorec_cli.inference.files import model_file, model_info
 from autorec_cli.inference.recommender import RecommendSettings, recommend
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET, MODEL

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.storage import checksums
 from autorec_cli.storage.safetensors_reader import map_tensors
 from tests.program import PROGRAM, ROOT

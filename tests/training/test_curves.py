@@ -1,7 +1,7 @@
 """Learning curves that are kept with a model."""
 
 from autorec_cli.config import TrainSettings
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.fit import fit
 from tests.planted import planted_dataset

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from autorec_cli.data import dataset
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from tests.forking import program
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call

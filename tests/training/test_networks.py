@@ -12,8 +12,8 @@ from autorec_cli.csr import row_indices
 from autorec_cli.data import dataset
 from autorec_cli.defaults import default_variants
 from autorec_cli.errors import UsageError
-from autorec_cli.inference import model_file
 from autorec_cli.inference.blending import Blend, best_weights
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from tests.planted import matrix_of, planted_dataset
 from tests.program import call

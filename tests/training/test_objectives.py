@@ -9,7 +9,7 @@ import autorec_cli as autorec
 from autorec_cli.config import OBJECTIVES, TrainSettings
 from autorec_cli.defaults import PRESETS, RatingFacts
 from autorec_cli.errors import UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from tests.planted import planted_dataset

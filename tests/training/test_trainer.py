@@ -10,7 +10,7 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation.measurement import metric_rows
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
 from autorec_cli.training import randomness

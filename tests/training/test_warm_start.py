@@ -14,7 +14,7 @@ from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.training import known_ratings, randomness, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model

@@ -64,7 +64,7 @@ def export_command(options: ExportOptions) -> dict[str, str | int]:
     The inner product of a user's and an item's vector is the score of `recommend`, so an index needs the metric inner
     product. ONNX, which the extra `onnx` installs, needs a network of the user variant.
     """
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
 
     kind = _kind(options)
     with reserve_output(options.output, options.wait_lock):

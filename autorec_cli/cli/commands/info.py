@@ -61,7 +61,7 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
 
 def _describe(path: Path, check: bool) -> dict[str, Any]:
     from autorec_cli.data import dataset
-    from autorec_cli.inference import model_file, model_info
+    from autorec_cli.inference.files import model_file, model_info
 
     if path.is_dir():
         document, files = dataset.describe(path), list(path.iterdir())

@@ -81,7 +81,7 @@ def predict_command(options: PredictOptions) -> dict[str, Any]:
     The column `basis` says what a prediction rests on: network, fold-in (of --history), user bias, item bias or global
     mean. Pairs that have a rating also get the residual, rating - predicted_rating.
     """
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
     from autorec_cli.inference.pairs import BASES, PredictSettings, predict_batches
 
     if options.pairs == options.history == "-":

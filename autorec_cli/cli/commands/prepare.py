@@ -296,7 +296,7 @@ def source_of(options: PrepareOptions) -> list[str] | DatabaseQuery:
 
 
 def _excluded(options: PrepareOptions) -> list[str] | None:
-    from autorec_cli.inference.id_file import read_ids
+    from autorec_cli.inference.users.id_file import read_ids
 
     file = options.exclude_users
     if file is None:

@@ -199,7 +199,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
 
     Items are ordered by `score`; `predicted_rating` is empty for a model that was trained only to rank.
     """
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
     from autorec_cli.inference.recommender import recommend_to, target_users
 
     # Checked even where it is not used: a script should fail on its first run.
@@ -232,11 +232,11 @@ def _writer(options: RecommendOptions, format: str, settings: RecommendSettings)
 
 def settings_of(options: RecommendOptions) -> RecommendSettings:
     """Read the files of ids, and make settings of all options."""
-    from autorec_cli.inference.exclusions import has_pairs
-    from autorec_cli.inference.id_file import read_ids
-    from autorec_cli.inference.item_rules import parse_max_per
+    from autorec_cli.inference.ranking.exclusions import has_pairs
+    from autorec_cli.inference.ranking.item_rules import parse_max_per
     from autorec_cli.inference.recommender import RecommendSettings
-    from autorec_cli.inference.target_users import parse_shard
+    from autorec_cli.inference.users.id_file import read_ids
+    from autorec_cli.inference.users.target_users import parse_shard
 
     if [options.users, options.history, options.candidates, options.exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
@@ -268,7 +268,7 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
 
 def _split_users(options: RecommendOptions, settings: RecommendSettings, model: Scorer) -> RecommendSettings:
     """Split lists of ids in --user, after which the ids of --users come."""
-    from autorec_cli.inference.id_file import split_ids
+    from autorec_cli.inference.users.id_file import split_ids
 
     given = options.user or []
     if settings.user_ids is None or not any("," in text for text in given):

@@ -154,7 +154,7 @@ def _subject(options: ReportOptions) -> Subject:
 
 
 def _user_ids(options: ReportOptions, model: Scorer) -> Sequence[str] | None:
-    from autorec_cli.inference.id_file import read_ids, split_ids
+    from autorec_cli.inference.users.id_file import read_ids, split_ids
 
     if options.users is not None:
         return read_ids(options.users, "--users")

@@ -83,7 +83,7 @@ def similar_command(options: SimilarOptions) -> dict[str, int]:
     The similarity of two items, from -1 to 1, is the correlation of their scores over all users, by the network that
     orders items.
     """
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
     from autorec_cli.inference.similarity import first, similar_batches
 
     if options.item and (options.user or options.of == "users"):
@@ -109,8 +109,8 @@ def similar_command(options: SimilarOptions) -> dict[str, int]:
 
 
 def _settings_of(options: SimilarOptions, model: Scorer) -> SimilarSettings:
-    from autorec_cli.inference.id_file import split_ids
     from autorec_cli.inference.similarity import SimilarSettings
+    from autorec_cli.inference.users.id_file import split_ids
 
     of = "users" if options.user else options.of
     known = model.catalog.item_ids if of == "items" else model.catalog.user_ids

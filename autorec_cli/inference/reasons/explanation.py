@@ -14,10 +14,10 @@ import numpy as np
 from autorec_cli.csr import Array
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.model import Model
+from autorec_cli.inference.ranking.top_k import top_k
 from autorec_cli.inference.reasons.leave_one_out import leave_one_out
 from autorec_cli.inference.scorer import History, Scorer
 from autorec_cli.inference.scoring import item_scorer
-from autorec_cli.inference.top_k import top_k
 
 HiddenScorer = Callable[[History, Array], Array]
 """n ratings of a user and item_index (m,) -> scores (n + 1, m): with all ratings, then without each."""

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.csr import Array
+from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, one_thread_per_product
 from autorec_cli.inference.reasons.explanation import HiddenScorer, Reasons, explain
 from autorec_cli.inference.scorer import History, Scorer
-from autorec_cli.inference.target_users import TargetUsers
-from autorec_cli.inference.top_k import NO_ITEM, TopItems, one_thread_per_product
+from autorec_cli.inference.users.target_users import TargetUsers
 from autorec_cli.runtime.threads import in_order
 
 logger = logging.getLogger(__name__)

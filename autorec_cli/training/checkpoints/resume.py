@@ -231,7 +231,7 @@ def find_finished(
     If its checkpoint is still there, the model may have replaced the one that the run started from. With several
     processes, call this in the first one.
     """
-    from autorec_cli.inference import model_file
+    from autorec_cli.inference.files import model_file
     from autorec_cli.training.checkpoints import checkpoint
 
     path = checkpoint_path(output, process_group)

@@ -11,7 +11,7 @@ import pytest
 
 from autorec_cli.cli.metric_tables import write_tables
 from autorec_cli.data import dataset
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from tests.program import call, run
 
 RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "mae_high", "n_pairs", "n_cold",

@@ -10,7 +10,7 @@ import pytest
 
 from autorec_cli.cli.commands import doctor
 from autorec_cli.cli.commands.doctor import checks
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from tests.program import call
 
 

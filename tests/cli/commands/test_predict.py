@@ -12,7 +12,7 @@ import autorec_cli as autorec
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.inference import model_file, pairs
+from autorec_cli.inference.files import model_file, pairs
 from autorec_cli.inference.recommender import RecommendSettings, recommend
 from tests.program import call, run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from tests.program import ROOT, SMALL, call, run
 
 TINY = (*SMALL, "-q")

@@ -10,7 +10,7 @@ import pytest
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.training.train import TrainedModel
 from autorec_cli.training.validation import ValidationResult

@@ -16,7 +16,7 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.text.blocks import cut_blocks
 from autorec_cli.data.readers.text.exact_csv import TextFormat
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError
-from autorec_cli.inference import id_file
+from autorec_cli.inference.users import id_file
 from autorec_cli.runtime import memory
 from tests.fuzz import PLAIN
 from tests.program import ROOT, run

@@ -7,10 +7,10 @@ import pytest
 
 from autorec_cli.inference.fold_in import fold_in
 from autorec_cli.inference.joint import JointModel
+from autorec_cli.inference.ranking.top_k import NO_ITEM
 from autorec_cli.inference.reasons import ordinal_rows
 from autorec_cli.inference.reasons.explanation import explain, hidden_scorer
 from autorec_cli.inference.reasons.leave_one_out import leave_one_out
-from autorec_cli.inference.top_k import NO_ITEM
 from tests.planted import planted_dataset
 from tests.trained import blend_of, model_of, small_settings
 

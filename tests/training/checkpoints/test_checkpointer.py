@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.network.adam import AdamState
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one

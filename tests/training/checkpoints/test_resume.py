@@ -14,7 +14,7 @@ import torch
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference import model_file
+from autorec_cli.inference.files import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT

@@ -14,7 +14,7 @@ import numpy as np
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, check_rows
 from autorec_cli.errors import UsageError
-from autorec_cli.inference.item_tensors import Shapes, item_shapes
+from autorec_cli.inference.files.item_tensors import Shapes, item_shapes
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model

@@ -10,9 +10,9 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import UsageError, quoted
+from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.similarity import directions
-from autorec_cli.inference.top_k import NO_ITEM, TopItems
 
 CANDIDATES = 100
 """Fewest best items of a user to choose from."""

@@ -13,8 +13,8 @@ from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.catalog import UNKNOWN, positions
-from autorec_cli.inference.histories import read_histories
 from autorec_cli.inference.scorer import History, HistoryScorer, Scorer
+from autorec_cli.inference.users.histories import read_histories
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.inference.item_rules import fulfilling, item_table, limits_of, parse_max_per
-from autorec_cli.inference.limited_top_k import FREE
+from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of, parse_max_per
+from autorec_cli.inference.ranking.limited_top_k import FREE
 
 ITEMS = item_table(
     ["a", "b", "c", "d"],

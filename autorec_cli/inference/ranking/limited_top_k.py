@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.inference.top_k import NO_ITEM, top_k
+from autorec_cli.inference.ranking.top_k import NO_ITEM, top_k
 
 FREE = -1
 """Group of an item that is not limited."""

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.inference.limited_top_k import FREE, Limit, limited_top_k
-from autorec_cli.inference.top_k import NO_ITEM, top_k
+from autorec_cli.inference.ranking.limited_top_k import FREE, Limit, limited_top_k
+from autorec_cli.inference.ranking.top_k import NO_ITEM, top_k
 
 
 def one_by_one(scores, k, limits):

@@ -14,9 +14,9 @@ from autorec_cli.csr import Array
 from autorec_cli.data.item_columns import TITLE
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.catalog import Catalog, SeenItems
-from autorec_cli.inference.item_tensors import item_shapes
-from autorec_cli.inference.model_checks import check_provenance, read_settings
-from autorec_cli.inference.model_file import explained, read_document, require_model
+from autorec_cli.inference.files.item_tensors import item_shapes
+from autorec_cli.inference.files.model_checks import check_provenance, read_settings
+from autorec_cli.inference.files.model_file import explained, read_document, require_model
 from autorec_cli.storage import checksums
 
 Counts = Callable[[str], Array]

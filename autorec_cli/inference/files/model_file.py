@@ -20,12 +20,12 @@ from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.catalog import Catalog, SeenItems
-from autorec_cli.inference.item_tensors import pack_items, unpack_items
+from autorec_cli.inference.files.item_tensors import pack_items, unpack_items
+from autorec_cli.inference.files.model_checks import check_ids, check_model, check_networks, read_settings
+from autorec_cli.inference.files.texts import pack_texts, unpack_texts
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
-from autorec_cli.inference.model_checks import check_ids, check_model, check_networks, read_settings
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.inference.texts import pack_texts, unpack_texts
 from autorec_cli.network.ordinal import Levels, ThresholdArrays
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage import checksums, file_formats

@@ -7,9 +7,9 @@ import pytest
 
 import autorec_cli as autorec
 from autorec_cli.errors import UsageError
-from autorec_cli.inference import reranking
+from autorec_cli.inference.ranking import reranking
+from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems
 from autorec_cli.inference.similarity import directions
-from autorec_cli.inference.top_k import NO_ITEM, TopItems
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
 

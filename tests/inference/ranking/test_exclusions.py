@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.inference.exclusions import has_pairs
 from autorec_cli.inference.joint import JointModel
+from autorec_cli.inference.ranking.exclusions import has_pairs
 from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
 from tests.planted import planted_dataset
 from tests.trained import blend_of, model_of, small_settings
@@ -77,7 +77,7 @@ def test_items_are_excluded_for_their_users_only(model, users):
 
 
 def test_blocks_of_users_do_not_show(models, monkeypatch):
-    from autorec_cli.inference import top_k
+    from autorec_cli.inference.ranking import top_k
 
     pairs = recommend(models["joint"], RecommendSettings(k=2))
     settings = RecommendSettings(k=4, where="year > 1995", max_per={"genre": 1, "available": 2}, exclude_pairs=pairs)

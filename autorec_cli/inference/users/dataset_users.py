@@ -8,7 +8,7 @@ from autorec_cli.csr import Array, add_splits, row_sums
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.catalog import UNKNOWN, SeenItems, positions
 from autorec_cli.inference.scorer import History, Scorer
-from autorec_cli.inference.target_users import TargetUsers, history_scorers
+from autorec_cli.inference.users.target_users import TargetUsers, history_scorers
 
 
 def dataset_users(model: Scorer, dataset: Dataset) -> TargetUsers:

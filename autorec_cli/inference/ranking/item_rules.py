@@ -10,7 +10,7 @@ import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import InputDataError, UsageError, counted, listed, quoted, shortened
-from autorec_cli.inference.limited_top_k import FREE, Limit
+from autorec_cli.inference.ranking.limited_top_k import FREE, Limit
 
 if TYPE_CHECKING:
     from autorec_cli.inference.recommender import RecommendSettings

@@ -9,7 +9,7 @@ import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.data.item_columns import RESERVED, TITLE, TYPES
-from autorec_cli.inference.texts import pack_texts, unpack_texts
+from autorec_cli.inference.files.texts import pack_texts, unpack_texts
 
 Shapes = dict[str, tuple[str, tuple[int | None, ...]]]
 """Type and shape of each tensor; None for a size that only the data has."""

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from autorec_cli.inference import top_k as module
-from autorec_cli.inference.top_k import NO_ITEM, rank_items, top_k
+from autorec_cli.inference.ranking import top_k as module
+from autorec_cli.inference.ranking.top_k import NO_ITEM, rank_items, top_k
 from autorec_cli.runtime import threads
 
 SCORES = np.array([[1.0, 3.0, 2.0, 0.0], [5.0, 4.0, 5.0, 1.0], [0.0, 0.0, 0.0, 9.0]], dtype=np.float32)

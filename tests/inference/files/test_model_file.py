@@ -6,9 +6,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.inference import model_file
 from autorec_cli.inference.catalog import SeenItems
-from autorec_cli.inference.model_file import load_model, save_model
+from autorec_cli.inference.files import model_file
+from autorec_cli.inference.files.model_file import load_model, save_model
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.storage.safetensors_writer import in_one
 from tests.planted import planted_dataset

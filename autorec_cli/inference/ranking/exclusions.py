@@ -19,8 +19,8 @@ from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.errors import InputDataError, counted
 from autorec_cli.inference.catalog import UNKNOWN, SeenItems
 from autorec_cli.inference.pairs import index_of, pair_blocks, positions_in
+from autorec_cli.inference.ranking.top_k import SeenBlock
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.inference.top_k import SeenBlock
 
 logger = logging.getLogger(__name__)
 

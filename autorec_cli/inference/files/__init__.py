@@ -1,0 +1,1 @@
+"""Model files: writing, reading, checks and a summary."""
