@@ -29,12 +29,15 @@ from autorec_cli.defaults import PRESETS
 from benchmarks import results
 from benchmarks.measure import AUTOREC
 
-PAPER_INPUT = "--variant item --no-implicit --no-normalize --center none --no-decoder-mean --dropout 0"
+PAPER_INPUT = (
+    "--variant item --no-implicit --no-normalize --center none --no-decoder-mean --dropout 0 "
+    "--output-activation identity --learning-rate 0.003"
+)
 PAPER = {
     "AutoRec": (None, ""),
     "I-AutoRec": (0.831, "--variant item"),
     "U-AutoRec": (0.874, "--variant user"),
-    "I-AutoRec, the paper's input": (0.831, "$P --regularization 200"),
+    "I-AutoRec, the paper's input": (0.831, "$P --regularization 200 --epochs 50"),
     "deep (500,250,500)": (
         0.827,
         "--variant item --hidden-size 500,250,500 --dropout 0.2 --epochs 60 --no-decoder-mean",
@@ -55,7 +58,7 @@ IDENTITY = "--hidden-activation identity --regularization 3000 --learning-rate 1
 ACTIVATIONS = {
     "identity, identity": (0.872, IDENTITY),
     "sigmoid, identity": (0.852, f"--output-activation sigmoid {IDENTITY}"),
-    "identity, sigmoid": (0.831, "--regularization 200"),
+    "identity, sigmoid": (0.831, "--regularization 200 --epochs 50"),
     "sigmoid, sigmoid": (0.836, "--output-activation sigmoid --regularization 200 --epochs 50"),
 }
 """Output and hidden activation -> the paper's RMSE, and options."""
