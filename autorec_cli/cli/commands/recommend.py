@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,7 @@ from autorec_cli.cli.output import (
     write_table,
     writer_for,
 )
+from autorec_cli.cli.shards import ShardFolder, origin_of, run_shards
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 
@@ -64,6 +66,8 @@ autorec recommend ratings.model --where "genre LIKE '%Comedy%' AND year >= 1990"
 autorec recommend ratings.model --exclude top.csv -o next.csv
 
 autorec recommend ratings.model -o recommendations.sqlite
+
+autorec recommend ratings.model --shards 16 -o recommendations/
 
 autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
@@ -186,11 +190,31 @@ class RecommendOptions:
         typer.Option(
             metavar="N/COUNT",
             help="Process shard N of COUNT of the users. The csv, tsv or jsonl outputs of all shards, concatenated in "
-            "order, equal the output of one run; only the first has a header row.",
+            "order, equal the output of one run; only the first has a header row. If the output is a directory (-o "
+            "DIR/), write the shard's Parquet file there, as --shards does.",
             show_default="all users",
             rich_help_panel=UNATTENDED,
         ),
     ] = None
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            help="Write COUNT Parquet files, one for each shard of the users, into the directory of -o, by several "
+            "processes. Files that are there are kept if they are whole, of this model and of the same options.",
+            show_default="one output",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = None
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes of --shards at a time, which divide the cores among them; 0 is one per core. Each needs "
+            "memory for a block of users and the items.",
+            rich_help_panel=UNATTENDED,
+        ),
+    ] = 0
     wait_lock: WaitLock = 0.0
 
 
@@ -199,13 +223,65 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
 
     Items are ordered by `score`; `predicted_rating` is empty for a model that was trained only to rank.
     """
+    # Checked even where it is not used: a script should fail on its first run.
+    require_count("--show", options.show, minimum=0)
+    require_count("--processes", options.processes, minimum=0)
+    if _in_folder(options):
+        return _recommend_to_folder(options)
+    format, settings = choose_format(options.format, options.output, WITH_DATABASE), settings_of(options)
+    write = _writer(options, format, settings)
+    return _recommend(options, settings, format, lambda _: write)
+
+
+def _in_folder(options: RecommendOptions) -> bool:
+    """True if shards are written into a directory."""
+    is_folder = options.output.endswith(os.sep) or (options.output != "-" and Path(options.output).is_dir())
+    return options.shards is not None or (options.shard is not None and is_folder)
+
+
+def _recommend_to_folder(options: RecommendOptions) -> dict[str, int]:
+    """Write one shard, or all of them.
+
+    Raises:
+        UsageError: the output is no directory, or an option does not fit.
+    """
+    folder = Path(options.output)
+    if options.shards is not None:
+        require_count("--shards", options.shards, minimum=1)
+    if options.output == "-" or (folder.exists() and not folder.is_dir()):
+        raise UsageError("--shards writes into a directory; name one with -o DIR/")
+    if options.format not in (None, "parquet") or options.csv_safe or options.no_header:
+        raise UsageError("shards in a directory are Parquet files: leave out --format, --csv-safe and --no-header")
+    for flag, file in (("users", options.users), ("history", options.history),
+                       ("candidates", options.candidates), ("exclude", options.exclude)):  # fmt: skip
+        if file is not None and (file == "-" or Path(file).is_fifo()):
+            raise UsageError(f"--{flag} {file} can be read once only, and each shard reads it; name a file")
+    settings = settings_of(options)
+    shard, count = settings.shard, options.shards
+    if shard is not None and count not in (None, shard.of):
+        raise UsageError(f"--shard {options.shard} is not one of --shards {count}; leave out one of them")
+    count = shard.of if shard is not None else count or 1
+    shards = ShardFolder(folder, count, options.model, settings, origin_of(options.model, settings))
+    shards.create()
+    if shard is None:
+        return run_shards(shards, options.processes)
+    output, found = str(shards.file(shard.number)), shards.facts(shard.number)
+    if found is not None:
+        say(f"{output} is there, of this model and these options")
+        return found
+    return _recommend(replace(options, output=output), settings, "parquet", shards.writer)
+
+
+def _recommend(
+    options: RecommendOptions,
+    settings: RecommendSettings,
+    format: str,
+    writer_of: Callable[[int], Writer],
+) -> dict[str, int]:
+    """Recommend, and write by what `writer_of` makes of the number of users."""
     from autorec_cli.inference.files import model_file
     from autorec_cli.inference.recommender import recommend_to, target_users
 
-    # Checked even where it is not used: a script should fail on its first run.
-    require_count("--show", options.show, minimum=0)
-    format, settings = choose_format(options.format, options.output, WITH_DATABASE), settings_of(options)
-    write = _writer(options, format, settings)
     with reserve_output(options.output, options.wait_lock):
         if format == "sqlite" and options.output != "-":
             check_replaceable(Path(options.output))
@@ -218,7 +294,7 @@ def recommend_command(options: RecommendOptions) -> dict[str, int]:
         if format == "table" and options.show and options.output == "-":
             users = users.first(options.show)
         frames = recommend_to(users, model, settings)
-        n_rows = _write(frames, options.output, format, write, model.catalog.decimals)
+        n_rows = _write(frames, options.output, format, writer_of(n_users), model.catalog.decimals)
     if len(users.user_ids) < n_users:
         say(f"these are the first {options.show} of {n_users:,} users; --show 0 shows all, and a pipe gets all as CSV")
     return {"n_users": n_users, "n_rows": n_rows}
