@@ -134,7 +134,20 @@ STAGES = {
     "recommend": Stage(
         recommend.RecommendOptions,
         ("top_k", "format", "where", "max_per"),
-        ("output", "user", "users", "show", "history", "data", "on_unknown", "explain", "shard", "wait_lock"),
+        (
+            "output",
+            "user",
+            "users",
+            "show",
+            "history",
+            "data",
+            "on_unknown",
+            "explain",
+            "shard",
+            "shards",
+            "processes",
+            "wait_lock",
+        ),
         {"output": "recommendations.csv", "format": "csv"},
     ),
 }
