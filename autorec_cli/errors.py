@@ -23,12 +23,25 @@ from __future__ import annotations
 import errno
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130  # Ctrl-C
+
+
+CHECKOUT = Path(__file__).parent.parent
+"""Of the source code, if that is where the package is."""
+
+
+def install_command(extra: str) -> str:
+    """Command that installs an extra, in a checkout or from the package index."""
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return f"pip install -e {shlex.quote(f'{CHECKOUT}[{extra}]')}"
+    return f"pip install 'autorec-cli[{extra}]'"
 
 
 class AutoRecError(Exception):

@@ -4,12 +4,22 @@ import pytest
 import torch
 
 from autorec_cli import errors
+from tests.program import ROOT
 
 
 def test_the_docstring_draws_the_error_tree_with_its_exit_statuses():
     drawn = dict(re.findall(r"(\w+Error) +(\d+)", errors.__doc__))
     tree = [errors.AutoRecError, *errors.AutoRecError.__subclasses__()]
     assert drawn == {error.__name__: str(error.exit_status) for error in tree}
+
+
+def test_an_extra_is_installed_from_the_checkout_or_from_the_index(tmp_path, monkeypatch):
+    assert errors.install_command("fast") == f"pip install -e '{ROOT}[fast]'"
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(errors, "CHECKOUT", tmp_path)
+    assert f"{tmp_path}[tune]" in errors.install_command("tune")
+    (tmp_path / "pyproject.toml").unlink()
+    assert errors.install_command("tune") == "pip install 'autorec-cli[tune]'"
 
 
 OUT_OF_MEMORY = {

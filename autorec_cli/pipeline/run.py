@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
-from autorec_cli.errors import AutoRecError
+from autorec_cli.errors import AutoRecError, install_command
 from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference.files import model_file
@@ -127,7 +127,7 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
     with clock.stage("recommend"):
         recommended = _recommend(trained, folder, request, reporter)
     if missing := missing_packages():
-        logger.debug(f"no {REPORT} without {' and '.join(missing)}; pip install 'autorec-cli[report]' for it")
+        logger.debug(f"no {REPORT} without {' and '.join(missing)}; install it with: {install_command('report')}")
     else:
         with clock.stage("report"):
             _report(trained, training.current, folder / REPORT, request)

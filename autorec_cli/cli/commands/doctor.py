@@ -22,7 +22,7 @@ from typing import Any
 import autorec_cli
 from autorec_cli.cli.options import Format, Output
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
-from autorec_cli.errors import AutoRecError, UsageError, counted
+from autorec_cli.errors import AutoRecError, UsageError, counted, install_command
 from autorec_cli.runtime.memory import available_bytes
 from autorec_cli.storage.files import followed, replace_file
 from autorec_cli.storage.locks import hold
@@ -51,7 +51,9 @@ assert torch.equal(matrix @ torch.ones(8, 2), torch.ones(8, 2)), "a sparse produ
 devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 for number in range(len(devices)):
     torch.ones(8, device=f"cuda:{number}").sum().item()
-print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": devices}), flush=True)
+built_for = torch.version.cuda or torch.version.hip
+found = {"version": torch.__version__, "built_for": built_for, "threads": torch.get_num_threads(), "cuda": devices}
+print(json.dumps(found), flush=True)
 sys.path.insert(0, sys.argv[1])
 try:
     import numpy
@@ -143,26 +145,46 @@ def _torch(_folder: Path) -> list[Check]:
     found = answers[0]
     return [
         Check("torch", "ok", f"{found['version']}, {found['threads']} threads"),
+        _build(found["built_for"], found["cuda"]),
         Check("cuda", "ok", ", ".join(found["cuda"]) or "none; training runs on the CPU"),
         Check("engine", "failed", problem) if finished.returncode else _engine(answers[1]),
     ]
 
 
-INSTALL = "pip install 'autorec-cli[fast]'"
+def _build(built_for: str | None, devices: list[str]) -> Check:
+    """Check that torch was built for the processor that is there, given the version of CUDA or ROCm, or None."""
+    has_gpu = shutil.which("nvidia-smi") is not None
+    if built_for is None and has_gpu and sys.platform != "darwin":
+        return Check("torch build", "warning", "for CPUs, beside a GPU; for both: pip install --force-reinstall torch")
+    if built_for is None:
+        return Check("torch build", "ok", "for CPUs")
+    if devices:
+        return Check("torch build", "ok", f"for GPUs ({built_for})")
+    return Check(
+        "torch build",
+        "ok",
+        f"for GPUs ({built_for}), and there is none; the one for CPUs takes gigabytes less: "
+        f"pip install --force-reinstall torch --index-url {CPU_BUILDS}",
+    )
+
+
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds for CPUs, as its page on installation has it."""
 
 
 def _engine(obstacle: str | None) -> Check:
     """Check of the CPU engine, given why numba cannot compile."""
     missing = [name for name in EXTRAS if _version(name) is None]
     if obstacle is not None:
-        advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else INSTALL
+        advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else install_command("fast")
         found = f"training on the CPU uses torch; compiled kernels are faster, but {obstacle}; {advice}"
         return Check("engine", "warning", found)
     if missing:
         return Check(
             "engine",
             "warning",
-            f"training on the CPU uses compiled kernels; {missing[0]} is missing, install it with: {INSTALL}",
+            f"training on the CPU uses compiled kernels; {missing[0]} is missing, "
+            f"install it with: {install_command('fast')}",
         )
     return Check("engine", "ok", "training on the CPU uses compiled kernels (numba)")
 

@@ -15,7 +15,7 @@ from autorec_cli.cli.options import AllUsers, InputFile, OneOf, OutputFile, Rele
 from autorec_cli.cli.output import open_output, reserve_output
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset_checks import SPLITS
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import UsageError, install_command
 
 if TYPE_CHECKING:
     from autorec_cli.inference.scorer import Scorer
@@ -125,8 +125,8 @@ def _format_of(options: ReportOptions) -> str:
     missing = missing_packages() if format == "html" else []
     if missing:
         raise UsageError(
-            f"a page needs {' and '.join(missing)}, which is not installed; install the extra `report` with: "
-            "pip install 'autorec-cli[report]', or, in a checkout, pip install -e '.[report]'"
+            f"a page needs {' and '.join(missing)}, which is not installed; install it with: "
+            f"{install_command('report')}"
         )
     return format
 

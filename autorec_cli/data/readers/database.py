@@ -25,7 +25,7 @@ from autorec_cli.data.readers.frames import SAMPLE_ROWS, detect_typed, typed_row
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
-from autorec_cli.errors import InputDataError, UsageError, without_passwords
+from autorec_cli.errors import InputDataError, UsageError, install_command, without_passwords
 
 BATCH_ROWS = 1 << 17
 CONNECT_SECONDS = 30
@@ -152,9 +152,9 @@ def _connected(database: DatabaseQuery) -> Iterator[Any]:
     try:
         module = import_module(f"adbc_driver_{driver}.dbapi")
     except ImportError as error:
-        extra = "'autorec-cli[db]'" if driver == "postgresql" else f"adbc-driver-{driver}"
+        command = install_command("db") if driver == "postgresql" else f"pip install adbc-driver-{driver}"
         raise UsageError(
-            f"--database {database.scheme}: needs a driver that is not installed; run pip install {extra}"
+            f"--database {database.scheme}: needs a driver that is not installed; install it with: {command}"
         ) from error
     uri = database.uri
     if driver == "postgresql" and "connect_timeout" not in uri and "PGCONNECT_TIMEOUT" not in os.environ:

@@ -12,7 +12,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import UsageError, install_command
 from autorec_cli.inference.export.vectors import part_for
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
@@ -47,7 +47,7 @@ def to_onnx(model: Scorer, objective: str = "ranking") -> bytes:
         from onnx import helper
     except ImportError as error:
         raise UsageError(
-            "--to onnx needs the package onnx, which is not installed; install it with: pip install 'autorec-cli[onnx]'"
+            f"--to onnx needs the package onnx, which is not installed; install it with: {install_command('onnx')}"
         ) from error
     catalog = network.catalog
     metadata = {"item_ids": json.dumps(list(catalog.item_ids)), "rating_scale": json.dumps(catalog.rating_scale)}

@@ -10,6 +10,7 @@ import pytest
 
 from autorec_cli.cli.commands import doctor
 from autorec_cli.cli.commands.doctor import checks
+from autorec_cli.errors import install_command
 from autorec_cli.inference.files import model_file
 from tests.program import call
 
@@ -183,15 +184,33 @@ def test_an_engine_that_is_not_compiled_is_told(tmp_path, monkeypatch):
     assert all(word in engine.found for word in ("NUMBA_DISABLE_JIT", "unset it"))
 
 
+@pytest.mark.parametrize(
+    ("built_for", "devices", "has_gpu", "result", "found"),
+    [
+        (None, [], False, "ok", "for CPUs"),
+        (None, [], True, "warning", "pip install --force-reinstall torch"),
+        ("13.0", ["H200"], True, "ok", "for GPUs (13.0)"),
+        ("13.0", [], False, "ok", "--index-url https://download.pytorch.org/whl/cpu"),
+    ],
+)
+def test_a_torch_of_the_wrong_build_is_named_with_the_other(monkeypatch, built_for, devices, has_gpu, result, found):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}" if has_gpu else None)
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    check = doctor._build(built_for, devices)
+    assert check.result == result
+    assert check.found.endswith(found)
+
+
 def test_missing_extras_are_told(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "numba" else "1")
     found = doctor._engine("No module named 'numba'").found
-    assert all(word in found for word in ("No module named 'numba'", "pip install 'autorec-cli[fast]'"))
+    assert all(word in found for word in ("No module named 'numba'", install_command("fast")))
     assert doctor._engine(None).result == "warning"
 
 
 def test_a_numba_that_crashes_is_told_and_survived(tmp_path, monkeypatch):
-    text = """print('{"version": "2", "threads": 1, "cuda": []}', flush=True); import os; os.kill(os.getpid(), 11)"""
+    found = json.dumps({"version": "2", "built_for": None, "threads": 1, "cuda": []})
+    text = f"print({found!r}, flush=True); import os; os.kill(os.getpid(), 11)"
     monkeypatch.setattr(doctor, "CHECK_TORCH", text)
     rows = {check.name: (check.result, check.found) for check in doctor._torch(tmp_path)}
     assert rows["torch"] == ("ok", "2, 1 threads")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from autorec_cli.errors import install_command
 from autorec_cli.report import report as reports
 from tests.program import call, modules_after
 from tests.report.pages import checked
@@ -78,7 +79,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(workshop, tm
     monkeypatch.setattr(reports, "find_spec", lambda name: None if name == missing else object())
     result = call("report", workshop / "item.model", "-o", tmp_path / "report.html")
     assert (result.status, list(tmp_path.iterdir())) == (2, [])
-    for text in (missing, "pip install 'autorec-cli[report]'", "pip install -e '.[report]'"):
+    for text in (missing, install_command("report")):
         assert text in result.stderr
 
 

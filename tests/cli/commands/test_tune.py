@@ -12,6 +12,7 @@ import pytest
 
 from autorec_cli.cli.commands.tune import _flags
 from autorec_cli.config import TrainSettings
+from autorec_cli.errors import install_command
 from tests.forking import program
 from tests.program import ROOT, call, run
 
@@ -147,4 +148,4 @@ def test_without_optuna_the_command_to_install_it_is_told(workshop, monkeypatch)
     monkeypatch.setitem(sys.modules, "optuna", None)
     result = call("tune", workshop / "data")
     assert (result.status, result.stdout) == (2, "")
-    assert "pip install 'autorec-cli[tune]'" in result.stderr
+    assert install_command("tune") in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -20,7 +21,7 @@ from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers import database
 from autorec_cli.data.readers.database import DatabaseQuery
 from autorec_cli.data.readers.options import Period, ReadOptions
-from autorec_cli.errors import InputDataError, UsageError
+from autorec_cli.errors import InputDataError, UsageError, install_command
 from tests.program import run
 
 ROWS = [(n % 5, f"i{n % 7}", n % 9 / 2, 10**9 + n) for n in range(35)]
@@ -126,7 +127,7 @@ def test_options_of_databases_need_each_other(shop, arguments):
 
 def test_a_driver_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "adbc_driver_postgresql.dbapi", None)
-    with pytest.raises(UsageError, match=r"pip install 'autorec-cli\[db\]'"):
+    with pytest.raises(UsageError, match=re.escape(install_command("db"))):
         read("postgresql://me@localhost/shop")
     with pytest.raises(UsageError, match="pip install adbc-driver-oracle"):
         read("oracle://me@localhost/shop")
