@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test test-oldest test-newest check docs look bench fuzz soak clean
+.PHONY: demo test test-oldest test-newest check docs look bench fuzz soak release clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -93,5 +93,10 @@ soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.kills
 	$(BIN)/python -m tests.fault_injection
 
+# Builds what strangers will install, tries it in empty environments, and prints the commands to tag it; half an hour.
+release: $(VENV)/installed-dev
+	$(PIP) --editable '.[fast,dev,release]'
+	$(BIN)/python -m tests.release
+
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest demo look bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .venv-oldest .venv-newest demo look bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "autorec_cli"
+import autorec_cli
+
+PACKAGE = Path(autorec_cli.__file__).parent
 ORDER = ("cli", "pipeline", "report", "training", "evaluation", "inference", "network", "data", "storage", "runtime")
 """From the top of the import contract to its ground."""
 

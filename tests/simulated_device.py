@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from tests.program import ROOT
+import autorec_cli
 
 CPU = torch.device("cpu")
 FACTORIES = {
@@ -49,7 +49,7 @@ class SimulatedDevice(TorchFunctionMode):
         waits: Names of the functions that waited for the device.
     """
 
-    def __init__(self, watched: Path = ROOT / "autorec_cli") -> None:
+    def __init__(self, watched: Path = Path(autorec_cli.__file__).parent) -> None:
         super().__init__()
         self._watched = str(watched)
         self.copied: list[int] = []
