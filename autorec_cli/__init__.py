@@ -4,6 +4,13 @@ import os
 import signal
 import sys
 
+if sys.platform == "win32":
+    _ADVICE = "autorec runs on Linux and macOS; on Windows, install it in WSL (`wsl --install` in a terminal)"
+    if "".join(sys.argv[:1]).replace("\\", "/").rpartition("/")[2].removesuffix(".exe") in ("autorec", "-m"):
+        sys.stderr.write(f"error: {_ADVICE}\n")
+        sys.exit(2)
+    raise ImportError(_ADVICE)
+
 # Until `cli.main` takes over, Ctrl-C would print a traceback of imports. As a library we touch no signals.
 if (
     sys.argv[:1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
+import subprocess
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +20,9 @@ MIN_ADDRESS_SPACE = 5 << 29
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
+MACHINE = Path("/proc/meminfo")
+VM_STAT = "/usr/bin/vm_stat"
+"""Program of macOS that prints the use of memory in pages."""
 
 
 def used_bytes() -> int:
@@ -73,13 +78,26 @@ def _of_process(field: str) -> int | None:
 
 def _free_of_machine() -> int:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    # macOS has no /proc; this overestimates, as it ignores other programs.
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - used_bytes()
+        lines = MACHINE.read_text().splitlines()
+    except OSError:  # macOS has no /proc
+        lines = []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    free = _free_by_vm_stat()
+    # Without both, other programs are ignored: an overestimate.
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - used_bytes() if free is None else free
+
+
+def _free_by_vm_stat() -> int | None:
+    """Free and inactive memory, as Activity Monitor and psutil count it; None without `vm_stat`."""
+    try:
+        text = subprocess.run([VM_STAT], capture_output=True, text=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    size = re.search(r"page size of (\d+) bytes", text)
+    pages = re.findall(r"^Pages (?:free|inactive|speculative): +(\d+)", text, flags=re.MULTILINE)
+    return int(size[1]) * sum(map(int, pages)) if size and pages else None
 
 
 @lru_cache(maxsize=1)

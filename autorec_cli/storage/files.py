@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
@@ -16,6 +15,7 @@ from typing import BinaryIO
 
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.permissions import Permissions, permissions_of
+from autorec_cli.storage.system_calls import exchange, sync
 
 
 def require_parent(path: Path) -> None:
@@ -68,7 +68,7 @@ def sync_folder(folder: Path) -> None:
     """Make renames in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -138,7 +138,7 @@ def replace_file(path: Path, like: Path | None = None) -> Iterator[BinaryIO]:
                 if kept is not None:
                     kept.give(stream.fileno())
                 # Before the rename, or a power cut could leave an empty file under the final name.
-                os.fsync(stream.fileno())
+                sync(stream.fileno())
                 _require_ours(temporary, stream.fileno())
             # rename(2) is atomic: readers see the old file or the new one, whole.
             temporary.replace(target)
@@ -153,10 +153,10 @@ def replace_file(path: Path, like: Path | None = None) -> Iterator[BinaryIO]:
 def replace_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary directory that becomes `path` afterwards.
 
-    Linux can exchange two names, so `path` is a complete directory at every moment. Elsewhere an existing `path` is
-    moved aside first and removed when the new one is in place; between these two renames there is no `path`. If the
-    block raises, or a signal arrives at any point, the old directory is kept or put back. The new directory and its
-    files get the permissions of the old ones.
+    Where the system can exchange two names, `path` is a complete directory at every moment. Elsewhere an existing
+    `path` is moved aside first and removed when the new one is in place; between these two renames there is no `path`.
+    If the block raises, or a signal arrives at any point, the old directory is kept or put back. The new directory and
+    its files get the permissions of the old ones.
 
     Raises:
         UsageError: the operating system refuses, for example because the disk is full.
@@ -176,7 +176,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
                     _finish(file, permissions_of(target / file.name))
                 if kept is not None:
                     kept.give(descriptor)
-                os.fsync(descriptor)
+                sync(descriptor)
             _swap_folder(temporary, target)
             sync_folder(target.parent)
         finally:
@@ -249,7 +249,7 @@ def _finish(file: Path, kept: Permissions | None) -> None:
     try:
         if kept is not None:
             kept.give(descriptor)
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -269,7 +269,7 @@ def _swap_folder(new: Path, path: Path) -> None:
         new.replace(path)
         return
     # Afterwards `new` holds the old directory, which the caller removes with its temporary name.
-    if _exchange(new, path):
+    if exchange(new, path):
         return
     aside = _temporary_name(path, "old")
     aside.mkdir(0o700)
@@ -284,26 +284,3 @@ def _swap_folder(new: Path, path: Path) -> None:
             _remove_folder(aside)
         raise
     _remove_folder(aside)
-
-
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
-CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two names atomically.
-
-    Returns:
-        False if the system or the file system cannot.
-    """
-    # Python offers renameat2(2) only through the C library.
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in CANNOT_EXCHANGE:
-        return False
-    raise OSError(number, os.strerror(number), str(second))

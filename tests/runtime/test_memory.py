@@ -143,6 +143,45 @@ def test_the_limits_of_ulimit_count(limit):
     assert 2**30 < int(finished.stdout) < 2**31 - 2**20
 
 
+VM_STAT = """\
+Mach Virtual Memory Statistics: (page size of 16384 bytes)
+Pages free:                               10.
+Pages active:                        1000000.
+Pages inactive:                          200.
+Pages speculative:                      3000.
+Pages throttled:                           0.
+Pages purgeable:                       40000.
+"Translation faults":              123456789.
+"""
+
+
+@pytest.fixture
+def without_proc(tmp_path, monkeypatch):
+    """A folder for `vm_stat`, on a machine without /proc and control groups."""
+    for name in ("PROCESS", "MACHINE", "CONTROL_GROUP", "VM_STAT"):
+        monkeypatch.setattr(memory, name, tmp_path / name)
+    memory._control_groups.cache_clear()
+    yield tmp_path
+    memory._control_groups.cache_clear()
+
+
+def test_macos_is_asked_by_its_own_program(without_proc):
+    program = without_proc / "VM_STAT"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{VM_STAT}END\n")
+    program.chmod(0o755)
+    assert memory.available_bytes() == 16384 * 3210
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho other\n"])
+def test_without_any_statistics_memory_is_that_of_the_machine(without_proc, script):
+    if script is not None:
+        (without_proc / "VM_STAT").write_text(script)
+        (without_proc / "VM_STAT").chmod(0o755)
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < memory.available_bytes() < physical
+    assert memory.available_bytes() == physical - memory.used_bytes()
+
+
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(workshop, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     output = tmp_path / "m.model"

@@ -42,7 +42,7 @@ def fail_at_rename(monkeypatch, number, error, after=False):
 @pytest.fixture
 def no_exchange(monkeypatch):
     """A system that cannot exchange two names in one step."""
-    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(files, "exchange", lambda first, second: False)
 
 
 def write_folder(path, texts):
@@ -131,14 +131,14 @@ def test_without_exchange_a_folder_is_replaced_all_the_same(tmp_path, no_exchang
 @pytest.mark.parametrize("after", [False, True])
 def test_an_exchange_that_fails_or_is_interrupted_leaves_a_whole_folder(tmp_path, monkeypatch, error, after):
     write_folder(tmp_path / "d", {"a": "old", "b": "old"})
-    real = files._exchange
+    real = files.exchange
 
     def exchange(first, second):
         if after and not real(first, second):
             pytest.skip("this file system cannot exchange names")
         raise error("in the middle")
 
-    monkeypatch.setattr(files, "_exchange", exchange)
+    monkeypatch.setattr(files, "exchange", exchange)
     with raises(error):
         write_folder(tmp_path / "d", {"a": "new"})
     assert contents(tmp_path) == {"d": None} | ({"d/a": "new"} if after else {"d/a": "old", "d/b": "old"})
