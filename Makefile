@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test test-oldest test-newest check docs look bench fuzz soak release clean
+.PHONY: demo test test-oldest test-newest check docs site look bench fuzz soak release clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -20,6 +20,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 # Installed for developing: the checkers too.
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable '.[fast,dev]'
+	touch $@
+
+# Installed for the documentation site.
+$(VENV)/installed-site: $(VENV)/installed
+	$(PIP) --editable '.[fast,docs]'
 	touch $@
 
 # Installed for benchmarks: what they compare with and draw with.
@@ -76,6 +81,11 @@ check: $(VENV)/installed-dev
 # Rewrites what README.md and docs/ show of the program and of benchmarks/results/; about a minute.
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m docs.render
+
+# The documentation as a site in build/site, from the Markdown as it stands; links between pages are checked.
+site: $(VENV)/installed-site
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site -d build/doctrees . build/site
+	$(BIN)/python -m docs.check_site build/site
 
 # Screenshots of the demo's report in look/, for looking at; it fails if the browser has something to say.
 look: $(VENV)/installed-dev demo

@@ -36,28 +36,64 @@ Context = Any
 
 def render() -> str:
     """The page."""
-    program = typer.main.get_command(app)
-    context = program.make_context("autorec", [], resilient_parsing=True)
-    commands = list(_commands(program, context))
-    lines = [HEADER, *(f"- [`{of.command_path}`](#{_anchor(of)}): {_first(command.help)}" for command, of in commands)]
+    program, context, commands = declared()
+    lines = [HEADER, *(f"- [`{of.command_path}`](#{_anchor(of)}): {first(command.help)}" for command, of in commands)]
     for command, of in commands:
         lines += ["", f"## {of.command_path}", "", *_command(command, of)]
-    shared = [parameter for parameter in commands[0][0].params if parameter.name in SHARED]
-    lines += ["", "## Options of every command", "", *_options(shared, commands[0][1], "AUTOREC_<COMMAND>")]
+    lines += ["", "## Options of every command", "", *_options(shared(commands), commands[0][1], "AUTOREC_<COMMAND>")]
     lines += ["", "## Options of `autorec` itself", "", *_options(program.params, context, "")]
     return "\n".join([*lines, *_registries()]) + "\n"
+
+
+def declared() -> tuple[Command, Context, list[tuple[Command, Context]]]:
+    """The program, the context in which it runs, and its commands, each with a context of its own."""
+    program = typer.main.get_command(app)
+    context = program.make_context("autorec", [], resilient_parsing=True)
+    return program, context, list(_commands(program, context))
+
+
+def shared(commands: list[tuple[Command, Context]]) -> list[Parameter]:
+    """Options of every command."""
+    return [parameter for parameter in commands[0][0].params if parameter.name in SHARED]
+
+
+def panels(command: Command) -> dict[str, list[Parameter]]:
+    """Titles of the panels of --help -> their parameters, without the options of every command."""
+    found: dict[str, list[Parameter]] = {}
+    for parameter in command.params:
+        if parameter.name not in SHARED and not parameter.hidden:
+            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            found.setdefault(parameter.rich_help_panel or kind, []).append(parameter)
+    return found
+
+
+def examples(command: Command) -> list[str]:
+    """Command lines of the epilog of --help."""
+    lines = re.sub(r"\[bold\].*?\[/bold\]", "", command.epilog or "").split("\n\n")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def described(parameter: Parameter, context: Context) -> tuple[str, str]:
+    """Names and description, as in --help but for the environment variable."""
+    names, text = parameter.get_help_record(context) or (parameter.name, "")
+    text = re.sub(r"\[env var: \w+(; )?", lambda found: "[" if found[1] else "", text).replace("  ]", "")
+    return names, " ".join(text.split())
+
+
+def statuses() -> dict[str, Any]:
+    """Exit status -> exception."""
+    return {str(kind.exit_status): kind for kind in errors.AutoRecError.__subclasses__()}
 
 
 def _registries() -> Iterator[str]:
     """Sections on what the program can look up by name."""
     list_metrics = {f"{name}@K": getattr(metrics, name) for name in metrics.LIST_METRICS}
     writers = {name: getattr(of, "func", of) for name, of in WITH_DATABASE.items()}
-    statuses = {str(kind.exit_status): kind for kind in errors.AutoRecError.__subclasses__()}
     yield from _section("Metrics of ratings", "name", metrics.RATING_METRICS)
     yield from _section("Metrics of top-k lists", "name", list_metrics)
     yield from _section("Splits", "`--split`", STRATEGIES)
     yield from _section("Output formats", "`--format`", writers)
-    yield from _section("Exit statuses of errors", "status", statuses)
+    yield from _section("Exit statuses of errors", "status", statuses())
 
 
 def _anchor(context: Context) -> str:
@@ -79,17 +115,10 @@ def _command(command: Command, context: Context) -> Iterator[str]:
     yield f"    {command.get_usage(context).removeprefix('Usage: ')}"
     yield ""
     yield inspect.cleandoc(command.help or "")
-    panels: dict[str, list[Any]] = {}
-    for parameter in command.params:
-        if parameter.name not in SHARED and not parameter.hidden:
-            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            panels.setdefault(parameter.rich_help_panel or kind, []).append(parameter)
-    for panel, parameters in panels.items():
+    for panel, parameters in panels(command).items():
         yield from ("", f"**{panel}**", "", *_options(parameters, context, context.auto_envvar_prefix))
-    examples = re.sub(r"\[/?\w+\]", "", command.epilog or "").split("\n\n")
-    examples = [example.strip() for example in examples if example.strip() not in ("", "Examples")]
-    if examples:
-        yield from ("", "```", *examples, "```")
+    if examples(command):
+        yield from ("", "```", *examples(command), "```")
 
 
 def _options(parameters: Iterable[Any], context: Context, prefix: str) -> Iterator[str]:
@@ -97,12 +126,12 @@ def _options(parameters: Iterable[Any], context: Context, prefix: str) -> Iterat
     yield "| option | description | environment variable |"
     yield "| --- | --- | --- |"
     for parameter in parameters:
-        names, text = parameter.get_help_record(context) or (parameter.name, "")
-        text = re.sub(r"\[env var: \w+(; )?", lambda found: "[" if found[1] else "", text).replace("  ]", "")
-        yield f"| `{_escaped(names)}` | {_escaped(text).replace('<', '&lt;')} | {_variable(parameter, prefix)} |"
+        names, text = described(parameter, context)
+        yield f"| `{_escaped(names)}` | {_escaped(text).replace('<', '&lt;')} | {variable(parameter, prefix)} |"
 
 
-def _variable(parameter: Parameter, prefix: str) -> str:
+def variable(parameter: Parameter, prefix: str) -> str:
+    """Environment variable of an option, as code; nothing for the rest."""
     if (
         parameter.param_type_name != "option"
         or not parameter.allow_from_autoenv
@@ -117,10 +146,10 @@ def _section(title: str, heading: str, registry: Mapping[str, Any]) -> Iterator[
     """A table of names and the first paragraphs of their docstrings."""
     yield from ("", f"## {title}", "", f"| {heading} | meaning |", "| --- | --- |")
     for name, of in registry.items():
-        yield f"| `{name}` | {_escaped(_first(of.__doc__))} |"
+        yield f"| `{name}` | {_escaped(first(of.__doc__))} |"
 
 
-def _first(text: str | None) -> str:
+def first(text: str | None) -> str:
     """First paragraph of a docstring, on one line."""
     return " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
 

@@ -3,12 +3,13 @@
     python -m docs.render [--no-tour]    write the pages anew
     python -m docs.render --check        show what would change, and exit with 1 if anything does
 
-Three things are rendered, the rest of a page is kept:
+Four things are rendered, the rest of a page is kept:
 
 - Tables between `<!-- table: NAME -->` and `<!-- end -->`, from benchmarks/results/NAME.json or a function in
   `SUMMARIES`: the modules of the package (docs/rooms.py), the names of the Python API (docs/api.py).
 - README.md's console blocks, from running their commands on sample_data/ (docs/tour.py). It takes about a minute.
 - docs/cli.md, from the program's own declarations (docs/reference.py).
+- The man pages in docs/man/, from the same (docs/manual.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import results, unseen
-from docs import api, reference, rooms, tour
+from docs import api, manual, reference, rooms, tour
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -143,9 +144,9 @@ def main() -> int:
 
 def _stale(with_tour: bool, write: bool) -> Iterator[str]:
     """A diff for each page that is out of date; with `write`, the page is written anew."""
-    for path in dict.fromkeys((*PAGES, REFERENCE)):
+    fresh_pages = ((path, render(path, with_tour)) for path in dict.fromkeys((*PAGES, REFERENCE)))
+    for path, fresh in (*fresh_pages, *manual.render().items()):
         page = path.read_text(encoding="utf-8") if path.exists() else ""
-        fresh = render(path, with_tour)
         if page != fresh:
             if write:
                 path.write_text(fresh, encoding="utf-8")

@@ -10,7 +10,10 @@ from packaging.version import Version
 from tests.program import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CHECKERS = {"autorec-cli", "ruff", "mypy", "import-linter", "build", "twine"}
+CHECKERS = {
+    *("autorec-cli", "ruff", "mypy", "import-linter", "build", "twine"),
+    *("sphinx", "myst-parser", "pydata-sphinx-theme"),
+}
 """Not installed by `make test-oldest`: no behavior of the program depends on them."""
 
 
