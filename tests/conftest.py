@@ -10,6 +10,7 @@ os.environ.setdefault(
 
 import fcntl
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,10 @@ LONGEST = {"test_distributed", "test_operations", "test_process_group", "test_re
 
 def pytest_collection_modifyitems(items):
     """The longest files first and on one worker: the others fill its waits, and none is left for the end."""
+    if sys.platform != "linux":
+        for item in items:
+            if item.get_closest_marker("linux"):
+                item.add_marker(pytest.mark.skip(reason="needs what only Linux has"))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.path.stem not in LONGEST)
 

@@ -179,7 +179,7 @@ def test_status_141_where_results_and_messages_share_a_closed_pipe(workshop):
 
 
 @pytest.mark.parametrize("arguments", ["recommend lists.model", "evaluate lists.model -q --format json", "--help"])
-@pytest.mark.parametrize("stdout", ["> /dev/full", ">&-"])
+@pytest.mark.parametrize("stdout", [pytest.param("> /dev/full", marks=pytest.mark.linux), ">&-"])
 def test_stdout_that_cannot_be_written_is_one_sentence(workshop, arguments, stdout):
     script = f"{sys.executable} -m autorec_cli {arguments} {stdout}"
     finished = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, cwd=workshop, capture_output=True, text=True)
@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_is_noticed(workshop, tmp_p
     assert_one_sentence(finished.stderr, "standard output: File too large")
 
 
-@pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-", "<&-"])
+@pytest.mark.parametrize("streams", [pytest.param("2> /dev/full", marks=pytest.mark.linux), "2>&-", "<&-"])
 def test_results_come_without_the_other_streams(workshop, streams):
     script = (
         f"{sys.executable} -m autorec_cli recommend item.model --user 007 --user x --on-unknown skip -k 1 {streams}"

@@ -184,6 +184,10 @@ def test_places_that_cannot_be_written_are_named(tmp_path):
         pass
     with pytest.raises(UsageError, match=r"no/x\.csv"), open_output(str(tmp_path / "no" / "x.csv")):
         pass
+
+
+@pytest.mark.linux
+def test_a_full_device_is_named():
     with pytest.raises(UsageError, match=r"/dev/full.*No space left"), open_output("/dev/full") as stream:
         stream.write(b"x")
 

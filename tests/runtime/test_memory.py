@@ -131,7 +131,7 @@ def test_groups_of_version_1_are_known(groups):
     assert groups(cgroup, **nested) == 1_000_009
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")  # noqa: PTH110
+@pytest.mark.linux
 @pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_the_limits_of_ulimit_count(limit):
     """A child, because a limit cannot be raised again; what the child already has is taken off."""
@@ -207,6 +207,7 @@ def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.linux
 def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
     """With so few torch is not found, polars aborts and OpenBLAS hangs."""
     finished = subprocess.run(

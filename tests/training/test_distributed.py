@@ -241,6 +241,7 @@ def left_in(folder, name):
     return sorted(path.name for path in folder.iterdir() if name in path.name)
 
 
+@pytest.mark.linux
 def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
     name = "killed"
     launcher = launch(tmp_path, 2, "train", folder / "data", "-o", name, *LONG_TYPED, start=("-m", "autorec_cli"))
