@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAVIGATION = {
     "Guides": ["evaluation", "report", "reproduction", "operations", "scaling", "export", "security"],
     "Reference": ["cli", "api", "formats", "benchmarks", "glossary"],
-    "Development": ["../CONTRIBUTING", "../CHANGELOG", "architecture"],
+    "Development": ["../CONTRIBUTING", "../CHANGELOG", "architecture", "dependencies"],
     "Notes": ["notes/defaults", "notes/outputs", "notes/ranking", "notes/speed"],
 }
 """Caption -> pages, from docs/."""
