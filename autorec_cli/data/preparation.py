@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
+from autorec_cli.data.builder.encoded_ratings import EncodedRatings, read_encoded
 from autorec_cli.data.builder.k_core import check_usable, keep_frequent, leave_out
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
@@ -82,8 +83,8 @@ def prepare(
     """Read ratings and split them into a dataset in memory.
 
     Args:
-        source: Files, globs, "-" for stdin; a `DatabaseQuery`; or a polars or pandas frame of users, items, ratings
-            and perhaps timestamps.
+        source: Files, globs, "-" for stdin; a `DatabaseQuery`; `EncodedRatings`; or a polars or pandas frame of users,
+            items, ratings and perhaps timestamps.
         settings: How to turn ratings into a dataset.
         items: File of items, or a polars or pandas frame: a column of ids, such as `item_id`, and any others, such as
             `title` and `genre`.
@@ -99,7 +100,11 @@ def prepare(
     begin_stage("reading ratings")
     import_in_background("scipy.sparse")  # needed once the ratings are read
     described = _items_frame(items, settings.read.encoding)  # first, as they are small and can be wrong
-    if isinstance(source, DatabaseQuery):
+    if isinstance(source, EncodedRatings):
+        _check_encoded(settings, test_files)
+        settings = replace(settings, duplicates="error")
+        table = read_encoded(source, announce)
+    elif isinstance(source, DatabaseQuery):
         table = read_ratings(source, settings.read, test_files, announce, report)
     elif isinstance(source, str | Path | Sequence):
         names = [source] if isinstance(source, str | Path) else source
@@ -126,6 +131,23 @@ def prepare(
     ratings = replace(ratings, timestamps=None)  # frees 4 bytes per rating before the sets are copied
     dataset = _split_dataset(ratings, labels, table, settings, described)
     return replace(dataset, info={"feedback": feedback, "time_range": times, **dataset.info})
+
+
+def _check_encoded(settings: PrepareSettings, test_files: Sequence[str]) -> None:
+    """Check that nothing is asked for that encoded ratings have behind them.
+
+    Raises:
+        UsageError: it is.
+    """
+    if (
+        test_files
+        or settings.duplicates != DUPLICATES[0]
+        or settings.read != ReadOptions(encoding=settings.read.encoding)
+    ):
+        raise UsageError(
+            "--encoded reads ratings that another program has read and filtered: leave out --test-file, --duplicates, "
+            "--since, --until, --missing-rating, --interactions and the options of the file format"
+        )
 
 
 def _feedback(ratings: RatingsMatrix, table: RatingsTable, settings: PrepareSettings) -> str:

@@ -33,6 +33,7 @@ from autorec_cli.errors import UsageError
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
+    from autorec_cli.data.builder.encoded_ratings import EncodedRatings
     from autorec_cli.data.preparation import PrepareSettings
     from autorec_cli.data.readers.database import DatabaseQuery
 
@@ -50,6 +51,8 @@ zcat ratings.tsv.gz | autorec prepare - -o data --columns user=1,item=2,rating=4
 autorec prepare 'warehouse/ratings/day=*/*.parquet' -o data --since 2024-01-01
 
 autorec prepare --database sqlite:///shop.db --query 'SELECT user, item, rating FROM ratings' -o data
+
+autorec prepare --encoded encoded/ -o data --split stable
 
 autorec prepare u1.base --test-file u1.test -o data --format json
 """
@@ -98,6 +101,16 @@ class PrepareOptions:
             help="Query for --database: a SELECT of users, items, ratings and perhaps timestamps.",
             rich_help_panel=FILE_FORMAT,
         ),
+    ] = None
+    encoded: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Read ratings that a SQL engine or Spark has encoded instead of files: Parquet partitions sorted by "
+            "user index, and tables of ids, as docs/scaling.md specifies.",
+            rich_help_panel=FILE_FORMAT,
+        ),
+        InputFile(),
     ] = None
     items: Items = None
     split: Annotated[
@@ -237,10 +250,13 @@ def preview(options: PrepareOptions) -> dict[str, Any]:
     Raises:
         InputDataError: a source cannot be used.
     """
+    from autorec_cli.data.builder.encoded_ratings import EncodedRatings
     from autorec_cli.data.builder.read_ratings import preview_ratings
 
     settings = settings_of(options)
-    rows = preview_ratings(source_of(options), settings.read, options.test_file or (), announcer())
+    source = source_of(options)
+    assert not isinstance(source, EncodedRatings)  # refused with the settings
+    rows = preview_ratings(source, settings.read, options.test_file or (), announcer())
     write = writer_for("json" if options.format == "json" else default_format(None, "-"))
     with open_output("-") as stream:
         write([rows], stream)
@@ -280,14 +296,20 @@ def settings_of(options: PrepareOptions) -> PrepareSettings:
 
 
 def _check_source(options: PrepareOptions) -> None:
-    if bool(options.sources) == bool(options.database):
-        raise UsageError("give either SOURCE, the files to read, or --database with --query")
+    if [bool(options.sources), bool(options.database), options.encoded is not None].count(True) != 1:
+        raise UsageError("give either SOURCE, the files to read, or --database with --query, or --encoded")
+    if options.encoded is not None and options.dry_run:
+        raise UsageError("--dry-run shows how files are read, and --encoded leaves no choice; leave out one of them")
     if (options.database is None) != (options.query is None):
         raise UsageError("--database and --query need each other; give both")
 
 
-def source_of(options: PrepareOptions) -> list[str] | DatabaseQuery:
-    """Files to read, or the query of a database."""
+def source_of(options: PrepareOptions) -> list[str] | DatabaseQuery | EncodedRatings:
+    """Files to read, the query of a database, or encoded ratings."""
+    if options.encoded is not None:
+        from autorec_cli.data.builder.encoded_ratings import EncodedRatings
+
+        return EncodedRatings(options.encoded)
     from autorec_cli.data.readers.database import DatabaseQuery
 
     if options.database is None:

@@ -118,7 +118,7 @@ STAGES = {
     "prepare": Stage(
         prepare.PrepareOptions,
         ("sources", "items", "interactions", *_names(ReadingOptions)),
-        ("output", "force", "dry_run", "explain", "format", "wait_lock"),
+        ("output", "force", "dry_run", "explain", "encoded", "format", "wait_lock"),
         {"split": "stable"},  # what is held out stays held out as the data grow
     ),
     "train": Stage(

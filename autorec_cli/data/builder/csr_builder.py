@@ -23,6 +23,7 @@ from autorec_cli.data.builder.ratings_table import RatingsTable
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.builder.sorted_cells import SortedCells
 from autorec_cli.data.readers.frames import polars_frame
+from autorec_cli.data.readers.layout import ENCODED
 from autorec_cli.data.readers.options import DUPLICATES, ReadOptions
 from autorec_cli.errors import InputDataError, UsageError, quoted
 
@@ -117,9 +118,8 @@ def _pair_name(duplicate: DuplicatePair, table: RatingsTable) -> str:
 def _refuse_repeat(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:
     names = list(dict.fromkeys([table.source_of(duplicate.other), table.source_of(duplicate.position)]))
     where = f"twice in {names[0]}" if len(names) == 1 else f"in {names[0]} and again in {names[1]}"
-    raise InputDataError(
-        f"{_pair_name(duplicate, table)} come {where}; remove one rating or set --duplicates to last, first or mean"
-    )
+    other_rule = "" if table.sources[0].layout.kind == ENCODED else " or set --duplicates to last, first or mean"
+    raise InputDataError(f"{_pair_name(duplicate, table)} come {where}; remove one rating{other_rule}")
 
 
 def _refuse_leak(duplicate: DuplicatePair, table: RatingsTable) -> NoReturn:

@@ -12,7 +12,14 @@ from autorec_cli.errors import shortened
 if TYPE_CHECKING:
     from autorec_cli.data.readers.text.exact_csv import TextFormat
 
-KINDS = {"parquet": "Parquet", "arrow": "Arrow", "jsonl": "JSON lines", "database": "database"}
+ENCODED = "encoded"
+KINDS = {
+    ENCODED: "encoded Parquet",
+    "parquet": "Parquet",
+    "arrow": "Arrow",
+    "jsonl": "JSON lines",
+    "database": "database",
+}
 """Kinds of sources without a delimiter, with their names."""
 
 

@@ -1,0 +1,140 @@
+"""Ratings that another program has encoded: the contract of docs/scaling.md, and DuckDB's SQL there."""
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from autorec_cli.data import dataset
+from benchmarks.encoded import sql
+from tests.program import call
+
+RATINGS = pl.DataFrame(
+    {"user": [0, 0, 1, 2, 2, 2], "item": [0, 1, 0, 2, 0, 1], "rating": [4.0, 3.0, 0.0, 5.0, 2.0, 1.0]},
+    schema={"user": pl.Int64, "item": pl.Int32, "rating": pl.Float32},
+)
+USERS = pl.DataFrame({"index": [0, 1, 2], "id": ["b", "007", "a"], "n_ratings": [2, 1, 3]})
+ITEMS = pl.DataFrame({"index": [0, 1, 2], "id": ["x", "y", "z"], "n_ratings": [3, 2, 1]})
+CUTS = {"part-2": (0, 3), "part-1": (3, 4), "part-10": (4, 6), "empty": (0, 0)}
+"""Partitions whose names are in another order than their users."""
+
+
+def written(folder, ratings=RATINGS, users=USERS, items=ITEMS, left_out=()):
+    (folder / "ratings").mkdir(parents=True)
+    (folder / "ratings" / "_SUCCESS").write_text("")
+    users.write_parquet(folder / "users.parquet")
+    items.write_parquet(folder / "items.parquet")
+    for name, (first, last) in CUTS.items():
+        if name not in left_out:
+            ratings[first:last].write_parquet(folder / "ratings" / f"{name}.parquet")
+    return folder
+
+
+def prepared(folder, *options):
+    result = call("prepare", "--encoded", folder / "encoded", "-o", folder / "data", *options)
+    return result, dataset.load_dataset(folder / "data") if result.status == 0 else None
+
+
+def test_matrices_and_ids_are_those_of_the_tables(tmp_path):
+    written(tmp_path / "encoded")
+    result, data = prepared(tmp_path, "--split", "none")
+    assert result.status == 0, result.stderr
+    np.testing.assert_array_equal(data.train.toarray(), [[4, 3, 0], [0, 0, 0], [2, 1, 5]])
+    assert data.train.nnz == 6  # the 0 is a rating
+    assert (data.users["id"].to_list(), data.items["id"].to_list()) == (["b", "007", "a"], ["x", "y", "z"])
+    assert data.info["sources"][0]["delimiter"] == "encoded"
+    assert sum(source["n_ratings"] for source in data.info["sources"]) == 6
+    assert all(len(source["sha256"]) == 64 for source in data.info["sources"])
+
+
+@pytest.mark.parametrize("options", [(), ("--split", "temporal"), ("--split", "stable", "--test", 0.3, "--seed", 4)])
+def test_duckdb_encodes_what_prepare_reads(workshop, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "encoded" / "ratings").mkdir(parents=True)
+    rows = (workshop / "ratings.csv").read_text().splitlines()
+    user, item, *_ = rows[40].split(",")
+    # The last of several ratings by time, and not by row, is kept; of equal times the last row.
+    again = [f"{user},{item},1,1700000000", f"{user},{item},2,1700000000", f"{user},{item},3,1500000000"]
+    (tmp_path / "ratings.csv").write_text("\n".join([*rows, *again, ""]))
+    with duckdb.connect() as connection:
+        connection.execute(sql())
+    result, found = prepared(tmp_path, *options)
+    assert result.status == 0, result.stderr
+    read = call("prepare", "ratings.csv", "-o", "read", *options)
+    assert read.status == 0, read.stderr
+    wanted = dataset.load_dataset("read")
+    for name in ("train", "valid", "test"):
+        for array in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(found.split(name), array), getattr(wanted.split(name), array))
+    assert found.users.equals(wanted.users)
+    assert found.items.equals(wanted.items)
+    assert found.fingerprint() == wanted.fingerprint()
+
+
+def changed(table, **columns):
+    return table.with_columns(**{name: pl.Series(values, dtype=table[name].dtype) for name, values in columns.items()})
+
+
+WRONG = {
+    "unsorted": ({"ratings": changed(RATINGS, user=[0, 1, 0, 2, 2, 2])}, "part-2.parquet, row 3: the user comes after"),
+    "negative": ({"ratings": changed(RATINGS, item=[0, 1, 0, 2, -1, 1])}, "part-10.parquet, row 1: the item is not"),
+    "too large": ({"ratings": changed(RATINGS, user=[0, 0, 1, 2, 2, 3])}, "row 2: the user is not one of the 3"),
+    "null": ({"ratings": changed(RATINGS, rating=[4, 3, 0, None, 2, 1])}, "part-1.parquet, row 1: a value is null"),
+    "no number": ({"ratings": changed(RATINGS, rating=[4, 3, 0, 5, 2, np.nan])}, "the rating is not a number"),
+    "type": ({"ratings": RATINGS.cast({"item": pl.Int64})}, "the column item must be Int32, not Int64"),
+    "no column": ({"ratings": RATINGS.drop("rating")}, "no column rating"),
+    "twice": ({"ratings": changed(RATINGS, item=[0, 1, 0, 1, 0, 1]), "items": changed(ITEMS[:2], n_ratings=[3, 3])},
+              "come in"),
+    "first missing": ({"left_out": ["part-2"]}, "user 0 has 0 ratings, and 2 by users.parquet"),
+    "part missing": ({"left_out": ["part-1"]}, "user 2 has 2 ratings, and 3 by users.parquet"),
+    "other items": ({"items": changed(ITEMS, n_ratings=[3, 1, 2])}, "item 1 has 2 ratings, and 1 by items.parquet"),
+    "user without": ({"users": pl.concat([USERS, pl.DataFrame({"index": [3], "id": ["d"], "n_ratings": [0]})])},
+                     "user 3 has 0 ratings"),
+    "id twice": ({"users": changed(USERS, id=["b", "a", "a"])}, "the id 'a' is there twice"),
+    "gap": ({"users": changed(USERS, index=[0, 1, 3])}, "count from 0"),
+    "no id": ({"users": changed(USERS, id=["b", None, "a"])}, "no value be null"),
+    "id column": ({"items": ITEMS.rename({"id": "item"})}, "needs the columns index, id and n_ratings"),
+    "id type": ({"items": ITEMS.with_columns(id=pl.Series([1, 2, 3]))}, "id a string"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_broken_contract_is_named(tmp_path, kind):
+    tables, said = WRONG[kind]
+    written(tmp_path / "encoded", **tables)
+    result, _ = prepared(tmp_path)
+    assert result.status == 3, result.stderr
+    assert said in result.stderr
+    assert "--duplicates" not in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "ratings", "ratings/part-1.parquet"])
+def test_missing_and_damaged_files_are_named(tmp_path, name):
+    file = written(tmp_path / "encoded") / name
+    if file.is_dir():
+        file.rename(tmp_path / "elsewhere")
+    else:
+        file.write_bytes(b"PAR1 and no more")
+    result, _ = prepared(tmp_path)
+    assert (result.status, str(file) in result.stderr) == (3, True), result.stderr
+
+
+def test_timestamps_are_in_all_partitions_or_in_none(tmp_path):
+    folder = written(tmp_path / "encoded")
+    timed = RATINGS[3:4].with_columns(timestamp=pl.Series([1], dtype=pl.Int64))
+    timed.write_parquet(folder / "ratings" / "part-1.parquet")
+    result, _ = prepared(tmp_path)
+    assert (result.status, "timestamp, unlike" in result.stderr) == (3, True), result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("ratings.csv",), ("--dry-run",), ("--duplicates", "mean"), ("--delimiter", "tab"), ("--since", "2020-01-01"),
+     ("--interactions",), ("--test-file", "t.csv"), ("--database", "sqlite:///a", "--query", "b")],
+    ids=lambda options: options[0],
+)  # fmt: skip
+def test_options_for_reading_files_are_refused(tmp_path, options):
+    written(tmp_path / "encoded")
+    result, _ = prepared(tmp_path, *options)
+    assert (result.status, "--encoded" in result.stderr) == (2, True), result.stderr
