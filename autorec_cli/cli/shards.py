@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,13 @@ class ShardFolder:
 
 def _sealed(data: bytes) -> bytes:
     """Write the checksum of a file into its metadata."""
-    return data.replace(UNSEALED.encode(), f"crc32:{checksums.of_bytes(data):08x}".encode())
+    return _with_last(data, UNSEALED, f"crc32:{checksums.of_bytes(data):08x}")
+
+
+def _with_last(data: bytes, old: str, new: str) -> bytes:
+    """Replace the last `old` in a file: the metadata are at its end, and an id may be the same text."""
+    before, _, after = data.rpartition(old.encode())
+    return before + new.encode() + after
 
 
 def origin_of(model: Path, settings: RecommendSettings) -> str:
@@ -182,8 +188,9 @@ def run_shards(shards: ShardFolder, n_processes: int) -> dict[str, int]:
         say(f"{shards.count - len(missing)} of {shards.count} shards are there and of this model and these options")
     warned: set[str] = set()
     failed: list[_Ended] = []
-    with progress("shards", shards.count) as advance:
-        for done, ended in enumerate(_run(missing, shards.count, n_processes), shards.count - len(missing) + 1):
+    # Closed at once if a signal comes, so that no process outlives this one.
+    with closing(_run(missing, shards.count, n_processes)) as ends, progress("shards", shards.count) as advance:
+        for done, ended in enumerate(ends, shards.count - len(missing) + 1):
             for text in ended.summary["warnings"] if ended.summary is not None else ():
                 if text not in warned:
                     warn(text)
@@ -215,7 +222,7 @@ def _failure(failed: Sequence[_Ended], count: int) -> AutoRecError:
     )
 
 
-def _run(numbers: Sequence[int], count: int, n_processes: int) -> Iterator[_Ended]:
+def _run(numbers: Sequence[int], count: int, n_processes: int) -> Generator[_Ended]:
     """Run this command again with `--shard` for each of `numbers`; yield them as they end."""
     free = _core_sets(min(n_processes or _n_cores(), max(len(numbers), 1)))
     waiting = list(reversed(numbers))
@@ -256,12 +263,13 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
 
 def _ended(number: int, status: int, stdout: IO[bytes], stderr: IO[bytes]) -> _Ended:
     summary = None
-    stdout.seek(0)
-    with suppress(ValueError):
-        summary = json.loads(stdout.read())
-    if status == EXIT_BUG or (status and summary is None):
-        stderr.seek(0)
-        sys.stderr.write(stderr.read().decode(errors="replace"))
+    with stdout, stderr:
+        for stream in (stdout, stderr):
+            stream.seek(0)
+        with suppress(ValueError):
+            summary = json.loads(stdout.read())
+        if status == EXIT_BUG or (status and summary is None):
+            sys.stderr.write(stderr.read().decode(errors="replace"))
     return _Ended(number, status, summary)
 
 

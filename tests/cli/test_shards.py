@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import threading
 
 import polars as pl
 import pytest
@@ -103,6 +105,31 @@ def test_a_killed_process_is_named(lists_model, tmp_path, monkeypatch):
     failed = sharded(lists_model, tmp_path / "out")
     assert failed.status == 9
     assert "3 of 3 shards failed (1, 2, 3): its process was ended by signal 9" in failed.stderr
+
+
+def test_a_signal_ends_all_processes(lists_model, tmp_path, monkeypatch):
+    started, real = [], shards._started
+
+    def start(*arguments):
+        started.append(real(*arguments))
+        if len(started) == 3:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return started[-1]
+
+    monkeypatch.setattr(shards, "PROGRAM", "import time; time.sleep(100)")
+    monkeypatch.setattr(shards, "_started", start)
+    stopped = sharded(lists_model, tmp_path / "out", "--processes", 3)
+    assert stopped.status == 130, stopped.stderr
+    assert [process.poll() for process in started] == [-signal.SIGTERM] * 3
+
+
+def test_ids_may_look_like_the_seal(lists_model, tmp_path):
+    history = tmp_path / "history.csv"
+    history.write_text(f"user,item,rating\n{shards.UNSEALED},00002,4\n{shards.UNSEALED},00005,2\n")
+    options = ("--history", history, "--shard", "1/1", "-o", f"{tmp_path}/out/")
+    assert call("recommend", lists_model, *options).status == 0
+    assert "is there" in call("recommend", lists_model, *options).stderr
+    assert set(pl.read_parquet(tmp_path / "out")["user_id"]) == {shards.UNSEALED}
 
 
 def test_a_model_that_is_replaced_meanwhile_is_noticed(lists_model, user_model, tmp_path, monkeypatch):
