@@ -31,6 +31,7 @@ from autorec_cli import errors as errors
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters as Hyperparameters
     from autorec_cli.config import TrainSettings as TrainSettings
+    from autorec_cli.data.builder.encoded_ratings import EncodedRatings as EncodedRatings
     from autorec_cli.data.dataset import Dataset as Dataset
     from autorec_cli.data.dataset import load_dataset as load_dataset
     from autorec_cli.data.dataset import save_dataset as save_dataset
@@ -70,6 +71,7 @@ _MODULES = {
     "prepare": "data.preparation",
     "PrepareSettings": "data.preparation",
     "DatabaseQuery": "data.readers.database",
+    "EncodedRatings": "data.builder.encoded_ratings",
     "ReadOptions": "data.readers.options",
     "Period": "data.readers.options",
     "SplitSettings": "data.splitting",

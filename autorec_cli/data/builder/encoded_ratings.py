@@ -38,7 +38,11 @@ Announce = Callable[[str, Layout], None]
 
 @dataclass(frozen=True)
 class EncodedRatings:
-    """Directory of encoded ratings."""
+    """Ratings that a SQL engine or Spark has encoded, as docs/scaling.md specifies.
+
+    Attributes:
+        folder: Directory of users.parquet, items.parquet and ratings.
+    """
 
     folder: Path
 

@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import autorec_cli as autorec
 from autorec_cli.data import dataset
 from benchmarks.encoded import sql
 from tests.program import call
@@ -45,6 +46,14 @@ def test_matrices_and_ids_are_those_of_the_tables(tmp_path):
     assert data.info["sources"][0]["delimiter"] == "encoded"
     assert sum(source["n_ratings"] for source in data.info["sources"]) == 6
     assert all(len(source["sha256"]) == 64 for source in data.info["sources"])
+
+
+def test_a_program_prepares_them_too(tmp_path):
+    settings = autorec.PrepareSettings(split=autorec.SplitSettings("none"))
+    found = autorec.prepare(autorec.EncodedRatings(written(tmp_path / "encoded")), settings)
+    assert found.train.nnz == 6
+    with pytest.raises(autorec.errors.UsageError, match="--test-file"):
+        autorec.prepare(autorec.EncodedRatings(tmp_path / "encoded"), settings, test_files=["a.csv"])
 
 
 @pytest.mark.parametrize("options", [(), ("--split", "temporal"), ("--split", "stable", "--test", 0.3, "--seed", 4)])
