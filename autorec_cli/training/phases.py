@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scipy import sparse
@@ -22,7 +23,8 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.training.checkpoints.checkpoint import Selection
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.trainer import KEPT, Start, Trainer, make_trainer
+from autorec_cli.training.initialization import Start, shrink_and_perturb
+from autorec_cli.training.trainer import Trainer, make_trainer
 from autorec_cli.training.validation import ValidationResult
 
 if TYPE_CHECKING:
@@ -110,7 +112,8 @@ class NetworkTraining:
         if settings.continues:
             # With a schedule of its own. A resumed refit has been handed the network before, and trained it.
             selected = selection.take_network()
-            settings, start = replace(settings, epochs=n_epochs), _shrunk(selected) if selected else None
+            settings = replace(settings, epochs=n_epochs)
+            start = partial(shrink_and_perturb, selected) if selected else None
         return make_trainer(examples, settings, self.device, start, refit_epochs=n_epochs)
 
     def _examples(self, ratings: sparse.csr_array) -> Examples:
@@ -161,29 +164,6 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
                 checkpointer.after_epoch(trainer.state)
         trainer.require_learned()
     return trainer.best
-
-
-def _shrunk(selected: Network) -> Start:
-    """Start from a network whose V and W are shrunk toward the fresh ones; see `trainer.KEPT`."""
-
-    def start(fresh: Network) -> Network:
-        thresholds, trained = fresh.thresholds, selected.thresholds
-        # With the validation ratings there may be more levels.
-        if thresholds and trained and len(thresholds.bias) == len(trained.bias):
-            thresholds = replace(thresholds, weight=trained.weight, bias=trained.bias)
-        return replace(
-            fresh,
-            encoder_weights=(
-                fresh.encoder_weights[0].lerp_(selected.encoder_weights[0], KEPT),
-                *selected.encoder_weights[1:],
-            ),
-            encoder_biases=selected.encoder_biases,
-            decoder_weight=fresh.decoder_weight.lerp_(selected.decoder_weight, KEPT),
-            decoder_bias=selected.decoder_bias,
-            thresholds=thresholds,
-        )
-
-    return start
 
 
 def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:

@@ -16,7 +16,7 @@ from torch import Tensor
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, moments_of, power_sums
 from autorec_cli.errors import TrainingDivergedError
-from autorec_cli.network.autoencoder import Loss, Network
+from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch
 from autorec_cli.network.engine import Engine, make_engine
@@ -30,21 +30,12 @@ from autorec_cli.training.checkpoints.checkpoint import (
 )
 from autorec_cli.training.examples import Examples
 from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.initialization import Start
 from autorec_cli.training.randomness import draw_dropout, initial_network, shuffled_rows
 from autorec_cli.training.validation import Validation, make_validation, metric_of
 
 WARM_UP = 0.1
 """Fraction of all steps during which the learning rate rises."""
-
-KEPT = 0.5
-"""Weight of a trained V and W in the initial ones of further training; the rest is a fresh network's.
-
-Shrink and perturb (Ash and Adams, NeurIPS 2020): from unshrunk weights a network overfits, and ends worse than from
-fresh ones (docs/benchmarks.md, docs/notes/defaults.md).
-"""
-
-Start = Callable[[Network], Network]
-"""Warm start: replaces the parameters of a fresh network."""
 
 
 def make_trainer(

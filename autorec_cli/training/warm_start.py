@@ -23,14 +23,14 @@ from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
+from autorec_cli.training.initialization import Start, shrink_and_perturb
 from autorec_cli.training.known_ratings import fitted_on, log_known, separate_known
 from autorec_cli.training.plan import complete
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autorec_cli.network.autoencoder import Network, Thresholds
-    from autorec_cli.training.trainer import Start
+    from autorec_cli.network.autoencoder import Network
 
 logger = logging.getLogger(__name__)
 
@@ -219,11 +219,7 @@ def _shown(value: object) -> str:
 
 
 def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Start:
-    """Make the initializer of networks for users and items with these ids; see `trainer.Start`."""
-    import torch
-
-    from autorec_cli.training.trainer import KEPT
-
+    """Make the initializer of networks for users and items with these ids."""
     by_item = model.settings.variant == "item"
     catalog = model.catalog
     known, wanted = (catalog.user_ids, user_ids) if by_item else (catalog.item_ids, item_ids)
@@ -231,40 +227,32 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
     # Only columns are matched: weights belong to columns, examples bring nothing but ratings.
     place = positions(known, wanted)
     place[(place != UNKNOWN) & (counts[place] == 0)] = UNKNOWN  # it has an id there, but was never fitted
-
-    def start(fresh: Network) -> Network:
-        return replace(
-            fresh,
-            encoder_weights=(
-                _mixed(model.encoder_weights[0], input_rows(model, place), fresh.encoder_weights[0], KEPT),
-                *(torch.from_numpy(weight).clone() for weight in model.encoder_weights[1:]),
-            ),
-            encoder_biases=tuple(torch.from_numpy(bias).clone() for bias in model.encoder_biases),
-            decoder_weight=_mixed(model.decoder_weight, place, fresh.decoder_weight, KEPT),
-            decoder_bias=_mixed(model.decoder_bias, place, fresh.decoder_bias, 1.0),
-            thresholds=_of_the_same_levels(model, fresh),
-        )
-
-    return start
+    return lambda fresh: shrink_and_perturb(_aligned(model, place, fresh), fresh)
 
 
-def _of_the_same_levels(model: Model, fresh: Network) -> Thresholds | None:
-    """Thresholds of `model`, or the fresh ones if there are more or fewer levels now."""
-    import torch
+def _aligned(model: Model, place: Array, fresh: Network) -> Network:
+    """Network of `model` with its columns at `place`, and those of `fresh` where that is UNKNOWN."""
+    from torch import from_numpy
 
-    old, new = model.thresholds, fresh.thresholds
-    if old is None or new is None or len(old.bias) != len(new.bias):
-        return new
-    # Levels may have moved with the data; their number decides what a threshold is.
-    return replace(new, weight=torch.from_numpy(old.weight.copy()), bias=torch.from_numpy(old.bias.copy()))
+    from autorec_cli.network.autoencoder import Thresholds
 
+    def rows(old: Array, place: Array, new: Tensor) -> Tensor:
+        # The fresh draw is kept for unknown ids, so that they start as in a cold run of the same seed.
+        aligned = new.numpy().copy()
+        aligned[place != UNKNOWN] = old[place[place != UNKNOWN]]
+        return from_numpy(aligned)
 
-def _mixed(old: Array, place: Array, fresh: Tensor, weight: float) -> Tensor:
-    """Weighted mean of `fresh` and the rows of `old` at `place`; only `fresh` where `place` is UNKNOWN."""
-    import torch
-
-    # The fresh draw is kept for unknown ids, so that they start as in a cold run of the same seed.
-    mixed = fresh.clone().numpy()
-    known = place != UNKNOWN
-    mixed[known] = weight * old[place[known]] + (1 - weight) * mixed[known]
-    return torch.from_numpy(mixed)
+    thresholds, old = None, model.thresholds
+    if old is not None:
+        thresholds = Thresholds(from_numpy(old.weight.copy()), from_numpy(old.bias.copy()), old.levels)
+    return replace(
+        fresh,
+        encoder_weights=(
+            rows(model.encoder_weights[0], input_rows(model, place), fresh.encoder_weights[0]),
+            *(from_numpy(weight.copy()) for weight in model.encoder_weights[1:]),
+        ),
+        encoder_biases=tuple(from_numpy(bias.copy()) for bias in model.encoder_biases),
+        decoder_weight=rows(model.decoder_weight, place, fresh.decoder_weight),
+        decoder_bias=rows(model.decoder_bias, place, fresh.decoder_bias),
+        thresholds=thresholds,
+    )

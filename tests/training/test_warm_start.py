@@ -18,8 +18,8 @@ from autorec_cli.inference.files import model_file
 from autorec_cli.training import known_ratings, randomness, warm_start
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
+from autorec_cli.training.initialization import KEPT
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
-from autorec_cli.training.trainer import KEPT
 from autorec_cli.training.warm_start import MUST_AGREE, load_older_model, prepare_start
 from tests.planted import dataset_of, planted_dataset
 from tests.program import SMALL, call
@@ -81,8 +81,11 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     model = model_of(before, settings)
     start = warm_start.start_from(model, after.users["id"].to_list(), after.items["id"].to_list())
     examples = make_examples(after.train, after.rating_scale, settings)
-    fresh = randomness.initial_network(examples, settings, torch.Generator().manual_seed(0))
-    network = start(fresh)
+    # Two equal ones, as a start may use the memory of the network that it replaces.
+    fresh, replaced = (
+        randomness.initial_network(examples, settings, torch.Generator().manual_seed(0)) for _ in range(2)
+    )
+    network = start(replaced)
     kept = users if variant == "item" else items
     counts = (model.catalog.user_counts if variant == "item" else model.catalog.item_counts)[kept]
     known = np.flatnonzero(counts > 0)
