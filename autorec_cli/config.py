@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from autorec_cli.defaults import (
+    CONTINUED_EPOCHS,
     DEFAULTS,
     NO_FACTS,
     PRESETS,
     RANKING_DEFAULTS,
     RatingFacts,
-    continues,
     default_batch_size,
     default_epochs,
     default_hidden_size,
@@ -24,7 +24,6 @@ from autorec_cli.defaults import (
     default_variant,
     default_variants,
     ratings_per_side,
-    refit_epochs,
 )
 from autorec_cli.errors import InputDataError, UsageError
 
@@ -172,12 +171,16 @@ class Hyperparameters:
 
     @property
     def continues(self) -> bool:
-        """True if the refit begins with the network of the selected epoch; see `defaults.continues`."""
-        return self.refit and continues(self.objective, self.variant)
+        """True if the refit begins with the selected network, False if with a fresh one.
+
+        The first takes fewer epochs. Recommendations get better by it, and predictions of the item variant are as good,
+        but not those of the user variant (docs/notes/defaults.md).
+        """
+        return self.refit and (self.objective == "ranking" or self.variant == "item")
 
     def refit_epochs(self, selected: int) -> int:
         """Number of epochs of the refit after the epoch `selected` was the best."""
-        return refit_epochs(selected, self.objective, self.variant)
+        return math.ceil(CONTINUED_EPOCHS * selected) if self.continues else selected
 
     def to_document(self) -> dict[str, Any]:
         """Convert to JSON types."""

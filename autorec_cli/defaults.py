@@ -67,7 +67,7 @@ WARM_EPOCHS = 10
 ITEM_EPOCHS = 20
 """Default number of epochs of the item variant for ratings."""
 CONTINUED_EPOCHS = 0.75
-"""Epochs of a refit that continues for each epoch of the selection; see `continues`."""
+"""Epochs of a refit that continues for each epoch of the selection; see `Hyperparameters.continues`."""
 LEARNING_RATES = (0.002, 0.006)
 """Least and largest default learning rate."""
 
@@ -156,15 +156,6 @@ def default_learning_rate(epochs: int) -> float:
     return min(max(least, float(f"{0.1 / epochs:.1g}")), largest)
 
 
-def continues(objective: str, variant: str) -> bool:
-    """True if a refit begins with the selected network, False if with a fresh one.
-
-    The first takes fewer epochs. Lists get better by it, and predictions of the item variant are as good, but not those
-    of the user variant (docs/notes/defaults.md).
-    """
-    return objective == "ranking" or variant == "item"
-
-
 def default_batch_size(n_examples: int, n_ratings: int, epochs: int) -> int:
     """One eighth of the examples, at most 1,024, or as many as have 65,536 ratings.
 
@@ -198,11 +189,6 @@ def default_hidden_size(per_side: float) -> int:
     """
     units = int(UNITS_PER_RATING * per_side) // MIN_HIDDEN_SIZE * MIN_HIDDEN_SIZE
     return min(max(units, MIN_HIDDEN_SIZE), MAX_HIDDEN_SIZE)
-
-
-def refit_epochs(selected: int, objective: str, variant: str) -> int:
-    """Number of epochs of the refit after a selection phase whose best epoch is `selected`."""
-    return math.ceil(CONTINUED_EPOCHS * selected) if continues(objective, variant) else selected
 
 
 def default_missing_value(mean: float, deviation: float) -> float:
