@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from autorec_cli.evaluation.metrics import Estimate
+
 Cell = str | int | float | None
 
 LINES, GROUPS, INTERVALS = "lines", "groups", "intervals"
@@ -43,6 +45,13 @@ class Series:
     y: Sequence[float]
     margins: Sequence[float] = ()
     is_baseline: bool = False
+
+    @classmethod
+    def of(
+        cls, name: str, x: Sequence[float | str], estimates: Sequence[Estimate], is_baseline: bool = False
+    ) -> Series:
+        """Series of estimates with their intervals."""
+        return cls(name, x, [each.value for each in estimates], [each.margin for each in estimates], is_baseline)
 
 
 @dataclass(frozen=True)

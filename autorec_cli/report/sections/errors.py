@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from autorec_cli.csr import Array
-from autorec_cli.evaluation.breakdown import Bins, binned_mean, binned_rmse, bins_by_count, bins_by_value
+from autorec_cli.evaluation.breakdown import binned_mean, binned_rmse, bins_by_count, bins_by_value
 from autorec_cli.evaluation.measurement import BIAS_BASELINE, Predictions
-from autorec_cli.evaluation.metrics import Estimate
 from autorec_cli.report.contents import GROUPS, LINES, Chart, Section, Series
 from autorec_cli.report.subject import Subject
 
@@ -23,9 +21,7 @@ def errors_section(subject: Subject) -> Section:
     charts: list[Chart] = []
     if predicted:
         charts = [
-            _by_popularity(subject, predicted),
-            _by_activity(subject, predicted),
-            _by_rating(subject, predicted),
+            *_rmse_charts(subject, predicted),
             _calibration(subject, predicted),
             _residuals(subject, predicted),
         ]
@@ -37,59 +33,47 @@ def _is_model(subject: Subject, predicted: Predictions) -> bool:
     return predicted.name in {name for name, _ in subject.all_models}
 
 
-def _by_popularity(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    bins = bins_by_count(subject.item_counts[subject.held_out.indices], N_BINS)
-    return Chart(
-        "error-popularity",
-        "Error by item popularity",
-        "RMSE of ratings of rarely and often rated items; each group has about as many ratings.",
-        "ratings of the item",
-        "RMSE",
-        GROUPS,
-        _rmse_series(subject, predicted, bins),
-    )
-
-
-def _by_activity(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    bins = bins_by_count(subject.user_counts[subject.held_out_users], N_BINS)
-    return Chart(
-        "error-activity",
-        "Error by user activity",
-        "RMSE of ratings by users with few and with many ratings; each group has about as many ratings.",
-        "ratings of the user",
-        "RMSE",
-        GROUPS,
-        _rmse_series(subject, predicted, bins),
-    )
-
-
-def _by_rating(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    bins = bins_by_value(subject.held_out.data, N_BINS, subject.dataset.rating_scale)
-    return Chart(
-        "error-rating",
-        "Error by rating",
-        "RMSE by the rating that was given: extreme ratings are the hardest, as predictions shrink toward the mean.",
-        "rating given",
-        "RMSE",
-        GROUPS,
-        _rmse_series(subject, predicted, bins),
-    )
-
-
-def _rmse_series(subject: Subject, predicted: Sequence[Predictions], bins: Bins) -> list[Series]:
-    def estimates(values: Array) -> list[Estimate]:
-        return binned_rmse(values - subject.held_out.data, subject.held_out_users, bins)
-
-    return _series(predicted, lambda _: bins, estimates)
+def _rmse_charts(subject: Subject, predicted: Sequence[Predictions]) -> Iterator[Chart]:
+    """Charts of the RMSE of groups of ratings."""
+    held_out, users = subject.held_out, subject.held_out_users
+    of_equal_size = "each group has about as many ratings"
+    for bins, key, by, text, x_label in (
+        (
+            bins_by_count(subject.item_counts[held_out.indices], N_BINS),
+            "popularity",
+            "item popularity",
+            f"RMSE of ratings of rarely and often rated items; {of_equal_size}.",
+            "ratings of the item",
+        ),
+        (
+            bins_by_count(subject.user_counts[users], N_BINS),
+            "activity",
+            "user activity",
+            f"RMSE of ratings by users with few and with many ratings; {of_equal_size}.",
+            "ratings of the user",
+        ),
+        (
+            bins_by_value(held_out.data, N_BINS, subject.dataset.rating_scale),
+            "rating",
+            "rating",
+            "RMSE by the rating that was given: extreme ratings are the hardest, as predictions shrink toward the "
+            "mean.",
+            "rating given",
+        ),
+    ):
+        series = [
+            Series.of(name, bins.labels, binned_rmse(values - held_out.data, users, bins), name == BIAS_BASELINE)
+            for name, values, _ in predicted
+        ]
+        yield Chart(f"error-{key}", f"Error by {by}", text, x_label, "RMSE", GROUPS, series)
 
 
 def _calibration(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
-    def bins(values: Array) -> Bins:
-        return bins_by_value(values, N_BINS, subject.dataset.rating_scale)
-
-    def estimates(values: Array) -> list[Estimate]:
-        return binned_mean(subject.held_out.data - values, subject.held_out_users, bins(values))
-
+    series = []
+    for name, values, _ in predicted:
+        bins = bins_by_value(values, N_BINS, subject.dataset.rating_scale)
+        means = binned_mean(subject.held_out.data - values, subject.held_out_users, bins)
+        series.append(Series.of(name, bins.labels, means, name == BIAS_BASELINE))
     return Chart(
         "calibration",
         "Calibration",
@@ -97,22 +81,9 @@ def _calibration(subject: Subject, predicted: Sequence[Predictions]) -> Chart:
         "predicted rating",
         "rating - prediction",
         GROUPS,
-        _series(predicted, bins, estimates),
+        series,
         reference="zero",
     )
-
-
-def _series(
-    predicted: Sequence[Predictions],
-    bins: Callable[[Array], Bins],
-    estimates: Callable[[Array], list[Estimate]],
-) -> list[Series]:
-    series = []
-    for name, values, _ in predicted:
-        found = estimates(values)
-        ys, margins = [each.value for each in found], [each.margin for each in found]
-        series.append(Series(name, bins(values).labels, ys, margins, name == BIAS_BASELINE))
-    return series
 
 
 def _residuals(subject: Subject, predicted: Sequence[Predictions]) -> Chart:

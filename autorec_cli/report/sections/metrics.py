@@ -74,8 +74,7 @@ def mean_ndcg(rankings: UserRankings) -> Estimate:
 
 
 def _chart(key: str, label: str, text: str, estimates: dict[str, Estimate]) -> Chart:
-    values = list(estimates.values())
-    series = Series(label, list(estimates), [each.value for each in values], [each.margin for each in values])
+    series = Series.of(label, list(estimates), list(estimates.values()))
     return Chart(f"interval-{key}", label, text, label, "model or baseline", INTERVALS, [series])
 
 

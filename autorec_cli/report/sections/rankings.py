@@ -83,11 +83,10 @@ def _shares(times: Array, bins: Bins) -> list[float]:
 def _by_activity(subject: Subject, ranked: dict[str, UserRankings]) -> Chart:
     users = np.flatnonzero(next(iter(ranked.values())).n_relevant)
     bins = bins_by_count(subject.user_counts[users], N_BINS)
-    series = []
-    for name, rankings in ranked.items():
-        found = binned_mean(rankings.values["ndcg"][users], users, bins)
-        values, margins = [each.value for each in found], [each.margin for each in found]
-        series.append(Series(name, bins.labels, values, margins, name in BASELINES))
+    series = [
+        Series.of(name, bins.labels, binned_mean(rankings.values["ndcg"][users], users, bins), name in BASELINES)
+        for name, rankings in ranked.items()
+    ]
     return Chart(
         "ndcg-activity",
         f"nDCG@{subject.k} by user activity",
