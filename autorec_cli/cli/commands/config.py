@@ -21,8 +21,9 @@ from autorec_cli.cli.config_file import (
     value_of,
     variable_of,
 )
-from autorec_cli.cli.options import Format, OneOf, Output
+from autorec_cli.cli.options import OneOf
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.shared_options import Format, Output
 from autorec_cli.defaults import PRESETS
 from autorec_cli.errors import UsageError, without_passwords
 

@@ -13,22 +13,20 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.cli.console import LOG
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
-from autorec_cli.cli.options import (
-    METRICS,
+from autorec_cli.cli.options import METRICS, InputFile, OneOf
+from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.shared_options import (
     AllUsers,
     CsvSafe,
     FailAbove,
     FailBelow,
     Format,
-    InputFile,
-    OneOf,
     Output,
     ReadingOptions,
     RelevantFrom,
     TopK,
     WaitLock,
 )
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit

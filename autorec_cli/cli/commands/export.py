@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import InputFile, OneOf, OutputFile, WaitLock
+from autorec_cli.cli.options import InputFile, OneOf, OutputFile
 from autorec_cli.cli.output import open_output, reserve_output, write_parquet
+from autorec_cli.cli.shared_options import WaitLock
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.errors import InputDataError, UsageError, counted
 

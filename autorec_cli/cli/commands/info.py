@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from autorec_cli.cli.console import one_line
-from autorec_cli.cli.options import Format, InputFile, Output
+from autorec_cli.cli.options import InputFile
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.shared_options import Format, Output
 from autorec_cli.errors import readable
 
 EXAMPLES = """

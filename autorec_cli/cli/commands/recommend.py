@@ -12,22 +12,7 @@ import typer
 
 from autorec_cli.cli.console import say, warn
 from autorec_cli.cli.database_output import check_replaceable
-from autorec_cli.cli.options import (
-    FILTERS,
-    NEW_USERS,
-    UNATTENDED,
-    CsvSafe,
-    DatabaseFormat,
-    HistoryData,
-    InputFile,
-    MaxPer,
-    OneOf,
-    Output,
-    PerUser,
-    ReadingOptions,
-    WaitLock,
-    Where,
-)
+from autorec_cli.cli.options import FILTERS, NEW_USERS, UNATTENDED, InputFile, OneOf
 from autorec_cli.cli.output import (
     WITH_DATABASE,
     Writer,
@@ -39,6 +24,17 @@ from autorec_cli.cli.output import (
     writer_for,
 )
 from autorec_cli.cli.shards import ShardFolder, origin_of, run_shards
+from autorec_cli.cli.shared_options import (
+    CsvSafe,
+    DatabaseFormat,
+    HistoryData,
+    MaxPer,
+    Output,
+    PerUser,
+    ReadingOptions,
+    WaitLock,
+    Where,
+)
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autorec_cli.cli.options import AllUsers, InputFile, OneOf, OutputFile, RelevantFrom, TopK, WaitLock
+from autorec_cli.cli.options import InputFile, OneOf, OutputFile
 from autorec_cli.cli.output import open_output, reserve_output
+from autorec_cli.cli.shared_options import AllUsers, RelevantFrom, TopK, WaitLock
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.errors import UsageError, install_command

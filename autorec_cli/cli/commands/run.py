@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.commands import evaluate, prepare, recommend, train
-from autorec_cli.cli.options import (
-    UNATTENDED,
+from autorec_cli.cli.options import UNATTENDED, OneOf, OutputFile, gather
+from autorec_cli.cli.output import writer_for
+from autorec_cli.cli.shared_options import (
     FailAbove,
     FailBelow,
     Interactions,
     Items,
     MaxPer,
-    OneOf,
-    OutputFile,
     PerUser,
     ReadingOptions,
     Sources,
     WaitLock,
     Where,
-    gather,
 )
-from autorec_cli.cli.output import writer_for
 from autorec_cli.cli.stage_options import Stage
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport

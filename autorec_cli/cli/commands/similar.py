@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import CsvSafe, Format, InputFile, OneOf, Output, WaitLock
+from autorec_cli.cli.options import InputFile, OneOf
 from autorec_cli.cli.output import (
     choose_format,
     counted_blocks,
@@ -19,6 +19,7 @@ from autorec_cli.cli.output import (
     write_table,
     writer_for,
 )
+from autorec_cli.cli.shared_options import CsvSafe, Format, Output, WaitLock
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from autorec_cli.cli.options import UNATTENDED, Data, InputFile, OutputFile, WaitLock
+from autorec_cli.cli.options import UNATTENDED, InputFile, OutputFile
+from autorec_cli.cli.shared_options import Data, WaitLock
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.runtime.process_group import current_process_group

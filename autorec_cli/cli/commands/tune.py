@@ -15,8 +15,9 @@ import typer
 
 from autorec_cli.cli.console import progress, say
 from autorec_cli.cli.epoch_report import metric_label, metric_text
-from autorec_cli.cli.options import UNATTENDED, Data, Device, OneOf, Output, OutputFile, Threads, WaitLock
+from autorec_cli.cli.options import UNATTENDED, OneOf, OutputFile
 from autorec_cli.cli.output import open_output, reserve_output
+from autorec_cli.cli.shared_options import Data, Device, Output, Threads, WaitLock
 from autorec_cli.config import (
     AUTO,
     BOTH,
