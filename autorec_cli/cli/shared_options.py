@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import OptionInfo
 
 from autorec_cli.cli.options import FILE_FORMAT, FILTERS, METRICS, NEW_USERS, UNATTENDED, InputFile, OneOf, OutputFile
 from autorec_cli.cli.output import FORMATS, WITH_DATABASE
 from autorec_cli.config import AUTO, BOTH, VARIANTS
+from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.data.readers.options import QUOTES, ReadOptions, parse_columns, parse_delimiter
 from autorec_cli.defaults import MAX_LOPSIDED, MAX_RANKED_USERS, MIN_RATINGS
 
@@ -24,6 +26,7 @@ Sources = Annotated[
     ),
     InputFile(),
 ]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Dataset directory made by `autorec prepare`."), InputFile()]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output file; - is stdout."), OutputFile()]
 _FORMAT = typer.Option(
@@ -90,6 +93,14 @@ AllUsers = Annotated[
         rich_help_panel=METRICS,
     ),
 ]
+HeldOut = Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(SPLITS)]
+ModelData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"
+    ),
+    InputFile(),
+]
 HistoryData = Annotated[
     Path | None,
     typer.Option(
@@ -101,6 +112,17 @@ HistoryData = Annotated[
     ),
     InputFile(),
 ]
+
+
+def ids_option(help: str, show_default: str) -> OptionInfo:
+    """Option for ids of users or items."""
+    option: OptionInfo = typer.Option(
+        metavar="ID,...",
+        help=f"{help}; can be repeated. An id with a comma is taken whole if the model knows it.",
+        show_default=show_default,
+    )
+    return option
+
 
 Items = Annotated[
     str | None,

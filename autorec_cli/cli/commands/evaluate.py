@@ -13,7 +13,7 @@ import typer
 from autorec_cli import __version__
 from autorec_cli.cli.console import LOG
 from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
-from autorec_cli.cli.options import METRICS, InputFile, OneOf
+from autorec_cli.cli.options import METRICS, InputFile
 from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.cli.shared_options import (
     AllUsers,
@@ -21,13 +21,14 @@ from autorec_cli.cli.shared_options import (
     FailAbove,
     FailBelow,
     Format,
+    HeldOut,
+    ModelData,
     Output,
     ReadingOptions,
     RelevantFrom,
     TopK,
     WaitLock,
 )
-from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
@@ -62,12 +63,8 @@ class EvaluateOptions:
     output: Output = "-"
     format: Format = None
     csv_safe: CsvSafe = False
-    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(SPLITS)] = "test"
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),
-        InputFile(),
-    ] = None
+    on: HeldOut = "test"
+    data: ModelData = None
     test_file: Annotated[
         str | None,
         typer.Option(

@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import InputFile, OneOf, OutputFile
+from autorec_cli.cli.options import OneOf, OutputFile
 from autorec_cli.cli.output import open_output, reserve_output, write_parquet
-from autorec_cli.cli.shared_options import WaitLock
+from autorec_cli.cli.shared_options import ModelFile, WaitLock
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.errors import InputDataError, UsageError, counted
 
@@ -38,7 +38,7 @@ KINDS = ("npz", "parquet", "onnx")
 class ExportOptions:
     """Options of `autorec export`."""
 
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
+    model: ModelFile
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."), OutputFile()
     ]

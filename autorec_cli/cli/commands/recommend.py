@@ -29,11 +29,13 @@ from autorec_cli.cli.shared_options import (
     DatabaseFormat,
     HistoryData,
     MaxPer,
+    ModelFile,
     Output,
     PerUser,
     ReadingOptions,
     WaitLock,
     Where,
+    ids_option,
 )
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
@@ -75,21 +77,13 @@ USERS_SHOWN = 20
 class RecommendOptions:
     """Options of `autorec recommend`."""
 
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
+    model: ModelFile
     output: Output = "-"
     format: DatabaseFormat = None
     csv_safe: CsvSafe = False
     no_header: Annotated[bool, typer.Option("--no-header", help="Omit the header row of csv and tsv.")] = False
     top_k: PerUser = 10
-    user: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--user",
-            metavar="ID,...",
-            help="Only these users; can be repeated. An id with a comma is taken whole if the model knows it.",
-            show_default="all users",
-        ),
-    ] = None
+    user: Annotated[list[str] | None, ids_option("Only these users", "all users")] = None
     users: Annotated[
         str | None,
         typer.Option(

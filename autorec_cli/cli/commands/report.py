@@ -13,9 +13,8 @@ import typer
 
 from autorec_cli.cli.options import InputFile, OneOf, OutputFile
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.cli.shared_options import AllUsers, RelevantFrom, TopK, WaitLock
+from autorec_cli.cli.shared_options import AllUsers, HeldOut, ModelData, RelevantFrom, TopK, WaitLock, ids_option
 from autorec_cli.config import require_choice, require_count
-from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.errors import UsageError, install_command
 
 if TYPE_CHECKING:
@@ -62,23 +61,12 @@ class ReportOptions:
         ),
         InputFile(),
     ] = None
-    user: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID,...",
-            help="Show these users; can be repeated. An id with a comma is taken whole if the model knows it.",
-            show_default="ten, from the least to the most active",
-        ),
-    ] = None
+    user: Annotated[list[str] | None, ids_option("Show these users", "ten, from the least to the most active")] = None
     users: Annotated[
         str | None, typer.Option(metavar="FILE", help="Show these users, one id per line; - is stdin."), InputFile()
     ] = None
-    on: Annotated[str, typer.Option("--on", help="Ratings to predict."), OneOf(SPLITS)] = "test"
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Dataset directory.", show_default="where it was when MODEL was trained"),
-        InputFile(),
-    ] = None
+    on: HeldOut = "test"
+    data: ModelData = None
     top_k: TopK = 10
     relevant_from: RelevantFrom = None
     all_users: AllUsers = False

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import InputFile, OneOf
+from autorec_cli.cli.options import OneOf
 from autorec_cli.cli.output import (
     choose_format,
     counted_blocks,
@@ -19,7 +18,7 @@ from autorec_cli.cli.output import (
     write_table,
     writer_for,
 )
-from autorec_cli.cli.shared_options import CsvSafe, Format, Output, WaitLock
+from autorec_cli.cli.shared_options import CsvSafe, Format, ModelFile, Output, WaitLock, ids_option
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 
@@ -46,15 +45,8 @@ SHOWN = 20
 class SimilarOptions:
     """Options of `autorec similar`."""
 
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file made by `autorec train`."), InputFile()]
-    item: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID,...",
-            help="Only these items; can be repeated. An id with a comma is taken whole if the model knows it.",
-            show_default="all items",
-        ),
-    ] = None
+    model: ModelFile
+    item: Annotated[list[str] | None, ids_option("Only these items", "all items")] = None
     user: Annotated[
         list[str] | None, typer.Option(metavar="ID,...", help="These users, and users similar to them, instead.")
     ] = None
