@@ -165,6 +165,18 @@ def without_passwords(text: str) -> str:
     return PASSWORD_FIELD.sub(r"\1***", PASSWORD.sub(r"\1:***@", text))
 
 
+def not_finite(what: str) -> ArtifactError:
+    """Error about numbers of a model that are not finite."""
+    return ArtifactError(f"{what}; its training has diverged, or it is damaged: train it again with `autorec train`")
+
+
+def missing_extra(what: str, packages: Sequence[str], extra: str) -> UsageError:
+    """Error about packages that are not installed, with the command that installs them."""
+    return UsageError(
+        f"{what} needs {' and '.join(packages)}, which is not installed; install it with: {install_command(extra)}"
+    )
+
+
 def counted(n: int, noun: str) -> str:
     """Format a count with its noun: "1 user", "2,000 users"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

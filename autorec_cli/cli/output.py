@@ -174,15 +174,33 @@ def choose_format(asked: str | None, output: str, formats: Iterable[str] = FORMA
             f"cannot write .{ending} files ({output}); end the name with .{', .'.join(list(formats)[1:])}, with .gz or "
             ".zst after it, or name a --format"
         )
-    if asked and by_name and by_name != asked:
-        raise UsageError(f"--format {asked} contradicts the file name {output}; change one of them")
+    check_agreement("--format", asked, by_name, output)
     chosen = default_format(asked, output)
     if chosen == "parquet" and Path(output).suffix.lower() in COMPRESSED:
         raise UsageError(f"parquet files are compressed already; leave out {Path(output).suffix} of {output}")
-    # Bytes of a binary file can reprogram a terminal.
-    if chosen in ("parquet", "sqlite") and output == "-" and sys.stdout.isatty():
-        raise UsageError(f"{chosen} cannot be shown on a terminal; write a file with -o or use a pipe")
+    if chosen in ("parquet", "sqlite"):
+        check_no_terminal(chosen, output)
     return chosen
+
+
+def check_agreement(flag: str, asked: str | None, by_name: str | None, output: str) -> None:
+    """Check that a format is not contradicted by the ending of a file name.
+
+    Raises:
+        UsageError: it is.
+    """
+    if asked and by_name and asked != by_name:
+        raise UsageError(f"{flag} {asked} contradicts the file name {output}; change one of them")
+
+
+def check_no_terminal(format: str, output: str) -> None:
+    """Check that a binary format does not go to a terminal, which its bytes could reprogram.
+
+    Raises:
+        UsageError: it does.
+    """
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError(f"{format} cannot be shown on a terminal; write a file with -o or use a pipe")
 
 
 def writer_for(name: str, header: bool = True, csv_safe: bool = False) -> Writer:

@@ -14,7 +14,7 @@ import polars as pl
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.errors import ArtifactError, InputDataError, UsageError, counted
+from autorec_cli.errors import InputDataError, UsageError, counted, not_finite
 from autorec_cli.inference.ranking.exclusions import read_exclusions, with_exclusions
 from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of
 from autorec_cli.inference.ranking.limited_top_k import Limit, limited_top_k
@@ -261,10 +261,7 @@ def _check_ranked(block: TopItems, choice: _Choice) -> None:
         n_wanted = np.minimum(n_wanted, 1)
     wrong = (n_found < np.minimum(n_wanted, block.items.shape[1])) | np.isinf(block.scores[:, 0]) & (n_found > 0)
     if wrong.any():
-        raise ArtifactError(
-            f"the model's scores are not finite numbers for {counted(int(wrong.sum()), 'user')}; its training has "
-            "diverged, or it is damaged: train it again with `autorec train`"
-        )
+        raise not_finite(f"the model's scores are not finite numbers for {counted(int(wrong.sum()), 'user')}")
 
 
 class _ItemColumns:

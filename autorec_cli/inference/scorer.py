@@ -9,7 +9,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.errors import ArtifactError
+from autorec_cli.errors import not_finite
 from autorec_cli.inference.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -103,8 +103,5 @@ def clipped(scorer: Scorer, values: Array) -> Array:
     if not scorer.predicts_ratings:
         return values
     if np.isnan(values).any():
-        raise ArtifactError(
-            "the model predicts ratings that are not numbers; its training has diverged, or it is damaged: train it "
-            "again with `autorec train`"
-        )
+        raise not_finite("the model predicts ratings that are not numbers")
     return np.clip(values, *scorer.catalog.rating_scale)

@@ -20,7 +20,7 @@ import polars as pl
 
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
-from autorec_cli.errors import ArtifactError, InputDataError, counted, quoted
+from autorec_cli.errors import InputDataError, counted, not_finite, quoted
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, rank_items
@@ -114,10 +114,7 @@ def directions(model: Scorer, of: str) -> Array:
     scales = [weight * network.output_unit for weight, network in zip(ranker.weights, ranker.networks, strict=True)]
     covariance = _covariance([vectors for _, vectors in sides], scales, np.flatnonzero(is_warm))
     if not (np.isfinite(covariance).all() and np.isfinite(own).all()):
-        raise ArtifactError(
-            "the model's vectors are not finite; its training has diverged, or it is damaged: train it again with "
-            "`autorec train`"
-        )
+        raise not_finite("the model's vectors are not finite")
     variances, axes = np.linalg.eigh(covariance)
     # In single precision and in place, as items may be many.
     unit: Array = own @ (axes * np.sqrt(np.maximum(variances, 0))).astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from autorec_cli.cli.console import say
 from autorec_cli.cli.options import OneOf, OutputFile
-from autorec_cli.cli.output import open_output, reserve_output, write_parquet
+from autorec_cli.cli.output import check_agreement, check_no_terminal, open_output, reserve_output, write_parquet
 from autorec_cli.cli.shared_options import ModelFile, WaitLock
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.errors import InputDataError, UsageError, counted
@@ -89,11 +88,8 @@ def _kind(options: ExportOptions) -> str:
         )
     kind = options.to or ending
     require_choice("--to", kind, KINDS)
-    if ending in KINDS and ending != kind:
-        raise UsageError(f"--to {kind} contradicts the file name {options.output}; change one of them")
-    # Bytes of a binary file can reprogram a terminal.
-    if options.output == "-" and sys.stdout.isatty():
-        raise UsageError(f"{kind} cannot be shown on a terminal; write a file with -o or use a pipe")
+    check_agreement("--to", kind, ending if ending in KINDS else None, options.output)
+    check_no_terminal(kind, options.output)
     return kind
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.options import InputFile, OneOf, OutputFile
-from autorec_cli.cli.output import open_output, reserve_output
+from autorec_cli.cli.output import check_agreement, open_output, reserve_output
 from autorec_cli.cli.shared_options import AllUsers, HeldOut, ModelData, RelevantFrom, TopK, WaitLock, ids_option
 from autorec_cli.config import require_choice, require_count
-from autorec_cli.errors import UsageError, install_command
+from autorec_cli.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from autorec_cli.inference.scorer import Scorer
@@ -104,19 +104,13 @@ def _format_of(options: ReportOptions) -> str:
     by_name = {".html": "html", ".htm": "html", ".json": "json"}.get(name.suffix.lower())
     if options.format is not None:
         require_choice("--format", options.format, PAGE_FORMATS)
-        if by_name not in (None, options.format):
-            raise UsageError(
-                f"--format {options.format} contradicts the file name {options.output}; change one of them"
-            )
+        check_agreement("--format", options.format, by_name, options.output)
     elif by_name is None and name.suffix:
         raise UsageError(f"cannot write {name.suffix} files ({options.output}); end the name with .html or .json")
     format = options.format or by_name or "html"
     missing = missing_packages() if format == "html" else []
     if missing:
-        raise UsageError(
-            f"a page needs {' and '.join(missing)}, which is not installed; install it with: "
-            f"{install_command('report')}"
-        )
+        raise missing_extra("a page", missing, "report")
     return format
 
 

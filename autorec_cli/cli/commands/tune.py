@@ -28,7 +28,7 @@ from autorec_cli.config import (
     require_count,
 )
 from autorec_cli.defaults import DEFAULTS, RANKING_DEFAULTS, default_variant
-from autorec_cli.errors import ArtifactError, UsageError, counted, install_command
+from autorec_cli.errors import ArtifactError, UsageError, counted, missing_extra
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
@@ -118,7 +118,7 @@ def tune_command(options: TuneOptions) -> dict[str, Any]:
 def _check(options: TuneOptions) -> None:
     """Check what can be refused before the dataset is read."""
     if importlib.util.find_spec("optuna") is None:
-        raise UsageError(f"tune needs Optuna, which is not installed; install it with: {install_command('tune')}")
+        raise missing_extra("tune", ["Optuna"], "tune")
     require_count("--trials", options.trials, minimum=1)
     check_device(options.device)
     if str(options.storage) == "-":

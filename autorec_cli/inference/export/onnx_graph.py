@@ -12,7 +12,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.errors import UsageError, install_command
+from autorec_cli.errors import UsageError, missing_extra
 from autorec_cli.inference.export.vectors import part_for
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
@@ -46,9 +46,7 @@ def to_onnx(model: Scorer, objective: str = "ranking") -> bytes:
     try:
         from onnx import helper
     except ImportError as error:
-        raise UsageError(
-            f"--to onnx needs the package onnx, which is not installed; install it with: {install_command('onnx')}"
-        ) from error
+        raise missing_extra("--to onnx", ["the package onnx"], "onnx") from error
     catalog = network.catalog
     metadata = {"item_ids": json.dumps(list(catalog.item_ids)), "rating_scale": json.dumps(catalog.rating_scale)}
     n_bytes = sum(array.nbytes for array in (*network.encoder_weights, network.decoder_weight))

@@ -14,7 +14,7 @@ import polars as pl
 
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.csr import Array
-from autorec_cli.errors import ArtifactError, UsageError
+from autorec_cli.errors import UsageError, not_finite
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.scoring import is_linear, item_vectors, trained_users, user_vectors
@@ -86,10 +86,7 @@ def _missing_length(of_items: Array) -> Array:
 
 def _frame(side: str, ids: pl.Series, titles: pl.Series | None, of_side: Array) -> pl.DataFrame:
     if not np.isfinite(of_side).all():
-        raise ArtifactError(
-            "the model's vectors are not finite; its training has diverged, or it is damaged: train it again with "
-            "`autorec train`"
-        )
+        raise not_finite("the model's vectors are not finite")
     columns = {
         "side": pl.Series([side], dtype=pl.String).new_from_index(0, len(ids)),
         "id": ids,
