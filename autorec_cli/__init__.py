@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from autorec_cli.inference.pairs import PredictSettings as PredictSettings
     from autorec_cli.inference.pairs import predict_batches as predict_batches
     from autorec_cli.inference.prediction import predict as predict
-    from autorec_cli.inference.recommender import RecommendSettings as RecommendSettings
+    from autorec_cli.inference.ranking.settings import RecommendSettings as RecommendSettings
     from autorec_cli.inference.recommender import recommend as recommend
     from autorec_cli.inference.recommender import recommend_batches as recommend_batches
     from autorec_cli.inference.scorer import Scorer as Scorer

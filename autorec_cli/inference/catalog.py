@@ -5,14 +5,14 @@ Ids, columns of the items, rated items, numbers of ratings and the rating scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import decimals_of
+from autorec_cli.errors import InputDataError, decimals_of, quoted
 
 if TYPE_CHECKING:  # slow to import
     import polars as pl
@@ -105,10 +105,46 @@ class Catalog:
         }
 
 
-def positions(known: Iterable[str], wanted: Iterable[str]) -> Array:
-    """Index in `known` of each of the `wanted` ids.
+def item_names(catalog: Catalog) -> tuple[pl.Series, pl.Series]:
+    """Ids and titles of the items by item_index; titles are null without any."""
+    import polars as pl
 
-    (n_wanted,) int64; UNKNOWN for an id that is not in `known`.
-    """
-    index = {identifier: position for position, identifier in enumerate(known)}
+    titles: Sequence[str | None] = catalog.titles or [None] * catalog.n_items
+    return pl.Series("item_id", catalog.item_ids, dtype=pl.String), pl.Series("title", titles, dtype=pl.String)
+
+
+def index_of(ids: Iterable[str]) -> dict[str, int]:
+    """Position of each id."""
+    return {identifier: position for position, identifier in enumerate(ids)}
+
+
+def positions_in(index: Mapping[str, int], wanted: Iterable[str]) -> Array:
+    """Index of each of the `wanted` ids: (n_wanted,) int64; UNKNOWN without one."""
     return np.array([index.get(identifier, UNKNOWN) for identifier in wanted], dtype=np.int64)
+
+
+def positions(known: Iterable[str], wanted: Iterable[str]) -> Array:
+    """Index in `known` of each of the `wanted` ids; see `positions_in`."""
+    return positions_in(index_of(known), wanted)
+
+
+def rated_positions(known: Sequence[str], is_rated: Array, wanted: Iterable[str | int], noun: str) -> Array:
+    """Index of each of the `wanted` ids, once, numbers as they are printed.
+
+    Args:
+        known: Ids of users or items.
+        is_rated: (n,) bool, those with training ratings.
+        wanted: Some of the ids.
+        noun: "user" or "item".
+
+    Raises:
+        InputDataError: one is unknown or has no training rating.
+    """
+    named = list(dict.fromkeys(map(str, wanted)))
+    index = positions(known, named)
+    for identifier, position in zip(named, index.tolist(), strict=True):
+        if position == UNKNOWN:
+            raise InputDataError(f"the model does not know {noun} {quoted(identifier)}")
+        if not is_rated[position]:
+            raise InputDataError(f"{noun} {quoted(identifier)} has no training rating, so nothing is known of it")
+    return index

@@ -24,7 +24,7 @@ from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import open_source
 from autorec_cli.errors import InputDataError, UsageError, counted
-from autorec_cli.inference.catalog import UNKNOWN
+from autorec_cli.inference.catalog import UNKNOWN, index_of, positions_in
 from autorec_cli.inference.fold_in import user_bias
 from autorec_cli.inference.prediction import predict_known
 from autorec_cli.inference.ranking.top_k import SCORES_AT_ONCE
@@ -190,12 +190,13 @@ class _PairPredictor:
 
     def predict(self, user_ids: pl.Series, item_ids: pl.Series) -> _Predicted:
         """Predict pairs of ids (String)."""
-        users, items = positions_in(self._users, user_ids), positions_in(self._items, item_ids)
+        named = user_ids.to_list()
+        users, items = positions_in(self._users, named), positions_in(self._items, item_ids.to_list())
         values, is_cold = predict_known(self.model, users, items)
         has_user, has_item = _has(self.model.catalog.user_counts, users), _has(self.model.catalog.item_counts, items)
         basis = np.select([has_user, has_item], [USER_BIAS, ITEM_BIAS], GLOBAL_MEAN)
         basis[~is_cold] = NETWORK
-        folded = positions_in(self._folded, user_ids)
+        folded = positions_in(self._folded, named)
         n_unknown = int((((users == UNKNOWN) & (folded == UNKNOWN)) | (items == UNKNOWN)).sum())
         rows = np.flatnonzero(folded != UNKNOWN)
         if len(rows):
@@ -223,18 +224,6 @@ class _PairPredictor:
         items, ratings = history
         rated = self.model.catalog.item_counts[items] > 0
         return user_bias(self.model.baseline, items[rated], ratings[rated].astype(np.float64))
-
-
-def index_of(ids: Mapping[str, Any] | Sequence[str]) -> dict[str, int]:
-    """Position of each id."""
-    return {identifier: index for index, identifier in enumerate(ids)}
-
-
-def positions_in(index: Mapping[str, int], ids: pl.Series) -> Array:
-    """Index of each id, whatever its type; UNKNOWN without one."""
-    if not index:
-        return np.full(len(ids), UNKNOWN)
-    return np.array([index.get(identifier, UNKNOWN) for identifier in ids.cast(pl.String).to_list()], dtype=np.int64)
 
 
 def _has(counts: Array, index: Array) -> Array:

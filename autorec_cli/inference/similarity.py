@@ -20,10 +20,10 @@ import polars as pl
 
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
-from autorec_cli.errors import InputDataError, counted, not_finite, quoted
-from autorec_cli.inference.catalog import UNKNOWN, positions
+from autorec_cli.errors import InputDataError, counted, not_finite
+from autorec_cli.inference.catalog import item_names, rated_positions
 from autorec_cli.inference.model import Model
-from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, rank_items
+from autorec_cli.inference.ranking.top_k import NO_ITEM, NO_USERS, TopItems, rank_items
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.stages import begin_stage
 
@@ -160,14 +160,7 @@ def _wanted(ids: Sequence[str], counts: Array, settings: SimilarSettings) -> Arr
     """
     if settings.ids is None:
         return np.flatnonzero(counts > 0)
-    named = list(dict.fromkeys(map(str, settings.ids)))
-    index, side = positions(ids, named), settings.of[:-1]
-    for identifier, position in zip(named, index.tolist(), strict=True):
-        if position == UNKNOWN:
-            raise InputDataError(f"the model does not know {side} {quoted(identifier)}")
-        if counts[position] == 0:
-            raise InputDataError(f"{side} {quoted(identifier)} has no training rating, so nothing is known of it")
-    return index
+    return rated_positions(ids, counts > 0, settings.ids, settings.of[:-1])
 
 
 def _frames(
@@ -184,7 +177,7 @@ def _frames(
         return np.arange(len(index)), index
 
     if not len(wanted):  # the columns still have names
-        yield columns.frame(TopItems(slice(0, 0), np.empty((0, 1), dtype=int), np.empty((0, 1))), wanted)
+        yield columns.frame(NO_USERS, wanted)
     for found in rank_items(len(wanted), score, itself, candidates, settings.k):
         yield columns.frame(found, wanted)
 
@@ -193,12 +186,10 @@ class _Columns:
     """Ids and titles of one side as polars columns."""
 
     def __init__(self, model: Scorer, of: str) -> None:
-        catalog = model.catalog
         self.name = f"{of[:-1]}_id"
-        self.ids = pl.Series(catalog.item_ids if of == "items" else catalog.user_ids, dtype=pl.String)
-        self.titles = None
+        self.ids, self.titles = pl.Series(model.catalog.user_ids, dtype=pl.String), None
         if of == "items":
-            self.titles = pl.Series(catalog.titles or [None] * catalog.n_items, dtype=pl.String)
+            self.ids, self.titles = item_names(model.catalog)
 
     def frame(self, found: TopItems, wanted: Array) -> pl.DataFrame:
         """Make the rows of a block."""

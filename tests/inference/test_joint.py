@@ -13,7 +13,8 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files import model_file, model_info
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.prediction import predict
-from autorec_cli.inference.recommender import RecommendSettings, recommend
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend
 from tests.planted import planted_dataset
 from tests.program import call
 from tests.trained import blend_of, described, model_of, small_settings

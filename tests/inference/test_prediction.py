@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 from autorec_cli.errors import AutoRecError, InputDataError, UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.prediction import predict
-from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend, recommend_batches
 from tests.planted import planted_dataset
 from tests.program import ROOT
 from tests.trained import blend_of, described, model_of, small_settings

@@ -13,7 +13,8 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.files import model_file, model_info
-from autorec_cli.inference.recommender import RecommendSettings, recommend
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET, MODEL
 from autorec_cli.storage.file_kinds import DOCUMENT

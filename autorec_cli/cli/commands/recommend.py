@@ -43,7 +43,7 @@ from autorec_cli.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-    from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.ranking.settings import RecommendSettings
     from autorec_cli.inference.scorer import Scorer
 
 EXAMPLES = """
@@ -300,7 +300,7 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
     """Read the files of ids, and make settings of all options."""
     from autorec_cli.inference.ranking.exclusions import has_pairs
     from autorec_cli.inference.ranking.item_rules import parse_max_per
-    from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.ranking.settings import RecommendSettings
     from autorec_cli.inference.users.id_file import read_ids
     from autorec_cli.inference.users.target_users import parse_shard
 

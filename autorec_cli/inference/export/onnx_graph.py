@@ -13,7 +13,7 @@ import numpy as np
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.errors import UsageError, missing_extra
-from autorec_cli.inference.export.vectors import part_for
+from autorec_cli.inference.export.vectors import networks_for
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.scoring import is_linear
@@ -69,8 +69,7 @@ def to_onnx(model: Scorer, objective: str = "ranking") -> bytes:
 
 
 def _network_for(model: Scorer, objective: str) -> Model:
-    part = part_for(model, objective)
-    networks = [network for network, weight in zip(part.networks, part.weights, strict=True) if weight > 0]
+    networks = [network for network, _ in networks_for(model, objective)]
     if len(networks) > 1:
         raise UsageError(
             f"the model averages {len(networks)} networks, of which ONNX gets one; train one with --variant user"

@@ -15,6 +15,7 @@ import polars as pl
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.csr import Array
 from autorec_cli.errors import UsageError, not_finite
+from autorec_cli.inference.catalog import item_names
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.scoring import is_linear, item_vectors, trained_users, user_vectors
@@ -35,8 +36,7 @@ def vectors(model: Scorer, objective: str = "ranking") -> pl.DataFrame:
         ArtifactError: the vectors are not finite.
         UsageError: the scores are not inner products, or the model has no network of this objective.
     """
-    part, catalog = part_for(model, objective), model.catalog
-    networks = [(network, weight) for network, weight in zip(part.networks, part.weights, strict=True) if weight > 0]
+    networks, catalog = networks_for(model, objective), model.catalog
     for network, _ in networks:
         _check_linear(network)
     items, users = np.flatnonzero(catalog.item_counts > 0), np.flatnonzero(catalog.user_counts > 0)
@@ -46,17 +46,17 @@ def vectors(model: Scorer, objective: str = "ranking") -> pl.DataFrame:
         axis=1,
     )
     of_items, of_users = np.hstack([of_items, _missing_length(of_items)]), np.pad(of_users, ((0, 0), (0, 1)))
-    titles = pl.Series(catalog.titles or [None] * catalog.n_items, dtype=pl.String).gather(items)
+    ids, titles = item_names(catalog)
     return pl.concat(
         [
-            _frame("item", pl.Series(catalog.item_ids, dtype=pl.String).gather(items), titles, of_items),
+            _frame("item", ids.gather(items), titles.gather(items), of_items),
             _frame("user", pl.Series(catalog.user_ids, dtype=pl.String).gather(users), None, of_users),
         ]
     )
 
 
-def part_for(model: Scorer, objective: str) -> Scorer:
-    """Part of `model` that ranks, or that predicts ratings.
+def networks_for(model: Scorer, objective: str) -> list[tuple[Model, float]]:
+    """Networks of `model` that rank, or that predict ratings, with their weights, if above 0.
 
     Raises:
         UsageError: it predicts no ratings.
@@ -65,7 +65,7 @@ def part_for(model: Scorer, objective: str) -> Scorer:
     part = model.ranker if objective == "ranking" else model.rater
     if part is None:
         raise UsageError("--objective rating: the model was trained only to rank; leave the option out")
-    return part
+    return [(network, weight) for network, weight in zip(part.networks, part.weights, strict=True) if weight > 0]
 
 
 def _check_linear(network: Model) -> None:

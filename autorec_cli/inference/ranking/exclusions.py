@@ -10,6 +10,7 @@ from io import BufferedReader
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.formats import FILE_READERS
@@ -17,8 +18,8 @@ from autorec_cli.data.readers.json_lines import is_json
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.errors import InputDataError, counted
-from autorec_cli.inference.catalog import UNKNOWN, SeenItems
-from autorec_cli.inference.pairs import index_of, pair_blocks, positions_in
+from autorec_cli.inference.catalog import UNKNOWN, SeenItems, index_of, positions_in
+from autorec_cli.inference.pairs import pair_blocks
 from autorec_cli.inference.ranking.top_k import SeenBlock
 from autorec_cli.inference.scorer import Scorer
 
@@ -69,7 +70,7 @@ def read_exclusions(model: Scorer, source: Any, user_ids: Sequence[str]) -> Seen
     keys: list[Array] = [np.empty(0, dtype=np.int64)]
     n_pairs = n_unknown = 0
     for _, rows in pair_blocks(source, OPTIONS):
-        user_index, item_index = positions_in(users, rows.users), positions_in(items, rows.items)
+        user_index, item_index = positions_in(users, _texts(rows.users)), positions_in(items, _texts(rows.items))
         is_known = item_index != UNKNOWN
         missing = np.flatnonzero(user_index == UNKNOWN)
         is_known[missing] &= np.array([name in known_users for name in rows.users.gather(missing)], dtype=bool)
@@ -84,6 +85,10 @@ def read_exclusions(model: Scorer, source: Any, user_ids: Sequence[str]) -> Seen
     index, excluded = np.divmod(np.unique(np.concatenate(keys)), len(items))
     indptr = np.searchsorted(index, np.arange(len(user_ids) + 1))
     return SeenItems(indptr, excluded.astype(np.int32))
+
+
+def _texts(ids: pl.Series) -> list[str]:
+    return ids.cast(pl.String).to_list()
 
 
 def with_exclusions(seen: SeenBlock | None, excluded: SeenItems, n_items: int) -> SeenBlock:

@@ -13,7 +13,7 @@ from autorec_cli.errors import InputDataError, UsageError, counted, listed, quot
 from autorec_cli.inference.ranking.limited_top_k import FREE, Limit
 
 if TYPE_CHECKING:
-    from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.ranking.settings import RecommendSettings
 
 SUBQUERY = re.compile(
     r"\(\s*(?:/\*|--|//|\#|(?:select|with|values|from|table|insert|update|delete|merge)\b)|\bread_\w+\W*\(",

@@ -51,6 +51,9 @@ class TopItems:
     scores: Array
 
 
+NO_USERS = TopItems(slice(0, 0), np.empty((0, 1), dtype=np.int64), np.empty((0, 1), dtype=np.float32))
+
+
 def rank_items(
     n_users: int,
     score: ScoreBlock,

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.csr import Array
+from autorec_cli.inference.catalog import item_names
 from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, one_thread_per_product
 from autorec_cli.inference.reasons.explanation import HiddenScorer, Reasons, explain
 from autorec_cli.inference.scorer import History, Scorer
@@ -40,8 +41,7 @@ class ReasonFrames:
         catalog = model.catalog
         self._score, self._users, self._n_reasons = score, users, n_reasons
         self._decimals = catalog.decimals
-        self._ids = pl.Series("reason_item_id", catalog.item_ids, dtype=pl.String)
-        self._titles = pl.Series("reason_title", catalog.titles or [None] * catalog.n_items, dtype=pl.String)
+        self._ids, self._titles = item_names(catalog)
         self._differences: list[Array] = []
 
     def frame(self, recommended: pl.DataFrame, block: TopItems) -> pl.DataFrame:

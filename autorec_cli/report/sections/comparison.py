@@ -8,7 +8,8 @@ import numpy as np
 
 from autorec_cli.evaluation.comparison import Comparison, compare
 from autorec_cli.evaluation.measurement import Measurement
-from autorec_cli.inference.recommender import RecommendSettings, recommend
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.report.contents import Cell, Section, Table
 from autorec_cli.report.sections.metrics import label_of

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import InputDataError, counted, quoted
-from autorec_cli.inference.catalog import UNKNOWN, positions
-from autorec_cli.inference.recommender import RecommendSettings, recommend
+from autorec_cli.errors import counted
+from autorec_cli.inference.catalog import positions, rated_positions
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend
 from autorec_cli.report.contents import Cell, Section, Table
 from autorec_cli.report.subject import Subject
 from autorec_cli.report.text import LONGEST_TITLE, printable
@@ -25,8 +26,9 @@ def people_section(subject: Subject) -> Section:
     Raises:
         InputDataError: a user that was named is unknown, or has no training rating.
     """
-    users = _named(subject) if subject.settings.user_ids is not None else _chosen(subject)
-    ids = [subject.dataset.users["id"][user] for user in users.tolist()]
+    named, known_ids = subject.settings.user_ids, subject.dataset.users["id"].to_list()
+    users = _chosen(subject) if named is None else rated_positions(known_ids, _is_known(subject), named, "user")
+    ids = [known_ids[user] for user in users.tolist()]
     shown = {name: recommend(model, RecommendSettings(k=N_ITEMS, user_ids=ids)) for name, model in subject.models}
     tables = [
         table
@@ -34,20 +36,9 @@ def people_section(subject: Subject) -> Section:
         for table in _tables(subject, user, user_id, shown)
     ]
     text = f"Up to {N_ITEMS} items that each user rated highest, and what is recommended to them, in this order"
-    if subject.settings.user_ids is None:
+    if named is None:
         text += "; users from the least to the most active"
     return Section("users", "Users and their recommendations", f"{text}.", tables=tables)
-
-
-def _named(subject: Subject) -> Array:
-    named = list(dict.fromkeys(map(str, subject.settings.user_ids or ())))
-    index = positions(subject.dataset.users["id"].to_list(), named)
-    for user_id, user in zip(named, index.tolist(), strict=True):
-        if user == UNKNOWN:
-            raise InputDataError(f"the model does not know user {quoted(user_id)}")
-        if not _is_known(subject)[user]:
-            raise InputDataError(f"user {quoted(user_id)} has no training rating, so nothing is known of them")
-    return index
 
 
 def _chosen(subject: Subject) -> Array:

@@ -18,7 +18,8 @@ from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference.files import model_file
-from autorec_cli.inference.recommender import RecommendSettings, recommend
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend
 from autorec_cli.training.examples import make_examples
 from tests.forking import program
 from tests.program import ROOT, call, run

@@ -10,7 +10,8 @@ import pytest
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.ranking.exclusions import has_pairs
-from autorec_cli.inference.recommender import RecommendSettings, recommend, recommend_batches
+from autorec_cli.inference.ranking.settings import RecommendSettings
+from autorec_cli.inference.recommender import recommend, recommend_batches
 from tests.planted import planted_dataset
 from tests.trained import blend_of, model_of, small_settings
 
