@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    from autorec_cli.evaluation.metrics import Estimate
 
 HEIGHTS = "▁▂▃▄▅▆▇█"
 ASCII_HEIGHTS = "_.-=*#"
@@ -27,13 +30,6 @@ def sparkline(values: Sequence[float], width: int, heights: str = HEIGHTS) -> st
     return "".join(heights[round((value - low) / (high - low) * (len(heights) - 1))] for value in shown)
 
 
-class Interval(NamedTuple):
-    """Value and the half width of its interval, NaN if it has none."""
-
-    value: float
-    margin: float
-
-
 class Strokes(NamedTuple):
     """Characters of an interval: its ends, the line between them, and the value."""
 
@@ -47,12 +43,12 @@ STROKES = Strokes("├", "─", "┤", "●")
 ASCII_STROKES = Strokes("[", "-", "]", "o")
 
 
-def interval_bars(intervals: Sequence[Interval], axis: tuple[float, float], width: int, strokes: Strokes) -> list[str]:
+def interval_bars(intervals: Sequence[Estimate], axis: tuple[float, float], width: int, strokes: Strokes) -> list[str]:
     """Draw intervals on an axis that all of them have in common, each `width` characters wide."""
     low, high = axis
     scale = (width - 1) / ((high - low) or 1.0)
 
-    def draw(interval: Interval) -> str:
+    def draw(interval: Estimate) -> str:
         middle, cells = round((interval.value - low) * scale), [" "] * width
         half = round(interval.margin * scale) if math.isfinite(interval.margin) else 0
         left, right = max(0, middle - half), min(width - 1, middle + half)

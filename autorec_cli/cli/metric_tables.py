@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from autorec_cli.cli.charts import ASCII_STROKES, STROKES, Interval, draws_unicode, interval_bars
+from autorec_cli.cli.charts import ASCII_STROKES, STROKES, draws_unicode, interval_bars
 from autorec_cli.cli.output import room_beside, write_table, writer_for
 from autorec_cli.errors import decimals_of, error_text
-from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS
+from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS, Estimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -97,7 +97,7 @@ def _with_bars(table: pl.DataFrame, rows: Sequence[Row], room: int) -> pl.DataFr
     if not ends:
         return table
     bars = interval_bars(
-        [Interval(row["rmse"], row["rmse_high"] - row["rmse"]) for row in rows], (min(ends), max(ends)), width, strokes
+        [Estimate(row["rmse"], row["rmse_high"] - row["rmse"]) for row in rows], (min(ends), max(ends)), width, strokes
     )
     low, high = error_text(min(ends)), error_text(max(ends))
     return table.with_columns(pl.Series(f"{low}{'rmse':^{width - len(low) - len(high)}}{high}", bars))

@@ -6,7 +6,7 @@ Differences of the same users vary far less than the metric itself, so small los
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -77,13 +77,11 @@ def compare(new: Measurement, current: Measurement, metric: str) -> Comparison:
         )
     assert new.rankings is not None
     assert current.rankings is not None
-    ours, theirs = new.rankings.values[name], current.rankings.values[name]
-    # One "pair" per user who has something to find: the mean over pairs is then the mean over users.
-    measured = (new.rankings.n_relevant > 0).astype(np.float64)
+    losses = {name: current.rankings.values[name] - new.rankings.values[name]}
     return Comparison(
-        mean_over_pairs(ours, measured).value,
-        mean_over_pairs(theirs, measured).value,
-        mean_over_pairs(theirs - ours, measured),
+        new.rankings.mean_of(name).value,
+        current.rankings.mean_of(name).value,
+        replace(new.rankings, values=losses).mean_of(name),
     )
 
 

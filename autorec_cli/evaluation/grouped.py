@@ -26,9 +26,7 @@ from autorec_cli.evaluation.measurement import (
 from autorec_cli.evaluation.metrics import (
     RANKING_METRICS,
     RATING_METRICS,
-    Estimate,
     UserErrors,
-    mean_over_pairs,
     times_recommended,
 )
 from autorec_cli.evaluation.ranking import (
@@ -143,7 +141,7 @@ def _row(measured: _Measured, group: str, compared: _HeldOut, members: Array) ->
     if measured.errors is not None and len(users):
         errors = UserErrors.of(measured.errors[is_kept], users, n_users)
         for name, metric in RATING_METRICS.items():
-            row |= _with_interval(name, metric(errors))
+            row |= metric(errors).columns(name)
     return row if measured.ranked is None else row | _ranking(measured.ranked, compared, members)
 
 
@@ -161,9 +159,7 @@ def _ranking(ranked: Array, compared: _HeldOut, members: Array) -> Row:
             ranked[np.searchsorted(everybody, users)], held_out, compared.item_counts, compared.protocol
         )
         for name in RANKING_METRICS:
-            # One "pair" per user who has something to find: the mean over pairs is then the mean over users.
-            estimate = mean_over_pairs(found.values[name], (found.n_relevant > 0).astype(np.float64))
-            row |= _with_interval(f"{name}@{k}", estimate)
+            row |= found.mean_of(name).columns(f"{name}@{k}")
     return row
 
 
@@ -176,8 +172,3 @@ def _kept(held_out: sparse.csr_array, side: str, members: Array) -> Array:
 def _only(held_out: sparse.csr_array, is_kept: Array) -> sparse.csr_array:
     pointers = np.append(0, np.cumsum(is_kept))[held_out.indptr]
     return sparse.csr_array((held_out.data[is_kept], held_out.indices[is_kept], pointers), shape=held_out.shape)
-
-
-def _with_interval(name: str, estimate: Estimate) -> Row:
-    low, high = estimate.value - estimate.margin, estimate.value + estimate.margin
-    return {name: estimate.value, f"{name}_low": low, f"{name}_high": high}

@@ -73,9 +73,7 @@ class Measurement:
         row: Row = {"model": self.name}
         if self.errors is not None:
             for name, metric in RATING_METRICS.items():
-                estimate = metric(self.errors)
-                row[name] = estimate.value
-                row[f"{name}_low"], row[f"{name}_high"] = (estimate.value + sign * estimate.margin for sign in (-1, 1))
+                row |= metric(self.errors).columns(name)
             row["n_pairs"], row["n_cold"] = int(self.errors.n_pairs.sum()), int(self.errors.n_cold.sum())
             row["clip_low"], row["clip_high"] = rating_scale
         return row | (self.rankings.metrics() if self.rankings is not None else {})

@@ -32,6 +32,10 @@ class Estimate:
     value: float
     margin: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """The value as `name`, and the ends of its interval as `name_low` and `name_high`."""
+        return {name: self.value, f"{name}_low": self.value - self.margin, f"{name}_high": self.value + self.margin}
+
 
 # --- predicted ratings
 

@@ -13,9 +13,11 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import (
     LIST_METRICS,
     RANKING_METRICS,
+    Estimate,
     coverage,
     diversity,
     gini,
+    mean_over_pairs,
     mean_popularity,
     novelty,
     times_recommended,
@@ -98,6 +100,11 @@ class UserRankings:
     values: Mapping[str, Array]
     times: Array
     item_counts: Array
+
+    def mean_of(self, name: str) -> Estimate:
+        """Mean of one of `values` over users with recommendations."""
+        # One "pair" per user who has something to find: the mean over pairs is then the mean over users.
+        return mean_over_pairs(self.values[name], (self.n_relevant > 0).astype(np.float64))
 
     def metrics(self) -> dict[str, Any]:
         """Mean of each metric `@k` over users with recommendations.

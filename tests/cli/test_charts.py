@@ -9,11 +9,11 @@ from autorec_cli.cli.charts import (
     ASCII_HEIGHTS,
     ASCII_STROKES,
     STROKES,
-    Interval,
     draws_unicode,
     interval_bars,
     sparkline,
 )
+from autorec_cli.evaluation.metrics import Estimate
 from tests.program import SMALL, on_terminal, run
 
 
@@ -32,10 +32,10 @@ def test_a_long_sparkline_shows_the_last_value_of_each_group():
 
 
 def test_bars_have_one_axis():
-    bars = interval_bars([Interval(2, 2), Interval(7, 1), Interval(10, float("nan"))], (0, 10), 11, STROKES)
+    bars = interval_bars([Estimate(2, 2), Estimate(7, 1), Estimate(10, float("nan"))], (0, 10), 11, STROKES)
     assert bars == ["├─●─┤      ", "      ├●┤  ", "          ●"]
-    assert interval_bars([Interval(5, 2)], (3, 7), 5, ASCII_STROKES) == ["[-o-]"]
-    assert interval_bars([Interval(5, 0)], (5, 5), 3, ASCII_STROKES) == ["o  "]
+    assert interval_bars([Estimate(5, 2)], (3, 7), 5, ASCII_STROKES) == ["[-o-]"]
+    assert interval_bars([Estimate(5, 0)], (5, 5), 3, ASCII_STROKES) == ["o  "]
 
 
 def plain(text):

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from autorec_cli.evaluation.measurement import Measurement
-from autorec_cli.evaluation.metrics import Estimate, mean_over_pairs, rmse
-from autorec_cli.evaluation.ranking import UserRankings
+from autorec_cli.evaluation.metrics import Estimate, rmse
 from autorec_cli.report.contents import INTERVALS, Chart, Section, Series, Table
 from autorec_cli.report.subject import Subject
 
@@ -62,15 +59,10 @@ def _rmse_of(measured: list[Measurement]) -> dict[str, Estimate]:
 
 def _ndcg_of(measured: list[Measurement]) -> dict[str, Estimate]:
     return {
-        of_model.name: mean_ndcg(of_model.rankings)
+        of_model.name: of_model.rankings.mean_of("ndcg")
         for of_model in measured
         if of_model.rankings is not None and of_model.rankings.n_relevant.any()
     }
-
-
-def mean_ndcg(rankings: UserRankings) -> Estimate:
-    """Mean nDCG over users with relevant ratings, with its interval."""
-    return mean_over_pairs(rankings.values["ndcg"], (rankings.n_relevant > 0).astype(np.float64))
 
 
 def _chart(key: str, label: str, text: str, estimates: dict[str, Estimate]) -> Chart:
