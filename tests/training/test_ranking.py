@@ -12,7 +12,8 @@ from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
-from autorec_cli.inference.fold_in import fold_in, solve_scoring_row
+from autorec_cli.inference.fold_in import fold_in
+from autorec_cli.inference.ridge import solve_scoring_row
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.torch_engine import codes
 from autorec_cli.training.examples import make_examples

@@ -14,36 +14,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.inference.fold_in import BIAS_DAMPING, MeanUser, mean_user, scoring_gram
 from autorec_cli.inference.reasons.hidden_ratings import HiddenRatings, Rows
+from autorec_cli.inference.ridge import (
+    BIAS_DAMPING,
+    MeanUser,
+    linear_targets,
+    mean_user,
+    ridge_responses,
+    row_precision,
+    scoring_gram,
+    scoring_precision,
+    with_bias,
+)
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
 
 
 def decoder_rows(model: Model) -> Rows:
-    """Decoder rows for a linear or sigmoid output; see `fold_in.solve_decoder_row`."""
-    mean, precision = mean_user(model), row_precision(model)
-    low, high = model.output_range
+    """Decoder rows for a linear or sigmoid output; see `ridge.solve_decoder_row`."""
+    mean, precision = mean_user(model), mean_precision(model)
 
     def rows(hidden: HiddenRatings) -> tuple[Array, Array]:
         codes = model.codes[hidden.items].astype(np.float64)
-        targets = _targets(hidden)
-        if model.settings.output_activation == "sigmoid":
-            height = np.clip((targets - low) / (high - low), 0.01, 0.99)
-            targets = np.log(height / (1 - height))
-        targets = targets - (codes @ mean.row + mean.bias)[:, None]
+        targets = linear_targets(model, _targets(hidden)) - (codes @ mean.row + mean.bias)[:, None]
         return moved_from_mean(mean, ridge_without_each(with_bias(codes - mean.code), targets, precision, 1.0))
 
     return rows
 
 
 def scoring_rows(model: Model) -> Rows:
-    """Decoder rows of the ranking objective; see `fold_in.solve_scoring_row`."""
-    settings, gram = model.settings, scoring_gram(model)
-    ridge = np.full(len(gram), max(settings.regularization / 2, 1e-6))
-    ridge[-1] = 1e-6  # the bias has no penalty
-    precision = settings.missing_weight * gram + np.diag(ridge)
+    """Decoder rows of the ranking objective; see `ridge.solve_scoring_row`."""
+    settings = model.settings
+    precision = scoring_precision(scoring_gram(model), settings.missing_weight, settings.regularization)
 
     def rows(hidden: HiddenRatings) -> tuple[Array, Array]:
         design = with_bias(model.codes[hidden.items].astype(np.float64))
@@ -53,14 +56,9 @@ def scoring_rows(model: Model) -> Rows:
     return rows
 
 
-def row_precision(model: Model) -> Array:
-    """Penalty of each unit of a decoder row and of its bias, (k + 1,)."""
-    return np.append(np.full(model.codes.shape[1], max(model.settings.regularization / 2, 1e-6)), BIAS_DAMPING)
-
-
-def with_bias(codes: Array) -> Array:
-    """Design matrix (n, k + 1) with a last column of ones."""
-    return np.hstack([codes, np.ones((len(codes), 1))])
+def mean_precision(model: Model) -> Array:
+    """Penalty of the difference from the mean user, (k + 1,)."""
+    return row_precision(model.codes.shape[1], model.settings.regularization, BIAS_DAMPING)
 
 
 def moved_from_mean(mean: MeanUser, solutions: Array) -> tuple[Array, Array]:
@@ -99,19 +97,3 @@ def ridge_without_each(design: Array, targets: Array, precision: Array, weight: 
     errors = hidden - weight * np.einsum("np,np->n", design, solutions[1:])
     solutions[1:] -= (responses * (errors / (1 - leverages))).T
     return solutions
-
-
-def ridge_responses(design: Array, precision: Array, weights: Array) -> Array:
-    """(P + D' diag(weights) D)^-1 D' of the design matrix D (n, p), in the smaller dimension: (p, n).
-
-    `precision` as of `ridge_without_each`; weights (n,) from 0.
-    """
-    n, p = design.shape
-    if n < p and precision.ndim == 1:
-        scaled = design / precision
-        # P^-1 D' (I + W D P^-1 D')^-1, as weights can be 0 and have no inverse.
-        dual: Array = np.linalg.solve(np.eye(n) + (scaled @ design.T) * weights, scaled).T
-        return dual
-    full = np.diag(precision) if precision.ndim == 1 else precision
-    primal: Array = np.linalg.solve(full + (design.T * weights) @ design, design.T)
-    return primal

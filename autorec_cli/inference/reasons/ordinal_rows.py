@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.inference.fold_in import (
+from autorec_cli.inference.reasons.decoder_rows import mean_precision, moved_from_mean
+from autorec_cli.inference.reasons.hidden_ratings import HiddenRatings, Rows
+from autorec_cli.inference.ridge import (
     BIAS_DAMPING,
     ENOUGH,
     LEAST_CURVATURE,
@@ -20,10 +22,10 @@ from autorec_cli.inference.fold_in import (
     OrdinalTargets,
     expected_and_curvature,
     mean_user,
+    ridge_responses,
     solve_ordinal_row,
+    with_bias,
 )
-from autorec_cli.inference.reasons.decoder_rows import moved_from_mean, ridge_responses, row_precision, with_bias
-from autorec_cli.inference.reasons.hidden_ratings import HiddenRatings, Rows
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -33,8 +35,8 @@ CELLS_AT_ONCE = 1 << 21
 
 
 def ordinal_rows(model: Model) -> Rows:
-    """Decoder rows of an ordinal output; see `fold_in.solve_ordinal_row`."""
-    mean, precision, thresholds = mean_user(model), row_precision(model), model.thresholds
+    """Decoder rows of an ordinal output; see `ridge.solve_ordinal_row`."""
+    mean, precision, thresholds = mean_user(model), mean_precision(model), model.thresholds
     regularization = model.settings.regularization
     assert thresholds is not None
 
