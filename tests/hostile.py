@@ -24,7 +24,7 @@ import polars as pl
 from safetensors.numpy import save_file
 
 from autorec_cli.data import dataset
-from autorec_cli.inference.files import model_file
+from autorec_cli.inference.files import model_file, model_parts
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.storage import checksums
 from autorec_cli.storage.file_formats import DATASET, MODEL
@@ -244,7 +244,7 @@ def attack(n_files: int, seed: int, folder: Path, train_every: int = 25) -> tupl
     models = [model_of(planted, small_settings(hidden_sizes=(4, 3), epochs=1, **given)) for given in kinds]
     item, user, ranker = models
     joint = JointModel(blend_of((item, user), (0.3, 0.7)), ranker, ranker.provenance)
-    parts = [model_file.parts_of(model) for model in (*models, joint)]
+    parts = [model_parts.parts_of(model) for model in (*models, joint)]
     ended: Counter[str] = Counter()
     wrong = []
     for number in range(n_files):

@@ -22,7 +22,7 @@ from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
 from autorec_cli.data.lazy_dataset import LazyDataset
-from autorec_cli.inference.files import model_file
+from autorec_cli.inference.files import model_file, model_parts
 from autorec_cli.inference.files.item_tensors import pack_items
 from autorec_cli.network.torch_engine import code_blocks
 from autorec_cli.runtime import memory
@@ -84,7 +84,7 @@ def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[st
     gathered: dict[str, Pieces] = {}
     rest = copied if len(parts) == 1 else {f"0.{name}": pieces for name, pieces in copied.items()}
     for number, part in enumerate(parts):
-        document, own = model_file.to_parts(partition_model(part.fitted, part.settings, part.provenance))
+        document, own = model_parts.to_parts(partition_model(part.fitted, part.settings, part.provenance))
         documents.append({**document, "item_columns": columns, "shared": sorted(copied) if number else []})
         before = "" if len(parts) == 1 else f"{number}."
         gathered |= {before + name: pieces for name, pieces in _gathered(part.fitted, part.settings, own).items()}

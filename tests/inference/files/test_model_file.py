@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.catalog import SeenItems
-from autorec_cli.inference.files import model_file
+from autorec_cli.inference.files import model_file, model_parts
 from autorec_cli.inference.files.model_file import load_model, save_model
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.storage.safetensors_writer import in_one
@@ -43,7 +43,7 @@ def test_what_several_users_have_seen_comes_with_their_positions():
 
 
 def test_a_file_from_before_items_had_columns_still_loads(model, tmp_path):
-    document, tensors = model_file.parts_of(model)
+    document, tensors = model_parts.parts_of(model)
     del document["item_columns"]
     old = {name: in_one(array) for name, array in tensors.items() if not name.startswith("items.")}
     model_file.save_parts(document, old, tmp_path / "m")
@@ -83,7 +83,7 @@ def test_truncated_model(model, tmp_path):
 
 
 def test_model_without_a_tensor(model, tmp_path):
-    document, tensors = model_file.to_parts(model)
+    document, tensors = model_parts.to_parts(model)
     del tensors["codes"]
     model_file.save_parts(document, {name: in_one(array) for name, array in tensors.items()}, tmp_path / "m")
     with pytest.raises(ArtifactError, match="damaged"):
