@@ -108,7 +108,19 @@ def evaluate_in_group(
     process_group: ProcessGroup,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Evaluate models, each process some users; all get all rows.
+    """Evaluate models, each process some users; all get all rows of `measure_in_group`."""
+    measured = measure_in_group(models, dataset, settings, process_group, facts)
+    return [of_model.row(dataset.rating_scale) for of_model in measured]
+
+
+def measure_in_group(
+    models: Models,
+    dataset: Dataset,
+    settings: EvaluateSettings,
+    process_group: ProcessGroup,
+    facts: Mapping[str, Any] | None = None,
+) -> list[Measurement]:
+    """Measure models and baselines, each process some users; all get all measurements.
 
     Args:
         models: Names and models.
@@ -137,14 +149,9 @@ def evaluate_in_group(
         partition = (process_group.rank, process_group.size)
         parts = measure(models, dataset, settings.split, protocol, partition)
         measured = [part.reduced(process_group.sum) for part in parts]
-    _log_no_better(measured, len(models))
-    return [of_model.row(dataset.rating_scale) for of_model in measured]
-
-
-def _log_no_better(measured: Sequence[Measurement], n_models: int) -> None:
-    """Log which of the first `n_models` are no better than the bias baseline beyond chance."""
-    for sentence in no_better(measured, n_models):
+    for sentence in no_better(measured, len(models)):
         logger.warning(sentence)
+    return measured
 
 
 def no_better(measured: Sequence[Measurement], n_models: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
 from autorec_cli.errors import AutoRecError, install_command
-from autorec_cli.evaluation.evaluate import evaluate_in_group, log_findings
+from autorec_cli.evaluation.evaluate import log_findings, measure_in_group
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.ranking.item_rules import check_rules, item_table
@@ -123,14 +123,15 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
         promoted = train_or_keep(training, reporter.of_training)
     trained = _Trained(dataset.load_dataset(folder / DATA), model_file.load_model(folder / MODEL), promoted)
     with clock.stage("evaluate"):
-        metrics = _evaluate(trained, folder, request, reporter)
+        measured = _measure(trained, request)
+        metrics = _write_metrics(measured, folder, request, reporter)
     with clock.stage("recommend"):
         recommended = _recommend(trained, folder, request, reporter)
     if missing := missing_packages():
         logger.debug(f"no {REPORT} without {' and '.join(missing)}; install it with: {install_command('report')}")
     else:
         with clock.stage("report"):
-            _report(trained, training.current, folder / REPORT, request)
+            _report(measured, training.current if promoted else None, folder / REPORT)
     prepared = trained.dataset
     return {
         "versions": versions(),
@@ -182,24 +183,30 @@ class _Trained:
         return self.model.aligned(users, items, item_columns(self.dataset.items))
 
 
-def _evaluate(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> Mapping[str, Any]:
+def _measure(trained: _Trained, request: RunRequest) -> Subject:
+    """Measure the model, a kept one on the test ratings that it has not seen."""
+    model, prepared = trained.model, trained.dataset
+    if not trained.promoted:
+        model = trained.aligned
+        prepared = with_unseen_test(prepared, model)
+    subject = Subject([("model", model)], prepared, ReportSettings(request.evaluate), known=())
+    check_gates(request.gates, subject.models, subject.k)
+    if not prepared.test.nnz:
+        logger.warning("nothing was evaluated, as there are no test ratings")
+        return subject
+    known = measure_in_group(subject.models, prepared, request.evaluate, SINGLE_PROCESS)
+    return replace(subject, known=known)
+
+
+def _write_metrics(subject: Subject, folder: Path, request: RunRequest, reporter: RunReporter) -> Mapping[str, Any]:
     """Write metrics, and check them against the gates; returns those of the model.
 
     Raises:
         QualityGateError: a gate is missed.
     """
-    settings, prepared, model = request.evaluate, trained.dataset, trained.model
-    if not trained.promoted:
-        model = trained.aligned
-        prepared = with_unseen_test(prepared, model)
-    named = [("model", model)]
-    check_gates(request.gates, named, settings.k)
-    rows: list[Row] = [{"model": "model"}]
-    if prepared.test.nnz:
-        rows = evaluate_in_group(named, prepared, settings, SINGLE_PROCESS)
-        log_findings(rows, 1, settings)
-    else:
-        logger.warning("nothing was evaluated, as there are no test ratings")
+    rows: list[Row] = [of_model.row(subject.dataset.rating_scale) for of_model in subject.measured]
+    log_findings(rows, len(subject.models), request.evaluate)
+    rows = rows or [{"model": "model"}]
     written = reporter.write_metrics(rows, folder / METRICS)
     enforce(rows[:1], request.gates, "nothing was published")
     return written[0]
@@ -218,15 +225,11 @@ def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: R
     return {"n_users": len(users.user_ids), "n_rows": n_rows}
 
 
-def _report(trained: _Trained, current: Path | None, page: Path, request: RunRequest) -> None:
-    """Write the page about the model, compared with the one that it replaces."""
-    model = trained.model if trained.promoted else trained.aligned
-    subject = Subject([("model", model)], trained.dataset, ReportSettings(request.evaluate))
+def _report(subject: Subject, older: Path | None, page: Path) -> None:
+    """Write the page about the model, compared with the `older` one that it replaces."""
     try:
-        if not trained.promoted:
-            subject = subject.unseen_by(model)
-        elif current is not None:
-            subject = subject.against("last model", model_file.load_model(current))
+        if older is not None:
+            subject = subject.against("last model", model_file.load_model(older))
         text = to_html(make_report(subject))
     except Exception as error:  # recommendations are worth more than a page about them
         is_bug = not isinstance(error, AutoRecError)

@@ -52,12 +52,14 @@ class Subject:
         dataset: Ratings; the test set has none that the older model may know.
         settings: Options of the report.
         older: Older model, if there is one to compare with.
+        known: Measurements of the models and of baselines on the dataset, if they were taken before.
     """
 
     models: Models
     dataset: Dataset
     settings: ReportSettings
     older: Older | None = None
+    known: Sequence[Measurement] | None = None
 
     @property
     def all_models(self) -> Models:
@@ -85,8 +87,10 @@ class Subject:
         return bool(self.dataset.info.get("feedback") == "interactions")
 
     @cached_property
-    def measured(self) -> list[Measurement]:
+    def measured(self) -> Sequence[Measurement]:
         """Measurements of the models, then of baselines; none without held-out ratings."""
+        if self.known is not None:
+            return self.known
         if not self.held_out.nnz:
             return []
         protocol = self.settings.evaluate.protocol(self.dataset.rating_scale)
@@ -129,8 +133,5 @@ class Subject:
     def against(self, name: str, model: Scorer) -> Subject:
         """Compare with an older model too, on test ratings that it has not seen."""
         aligned = model.aligned(self.dataset.users["id"].to_list(), self.dataset.items["id"].to_list())
-        return replace(self.unseen_by(aligned), older=Older(name, aligned))
-
-    def unseen_by(self, model: Scorer) -> Subject:
-        """Leave out test ratings that an older model, aligned with the dataset, may have been fitted to."""
-        return replace(self, dataset=with_unseen_test(self.dataset, model))
+        unseen = with_unseen_test(self.dataset, aligned)
+        return replace(self, dataset=unseen, older=Older(name, aligned), known=None)

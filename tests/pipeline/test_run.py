@@ -297,7 +297,7 @@ def test_without_a_test_set_nothing_is_measured_or_compared(ratings, tmp_path, m
     assert (gated.status, "could not be measured" in gated.stderr) == (8, True)
 
 
-@pytest.mark.parametrize("stage", ["_prepare", "train_or_keep", "_evaluate", "_recommend"])
+@pytest.mark.parametrize("stage", ["_prepare", "train_or_keep", "_measure", "_recommend"])
 def test_a_failure_at_any_stage_leaves_the_old_generation(ratings, out, monkeypatch, stage):
     def full(*_):
         raise OSError(28, "No space left on device", "x")

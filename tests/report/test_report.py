@@ -234,3 +234,10 @@ def test_a_network_without_validation_has_no_curve(models):
     curves = [{**curve, "phase": "fit", "valid": []} for curve in models["ranking"].provenance["curves"]]
     model = dataclasses.replace(models["ranking"], provenance={**models["ranking"].provenance, "curves": curves})
     assert titles_of(page_of({"m": model})) == RANKED
+
+
+def test_measurements_that_were_taken_before_are_not_taken_again(models, monkeypatch):
+    subject = Subject([("item", models["item"])], DATASET, ReportSettings())
+    metrics = make_report(subject).sections[0]
+    monkeypatch.setattr("autorec_cli.report.subject.measure", None)
+    assert make_report(dataclasses.replace(subject, known=subject.measured)).sections[0] == metrics

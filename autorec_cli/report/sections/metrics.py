@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autorec_cli.evaluation.measurement import Measurement
@@ -53,11 +54,11 @@ def metrics_section(subject: Subject) -> Section:
     )
 
 
-def _rmse_of(measured: list[Measurement]) -> dict[str, Estimate]:
+def _rmse_of(measured: Sequence[Measurement]) -> dict[str, Estimate]:
     return {of_model.name: rmse(of_model.errors) for of_model in measured if of_model.errors is not None}
 
 
-def _ndcg_of(measured: list[Measurement]) -> dict[str, Estimate]:
+def _ndcg_of(measured: Sequence[Measurement]) -> dict[str, Estimate]:
     return {
         of_model.name: of_model.rankings.mean_of("ndcg")
         for of_model in measured
