@@ -247,6 +247,10 @@ class TrainSettings:
         # Any dataset does: this checks what was given, before hours are spent on reading.
         self.networks((1, 1), 1)
 
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        return f"TrainSettings({', '.join(given)})"
+
     @property
     def objectives(self) -> tuple[str, ...]:
         """Objectives of the networks."""

@@ -13,6 +13,7 @@ import pytest
 
 import autorec_cli as autorec
 from autorec_cli.inference.joint import JointModel
+from autorec_cli.training.fit import EpochResult
 from tests.planted import PARTS, planted_dataset
 from tests.trained import blend_of, model_of, small_settings
 
@@ -199,3 +200,8 @@ def test_objects_describe_themselves_in_a_line():
     blend = blend_of([model, model], [0.25, 0.75])
     assert repr(blend) == f"Blend(0.25 {model} + 0.75 {model})"
     assert repr(JointModel(blend, model, {})) == f"JointModel(rater={blend}, ranker={model})"
+    assert repr(autorec.TrainSettings(variant="item", epochs=3)) == "TrainSettings(variant='item', epochs=3)"
+    epoch = EpochResult("rating", "item", "selection", 2, 20, 0.9, "rmse", 0.95, 1.0, True)
+    assert repr(epoch) == (
+        "EpochResult(rating, item variant, selection, epoch 2 of 20: train RMSE 0.9000, validation rmse 0.9500, best)"
+    )

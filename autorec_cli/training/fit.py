@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import UsageError, counted
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.plan import check_memory, networks_for
@@ -46,6 +46,12 @@ class EpochResult:
     seconds: float
     best: bool
 
+    def __repr__(self) -> str:
+        error = f"train RMSE {self.train_rmse:.4f}" if self.metric == "rmse" else f"train loss {self.train_loss:.4g}"
+        valid = "" if self.valid is None else f", validation {self.metric} {self.valid:.4f}"
+        place = f"{self.objective}, {self.variant} variant, {self.phase}, epoch {self.epoch} of {self.n_epochs}"
+        return f"EpochResult({place}: {error}{valid}{', best' if self.best else ''})"
+
     @property
     def train_loss(self) -> float:
         """Weighted squared error per rating: where unrated items count too, it is no error of ratings."""
@@ -77,6 +83,10 @@ class Fit(Iterator[EpochResult]):
         self._epochs = epochs
         self._history: list[dict[str, Any]] = []
         self._model: Scorer | None = None
+
+    def __repr__(self) -> str:
+        state = "not finished" if self._model is None else str(self._model)
+        return f"Fit({counted(len(self._history), 'epoch')}, {state})"
 
     def __next__(self) -> EpochResult:
         """Train one more epoch.

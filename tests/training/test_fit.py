@@ -34,6 +34,7 @@ def test_a_loop_over_epochs_trains_the_same_model():
     results = list(fitting)
     assert [(result.phase, result.epoch) for result in results[:2]] == [("selection", 1), ("selection", 2)]
     assert len(results) == 2 + fitting.model.provenance["epochs"]
+    assert repr(fitting) == f"Fit({len(results)} epochs, {fitting.model})"
     assert list(fitting) == []
     other = train(dataset, TINY, device="cpu", threads=1)
     np.testing.assert_array_equal(fitting.model.decoder_weight, other.decoder_weight)
@@ -46,6 +47,7 @@ def test_a_loop_that_stopped_early_can_be_continued_or_dropped():
     assert (first.epoch, first.train_rmse) == (1, also_first.train_rmse)
     with pytest.raises(UsageError, match="before the last epoch"):
         _ = fitting.model
+    assert repr(fitting) == "Fit(1 epoch, not finished)"
     assert next(iter(fitting)).epoch == 2
     fitting.close()  # or its threads end amid another test
     dropped.close()
