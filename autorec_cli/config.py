@@ -171,7 +171,7 @@ class Hyperparameters:
 
     @property
     def continues(self) -> bool:
-        """True if the refit begins with the selected network, False if with a fresh one.
+        """True if a refit begins with the selected network.
 
         The first takes fewer epochs. Recommendations get better by it, and predictions of the item variant are as good,
         but not those of the user variant (docs/notes/defaults.md).
@@ -179,7 +179,7 @@ class Hyperparameters:
         return self.refit and (self.objective == "ranking" or self.variant == "item")
 
     def refit_epochs(self, selected: int) -> int:
-        """Number of epochs of the refit after the epoch `selected` was the best."""
+        """Number of epochs of the refit after the selected epoch."""
         return math.ceil(CONTINUED_EPOCHS * selected) if self.continues else selected
 
     def to_document(self) -> dict[str, Any]:

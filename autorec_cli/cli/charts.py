@@ -1,4 +1,4 @@
-"""Charts of one line: sparklines, and bars of intervals on a common axis."""
+"""Charts of one line: sparklines and bars of intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draws_unicode(stream: TextIO) -> bool:
 
 
 def sparkline(values: Sequence[float], width: int, heights: str = HEIGHTS) -> str:
-    """Draw values from low to high; of more than `width`, the last of each group."""
+    """Draw values; of more than `width`, the last of each group."""
     n_shown = min(len(values), width)
     shown = [values[(number + 1) * len(values) // n_shown - 1] for number in range(n_shown)]
     low, high = min(values), max(values)
@@ -31,7 +31,7 @@ def sparkline(values: Sequence[float], width: int, heights: str = HEIGHTS) -> st
 
 
 class Strokes(NamedTuple):
-    """Characters of an interval: its ends, the line between them, and the value."""
+    """Characters of an interval: ends, line and value."""
 
     left: str
     line: str
@@ -44,7 +44,7 @@ ASCII_STROKES = Strokes("[", "-", "]", "o")
 
 
 def interval_bars(intervals: Sequence[Estimate], axis: tuple[float, float], width: int, strokes: Strokes) -> list[str]:
-    """Draw intervals on an axis that all of them have in common, each `width` characters wide."""
+    """Draw intervals on one axis, `width` characters wide."""
     low, high = axis
     scale = (width - 1) / ((high - low) or 1.0)
 

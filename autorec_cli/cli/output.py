@@ -184,7 +184,7 @@ def choose_format(asked: str | None, output: str, formats: Iterable[str] = FORMA
 
 
 def check_agreement(flag: str, asked: str | None, by_name: str | None, output: str) -> None:
-    """Check that a format is not contradicted by the ending of a file name.
+    """Check a format against the ending of a file name.
 
     Raises:
         UsageError: it is.
@@ -194,7 +194,7 @@ def check_agreement(flag: str, asked: str | None, by_name: str | None, output: s
 
 
 def check_no_terminal(format: str, output: str) -> None:
-    """Check that a binary format does not go to a terminal, which its bytes could reprogram.
+    """Check that bytes that could reprogram a terminal go elsewhere.
 
     Raises:
         UsageError: it does.

@@ -1,4 +1,4 @@
-"""Report of `autorec run` on stderr, and the tables that it writes."""
+"""Report of `autorec run` on stderr, and its tables."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def show_run(document: Mapping[str, Any], rows: Sequence[Row], output: Path) -> 
 
 
 def _metric_facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """RMSE and nDCG of the model, which has the first row, each with its baseline."""
+    """RMSE and nDCG of the first row, each with its baseline."""
     from autorec_cli.evaluation.measurement import BIAS_BASELINE, POPULARITY_BASELINE
 
     by_name = {row["model"]: row for row in rows}

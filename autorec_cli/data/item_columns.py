@@ -1,4 +1,4 @@
-"""Columns of items, such as title, genre and price, in the types that datasets and models keep."""
+"""Columns of items, such as title, genre and price."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def item_columns(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def typed(texts: pl.Series) -> pl.Series:
-    """Integers, numbers or booleans if all texts are; null for empty texts."""
+    """Column of integers, numbers or booleans, if all texts are."""
     texts = texts.replace("", None)
     known = texts.drop_nulls()
     if known.str.contains(INTEGER).all():
@@ -44,12 +44,12 @@ def typed(texts: pl.Series) -> pl.Series:
 
 
 def is_kept(dtype: DataType) -> bool:
-    """True if a column of this type becomes one of `TYPES`."""
+    """True if columns of this type become one of `TYPES`."""
     return is_readable(_inner(dtype))
 
 
 def _inner(dtype: DataType) -> DataType:
-    """Type of the values of a list; the type itself for others."""
+    """Type of the values of a list, or the type itself."""
     return cast("DataType", dtype.inner) if isinstance(dtype, pl.List | pl.Array) else dtype
 
 

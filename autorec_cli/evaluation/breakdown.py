@@ -1,4 +1,4 @@
-"""Bins of held-out ratings: errors by item popularity, by user activity and by rating."""
+"""Bins of held-out ratings, and metrics of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_VALUES = 12
 
 @dataclass(frozen=True)
 class Bins:
-    """Bins that each of some pairs, or users, is in one of.
+    """Bins of pairs or of users.
 
     Attributes:
         labels: Name of each bin.
@@ -33,7 +33,7 @@ class Bins:
 
 
 def bins_by_count(counts: Array, n_bins: int) -> Bins:
-    """Bin whole numbers, such as training ratings, into ranges with about as many members each.
+    """Bin counts into ranges with about as many members each.
 
     Equal numbers are in one bin, so there may be fewer bins.
 
@@ -52,7 +52,7 @@ def bins_by_count(counts: Array, n_bins: int) -> Bins:
 
 
 def bins_by_value(values: Array, n_bins: int, scale: tuple[float, float]) -> Bins:
-    """Bin ratings: one bin per distinct value if there are few, else ranges of equal width.
+    """Bin ratings by value, or into ranges of equal width.
 
     Args:
         values: (n,) ratings or predictions, not empty.
@@ -82,7 +82,7 @@ def binned_rmse(errors: Array, user_index: Array, bins: Bins) -> list[Estimate]:
 
 
 def binned_mean(values: Array, user_index: Array, bins: Bins) -> list[Estimate]:
-    """Mean of each bin, with users as the sampling units; arguments as of `binned_rmse`."""
+    """Mean of each bin; arguments as of `binned_rmse`."""
     n_users = int(user_index.max(initial=-1)) + 1
     return [
         mean_over_pairs(

@@ -43,7 +43,7 @@ class Comparison:
 
     @property
     def noise(self) -> float:
-        """Loss that chance exceeds in 5% of cases; 0 for a single user, of whom the values decide."""
+        """Loss that chance exceeds in 5% of cases; 0 for a single user."""
         return ONE_SIDED * float(np.nan_to_num(self.loss.margin))
 
     @property
@@ -53,12 +53,12 @@ class Comparison:
 
 
 def has_user_values(metric: str) -> bool:
-    """True for a metric that each user has a value of, such as "rmse" or "ndcg@10"."""
+    """True for a metric of single users, such as "ndcg@10"."""
     return metric.partition("@")[0] in (*PAIRED_ERRORS, *RANKING_METRICS)
 
 
 def compare(new: Measurement, current: Measurement, metric: str) -> Comparison:
-    """Compare measurements of the same held-out ratings, with users as the sampling units.
+    """Compare measurements of the same held-out ratings.
 
     The interval of a ranking metric is that of the mean of n paired differences, with the variance s^2 / n.
 

@@ -108,7 +108,7 @@ def evaluate_in_group(
     process_group: ProcessGroup,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Evaluate models, each process some users; all get all rows of `measure_in_group`."""
+    """Rows of `measure_in_group`."""
     measured = measure_in_group(models, dataset, settings, process_group, facts)
     return [of_model.row(dataset.rating_scale) for of_model in measured]
 
@@ -120,7 +120,7 @@ def measure_in_group(
     process_group: ProcessGroup,
     facts: Mapping[str, Any] | None = None,
 ) -> list[Measurement]:
-    """Measure models and baselines, each process some users; all get all measurements.
+    """Measure models and baselines, each process some of the users.
 
     Args:
         models: Names and models.
@@ -155,7 +155,7 @@ def measure_in_group(
 
 
 def no_better(measured: Sequence[Measurement], n_models: int) -> Iterator[str]:
-    """Name those of the first `n_models` that are no better than the bias baseline beyond chance."""
+    """Name models that are not clearly better than the bias baseline."""
     bias = next((of_model.errors for of_model in measured if of_model.name == BIAS_BASELINE), None)
     for of_model in measured[:n_models]:
         if bias is None or of_model.errors is None or is_clearly_better(of_model.errors, bias):

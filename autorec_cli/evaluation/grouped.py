@@ -1,4 +1,4 @@
-"""Metrics of groups of users or of items, with confidence intervals."""
+"""Metrics of groups of users or of items."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class _Measured:
-    """Errors and recommendations of a model, before users or items are grouped.
+    """Errors and recommendations of a model, for all groups.
 
     Attributes:
         name: Of the model.
@@ -76,7 +76,7 @@ class _HeldOut:
 
 
 def evaluate_groups(models: Models, dataset: Dataset, settings: EvaluateSettings, groups: Groups) -> list[Row]:
-    """Evaluate models and two baselines on groups of users or items.
+    """Evaluate models and baselines on groups of users or items.
 
     For items, ratings of the group are predicted, and relevant ratings of the group are looked for among the
     recommendations, which are from all items; `share@k` is the fraction of recommendations that are of the group.
@@ -146,7 +146,7 @@ def _row(measured: _Measured, group: str, compared: _HeldOut, members: Array) ->
 
 
 def _ranking(ranked: Array, compared: _HeldOut, members: Array) -> Row:
-    """Ranking metrics of a group; those of items as if only items of the group were relevant."""
+    """Ranking metrics of a group, whose items alone are relevant."""
     k, row = compared.protocol.k, Row()
     held_out = _only(compared.ranked, _kept(compared.ranked, compared.side, members))
     everybody = users_with_relevant(compared.ranked, compared.protocol)

@@ -1,4 +1,4 @@
-"""Groups of users or items by the values of a column."""
+"""Groups of users or items, by a column."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def members_of(values: pl.Series, name: str) -> dict[str, Array]:
 
 
 def _numbers(values: pl.Series) -> dict[str, Array] | None:
-    """Groups of numbers, also of those in texts; None if not all are numbers."""
+    """Groups of numbers or of their texts; None for others."""
     if values.dtype == pl.String:
         values = values.replace("", None)
     numbers = values.cast(pl.Float64, strict=False) if values.dtype != pl.Boolean else values.clear(len(values))

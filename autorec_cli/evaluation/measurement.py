@@ -156,7 +156,7 @@ class Predictions(NamedTuple):
 
 
 def predictions(models: Models, dataset: Dataset, held_out: sparse.csr_array) -> Iterator[Predictions]:
-    """Predict held-out ratings by models, then by baselines, in the order of their cells.
+    """Predict held-out ratings by models, then by baselines.
 
     Baselines are fitted on all ratings that any model was fitted on.
     """
@@ -184,7 +184,7 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
 def _measure_rankings(
     models: Models, dataset: Dataset, held_out: sparse.csr_array, split: str, protocol: RankingProtocol
 ) -> list[Measurement]:
-    """Rankings of models, then of the baselines: popularity and, where it is quick, EASE.
+    """Rankings of models, then of popularity and, if quick, EASE.
 
     Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
     earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.

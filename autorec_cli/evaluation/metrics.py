@@ -33,7 +33,7 @@ class Estimate:
     margin: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """The value as `name`, and the ends of its interval as `name_low` and `name_high`."""
+        """Value `name`, and its interval, `name_low` and `name_high`."""
         return {name: self.value, f"{name}_low": self.value - self.margin, f"{name}_high": self.value + self.margin}
 
 
@@ -112,7 +112,7 @@ def mean_over_pairs(sums: Array, n_pairs: Array) -> Estimate:
 
 
 def is_clearly_better(errors: UserErrors, baseline: UserErrors) -> bool:
-    """Check that squared errors are smaller than a baseline's by more than chance would explain.
+    """Check that squared errors are smaller than a baseline's beyond chance.
 
     The interval is that of the difference on the same pairs, which is much narrower than those of both. A single user
     has none; then the means decide.
@@ -208,7 +208,7 @@ def unique_items(times: Array) -> int:
 
 
 def lorenz_curve(times: Array) -> Array:
-    """Share of all recommendations that go to the least recommended items (Lorenz 1905).
+    """Cumulative share of the least recommended items (Lorenz 1905).
 
     Args:
         times: (n_items,) as of `times_recommended`.
@@ -257,7 +257,7 @@ def novelty(times: Array, item_counts: Array, n_users: int) -> float:
 
 
 def diversity(ranked: Array, item_vectors: Array) -> Array:
-    """Intra-list diversity per user: mean of 1 - similarity over all pairs of recommended items.
+    """Intra-list diversity per user: mean dissimilarity of recommended pairs.
 
     Smyth and McClave (ICCBR 2001). 0 for a user with fewer than two recommendations.
 

@@ -12,7 +12,7 @@ PAIRS_AT_ONCE = 256
 
 
 def rating_agreement(ratings: sparse.csr_array, items: Array, others: Array) -> Array:
-    """Cosine of the ratings of pairs of items over all users, from -1 to 1.
+    """Cosine of the ratings of pairs of items, (n_pairs,).
 
     Ratings are taken less their user+item bias, and 0 where there are none: an item agrees with another if the users
     who like it more than expected like the other more than expected too. Ratings that are all equal, as interactions

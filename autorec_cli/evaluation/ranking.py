@@ -56,7 +56,7 @@ class RankingProtocol:
         return cls(k, default_relevance(rating_scale) if relevant_from is None else relevant_from, max_users)
 
     def sample(self, held_out: sparse.csr_array) -> Array | None:
-        """Draw the users to measure, of those with relevant ratings; None if all are.
+        """Draw the users to measure; None to measure all.
 
         Equal ratings give an equal sample.
         """
@@ -77,7 +77,7 @@ def default_relevance(rating_scale: tuple[float, float]) -> float:
 
 
 def popularity_scorer(item_counts: Array) -> UserScorer:
-    """Scores of the popularity baseline: each item's number of ratings, for every user."""
+    """Scores of the popularity baseline: each item's number of ratings."""
     popularity = item_counts.astype(np.float32)
     return lambda user_index: np.tile(popularity, (len(user_index), 1))
 

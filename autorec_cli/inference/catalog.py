@@ -106,7 +106,7 @@ class Catalog:
 
 
 def item_names(catalog: Catalog) -> tuple[pl.Series, pl.Series]:
-    """Ids and titles of the items by item_index; titles are null without any."""
+    """Ids and titles by item_index; null without titles."""
     import polars as pl
 
     titles: Sequence[str | None] = catalog.titles or [None] * catalog.n_items
@@ -119,17 +119,17 @@ def index_of(ids: Iterable[str]) -> dict[str, int]:
 
 
 def positions_in(index: Mapping[str, int], wanted: Iterable[str]) -> Array:
-    """Index of each of the `wanted` ids: (n_wanted,) int64; UNKNOWN without one."""
+    """Index of each wanted id, (n_wanted,) int64; UNKNOWN without one."""
     return np.array([index.get(identifier, UNKNOWN) for identifier in wanted], dtype=np.int64)
 
 
 def positions(known: Iterable[str], wanted: Iterable[str]) -> Array:
-    """Index in `known` of each of the `wanted` ids; see `positions_in`."""
+    """Index in `known` of each wanted id; see `positions_in`."""
     return positions_in(index_of(known), wanted)
 
 
 def rated_positions(known: Sequence[str], is_rated: Array, wanted: Iterable[str | int], noun: str) -> Array:
-    """Index of each of the `wanted` ids, once, numbers as they are printed.
+    """Index of each wanted user or item, once, by id.
 
     Args:
         known: Ids of users or items.

@@ -1,4 +1,4 @@
-"""Joint model: one part that predicts ratings, and one that ranks items."""
+"""Joint model: one part predicts ratings, one ranks items."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JointModel:
-    """Model that predicts ratings by one part and ranks items by another, a `Scorer`.
+    """Predicted ratings of one part, rankings of another: a `Scorer`.
 
     Attributes:
         rater: Predicts ratings.

@@ -62,7 +62,7 @@ class PredictSettings:
 
 
 def predict_batches(model: Scorer, source: Any, settings: PredictSettings | None = None) -> Iterator[pl.DataFrame]:  # noqa: ANN401
-    """Predict the ratings of streamed pairs, one block at a time.
+    """Predict the ratings of streamed pairs, block by block.
 
     Args:
         model: Predicts ratings.
@@ -87,7 +87,7 @@ def predict_batches(model: Scorer, source: Any, settings: PredictSettings | None
 
 
 def _folded(model: Scorer, settings: PredictSettings) -> dict[str, History]:
-    """Users to fold in, with at least one rating of an item that the model was fitted on."""
+    """Users to fold in, who have rated a fitted item."""
     if settings.history is None:
         return {}
     histories = read_histories(model, settings.history, dataset=settings.dataset)
@@ -99,7 +99,7 @@ def _folded(model: Scorer, settings: PredictSettings) -> dict[str, History]:
 
 
 def pair_blocks(source: Any, options: ReadOptions) -> Iterator[tuple[Layout, RatingRows]]:  # noqa: ANN401
-    """Rows of a file, a glob or a frame, each block with its layout."""
+    """Rows of files or a frame, each block with its layout."""
     if not isinstance(source, str | Path):
         frame = polars_frame(source)
         layout = detect_frame(frame, options)

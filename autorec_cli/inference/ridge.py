@@ -1,4 +1,4 @@
-"""Decoder rows of users as ridge regressions, with the codes of items fixed.
+"""Ridge regressions: decoder rows of users, with codes fixed.
 
 Shapes: n ratings of a user, k units in the last hidden layer.
 """
@@ -27,17 +27,17 @@ LEAST_CURVATURE = 1e-3
 
 
 def with_bias(codes: Array) -> Array:
-    """Design matrix (n, k + 1) with a last column of ones."""
+    """Design matrix (n, k + 1), last a column of ones."""
     return np.hstack([codes, np.ones((len(codes), 1))])
 
 
 def row_precision(n_units: int, regularization: float, bias_damping: float) -> Array:
-    """Penalty of each unit of a decoder row and of its bias, (k + 1,)."""
+    """Penalty of each unit and of the bias, (k + 1,)."""
     return np.append(np.full(n_units, max(regularization / 2, LEAST_RIDGE)), bias_damping)
 
 
 class MeanUser(NamedTuple):
-    """Mean of the trained users, which new decoder rows shrink toward.
+    """Mean trained user, which new decoder rows shrink toward.
 
     Attributes:
         row: Mean decoder row (k,).
@@ -78,7 +78,7 @@ def solve_decoder_row(codes: Array, targets: Array, regularization: float, bias_
 
 
 def linear_targets(model: Model, targets: Array) -> Array:
-    """Targets of an output inside its activation, where a decoder row is linear."""
+    """Targets inside the output activation, where rows are linear."""
     if model.settings.output_activation != "sigmoid":
         return targets
     low, high = model.output_range
@@ -136,7 +136,7 @@ class OrdinalTargets(NamedTuple):
 def solve_ordinal_row(
     codes: Array, targets: OrdinalTargets, regularization: float, bias_damping: float
 ) -> tuple[Array, float]:
-    """Solve for one new decoder row and bias of an ordinal output, codes fixed.
+    """Solve for one decoder row and bias of an ordinal output.
 
     Minimizes the loss of `network.ordinal` at z = start + codes w + b, plus regularization/2 |w|^2 + bias_damping b^2,
     over w and b: a convex problem, solved by Newton's method, each step of which is a weighted ridge regression.

@@ -1,4 +1,4 @@
-"""Similar items and similar users, by the vectors that a model scores with.
+"""Similar items and users, by the vectors of scores.
 
 Two items are as similar as their scores are correlated over all users. With v the item vectors of the network that
 orders items, and S the covariance of its user vectors,
@@ -58,7 +58,7 @@ class SimilarSettings:
 
 
 def similar(model: Scorer, settings: SimilarSettings | None = None) -> pl.DataFrame:
-    """Find similar items or users, all in one frame; see `similar_batches`."""
+    """Find similar items or users in one frame; see `similar_batches`."""
     return pl.concat(similar_batches(model, settings))
 
 
@@ -91,7 +91,7 @@ def similar_batches(model: Scorer, settings: SimilarSettings | None = None) -> I
 
 
 def first(model: Scorer, settings: SimilarSettings, n: int) -> tuple[SimilarSettings, int]:
-    """Keep the first `n` items or users of `settings`; returns the number left out too."""
+    """Keep the first `n` items or users; also counts those left out."""
     ids: Sequence[str | int] | None = settings.ids
     if ids is None:
         known, counts = _side(model, settings.of)
@@ -124,13 +124,13 @@ def directions(model: Scorer, of: str) -> Array:
 
 
 def _vectors(network: Model) -> tuple[Array, Array]:
-    """Item vectors and user vectors of a network, (n_items, k) and (n_users, k)."""
+    """Item vectors (n_items, k) and user vectors (n_users, k)."""
     encoded, decoded = network.codes, network.decoder_weight
     return (encoded, decoded) if network.settings.variant == "item" else (decoded, encoded)
 
 
 def _covariance(vectors: Sequence[Array], scales: Sequence[float], rows: Array) -> Array:
-    """Covariance over some rows of scaled vectors of several networks, side by side: (k, k) float64."""
+    """Covariance of scaled vectors over some rows, (k, k) float64."""
     k = sum(of_network.shape[1] for of_network in vectors)
     total, products = np.zeros(k), np.zeros((k, k))
     # In blocks: copies of all vectors in double precision would take several times the memory of the model.

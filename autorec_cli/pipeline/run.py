@@ -1,4 +1,4 @@
-"""Pipeline: prepare, train, evaluate, recommend, report, and publish the results of all at once."""
+"""Pipeline: prepare, train, evaluate, recommend, report, and publish at once."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _prepare(folder: Path, current: Path | None, request: RunRequest, reporter: 
 
 @dataclass(frozen=True)
 class _Trained:
-    """Dataset of a generation and its model, which is a kept one of an older dataset unless it was `promoted`."""
+    """Dataset of a generation, and its new (`promoted`) or kept model."""
 
     dataset: Dataset
     model: Scorer
@@ -178,13 +178,13 @@ class _Trained:
 
     @property
     def aligned(self) -> Scorer:
-        """The model with the users and items of the dataset, and their columns."""
+        """The model with the dataset's users, items and their columns."""
         users, items = self.dataset.users["id"].to_list(), self.dataset.items["id"].to_list()
         return self.model.aligned(users, items, item_columns(self.dataset.items))
 
 
 def _measure(trained: _Trained, request: RunRequest) -> Subject:
-    """Measure the model, a kept one on the test ratings that it has not seen."""
+    """Measure the model on test ratings that it has not seen."""
     model, prepared = trained.model, trained.dataset
     if not trained.promoted:
         model = trained.aligned
@@ -199,7 +199,7 @@ def _measure(trained: _Trained, request: RunRequest) -> Subject:
 
 
 def _write_metrics(subject: Subject, folder: Path, request: RunRequest, reporter: RunReporter) -> Mapping[str, Any]:
-    """Write metrics, and check them against the gates; returns those of the model.
+    """Write metrics and check gates; returns those of the model.
 
     Raises:
         QualityGateError: a gate is missed.
@@ -213,7 +213,7 @@ def _write_metrics(subject: Subject, folder: Path, request: RunRequest, reporter
 
 
 def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: RunReporter) -> dict[str, int]:
-    """Write recommendations for all users of the dataset; returns the numbers of users and rows."""
+    """Write recommendations for all users; returns numbers of users and rows."""
     model, settings = trained.model, request.recommend
     if trained.promoted:
         users = target_users(model, settings)
@@ -226,7 +226,7 @@ def _recommend(trained: _Trained, folder: Path, request: RunRequest, reporter: R
 
 
 def _report(subject: Subject, older: Path | None, page: Path) -> None:
-    """Write the page about the model, compared with the `older` one that it replaces."""
+    """Write the page about the model and the `older` one."""
     try:
         if older is not None:
             subject = subject.against("last model", model_file.load_model(older))

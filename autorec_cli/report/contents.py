@@ -1,4 +1,4 @@
-"""Contents of a report, apart from how they are drawn and laid out."""
+"""Contents of a report, apart from drawing and layout."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Chart:
     reference: str = ""
 
     def table(self) -> Table:
-        """Numbers of the figure: a row for each x, a column for each series and for its margins."""
+        """Numbers of the figure: rows by x, columns by series."""
         xs = list(dict.fromkeys(x for series in self.series for x in series.x))
         columns = [self.y_label if self.kind == INTERVALS else self.x_label]
         cells: list[dict[float | str, float]] = []

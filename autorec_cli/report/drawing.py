@@ -73,7 +73,7 @@ def _size(chart: Chart) -> tuple[float, float]:
 
 
 def _draw_over_x(axes: Axes, chart: Chart) -> None:
-    """Lines over numbers, or over named groups at 0, 1, 2, ..."""
+    """Draw lines over numbers, or over named groups."""
     names = list(dict.fromkeys(shown(x) for series in chart.series for x in series.x))
     lines = []
     for number, series in enumerate(chart.series):
@@ -94,7 +94,7 @@ def _draw_over_x(axes: Axes, chart: Chart) -> None:
 
 
 def _line(axes: Axes, series: Series, xs: np.ndarray, number: int, n_series: int) -> Line2D:
-    """One series; groups with intervals lie beside each other, or one would hide the other."""
+    """Draw one series, beside others if it has intervals."""
     color, dash, marker = _look(number, series.is_baseline)
     if series.margins:
         shift = 0.07 * (number - (n_series - 1) / 2)
@@ -106,7 +106,7 @@ def _line(axes: Axes, series: Series, xs: np.ndarray, number: int, n_series: int
 
 
 def _draw_intervals(axes: Axes, chart: Chart) -> None:
-    """Values with intervals, one below the other, each with its number."""
+    """Draw values with intervals, one below the other."""
     (series,) = chart.series
     names = [_name(name) for name in series.x]
     rows = range(len(names))[::-1]
@@ -130,14 +130,14 @@ DRAWERS: Mapping[str, Callable[[Axes, Chart], None]] = {
 
 
 def _look(number: int, is_baseline: bool) -> tuple[str, object, str]:
-    """Color, dashes and marker, of which the last two alone are enough to tell series apart."""
+    """Color, dashes and marker; series differ without color too."""
     if is_baseline:
         return BASELINE_COLORS[number % 3], DASHES[1 + number % 4], BASELINE_MARKERS[number % 3]
     return COLORS[number % 5], DASHES[number % 5], MARKERS[number % 5]
 
 
 def _name(name: Cell) -> str:
-    """Name of a model, cut if it would leave the axes no room."""
+    """Name of a model, cut to leave the axes room."""
     return printable(shown(name), LONGEST_NAME)
 
 

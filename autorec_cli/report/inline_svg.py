@@ -1,4 +1,4 @@
-"""SVG files of matplotlib as elements of a page, without anything that its security policy forbids."""
+"""SVG of matplotlib as elements of a page with a strict policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ON_ROOT = {"stroke-linejoin": "round", "font-size": "9"}
 
 
 def inlined(svg: str, label: str) -> str:
-    """SVG element of a file's text: without document type, metadata, style sheets and attributes of style.
+    """SVG element of a file, without metadata and style sheets.
 
     Pages with a strict policy allow no style attributes, but attributes of SVG say the same. Nothing is clipped: axes
     are as wide as what they show.
@@ -54,7 +54,7 @@ def _flatten(parent: ElementTree.Element) -> None:
 
 
 def _share(group: ElementTree.Element) -> None:
-    """Give a group the styles that all its children have; they inherit them."""
+    """Give a group the styles that all its children have."""
     if len(group) < 3:
         return
     common = set.intersection(*(set(child.attrib.items()) for child in group))
@@ -85,6 +85,6 @@ def _from_style(style: str) -> dict[str, str]:
 
 
 def _short(geometry: str) -> str:
-    """Coordinates with one decimal, a tenth of a pixel or so, without needless blanks."""
+    """Coordinates with one decimal, without needless blanks."""
     rounded = DECIMAL.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), geometry)
     return re.sub(r" *([MLCQzZ]) *", r"\1", rounded).strip()

@@ -1,4 +1,4 @@
-"""The page: a template filled with the contents of a report."""
+"""Page: a template filled with the contents of a report."""
 
 from __future__ import annotations
 

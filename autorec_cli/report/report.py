@@ -1,4 +1,4 @@
-"""Report: gathers the sections about some models and writes them as one page."""
+"""Report: sections about models, in one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subject of a report: models, their dataset, and what is measured of them."""
+"""Subject of a report: models, their dataset and measurements."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Older(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
-    """Models to report on, all of the users and items of one dataset.
+    """Models to report on, all of one dataset.
 
     Attributes:
         models: Names and models.
@@ -88,7 +88,7 @@ class Subject:
 
     @cached_property
     def measured(self) -> Sequence[Measurement]:
-        """Measurements of the models, then of baselines; none without held-out ratings."""
+        """Measurements of models, then of baselines; none without held-out ratings."""
         if self.known is not None:
             return self.known
         if not self.held_out.nnz:
@@ -98,7 +98,7 @@ class Subject:
 
     @cached_property
     def predicted(self) -> list[Predictions]:
-        """Predictions of held-out ratings by models, then by baselines; none if no model predicts ratings."""
+        """Predictions of held-out ratings by models, then by baselines."""
         raters = [(name, model) for name, model in self.all_models if model.predicts_ratings]
         return list(predictions(raters, self.dataset, self.held_out)) if raters and self.held_out.nnz else []
 
@@ -131,7 +131,7 @@ class Subject:
         return [printable(title or item_id, LONGEST_TITLE) for title, item_id in zip(titles, ids, strict=True)]
 
     def against(self, name: str, model: Scorer) -> Subject:
-        """Compare with an older model too, on test ratings that it has not seen."""
+        """Compare with an older model on ratings new to it."""
         aligned = model.aligned(self.dataset.users["id"].to_list(), self.dataset.items["id"].to_list())
         unseen = with_unseen_test(self.dataset, aligned)
         return replace(self, dataset=unseen, older=Older(name, aligned), known=None)

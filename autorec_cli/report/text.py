@@ -34,6 +34,6 @@ def shown(value: Cell) -> str:
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    """Text with escapes in place of control and direction characters, cut if it is long."""
+    """Text with escaped control characters, cut if it is long."""
     clean = "".join(c if c.isprintable() or c in KEPT else ascii(c)[1:-1] for c in text[: longest + 1])
     return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"

@@ -1,4 +1,4 @@
-"""Learning curves: validation and training errors of every epoch, kept with the model for its report."""
+"""Learning curves: training and validation errors of every epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DIGITS = 6
 
 
 def learning_curves(epochs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Learning curves of a run, one for each phase of each network.
+    """Learning curves, one for each phase of each network.
 
     Args:
         epochs: Facts of all epochs in their order; see `EpochResult.to_record`.

@@ -1,4 +1,4 @@
-"""Export of a trained network as a model: parameters with ids, counts and provenance, in numpy arrays."""
+"""Models from trained networks: parameters, ids, counts and provenance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
-    """Combine a trained network with the ids, titles and seen items of its dataset."""
+    """Combine a trained network with its dataset's ids and items."""
     # Held-out items are seen too: what a user has rated is not recommended to them.
     rated = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
     items = dataset.items
@@ -48,7 +48,7 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, proven
 
 
 def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
-    """Model of this process's columns, without codes, ids and seen items."""
+    """Model of this process's columns, without codes and ids."""
     network, examples, validation = fitted.network, fitted.examples, fitted.validation
     user_counts, item_counts = examples.counts(settings.variant)
     empty = np.empty(0, dtype=np.int32)
@@ -83,7 +83,7 @@ def metrics_of(validation: ValidationResult | None = None) -> dict[str, float]:
 
 
 def provenance_of(fitted: Fitted, data: Path | None, fingerprint: str, split: object) -> dict[str, Any]:
-    """Provenance of a model: equal for resumed and for uninterrupted runs, whatever the number of processes.
+    """Provenance of a model, the same for resumed and distributed runs.
 
     Args:
         fitted: The trained network.

@@ -1,4 +1,4 @@
-"""Training in memory: a dataset into a model, epoch by epoch (`fit`) or in one call (`train`)."""
+"""Training in memory, epoch by epoch or in one call."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class EpochResult:
 
 
 class Fit(Iterator[EpochResult]):
-    """Training that runs while you iterate over it; `model` is there after the last epoch.
+    """Training that runs while you iterate over it.
 
     A loop that stops early leaves the training paused, and another loop continues it. To drop it, drop the object or
     call `close`; there is no model then.

@@ -1,4 +1,4 @@
-"""Initial networks of further training: trained parameters, shrunk toward fresh ones."""
+"""Initial networks from trained ones, shrunk toward fresh ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Start = Callable[["Network"], "Network"]
 
 
 def shrink_and_perturb(trained: Network, fresh: Network) -> Network:
-    """Shrink V and W of a trained network toward fresh ones.
+    """Shrink V and W of a network toward fresh ones.
 
     From unshrunk weights a network overfits, and ends worse than from fresh ones (Ash and Adams, NeurIPS 2020;
     docs/benchmarks.md, docs/notes/defaults.md). Both networks have the same shape, but may differ in their levels.

@@ -1,4 +1,4 @@
-"""Ratings that an older model may know: held out now, but fitted by it or by one that it started from."""
+"""Held-out ratings that an older model may have been fitted to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Separated:
 
 
 def separate_known(model: Scorer, dataset: Dataset) -> Separated:
-    """Move validation ratings that `model` may have been fitted to into the train split.
+    """Move validation ratings that `model` may know into the train split.
 
     It knows none if it was fitted to train alone and every rating was in the same split then; otherwise it may know
     all that were in its dataset.
@@ -63,7 +63,7 @@ def separate_known(model: Scorer, dataset: Dataset) -> Separated:
 
 
 def log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) -> None:
-    """Log which held-out ratings the model at `path` may know, and what epochs are selected on."""
+    """Log the held-out ratings that the model at `path` may know."""
     n_left = separated.dataset.valid.nnz
     if separated.n_known_valid:
         n_few = dataset.valid.nnz - separated.n_known_valid - n_left
@@ -84,7 +84,7 @@ def log_known(separated: Separated, dataset: Dataset, epochs: int, path: Path) -
 
 
 def keeps_splits(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
-    """Check that every rating of the older model's dataset, and of those before it, is in the same split here."""
+    """Check that older datasets have the same splits."""
     before = provenance.get("warm_start")
     # Once mixed, splits stay mixed: the parameters still remember the first model's ratings.
     if before is not None and not before["kept_parts"]:
@@ -96,7 +96,7 @@ def keeps_splits(provenance: Mapping[str, Any], dataset: Dataset) -> bool:
 
 
 def with_unseen_test(dataset: Dataset, model: Scorer) -> Dataset:
-    """Dataset without the test ratings that an older model may have been fitted to; by these it would look better.
+    """Dataset without test ratings that an older model may know.
 
     Args:
         dataset: Newer than the model.
@@ -109,6 +109,6 @@ def with_unseen_test(dataset: Dataset, model: Scorer) -> Dataset:
 
 
 def fitted_on(provenance: Mapping[str, Any], split: str) -> bool:
-    """Check whether a model, or one that it started from, was fitted to a split."""
+    """True if a model, or its ancestor, was fitted to a split."""
     before = provenance.get("warm_start")
     return split in provenance["fitted_parts"] or (before is not None and split in before["fitted_parts"])

@@ -1,4 +1,4 @@
-"""Phases of training a network: generators that yield one result per epoch.
+"""Phases of training, as generators of one result per epoch.
 
 The selection phase trains on the train split and picks the best epoch on the validation split. The refit then trains
 on both, for as many epochs, or fewer from the network of that epoch. Test ratings are never read here.
@@ -73,7 +73,7 @@ class NetworkTraining:
     checkpointer: Checkpointer | None = None
 
     def select(self) -> Generator[EpochResult, None, Selection]:
-        """Select the best epoch on the validation set; without one, the last epoch.
+        """Select the best epoch on the validation set, if any.
 
         Yields:
             One result after each epoch.
@@ -85,7 +85,7 @@ class NetworkTraining:
         return (yield from self._phase(self._select_trainer))
 
     def finish(self, selection: Selection) -> Generator[EpochResult, None, Fitted]:
-        """Refit on train and valid together, or keep the network of the selection phase.
+        """Refit on train and valid, or keep the selected network.
 
         Yields:
             One result after each epoch.
@@ -125,7 +125,7 @@ class NetworkTraining:
         return self.dataset.valid if process_group.sum(self.dataset.valid.nnz) else None
 
     def _phase(self, make: Callable[[], Trainer]) -> Generator[EpochResult, None, Selection]:
-        """Train to the end of a phase, unless an earlier run did; returns the best epoch."""
+        """Train to the end of a phase, or take its earlier outcome."""
         checkpointer = self.checkpointer
         if checkpointer and (earlier := checkpointer.next_outcome()):
             return earlier
@@ -136,7 +136,7 @@ class NetworkTraining:
 
 
 def select_and_refit(training: NetworkTraining) -> Generator[EpochResult, None, Fitted]:
-    """Run both phases of a training, one result after each epoch.
+    """Run both phases of a training, epoch by epoch.
 
     Raises:
         TrainingDivergedError: the loss is not finite.

@@ -1,4 +1,4 @@
-"""Warm start: training that begins with the parameters of an older model, whose users and items may differ.
+"""Warm start: training that begins with an older model's parameters.
 
 Users and items are matched by id. Those that the older model was never fitted to start as in a fresh network. The
 older model may have been fitted to ratings that are now held out; `known_ratings` finds out which.
@@ -63,7 +63,7 @@ class OlderModel:
     checksum: int
 
     def completed(self, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...]:
-        """Fill in what was not given: the networks of the older model, and fewer epochs.
+        """Fill in the networks of the older model, and fewer epochs.
 
         Defaults follow the data, which change every night; the networks must stay the same.
 
@@ -116,7 +116,7 @@ class WarmStart:
 
 
 def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence[Hyperparameters]) -> WarmStart:
-    """Prepare a run from `older`, or a cold start if it is None; logs which held-out ratings `older` may know.
+    """Prepare a run from `older`, or a cold start without.
 
     Raises:
         ArtifactError: the older model's ids are not those of the dataset.
@@ -144,7 +144,7 @@ def prepare_start(older: OlderModel | None, dataset: Dataset, networks: Sequence
 
 
 def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
-    """Check that a network with the `given` settings can start with the parameters of `model`.
+    """Check that a network with the `given` settings can start from `model`.
 
     Raises:
         UsageError: it cannot; the message names the differences.
@@ -163,7 +163,7 @@ def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
 
 
 def require_objective(models: Sequence[Model], given: str | None, path: Path) -> None:
-    """Check that networks of the `given` objective, or of both, can start with the parameters of `models`.
+    """Check that networks of the `given` objective can start from `models`.
 
     Raises:
         UsageError: they cannot.
@@ -178,7 +178,7 @@ def require_objective(models: Sequence[Model], given: str | None, path: Path) ->
 
 
 def require_variant(models: Sequence[Model], given: str | None, path: Path) -> None:
-    """Check that networks of the `given` variant, or of both, can start with the parameters of `models`.
+    """Check that networks of the `given` variant can start from `models`.
 
     Raises:
         UsageError: they cannot.
@@ -196,7 +196,7 @@ def require_variant(models: Sequence[Model], given: str | None, path: Path) -> N
 
 
 def require_common_ids(model: Model, user_ids: Sequence[str], item_ids: Sequence[str], path: Path) -> None:
-    """Check that `model` knows some of the users, or of the items in the user variant, that are columns.
+    """Check that `model` knows some of the dataset's columns.
 
     Raises:
         ArtifactError: it does not, so a warm start would be a cold one of too few epochs.
@@ -219,7 +219,7 @@ def _shown(value: object) -> str:
 
 
 def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -> Start:
-    """Make the initializer of networks for users and items with these ids."""
+    """Make the initializer of networks of these users and items."""
     by_item = model.settings.variant == "item"
     catalog = model.catalog
     known, wanted = (catalog.user_ids, user_ids) if by_item else (catalog.item_ids, item_ids)
@@ -231,7 +231,7 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
 
 
 def _aligned(model: Model, place: Array, fresh: Network) -> Network:
-    """Network of `model` with its columns at `place`, and those of `fresh` where that is UNKNOWN."""
+    """Network of `model` with columns at `place`; fresh ones where UNKNOWN."""
     from torch import from_numpy
 
     from autorec_cli.network.autoencoder import Thresholds

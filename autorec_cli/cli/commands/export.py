@@ -75,7 +75,7 @@ def export_command(options: ExportOptions) -> dict[str, str | int]:
 
 
 def _kind(options: ExportOptions) -> str:
-    """Kind of export, by `--to` or the ending of the output.
+    """Kind of export, by `--to` or the output's ending.
 
     Raises:
         UsageError: nothing says it, the ending contradicts it, or it would go to a terminal.

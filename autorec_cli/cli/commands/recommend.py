@@ -1,4 +1,4 @@
-"""`autorec recommend`: a model file -> top-k lists, written while users are scored."""
+"""`autorec recommend`: a model file -> top-k recommendations, user by user."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def _writer(options: RecommendOptions, format: str, settings: RecommendSettings)
 
 
 def settings_of(options: RecommendOptions) -> RecommendSettings:
-    """Read the files of ids, and make settings of all options."""
+    """Read the files of ids; returns all settings."""
     from autorec_cli.inference.ranking.exclusions import has_pairs
     from autorec_cli.inference.ranking.item_rules import parse_max_per
     from autorec_cli.inference.ranking.settings import RecommendSettings
@@ -333,7 +333,7 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
 
 
 def _split_users(options: RecommendOptions, settings: RecommendSettings, model: Scorer) -> RecommendSettings:
-    """Split lists of ids in --user, after which the ids of --users come."""
+    """Split lists of ids in --user; those of --users follow."""
     from autorec_cli.inference.users.id_file import split_ids
 
     given = options.user or []
@@ -343,7 +343,7 @@ def _split_users(options: RecommendOptions, settings: RecommendSettings, model: 
 
 
 def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writer, decimals: int) -> int:
-    """Write the frames as they come, and return the number of rows."""
+    """Write the frames as they come; returns the number of rows."""
     written: list[int] = []
     frames = counted_blocks(frames, written)
     with open_output(output) as stream:
@@ -358,7 +358,7 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
 
 
 def _shown(rows: pl.DataFrame) -> pl.DataFrame:
-    """Columns of a table: without the user, who is in its title, and columns that are empty.
+    """Columns of a table, without the user and empty columns.
 
     Of reasons, only the first row names the item, and titles stand for ids.
     """

@@ -1,4 +1,4 @@
-"""`autorec report`: models -> one page that shows what they are worth."""
+"""`autorec report`: models -> one page about them."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _as_html(report: Report) -> str:
 
 
 def _as_json(report: Report) -> str:
-    """All that the page shows, without figures; null for a number that could not be measured."""
+    """Contents of the page; null where nothing could be measured."""
     return json.dumps(_finite(asdict(report)), indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""`autorec similar`: a model file -> similar items or users, written while they are compared."""
+"""`autorec similar`: a model file -> similar items or users."""
 
 from __future__ import annotations
 

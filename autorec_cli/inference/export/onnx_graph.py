@@ -1,4 +1,4 @@
-"""ONNX graph of a network of the user variant: one user's ratings in, scores of all items out.
+"""ONNX graph: ratings of a user in, scores out.
 
 The graph does what `fold_in` and `scoring` do, for one user at a time: the encoder reads only the rows of rated items.
 """
@@ -29,7 +29,7 @@ TINY = np.float32(1e-20)
 
 
 def to_onnx(model: Scorer, objective: str = "ranking") -> bytes:
-    """Make an ONNX model that scores all items for a user's ratings, as `recommend --history` does.
+    """Make an ONNX model that scores items as `recommend --history` does.
 
     Its inputs are `item_index` (int64, positions in `item_ids`, none twice) and `ratings` (float32), both (n,); its
     output is `scores` (float32, of all items, not clipped). Its metadata have `item_ids` and `rating_scale` as JSON.
@@ -98,7 +98,7 @@ class _Graph:
         return name
 
     def add(self, operator: str, *inputs: str | float, **attributes: Any) -> str:  # noqa: ANN401
-        """Add a node and return the name of its output; numbers become constants."""
+        """Add a node; returns its output's name. Numbers become constants."""
         from onnx import helper
 
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
@@ -133,7 +133,7 @@ class _Graph:
 
 
 def _build(network: Model, graph: _Graph) -> None:
-    """Add all of `network` to `graph`. Shapes: n ratings, P items, k hidden units, J thresholds."""
+    """Add `network`. Shapes: n ratings, P items, k units, J thresholds."""
     add, fitted = graph.add, network.catalog.item_counts > 0
     known = add("Gather", graph.constant(fitted), "item_index")  # (n,); codes of cold items are random
     n_known = graph.sum(known)

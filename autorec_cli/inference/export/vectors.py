@@ -22,7 +22,7 @@ from autorec_cli.inference.scoring import is_linear, item_vectors, trained_users
 
 
 def vectors(model: Scorer, objective: str = "ranking") -> pl.DataFrame:
-    """Make vectors of items and users whose inner product is the score.
+    """Make item and user vectors whose inner product is the score.
 
     Args:
         model: A model, a blend or a joint model.
@@ -56,7 +56,7 @@ def vectors(model: Scorer, objective: str = "ranking") -> pl.DataFrame:
 
 
 def networks_for(model: Scorer, objective: str) -> list[tuple[Model, float]]:
-    """Networks of `model` that rank, or that predict ratings, with their weights, if above 0.
+    """Networks of an objective, with weights above 0.
 
     Raises:
         UsageError: it predicts no ratings.
@@ -78,7 +78,7 @@ def _check_linear(network: Model) -> None:
 
 
 def _missing_length(of_items: Array) -> Array:
-    """Last unit (n, 1) that makes all vectors as long as the longest."""
+    """Last unit (n, 1), which makes all vectors equally long."""
     squares = np.square(of_items, dtype=np.float64).sum(axis=1, keepdims=True)
     missing: Array = np.sqrt(squares.max(initial=0) - squares).astype(np.float32)
     return missing

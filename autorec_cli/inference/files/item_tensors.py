@@ -1,4 +1,4 @@
-"""Columns of items as tensors of a model file, besides the title, which has tensors of its own."""
+"""Columns of items, other than titles, as tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORED = {"integer": pl.Int64, "number": pl.Float64, "boolean": pl.UInt8}
 
 
 def pack_items(items: pl.DataFrame) -> tuple[list[dict[str, str]], dict[str, Array]]:
-    """Split the columns of items into names and types, as JSON types, and tensors."""
+    """Split columns of items into their description and tensors."""
     columns: list[dict[str, str]] = []
     tensors: dict[str, Array] = {}
     names = {dtype: name for name, dtype in TYPES.items()}
@@ -36,7 +36,7 @@ def pack_items(items: pl.DataFrame) -> tuple[list[dict[str, str]], dict[str, Arr
 def unpack_items(
     columns: Sequence[Mapping[str, str]], tensors: Mapping[str, Array], titles: Sequence[str] | None
 ) -> pl.DataFrame:
-    """Make the columns of items from what `pack_items` and the titles of a file hold."""
+    """Join columns that `pack_items` split, and titles."""
     unpacked = [] if titles is None else [pl.Series(TITLE, titles, dtype=pl.String).replace("", None)]
     for number, column in enumerate(columns):
         before, name = f"items.{number}", column["name"]
@@ -50,7 +50,7 @@ def unpack_items(
 
 
 def item_shapes(columns: object, n_items: int) -> Shapes:
-    """Type and shape of each tensor of columns as `pack_items` describes them.
+    """Type and shape of each tensor of `pack_items`.
 
     Raises:
         ValueError: they are no such columns.

@@ -1,4 +1,4 @@
-"""Checks of the meaning of a model file: types, shapes, ranges, order and uniqueness of its contents.
+"""Checks of a model file's types, shapes, ranges and order.
 
 A checksum says that a file is what was written, and not that a model was written.
 """
@@ -36,7 +36,7 @@ def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
 
 
 def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], settings: Hyperparameters) -> None:
-    """Check the document and the tensors of a model, whose values are finite (see `safetensors_reader`).
+    """Check the document and the finite tensors of a model.
 
     Raises:
         ValueError: they are not those of a model.
@@ -125,7 +125,7 @@ def _check_document(document: Mapping[str, Any]) -> None:
 
 
 def _check_levels(levels: object, settings: Hyperparameters) -> int:
-    """Check the rating levels of an ordinal output; returns their number, 0 for another output."""
+    """Check the levels of an ordinal output; returns their number."""
     if settings.output_activation != "ordinal":
         _require(levels is None, "it has levels without an ordinal output")
         return 0

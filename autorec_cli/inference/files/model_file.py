@@ -54,7 +54,7 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
 
 
 def load_model(path: str | Path) -> Scorer:
-    """Read a model file: a model, a blend or a joint model.
+    """Read a model, a blend or a joint model.
 
     Raises:
         ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.

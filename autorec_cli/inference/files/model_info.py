@@ -1,4 +1,4 @@
-"""Description of a model file that reads its document and its numbers of ratings, and no other tensor."""
+"""Description of a model file, without reading most tensors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _describe_several(document: Mapping[str, Any], counts: Counts, has_titles: b
 
 
 def _catalog(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> Catalog:
-    """Catalog with numbers in place of ids, and the names of the items' columns."""
+    """Catalog without ids and values: numbers and column names."""
     user_counts, item_counts = counts("user_counts"), counts("item_counts")
     users, items = (cast("Sequence[str]", range(len(side))) for side in (user_counts, item_counts))
     low, high = document["rating_scale"]

@@ -1,4 +1,4 @@
-"""Parts of a model file: a JSON document and tensors, from a model and back."""
+"""Models as a JSON document and tensors, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def parts_of(model: Scorer) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Split a model of one or several networks into its JSON document and its tensors."""
+    """Split a model into its JSON document and its tensors."""
     if isinstance(model, Model):
         return to_parts(model)
     if isinstance(model, Blend | JointModel):

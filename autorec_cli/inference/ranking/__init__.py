@@ -1,1 +1,1 @@
-"""Order: the highest scores of users, what is left out of them, limits and reranking."""
+"""Rankings: candidates, top-k items, rules, limits and reranking."""

@@ -1,4 +1,4 @@
-"""Exclusions: items that are not recommended to single users, from a file of pairs."""
+"""Exclusions: items that are not recommended to single users."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _texts(ids: pl.Series) -> list[str]:
 
 
 def with_exclusions(seen: SeenBlock | None, excluded: SeenItems, n_items: int) -> SeenBlock:
-    """Items that a block of users has rated, and those that are excluded for them, each once."""
+    """Items that users have rated or that are excluded, each once."""
 
     def hidden(users: slice) -> tuple[Array, Array]:
         rows, items = excluded.of(np.arange(users.start, users.stop))

@@ -47,7 +47,7 @@ class RecommendationFrames:
         )
 
     def _predicted(self, positions: Array, items: Array, scores: Array) -> Array | None:
-        """Ratings that the users at `positions` are expected to give; None if the model only ranks."""
+        """Predicted ratings of users; None if the model only ranks."""
         rater = self._model.rater
         if rater is None:
             return None

@@ -1,4 +1,4 @@
-"""Rules over the columns of items: a condition in SQL, and limits for each value of a column."""
+"""Rules over columns of items: SQL conditions, and limits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def fulfilling(where: str, items: pl.DataFrame) -> Array:
 
 
 def limits_of(max_per: Mapping[str, int], items: pl.DataFrame) -> list[Limit]:
-    """Limits for the values of some columns; items without a value are not limited.
+    """Limits for values of columns; null is not limited.
 
     Raises:
         UsageError: a column does not exist.

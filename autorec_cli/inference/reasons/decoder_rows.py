@@ -1,4 +1,4 @@
-"""Decoder rows of a user with all ratings, and without each: the item variant with codes fixed.
+"""Decoder rows of a user with and without each rating.
 
 With the design matrix D (n, p), the precision P, the weight w of a rating and A = P + w D'D,
 
@@ -57,7 +57,7 @@ def scoring_rows(model: Model) -> Rows:
 
 
 def mean_precision(model: Model) -> Array:
-    """Penalty of the difference from the mean user, (k + 1,)."""
+    """Penalty of differences from the mean user, (k + 1,)."""
     return row_precision(model.codes.shape[1], model.settings.regularization, BIAS_DAMPING)
 
 

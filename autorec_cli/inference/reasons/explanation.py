@@ -25,7 +25,7 @@ HiddenScorer = Callable[[History, Array], Array]
 
 @dataclass(frozen=True)
 class Reasons:
-    """Ratings of a user with the largest effects on m recommended items.
+    """Ratings with the largest effects on m recommended items.
 
     Attributes:
         scores: (m,) score of each item, computed from the user's ratings.
@@ -39,7 +39,7 @@ class Reasons:
 
 
 def explain(score: HiddenScorer, history: History, items: Array, n_reasons: int) -> Reasons:
-    """Find the `n_reasons` ratings of a user that moved the score of each of the items (m,) most."""
+    """Find the ratings that moved the score of each item most."""
     scores = score(history, items).astype(np.float64)
     effects = (scores[0] - scores[1:]).T
     if effects.shape[1] == 0:
@@ -50,7 +50,7 @@ def explain(score: HiddenScorer, history: History, items: Array, n_reasons: int)
 
 
 def hidden_scorer(model: Scorer) -> HiddenScorer:
-    """Make a function that scores items with all ratings of a user and without each, by the part that ranks."""
+    """Make a function that scores with and without each rating."""
     ranker = model.ranker
     of_networks = [_network_scorer(network) for network in ranker.networks]
     if not isinstance(ranker, Blend):

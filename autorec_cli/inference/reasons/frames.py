@@ -1,4 +1,4 @@
-"""Reasons of recommendations as rows: one for each recommended item and reason.
+"""Reasons of recommendations as rows, one for each reason.
 
 A long format has the same columns in every output format, without cells that hold lists, and joins with other tables by
 `reason_item_id`.
@@ -45,7 +45,7 @@ class ReasonFrames:
         self._differences: list[Array] = []
 
     def frame(self, recommended: pl.DataFrame, block: TopItems) -> pl.DataFrame:
-        """Repeat the rows of a block of users for each of their reasons.
+        """Repeat the rows of a block for each of their reasons.
 
         An item without reasons, as of a user without ratings, keeps one row.
         """
@@ -61,7 +61,7 @@ class ReasonFrames:
         return recommended.with_columns(**columns)[rows].hstack(cells)
 
     def log_difference(self) -> None:
-        """Log how far scores computed from ratings are from the model's own."""
+        """Log the distance of scores computed again from the model's."""
         differences = np.abs(np.concatenate([*self._differences, np.empty(0)]))
         if len(differences):
             logger.info(
@@ -77,7 +77,7 @@ class ReasonFrames:
         return explain(self._score, history, items, self._n_reasons)
 
     def _cells(self, lists: Sequence[tuple[History, Array]], reasons: Sequence[Reasons]) -> tuple[Array, pl.DataFrame]:
-        """Row of each reason among the recommendations of all users, and the columns of the reasons."""
+        """Row of each reason among the recommendations, and its columns."""
         n_reasons = np.array([of_user.ratings.shape[1] for of_user in reasons], dtype=np.int64)
         n_of_items = np.repeat(n_reasons, [len(items) for _, items in lists])
         n_rows = np.maximum(n_of_items, 1)

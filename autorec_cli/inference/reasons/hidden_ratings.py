@@ -11,7 +11,7 @@ from autorec_cli.csr import Array
 
 
 class HiddenRatings(NamedTuple):
-    """n ratings of a user, of which each is hidden once.
+    """Ratings of a user, each of them hidden once.
 
     All are in the network's unit.
 
@@ -33,7 +33,7 @@ Rows = Callable[[HiddenRatings], tuple[Array, Array]]
 
 
 def without_each(terms: Array) -> Array:
-    """Sum of the terms (n, ...), then the sum without each: (n + 1, ...)."""
+    """Sum with all terms, then without each: (n + 1, ...)."""
     total = terms.sum(axis=0)
     sums = np.empty((len(terms) + 1, *terms.shape[1:]), dtype=terms.dtype)
     sums[0] = total

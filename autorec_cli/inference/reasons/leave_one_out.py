@@ -1,4 +1,4 @@
-"""Fold-in of a user with all ratings, and without each one of them, at once.
+"""Fold-in of a user with and without each rating.
 
 Equal to `fold_in` of n + 1 histories, in far less time. In the user variant, hiding a rating takes one row of the first
 weight off the first layer's sum, before the sum is scaled to the norm of the input; in the item variant it changes the
@@ -33,7 +33,7 @@ LeaveOneOut = Callable[[History], UserVectors]
 
 
 def leave_one_out(model: Model) -> LeaveOneOut:
-    """Make a function that folds a user into `model` with all ratings, then without each."""
+    """Make a function that folds in with and without each rating."""
     rows_of = _rows_of(model)
     center, k = model.settings.center, model.codes.shape[1]
 

@@ -1,4 +1,4 @@
-"""Decoder rows of an ordinal output: with all ratings of a user, and without each.
+"""Decoder rows of an ordinal output, with and without each rating.
 
 The fit without a rating is found by Newton's method from the fit with it, for all ratings at once: with D the design
 matrix, W the curvature of each rating's loss in the fit with all, A = P + D'WD and X = A^-1 D', every solution is X c

@@ -1,1 +1,1 @@
-"""Users with recommendations: those of a model, of a dataset, of histories and of lists of ids."""
+"""Users of recommendations: of models, datasets, histories and files of ids."""

@@ -12,7 +12,7 @@ from autorec_cli.inference.users.target_users import TargetUsers, history_scorer
 
 
 def dataset_users(model: Scorer, dataset: Dataset) -> TargetUsers:
-    """All users of `dataset`; those that the model was not fitted to are folded in.
+    """All users of `dataset`; new ones are folded in.
 
     Args:
         model: Of its own users and items; recommendations are made with the same model aligned with the dataset.

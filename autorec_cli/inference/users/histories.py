@@ -1,4 +1,4 @@
-"""Histories: ratings of users to fold in, from a file and from the model's dataset.
+"""Histories: ratings of users, from files and datasets.
 
 A model file knows which items its users have rated, but not the ratings. For its users in a history these are read from
 its dataset, or the fold-in would rest on the history alone.
@@ -50,7 +50,7 @@ def read_histories(
     options: ReadOptions | None = None,
     dataset: Dataset | Path | str | None = None,
 ) -> Histories:
-    """Read the ratings of users, and add what the model's dataset has of them.
+    """Read ratings of users, and add those in the model's dataset.
 
     Args:
         model: Its items are those of the histories.
@@ -116,7 +116,7 @@ def fitted_histories(model: Scorer, dataset: Dataset | Path | str | None = None)
 
 
 def _cells_of(splits: Sequence[sparse.csr_array], items: Array, row: int) -> History:
-    """Ratings of a row in several splits; `items` are indices of the columns in the model."""
+    """Ratings of a row in several splits, of `items` by column."""
     cells = [
         (split, slice(split.indptr[row], split.indptr[row + 1]) if row != UNKNOWN else slice(0)) for split in splits
     ]
@@ -126,7 +126,7 @@ def _cells_of(splits: Sequence[sparse.csr_array], items: Array, row: int) -> His
 
 
 def _joined(new: History, old: History) -> History:
-    """All ratings of a user; the new one of an item rated twice."""
+    """All ratings of a user; new ones replace old ones."""
     only_old = ~np.isin(old[0], new[0])
     return np.concatenate([new[0], old[0][only_old]]), np.concatenate([new[1], old[1][only_old]])
 
@@ -134,7 +134,7 @@ def _joined(new: History, old: History) -> History:
 def _fitted_ratings(
     model: Scorer, user_ids: Sequence[str], asked: Dataset | Path | str | None
 ) -> tuple[dict[str, History], str | None]:
-    """Ratings of some of its users that the model was fitted on.
+    """Ratings of some users that the model was fitted on.
 
     Returns:
         Histories by user id, and a warning if there are none.

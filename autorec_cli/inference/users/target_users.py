@@ -147,7 +147,7 @@ def folded_users(
 
 
 def history_scorers(model: Scorer) -> tuple[HistoryScorer, HistoryScorer]:
-    """Scorers of histories by the part of a model that ranks, and by the one that predicts ratings, if there is one."""
+    """Scorers of histories by the parts that rank and rate."""
     score = model.history_scorer()
     return score, score if model.rater is None or model.rater is model.ranker else model.rater.history_scorer()
 

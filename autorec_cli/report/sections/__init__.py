@@ -1,1 +1,1 @@
-"""One module per section of a report: each gathers what it shows."""
+"""One module per section of a report."""

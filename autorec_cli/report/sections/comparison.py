@@ -20,7 +20,7 @@ MOST_USERS = 1000
 
 
 def comparison_section(subject: Subject) -> Section:
-    """Table of differences to the older model, and how many recommendations are new; empty without one."""
+    """Differences to the older model; empty without one."""
     if subject.older is None:
         return Section("older", "Compared with the older model")
     older = subject.older
@@ -64,7 +64,7 @@ def _row(name: str, new: Measurement, old: Measurement, metric: str) -> tuple[Ce
 
 
 def verdict(found: Comparison) -> str:
-    """Sentence on a difference: clear only if its interval leaves out 0."""
+    """Words for a difference, clear if its interval leaves out 0."""
     if abs(found.loss.value) <= np.nan_to_num(found.loss.margin):
         return "no clear difference"
     return "worse" if found.loss.value > 0 else "better"

@@ -15,7 +15,7 @@ MOST_EPOCHS = 60
 
 
 def curves_section(subject: Subject) -> Section:
-    """Chart for each validation metric, and the models that have no curves."""
+    """Chart for each validation metric."""
     curves = [(name, curve) for name, model in subject.models for curve in _selection(model)]
     metrics = dict.fromkeys(curve["metric"] for _, curve in curves)
     without = [name for name, model in subject.models if not _selection(model)]
@@ -26,7 +26,7 @@ def curves_section(subject: Subject) -> Section:
 
 
 def _selection(model: Scorer) -> list[dict[str, Any]]:
-    """Curves of the phases that select the number of epochs; refits have no validation."""
+    """Curves of the phases with validation, and not of refits."""
     return [curve for curve in model.provenance.get("curves", ()) if curve["phase"] != "refit"]
 
 

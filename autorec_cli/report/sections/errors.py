@@ -1,4 +1,4 @@
-"""Errors of predicted ratings: by item popularity, user activity and rating, calibration and residuals."""
+"""Errors of predicted ratings by group, calibration and residuals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of models and their dataset: what was trained on what."""
+"""Facts of models and of their dataset."""
 
 from __future__ import annotations
 

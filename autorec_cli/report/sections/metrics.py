@@ -27,7 +27,7 @@ def label_of(metric: str) -> str:
 
 
 def metrics_section(subject: Subject) -> Section:
-    """Charts of RMSE and nDCG with intervals, and tables of all metrics."""
+    """Charts of RMSE and nDCG, and tables of all metrics."""
     measured = subject.measured
     protocol = subject.settings.evaluate.protocol(subject.dataset.rating_scale)
     relevant = (

@@ -1,4 +1,4 @@
-"""Items whose neighbors make most sense, and least."""
+"""Similar items that make most sense, and least."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ N_SHOWN = 6
 
 
 def neighbors_section(subject: Subject) -> Section:
-    """Two tables for each model: its best and worst neighborhoods, by the ratings."""
+    """Tables of each model's best and worst neighborhoods."""
     tables = [table for name, model in subject.models for table in _tables(subject, name, model)]
     text = (
         f"The {K} items most similar to an item, as of `autorec similar`, among those with {MIN_RATINGS} ratings. "

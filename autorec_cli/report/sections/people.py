@@ -21,7 +21,7 @@ N_ITEMS = 8
 
 
 def people_section(subject: Subject) -> Section:
-    """Table of the history and of the recommendations of each user.
+    """Tables of the history and recommendations of each user.
 
     Raises:
         InputDataError: a user that was named is unknown, or has no training rating.
@@ -42,7 +42,7 @@ def people_section(subject: Subject) -> Section:
 
 
 def _chosen(subject: Subject) -> Array:
-    """Users over the whole range of activity, the least active one first."""
+    """Users over the range of activity, least active first."""
     known = np.flatnonzero(_is_known(subject))
     by_activity = known[np.argsort(subject.user_counts[known], kind="stable")]
     n = min(subject.settings.n_users, len(known))
@@ -66,7 +66,7 @@ def _tables(subject: Subject, user: int, user_id: str, shown: dict[str, pl.DataF
 
 
 def _history(subject: Subject, user: int, title: str) -> Table:
-    """Items that a user rated highest; of equal ratings those that most users know."""
+    """Items that a user rated highest, popular ones first."""
     row = slice(*subject.fitted.indptr[user : user + 2])
     items, ratings = subject.fitted.indices[row], subject.fitted.data[row]
     order = np.lexsort((-subject.item_counts[items], -ratings))[:N_ITEMS]

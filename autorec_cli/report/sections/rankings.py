@@ -1,4 +1,4 @@
-"""Recommendations: coverage and popularity of what is recommended, and quality by user activity."""
+"""Coverage, popularity and quality of recommendations."""
 
 from __future__ import annotations
 
