@@ -100,19 +100,28 @@ def prepare(
     begin_stage("reading ratings")
     import_in_background("scipy.sparse")  # needed once the ratings are read
     described = _items_frame(items, settings.read.encoding)  # first, as they are small and can be wrong
+    if isinstance(source, str | Path):
+        source = [source]
     if isinstance(source, EncodedRatings):
         _check_encoded(settings, test_files)
         settings = replace(settings, duplicates="error")
         table = read_encoded(source, announce)
-    elif isinstance(source, DatabaseQuery):
-        table = read_ratings(source, settings.read, test_files, announce, report)
-    elif isinstance(source, str | Path | Sequence):
-        names = [source] if isinstance(source, str | Path) else source
-        table = read_ratings([str(name) for name in names], settings.read, test_files, announce, report)
+    elif isinstance(source, DatabaseQuery | Sequence):
+        names = source if isinstance(source, DatabaseQuery) else list(map(str, source))
+        table = read_ratings(names, settings.read, test_files, announce, report)
     elif test_files:
         raise UsageError("test files cannot be combined with a frame; prepare both from files")
     else:
         table = ratings_from_frame(polars_frame(source), settings.read)
+    return _dataset_of(table, settings, described)
+
+
+def _dataset_of(table: RatingsTable, settings: PrepareSettings, described: pl.DataFrame | None) -> Dataset:
+    """Build a dataset of the ratings in `table` and of the items described.
+
+    Raises:
+        InputDataError: too few ratings are left to train on.
+    """
     begin_stage("building the dataset")
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
     for sentence in doubts(ratings, table.n_ratings):
