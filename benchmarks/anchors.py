@@ -27,7 +27,7 @@ from scipy import sparse
 from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.evaluation.linear_autoencoder import linear_autoencoder
 from autorec_cli.evaluation.metrics import UserErrors, mae, rmse
-from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
+from autorec_cli.evaluation.ranking import RankingProtocol, RankingTask, measure_rankings
 
 MEMORY_LIMIT = 4 << 30
 CPU_LIMIT = 20 * 60
@@ -87,7 +87,7 @@ def rank(
 ) -> dict[str, float]:
     """Metrics of top-10 lists as `autorec evaluate --ranking` measures them."""
     counts = np.bincount(seen.indices, minlength=seen.shape[1])
-    return measure_rankings(score, held_out, seen, counts, RankingProtocol.for_scale(data.scale)).metrics()
+    return measure_rankings(score, RankingTask(held_out, seen, counts, RankingProtocol.for_scale(data.scale))).metrics()
 
 
 def choose(candidates: Mapping[str, Sequence[Any]], measure: Callable[..., float]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.linear_autoencoder import linear_autoencoder
 from autorec_cli.evaluation.measurement import Row, metric_rows
-from autorec_cli.evaluation.ranking import RankingProtocol, measure_rankings
+from autorec_cli.evaluation.ranking import RankingProtocol, RankingTask, measure_rankings, popularity_scorer
 from autorec_cli.training.export import to_model
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.plan import complete
@@ -58,7 +58,8 @@ def ease_row(data: Dataset, protocol: RankingProtocol, binary: bool) -> Row:
         if binary:
             inputs.data = np.ones_like(inputs.data)
         counts = np.bincount(seen.indices, minlength=data.n_items)
-        return measure_rankings(linear_autoencoder(inputs, regularization), held_out, seen, counts, protocol).metrics()
+        task = RankingTask(held_out, seen, counts, protocol)
+        return measure_rankings(linear_autoencoder(inputs, regularization), task).metrics()
 
     on_valid = [lists(data.train, data.valid, value)[f"ndcg@{K}"] for value in LAMBDAS]
     regularization = LAMBDAS[int(np.argmax(on_valid))]
@@ -82,10 +83,8 @@ def popularity_row(data: Dataset, protocol: RankingProtocol) -> Row:
     """Metrics of the most rated items."""
     fitted = add_splits(data.train, data.valid)
     counts = np.bincount(fitted.indices, minlength=data.n_items)
-    scores = counts.astype(np.float32)
-    lists = measure_rankings(
-        lambda users: np.tile(scores, (len(users), 1)), data.test, fitted, counts, protocol
-    ).metrics()
+    task = RankingTask(data.test, fitted, counts, protocol)
+    lists = measure_rankings(popularity_scorer(counts), task).metrics()
     return {"model": "popularity", **lists}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -30,7 +30,7 @@ from autorec_cli.evaluation.metrics import (
     times_recommended,
 )
 from autorec_cli.evaluation.ranking import (
-    RankingProtocol,
+    RankingTask,
     measure_lists,
     popularity_scorer,
     rank_users,
@@ -58,20 +58,16 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """Held-out ratings and what recommendations are compared with.
+    """Held-out ratings, and the side that is grouped.
 
     Attributes:
         ratings: All of the split.
-        ranked: Those of the users whose recommendations are measured.
-        item_counts: (n_items,) known ratings.
-        protocol: Of the ranking metrics.
-        side: "users" or "items" are grouped.
+        task: Those of the users whose recommendations are measured.
+        side: "users" or "items".
     """
 
     ratings: sparse.csr_array
-    ranked: sparse.csr_array
-    item_counts: Array
-    protocol: RankingProtocol
+    task: RankingTask
     side: str
 
 
@@ -97,17 +93,18 @@ def evaluate_groups(models: Models, dataset: Dataset, settings: EvaluateSettings
     known = united_splits(dataset, EARLIER_SPLITS[settings.split] or ["train"])
     item_counts = np.bincount(known.indices, minlength=dataset.n_items)
     ranked_for = held_out if sample is None else only_users(held_out, sample)
-    compared = _HeldOut(held_out, ranked_for, item_counts, protocol, groups.side)
+    seen = united_splits(dataset, EARLIER_SPLITS[settings.split])
+    compared = _HeldOut(held_out, RankingTask(ranked_for, seen, item_counts, protocol), groups.side)
     size = dataset.n_users if groups.side == "users" else dataset.n_items
     members = {ALL: np.ones(size, dtype=bool), **groups.members}
-    measured = _measure(models, dataset, settings.split, compared)
+    measured = _measure(models, dataset, compared)
     return [_row(of_model, group, compared, members[group]) for of_model in measured for group in members]
 
 
-def _measure(models: Models, dataset: Dataset, split: str, compared: _HeldOut) -> list[_Measured]:
+def _measure(models: Models, dataset: Dataset, compared: _HeldOut) -> list[_Measured]:
     users, items = row_indices(compared.ratings), compared.ratings.indices
-    seen = united_splits(dataset, EARLIER_SPLITS[split])
-    ranked_users = users_with_relevant(compared.ranked, compared.protocol)
+    task = compared.task
+    ranked_users = users_with_relevant(task.held_out, task.protocol)
 
     def errors(predict: Callable[[Array, Array], Array]) -> Array:
         predictions = np.clip(predict(users, items), *dataset.rating_scale)
@@ -115,7 +112,7 @@ def _measure(models: Models, dataset: Dataset, split: str, compared: _HeldOut) -
         return difference
 
     def ranked(score: Callable[[Array], Array]) -> Array:
-        return rank_users(score, ranked_users, seen, compared.item_counts > 0, compared.protocol.k)
+        return rank_users(score, task, ranked_users)
 
     measured = [
         _Measured(name, errors(model.predict_pairs) if model.predicts_ratings else None, ranked(model.user_scorer()))
@@ -125,7 +122,7 @@ def _measure(models: Models, dataset: Dataset, split: str, compared: _HeldOut) -
     if raters:
         bias = RATING_BASELINES[BIAS_BASELINE](fitted_ratings(raters, dataset))
         measured.append(_Measured(BIAS_BASELINE, errors(bias.predict)))
-    return [*measured, _Measured(POPULARITY_BASELINE, ranked=ranked(popularity_scorer(compared.item_counts)))]
+    return [*measured, _Measured(POPULARITY_BASELINE, ranked=ranked(popularity_scorer(task.item_counts)))]
 
 
 def _row(measured: _Measured, group: str, compared: _HeldOut, members: Array) -> Row:
@@ -147,17 +144,14 @@ def _row(measured: _Measured, group: str, compared: _HeldOut, members: Array) ->
 
 def _ranking(ranked: Array, compared: _HeldOut, members: Array) -> Row:
     """Ranking metrics of a group, whose items alone are relevant."""
-    k, row = compared.protocol.k, Row()
-    held_out = _only(compared.ranked, _kept(compared.ranked, compared.side, members))
-    everybody = users_with_relevant(compared.ranked, compared.protocol)
-    users = users_with_relevant(held_out, compared.protocol)
+    task, row = compared.task, Row()
+    k, held_out = task.protocol.k, _only(task.held_out, _kept(task.held_out, compared.side, members))
+    everybody, users = (users_with_relevant(ratings, task.protocol) for ratings in (task.held_out, held_out))
     if compared.side == "items" and len(ranked):
         times = times_recommended(ranked, len(members))
         row[f"share@{k}"] = float(times[members].sum() / times.sum()) if times.any() else float("nan")
     if len(users):
-        found = measure_lists(
-            ranked[np.searchsorted(everybody, users)], held_out, compared.item_counts, compared.protocol
-        )
+        found = measure_lists(ranked[np.searchsorted(everybody, users)], replace(task, held_out=held_out))
         for name in RANKING_METRICS:
             row |= found.mean_of(name).columns(f"{name}@{k}")
     return row

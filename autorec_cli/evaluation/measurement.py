@@ -14,7 +14,13 @@ from autorec_cli.data.bias import DampedMeans, damped_means, item_means
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
-from autorec_cli.evaluation.ranking import RankingProtocol, UserRankings, measure_rankings, popularity_scorer
+from autorec_cli.evaluation.ranking import (
+    RankingProtocol,
+    RankingTask,
+    UserRankings,
+    measure_rankings,
+    popularity_scorer,
+)
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.similarity import directions
 from autorec_cli.runtime.stages import begin_stage
@@ -199,11 +205,8 @@ def _measure_rankings(
     scorers[POPULARITY_BASELINE] = popularity_scorer(item_counts)
     if linear := ease(known):
         scorers[EASE_BASELINE] = linear
-    vectors = directions(models[0][1], "items")
-    return [
-        Measurement(name, rankings=measure_rankings(score, held_out, seen, item_counts, protocol, vectors))
-        for name, score in scorers.items()
-    ]
+    vectors, task = directions(models[0][1], "items"), RankingTask(held_out, seen, item_counts, protocol)
+    return [Measurement(name, rankings=measure_rankings(score, task, vectors)) for name, score in scorers.items()]
 
 
 def fitted_ratings(models: Models, dataset: Dataset) -> sparse.csr_array:

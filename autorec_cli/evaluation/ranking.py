@@ -126,27 +126,44 @@ class UserRankings:
         return {**{f"{name}@{self.k}": means[name] for name in LIST_METRICS if name in means}, "n_users": n_users}
 
 
-def measure_rankings(
-    score: UserScorer,
-    held_out: sparse.csr_array,
-    seen: sparse.csr_array,
-    item_counts: Array,
-    protocol: RankingProtocol,
-    item_vectors: Array | None = None,
-) -> UserRankings:
-    """Measure recommendations to users with relevant held-out ratings.
+@dataclass(frozen=True)
+class RankingTask:
+    """Held-out ratings to be found by recommendations.
 
-    Args:
-        score: Scores of all items for a block of users.
+    Attributes:
         held_out: Ratings, CSR n_users x n_items.
         seen: In the same shape, items that are not recommended.
         item_counts: (n_items,) earlier ratings of each item; items without are not recommended.
         protocol: Recommendations per user and relevance.
+    """
+
+    held_out: sparse.csr_array
+    seen: sparse.csr_array
+    item_counts: Array
+    protocol: RankingProtocol
+
+    def rank(self, score: UserScorer, users: Array) -> Iterator[TopItems]:
+        """Rank items for some users (n,) by their scores; see `rank_items`."""
+        seen = self.seen[users]
+
+        def seen_of(block: slice) -> tuple[Array, Array]:
+            rows = seen[block]
+            return row_indices(rows), rows.indices
+
+        candidates, k = self.item_counts > 0, self.protocol.k
+        return rank_items(len(users), lambda block: score(users[block]), seen_of, candidates, k)
+
+
+def measure_rankings(score: UserScorer, task: RankingTask, item_vectors: Array | None = None) -> UserRankings:
+    """Measure recommendations to users with relevant held-out ratings.
+
+    Args:
+        score: Scores of all items for a block of users.
+        task: What is recommended, and to whom.
         item_vectors: (n_items, d) of length 1, whose inner products are similarities; None measures no diversity.
     """
-    users = users_with_relevant(held_out, protocol)
-    ranked = rank_users(score, users, seen, item_counts > 0, protocol.k)
-    return measure_lists(ranked, held_out, item_counts, protocol, item_vectors)
+    ranked = rank_users(score, task, users_with_relevant(task.held_out, task.protocol))
+    return measure_lists(ranked, task, item_vectors)
 
 
 def users_with_relevant(held_out: sparse.csr_array, protocol: RankingProtocol) -> Array:
@@ -157,27 +174,21 @@ def users_with_relevant(held_out: sparse.csr_array, protocol: RankingProtocol) -
     return np.flatnonzero(np.diff(_relevant(held_out, protocol.relevant_from).indptr))
 
 
-def rank_users(score: UserScorer, users: Array, seen: sparse.csr_array, candidates: Array, k: int) -> Array:
-    """Rank items for some users (n,): (n, k) item_index, NO_ITEM where a user has fewer; see `rank_items`."""
-    blocks = [block.items for block in _blocks(score, users, seen, candidates, k)]
+def rank_users(score: UserScorer, task: RankingTask, users: Array) -> Array:
+    """Rank items for some users (n,): (n, k) item_index, NO_ITEM where a user has fewer."""
+    blocks = [block.items for block in task.rank(score, users)]
     # Without users there are no blocks to tell the length.
     return np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.int64)
 
 
-def measure_lists(
-    ranked: Array,
-    held_out: sparse.csr_array,
-    item_counts: Array,
-    protocol: RankingProtocol,
-    item_vectors: Array | None = None,
-) -> UserRankings:
+def measure_lists(ranked: Array, task: RankingTask, item_vectors: Array | None = None) -> UserRankings:
     """Measure given recommendations.
 
     `ranked` is (n, k) item_index of the n users with relevant held-out ratings, in their order; NO_ITEM where a user
     has fewer than k. Other arguments as of `measure_rankings`.
     """
-    n_users, n_items = held_out.shape
-    relevant = _relevant(held_out, protocol.relevant_from)
+    n_users, n_items = task.held_out.shape
+    relevant = _relevant(task.held_out, task.protocol.relevant_from)
     n_relevant = np.diff(relevant.indptr)
     users = np.flatnonzero(n_relevant)
     hits = _hits(ranked, relevant[users])
@@ -188,7 +199,7 @@ def measure_lists(
     values = {name: np.zeros(n_users) for name in found}
     for name, of_users in found.items():
         values[name][users] = of_users
-    return UserRankings(protocol.k, n_relevant, values, times_recommended(ranked, n_items), item_counts)
+    return UserRankings(task.protocol.k, n_relevant, values, times_recommended(ranked, n_items), task.item_counts)
 
 
 @dataclass(frozen=True)
@@ -210,23 +221,14 @@ class RankedHits:
     n_relevant: Array
 
 
-def rank_all_users(
-    score: UserScorer,
-    held_out: sparse.csr_array,
-    seen: sparse.csr_array,
-    item_counts: Array,
-    protocol: RankingProtocol,
-) -> RankedHits:
-    """Recommend to every user, perhaps from only some items.
-
-    Arguments as of `measure_rankings`.
-    """
-    n_users, n_items = held_out.shape
-    items = np.full((n_users, protocol.k), NO_ITEM)
+def rank_all_users(score: UserScorer, task: RankingTask) -> RankedHits:
+    """Recommend to every user, perhaps from only some items."""
+    n_users, n_items = task.held_out.shape
+    items = np.full((n_users, task.protocol.k), NO_ITEM)
     scores = np.full(items.shape, -np.inf, dtype=np.float32)
-    relevant = _relevant(held_out, protocol.relevant_from)
+    relevant = _relevant(task.held_out, task.protocol.relevant_from)
     if n_items:
-        for block in _blocks(score, np.arange(n_users), seen, item_counts > 0, protocol.k):
+        for block in task.rank(score, np.arange(n_users)):
             # Fewer than k where this process has fewer than k items.
             length = block.items.shape[1]
             items[block.users, :length], scores[block.users, :length] = block.items, block.scores
@@ -239,18 +241,6 @@ def _relevant(held_out: sparse.csr_array, relevant_from: float) -> sparse.csr_ar
     keep = held_out.data >= relevant_from
     rows, columns = row_indices(held_out)[keep], held_out.indices[keep]
     return sparse.csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=held_out.shape)
-
-
-def _blocks(
-    score: UserScorer, user_index: Array, seen: sparse.csr_array, candidates: Array, k: int
-) -> Iterator[TopItems]:
-    seen = seen[user_index]
-
-    def seen_of(users: slice) -> tuple[Array, Array]:
-        block = seen[users]
-        return row_indices(block), block.indices
-
-    return rank_items(len(user_index), lambda users: score(user_index[users]), seen_of, candidates, k)
 
 
 def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:

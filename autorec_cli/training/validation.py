@@ -18,6 +18,7 @@ from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS
 from autorec_cli.evaluation.ranking import (
     DEFAULT_K,
     RankingProtocol,
+    RankingTask,
     measure_rankings,
     popularity_scorer,
     rank_all_users,
@@ -132,12 +133,12 @@ class UserColumnsRanking:
 
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
-        self._protocol = RankingProtocol.for_scale(examples.rating_scale)
-        users = _with_relevant(valid, self._protocol.relevant_from)
+        protocol = RankingProtocol.for_scale(examples.rating_scale)
+        users = _with_relevant(valid, protocol.relevant_from)
         self._users, self._n_sampled = self._sample_users(users, settings.seed)
-        self._valid, self._seen = valid[self._users], examples.ratings[self._users]
-        _, self._item_counts = examples.counts(settings.variant)
-        self._baseline = self._ndcg(popularity_scorer(self._item_counts))
+        _, item_counts = examples.counts(settings.variant)
+        self._task = RankingTask(valid[self._users], examples.ratings[self._users], item_counts, protocol)
+        self._baseline = self._ndcg(popularity_scorer(item_counts))
 
     def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
@@ -163,7 +164,7 @@ class UserColumnsRanking:
 
     def _ndcg(self, score: UserScorer) -> float:
         # Means weighted by users, as each process has ranked for some of them.
-        metrics = measure_rankings(score, self._valid, self._seen, self._item_counts, self._protocol).metrics()
+        metrics = measure_rankings(score, self._task).metrics()
         n_users = metrics.get("n_users", 0)
         total, n_measured = self._process_group.sum(np.array([metrics.get(METRIC, 0.0) * n_users, n_users]))
         return float(total / n_measured) if n_measured else math.nan
@@ -174,14 +175,14 @@ class ItemColumnsRanking:
 
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
-        self._protocol = RankingProtocol.for_scale(examples.rating_scale)
+        protocol = RankingProtocol.for_scale(examples.rating_scale)
         relevant = np.zeros(valid.shape[0])
-        relevant[_with_relevant(valid, self._protocol.relevant_from)] = 1
+        relevant[_with_relevant(valid, protocol.relevant_from)] = 1
         users = np.flatnonzero(self._process_group.max(relevant))
         self._users = users[_sample(len(users), settings.seed)]
-        self._valid, self._seen = valid[self._users], examples.ratings[self._users]
-        _, self._item_counts = examples.counts(settings.variant)
-        self._baseline = self._ndcg(popularity_scorer(self._item_counts))
+        _, item_counts = examples.counts(settings.variant)
+        self._task = RankingTask(valid[self._users], examples.ratings[self._users], item_counts, protocol)
+        self._baseline = self._ndcg(popularity_scorer(item_counts))
 
     def measure(self, engine: Engine) -> ValidationResult:
         """Mean nDCG@10 over the sampled users."""
@@ -196,7 +197,7 @@ class ItemColumnsRanking:
     def _ndcg(self, score: UserScorer) -> float:
         if len(self._users) == 0:
             return math.nan
-        own = rank_all_users(score, self._valid, self._seen, self._item_counts, self._protocol)
+        own = rank_all_users(score, self._task)
         # Lists hold local positions; ties are broken by the global index, as in a single process.
         numbers = np.append(self._examples.partition.columns, 0).astype(np.int64)  # the last is for NO_ITEM
         scores, items, hits = (
