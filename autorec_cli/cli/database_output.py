@@ -19,7 +19,7 @@ INDEX = "recommendations_by_user"
 
 
 def write_sqlite(blocks: Iterable[pl.DataFrame], stream: IO[bytes]) -> None:
-    """Write the table `recommendations`, indexed by user and rank, in one transaction.
+    """Write an SQLite database: the table `recommendations`, in one transaction.
 
     Raises:
         UsageError: the directory for temporary files has no room.

@@ -29,7 +29,7 @@ from autorec_cli.storage.files import cannot_write, require_parent
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
-    from autorec_cli.inference.recommender import RecommendSettings
+    from autorec_cli.inference.ranking.settings import RecommendSettings
 
 KEY = "autorec"
 """Key of the facts about a shard in the metadata of its file."""

@@ -75,8 +75,8 @@ class EpochResult:
 class Fit(Iterator[EpochResult]):
     """Training that runs while you iterate over it.
 
-    A loop that stops early leaves the training paused, and another loop continues it. To drop it, drop the object or
-    call `close`; there is no model then.
+    `model` is there after the last epoch. A loop that stops early leaves the training paused, and another loop
+    continues it. To drop it, drop the object or call `close`; there is no model then.
     """
 
     def __init__(self, epochs: Generator[EpochResult, None, Scorer]) -> None:
