@@ -17,7 +17,7 @@ import numpy as np
 from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.dataset import Dataset, load_dataset
 from autorec_cli.evaluation.metrics import mean_over_pairs
-from autorec_cli.evaluation.ranking import RankingProtocol, RankingTask, measure_lists
+from autorec_cli.evaluation.ranking import RankingProtocol, RankingTask, measure_ranked
 from autorec_cli.inference.files.model_file import load_model
 from autorec_cli.inference.ranking.reranking import PopularityCorrection, reranker
 from autorec_cli.inference.ranking.top_k import rank_items
@@ -66,7 +66,7 @@ def rows_of(name: str, model: Scorer, data: Dataset) -> list[list[results.Cell]]
             len(users), lambda block, correct=correct: correct(score(users[block])), seen, counts > 0, n_ranked
         )
         ranked = np.concatenate([reranked(block).items for block in blocks])
-        measured = measure_lists(ranked, RankingTask(data.test, known, counts, protocol), vectors)
+        measured = measure_ranked(ranked, RankingTask(data.test, known, counts, protocol), vectors)
         ndcg, metrics = measured.values["ndcg"], measured.metrics()
         plain = ndcg if plain is None else plain
         change = mean_over_pairs(ndcg - plain, (measured.n_relevant > 0).astype(np.float64))

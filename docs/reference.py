@@ -87,7 +87,7 @@ def statuses() -> dict[str, Any]:
 
 def _registries() -> Iterator[str]:
     """Sections on what the program can look up by name."""
-    list_metrics = {f"{name}@K": getattr(metrics, name) for name in metrics.LIST_METRICS}
+    list_metrics = {f"{name}@K": getattr(metrics, name) for name in metrics.TOP_K_METRICS}
     writers = {name: getattr(of, "func", of) for name, of in WITH_DATABASE.items()}
     yield from _section("Metrics of ratings", "name", metrics.RATING_METRICS)
     yield from _section("Metrics of top-k lists", "name", list_metrics)

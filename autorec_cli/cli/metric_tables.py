@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 from autorec_cli.cli.charts import ASCII_STROKES, STROKES, draws_unicode, interval_bars
 from autorec_cli.cli.output import room_beside, write_table, writer_for
 from autorec_cli.errors import decimals_of, error_text
-from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS, Estimate
+from autorec_cli.evaluation.metrics import RANKING_METRICS, TOP_K_METRICS, Estimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RANKED = (*RANKING_METRICS, "coverage", "mean_popularity")
 """Metrics in the first table of recommendations."""
-VARIETY = tuple(name for name in LIST_METRICS if name not in RANKED)
+VARIETY = tuple(name for name in TOP_K_METRICS if name not in RANKED)
 """Metrics in the second one."""
 AVERAGED = (*RANKING_METRICS, "coverage")
 """Metrics of recommendations in a table of averages."""

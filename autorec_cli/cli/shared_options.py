@@ -73,7 +73,7 @@ Device = Annotated[
     ),
 ]
 TopK = Annotated[
-    int, typer.Option("--top-k", "-k", metavar="K", help="Length of the top-k lists.", rich_help_panel=METRICS)
+    int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.", rich_help_panel=METRICS)
 ]
 PerUser = Annotated[int, typer.Option("--top-k", "-k", metavar="K", help="Number of recommendations per user.")]
 RelevantFrom = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autorec_cli.evaluation.measurement import Row
-from autorec_cli.evaluation.metrics import LIST_METRICS, RATING_METRICS, mean_over_splits
+from autorec_cli.evaluation.metrics import RATING_METRICS, TOP_K_METRICS, mean_over_splits
 
 
 def average(measured: Sequence[Sequence[Row]]) -> list[Row]:
@@ -32,4 +32,4 @@ def average(measured: Sequence[Sequence[Row]]) -> list[Row]:
 
 
 def _is_metric(column: str) -> bool:
-    return column in RATING_METRICS or column.partition("@")[0] in LIST_METRICS
+    return column in RATING_METRICS or column.partition("@")[0] in TOP_K_METRICS

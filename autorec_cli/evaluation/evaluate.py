@@ -101,18 +101,6 @@ def evaluate(
     return rows
 
 
-def evaluate_in_group(
-    models: Models,
-    dataset: Dataset,
-    settings: EvaluateSettings,
-    process_group: ProcessGroup,
-    facts: Mapping[str, Any] | None = None,
-) -> list[Row]:
-    """Rows of `measure_in_group`."""
-    measured = measure_in_group(models, dataset, settings, process_group, facts)
-    return [of_model.row(dataset.rating_scale) for of_model in measured]
-
-
 def measure_in_group(
     models: Models,
     dataset: Dataset,

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.errors import QualityGateError, UsageError
-from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS, RATING_METRICS
+from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS, TOP_K_METRICS
 
 if TYPE_CHECKING:
     from autorec_cli.inference.scorer import Scorer
@@ -114,10 +114,10 @@ def check_metric(metric: str, k: int, flag: str) -> bool:
         UsageError: there is no such metric, or it is for another k.
     """
     name, at, length = metric.partition("@")
-    known = [*RATING_METRICS, *(f"{name}@{k}" for name in LIST_METRICS)]
+    known = [*RATING_METRICS, *(f"{name}@{k}" for name in TOP_K_METRICS)]
     if metric in known:
         return bool(at)
-    if name in LIST_METRICS and length.isdigit():
+    if name in TOP_K_METRICS and length.isdigit():
         raise UsageError(f"{flag} {metric} is for another number of recommendations than {k}; use {name}@{k}")
     raise UsageError(f"{flag} {metric} is not a metric{_hint(metric, known)}")
 

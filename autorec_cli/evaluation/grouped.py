@@ -31,7 +31,7 @@ from autorec_cli.evaluation.metrics import (
 )
 from autorec_cli.evaluation.ranking import (
     RankingTask,
-    measure_lists,
+    measure_ranked,
     popularity_scorer,
     rank_users,
     users_with_relevant,
@@ -151,7 +151,7 @@ def _ranking(ranked: Array, compared: _HeldOut, members: Array) -> Row:
         times = times_recommended(ranked, len(members))
         row[f"share@{k}"] = float(times[members].sum() / times.sum()) if times.any() else float("nan")
     if len(users):
-        found = measure_lists(ranked[np.searchsorted(everybody, users)], replace(task, held_out=held_out))
+        found = measure_ranked(ranked[np.searchsorted(everybody, users)], replace(task, held_out=held_out))
         for name in RANKING_METRICS:
             row |= found.mean_of(name).columns(f"{name}@{k}")
     return row

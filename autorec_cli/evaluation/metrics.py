@@ -168,7 +168,7 @@ def recall(hits: Array, n_relevant: Array) -> Array:
 RANKING_METRICS: Mapping[str, Callable[[Array, Array], Array]] = {"ndcg": ndcg, "recall": recall}
 
 
-LIST_METRICS = (
+TOP_K_METRICS = (
     *RANKING_METRICS,
     "coverage",
     "unique_items",

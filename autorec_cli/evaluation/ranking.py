@@ -11,8 +11,8 @@ from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.evaluation.metrics import (
-    LIST_METRICS,
     RANKING_METRICS,
+    TOP_K_METRICS,
     Estimate,
     coverage,
     diversity,
@@ -27,7 +27,7 @@ from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, rank_items
 from autorec_cli.inference.scorer import UserScorer
 
 DEFAULT_K = 10
-"""Length of the top-k lists."""
+"""Recommendations per user."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class UserRankings:
             "mean_popularity": mean_popularity(self.times, self.item_counts),
             "novelty": novelty(self.times, self.item_counts, len(self.n_relevant)),
         }
-        return {**{f"{name}@{self.k}": means[name] for name in LIST_METRICS if name in means}, "n_users": n_users}
+        return {**{f"{name}@{self.k}": means[name] for name in TOP_K_METRICS if name in means}, "n_users": n_users}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def measure_rankings(score: UserScorer, task: RankingTask, item_vectors: Array |
         item_vectors: (n_items, d) of length 1, whose inner products are similarities; None measures no diversity.
     """
     ranked = rank_users(score, task, users_with_relevant(task.held_out, task.protocol))
-    return measure_lists(ranked, task, item_vectors)
+    return measure_ranked(ranked, task, item_vectors)
 
 
 def users_with_relevant(held_out: sparse.csr_array, protocol: RankingProtocol) -> Array:
@@ -181,7 +181,7 @@ def rank_users(score: UserScorer, task: RankingTask, users: Array) -> Array:
     return np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.int64)
 
 
-def measure_lists(ranked: Array, task: RankingTask, item_vectors: Array | None = None) -> UserRankings:
+def measure_ranked(ranked: Array, task: RankingTask, item_vectors: Array | None = None) -> UserRankings:
     """Measure given recommendations.
 
     `ranked` is (n, k) item_index of the n users with relevant held-out ratings, in their order; NO_ITEM where a user

@@ -5,7 +5,7 @@ import pytest
 
 from autorec_cli.evaluation.comparison import PAIRED_ERRORS, compare, has_user_values
 from autorec_cli.evaluation.measurement import Measurement
-from autorec_cli.evaluation.metrics import LIST_METRICS, RANKING_METRICS, RATING_METRICS, Z_95, UserErrors
+from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS, TOP_K_METRICS, Z_95, UserErrors
 from autorec_cli.evaluation.ranking import UserRankings
 
 N_RUNS = 2000
@@ -141,6 +141,6 @@ def test_without_users_nothing_is_known():
 def test_metrics_with_a_value_of_each_user():
     assert set(PAIRED_ERRORS) == set(RATING_METRICS)
     found = {
-        metric for metric in (*RATING_METRICS, *(f"{name}@10" for name in LIST_METRICS)) if has_user_values(metric)
+        metric for metric in (*RATING_METRICS, *(f"{name}@10" for name in TOP_K_METRICS)) if has_user_values(metric)
     }
     assert found == {*RATING_METRICS, *(f"{name}@10" for name in RANKING_METRICS)}

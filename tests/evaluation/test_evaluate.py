@@ -8,7 +8,7 @@ import pytest
 
 from autorec_cli.csr import add_splits
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate, evaluate_in_group
+from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate, measure_in_group
 from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.measurement import fitted_ratings, measure, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
@@ -209,12 +209,17 @@ def test_rankings_of_many_users_are_measured_on_a_sample_and_it_is_said(caplog, 
     (whole, *_) = evaluate([model], dataset)
     monkeypatch.setattr(module, "MAX_RANKED_USERS", 20)
     settings = EvaluateSettings()
-    rows = evaluate_in_group([("model", model)], dataset, settings, SINGLE_PROCESS)
+
+    def rows_of_group():
+        measured = measure_in_group([("model", model)], dataset, settings, SINGLE_PROCESS)
+        return [of_model.row(dataset.rating_scale) for of_model in measured]
+
+    rows = rows_of_group()
     assert "a sample of 20 users (--all-users" in caplog.text
     assert {row["n_users"] for row in rows if "n_users" in row} == {20}
     assert rows[0]["rmse"] == whole["rmse"]
     assert rows[0]["ndcg@10"] != whole["ndcg@10"]
-    assert evaluate_in_group([("model", model)], dataset, settings, SINGLE_PROCESS)[0] == rows[0]
+    assert rows_of_group()[0] == rows[0]
     # Processes that share the users measure the same sample.
     protocol = settings.protocol(dataset.rating_scale)
     parts = [measure([("model", model)], dataset, "test", protocol, (number, 3)) for number in range(3)]

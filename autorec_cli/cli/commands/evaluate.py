@@ -163,7 +163,7 @@ def _evaluate(
 ) -> list[Row]:
     """Load models, dataset and perhaps a test file, and measure."""
     from autorec_cli.data import dataset
-    from autorec_cli.evaluation.evaluate import check_models, evaluate_in_group, load_models, training_data_of
+    from autorec_cli.evaluation.evaluate import check_models, load_models, measure_in_group, training_data_of
     from autorec_cli.evaluation.external_test import with_test_ratings
 
     named: Models = load_models(files)
@@ -178,7 +178,8 @@ def _evaluate(
 
         return evaluate_groups(named, prepared, settings, groups_by(prepared, options.by))
     facts = _facts(files) if process_group.size > 1 else {}
-    return evaluate_in_group(named, prepared, settings, process_group, facts)
+    measured = measure_in_group(named, prepared, settings, process_group, facts)
+    return [of_model.row(prepared.rating_scale) for of_model in measured]
 
 
 def _facts(files: Sequence[Path]) -> dict[str, str | int]:

@@ -121,7 +121,7 @@ class RecommendOptions:
         typer.Option(
             metavar="N",
             help="Recommend only items with at least this many training ratings; 0 includes cold items. Predictions "
-            "for rarely rated items are extreme: 20 or more gives lists that people recognize.",
+            "for rarely rated items are extreme: 20 or more gives recommendations that people recognize.",
             rich_help_panel=FILTERS,
         ),
     ] = 1

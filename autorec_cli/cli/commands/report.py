@@ -19,7 +19,6 @@ from autorec_cli.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from autorec_cli.inference.scorer import Scorer
-    from autorec_cli.report.contents import Report
     from autorec_cli.report.subject import Subject
 
 EXAMPLES = """
@@ -79,6 +78,7 @@ def report_command(options: ReportOptions) -> dict[str, Any]:
     It has metrics beside baselines, learning curves, errors by popularity, activity and rating, the coverage of
     recommendations, some users with theirs, and similar items. The page needs the extra `report`, and no network.
     """
+    from autorec_cli.report.page import to_html
     from autorec_cli.report.report import make_report
 
     format = _format_of(options)
@@ -86,7 +86,7 @@ def report_command(options: ReportOptions) -> dict[str, Any]:
         raise UsageError("--user and --users both name users; leave out one of them")
     with reserve_output(options.output, options.wait_lock):
         report = make_report(_subject(options))
-        text = _as_json(report) if format == "json" else _as_html(report)
+        text = to_html(report) if format == "html" else json.dumps(_finite(asdict(report)), indent=1) + "\n"
         with open_output(options.output) as stream:
             stream.write(text.encode("utf-8", "backslashreplace"))
     return {"output": options.output, "findings": list(report.warnings)}
@@ -144,18 +144,8 @@ def _user_ids(options: ReportOptions, model: Scorer) -> Sequence[str] | None:
     return split_ids(options.user, model.catalog.user_ids) if options.user else None
 
 
-def _as_html(report: Report) -> str:
-    from autorec_cli.report.page import to_html
-
-    return to_html(report)
-
-
-def _as_json(report: Report) -> str:
-    """Contents of the page; null where nothing could be measured."""
-    return json.dumps(_finite(asdict(report)), indent=1) + "\n"
-
-
 def _finite(value: Any) -> Any:  # noqa: ANN401
+    """JSON value with null for each number that could not be measured."""
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

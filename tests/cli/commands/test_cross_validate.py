@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from autorec_cli.data import dataset
-from autorec_cli.evaluation.metrics import LIST_METRICS
+from autorec_cli.evaluation.metrics import TOP_K_METRICS
 from tests.forking import program
 from tests.program import SMALL, call, run
 
@@ -43,7 +43,7 @@ def test_a_pipe_gets_the_means_and_stderr_a_line_a_split(workshop, tmp_path):
                  tmp_path / "splits.parquet", cwd=workshop)  # fmt: skip
     assert result.status == 0, result.stderr
     means = pl.read_csv(io.StringIO(result.stdout))
-    metrics = ("rmse", "mae", *(f"{name}@10" for name in LIST_METRICS))
+    metrics = ("rmse", "mae", *(f"{name}@10" for name in TOP_K_METRICS))
     assert set(means.columns) == {"model", "n_splits", *metrics, *(f"{metric}_margin" for metric in metrics)}
     assert means["model"].to_list() == ["U-AutoRec", *BASELINES, *RANKERS]
     assert means["n_splits"].to_list() == [3] * means.height
