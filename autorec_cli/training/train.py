@@ -105,8 +105,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
         LostPeerError: another process has ended or cannot be reached.
         Stopped: a signal came; a checkpoint is kept.
     """
-    if process_group.size > 1 and (request.warm_start is not None or request.keep_if_better is not None):
-        raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
+    _check_group(request, process_group)
     output, is_first = request.output, process_group.is_first
     writes = is_first and not request.dry_run
     with ExitStack() as stack:
@@ -136,6 +135,16 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
             check_output(output, request.may_replace)
         source.read()
         return _train_source(request, source, run, process_group, reporter)
+
+
+def _check_group(request: TrainRequest, process_group: ProcessGroup) -> None:
+    """Check that no option needs the whole model in one of several processes.
+
+    Raises:
+        UsageError: one does.
+    """
+    if process_group.size > 1 and (request.warm_start is not None or request.keep_if_better is not None):
+        raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
 
 
 def _train_source(

@@ -151,15 +151,22 @@ def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
     """
     theirs = model.settings.to_document()
     ours = {name: list(value) if name == "hidden_sizes" and value else value for name, value in vars(given).items()}
-    differing = [
-        f"{flag} is {_shown(ours[name])} here and {_shown(theirs[name])} there"
-        for name, flag in MUST_AGREE.items()
-        if ours[name] not in (None, theirs[name])
-    ]
+    _require_equal({flag: (ours[name], theirs[name]) for name, flag in MUST_AGREE.items()}, path)
+
+
+def _require_equal(options: Mapping[str, tuple[Any, Any]], path: Path) -> None:
+    """Check that `options`, by flag, are the same here and in the older model; None is what is not given.
+
+    Raises:
+        UsageError: one is not.
+    """
+    differing = {flag: values for flag, values in options.items() if values[0] not in (None, values[1])}
     if differing:
-        raise UsageError(
-            f"training cannot start from {path}: {', '.join(differing)}; leave out these options or --warm-start"
+        shown = (
+            f"{flag} is {_shown(ours)} here and {_shown(theirs)} there" for flag, (ours, theirs) in differing.items()
         )
+        which = "these options" if len(differing) > 1 else next(iter(differing))
+        raise UsageError(f"training cannot start from {path}: {', '.join(shown)}; leave out {which} or --warm-start")
 
 
 def require_objective(models: Sequence[Model], given: str | None, path: Path) -> None:
@@ -170,11 +177,7 @@ def require_objective(models: Sequence[Model], given: str | None, path: Path) ->
     """
     found = {model.settings.objective for model in models}
     theirs = BOTH if found == set(OBJECTIVES) else models[0].settings.objective
-    if given not in (None, theirs):
-        raise UsageError(
-            f"training cannot start from {path}: --objective is {given} here and {theirs} there; leave out --objective "
-            "or --warm-start"
-        )
+    _require_equal({"--objective": (given, theirs)}, path)
 
 
 def require_variant(models: Sequence[Model], given: str | None, path: Path) -> None:
@@ -188,11 +191,7 @@ def require_variant(models: Sequence[Model], given: str | None, path: Path) -> N
     # With both variants for ratings, the network that ranks has one of them.
     others = [model.settings.variant for model in models if not model.predicts_ratings and given in VARIANTS]
     theirs = next((other for other in others if other != given), theirs) if given == theirs else theirs
-    if given not in (None, theirs):
-        raise UsageError(
-            f"training cannot start from {path}: --variant is {given} here and {theirs} there; leave out --variant or "
-            "--warm-start"
-        )
+    _require_equal({"--variant": (given, theirs)}, path)
 
 
 def require_common_ids(model: Model, user_ids: Sequence[str], item_ids: Sequence[str], path: Path) -> None:
