@@ -107,12 +107,17 @@ def fitted_histories(model: Scorer, dataset: Dataset | Path | str | None = None)
             f"--explain needs the ratings of the model's users, and its dataset is not there ({error}); name it with "
             "--data DIR"
         ) from error
-    splits = [found.split(name) for name in model.ranker.provenance["fitted_parts"]]
-    rows = positions(found.users["id"], model.catalog.user_ids)
-    items = positions(model.catalog.item_ids, found.items["id"])
-    return lambda user_index: [
-        _cells_of(splits, items, int(rows[user]) if user != UNKNOWN else UNKNOWN) for user in user_index.tolist()
-    ]
+    return _ratings_in(found, model, model.catalog.user_ids, model.ranker.provenance["fitted_parts"])
+
+
+def _ratings_in(
+    dataset: Dataset, model: Scorer, user_ids: Sequence[str], splits: Sequence[str]
+) -> Callable[[Array], list[History]]:
+    """Ratings of some users in splits of a dataset, of items that the model knows, by position in `user_ids`."""
+    parts = [dataset.split(name) for name in splits]
+    rows = np.append(positions(dataset.users["id"], user_ids), UNKNOWN)  # the last is that of UNKNOWN
+    items = positions(model.catalog.item_ids, dataset.items["id"])
+    return lambda index: [_cells_of(parts, items, row) for row in rows[index].tolist()]
 
 
 def _cells_of(splits: Sequence[sparse.csr_array], items: Array, row: int) -> History:
@@ -149,10 +154,8 @@ def _fitted_ratings(
             f"the model knows {n_users}, but not their earlier ratings, and its dataset is not there ({error}): "
             "recommendations and predictions for them rest on the history alone; name the dataset with --data"
         )
-    rows = positions(dataset.users["id"], user_ids)
-    items = positions(model.catalog.item_ids, dataset.items["id"])
-    splits = [dataset.split(name) for name in model.provenance["fitted_parts"]]
-    found = {user_id: _cells_of(splits, items, row) for user_id, row in zip(user_ids, rows.tolist(), strict=True)}
+    ratings_at = _ratings_in(dataset, model, user_ids, model.provenance["fitted_parts"])
+    found = dict(zip(user_ids, ratings_at(np.arange(len(user_ids))), strict=True))
     logger.info(f"the model knows {n_users}; their ratings in its dataset were added")
     return found, None
 
