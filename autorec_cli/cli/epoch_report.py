@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autorec_cli.training.plan import TrainingPlan
 
 ShowEpoch = Callable[[Mapping[str, Any]], None]
-"""Shows an epoch by its record, as of `train.Record`."""
+"""Shows an epoch by its record, as in `train.Record`."""
 
 
 @contextmanager
@@ -66,7 +66,7 @@ class EpochText:
         self.metric = " " * len(self._metric("", "", ""))
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Show a completed epoch, as of `train.Record`."""
+        """Show a completed epoch, as in `train.Record`."""
         metric, digits = metric_in(record), self._digits
         value, network = record[f"valid_{metric}"], (record["variant"], metric)
         text = "" if value is None else metric_text(metric, value)

@@ -153,7 +153,7 @@ def _ending(output: str) -> str:
 
 
 def default_format(asked: str | None, output: str) -> str:
-    """Output format as of `choose_format`, without checking."""
+    """Output format as in `choose_format`, without checking."""
     on_terminal = output == "-" and sys.stdout.isatty()
     return asked or format_by_ending(output) or ("table" if on_terminal else "csv")
 

@@ -1,4 +1,4 @@
-"""Options of commands whose work is a stage of another one, as of `autorec run`.
+"""Options of commands whose work is a stage of another one, as in `autorec run`.
 
 A stage follows the options of its own command in the config file and in environment variables. An option of the same
 name that was given to the command that runs is stronger.

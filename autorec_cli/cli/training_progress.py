@@ -60,7 +60,7 @@ class TrainingProgress:
     _since: float = field(default=0.0, init=False)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add a completed epoch, as of `train.Record`."""
+        """Add a completed epoch, as in `train.Record`."""
         phase = self._phase_of(record)
         if phase is not self._current:
             self._begin(phase)

@@ -82,7 +82,7 @@ def binned_rmse(errors: Array, user_index: Array, bins: Bins) -> list[Estimate]:
 
 
 def binned_mean(values: Array, user_index: Array, bins: Bins) -> list[Estimate]:
-    """Mean of each bin; arguments as of `binned_rmse`."""
+    """Mean of each bin; arguments as in `binned_rmse`."""
     n_users = int(user_index.max(initial=-1)) + 1
     return [
         mean_over_pairs(

@@ -226,7 +226,7 @@ def findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> 
     """Compare the first `n_models` rows with baselines, in sentences.
 
     Yields:
-        The level of each sentence, as of `logging`, and the sentence.
+        The level of each sentence, as in `logging`, and the sentence.
     """
     by_name = {row["model"]: row for row in rows}
     bias, popularity, ease = map(by_name.get, (BIAS_BASELINE, POPULARITY_BASELINE, EASE_BASELINE))

@@ -159,7 +159,7 @@ def ndcg(hits: Array, n_relevant: Array) -> Array:
 def recall(hits: Array, n_relevant: Array) -> Array:
     """Fraction of each user's relevant items that are recommended.
 
-    Hits / n_relevant. Arguments as of `ndcg`.
+    Hits / n_relevant. Arguments as in `ndcg`.
     """
     values: Array = hits.sum(axis=1) / n_relevant
     return values
@@ -194,7 +194,7 @@ def times_recommended(ranked: Array, n_items: int) -> Array:
 def coverage(times: Array) -> float:
     """Fraction of all items that are recommended at least once.
 
-    `times` as of `times_recommended`.
+    `times` as in `times_recommended`.
     """
     return float(np.count_nonzero(times) / len(times))
 
@@ -202,7 +202,7 @@ def coverage(times: Array) -> float:
 def unique_items(times: Array) -> int:
     """Number of items that are recommended at least once.
 
-    `times` as of `times_recommended`.
+    `times` as in `times_recommended`.
     """
     return int(np.count_nonzero(times))
 
@@ -211,7 +211,7 @@ def lorenz_curve(times: Array) -> Array:
     """Cumulative share of the least recommended items (Lorenz 1905).
 
     Args:
-        times: (n_items,) as of `times_recommended`.
+        times: (n_items,) as in `times_recommended`.
 
     Returns:
         (n_items + 1,) from 0 to 1: value i is the share of the i least recommended items. NaN without recommendations.

@@ -185,7 +185,7 @@ def measure_ranked(ranked: Array, task: RankingTask, item_vectors: Array | None 
     """Measure given recommendations.
 
     `ranked` is (n, k) item_index of the n users with relevant held-out ratings, in their order; NO_ITEM where a user
-    has fewer than k. Other arguments as of `measure_rankings`.
+    has fewer than k. Other arguments as in `measure_rankings`.
     """
     n_users, n_items = task.held_out.shape
     relevant = _relevant(task.held_out, task.protocol.relevant_from)

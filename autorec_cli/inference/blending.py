@@ -30,7 +30,7 @@ class Blend:
     Attributes:
         models: At least one; all predict ratings.
         weights: One per model, from 0; their sum is 1.
-        provenance: As of a model; fitted splits are those of any model.
+        provenance: As in a model; fitted splits are those of any model.
     """
 
     models: tuple[Model, ...]

@@ -24,7 +24,7 @@ class JointModel:
     Attributes:
         rater: Predicts ratings.
         ranker: Scores items; both are of the same users and items.
-        provenance: As of a model; its metrics are those of both parts.
+        provenance: As in a model; its metrics are those of both parts.
     """
 
     rater: Model | Blend

@@ -217,7 +217,7 @@ def solve_scoring_row(
 
 
 def scoring_precision(gram: Array, missing_weight: float, regularization: float) -> Array:
-    """Penalty of a scoring row by unrated items and by its size, (k+1, k+1); arguments as of `solve_scoring_row`."""
+    """Penalty of a scoring row by unrated items and by its size, (k+1, k+1); arguments as in `solve_scoring_row`."""
     ridge = row_precision(len(gram) - 1, regularization, LEAST_RIDGE)  # the bias has no penalty
     precision: Array = missing_weight * gram + np.diag(ridge)
     return precision

@@ -31,7 +31,7 @@ class Mapped:
     Attributes:
         metadata: Texts by key.
         tensors: Arrays by name; writing to them changes a private copy only.
-        checksums: As of `checksums.of_array`.
+        checksums: As in `checksums.of_array`.
     """
 
     metadata: Mapping[str, str]

@@ -36,7 +36,7 @@ def to_onnx(model: Scorer, objective: str = "ranking") -> bytes:
 
     Args:
         model: A model, or a joint model.
-        objective: As of `vectors`.
+        objective: As in `vectors`.
 
     Raises:
         UsageError: the network is not of the user variant, there are several, ONNX cannot hold it, or the package onnx

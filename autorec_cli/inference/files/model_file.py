@@ -122,7 +122,7 @@ def check(path: Path) -> dict[str, Any]:
 
 
 def _checksum(file: Any, name: str) -> int:  # noqa: ANN401 - safetensors has no types
-    """Checksum of a tensor in a file, as of `checksums.of_array`."""
+    """Checksum of a tensor in a file, as in `checksums.of_array`."""
     tensor = file.get_slice(name)
     shape = tuple(tensor.get_shape())
     if 0 in shape:  # safetensors cannot slice it

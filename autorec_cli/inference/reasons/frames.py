@@ -47,7 +47,7 @@ class ReasonFrames:
     def frame(self, recommended: pl.DataFrame, block: TopItems) -> pl.DataFrame:
         """Repeat the rows of a block for each of their reasons.
 
-        An item without reasons, as of a user without ratings, keeps one row.
+        An item without reasons, because the user has no ratings, keeps one row.
         """
         assert self._users.ratings_at is not None
         histories = self._users.ratings_at(self._users.index[block.users])
