@@ -21,7 +21,7 @@ from autorec_cli.data.dataset import load_dataset
 from autorec_cli.evaluation.measurement import fitted_ratings
 from autorec_cli.inference.files.model_file import load_model
 from autorec_cli.inference.ranking.top_k import top_k
-from autorec_cli.inference.similarity import directions
+from autorec_cli.inference.similarity import similarity_vectors
 from benchmarks import results
 
 COLUMNS = {"similarity": "", "share a genre": "{:.4f}", "genres in common (Jaccard)": "{:.4f}"}
@@ -67,7 +67,7 @@ def main() -> None:
     model = load_model(asked.model)
     ratings = fitted_ratings([("model", model)], load_dataset(Path(model.provenance["dataset"])))
     means = np.bincount(row_indices(ratings), ratings.data, ratings.shape[0]) / np.maximum(np.diff(ratings.indptr), 1)
-    unit = directions(model, "items")
+    unit = similarity_vectors(model, "items")
     contenders = {
         "autorec": unit @ unit.T,
         "item-kNN, cosine of ratings": cosines(ratings, ratings.data.astype(np.float64)),

@@ -22,7 +22,7 @@ from autorec_cli.inference.files.model_file import load_model
 from autorec_cli.inference.ranking.reranking import PopularityCorrection, reranker
 from autorec_cli.inference.ranking.top_k import rank_items
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.inference.similarity import directions
+from autorec_cli.inference.similarity import similarity_vectors
 from benchmarks import results
 
 K = 10
@@ -51,7 +51,7 @@ def rows_of(name: str, model: Scorer, data: Dataset) -> list[list[results.Cell]]
     counts = np.bincount(known.indices, minlength=data.n_items)
     protocol = RankingProtocol.for_scale(data.rating_scale, K)
     users = np.unique(row_indices(data.test)[data.test.data >= protocol.relevant_from])
-    vectors, score = directions(model, "items"), model.user_scorer()
+    vectors, score = similarity_vectors(model, "items"), model.user_scorer()
 
     def seen(block: slice) -> tuple[Array, Array]:
         rows = known[users[block]]

@@ -22,7 +22,7 @@ from autorec_cli.evaluation.ranking import (
     popularity_scorer,
 )
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.inference.similarity import directions
+from autorec_cli.inference.similarity import similarity_vectors
 from autorec_cli.runtime.stages import begin_stage
 
 Row = dict[str, Any]
@@ -205,7 +205,7 @@ def _measure_rankings(
     scorers[POPULARITY_BASELINE] = popularity_scorer(item_counts)
     if linear := ease(known):
         scorers[EASE_BASELINE] = linear
-    vectors, task = directions(models[0][1], "items"), RankingTask(held_out, seen, item_counts, protocol)
+    vectors, task = similarity_vectors(models[0][1], "items"), RankingTask(held_out, seen, item_counts, protocol)
     return [Measurement(name, rankings=measure_rankings(score, task, vectors)) for name, score in scorers.items()]
 
 

@@ -87,10 +87,10 @@ def similar_batches(model: Scorer, settings: SimilarSettings | None = None) -> I
             f"none of {counted(len(ids), settings.of[:-1])} has {settings.min_ratings} training ratings; "
             "lower --min-ratings"
         )
-    return _frames(model, directions(model, settings.of), wanted, candidates, settings)
+    return _frames(model, similarity_vectors(model, settings.of), wanted, candidates, settings)
 
 
-def first(model: Scorer, settings: SimilarSettings, n: int) -> tuple[SimilarSettings, int]:
+def keep_first(model: Scorer, settings: SimilarSettings, n: int) -> tuple[SimilarSettings, int]:
     """Keep the first `n` items or users; also counts those left out."""
     ids: Sequence[str | int] | None = settings.ids
     if ids is None:
@@ -99,7 +99,7 @@ def first(model: Scorer, settings: SimilarSettings, n: int) -> tuple[SimilarSett
     return replace(settings, ids=ids[:n]), max(0, len(ids) - n)
 
 
-def directions(model: Scorer, of: str) -> Array:
+def similarity_vectors(model: Scorer, of: str) -> Array:
     """Vectors whose inner products are similarities: (n, k) float32 of length 1, or 0 for those that vary nowhere.
 
     Raises:

@@ -41,7 +41,7 @@ def products(model):
 def test_similarities_are_correlations_of_scores(model, of):
     scores = products(model) if of == "items" else products(model).T
     expected = np.corrcoef(scores.T)
-    unit = similarity.directions(model, of)
+    unit = similarity.similarity_vectors(model, of)
     np.testing.assert_allclose(unit @ unit.T, expected, atol=2e-4)
 
 
@@ -69,7 +69,7 @@ def test_a_change_of_basis_changes_nothing(networks):
         codes=(model.codes @ change).astype(np.float32),
         decoder_weight=(model.decoder_weight @ np.linalg.inv(change).T).astype(np.float32),
     )
-    ours, theirs = (similarity.directions(each, "items") for each in (model, other))
+    ours, theirs = (similarity.similarity_vectors(each, "items") for each in (model, other))
     np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-3)
 
 

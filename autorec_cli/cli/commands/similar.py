@@ -77,7 +77,7 @@ def similar_command(options: SimilarOptions) -> dict[str, int]:
     orders items.
     """
     from autorec_cli.inference.files import model_file
-    from autorec_cli.inference.similarity import first, similar_batches
+    from autorec_cli.inference.similarity import keep_first, similar_batches
 
     if options.item and (options.user or options.of == "users"):
         raise UsageError("--item compares items; leave out --user and --of users")
@@ -89,7 +89,7 @@ def similar_command(options: SimilarOptions) -> dict[str, int]:
         settings = _settings_of(options, model)
         n_left = 0
         if format == "table" and options.show and options.output == "-":
-            settings, n_left = first(model, settings, options.show)
+            settings, n_left = keep_first(model, settings, options.show)
         frames = counted_blocks(similar_batches(model, settings), written)
         with open_output(options.output) as stream:
             if format == "table":

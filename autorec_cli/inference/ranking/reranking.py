@@ -12,7 +12,7 @@ from autorec_cli.csr import Array
 from autorec_cli.errors import UsageError, quoted
 from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.inference.similarity import directions
+from autorec_cli.inference.similarity import similarity_vectors
 
 CANDIDATES = 100
 """Fewest best items of a user to choose from."""
@@ -50,7 +50,7 @@ def reranker(model: Scorer, rerank: str | None, k: int) -> tuple[int, Callable[[
     """Make a function that chooses k items of each user's best ones; returns how many of these it needs, too."""
     if rerank is None:
         return k, lambda block: block
-    weight, vectors = parse_rerank(rerank), directions(model, "items")
+    weight, vectors = parse_rerank(rerank), similarity_vectors(model, "items")
     return max(CANDIDATES, 3 * k), lambda block: more_diverse(block, vectors, weight, k)
 
 

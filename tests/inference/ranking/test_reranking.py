@@ -9,7 +9,7 @@ import autorec_cli as autorec
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.ranking import reranking
 from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems
-from autorec_cli.inference.similarity import directions
+from autorec_cli.inference.similarity import similarity_vectors
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
 
@@ -73,7 +73,7 @@ def test_recommendations_are_more_diverse_and_others(model):
         items = np.array([int(item[1:]) for item in frame["item_id"]]).reshape(-1, 5)
         return frame, items
 
-    unit = directions(model, "items")
+    unit = similarity_vectors(model, "items")
 
     def diversity(items):
         return np.mean([1 - np.mean((unit[row] @ unit[row].T)[np.triu_indices(5, 1)]) for row in items])
