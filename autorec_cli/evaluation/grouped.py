@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +13,11 @@ from autorec_cli.evaluation.evaluate import EvaluateSettings
 from autorec_cli.evaluation.grouping import Groups
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
-    EARLIER_SPLITS,
     POPULARITY_BASELINE,
-    RATING_BASELINES,
     Models,
     Row,
-    fitted_ratings,
-    only_users,
-    united_splits,
+    predictions,
+    ranking_task,
 )
 from autorec_cli.evaluation.metrics import (
     RANKING_METRICS,
@@ -89,12 +85,7 @@ def evaluate_groups(models: Models, dataset: Dataset, settings: EvaluateSettings
         its 95% interval over users. Metrics that a group or a model does not have are left out.
     """
     held_out, protocol = dataset.split(settings.split), settings.protocol(dataset.rating_scale)
-    sample = protocol.sample(held_out)
-    known = united_splits(dataset, EARLIER_SPLITS[settings.split] or ["train"])
-    item_counts = np.bincount(known.indices, minlength=dataset.n_items)
-    ranked_for = held_out if sample is None else only_users(held_out, sample)
-    seen = united_splits(dataset, EARLIER_SPLITS[settings.split])
-    compared = _HeldOut(held_out, RankingTask(ranked_for, seen, item_counts, protocol), groups.side)
+    compared = _HeldOut(held_out, ranking_task(dataset, settings.split, protocol, held_out), groups.side)
     size = dataset.n_users if groups.side == "users" else dataset.n_items
     members = {ALL: np.ones(size, dtype=bool), **groups.members}
     measured = _measure(models, dataset, compared)
@@ -102,27 +93,16 @@ def evaluate_groups(models: Models, dataset: Dataset, settings: EvaluateSettings
 
 
 def _measure(models: Models, dataset: Dataset, compared: _HeldOut) -> list[_Measured]:
-    users, items = row_indices(compared.ratings), compared.ratings.indices
-    task = compared.task
-    ranked_users = users_with_relevant(task.held_out, task.protocol)
-
-    def errors(predict: Callable[[Array, Array], Array]) -> Array:
-        predictions = np.clip(predict(users, items), *dataset.rating_scale)
-        difference: Array = predictions - compared.ratings.data
-        return difference
-
-    def ranked(score: Callable[[Array], Array]) -> Array:
-        return rank_users(score, task, ranked_users)
-
-    measured = [
-        _Measured(name, errors(model.predict_pairs) if model.predicts_ratings else None, ranked(model.user_scorer()))
-        for name, model in models
-    ]
-    raters = [(name, model) for name, model in models if model.predicts_ratings]
-    if raters:
-        bias = RATING_BASELINES[BIAS_BASELINE](fitted_ratings(raters, dataset))
-        measured.append(_Measured(BIAS_BASELINE, errors(bias.predict)))
-    return [*measured, _Measured(POPULARITY_BASELINE, ranked=ranked(popularity_scorer(task.item_counts)))]
+    task, raters = compared.task, [(name, model) for name, model in models if model.predicts_ratings]
+    users = users_with_relevant(task.held_out, task.protocol)
+    predicted = predictions(raters, dataset, compared.ratings) if raters else ()
+    errors = {name: values - compared.ratings.data for name, values, _ in predicted}
+    scorers = {name: model.user_scorer() for name, model in models}
+    scorers[POPULARITY_BASELINE] = popularity_scorer(task.item_counts)
+    ranked = {name: rank_users(score, task, users) for name, score in scorers.items()}
+    baselines = [*([BIAS_BASELINE] if raters else []), POPULARITY_BASELINE]
+    names = [*(name for name, _ in models), *baselines]
+    return [_Measured(name, errors.get(name), ranked.get(name)) for name in names]
 
 
 def _row(measured: _Measured, group: str, compared: _HeldOut, members: Array) -> Row:

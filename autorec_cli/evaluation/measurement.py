@@ -114,14 +114,12 @@ def measure(
     """
     begin_stage("measuring")
     held_out = _partition(dataset.split(split), *partition)
-    # Drawn from all users, so that the sample is the same for any number of processes.
-    sample = protocol.sample(dataset.split(split)) if protocol else None
-    ranked_for = held_out if sample is None else only_users(held_out, sample)
     raters = [(name, model) for name, model in models if model.predicts_ratings]
     joined = {name: Measurement(name) for name, _ in models}
     for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
         joined[rated.name] = rated
-    for ranked in _measure_rankings(models, dataset, ranked_for, split, protocol) if protocol else []:
+    task = ranking_task(dataset, split, protocol, held_out) if protocol else None
+    for ranked in _measure_rankings(models, dataset, task) if task else []:
         before = joined.get(ranked.name, ranked)
         joined[ranked.name] = replace(before, rankings=ranked.rankings)
     return list(joined.values())
@@ -139,7 +137,7 @@ def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.cs
     return sparse.csr_array((held_out.data[start:end], held_out.indices[start:end], pointers), shape=held_out.shape)
 
 
-def only_users(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
+def _only_users(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
     """Ratings of some users; other rows are empty."""
     lengths = np.zeros(held_out.shape[0], dtype=held_out.indptr.dtype)
     lengths[users] = np.diff(held_out.indptr)[users]
@@ -187,25 +185,31 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
     ]
 
 
-def _measure_rankings(
-    models: Models, dataset: Dataset, held_out: sparse.csr_array, split: str, protocol: RankingProtocol
-) -> list[Measurement]:
+def ranking_task(dataset: Dataset, split: str, protocol: RankingProtocol, held_out: sparse.csr_array) -> RankingTask:
+    """Task of recommending to users with relevant ratings in `held_out`, all of `split` or those of some users.
+
+    Each gets recommendations among the items that they have not rated in an earlier split (train for valid, train and
+    valid for test). Items without a rating in those are not recommended.
+    """
+    # Drawn from all users, so that the sample is the same for any number of processes.
+    sample = protocol.sample(dataset.split(split))
+    seen = united_splits(dataset, EARLIER_SPLITS[split])
+    # Items of later splits stay candidates: when they were held out, nobody had rated them.
+    known = seen if EARLIER_SPLITS[split] else dataset.train
+    item_counts = np.bincount(known.indices, minlength=dataset.n_items)
+    return RankingTask(held_out if sample is None else _only_users(held_out, sample), seen, item_counts, protocol)
+
+
+def _measure_rankings(models: Models, dataset: Dataset, task: RankingTask) -> list[Measurement]:
     """Rankings of models, then of popularity and, if quick, EASE.
 
-    Each user with a relevant held-out rating gets recommendations among the items that they have not rated in an
-    earlier split (train for valid, train and valid for test). Items without a rating in those are not recommended.
     Diversity is measured by the vectors of the first model for all, or rows could not be compared.
     """
-    # Items of later splits stay candidates: when they were held out, nobody had rated them.
-    earlier = EARLIER_SPLITS[split]
-    seen = united_splits(dataset, earlier)
-    known = united_splits(dataset, earlier or ["train"])
-    item_counts = np.bincount(known.indices, minlength=dataset.n_items)
     scorers = {name: model.user_scorer() for name, model in models}
-    scorers[POPULARITY_BASELINE] = popularity_scorer(item_counts)
-    if linear := ease(known):
+    scorers[POPULARITY_BASELINE] = popularity_scorer(task.item_counts)
+    if linear := ease(task.seen if task.seen.nnz else dataset.train):
         scorers[EASE_BASELINE] = linear
-    vectors, task = similarity_vectors(models[0][1], "items"), RankingTask(held_out, seen, item_counts, protocol)
+    vectors = similarity_vectors(models[0][1], "items")
     return [Measurement(name, rankings=measure_rankings(score, task, vectors)) for name, score in scorers.items()]
 
 
