@@ -93,7 +93,7 @@ _MODULES = {
     "EvaluateSettings": "evaluation.evaluate",
     "recommend": "inference.recommender",
     "recommend_batches": "inference.recommender",
-    "RecommendSettings": "inference.recommender",
+    "RecommendSettings": "inference.ranking.settings",
     "similar": "inference.similarity",
     "similar_batches": "inference.similarity",
     "SimilarSettings": "inference.similarity",
