@@ -19,7 +19,7 @@ RUN /opt/autorec/bin/python -m pip install --no-cache-dir --constraint constrain
 
 FROM ${BASE}
 COPY --from=build /opt/autorec /opt/autorec
-# Compiled kernels and fonts are cached in HOME: mount a volume there to keep them between runs.
+# Compiled kernels and fonts are cached in HOME; docs/operations.md says how to keep them between runs.
 ENV PATH=/opt/autorec/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 WORKDIR /work
