@@ -84,7 +84,7 @@ docs: $(VENV)/installed-dev
 
 # The documentation as a site in build/site, from the Markdown as it stands; links between pages are checked.
 site: $(VENV)/installed-site
-	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site -d build/doctrees . build/site
+	$(BIN)/python -m sphinx -W --keep-going -qEa -c docs/site -d build/doctrees . build/site
 	$(BIN)/python -m docs.check_site build/site
 
 # Builds the container image and runs it, with a file system that is read-only; ENGINE=podman for another engine.
