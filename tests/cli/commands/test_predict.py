@@ -12,7 +12,8 @@ import autorec_cli as autorec
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.inference.files import model_file, pairs
+from autorec_cli.inference import pairs
+from autorec_cli.inference.files import model_file
 from autorec_cli.inference.ranking.settings import RecommendSettings
 from autorec_cli.inference.recommender import recommend
 from tests.program import call, run
