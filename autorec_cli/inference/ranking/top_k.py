@@ -158,7 +158,7 @@ def _floor(scores: Array, k: int) -> Array:
     n_rows, n = scores.shape
     n_groups = min(n, max(MIN_GROUPS, 8 * k))
     end = n - n % n_groups
-    maxima = scores[:, :end].reshape(n_rows, -1, n_groups).max(axis=1)  # column j is in group j % n_groups
+    maxima = scores[:, :end].reshape(n_rows, end // n_groups, n_groups).max(axis=1)  # column j is in group j % n_groups
     # The last columns that fill no whole round of groups join the first groups.
     np.maximum(maxima[:, : n - end], scores[:, end:], out=maxima[:, : n - end])
     kth = np.partition(maxima, n_groups - k, axis=1)[:, n_groups - k]

@@ -86,6 +86,15 @@ def test_users_without_ratings_have_a_row_without_reasons(model):
     assert frame.select(REASONS).null_count().row(0) == (2,) * 6
 
 
+def test_users_to_whom_nothing_is_recommended_have_no_reasons(model):
+    everything = pl.DataFrame({"user_id": ["u3"] * 50, "item_id": DATASET.items["id"]})
+    settings = autorec.RecommendSettings(
+        k=2, user_ids=["u3", "u4"], explain=2, dataset=DATASET, exclude_pairs=everything
+    )
+    frame = autorec.recommend(model, settings)
+    assert frame["user_id"].to_list() == ["u4"] * 4
+
+
 def test_nobody_has_no_reasons_but_columns(model):
     frame = autorec.recommend(
         model, autorec.RecommendSettings(user_ids=["x"], on_unknown="skip", explain=2, dataset=DATASET)
