@@ -26,21 +26,23 @@ class Limit:
     n: int
     groups: Array
 
-    def admits(self, items: Array, listed: Array) -> Array:
-        """Mark those of `items` (B,) that fit into lists of items (B, k): (B,) bool."""
+    def counts(self, listed: Array) -> Array:
+        """Number of items of each group in lists of items (B, k): (B, n_groups + 1), the last of them FREE."""
+        width = int(self.groups.max(initial=FREE)) + 2
+        rows, places = np.nonzero(listed != NO_ITEM)
+        columns = self.groups[listed[rows, places]] % width
+        return np.bincount(rows * width + columns, minlength=len(listed) * width).reshape(-1, width)
+
+    def admits(self, items: Array, counts: Array) -> Array:
+        """Mark those of `items` (B,) that fit into lists with these counts: (B,) bool."""
         groups = self.groups[items]
-        n_listed = ((self.groups[listed] == groups[:, None]) & (listed != NO_ITEM)).sum(axis=1)
-        admitted: Array = (groups == FREE) | (n_listed < self.n)
+        admitted: Array = (groups == FREE) | (counts[np.arange(len(items)), groups] < self.n)
         return admitted
 
     def exhausted(self, listed: Array) -> Array:
         """Mark items of groups that lists of items (B, k) are full of: (B, n_items) bool."""
-        groups = np.where(listed == NO_ITEM, FREE, self.groups[listed])
-        times = (groups[:, :, None] == groups[:, None, :]).sum(axis=2)
-        rows, places = np.nonzero((times >= self.n) & (groups != FREE))
-        is_full = np.zeros((len(listed), int(self.groups.max(initial=FREE)) + 2), dtype=bool)
-        is_full[rows, groups[rows, places]] = True
-        # The last column is that of FREE, which is never full.
+        is_full = self.counts(listed) >= self.n
+        is_full[:, FREE] = False
         marked: Array = is_full[:, self.groups]
         return marked
 
@@ -76,11 +78,13 @@ def limited_top_k(scores: Array, k: int, limits: Sequence[Limit]) -> tuple[Array
 
 def _take(found: Array, values: Array, listed: Array, kept: Array, limits: Sequence[Limit]) -> None:
     """Append items `found` (B, k) to the lists (B, k), best first, where the limits admit them."""
-    n_listed = (listed != NO_ITEM).sum(axis=1)
+    n_listed, counts = (listed != NO_ITEM).sum(axis=1), [limit.counts(listed) for limit in limits]
     for items, scores in zip(found.T, values.T, strict=True):
         fits = (items != NO_ITEM) & (n_listed < listed.shape[1])
-        for limit in limits:
-            fits &= limit.admits(items, listed)
+        for limit, of_groups in zip(limits, counts, strict=True):
+            fits &= limit.admits(items, of_groups)
         rows = np.flatnonzero(fits)
         listed[rows, n_listed[rows]], kept[rows, n_listed[rows]] = items[rows], scores[rows]
         n_listed[rows] += 1
+        for limit, of_groups in zip(limits, counts, strict=True):
+            of_groups[rows, limit.groups[items[rows]]] += 1

@@ -1,5 +1,7 @@
 """Top-k lists with at most some items of each group, compared with taking one item after the other."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,3 +59,16 @@ def test_lists_are_filled_from_far_below_the_best(n):
     scores = -np.arange(1000, dtype=np.float32)[None]
     items, _ = limited_top_k(scores, 4, [Limit(n, np.minimum(np.arange(1000) // 996, 1))])
     assert items.tolist() == [[0, 996, NO_ITEM, NO_ITEM] if n == 1 else [0, 1, 996, 997]]
+
+
+def test_long_lists_take_no_more_memory_than_scores():
+    scores = np.random.default_rng(0).random((40, 2000), dtype=np.float32)
+    limits = [Limit(400, np.arange(2000) % 5), Limit(1, np.arange(2000))]
+    tracemalloc.start()
+    items, _ = limited_top_k(scores.copy(), 1900, limits)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (items != NO_ITEM).all()
+    assert peak < 50 * scores.nbytes  # pairs of listed items would be 450 times as many
+    few, _ = limited_top_k(scores.copy(), 1900, [Limit(100, np.arange(2000) % 5)])
+    assert ((few != NO_ITEM).sum(axis=1) == 500).all()
