@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 TABLE = "recommendations"
 INDEX = "recommendations_by_user"
+KEY = ("user_id", "rank", "reason_rank")
+"""Columns that tell rows apart, as far as a table has them."""
+CHANGES = ("-wal", "-journal")
+"""Ends of the names of files beside a database, whose changes SQLite applies to whatever has the database's name."""
 
 
 def write_sqlite(blocks: Iterable[pl.DataFrame], stream: IO[bytes]) -> None:
@@ -29,18 +33,19 @@ def write_sqlite(blocks: Iterable[pl.DataFrame], stream: IO[bytes]) -> None:
     import tempfile
 
     # SQLite writes a file by its name, and here and there in it: in a private directory, then copied to the stream.
-    with tempfile.TemporaryDirectory(prefix="autorec-") as folder:
-        file = Path(folder) / "database"
+    with ExitStack() as files:
+        file = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="autorec-"))) / "database"
         try:
             with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+                written = files.enter_context(file.open("rb"))
+                file.unlink()  # open, it needs no name, and a run that is killed leaves nothing
                 _fill(connection, blocks)
         except sqlite3.OperationalError as error:
             raise UsageError(
                 f"cannot write a temporary database in {tempfile.gettempdir()}: {error}; make room, or set TMPDIR to "
                 "another directory"
             ) from error
-        with file.open("rb") as written:
-            shutil.copyfileobj(written, stream)
+        shutil.copyfileobj(written, stream)
 
 
 def _fill(connection: sqlite3.Connection, blocks: Iterable[pl.DataFrame]) -> None:
@@ -48,13 +53,15 @@ def _fill(connection: sqlite3.Connection, blocks: Iterable[pl.DataFrame]) -> Non
     for setting in ("journal_mode = OFF", "synchronous = OFF"):
         connection.execute(f"PRAGMA {setting}")
     connection.execute("BEGIN")
+    key: list[str] = []
     for number, block in enumerate(blocks):
         if number == 0:
+            key = [name for name in KEY if name in block.columns]
             columns = ", ".join(f"{_quoted(name)} {_type_of(dtype)}" for name, dtype in block.schema.items())
             connection.execute(f"CREATE TABLE {TABLE} ({columns})")
         places = ", ".join("?" * block.width)
         connection.executemany(f"INSERT INTO {TABLE} VALUES ({places})", block.iter_rows())
-    connection.execute(f"CREATE UNIQUE INDEX {INDEX} ON {TABLE} (user_id, rank)")
+    connection.execute(f"CREATE UNIQUE INDEX {INDEX} ON {TABLE} ({', '.join(key)})")
     connection.execute("COMMIT")
 
 
@@ -67,13 +74,19 @@ def _quoted(name: str) -> str:
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that a database at `path` holds nothing but recommendations.
+    """Check that a database at `path` holds nothing but recommendations, and no program has changes of it left.
 
     Raises:
-        UsageError: it has other tables, which would be lost.
+        UsageError: it has other tables, which would be lost; or changes, which would get into the new file.
     """
     import sqlite3
 
+    for changes in (path.resolve().with_name(path.resolve().name + end) for end in CHANGES):
+        if _is_applied(changes):
+            raise UsageError(
+                f"{changes} has changes that SQLite would apply to the new {path}: close the program that has it open, "
+                f"or, if that was killed, run sqlite3 {path} .tables"
+            )
     if not path.is_file():
         return
     try:
@@ -84,3 +97,14 @@ def check_replaceable(path: Path) -> None:
     others = [name for (name,) in rows if name != TABLE and not name.startswith("sqlite_")]
     if others:
         raise UsageError(f"{path} has other tables, which would be lost: {listed(others)}; name another file")
+
+
+def _is_applied(changes: Path) -> bool:
+    """True for changes that SQLite would apply: not those that are committed, whose first byte is 0."""
+    if not changes.is_file():
+        return False
+    try:
+        with changes.open("rb") as stream:
+            return stream.read(1) not in (b"", b"\0")
+    except OSError:  # those of another user may be any
+        return True

@@ -36,6 +36,37 @@ def test_a_run_publishes_one(workshop, tmp_path):
     assert len(rows_of(tmp_path / "out" / "recommendations.sqlite")) == 800
 
 
+def test_explanations_have_a_row_for_each_reason(workshop, tmp_path):
+    arguments = ("recommend", workshop / "both.model", "--user", "007", "-k", 3, "--explain", 2)
+    assert call(*arguments, "-o", tmp_path / "top.sqlite").status == 0
+    rows = rows_of(tmp_path / "top.sqlite", "SELECT rank, reason_rank FROM recommendations ORDER BY rank, reason_rank")
+    assert rows == [(rank, reason) for rank in (1, 2, 3) for reason in (1, 2)]
+
+
+def test_changes_of_another_program_do_not_get_into_a_new_database(workshop, tmp_path):
+    arguments, path = ("recommend", workshop / "lists.model", "-o"), tmp_path / "top.sqlite"
+    (tmp_path / "link.sqlite").symlink_to(path)
+    assert call(*arguments, path).status == 0
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("UPDATE recommendations SET item_id = 'x'")
+        connection.commit()
+        for name in ("top.sqlite", "link.sqlite"):
+            result = call(*arguments, tmp_path / name)
+            assert (result.status, "top.sqlite-wal has changes" in result.stderr) == (2, True)
+        assert rows_of(path, "SELECT DISTINCT item_id FROM recommendations") == [("x",)]
+    assert call(*arguments, path).status == 0
+    assert len(rows_of(path, "SELECT DISTINCT item_id FROM recommendations")) > 1
+
+
+@pytest.mark.parametrize(("first", "status"), [(b"\xd9", 2), (b"\0", 0), (b"", 0)])
+def test_a_journal_that_is_done_with_keeps_nothing(workshop, tmp_path, first, status):
+    (tmp_path / "top.sqlite-journal").write_bytes(first + b"\0" * 600 if first else b"")
+    result = call("recommend", workshop / "lists.model", "-o", tmp_path / "top.sqlite")
+    assert result.status == status
+    assert ("top.sqlite-journal has changes" in result.stderr) == (status == 2)
+
+
 def test_no_recommendations_are_an_empty_table():
     frame = pl.DataFrame(schema={"user_id": pl.String, "rank": pl.Int32, 'odd "name"': pl.Float64})
     stream = io.BytesIO()
@@ -57,6 +88,8 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_behind(workshop, tmp_pa
 
     def blocks():
         yield pl.DataFrame({"user_id": ["u"], "rank": [1]})
+        (folder,) = (tmp_path / "temporary").iterdir()
+        assert list(folder.iterdir()) == []  # a kill would leave no more than this
         raise UsageError("no more")
 
     with pytest.raises(UsageError, match="no more"):

@@ -349,6 +349,8 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
     with open_output(output) as stream:
         if format != "table":
             write(frames, stream)
+            if format == "sqlite" and output != "-":
+                check_replaceable(Path(output))  # which may have been opened since
         else:
             for frame in frames:
                 for rows in frame.partition_by("user_id", maintain_order=True):
