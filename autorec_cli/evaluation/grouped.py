@@ -10,7 +10,7 @@ from scipy import sparse
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import EvaluateSettings
-from autorec_cli.evaluation.grouping import Groups
+from autorec_cli.evaluation.grouping import ALL, Groups
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
     POPULARITY_BASELINE,
@@ -32,9 +32,6 @@ from autorec_cli.evaluation.ranking import (
     rank_users,
     users_with_relevant,
 )
-
-ALL = "all"
-"""Name of the row of all users and items."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,8 @@ MAX_NUMBERS = 10
 """Distinct numbers up to which each is a group; of more, quarters are made."""
 MAX_GROUPS = 100
 SEPARATOR = "|"
-NO_VALUE = "(no value)"
+ALL, NO_VALUE = "all", "(no value)"
+"""Names of the group of all users or items, and of the group of those without a value; texts like these get quotes."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,15 @@ def members_of(values: pl.Series, name: str) -> dict[str, Array]:
     Raises:
         UsageError: `values`, called `name` in messages, are too many.
     """
-    groups = _numbers(values) or _texts(values, name)
-    missing = (values.is_null() | (values.cast(pl.String, strict=False) == "").fill_null(True)).to_numpy()
+    groups = _numbers(values)
+    if groups is None:
+        groups = _texts(values, name)
+    missing = ~np.logical_or.reduce([np.zeros(len(values), dtype=bool), *groups.values()])
     return {**groups, NO_VALUE: missing} if missing.any() else groups
 
 
 def _numbers(values: pl.Series) -> dict[str, Array] | None:
-    """Groups of numbers or of their texts; None for others."""
+    """Groups of finite numbers or of their texts; None for others."""
     if values.dtype == pl.String:
         values = values.replace("", None)
     numbers = values.cast(pl.Float64, strict=False) if values.dtype != pl.Boolean else values.clear(len(values))
@@ -90,14 +93,25 @@ def _numbers(values: pl.Series) -> dict[str, Array] | None:
     array = numbers.to_numpy().astype(np.float64)
     levels = np.unique(array[np.isfinite(array)])
     if len(levels) <= MAX_NUMBERS:
-        return {f"{level:g}": array == level for level in levels}
+        return {name: array == level for name, level in zip(_number_names(levels), levels, strict=True)}
     bounds = np.unique(np.quantile(array[np.isfinite(array)], [0.25, 0.5, 0.75, 1]))
-    groups = {}
-    for low, high in itertools.pairwise([-np.inf, *bounds.tolist()]):
-        members = (array > low) & (array <= high)
-        first, last = f"{array[members].min():g}", f"{array[members].max():g}"
-        groups[first if first == last else f"{first} to {last}"] = members
-    return groups
+    quarters = [(array > low) & (array <= high) for low, high in itertools.pairwise([-np.inf, *bounds.tolist()])]
+    ends = [end(array[members]) for members in quarters for end in (np.min, np.max)]
+    names = _number_names(np.array(ends))
+    return {
+        first if first == last else f"{first} to {last}": members
+        for first, last, members in zip(names[::2], names[1::2], quarters, strict=True)
+    }
+
+
+def _number_names(numbers: Array) -> list[str]:
+    """Names of numbers, with as many digits as it takes to tell them apart."""
+    n = len(np.unique(numbers))
+    for n_digits in (6, 9, 12):
+        names = [f"{number:.{n_digits}g}" for number in numbers]
+        if len(set(names)) == n:
+            return names
+    return [f"{number:.17g}" for number in numbers]
 
 
 def _texts(values: pl.Series, name: str) -> dict[str, Array]:
@@ -107,8 +121,17 @@ def _texts(values: pl.Series, name: str) -> dict[str, Array]:
     sizes = each.filter(each != "").value_counts(sort=True, name="n")
     if sizes.height > MAX_GROUPS:
         raise UsageError(f"--by {quoted(name)} has {sizes.height:,} values; use a column with at most {MAX_GROUPS}")
-    groups = {}
+    groups, texts_of = {}, set(sizes[each.name])
     for text in sizes.sort("n", each.name, descending=[True, False])[each.name].to_list():
-        groups[text] = np.zeros(len(texts), dtype=bool)
-        groups[text][rows[(each == text).to_numpy()]] = True
+        members = np.zeros(len(texts), dtype=bool)
+        members[rows[(each == text).to_numpy()]] = True
+        groups[_free(text, texts_of)] = members
     return groups
+
+
+def _free(text: str, texts: Set[str]) -> str:
+    """Name of the group of a text, in quotes if it would be taken for another group."""
+    name = text
+    while name in (ALL, NO_VALUE) or (name != text and name in texts):
+        name = f"'{name}'"
+    return name

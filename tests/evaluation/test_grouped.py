@@ -103,6 +103,29 @@ def test_texts_are_groups_by_size_and_lists_are_in_several():
         members_of(pl.Series([f"t{number}" for number in range(MAX_GROUPS + 1)]), "title")
 
 
+def named(values):
+    return {name: np.flatnonzero(members).tolist() for name, members in members_of(pl.Series(values), "x").items()}
+
+
+def test_texts_called_like_other_groups_are_groups_of_their_own():
+    values = ["all", "(no value)", None, "'all'", "|"]
+    assert named(values) == {"'(no value)'": [1], "'all'": [3], "''all''": [0], NO_VALUE: [2, 4]}
+
+
+def test_numbers_that_differ_late_are_told_apart():
+    assert named([1000001, 1000002, 1000001]) == {"1000001": [0, 2], "1000002": [1]}
+    assert named([0.1, 0.1 + 2**-55, 2.0]) == {"0.10000000000000001": [0], "0.10000000000000003": [1], "2": [2]}
+    quarters = named(list(range(10**7, 10**7 + 40)))
+    assert list(quarters)[::3] == ["10000000 to 10000009", "10000030 to 10000039"]
+    assert [row for members in quarters.values() for row in members] == list(range(40))
+
+
+def test_what_is_no_finite_number_has_no_value():
+    assert named([1.0, float("nan"), float("inf"), None]) == {"1": [0], NO_VALUE: [1, 2, 3]}
+    assert named(["nan", "2", "-inf", "NaN"]) == {"2": [1], NO_VALUE: [0, 2, 3]}
+    assert named([float("nan")] * 3) == {NO_VALUE: [0, 1, 2]}
+
+
 def test_columns_are_those_of_the_dataset_or_of_a_file(tmp_path):
     users = DATASET.users.with_columns(n_train_ratings=pl.Series(np.diff(DATASET.train.indptr)), plan=pl.lit("free"))
     items = DATASET.items.with_columns(n_train_ratings=pl.lit(1), color=pl.lit("red"))
