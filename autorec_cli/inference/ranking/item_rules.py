@@ -23,6 +23,10 @@ SUBQUERY = re.compile(
 
 It is searched for in strings and comments too, as only the parser knows for sure where they end.
 """
+PADDING = re.compile(r"\b[lr]pad\W*\(", re.IGNORECASE)
+"""Functions that make a text of any length, and use up all memory."""
+LONGEST_CONDITION = 10_000
+"""Characters; polars takes a second for a thousand terms, and four times as long for two thousand."""
 ID = "item_id"
 LONGEST_REASON = 200
 
@@ -57,23 +61,41 @@ def fulfilling(where: str, items: pl.DataFrame) -> Array:
         UsageError: it is no such expression.
         InputDataError: it is true for no item.
     """
-    if SUBQUERY.search(where):
-        raise UsageError(
-            f"--where {quoted(where)} looks like a query of its own; give one condition over the columns of the items"
-        )
+    _check_condition(where)
     try:
-        found = items.with_columns(pl.sql_expr(where).alias("found"))["found"]
+        # The optimizer's time grows with the cube of the number of terms.
+        lazy = items.lazy().with_columns(pl.sql_expr(where).alias("found"))
+        found = lazy.collect(optimizations=pl.QueryOptFlags.none())["found"]
     except pl.exceptions.ColumnNotFoundError as error:
         name = re.search(r'"(.*?)"', str(error))
         raise UsageError(_no_column("--where", name[1] if name else where, items)) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        reason = str(error).strip().partition("\n")[0][:LONGEST_REASON]
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise UsageError(f"--where {quoted(where)}: {reason}") from error
     if found.dtype != pl.Boolean:
         raise UsageError(f"--where {quoted(where)} is neither true nor false, but of type {found.dtype}")
     if not found.any():
         raise InputDataError(f"--where {quoted(where)} is true for none of {counted(items.height, 'item')}; loosen it")
     return found.fill_null(value=False).to_numpy()
+
+
+def _check_condition(where: str) -> None:
+    """Check a condition before polars sees it.
+
+    Raises:
+        UsageError: it could read files, or take very much time or memory.
+    """
+    if SUBQUERY.search(where):
+        raise UsageError(
+            f"--where {quoted(where)} looks like a query of its own; give one condition over the columns of the items"
+        )
+    if PADDING.search(where):
+        raise UsageError(f"--where {quoted(where)}: LPAD and RPAD cannot be used; compare the texts as they are")
+    if len(where) > LONGEST_CONDITION:
+        raise UsageError(
+            f"--where has {len(where):,} characters, more than {LONGEST_CONDITION:,}; name many items with "
+            "--candidates FILE instead"
+        )
 
 
 def limits_of(max_per: Mapping[str, int], items: pl.DataFrame) -> list[Limit]:
