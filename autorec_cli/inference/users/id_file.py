@@ -42,11 +42,10 @@ def read_ids(file: str, flag: str, may_be_empty: bool = False) -> list[str]:
 
 
 def split_ids(texts: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Split texts at commas, but not those that are `known` ids."""
+    """Split texts at commas, but not those that are `known` ids, or nothing but commas."""
     whole = set(known)
-    return [
-        identifier
-        for text in texts
-        for identifier in ([text] if text in whole else [part.strip() for part in text.split(",")])
-        if identifier
-    ]
+    ids: list[str] = []
+    for text in texts:
+        parts = [] if text in whole else [part.strip() for part in text.split(",")]
+        ids += [part for part in parts if part] or [text]
+    return ids

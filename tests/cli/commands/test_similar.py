@@ -38,6 +38,8 @@ def test_a_table_shows_the_first_and_says_how_many_are_left(workshop):
     [
         (("--item", "nothing"), 3, "nothing"),
         (("--user", "nobody"), 3, "nobody"),
+        (("--item", ""), 3, "item ''"),
+        (("--item", " , "), 3, "item ' , '"),
         (("--item", "00001", "--user", "007"), 2, "--item"),
         (("--item", "00001", "--of", "users"), 2, "--of"),
         (("--min-ratings", 99999), 3, "--min-ratings"),
