@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import MAX_RANKED_USERS
-from autorec_cli.errors import ArtifactError, error_text, readable
+from autorec_cli.errors import ArtifactError, UsageError, error_text, readable
 from autorec_cli.evaluation.external_test import with_test_ratings
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.measurement import (
@@ -58,6 +59,8 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         require_choice("--on", self.split, tuple(EARLIER_SPLITS))
         require_count("--top-k", self.k, minimum=1)
+        if self.relevant_from is not None and math.isnan(self.relevant_from):
+            raise UsageError("--relevant-from must be a number, not nan")
 
     def protocol(self, rating_scale: tuple[float, float]) -> RankingProtocol:
         """Protocol of the ranking metrics."""

@@ -229,7 +229,7 @@ def test_rankings_of_many_users_are_measured_on_a_sample_and_it_is_said(caplog, 
     assert everyone["n_users"] == whole["n_users"] > 20
 
 
-@pytest.mark.parametrize("wrong", [{"split": "tset"}, {"k": 0}])
+@pytest.mark.parametrize("wrong", [{"split": "tset"}, {"k": 0}, {"relevant_from": float("nan")}])
 def test_evaluate_settings_are_checked_where_they_are_made(wrong):
     with pytest.raises(UsageError):
         EvaluateSettings(**wrong)
