@@ -16,6 +16,8 @@ from autorec_cli.inference.similarity import similarity_vectors
 
 CANDIDATES = 100
 """Fewest best items of a user to choose from."""
+LARGEST_WEIGHT = 1e20
+"""Largest weight of a `PopularityCorrection`, far from where scores overflow."""
 USERS_AT_ONCE = 64
 """Users whose candidates' vectors are in memory at once: 12 MiB for 100 candidates of 500 units."""
 
@@ -118,12 +120,19 @@ class PopularityCorrection:
     Args:
         model: Its items.
         strength: 0 changes nothing.
+
+    Raises:
+        UsageError: the strength is too large to compute with.
     """
 
     def __init__(self, model: Scorer, strength: float) -> None:
         counts = np.maximum(model.catalog.item_counts, 1)
         self._center = np.float32(model.ranker.baseline.mean)
-        self._weights = ((counts / counts.mean()) ** -strength).astype(np.float32)
+        with np.errstate(over="ignore"):
+            weights = (counts / counts.mean()) ** -strength
+        if weights.max() > LARGEST_WEIGHT:
+            raise UsageError(f"--popularity-correction {strength:g} leaves only the least popular items; lower it")
+        self._weights = weights.astype(np.float32)
 
     def __call__(self, scores: Array, chosen: Array | None = None) -> Array:
         """Correct scores (B, n) of all items, or of item_index `chosen` (n,), in place."""

@@ -123,3 +123,9 @@ def test_reasons_are_those_of_corrected_scores(model):
 def test_settings_out_of_range(settings):
     with pytest.raises(UsageError, match=r"--rerank|--popularity-correction"):
         autorec.RecommendSettings(**settings)
+
+
+@pytest.mark.parametrize("strength", [1000.0, 1e308])
+def test_a_correction_that_overflows_is_named(model, strength):
+    with pytest.raises(UsageError, match=f"--popularity-correction {strength:g}".replace("+", r"\+")):
+        autorec.recommend(model, autorec.RecommendSettings(popularity_correction=strength))
