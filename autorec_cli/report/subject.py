@@ -15,7 +15,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.evaluation.evaluate import EvaluateSettings
 from autorec_cli.evaluation.measurement import Measurement, Models, Predictions, fitted_ratings, measure, predictions
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.report.text import LONGEST_TITLE, printable
+from autorec_cli.report.text import short_title
 from autorec_cli.training.known_ratings import with_unseen_test
 
 N_USERS = 10
@@ -128,7 +128,7 @@ class Subject:
         items = self.dataset.items
         ids = items["id"].to_list()
         titles = items["title"].fill_null("").to_list() if "title" in items.columns else ids
-        return [printable(title or item_id, LONGEST_TITLE) for title, item_id in zip(titles, ids, strict=True)]
+        return [short_title(title or item_id, len(self.models)) for title, item_id in zip(titles, ids, strict=True)]
 
     def against(self, name: str, model: Scorer) -> Subject:
         """Compare with an older model on ratings new to it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import itertools
 import math
 
 from autorec_cli.report.contents import Cell
@@ -10,6 +12,8 @@ LONGEST = 1000
 """Characters of a text on the page; longer ones are cut."""
 LONGEST_TITLE = 70
 """Characters of a title or id, of which there are hundreds."""
+BYTES_OF_TITLES = 220
+"""Bytes of a title on a page about one model; a page about more of them has more titles, and is under 200 kB, too."""
 NOTHING = "–"
 KEPT = "\u200c\u200d\u00a0"
 """Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji; blanks of ours."""
@@ -31,6 +35,16 @@ def shown(value: Cell) -> str:
     if isinstance(value, float):
         return f"{value:g}" if value.is_integer() and abs(value) < 1e6 else number_text(value)
     return f"{value:,}" if isinstance(value, int) else printable(value)
+
+
+def short_title(title: str, n_models: int) -> str:
+    """Printable title, cut to its part of the bytes of a page about some models."""
+    text, most = printable(title, LONGEST_TITLE), BYTES_OF_TITLES // n_models
+    if len(html.escape(text).encode()) <= most:
+        return text
+    sizes = itertools.accumulate(len(html.escape(c).encode()) for c in text)
+    n_kept = sum(size <= most - len("…".encode()) for size in sizes)
+    return f"{text[:n_kept]}…"
 
 
 def printable(text: str, longest: int = LONGEST) -> str:

@@ -170,6 +170,16 @@ def test_hostile_titles_ids_and_names_are_text(models):
     assert all(f"_{HOSTILE[:20]}" in figure.in_picture for figure in page.figures if "Error" in figure.title)
 
 
+@pytest.mark.parametrize("letter", ['"', "&", "\N{CLAPPER BOARD}", "\u202e", "日", "w"])
+def test_long_titles_keep_the_page_small(models, letter):
+    items = DATASET.items.with_columns(title=pl.format("{} {}", "id", pl.lit(1000 * letter)))
+    dataset = dataclasses.replace(DATASET, items=items)
+    four = {kind: models[kind] for kind in ("item", "user", "ranking", "joint")}
+    page = page_of(four, dataset)  # checks the size
+    assert "i7 " in page.text
+    assert "…" in page.text
+
+
 def test_without_held_out_ratings_the_rest_is_shown(models):
     dataset = dataclasses.replace(DATASET, test=matrix_of({}, DATASET.train.shape))
     report = report_of({"m": models["joint"]}, dataset)
