@@ -39,6 +39,17 @@ VALUES: tuple[Any, ...] = (
     float("inf"), -float("inf"), "", "x", "\0", "\ud800", "a" * 5000, [], [1], [1, 2], ["train"], {}, {"a": 1},
     [[[[]]]], "ranking", "user", "item", "identity", "both",
 )  # fmt: skip
+OTHERS = (
+    ("recommend", "--where", "year >= 1990 OR genre LIKE '%m%' OR NOT available", "--max-per", "genre=1"),
+    ("recommend", "--rerank", "mmr:0.5", "--popularity-correction", 0.3),
+    ("similar", "--min-ratings", 1),
+    ("similar", "--of", "users", "--min-ratings", 1, "--format", "json"),
+    ("recommend", "--format", "sqlite"),
+    ("export", "--to", "npz"),
+    ("export", "--to", "parquet"),
+    ("export", "--to", "onnx"),
+)
+"""Commands, with options, for which a hostile model is a model or is refused."""
 NUMBERS = (np.nan, np.inf, -np.inf, 3e38, -3e38, 1e20, 0, -1, 1, 2**31 - 2, 127, 1e-40)
 
 
@@ -196,6 +207,17 @@ def verdict_of_model(path: Path, folder: Path) -> str:
     return judged(result)
 
 
+def verdict_of_others(rng: random.Random, path: Path, folder: Path) -> str:
+    """Run another command on a model; how that ended."""
+    command, *options = rng.choice(OTHERS)
+    result = call(command, path, *options, "-o", folder / "other", "-q")
+    if result.status == 0:
+        return "accepted"
+    # Not every model can be exported.
+    verdict = judged(result, (2, 3, 4, 5) if command == "export" else (3, 4, 5))
+    return verdict if verdict[0].islower() else f"BY {command} {options}: {verdict}"
+
+
 def whole_lists(path: Path, output: Path) -> bool:
     """True if every user has K different unrated items, or all there are, with numbers."""
     catalog = model_file.load_model(path).catalog
@@ -224,10 +246,10 @@ def verdict_of_dataset(path: Path, folder: Path, train: bool) -> str:
     return "accepted" if result.status == 0 else judged(result)
 
 
-def judged(result: Any) -> str:
+def judged(result: Any, statuses: Sequence[int] = (3, 4, 5)) -> str:
     """`refused` with a status and one sentence; anything else is told."""
     if (
-        result.status in (3, 4, 5)
+        result.status in statuses
         and "Traceback" not in result.stderr
         and sum("Z error: " in line for line in result.stderr.splitlines()) == 1
     ):
@@ -252,6 +274,8 @@ def attack(n_files: int, seed: int, folder: Path, train_every: int = 25) -> tupl
         if number % 2:
             write_model(rng, *rng.choice(parts), folder / "hostile.model")
             verdict = verdict_of_model(folder / "hostile.model", folder)
+            other = verdict_of_others(rng, folder / "hostile.model", folder)
+            verdict = verdict if other[0].islower() else other
         else:
             write_dataset(rng, folder / "whole", folder / "hostile")
             verdict = verdict_of_dataset(folder / "hostile", folder, train=number % train_every == 0)
