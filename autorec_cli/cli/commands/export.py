@@ -31,6 +31,8 @@ autorec export ratings.model -o ranker.onnx
 """
 
 KINDS = ("npz", "parquet", "onnx")
+MOST_PADDED = 1 << 26
+"""Characters of ids that an array of numpy may have whatever their lengths; 256 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,5 +142,14 @@ def _write_npz(frame: pl.DataFrame, stream: IO[bytes]) -> None:
         ids = rows["id"]
         if ids.str.ends_with("\0").any():
             raise InputDataError(f"numpy would cut the NUL at the end of an id of a {side}; export with --to parquet")
+        if _is_padded(ids.str.len_chars()):
+            raise InputDataError(f"numpy would pad all ids to a very long one of a {side}; export with --to parquet")
         arrays |= {f"{side}_ids": np.array(ids.to_list(), dtype=str), f"{side}_vectors": rows["vector"].to_numpy()}
     np.savez(stream, **arrays)
+
+
+def _is_padded(lengths: pl.Series) -> bool:
+    """True if texts of these lengths take much memory as an array of numpy, and most of that for padding."""
+    total = int(lengths.sum())
+    padded = int(lengths.max() or 0) * len(lengths)  # type: ignore[arg-type]
+    return padded > max(MOST_PADDED, 20 * total)

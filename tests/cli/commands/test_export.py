@@ -1,5 +1,6 @@
 """`autorec export` through the program."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import onnxruntime
 import polars as pl
 import pytest
 
-from autorec_cli.errors import install_command
+from autorec_cli.cli.commands import export
+from autorec_cli.errors import InputDataError, install_command
 from tests.forking import program
 from tests.program import call, on_terminal
 
@@ -85,3 +87,18 @@ def test_without_onnx_the_sentence_has_the_command_that_installs_it(workshop, tm
 def test_nothing_binary_goes_to_a_terminal(workshop):
     text, status = on_terminal(["export", "lists.model", "-o", "-", "--to", "npz"], workshop)
     assert (status, "terminal" in text) == (2, True)
+
+
+def test_an_id_that_numpy_would_pad_all_others_to_is_refused(monkeypatch):
+    frame = pl.DataFrame(
+        {"side": ["item"] * 500, "id": ["x" * 4000, *map(str, range(499))], "vector": [[1.0]] * 500},
+        schema_overrides={"vector": pl.Array(pl.Float32, 1)},
+    )
+    export._write_npz(frame, io.BytesIO())  # 8 MB, which is no harm
+    monkeypatch.setattr(export, "MOST_PADDED", 1 << 16)
+    with pytest.raises(InputDataError, match="--to parquet"):
+        export._write_npz(frame, io.BytesIO())
+    stream = io.BytesIO()
+    export._write_npz(frame.with_columns(id=pl.lit("x" * 4000)), stream)  # all as long
+    stream.seek(0)
+    assert len(np.load(stream)["item_ids"]) == 500
