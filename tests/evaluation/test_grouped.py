@@ -1,6 +1,7 @@
 """Metrics of groups: those of the ratings, and of the relevant items, of the group alone."""
 
 import dataclasses
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -155,6 +156,29 @@ def test_attributes_of_text_and_parquet(tmp_path):
         assert side == "items"
         assert found["id"].to_list() == ["1", "2"]
         assert found["value"][0] == year
+
+
+TYPES = {
+    "lists": (pl.Series([["a", "b"], None], dtype=pl.List(pl.String)), {"a": [0], "b": [0], NO_VALUE: [1]}),
+    "arrays": (pl.Series([[1, 2], [2, 2]], dtype=pl.Array(pl.Int64, 2)), {"1": [0], "2": [0, 1]}),
+    "categories": (pl.Series(["x", "y"], dtype=pl.Categorical), {"x": [0], "y": [1]}),
+    "dates": (pl.Series([date(2020, 1, 2), None]), {"2020-01-02": [0], NO_VALUE: [1]}),
+    "bytes": (pl.Series([b"\xff", b"x"]), None),
+    "structs": (pl.Series([{"a": 1}, {"a": 2}]), None),
+    "lists of structs": (pl.Series([[{"a": 1}], []]), None),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_columns_of_any_type_are_groups_or_refused(tmp_path, kind):
+    values, expected = TYPES[kind]
+    pl.DataFrame({"item_id": ["i0", "i1"], "x": values}).write_parquet(tmp_path / "x.parquet")
+    if expected is None:
+        with pytest.raises(UsageError, match="the values of 'x' are of type"):
+            read_attribute(str(tmp_path / "x.parquet"), "x")
+    else:
+        _, frame = read_attribute(str(tmp_path / "x.parquet"), "x")
+        assert named(frame["value"]) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from autorec_cli.data.item_columns import is_kept, kept
 from autorec_cli.data.readers.column_types import id_of
 from autorec_cli.data.readers.columns.names import role_and_tier
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
@@ -30,7 +31,7 @@ def read_attribute(name: str, column: str) -> tuple[str, pl.DataFrame]:
         "users" or "items", and a frame of `id` (String) and `value`, one row per id, the first of several.
 
     Raises:
-        UsageError: there is no such column.
+        UsageError: there is no such column, or its values are of a type that no column of items has.
         InputDataError: the file is missing or damaged, or it has no ids.
     """
     names = expand_sources([name])
@@ -44,7 +45,10 @@ def read_attribute(name: str, column: str) -> tuple[str, pl.DataFrame]:
                 lazy = scan_file(source)
                 types = lazy.collect_schema()
                 side, id_name = _id_column(types.names(), name, column)
+                if not is_kept(types[column]):
+                    raise UsageError(f"{name}: the values of {quoted(column)} are of type {types[column]}, no groups")
                 frame = lazy.select(id_of(id_name, types[id_name]).alias("id"), pl.col(column).alias("value")).collect()
+                frame = frame.with_columns(kept(frame["value"]))
     frame = frame.with_columns(pl.col("id").cast(pl.String))
     return side, frame.drop_nulls("id").unique("id", keep="first", maintain_order=True)
 
