@@ -77,7 +77,8 @@ def candidates_for(users: TargetUsers, model: Scorer, settings: RecommendSetting
     allowed, limits = _allowed(model, settings, table), limits_of(settings.max_per, table)
     seen: SeenBlock | None = None if settings.include_seen else users.seen
     if settings.exclude_pairs is not None:
-        excluded = read_exclusions(model, settings.exclude_pairs, users.user_ids)
+        pairs, options = settings.exclude_pairs, settings.history_options
+        excluded = read_exclusions(model, pairs, users.user_ids, options)
         seen = with_exclusions(seen, excluded, model.catalog.n_items)
     return Candidates(seen, allowed, limits)
 

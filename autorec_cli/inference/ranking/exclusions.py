@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BufferedReader
 from typing import Any, cast
 
@@ -50,7 +51,12 @@ def _names_pairs(name: str, head: bytes) -> bool:
     return all(column.search(first) for column in NAMES)
 
 
-def read_exclusions(model: Scorer, source: Any, user_ids: Sequence[str]) -> SeenItems:  # noqa: ANN401
+def read_exclusions(
+    model: Scorer,
+    source: Any,  # noqa: ANN401
+    user_ids: Sequence[str],
+    history_options: ReadOptions | None = None,
+) -> SeenItems:
     """Read pairs to exclude.
 
     Args:
@@ -58,6 +64,7 @@ def read_exclusions(model: Scorer, source: Any, user_ids: Sequence[str]) -> Seen
         source: A file with columns user_id and item_id that `prepare` reads, "-" for stdin, or a polars or pandas
             frame.
         user_ids: Users who get recommendations.
+        history_options: Those of a history, of which the encoding, and what happens to bad rows, hold here, too.
 
     Returns:
         The items of each of them, in their order.
@@ -69,7 +76,9 @@ def read_exclusions(model: Scorer, source: Any, user_ids: Sequence[str]) -> Seen
     known_users = users.keys() | set(model.catalog.user_ids)
     keys: list[Array] = [np.empty(0, dtype=np.int64)]
     n_pairs = n_unknown = 0
-    for _, rows in pair_blocks(source, OPTIONS):
+    also = history_options or OPTIONS
+    options = replace(OPTIONS, encoding=also.encoding, skip_bad_rows=also.skip_bad_rows)
+    for _, rows in pair_blocks(source, options):
         user_index, item_index = positions_in(users, _texts(rows.users)), positions_in(items, _texts(rows.items))
         is_known = item_index != UNKNOWN
         missing = np.flatnonzero(user_index == UNKNOWN)

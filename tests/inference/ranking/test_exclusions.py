@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.ranking.exclusions import has_pairs
@@ -161,3 +162,14 @@ def test_numbers_as_ids_match_their_text(models):
     pairs = first.with_columns(pl.col("user_id").cast(pl.Int64))
     second = recommend(model, RecommendSettings(k=1, user_ids=[7], exclude_pairs=pairs))
     assert np.array_equal(second["item_id"] == first["item_id"], [False])
+
+
+def test_bad_rows_of_exclusions_are_skipped_as_the_message_says(models, tmp_path):
+    (tmp_path / "x.csv").write_bytes("user_id,item_id\nu3,i1\nu4\nu3,é\n".encode("latin-1"))
+    settings = RecommendSettings(k=50, user_ids=["u3"], exclude_pairs=str(tmp_path / "x.csv"))
+    with pytest.raises(InputDataError, match=r"--on-error skip|--encoding"):
+        recommend(models["user"], settings)
+    reading = ReadOptions(encoding="latin-1", skip_bad_rows=True)
+    frame = recommend(models["user"], dataclasses.replace(settings, history_options=reading))
+    assert "i1" not in frame["item_id"].to_list()
+    assert frame.height > 0
