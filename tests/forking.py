@@ -12,8 +12,10 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import select
 import shutil
@@ -47,6 +49,13 @@ status = int(answers.readline())
 os._exit(status if status >= 0 else 128 - status)
 """
 """Kill it, and the run is killed, as their connection ends."""
+LATE = (
+    *("polars", "polars._utils.parquet", "safetensors.numpy", "typer._adapters", "typer._click.decorators"),
+    *("pydantic.plugin._loader", "rich.columns", "rich.markdown", "typer.rich_utils", "encodings.cp437"),
+    *("scipy.optimize", "scipy.sparse.linalg", "scipy.special"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2", "optuna", "sqlalchemy"),
+)
+"""Modules that are imported within functions, and take long."""
 SLOW = """#!/bin/sh
 PYTHONPATH={root} exec {python} -m autorec_cli "$@"
 """
@@ -169,16 +178,23 @@ def import_program() -> None:
     Polars survives a fork as long as nothing has been computed with it.
     """
     import numpy as np
-    import polars  # noqa: F401
-    import safetensors.numpy  # noqa: F401
     import torch
+    import typer
 
-    from autorec_cli.cli import main  # noqa: F401
-    from autorec_cli.network.encoder_input import Batch
-    from autorec_cli.network.engine import make_engine
-    from autorec_cli.training import trainer  # noqa: F401
+    import autorec_cli
     from tests.networks import in_float32, random_examples, random_network
 
+    for module in pkgutil.walk_packages(autorec_cli.__path__, "autorec_cli."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in LATE:
+        with suppress(ImportError):  # an extra, or another version's
+            importlib.import_module(name)
+    from autorec_cli.cli.app import app
+    from autorec_cli.network.encoder_input import Batch
+    from autorec_cli.network.engine import make_engine
+
+    typer.main.get_command(app)
     rng = np.random.default_rng(0)
     examples = random_examples(8, 9, 0.5, rng)[0].astype(np.float32)
     network = in_float32(random_network((9, 3), "sigmoid", "identity", rng))
