@@ -116,6 +116,12 @@ def shell():
     return {"PATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports without charts, whose drawing takes longer than all else that a small run does."""
+    monkeypatch.setattr("autorec_cli.report.page.draw", lambda chart: f"<svg><title>{chart.title}</title></svg>")
+
+
 @pytest.fixture(scope="session")
 def item_model(workshop):
     return workshop / "item.model"

@@ -38,7 +38,7 @@ import sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), limit]).encode()
+request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), limit, ""]).encode()
 socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 answers = server.makefile("rb")
@@ -87,8 +87,10 @@ def server() -> Path:
     return Path(folder)
 
 
-def forked(arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: float) -> tuple[bytes, bytes, int]:
-    """Run `autorec` with `arguments`; stdout, stderr and status."""
+def forked(
+    arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: float, first: str = ""
+) -> tuple[bytes, bytes, int]:
+    """Run `autorec` with `arguments` after the Python code `first`; stdout, stderr and status."""
     with (
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as stdout,
@@ -100,7 +102,7 @@ def forked(arguments: Sequence[str], stdin: bytes, cwd: Path | None, timeout: fl
         connection.settimeout(timeout)
         connection.connect(str(server() / "socket"))
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-        request = json.dumps([arguments, str(cwd or Path.cwd()), dict(os.environ), limit]).encode()
+        request = json.dumps([arguments, str(cwd or Path.cwd()), dict(os.environ), limit, first]).encode()
         descriptors = [stream.fileno() for stream in (given, stdout, stderr)]
         socket.send_fds(connection, [len(request).to_bytes(8, "big")], descriptors)
         connection.sendall(request)
@@ -154,9 +156,14 @@ def watch(connection: socket.socket) -> NoReturn:
 
 
 def work(
-    arguments: list[str], folder: str, environment: Mapping[str, str], limit: list[int], descriptors: Sequence[int]
+    arguments: list[str],
+    folder: str,
+    environment: Mapping[str, str],
+    limit: list[int],
+    first: str,
+    descriptors: Sequence[int],
 ) -> NoReturn:
-    """Become the program."""
+    """Become the program, after the code `first`."""
     from autorec_cli.cli import main
 
     for number, descriptor in enumerate(descriptors):
@@ -169,6 +176,7 @@ def work(
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit[0], limit[1]))
     sys.argv = ["autorec", *arguments]
+    exec(first, {})
     main.main()
 
 

@@ -58,6 +58,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     fresh: bool = False,
+    first: str = "",
 ) -> Result:
     """Run `autorec` with `args` in a process of its own and return stdout, stderr and exit status.
 
@@ -67,14 +68,18 @@ def run(
         env: Variables to add to, or replace in, this process's environment; the run is a fresh one then.
         cwd: Folder to run in; this process's own by default.
         fresh: Start Python anew, for tests of memory or imports; otherwise the process is forked (see `forking`).
+        first: Python code that the process runs before the program, to change it.
     """
     stdin = stdin.encode() if isinstance(stdin, str) else stdin
     if forking.POSSIBLE and env is None and not fresh:
-        stdout, stderr, status = forking.forked([*map(str, args)], stdin, cwd, SECONDS)
+        stdout, stderr, status = forking.forked([*map(str, args)], stdin, cwd, SECONDS, first)
     else:
         path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
+        program = (
+            (sys.executable, "-c", f"{first}\nfrom autorec_cli.cli import main\nmain.main()") if first else PROGRAM
+        )
         finished = subprocess.run(
-            [*PROGRAM, *map(str, args)], input=stdin, capture_output=True, cwd=cwd, timeout=SECONDS, check=False,
+            [*program, *map(str, args)], input=stdin, capture_output=True, cwd=cwd, timeout=SECONDS, check=False,
             env={**os.environ, "PYTHONPATH": path, **(env or {})},
         )  # fmt: skip
         stdout, stderr, status = finished.stdout, finished.stderr, finished.returncode

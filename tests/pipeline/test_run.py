@@ -14,6 +14,8 @@ from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files import model_file
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
+from autorec_cli.report import page as report_page
+from autorec_cli.report.drawing import draw
 from autorec_cli.report.report import missing_packages
 from autorec_cli.training import sources
 from autorec_cli.training.promotion import Promotion
@@ -21,6 +23,7 @@ from autorec_cli.training.request import TrainRequest
 from tests.program import SMALL, call
 from tests.report.pages import checked
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = (*SMALL, "--objective", "both", "-q")
 HAS_REPORT = not missing_packages()
 RESULTS = {"data", "model", "metrics.json", "recommendations.csv", "run.json", *(["report.html"] if HAS_REPORT else [])}
@@ -344,6 +347,7 @@ def test_a_current_model_that_the_disk_does_not_give_is_no_reason_to_replace_it(
 
 @pytest.mark.skipif(not HAS_REPORT, reason="without the extra `report`")
 def test_every_generation_has_a_page_that_compares_it_with_the_last_one(ratings, first, out, monkeypatch):
+    monkeypatch.setattr(report_page, "draw", draw)
     page = checked((first / "report.html").read_text(encoding="utf-8"))
     assert "Metrics beside baselines" in page.text
     assert "Compared with" not in page.text

@@ -2,11 +2,8 @@
 
 import fcntl
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,8 +11,9 @@ import polars as pl
 import pytest
 
 from autorec_cli.inference.files import model_file
-from tests.program import ROOT, SMALL, call, run
+from tests.program import SMALL, call, run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = (*SMALL, "-q")
 
 
@@ -188,12 +186,7 @@ def test_a_database_is_a_source(folder):
     assert document()["n_ratings"] == len(lines)
 
 
-KILLER = """
-import os, signal, sys
-from autorec_cli.cli import main
-{place}
-main.main()
-"""
+MODULES = "import os, signal"
 KILL = "lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)"
 PLACES = {
     "while the dataset is written": f"from autorec_cli.data import dataset; dataset.save_matrix = {KILL}",
@@ -210,12 +203,8 @@ def test_a_kill_at_any_stage_leaves_a_whole_generation_published(folder, place):
     for top in (1, 2):
         assert call("run", "ratings.csv", "-o", "out", *TINY, "--epochs", 1, "-k", top).status == 0
     before = (folder / "out" / "recommendations.csv").read_text()
-    command = [sys.executable, "-c", KILLER.format(place=PLACES[place]), "run", "ratings.csv", "-o", "out", *TINY]
-    finished = subprocess.run(
-        [*map(str, command), "--keep", "1", "-k", "3"], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
-        capture_output=True,
-    )  # fmt: skip
-    assert finished.returncode == -signal.SIGKILL, finished.stderr
+    killed = run("run", "ratings.csv", "-o", "out", *TINY, "--keep", 1, "-k", 3, first=f"{MODULES}\n{PLACES[place]}")
+    assert killed.status == -signal.SIGKILL, killed.stderr
     published = 3 if place == "while old ones are removed" else 2
     assert document()["generation"] == published
     assert ((folder / "out" / "recommendations.csv").read_text() == before) == (published == 2)
@@ -228,29 +217,22 @@ def test_a_kill_at_any_stage_leaves_a_whole_generation_published(folder, place):
 
 def test_an_interrupted_training_is_continued_by_the_same_command(folder, monkeypatch):
     monkeypatch.setenv("AUTOREC_TRAIN_SAVE_EVERY", "0")
-    place = """
+    place = f"""{MODULES}
 from autorec_cli.training.checkpoints.checkpointer import Checkpointer
 save, times = Checkpointer._save, []
 def save_three_times(*arguments):
     save(*arguments)
     times.append(1)
     if len(times) == 3:
-        os.kill(os.getpid(), signal.{signal})
+        os.kill(os.getpid(), signal.SENT)
 Checkpointer._save = save_three_times
 """
     whole = ("run", "ratings.csv", "-o", "whole", *TINY)
     assert call(*whole).status == 0
     for number, (sent, status) in enumerate((("SIGKILL", -9), ("SIGTERM", 143))):
         out = f"out{number}"
-        command = [sys.executable, "-c", KILLER.format(place=place.format(signal=sent)), *whole[:3], out, *TINY]
-        finished = subprocess.run(
-            [*map(str, command)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert finished.returncode == status, finished.stderr
+        finished = run(*whole[:3], out, *TINY, first=place.replace("SENT", sent))
+        assert finished.status == status, finished.stderr
         assert ("the same command continues" in finished.stderr) == (sent == "SIGTERM")
         unfinished = folder / out / "generations" / "0001"
         assert "model.resume" in names(unfinished)
