@@ -238,25 +238,38 @@ def test_dry_run_tells_and_writes_nothing(workshop, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["cold", "no-refit", "warm", "both"])
-def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, tmp_path, kind):
-    """A process of its own, where nothing else has been loaded; a hidden size whose weights outweigh the libraries.
+LARGE = ("--objective", "rating", "--hidden-size", 100_000, "--batch-size", 40, "--epochs", 1, "--save-every", 0,
+         "--learning-rate", 1e-5)  # fmt: skip
+"""Options of a model whose weights outweigh the libraries; with a larger rate a step would diverge."""
 
-    The estimate and the run share it, as starting it takes longer than both.
+
+def estimate_and_train(data, folder, *options):
+    """Fill `folder` with a model, the summary of its training, and `told` with the estimate.
+
+    In a process of its own, where nothing else has been loaded; the estimate and the run share it, as starting it takes
+    longer than both.
     """
-    command = ["train", workshop / "data", "--objective", "rating", "--hidden-size", 100_000, "--batch-size", 40]
-    command += ["--epochs", 1, "--save-every", 0, "--variant", "both" if kind == "both" else "item"]
-    command += ["--learning-rate", 1e-5]  # or a step with so many units would diverge
-    if kind == "no-refit":
-        command += ["--no-refit"]
-    if kind == "warm":
-        assert run(*command, "-o", tmp_path / "older").status == 0
-        command += ["--warm-start", tmp_path / "older"]
-    summary = tmp_path / "run.json"  # the system would count what this process used before it started the other
-    command = [*map(str, command), "-o", str(tmp_path / "m")]
+    summary = folder / "run.json"  # the system would count what this process used before it started the other
+    command = [*map(str, ("train", data, *LARGE, *options, "-o", folder / "m"))]
     runs = [["autorec", *command, "--dry-run"], ["autorec", *command, "--summary", str(summary)]]
     code = f"import sys\nfrom autorec_cli.cli.main import run\nfor sys.argv in {runs}: assert run() == 0"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stderr
-    estimated = float(re.search(r"about ([\d,]+) MiB", told)[1].replace(",", ""))
-    measured = json.loads(summary.read_text())["peak_memory_bytes"] / 2**20
-    assert 0.75 * measured <= estimated <= 1.25 * measured
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    (folder / "told").write_text(finished.stderr)
+
+
+@pytest.fixture(scope="session")
+def cold(made_once, workshop):
+    """Training from scratch; its model is where a warm one starts."""
+    return made_once("cold", lambda folder: estimate_and_train(workshop / "data", folder, "--variant", "item"))
+
+
+@pytest.mark.parametrize("kind", ["cold", "no-refit", "warm", "both"])
+def test_the_estimate_is_within_a_quarter_of_what_is_used(workshop, cold, tmp_path, kind):
+    folder = cold if kind == "cold" else tmp_path
+    if kind != "cold":
+        more = {"no-refit": ("--no-refit",), "warm": ("--warm-start", cold / "m"), "both": ()}[kind]
+        variant = "both" if kind == "both" else "item"
+        estimate_and_train(workshop / "data", folder, "--variant", variant, *more)
+    estimated = re.search(r"about ([\d,]+) MiB", (folder / "told").read_text())[1].replace(",", "")
+    measured = json.loads((folder / "run.json").read_text())["peak_memory_bytes"] / 2**20
+    assert 0.75 * measured <= float(estimated) <= 1.25 * measured
