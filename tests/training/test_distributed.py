@@ -20,7 +20,6 @@ from tests.program import ROOT, call
 from tests.ranks import EVALUATED, evaluate
 from tests.trained import assert_same_models, train
 
-SIZES = (1, 2, 3, 4)
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
 SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
 DEEP = {**SMALL, "hidden_sizes": [70, 9], "dropout": 0.3, "output_activation": "sigmoid"}
@@ -35,6 +34,10 @@ KINDS = {
     "user-both": ("data", "user", {**SMALL, "objective": "both"}),
 }
 """Dataset, variant and settings of models; `few` has three users, of whom one has no training rating."""
+FEW = ("item", "user", "user-ranking", "item-few")  # what `EVALUATED` needs
+KINDS_OF = {1: FEW, 2: tuple(KINDS), 3: (*FEW, "item-deep"), 4: (*FEW, "item-ranking", "user-few", "user-both")}
+"""Number of processes -> kinds of models that so many train."""
+TOGETHER = [(size, kind) for size, kinds in KINDS_OF.items() for kind in kinds]
 LONG = {"hidden_sizes": [16], "batch_size": 8, "epochs": 20, "refit": False}
 LONG_TYPED = ("--objective", "rating", "--hidden-size", 16, "--batch-size", 8, "--epochs", 20, "--no-refit",
               "--save-every", 0, "--threads", 1)  # fmt: skip
@@ -43,10 +46,11 @@ RANKED = [kind for kind, (_, _, given) in KINDS.items() if given.get("objective"
 WITHOUT_RATINGS = {"train": {(0, 0): 4.0, (0, 1): 3.0, (2, 1): 1.0}, "valid": {(1, 0): 5.0}, "test": {(1, 1): 2.0}}
 
 
-def cases(numbers="", **options):
+def cases(kinds=tuple(KINDS), numbers="", **options):
+    made = ((kind, *KINDS[kind]) for kind in kinds)
     return [
         {"data": data, "output": f"{kind}{numbers}", "variant": variant, "given": given, **options}
-        for kind, (data, variant, given) in KINDS.items()
+        for kind, data, variant, given in made
     ]
 
 
@@ -78,24 +82,24 @@ def make_folder(folder):
     for case in cases():
         output, data = folder / "one" / case["output"], folder / case["data"]
         train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
-    for size in SIZES:
+    for size, kinds in KINDS_OF.items():
         there = folder / str(size)
         there.mkdir()
         for name in ("data", "few"):
             (there / name).symlink_to(folder / name)
-        wanted = cases()
+        wanted = cases(kinds)
         if size == 2:
-            wanted += cases("-torch", torch=True) + cases("-slow", slow=True)[:1]
+            wanted += cases(numbers="-torch", torch=True) + cases(["item"], "-slow", slow=True)
             wanted.append({"data": str(folder / "data"), "output": "undisturbed", "variant": None, "given": LONG})
         (there / "cases").write_text(json.dumps(wanted))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.ranks", folder, *map(str, SIZES)], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "tests.ranks", folder, *map(str, KINDS_OF)], env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=KINDS_OF)
 def together(request, folder):
     """A folder with the models that so many processes make, and how many these are."""
     return folder / str(request.param), request.param
@@ -106,7 +110,7 @@ def epochs(log):
     return [[json.loads(line).get(name) or 0 for name in kept[1:]] for line in Path(log).read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("together", "kind"), TOGETHER, indirect=["together"])
 def test_any_number_of_processes_makes_the_model_of_one(folder, together, kind):
     there, size = together
     for name in [kind, *([f"{kind}-torch"] if size == 2 else [])]:
@@ -122,7 +126,8 @@ def test_a_slow_process_changes_nothing(folder, together):
 
 def test_a_step_sums_two_matrices_of_batch_x_hidden(together):
     there, size = together
-    for kind, (_, _, given) in KINDS.items():
+    for kind in KINDS_OF[size]:
+        _, _, given = KINDS[kind]
         first, last = given["hidden_sizes"][0], given["hidden_sizes"][-1]
         told = json.loads((there / f"{kind}.json").read_text())
         of_means = last if given.get("output_activation") == "sigmoid" else 4 * (last + 1)  # c, or C and c
@@ -148,7 +153,7 @@ def test_columns_and_ratings_are_dealt_evenly(together):
     assert min(process["ratings"] for process in few) == {2: 2, 3: 1, 4: 0}[size]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("together", "kind"), TOGETHER, indirect=["together"])
 def test_the_summary_says_what_the_model_says(together, kind):
     there, _ = together
     told = json.loads((there / f"{kind}.json").read_text())
