@@ -111,14 +111,14 @@ def make_workshop(folder):
 
 @pytest.fixture(scope="session")
 def shell():
-    """Variables for a shell in which `autorec` is the program under test."""
+    """Variables for a shell in which `autorec` is the program under test, besides charts."""
     folders = [str(Path(forking.program()).parent), os.environ["PATH"]]
-    return {"PATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
+    return {"PATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1", "TESTS_FIRST": forking.UNDRAWN}
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Reports without charts, whose drawing takes longer than all else that a small run does."""
+    """Reports without charts, as `forking.UNDRAWN` makes them."""
     monkeypatch.setattr("autorec_cli.report.page.draw", lambda chart: f"<svg><title>{chart.title}</title></svg>")
 
 

@@ -4,12 +4,13 @@
 in all but its start, with the streams, folder, environment, limit of file sizes and signals of whoever started it.
 Tests of locales, imports, closed streams, memory or what sets up libraries start Python anew (see `program.run`).
 
-    python -m tests.forking FOLDER
+    python -m tests.forking FOLDER PROCESS
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import gc
 import importlib
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +40,8 @@ import sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), limit, ""]).encode()
+first = os.environ.pop("TESTS_FIRST", "")
+request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), limit, first]).encode()
 socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 answers = server.makefile("rb")
@@ -48,7 +51,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sig
 status = int(answers.readline())
 os._exit(status if status >= 0 else 128 - status)
 """
-"""Kill it, and the run is killed, as their connection ends."""
+"""Kill it, and the run is killed, as their connection ends. Its variable TESTS_FIRST is code to run first."""
 LATE = (
     *("polars", "polars._utils.parquet", "safetensors.numpy", "typer._adapters", "typer._click.decorators"),
     *("pydantic.plugin._loader", "rich.columns", "rich.markdown", "typer.rich_utils", "encodings.cp437"),
@@ -57,34 +60,52 @@ LATE = (
 )
 """Modules that are imported within functions, and take long."""
 SLOW = """#!/bin/sh
-PYTHONPATH={root} exec {python} -m autorec_cli "$@"
+PYTHONPATH={root} exec {python} -c "$TESTS_FIRST
+from autorec_cli.cli import main
+main.main()" "$@"
 """
+UNDRAWN = """
+from autorec_cli.report import page
+page.draw = lambda chart: f"<svg><title>{chart.title}</title></svg>"
+"""
+"""Code that leaves charts out of reports, as drawing them takes longer than all else that a small run does."""
 
 
 @functools.cache
 def program() -> str:
     """The path of a program `autorec`, in a folder of its own, that is started quickly."""
-    path = server() / "autorec" if POSSIBLE else Path(tempfile.mkdtemp(prefix="autorec-tests.")) / "autorec"
-    text = CLIENT.format(python=sys.executable, address=str(path.parent / "socket"))
-    path.write_text(text if POSSIBLE else SLOW.format(python=sys.executable, root=ROOT))
+    if POSSIBLE:
+        return str(server() / "autorec")
+    return write_program(Path(tempfile.mkdtemp(prefix="autorec-tests.")), SLOW.format(python=sys.executable, root=ROOT))
+
+
+def write_program(folder: Path, text: str) -> str:
+    """Write the program `autorec` into `folder`; its path."""
+    path = folder / "autorec"
+    path.write_text(text)
     path.chmod(0o755)
     return str(path)
 
 
 @functools.cache
 def server() -> Path:
-    """Start the process that forks, once for this one, and return the folder of its socket."""
-    folder = tempfile.mkdtemp(prefix="autorec-tests.")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.forking", folder], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    atexit.register(process.wait)
-    atexit.register(process.stdin.close)
-    return Path(folder)
+    """Start the process that forks, once for all workers of pytest-xdist, and return the folder of its socket."""
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    folder = Path(tempfile.gettempdir(), f"autorec-tests.{os.environ.get('PYTEST_XDIST_TESTRUNUID') or uuid.uuid4()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "socket").exists():
+            write_program(folder, CLIENT.format(python=sys.executable, address=str(folder / "socket")))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.forking", folder, str(owner)], cwd=ROOT, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.stdout.close()
+            atexit.register(setattr, process, "returncode", 0)  # it outlives this process, of which Popen would warn
+    return folder
 
 
 def forked(
@@ -118,15 +139,16 @@ def forked(
 # --- the process that forks
 
 
-def serve(folder: Path) -> None:
-    """Fork for every connection, until stdin closes."""
+def serve(folder: Path, owner: int) -> None:
+    """Fork for every connection, until the process `owner` ends."""
+    end = os.pidfd_open(owner)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who watch
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "socket"))
         listener.listen()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        while end not in select.select([listener, end], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
@@ -202,6 +224,7 @@ def import_program() -> None:
     from autorec_cli.network.encoder_input import Batch
     from autorec_cli.network.engine import make_engine
 
+    typer.main.get_command = functools.cache(typer.main.get_command)  # or each run would build all commands
     typer.main.get_command(app)
     rng = np.random.default_rng(0)
     examples = random_examples(8, 9, 0.5, rng)[0].astype(np.float32)
@@ -214,4 +237,4 @@ def import_program() -> None:
 
 if __name__ == "__main__":
     import_program()
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), int(sys.argv[2]))

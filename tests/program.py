@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -13,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from tests import forking
 from tests.forking import ROOT, program
 
@@ -22,6 +25,10 @@ SECONDS = 250
 SMALL = ("--objective", "rating", "--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5,
          "--learning-rate", 0.02, "--center", "none", "--variant", "item", "--threads", 1)  # fmt: skip
 """Options of `train` for a small model of the workshop's dataset."""
+
+
+build_commands = functools.cache(typer.main.get_command)
+"""Once, and not in every call."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Result:
 def call(*args: object) -> Result:
     """Run `autorec` with `args` in this process: quicker than `run`, for what needs no signals, streams or limits."""
     from autorec_cli.cli import main
+
+    typer.main.get_command = build_commands
 
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     before, logger = sys.argv, logging.getLogger("autorec_cli")
@@ -86,20 +95,24 @@ def run(
     return Result(stdout.decode(), stderr.decode(), status)
 
 
-def modules_after(*args: str, cwd: Path = ROOT) -> set[str]:
-    """Modules that a successful run of `autorec` with `args` has imported."""
+def modules_after(*command_lines: str, cwd: Path = ROOT) -> dict[str, set[str]]:
+    """Modules that each command line of `autorec` has imported besides those before it, all in one process."""
     script = (
-        "import sys; sys.argv = ['autorec', *sys.argv[1:]]\n"
+        "import sys, shlex\n"
         "from autorec_cli.cli import main\n"
-        "status = main.run()\n"
-        "sys.stderr.write(chr(10).join(sys.modules))\n"
-        "sys.exit(status)"
+        "before = set()\n"
+        "for line in sys.argv[1:]:\n"
+        "    sys.argv = ['autorec', *shlex.split(line)]\n"
+        "    assert main.run() == 0, line\n"
+        "    sys.stderr.write(f'modules: {line}: {chr(32).join(set(sys.modules) - before)}{chr(10)}')\n"
+        "    before = set(sys.modules)\n"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", script, *args], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=cwd,
+        [sys.executable, "-c", script, *command_lines], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=cwd,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return set(finished.stderr.split("\n"))
+    told = (line.split(": ") for line in finished.stderr.splitlines() if line.startswith("modules: "))
+    return {command_line: set(modules.split()) for _, command_line, modules in told}
 
 
 def on_terminal(arguments: Sequence[object], cwd: Path, **environment: str) -> tuple[str, int]:

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.forking import import_program
+from tests.forking import UNDRAWN, import_program
 
 TRAIN = ("--hidden-size", 16, "--batch-size", 16, "--regularization", 5, "--threads", 1, "--epochs", 60, "-q")
 EVENTS = ("none", "kill", "kill", "kill", "terminate", "terminate", "full", "overlap", "damage", "rollback")
@@ -222,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = os.environ["POLARS_MAX_THREADS"] = "1"
     import_program()
+    exec(UNDRAWN, {})
     os.chdir(asked.folder or tempfile.mkdtemp(prefix="soak."))
     Path("history").mkdir()
     rng, draws = random.Random(asked.seed), np.random.default_rng(asked.seed)

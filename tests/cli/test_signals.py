@@ -16,6 +16,7 @@ import pytest
 
 from autorec_cli.runtime import signals
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
+from tests.forking import program
 from tests.program import PROGRAM, ROOT, SMALL
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -45,9 +46,9 @@ def wait_for_epochs(folder, n_epochs=3, terminal=None):
     raise AssertionError("training does not start")
 
 
-def started(folder, *before, **options):
+def started(folder, *command, **options):
     process = subprocess.Popen(
-        [*before, *TRAIN, "-q"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*command, "-q"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         **options,
     )  # fmt: skip
     wait_for_epochs(folder)
@@ -56,7 +57,7 @@ def started(folder, *before, **options):
 
 @pytest.mark.parametrize("sent", BATCH)
 def test_a_batch_systems_signal_saves_state_log_and_summary(shop, sent):
-    process = started(shop)
+    process = started(shop, program(), *TRAIN[len(PROGRAM) :])
     process.send_signal(sent)
     process.send_signal(sent)  # closed terminals and time limits say it more than once
     stdout, stderr = process.communicate(timeout=60)
@@ -69,7 +70,7 @@ def test_a_batch_systems_signal_saves_state_log_and_summary(shop, sent):
 
 
 def test_under_nohup_a_hangup_is_ignored(shop):
-    process = started(shop, "nohup")
+    process = started(shop, "nohup", *TRAIN)
     process.send_signal(signal.SIGHUP)
     time.sleep(1)
     assert process.poll() is None
@@ -80,7 +81,7 @@ def test_under_nohup_a_hangup_is_ignored(shop):
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux sets limits of a running process")
 def test_a_limit_of_cpu_time_saves_the_work(shop):
-    process = started(shop)
+    process = started(shop, *TRAIN)
     resource.prlimit(process.pid, resource.RLIMIT_CPU, (1, 600))  # used up long ago
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 152, stderr

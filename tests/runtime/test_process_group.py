@@ -19,10 +19,23 @@ from autorec_cli.runtime.process_group import (
     current_process_group,
     local_rank,
 )
+from tests.forking import program
 from tests.program import ROOT
 
 SECONDS = 2
 """The patience of this test."""
+
+
+RANK = """
+import os, sys
+from tests.runtime.test_process_group import main
+try:
+    main({end!r})
+finally:
+    sys.stdout.flush()
+    os._exit(0)
+"""
+"""A process of the group, in place of the program."""
 
 
 def environment(rank, port):
@@ -59,8 +72,8 @@ def lost_by_the_first(end):
         port = server.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.runtime.test_process_group", end],
-            cwd=ROOT, env=environment(rank, port), text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [program()], cwd=ROOT, env={**environment(rank, port), "TESTS_FIRST": RANK.format(end=end)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for rank in (0, 1)
     ]  # fmt: skip
@@ -107,7 +120,3 @@ def test_a_process_without_memory_does_not_blame_its_peers():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     with pytest.raises(LostPeerError), ProcessGroup(0, 2)._explained():
         raise RuntimeError("connection closed by peer")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

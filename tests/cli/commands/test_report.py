@@ -84,4 +84,5 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(workshop, tm
 
 
 def test_other_commands_do_not_load_matplotlib(workshop):
-    assert not {"matplotlib", "jinja2"} & modules_after("info", str(workshop / "item.model"))
+    (modules,) = modules_after("info item.model", cwd=workshop).values()
+    assert not {"matplotlib", "jinja2"} & modules
