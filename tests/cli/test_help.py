@@ -13,6 +13,7 @@ import typer
 
 from autorec_cli.cli.app import COMMANDS, app
 from autorec_cli.cli.commands import config
+from tests.encoded import written
 from tests.forking import UNDRAWN, program
 from tests.program import ROOT, call, modules_after
 
@@ -86,6 +87,7 @@ def examples_folder(workshop, tmp_path):
     with closing(sqlite3.connect(tmp_path / "shop.db")) as shop, shop:
         shop.execute("CREATE TABLE ratings (user, item, rating)")
         shop.executemany("INSERT INTO ratings VALUES (?, ?, ?)", ratings.select("user", "item", "rating").rows())
+    written(tmp_path / "encoded")
     (tmp_path / "active.tsv").write_text("007\tx\n011\ty\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "jq").write_text("#!/bin/sh\ncat > /dev/null\n")
