@@ -81,6 +81,16 @@ def test_a_frame_becomes_recommendations_and_a_saved_model_makes_the_same(datase
     assert "ndcg@10" in rows[0]
 
 
+def test_groups_are_measured_by_a_column(dataset, model):
+    rows = autorec.evaluate([model], dataset, by="users.n_train_ratings")
+    assert {row["model"] for row in rows} == {"model", "user+item bias", "popularity"}
+    assert [row["group"] for row in rows if row["model"] == "model"][0] == "all"
+    assert len({row["group"] for row in rows}) > 2
+    assert rows[0]["rmse"] == pytest.approx(autorec.evaluate([model], dataset)[0]["rmse"])
+    with pytest.raises(autorec.errors.UsageError, match=r"users\.n_train_ratings"):
+        autorec.evaluate([model], dataset, by="shoe_size")
+
+
 def test_epochs_are_facts_and_the_model_is_there_at_the_end(dataset, model):
     fitting = autorec.fit(dataset, autorec.TrainSettings(**TINY))
     results = list(fitting)

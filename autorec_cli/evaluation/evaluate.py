@@ -15,6 +15,8 @@ from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import ArtifactError, UsageError, error_text, readable
 from autorec_cli.evaluation.external_test import with_test_ratings
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
+from autorec_cli.evaluation.grouped import evaluate_groups
+from autorec_cli.evaluation.grouping import groups_by
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
     EARLIER_SPLITS,
@@ -73,6 +75,7 @@ def evaluate(
     dataset: Dataset,
     settings: EvaluateSettings | None = None,
     test_ratings: Any = None,  # noqa: ANN401 - a pandas frame, among others
+    by: str | None = None,
 ) -> list[Row]:
     """Evaluate models on held-out ratings of their dataset.
 
@@ -82,14 +85,17 @@ def evaluate(
         settings: Default settings if None.
         test_ratings: A file or a polars or pandas frame of ratings, instead of the test set of the dataset; see
             `with_test_ratings`.
+        by: Measure groups instead: of users or items with the same value of this column, such as "items.genre" or
+            "users.n_train_ratings", or "FILE:COLUMN"; see `groups_by`.
 
     Returns:
         A row for each model, then one for each baseline: `model`; each rating metric with `_low` and `_high`,
         `n_pairs`, `n_cold` (cold pairs, predicted by the baseline), the clip range; each ranking metric `@k`, and
-        `n_users`.
+        `n_users`. With `by` those of `evaluate_groups`.
 
     Raises:
         ArtifactError: a model was trained on another dataset, or the split is empty.
+        UsageError: the dataset or the file has no column `by`.
     """
     settings = settings or EvaluateSettings()
     if not isinstance(models, Mapping):
@@ -98,6 +104,8 @@ def evaluate(
     check_models(named, dataset, settings.split if test_ratings is None else "train")
     if test_ratings is not None:
         named, dataset = with_test_ratings(named, dataset, test_ratings)
+    if by is not None:
+        return evaluate_groups(named, dataset, settings, groups_by(dataset, by))
     protocol = settings.protocol(dataset.rating_scale)
     rows = metric_rows(named, dataset, settings.split, protocol)
     log_findings(rows, len(named), settings)

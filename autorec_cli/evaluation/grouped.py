@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation.evaluate import EvaluateSettings
 from autorec_cli.evaluation.grouping import ALL, Groups
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
@@ -32,6 +32,9 @@ from autorec_cli.evaluation.ranking import (
     rank_users,
     users_with_relevant,
 )
+
+if TYPE_CHECKING:
+    from autorec_cli.evaluation.evaluate import EvaluateSettings
 
 
 @dataclass(frozen=True)
