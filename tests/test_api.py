@@ -84,7 +84,7 @@ def test_a_frame_becomes_recommendations_and_a_saved_model_makes_the_same(datase
 def test_groups_are_measured_by_a_column(dataset, model):
     rows = autorec.evaluate([model], dataset, by="users.n_train_ratings")
     assert {row["model"] for row in rows} == {"model", "user+item bias", "popularity"}
-    assert [row["group"] for row in rows if row["model"] == "model"][0] == "all"
+    assert rows[0]["group"] == "all"
     assert len({row["group"] for row in rows}) > 2
     assert rows[0]["rmse"] == pytest.approx(autorec.evaluate([model], dataset)[0]["rmse"])
     with pytest.raises(autorec.errors.UsageError, match=r"users\.n_train_ratings"):

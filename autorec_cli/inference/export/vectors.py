@@ -37,8 +37,10 @@ def vectors(model: Scorer, objective: str = "ranking") -> pl.DataFrame:
         UsageError: the scores are not inner products, or the model has no network of this objective.
     """
     networks, catalog = networks_for(model, objective), model.catalog
+    also_ranks = objective == "rating" and model.ranker is not model.rater
+    advice = "leave out --objective rating" if also_ranks else "export a model that also ranks (--objective both)"
     for network, _ in networks:
-        _check_linear(network)
+        _check_linear(network, advice)
     items, users = np.flatnonzero(catalog.item_counts > 0), np.flatnonzero(catalog.user_counts > 0)
     of_items = np.concatenate([item_vectors(network)[:, items].T for network, _ in networks], axis=1)
     of_users = np.concatenate(
@@ -68,12 +70,11 @@ def networks_for(model: Scorer, objective: str) -> list[tuple[Model, float]]:
     return [(network, weight) for network, weight in zip(part.networks, part.weights, strict=True) if weight > 0]
 
 
-def _check_linear(network: Model) -> None:
+def _check_linear(network: Model, advice: str) -> None:
     if not is_linear(network):
         raise UsageError(
             "predicted ratings of this model are not inner products of vectors, as its output activation is "
-            f"{network.settings.output_activation}; export a model that also ranks (--objective both), or one that was "
-            "trained with --output-activation identity"
+            f"{network.settings.output_activation}; {advice}, or train with --output-activation identity"
         )
 
 

@@ -67,6 +67,7 @@ def test_a_file_is_the_same_every_time(workshop, tmp_path):
         ("user.model", ["-o", "v.npz"], ["ordinal", "--objective both"]),
         ("item.model", ["-o", "v.onnx"], ["item variant", "--variant user"]),
         ("both.model", ["-o", "v.onnx", "--objective", "rating"], ["--variant user"]),
+        ("both.model", ["-o", "v.npz", "--objective", "rating"], ["ordinal", "leave out --objective rating"]),
     ],
 )
 def test_what_cannot_be_is_one_sentence(workshop, tmp_path, monkeypatch, model, arguments, named):
