@@ -16,6 +16,11 @@ FEW_PAIRS = 1000
 MANY_COLD = 0.1
 """Share of cold pairs that is worth a word."""
 LOW_COVERAGE = 0.1
+LATE_GAIN = 0.01
+"""Share of all improvement that a last epoch brings only to a training that is cut short.
+
+Learning rates fall to nothing, so the last epoch is often the best, by next to nothing.
+"""
 
 
 def warnings_of(subject: Subject) -> list[str]:
@@ -73,8 +78,9 @@ def _of_training(name: str, model: Scorer) -> Iterator[str]:
         values, metric = curve["valid"], label_of(curve["metric"])
         if curve["phase"] != "selection" or len(values) < 2:
             continue
-        best = min(values) if metric == "RMSE" else max(values)
-        if values[-1] == best:
+        sign = -1 if metric == "RMSE" else 1
+        last, all_of_it = sign * (values[-1] - values[-2]), sign * (values[-1] - values[0])
+        if values[-1] == sign * max(sign * value for value in values) and last > LATE_GAIN * all_of_it:
             yield (
                 f"The {curve['variant']} network of {name} was still getting better by {metric} in its last epoch, "
                 f"{len(values)}: train with more --epochs"

@@ -54,6 +54,16 @@ def page_of(*given, **settings):
     return checked(to_html(report_of(*given, **settings)))
 
 
+@pytest.mark.parametrize(
+    ("values", "warns"), [([1.0, 0.9, 0.8], True), ([1.0, 0.8, 0.7999], False), ([0.9, 0.8, 0.9], False)]
+)
+def test_only_a_last_epoch_that_gains_much_is_told(models, values, warns):
+    curve = {"variant": "item", "metric": "rmse", "phase": "selection", "train": [], "valid": values}
+    curved = dataclasses.replace(models["item"], provenance={**models["item"].provenance, "curves": [curve]})
+    told = report_of({"m": curved}).warnings
+    assert any("--epochs" in sentence for sentence in told) == warns
+
+
 def titles_of(page):
     return {figure.title for figure in page.figures}
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autorec_cli.cli.console import say
 from autorec_cli.cli.options import InputFile, OneOf, OutputFile
 from autorec_cli.cli.output import check_agreement, open_output, reserve_output
 from autorec_cli.cli.shared_options import AllUsers, HeldOut, ModelData, RelevantFrom, TopK, WaitLock, ids_option
 from autorec_cli.config import require_choice, require_count
-from autorec_cli.errors import UsageError, missing_extra
+from autorec_cli.errors import ArtifactError, UsageError, counted, missing_extra
 
 if TYPE_CHECKING:
+    from autorec_cli.data.dataset import Dataset
     from autorec_cli.inference.scorer import Scorer
     from autorec_cli.report.subject import Subject
 
@@ -89,6 +91,9 @@ def report_command(options: ReportOptions) -> dict[str, Any]:
         text = to_html(report) if format == "html" else json.dumps(_finite(asdict(report)), indent=1) + "\n"
         with open_output(options.output) as stream:
             stream.write(text.encode("utf-8", "backslashreplace"))
+    if options.output != "-":
+        of_what = "no warnings" if not report.warnings else f"{counted(len(report.warnings), 'warning')} on it"
+        say(f"{options.output}: {len(text) / 1000:.0f} kB, {of_what}")
     return {"output": options.output, "findings": list(report.warnings)}
 
 
@@ -132,8 +137,21 @@ def _subject(options: ReportOptions) -> Subject:
     check_models(models, prepared, "train")  # other sets may be empty
     subject = Subject(models, prepared, ReportSettings(evaluate, _user_ids(options, models[0][1])))
     for name, model in older:
+        _check_common(name, model, prepared)
         subject = subject.against(name, model)
     return subject
+
+
+def _check_common(name: str, model: Scorer, dataset: Dataset) -> None:
+    """Check that an older model can be compared on a dataset.
+
+    Raises:
+        ArtifactError: it knows none of the users, or none of the items.
+    """
+    for side, ids in (("users", model.catalog.user_ids), ("items", model.catalog.item_ids)):
+        table = dataset.users if side == "users" else dataset.items
+        if not set(table["id"]) & set(ids):
+            raise ArtifactError(f"--against {name} knows none of the {side} of the dataset; name an older model of it")
 
 
 def _user_ids(options: ReportOptions, model: Scorer) -> Sequence[str] | None:

@@ -28,7 +28,8 @@ def neighbors_section(subject: Subject) -> Section:
     """Tables of each model's best and worst neighborhoods."""
     tables = [table for name, model in subject.models for table in _tables(subject, name, model)]
     text = (
-        f"The {K} items most similar to an item, as in `autorec similar`, among those with {MIN_RATINGS} ratings. "
+        f"The {K} items most similar to an item, as autorec similar finds them, among those with at least "
+        f"{MIN_RATINGS} ratings. "
         "Agreement is the mean cosine of the ratings of the item and of its neighbors, less user and item bias: above "
         "0 if those who like it more than expected like them more than expected too. The most rated items were looked "
         f"at, up to {MOST_ITEMS:,}."

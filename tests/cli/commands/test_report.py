@@ -6,7 +6,7 @@ import pytest
 
 from autorec_cli.errors import install_command
 from autorec_cli.report import report as reports
-from tests.program import call, modules_after
+from tests.program import SMALL, call, modules_after
 from tests.report.pages import checked
 
 pytest.importorskip("matplotlib")
@@ -23,6 +23,19 @@ def test_a_page_on_several_models_and_an_older_one(workshop, tmp_path):
     for text in ("both.model", "lists.model", "item.model", "Compared with", "Film 3, the [red]movie[/red]", "2020-09"):
         assert text in found.text
     assert len(found.figures) == 12
+    assert f"{page}: {page.stat().st_size / 1000:.0f} kB" in result.stderr
+
+
+def test_an_older_model_of_other_data_is_refused(workshop, tmp_path):
+    (tmp_path / "other.csv").write_text("user_id,item_id\n" + "".join(f"x{n},y{n % 7}\n" for n in range(40)))
+    assert call("prepare", tmp_path / "other.csv", "-o", tmp_path / "data").status == 0
+    assert (
+        call("train", tmp_path / "data", "-o", tmp_path / "other.model", *SMALL, "--objective", "ranking").status == 0
+    )
+    result = call("report", workshop / "item.model", "--against", tmp_path / "other.model", "-o", tmp_path / "r.html")
+    assert (result.status, result.stdout) == (4, "")
+    assert all(text in result.stderr for text in ("--against other.model", "none of the users"))
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_json_has_all_numbers_and_needs_no_packages(workshop, tmp_path, monkeypatch):
