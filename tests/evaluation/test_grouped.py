@@ -181,6 +181,11 @@ def test_columns_of_any_type_are_groups_or_refused(tmp_path, kind):
         assert named(frame["value"]) == expected
 
 
+def test_attributes_in_a_legacy_encoding(tmp_path):
+    (tmp_path / "items.csv").write_bytes("itemId,maker\n1,Citroën\n".encode("cp1252"))
+    assert read_attribute(str(tmp_path / "items.csv"), "maker")[1]["value"].to_list() == ["Citroën"]
+
+
 @pytest.mark.parametrize(
     ("text", "column", "error"),
     [

@@ -9,11 +9,11 @@ import polars as pl
 from autorec_cli.data.item_columns import is_kept, kept
 from autorec_cli.data.readers.column_types import id_of
 from autorec_cli.data.readers.columns.names import role_and_tier
+from autorec_cli.data.readers.items import decode
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
 from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import FILE_KINDS, open_source, read_whole
-from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
 from autorec_cli.data.readers.text.exact_csv import records
 from autorec_cli.errors import InputDataError, UsageError, quoted
@@ -23,8 +23,8 @@ def read_attribute(name: str, column: str) -> tuple[str, pl.DataFrame]:
     """Read ids of users or items, and a column about them.
 
     Args:
-        name: Text in UTF-8 with a header row and any delimiter, or Parquet. A column whose name is known, such as
-            user_id or movieId, has the ids.
+        name: Text with a header row and any delimiter, in an encoding as of `read_items`, or Parquet. A column whose
+            name is known, such as user_id or movieId, has the ids.
         column: Name of the column.
 
     Returns:
@@ -39,7 +39,7 @@ def read_attribute(name: str, column: str) -> tuple[str, pl.DataFrame]:
         raise UsageError(f"{name} matches {len(names)} files; name one")
     with open_source(names[0], tuple(FILE_KINDS)) as source:
         if source.file is None:
-            side, frame = _in_text(b"".join(to_utf_8(iter([read_whole(source)]), ReadOptions(), name)), name, column)
+            side, frame = _in_text(decode(read_whole(source), "utf-8", name)[0], name, column)
         else:
             with damage_named(source):
                 lazy = scan_file(source)

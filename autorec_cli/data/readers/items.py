@@ -62,7 +62,7 @@ def read_items(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
     with open_source(names[0], tuple(FILE_KINDS)) as source:
         if source.file is not None:
             return _items_in(source), FILE_KINDS[source.magic].lower()
-        data, used = _decode(read_whole(source), encoding, source.name)
+        data, used = decode(read_whole(source), encoding, source.name)
         shown = source.name
     return (_json_items if is_json(shown, data) else _text_items)(data, shown), used
 
@@ -223,8 +223,8 @@ def typed_items(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return _named(ids, columns, names)
 
 
-def _decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
-    """Decode `data` to UTF-8, and name its encoding."""
+def decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
+    """Decode `data` to UTF-8, from a legacy encoding if it is none, and name its encoding."""
     options = ReadOptions(encoding=encoding)
     if options.is_utf_8:
         try:
