@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
 from autorec_cli.cli.charts import ASCII_STROKES, STROKES, draws_unicode, interval_bars
-from autorec_cli.cli.output import room_beside, write_table, writer_for
+from autorec_cli.cli.output import parts_that_fit, room_beside, write_table, writer_for
 from autorec_cli.errors import decimals_of, error_text
 from autorec_cli.evaluation.metrics import RANKING_METRICS, TOP_K_METRICS, Estimate
 
@@ -57,7 +57,8 @@ def _rounded(value: object, digits: int) -> object:
 def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> None:
     """Write a table of rating metrics, one of ranking metrics and one of recommended items, of what there is.
 
-    They fit 80 columns: a count that is the same for all models is in the title, and so is not in the table.
+    They fit 80 columns, and are cut in two where there are fewer: a count that is the same for all models is in the
+    title, and so is not in the table.
     """
     import polars as pl
 
@@ -66,14 +67,20 @@ def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> 
     if rated:
         table, n_pairs = _with_counts(rated, _ratings_cells(rated), "n_pairs", "pairs")
         table = _with_bars(table, rated, room_beside(table, stream))
-        write_table([table], stream, title=f"{n_pairs}{split} ratings, ± half of the 95% interval")
+        _write_parts(table, stream, f"{n_pairs}{split} ratings, ± half of the 95% interval")
     if ranked:
         table, n_users = _with_counts(ranked, _rankings_cells(ranked, RANKED), "n_users", "users")
         of_users = f" for {n_users}users" if n_users else ""
-        write_table([table], stream, title=f"top-{k} recommendations{of_users}, against the {split} set")
+        _write_parts(table, stream, f"top-{k} recommendations{of_users}, against the {split} set")
         variety = pl.DataFrame(_rankings_cells(ranked, VARIETY))
         if variety.width > 1:
-            write_table([variety], stream, title="variety of these recommendations")
+            _write_parts(variety, stream, "variety of these recommendations")
+
+
+def _write_parts(table: pl.DataFrame, stream: IO[bytes], title: str) -> None:
+    """Write a table, as several where it is too wide for the terminal."""
+    for number, part in enumerate(parts_that_fit(table, stream)):
+        write_table([part], stream, title=title if number == 0 else None)
 
 
 def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str) -> tuple[pl.DataFrame, str]:
@@ -149,7 +156,7 @@ def write_group_tables(rows: Sequence[Row], split: str, by: str, stream: IO[byte
         cells = [_group_cells(row) for row in rows if row["model"] == model]
         columns = list(dict.fromkeys(name for cell in cells for name in cell))
         table = pl.DataFrame([{name: cell.get(name) for name in columns} for cell in cells], infer_schema_length=None)
-        write_table([table], stream, title=f"{model}: {split} ratings by {by.rpartition('/')[2]}")
+        _write_parts(table, stream, f"{model}: {split} ratings by {by.rpartition('/')[2]}")
 
 
 def _group_cells(row: Row) -> Row:

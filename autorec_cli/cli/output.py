@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Blocks = Iterable["pl.DataFrame"]
 Writer = Callable[[Blocks, IO[bytes]], None]
 
+AROUND = len("│  ")
+"""Characters of a table beside each cell."""
 JOINERS = "\u200c\u200d"
 """Invisible characters that are part of the spelling in Persian, in Indian scripts and in emoji."""
 
@@ -60,14 +63,29 @@ def is_screen(stream: IO[bytes]) -> bool:
 
 def room_beside(table: pl.DataFrame, stream: IO[bytes]) -> int:
     """Columns of the terminal that a further column of `table` may take; 0 without a terminal."""
-    from rich.cells import cell_len
     from rich.console import Console
 
-    if not is_screen(stream):
-        return 0
-    widths = [max(map(cell_len, [name, *map(_cell, table[name])])) for name in table.columns]
-    around = len("│  ")  # of each column; the table ends with one more line
-    return max(0, Console().width - sum(widths) - around * (len(widths) + 1) - 1)
+    return max(0, Console().width - _width(table) - AROUND) if is_screen(stream) else 0
+
+
+def parts_that_fit(table: pl.DataFrame, stream: IO[bytes]) -> list[pl.DataFrame]:
+    """Split a table that is too wide for the terminal by columns; each part has the first column."""
+    from rich.console import Console
+
+    first, *others = table.columns
+    parts = [[first]]
+    for name in others:
+        if len(parts[-1]) > 1 and is_screen(stream) and _width(table.select(*parts[-1], name)) > Console().width:
+            parts.append([first])
+        parts[-1].append(name)
+    return [table.select(part) for part in parts]
+
+
+def _width(table: pl.DataFrame) -> int:
+    """Characters in a line of a table; it ends with one more vertical line."""
+    from rich.cells import cell_len
+
+    return 1 + sum(AROUND + max(map(cell_len, [name, *map(_cell, table[name])])) for name in table.columns)
 
 
 def _cell(value: object, decimals: int = 4) -> str:
@@ -282,6 +300,14 @@ def reserve_output(
             yield
 
 
+def _is_file(stream: IO[str]) -> bool:
+    """True for a file on disk."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # closed, or in memory
+        return False
+
+
 @contextmanager
 def open_output(output: str) -> Iterator[IO[bytes]]:
     """Open stdout or a file that appears whole at the end, compressed if its name ends with .gz or .zst.
@@ -292,8 +318,8 @@ def open_output(output: str) -> Iterator[IO[bytes]]:
         UsageError: it cannot be written, for example because the disk is full.
     """
     path = Path(output)
-    if output == "-" and sys.stdout.isatty():
-        end_stage()
+    if output == "-" and not _is_file(sys.stdout):
+        end_stage()  # a terminal, or a pipe to what may show it there, such as head and less
     try:
         if output == "-":
             yield sys.stdout.buffer

@@ -12,7 +12,7 @@ import pytest
 from autorec_cli.cli.metric_tables import write_tables
 from autorec_cli.data import dataset
 from autorec_cli.inference.files import model_file
-from tests.program import call, run
+from tests.program import call, on_terminal, run
 
 RATING_COLUMNS = ["model", "rmse", "rmse_low", "rmse_high", "mae", "mae_low", "mae_high", "n_pairs", "n_cold",
                   "clip_low", "clip_high"]  # fmt: skip
@@ -103,6 +103,15 @@ def test_counts_that_differ_are_columns_and_cold_pairs_are_not_hidden():
     assert "cold pairs" in text
     assert all(number in text for number in ("12 │", "3 │", "162,000", "161,000", "12,346"))
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_no_word_is_cut_on_a_narrow_terminal(workshop):
+    text, status = on_terminal(["evaluate", "both.model"], workshop, COLUMNS="60")
+    assert status == 0
+    lines = text.splitlines()
+    assert max(len(line) for line in lines if "│" in line) <= 60
+    for word in ("both.model", "popularity ", "mean_popularity@10", "unique_items@10", "diversity@10", "coverage@10"):
+        assert any(word in line for line in lines if "│" in line), word
 
 
 @pytest.mark.parametrize("part", ["valid", "train"])
