@@ -129,7 +129,7 @@ class TrainingReport:
         kept = trained.promotion is not None and trained.promotion.reason is not None
         facts = [
             ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB{', kept' if kept else ''})"),
-            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, epochs: {_epochs(provenance)}"),
+            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, {_epochs(provenance, bool(validations))}"),
             *_weights_fact(provenance),
             *_validation_facts(validations, "warm_start" in provenance),
             *(_curve_facts(self.curves) if draws_charts() else []),
@@ -196,10 +196,13 @@ def _layers(plan: TrainingPlan, network: Hyperparameters) -> str:
     return "-".join(map(str, plan.layer_sizes(network)))
 
 
-def _epochs(provenance: Mapping[str, Any]) -> str:
-    """Number of epochs of each network in the model."""
+def _epochs(provenance: Mapping[str, Any], are_selected: bool) -> str:
+    """Number of epochs of each network in the model; a refit may take fewer than were selected."""
     networks = provenance.get("networks", [{"weight": 1.0, **provenance}])
-    return ", ".join(str(network["epochs"]) for network in networks if network["weight"])
+    numbers = [str(network["epochs"]) for network in networks if network["weight"]]
+    if not are_selected:
+        return f"epochs: {', '.join(numbers)}"
+    return f"best epoch{'s' if len(numbers) > 1 else ''}: {', '.join(numbers)}"
 
 
 def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
