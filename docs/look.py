@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ SCHEMES = {"light": 1, "dark": 0}
 TALLEST = 16_000
 """Pixels of a screenshot; longer pages are cut off."""
 SECONDS = 120
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+"""Names of Chromium on different systems."""
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 
 
@@ -28,14 +31,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("look"), help="folder of the screenshots")
-    parser.add_argument("--browser", default="chromium")
+    parser.add_argument("--browser", help=f"default: the first that is installed of {', '.join(BROWSERS)}")
     asked = parser.parse_args()
+    browser = next(filter(None, map(shutil.which, [asked.browser] if asked.browser else BROWSERS)), None)
+    if browser is None:
+        parser.error("no Chromium is installed; install it (Debian: apt install chromium) or name it with --browser")
+    if not asked.page.is_file():
+        parser.error(f"there is no page {asked.page}; write one with autorec report, which needs the extra `report`")
     asked.output.mkdir(exist_ok=True)
     messages: list[str] = []
     for scheme in SCHEMES:
         for width in WIDTHS:
             file = asked.output / f"{asked.page.stem}-{scheme}-{width}.png"
-            messages += take(asked.page, file, width, scheme, asked.browser)
+            messages += take(asked.page, file, width, scheme, browser)
             print(file)
     for message in messages:
         print(f"console: {message}", file=sys.stderr)
