@@ -128,6 +128,8 @@ def parse_max_per(texts: Sequence[str]) -> dict[str, int]:
 
 def _no_column(flag: str, name: str, items: pl.DataFrame) -> str:
     known = f"the columns are {listed(items.columns)}"
+    if any(re.fullmatch(r"column_\d+", column) for column in items.columns):
+        known += "; to name those with numbers, put a line of names first in the file of prepare --items"
     if items.width == 1:
         known = "there are no columns but item_id; prepare the dataset with --items and train again"
     return f"{flag}: items have no column {shortened(name)}; {known}"

@@ -131,13 +131,19 @@ def test_items_without_columns_are_known_by_their_ids():
         fulfilling("year > 1990", ids)
 
 
+def test_columns_without_a_name_can_get_one():
+    unnamed = item_table(["a"], pl.DataFrame({"title": ["A"], "column_3": ["Comedy"]}))
+    with pytest.raises(UsageError, match=r"column genre; the columns are .*column_3; .* line of names .* --items"):
+        fulfilling("genre = 'Comedy'", unnamed)
+
+
 def test_limits_group_items_by_value_and_leave_those_without_one_free():
     (genre, year) = limits_of({"genre": 2, "available": 1}, ITEMS)
     assert (genre.n, year.n) == (2, 1)
     assert len(set(genre.groups[:3].tolist())) == 3
     assert genre.groups[3] == FREE
     assert np.array_equal(year.groups, [1, 1, 0, FREE])
-    with pytest.raises(UsageError, match="--max-per: items have no column director"):
+    with pytest.raises(UsageError, match=r"--max-per: items have no column director; the columns are [^;]*$"):
         limits_of({"director": 1}, ITEMS)
 
 
