@@ -12,12 +12,15 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.adam import Adam, AdamState
-from autorec_cli.network.autoencoder import ACTIVATIONS, SQUARED_ERROR, Loss, Network, mean_row
+from autorec_cli.network.activations import DERIVATIVES
+from autorec_cli.network.adam import AdamState
+from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network, mean_row
 from autorec_cli.network.device_examples import DeviceExamples
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs
 from autorec_cli.network.sparse_tensors import row_of_cell, to_csr
+from autorec_cli.network.torch_adam import TorchAdam
+from autorec_cli.network.torch_engine import FUNCTIONS
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.safetensors_writer import in_one
 
@@ -29,19 +32,23 @@ class DenseEngine:
     """One hidden layer and identity output, behind the methods of `network.engine.Engine` that an epoch needs."""
 
     def __init__(
-        self, network: Network, device: torch.device, rows_at_once: int, loss: Loss = SQUARED_ERROR, *_: object
+        self, network: Network[Array], device: str, rows_at_once: int, loss: Loss = SQUARED_ERROR, *_: object
     ) -> None:
-        self._parameters = network.to(device)
-        self._mean = mean_row(self._parameters.decoder_weight, SINGLE_PROCESS) if loss.decoder_mean else None
-        if self._mean is not None:
+        self._device = torch.device(device)
+        self._parameters = network.map(self._copied)
+        self._mean: Tensor | None = None
+        if loss.decoder_mean:
+            self._mean = self._copied(mean_row(network.decoder_weight, SINGLE_PROCESS))
             self._parameters.decoder_weight.sub_(self._mean)
-        self._device = device
         self._examples: DeviceExamples | None = None
         self._values = torch.empty(rows_at_once, network.decoder_weight.shape[0], device=device)
         self._mask = torch.empty_like(self._values)
         self._shown = torch.empty(rows_at_once, network.encoder_weights[0].shape[0], device=device)
-        self._optimizer = Adam(self._all())
+        self._optimizer = TorchAdam(self._all())
         self.is_threaded = False
+
+    def _copied(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self._device, copy=True)
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """The batch of the examples at `rows`; on a GPU, from ratings that stay there."""
@@ -72,11 +79,11 @@ class DenseEngine:
             parts.append(outputs[row_of_cell(pattern), pattern.col_indices()].cpu().numpy())
         return np.concatenate(parts)
 
-    def network(self) -> Network:
+    def network(self) -> Network[Array]:
         """A copy of the network."""
-        network = self._parameters.to(torch.device("cpu"))
+        network = self._parameters.map(lambda parameter: parameter.to("cpu", copy=True).numpy())
         if self._mean is not None:
-            network.decoder_weight.add_(self._mean.cpu())
+            np.add(network.decoder_weight, self._mean.cpu().numpy(), out=network.decoder_weight)
         return network
 
     def _all(self) -> list[Tensor]:
@@ -95,7 +102,7 @@ class DenseEngine:
         return all(bool(parameter.isfinite().all()) for parameter in self._all())
 
     def _hidden(self, shown: Tensor) -> Tensor:
-        function, _ = ACTIVATIONS[self._parameters.hidden_activation]
+        function = FUNCTIONS[self._parameters.hidden_activation]
         return function(torch.addmm(self._parameters.encoder_biases[0], shown, self._parameters.encoder_weights[0]))
 
     def _outputs(self, hidden: Tensor) -> Tensor:
@@ -105,7 +112,7 @@ class DenseEngine:
     def _gradients(self, values: Tensor, mask: Tensor, shown: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The squared error and its gradients in the order of `AdamState`."""
         network = self._parameters
-        _, derivative = ACTIVATIONS[network.hidden_activation]
+        derivative = DERIVATIVES[network.hidden_activation]
         hidden = self._hidden(shown)
         residual = self._outputs(hidden)
         residual.sub_(values).mul_(mask)

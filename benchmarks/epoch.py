@@ -21,12 +21,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.torch_engine import TorchEngine
+from autorec_cli.runtime.threads import compute_threads
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.plan import complete
 from autorec_cli.training.randomness import initial_network
@@ -35,7 +36,6 @@ from autorec_cli.training.validation import make_validation
 from benchmarks import results
 from benchmarks.dense import DenseEngine
 
-CPU = torch.device("cpu")
 COLUMNS = {
     "dataset": "",
     "training ratings": "{:,}",
@@ -55,9 +55,9 @@ class Contender:
 
     def __init__(self, make: MakeEngine, examples: Examples, settings: Hyperparameters) -> None:
         self.examples, self.settings = examples, settings
-        generator = torch.Generator().manual_seed(settings.seed)
+        generator = np.random.default_rng(settings.seed)
         network = initial_network(examples, settings, generator)
-        self.engine = make(network, CPU, settings.batch_size, loss_of(examples, settings))
+        self.engine = make(network, "cpu", settings.batch_size, loss_of(examples, settings))
         self.trainer = Trainer(self.engine, examples, settings, generator, n_epochs=settings.epochs + 1, phase="fit")
 
     def run(self) -> float:
@@ -85,9 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = dataset.load_dataset(arguments.dataset)
     shape = f"{data.n_users:,} x {data.n_items:,}, {data.train.nnz:,} training ratings"
-    print(
-        f"{shape}, {arguments.variant} variant, hidden size {arguments.hidden_size}, {torch.get_num_threads()} threads"
-    )
+    print(f"{shape}, {arguments.variant} variant, hidden size {arguments.hidden_size}, {compute_threads()} threads")
     given = {"hidden_sizes": (arguments.hidden_size,), "epochs": arguments.passes or 50}
     if not arguments.implicit:
         given |= {"center": "none", "implicit": False, "normalize": False, "decoder_mean": False}

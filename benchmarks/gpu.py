@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ import torch
 from scipy import sparse
 
 from autorec_cli.config import VARIANTS, Hyperparameters, TrainSettings
+from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import describe, is_out_of_memory
 from autorec_cli.network import sparse_tensors, torch_engine
@@ -79,8 +80,8 @@ class Case:
     settings: Hyperparameters
     examples: Examples
     validation: Validation
-    network: Network
-    generator: torch.Tensor
+    network: Network[Array]
+    generator: Mapping[str, object]
     device: torch.device
 
     def row(self, what: str, *figures: results.Cell) -> Cells:
@@ -95,7 +96,7 @@ class Case:
 
     def batch(self) -> np.ndarray:
         """The rows of the first batch."""
-        generator = torch.Generator().manual_seed(0)
+        generator = np.random.default_rng(0)
         return next(shuffled_rows(self.examples.matrix.shape[0], self.settings.batch_size, generator))
 
 
@@ -120,12 +121,12 @@ def make_case(dataset: Dataset, variant: str, passes: int, hidden_size: int, dev
         dataset,
     )
     examples = make_examples(dataset.train, dataset.rating_scale, settings)
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = np.random.default_rng(settings.seed)
     network = initial_network(examples, settings, generator)
     validation = make_validation(examples, dataset.valid, settings)
     # Scaled, outputs that have learned little would be 0, and the RMSE of every engine that of the baseline.
     validation._scales = False
-    return Case(settings, examples, validation, network, generator.get_state(), device)
+    return Case(settings, examples, validation, network, generator.bit_generator.state, device)
 
 
 FREE_BYTES = torch_engine.free_bytes
@@ -144,10 +145,10 @@ def _no_bytes(_: torch.device) -> int:
 
 def measure_epochs(case: Case, make: MakeEngine, device: torch.device, resident: bool = False) -> Cells:
     """Seconds of an epoch, memory, and the RMSE after all of them."""
-    settings, generator = case.settings, torch.Generator()
-    generator.set_state(case.generator)
+    settings, generator = case.settings, np.random.default_rng()
+    generator.bit_generator.state = case.generator
     reset_peak(device)
-    engine = make(case.network, device, settings.batch_size, case.loss)
+    engine = make(case.network, str(device), settings.batch_size, case.loss)
     with Trainer(engine, case.examples, settings, generator, n_epochs=settings.epochs + 1, phase="fit") as trainer:
         seconds = [timed(partial(run_epoch, trainer), device) for _ in range(settings.epochs)]
         peak = peak_mib(device)
@@ -168,10 +169,10 @@ def run_epoch(trainer: Trainer) -> None:
 def measure_parts(case: Case) -> Iterator[tuple[str, Callable[[], Cells]]]:
     """Names and measurements of what a step consists of."""
     rows, device = case.batch(), case.device
-    engine = on_gpu("embedding_bag")(case.network, device, case.settings.batch_size, case.loss)
+    engine = on_gpu("embedding_bag")(case.network, str(device), case.settings.batch_size, case.loss)
     batch = engine.batch(case.examples.inputs, rows, None)
     targets, inputs = torch_engine.to_device(batch.targets, batch.inputs, device)
-    network = case.network.to(device)
+    network = case.network.map(lambda parameter: torch.from_numpy(parameter).to(device))
     hidden = torch.rand(len(rows), network.decoder_weight.shape[1], device=device)
     weight, first = network.decoder_weight, network.encoder_weights[0]
     dot = partial(torch.sparse.sampled_addmm, targets.rows, hidden, weight.T, beta=0.0)
@@ -234,7 +235,7 @@ def measure_shape(shape: list[int], hidden_size: int, device: torch.device, repo
 
 def measure_case(case: Case, report: Callable[[Cells], None]) -> None:
     """Epochs of all engines, then the parts of a step."""
-    device, cpu_name = case.device, engine_name(CPU)
+    device, cpu_name = case.device, engine_name("cpu")
     epochs = {
         "embedding_bag": lambda: measure_epochs(case, on_gpu("embedding_bag"), device, resident=True),
         "torch.sparse": lambda: measure_epochs(case, on_gpu("sparse"), device, resident=True),
@@ -288,7 +289,7 @@ class Run:
         self._folder, self._device, self._end = folder, device, time.monotonic() + seconds
         self._rows: list[results.Row] = []
         self._run = results.this_run() | {"command": "benchmarks/gpu.sh"}
-        self._run["machine"] = f"{describe_device(resolve_device(device))}, {self._run['machine']}"
+        self._run["machine"] = f"{describe_device(torch.device(resolve_device(device)))}, {self._run['machine']}"
         folder.mkdir(parents=True, exist_ok=True)
 
     def part(
@@ -388,7 +389,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.part:
         shape = [int(number) for number in arguments.part.split("x")]
-        measure_shape(shape, arguments.hidden_size, resolve_device(arguments.device), print_row)
+        measure_shape(shape, arguments.hidden_size, torch.device(resolve_device(arguments.device)), print_row)
         return
     run = Run(arguments.folder, arguments.device, 60 * arguments.minutes)
     run.tests(arguments.tests or tests_with_marks())

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy import sparse
 
 from autorec_cli.config import TrainSettings
@@ -74,7 +73,7 @@ def network_row(data: Dataset, protocol: RankingProtocol, name: str, seed: int, 
     objective, variant = NETWORKS[name]
     chosen = {"objective": objective, "seed": seed, **(given if objective == "ranking" else {})}
     settings = complete(TrainSettings(variant=variant, **chosen), data)
-    fitted = drain(select_and_refit(NetworkTraining(data, settings, torch.device("cpu"))), lambda _: None)
+    fitted = drain(select_and_refit(NetworkTraining(data, settings, "cpu")), lambda _: None)
     model = to_model(fitted, data, settings, {"fitted_parts": list(fitted.fitted_parts)})
     return metric_rows([(name, model)], data, "test", protocol)[0]
 

@@ -61,19 +61,18 @@ def abandon_fit() -> None:
 
 def abandon_batches() -> None:
     """Batches of an epoch, each of which is made during the step before it."""
-    import torch
-
+    from autorec_cli.runtime.threads import use_threads
     from autorec_cli.training.examples import make_examples
     from autorec_cli.training.plan import networks_for
     from autorec_cli.training.trainer import make_trainer
     from tests.planted import planted_dataset
 
-    torch.set_num_threads(2)
+    use_threads(2)
     dataset = planted_dataset(n_users=12, n_items=8)
     settings = TrainSettings(objective="rating", variant="user", hidden_sizes=(2,), batch_size=2)
     (network,) = networks_for(settings, dataset)
     examples = make_examples(dataset.train, dataset.rating_scale, network)
-    with make_trainer(examples, network, torch.device("cpu")) as trainer:
+    with make_trainer(examples, network, "cpu") as trainer:
         assert trainer.engine.is_threaded
         abandon(trainer.batches, 1000)
 

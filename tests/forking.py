@@ -229,7 +229,7 @@ def import_program() -> None:
     rng = np.random.default_rng(0)
     examples = random_examples(8, 9, 0.5, rng)[0].astype(np.float32)
     network = in_float32(random_network((9, 3), "sigmoid", "identity", rng))
-    make_engine(network, torch.device("cpu"), rows_at_once=8).step(Batch(examples, examples), 0.01, 0.1)
+    make_engine(network, "cpu", rows_at_once=8).step(Batch(examples, examples), 0.01, 0.1)
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1

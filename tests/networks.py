@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,9 @@ from scipy import sparse
 
 from autorec_cli.csr import row_indices
 from autorec_cli.network import engine as engines
-from autorec_cli.network.autoencoder import ACTIVATIONS, Network, Thresholds
-from autorec_cli.network.ordinal import Levels, Offsets
+from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.ordinal import Levels, Offsets, Thresholds
+from autorec_cli.network.torch_engine import FUNCTIONS
 
 COMPILED = "compiled"
 numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")
@@ -33,6 +32,8 @@ def ordinal_examples(examples, rng):
 
 
 def random_network(sizes, hidden_activation, output_activation, rng, deviation=0.5, n_inputs=None):
+    """Network of float64 tensors."""
+
     def tensor(*shape):
         return torch.from_numpy(rng.normal(0, deviation, shape))
 
@@ -75,7 +76,7 @@ def dense_step(network, dense, observed, missing_weight=0.0, inputs=None, mean=N
     biases, decoder_bias = parameters[depth + 1 : -1], parameters[-1]
     hidden = dense if inputs is None else inputs
     for weight, bias in zip(weights, biases, strict=True):
-        hidden = ACTIVATIONS[network.hidden_activation][0](hidden @ weight + bias)
+        hidden = FUNCTIONS[network.hidden_activation](hidden @ weight + bias)
     z = hidden @ sum(means, decoder_weight).T + decoder_bias
     if thresholds is not None:
         weight, bias = of_thresholds
@@ -90,20 +91,12 @@ def dense_step(network, dense, observed, missing_weight=0.0, inputs=None, mean=N
         return squared_error.detach(), torch.autograd.grad(
             loss, [*weights, decoder_weight, *biases, decoder_bias, *of_thresholds, *means], materialize_grads=True
         )
-    output, _ = network.output(z)
+    output, _ = network.output(z, torch.sigmoid)
     loss = ((output - dense)[observed] ** 2).sum()
     missing = missing_weight * (output[~observed] ** 2).sum()
     return loss.detach(), torch.autograd.grad(loss + missing, [*parameters, *means])
 
 
 def in_float32(network):
-    thresholds = network.thresholds
-    return dataclasses.replace(
-        network,
-        encoder_weights=tuple(weight.float() for weight in network.encoder_weights),
-        encoder_biases=tuple(bias.float() for bias in network.encoder_biases),
-        decoder_weight=network.decoder_weight.float(),
-        decoder_bias=network.decoder_bias.float(),
-        thresholds=thresholds
-        and dataclasses.replace(thresholds, weight=thresholds.weight.float(), bias=thresholds.bias.float()),
-    )
+    """The network that an engine is given."""
+    return network.map(lambda tensor: tensor.float().numpy())

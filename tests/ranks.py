@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
@@ -62,9 +61,9 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], proces
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition
     )
-    network = initial_network(examples, settings, torch.Generator().manual_seed(0))
+    network = initial_network(examples, settings, np.random.default_rng(0))
     loss = trainer.loss_of(examples, settings)
-    trained = engine.make_engine(network, torch.device("cpu"), 8, loss, process_group)
+    trained = engine.make_engine(network, "cpu", 8, loss, process_group)
     counted = []
     for n_rows in (8, 3):
         before = process_group.n_reduced

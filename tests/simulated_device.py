@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import autorec_cli
+from autorec_cli.network import device
 
 CPU = torch.device("cpu")
 FACTORIES = {
@@ -176,6 +177,7 @@ class SimulatedGenerator(torch.Generator):
 
 def simulate_cuda(monkeypatch, free_bytes: int = 1 << 40) -> torch.device:
     """Make torch.cuda answer as if there were one GPU with so much free memory."""
+    monkeypatch.setattr(device, "has_driver", lambda: True)
     monkeypatch.setattr(torch, "Generator", SimulatedGenerator)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.config import Hyperparameters, TrainSettings
@@ -22,7 +21,7 @@ from autorec_cli.training.export import to_model
 from autorec_cli.training.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.request import TrainRequest
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 PROVENANCE = {"dataset": "/data", "fingerprint": "0"}
 
 

@@ -5,7 +5,7 @@ Shapes: n ratings of a user, k units in the last hidden layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,20 +24,11 @@ from autorec_cli.inference.ridge import (
 )
 from autorec_cli.inference.scorer import History
 from autorec_cli.inference.scoring import UserVectors
+from autorec_cli.network.activations import ACTIVATIONS
 from autorec_cli.network.encoder_input import input_cells
-from autorec_cli.network.ordinal import expit
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
-
-ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    "identity": lambda z: z,
-    "sigmoid": expit,
-    "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
-}
-"""Hidden activations, as in `network.autoencoder`, which needs torch."""
 
 
 class Rated(NamedTuple):

@@ -16,7 +16,7 @@ from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.fold_in import folder
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
 from autorec_cli.inference.scoring import item_scorer, output, trained_users
-from autorec_cli.network.ordinal import ThresholdArrays
+from autorec_cli.network.ordinal import Thresholds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,7 +57,7 @@ class Model:
     decoder_weight: Array
     decoder_bias: Array
     output_range: tuple[float, float]
-    thresholds: ThresholdArrays | None
+    thresholds: Thresholds[Array] | None
     unit: float
     output_unit: float
     input_norm: float | None

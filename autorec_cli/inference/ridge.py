@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.network.ordinal import Levels, expit
+from autorec_cli.network.activations import sigmoid
+from autorec_cli.network.ordinal import Levels
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -183,7 +184,7 @@ def _ordinal_loss(targets: OrdinalTargets, outputs: Array) -> float:
 def expected_and_curvature(targets: OrdinalTargets, outputs: Array) -> tuple[Array, Array]:
     """Expected ratings, and their derivative by z, half the curvature of the loss; (n,) each."""
     levels = targets.levels
-    exceeded = expit(levels.slope * ((targets.start + outputs)[:, None] - targets.thresholds))
+    exceeded = sigmoid(levels.slope * ((targets.start + outputs)[:, None] - targets.thresholds))
     gaps = np.array(levels.gaps)
     return levels.values[0] + exceeded @ gaps, levels.slope * ((exceeded * (1 - exceeded)) @ gaps)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.inference.catalog import UNKNOWN
-from autorec_cli.network.ordinal import expit
+from autorec_cli.network.activations import sigmoid
 
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
@@ -154,7 +154,7 @@ def output(model: Model, z: Array) -> Array:
     """Apply the output activation f to `z`, in place."""
     if model.settings.output_activation == "sigmoid":
         low, high = model.output_range
-        expit(z, out=z)
+        sigmoid(z, out=z)
         z *= high - low
         z += low
     return z

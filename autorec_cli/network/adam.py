@@ -1,14 +1,13 @@
-"""Adam (Kingma and Ba, 2015): its constants, its state, and its steps where PyTorch takes them."""
+"""Adam (Kingma and Ba, 2015): its constants, its state, and its steps on small arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from torch.optim.adam import adam
+import numpy as np
 
+from autorec_cli.csr import Array
 from autorec_cli.storage.safetensors_writer import Pieces
 
 BETA1, BETA2 = 0.9, 0.999
@@ -38,61 +37,32 @@ class AdamState:
 
 
 class Adam:
-    """PyTorch's fused Adam on some tensors, which it updates.
-
-    The first `torch.optim.Optimizer` of a process imports PyTorch's compiler, which takes longer than PyTorch itself.
+    """Adam on some arrays, which it updates.
 
     Attributes:
-        parameters: The tensors.
+        parameters: The arrays.
         means, squares: Running averages of their gradients and of the squares.
+        n_steps: Number of steps taken.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Array]) -> None:
         self.parameters = list(parameters)
-        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
-        # On the device: the fused implementation refuses others.
-        self._steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+        self.means = [np.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [np.zeros_like(parameter) for parameter in self.parameters]
+        self.n_steps = 0
 
-    @property
-    def n_steps(self) -> int:
-        """Number of steps taken."""
-        return int(self._steps[-1]) if self._steps else 0
+    def scales(self, rate: float) -> tuple[np.float32, np.float32]:
+        """Step size and factor of the root of the averaged squares, at learning rate `rate`."""
+        with np.errstate(over="ignore"):  # infinite steps show in `Engine.is_finite`
+            step_size = np.float32(rate / (1 - BETA1**self.n_steps))
+        # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
+        return step_size, np.float32((1 - BETA2**self.n_steps) ** -0.5)
 
-    def step(self, gradients: Sequence[Tensor], rate: float, decays: Sequence[float]) -> None:
-        """Take a step at learning rate `rate`.
-
-        Args:
-            gradients: Gradient of each parameter.
-            rate: Learning rate.
-            decays: Penalty of each parameter: its factor in the gradient.
-        """
-        parts = list(zip(self.parameters, gradients, self.means, self.squares, self._steps, decays, strict=True))
-        for decay in dict.fromkeys(decays):
-            parameters, slopes, means, squares, steps = (
-                list(part) for part in zip(*(part[:-1] for part in parts if part[-1] == decay), strict=True)
-            )
-            adam(
-                parameters,
-                slopes,
-                means,
-                squares,
-                [],
-                steps,
-                fused=True,
-                amsgrad=False,
-                beta1=BETA1,
-                beta2=BETA2,
-                lr=rate,
-                weight_decay=decay,
-                eps=EPSILON,
-                maximize=False,
-            )
-
-    def restore(self, n_steps: int, means: Iterable[Tensor], squares: Iterable[Tensor]) -> None:
-        """Continue with these averages after `n_steps`."""
-        for own, given in ((self.means, means), (self.squares, squares)):
-            for average, value in zip(own, given, strict=True):
-                average.copy_(value)
-        for step in self._steps:
-            step.fill_(n_steps)
+    def step(self, gradients: Sequence[Array], rate: float) -> None:
+        """Take a step at learning rate `rate`."""
+        self.n_steps += 1
+        step_size, correction = self.scales(rate)
+        for parameter, slope, mean, square in zip(self.parameters, gradients, self.means, self.squares, strict=True):
+            mean += np.float32(1 - BETA1) * (slope - mean)
+            square += np.float32(1 - BETA2) * (slope * slope - square)
+            parameter -= step_size * mean / (np.sqrt(square) * correction + np.float32(EPSILON))

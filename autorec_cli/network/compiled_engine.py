@@ -1,31 +1,26 @@
 """Compiled CPU engine: the step of `torch_engine`, faster, smaller.
 
 V and W are updated row by row while their gradient is in registers, so that no gradient of their size is stored. Every
-product visits one tile at a time, in blocks of rows. Activations and the dense layers of the deep form are PyTorch's.
+product visits one tile at a time, in blocks of rows. Activations and the dense layers of the deep form are numpy's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor
 
 from autorec_cli.csr import Array, row_sums
-from autorec_cli.network.adam import BETA1, BETA2, Adam, AdamState
+from autorec_cli.network.activations import ACTIVATIONS, DERIVATIVES, sigmoid
+from autorec_cli.network.adam import Adam, AdamState
 from autorec_cli.network.autoencoder import (
-    ACTIVATIONS,
     SQUARED_ERROR,
     TILE,
     Loss,
     MissingGradients,
     Network,
-    OrdinalOutputs,
     mean_row,
     missing_gradients,
 )
@@ -34,7 +29,6 @@ from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
 from autorec_cli.network.kernels import adam_products, ordinal_outputs, products, sampled_products
 from autorec_cli.network.tiles import Floats, Workers, from_tiles, to_tiles, untiled
-from autorec_cli.network.torch_engine import codes
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import one_ahead
@@ -49,7 +43,7 @@ class TiledEngine:
 
     def __init__(
         self,
-        network: Network,
+        network: Network[Array],
         threads: int,
         rows_at_once: int,
         loss: Loss = SQUARED_ERROR,
@@ -60,11 +54,11 @@ class TiledEngine:
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight)
         if self._mean is not None:
-            self._decoder.tiles -= to_tiles(self._mean.numpy()[None])  # in place: W is large
-        nothing = torch.empty(0)  # V and W live in tiles only
+            self._decoder.tiles -= to_tiles(self._mean[None])  # in place: W is large
+        nothing = np.empty(0, dtype=np.float32)  # V and W live in tiles only
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
-        ).copy()
+        ).map(np.copy)
         self._offsets = loss.offsets
         self._free = [*self._rest.free(), *([] if self._mean is None else [self._mean])]
         # V and W are updated by the kernels.
@@ -74,33 +68,17 @@ class TiledEngine:
         self._rows_at_once = rows_at_once
         self._missing_weight = loss.missing_weight
         self._process_group = process_group
-        self._n_steps = 0
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """See `engine.Engine`."""
         return make_batch(inputs, rows, dropout)
 
-    def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
+    def step(self, batch: Batch, rate: float, decay: float) -> float:
         """See `engine.Engine`."""
-        with self._torch_threads():
+        with np.errstate(all="ignore"):  # divergence shows in the loss and in `is_finite`
             return self._step(batch, rate, decay)
 
-    @contextmanager
-    def _torch_threads(self) -> Iterator[None]:
-        """Keep PyTorch to this thread, unless there are dense products.
-
-        Other operations are so small that waking threads takes longer than they do; and results do not depend on the
-        number of threads.
-        """
-        threads = torch.get_num_threads()
-        if not self._missing_weight and len(self._rest.encoder_biases) == 1:
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-
-    def _step(self, batch: Batch, rate: float, decay: float) -> Tensor:
+    def _step(self, batch: Batch, rate: float, decay: float) -> float:
         targets, inputs = _observed(batch)
         pattern, rows = targets.pattern, batch.rows
         first = self._encode(inputs)
@@ -108,41 +86,41 @@ class TiledEngine:
         z = self._decode(pattern, last)
         of_thresholds = None
         if self._rest.thresholds is None:
-            predictions, slope = self._rest.output(z)
+            predictions, slope = self._rest.output(z, sigmoid)
         else:
             assert rows is not None
             codes = self._codes_in(last)
             predictions, of_thresholds = self._ordinal(pattern, codes, z, rows, targets.values)
-            slope = torch.ones(())  # the loss is such that the derivative is that of an identity
-        residual = predictions - torch.from_numpy(targets.values)
+            slope = 1.0  # the loss is such that the derivative is that of an identity
+        residual: Array = predictions - targets.values
         # `missing_gradients` counts every cell as unrated, so the observed ones are subtracted here.
-        error = ObservedCells(pattern, (2 * (residual - self._missing_weight * predictions) * slope).numpy())
-        upstream = torch.from_numpy(self._product(error, self._decoder.tiles))
+        of_cells: Array = 2 * (residual - self._missing_weight * predictions)
+        of_cells *= slope
+        error = ObservedCells(pattern, of_cells)
+        upstream = self._product(error, self._decoder.tiles)
         # bincount adds in float64, and in the order of the cells, so the sum does not depend on threads.
         bias = np.bincount(pattern.indices, weights=error.values, minlength=pattern.n_columns).astype(np.float32)
         of_means = []
         if self._mean is not None:
-            sums = torch.from_numpy(row_sums(pattern.indptr, error.values))[:, None]
-            upstream.addcmul_(sums, self._mean_tiles)
-            of_means = [self._process_group.all_reduce((sums.T @ last).view(-1)[: len(self._mean)])]
+            sums = row_sums(pattern.indptr, error.values)
+            upstream += sums[:, None] * self._mean_tiles
+            of_means = [self._process_group.all_reduce((sums @ last).reshape(-1)[: len(self._mean)])]
         elif of_thresholds is not None:  # their means are rows of C
             of_means, of_codes = self._threshold_gradients(of_thresholds, codes)
             upstream += of_codes
         extra = _NOTHING
-        # Dense products, which PyTorch does as fast as any kernel: out of the tiles and back.
+        # Dense products, which BLAS does as fast as any kernel: out of the tiles and back.
         if self._missing_weight:
             missing = self._missing(last)
-            upstream += torch.from_numpy(to_tiles(missing.hidden.numpy()))
-            extra = to_tiles(missing.decoder_weight.numpy())
-            bias += missing.decoder_bias.numpy()
+            upstream += to_tiles(missing.hidden)
+            extra = to_tiles(missing.decoder_weight)
+            bias += missing.decoder_bias
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
         # Only now: the gradients above need the old weights.
-        self._n_steps += 1
-        self._update(self._decoder, _Gradient(error, last.numpy(), extra), rate, decay)
+        self._optimizer.step([*weights, *biases, bias, *of_means], rate)
+        self._update(self._decoder, _Gradient(error, last, extra), rate, decay)
         self._update(self._encoder, _Gradient(inputs, slope_of_first), rate, decay)
-        gradients = [*weights, *biases, torch.from_numpy(bias), *of_means]
-        self._optimizer.step(gradients, rate, [0.0] * len(gradients))
-        return torch.dot(residual, residual).double()
+        return float(np.square(residual, dtype=np.float64).sum())
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
         """See `engine.Engine`."""
@@ -152,7 +130,7 @@ class TiledEngine:
         def make(rows: slice) -> tuple[slice, ObservedCells, Pattern]:
             return rows, encoder_inputs(inputs, np.arange(n_rows)[rows]), observed(cells[rows]).pattern
 
-        with self._torch_threads(), one_ahead(make, blocks, self.is_threaded) as made:
+        with np.errstate(all="ignore"), one_ahead(make, blocks, self.is_threaded) as made:
             return np.concatenate([np.empty(0, dtype=np.float32), *(self._predicted(*block) for block in made)])
 
     def _predicted(self, rows: slice, inputs: ObservedCells, wanted: Pattern) -> Array:
@@ -160,30 +138,36 @@ class TiledEngine:
         _, last = self._deeper(self._encode(inputs))
         z = self._decode(wanted, last)
         if self._rest.thresholds is None:
-            return self._rest.output(z)[0].numpy()
-        return self._ordinal(wanted, self._codes_in(last), z, rows)[0].numpy()
+            return self._rest.output(z, sigmoid)[0]
+        return self._ordinal(wanted, self._codes_in(last), z, rows)[0]
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
         """See `engine.Engine`."""
-        return codes(self.network(), inputs, self._rows_at_once, rows, self._process_group).numpy()
+        rows = np.arange(inputs.shape[0]) if rows is None else rows
+        found = np.empty((len(rows), len(self._rest.encoder_biases[-1])), dtype=np.float32)
+        blocks = [slice(start, start + self._rows_at_once) for start in range(0, len(rows), self._rows_at_once)]
 
-    def network(self) -> Network:
+        def make(block: slice) -> tuple[slice, ObservedCells]:
+            return block, encoder_inputs(inputs, rows[block])
+
+        with np.errstate(all="ignore"), one_ahead(make, blocks, self.is_threaded) as made:
+            for block, cells in made:
+                found[block] = self._codes_in(self._deeper(self._encode(cells))[1])
+        return found
+
+    def network(self) -> Network[Array]:
         """See `engine.Engine`."""
-        rest = self._rest.copy()
+        rest = self._rest.map(np.copy)
         first = from_tiles(self._encoder.tiles, len(rest.encoder_biases[0]))
         last = from_tiles(self._decoder.tiles, len(rest.encoder_biases[-1]))
         if self._mean is not None:
-            last += self._mean.numpy()
-        return replace(
-            rest,
-            encoder_weights=(torch.from_numpy(first), *rest.encoder_weights[1:]),
-            decoder_weight=torch.from_numpy(last),
-        )
+            last += self._mean
+        return replace(rest, encoder_weights=(first, *rest.encoder_weights[1:]), decoder_weight=last)
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""
         free = (self._free, self._optimizer.means, self._optimizer.squares)
-        return AdamState(self._n_steps, *map(self._in_order, ("tiles", "means", "squares"), free))
+        return AdamState(self._optimizer.n_steps, *map(self._in_order, ("tiles", "means", "squares"), free))
 
     def restore(self, state: AdamState) -> None:
         """See `engine.Engine`."""
@@ -192,16 +176,12 @@ class TiledEngine:
         for name, tensors in (("tiles", state.parameters), ("means", state.means), ("squares", state.squares)):
             setattr(self._encoder, name, to_tiles(tensors[0].whole()))
             setattr(self._decoder, name, to_tiles(tensors[depth].whole()))
-        free = [
-            [torch.from_numpy(tensor.whole()) for tensor in (*tensors[1:depth], *tensors[depth + 1 :])]
-            for tensors in (state.parameters, state.means, state.squares)
-        ]
-        for parameter, value in zip(self._free, free[0], strict=True):
-            parameter.copy_(value)
-        self._optimizer.restore(state.n_steps, free[1], free[2])
-        self._n_steps = state.n_steps
+            own = {"tiles": self._free, "means": self._optimizer.means, "squares": self._optimizer.squares}[name]
+            for array, tensor in zip(own, (*tensors[1:depth], *tensors[depth + 1 :]), strict=True):
+                array[:] = tensor.whole()
+        self._optimizer.n_steps = state.n_steps
 
-    def _in_order(self, name: str, free: list[Tensor]) -> list[Pieces]:
+    def _in_order(self, name: str, free: list[Array]) -> list[Pieces]:
         """Arrange tensors in the order of `AdamState`.
 
         Attribute `name` of V and W, and `free`.
@@ -210,7 +190,7 @@ class TiledEngine:
         first = untiled(getattr(self._encoder, name), sizes[0])
         last = untiled(getattr(self._decoder, name), sizes[-1])
         n_deeper = len(sizes) - 1
-        others = [in_one(tensor.numpy()) for tensor in free]
+        others = [in_one(array) for array in free]
         return [first, *others[:n_deeper], last, *others[n_deeper:]]
 
     def close(self, wait: bool = True) -> None:
@@ -219,55 +199,51 @@ class TiledEngine:
 
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
-        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow. Not numpy's, whose
-        # library has threads of its own that spin for a while after every product.
-        tiled = (torch.from_numpy(weights.tiles).view(-1) for weights in (self._encoder, self._decoder))
-        sums = [torch.dot(weights, weights) for weights in tiled]
-        return all(bool(tensor.isfinite().all()) for tensor in (*sums, *self._free))
+        # A sum of squares needs no array of flags; it also rejects weights whose squares overflow.
+        sums = [np.vdot(weights.tiles, weights.tiles) for weights in (self._encoder, self._decoder)]
+        return bool(np.isfinite(sums).all()) and all(bool(np.isfinite(array).all()) for array in self._free)
 
-    def _encode(self, inputs: ObservedCells) -> Tensor:
+    def _encode(self, inputs: ObservedCells) -> Floats:
         """Compute the first hidden layer, in tiles."""
-        z = self._all_reduce(torch.from_numpy(self._product(inputs, self._encoder.tiles)), 0)
-        bias = torch.from_numpy(to_tiles(self._rest.encoder_biases[0].numpy()[None]))
-        function, _ = ACTIVATIONS[self._rest.hidden_activation]
-        first = function(z.add_(bias))
+        z = self._all_reduce(self._product(inputs, self._encoder.tiles), 0)
+        z += to_tiles(self._rest.encoder_biases[0][None])
+        first: Floats = ACTIVATIONS[self._rest.hidden_activation](z)
         first[-1, :, self._n_hidden_in_last_tile :] = 0  # the padding; a sigmoid has turned zeros into 1/2
         return first
 
-    def _all_reduce(self, tiles: Tensor, layer: int) -> Tensor:
+    def _all_reduce(self, tiles: Floats, layer: int) -> Floats:
         """Sum tiles (., B, TILE) of `layer` over all processes."""
         if self._process_group.size == 1:
             return tiles
         # Without padding, which would only be sent along.
-        plain = from_tiles(tiles.numpy(), len(self._rest.encoder_biases[layer]))
-        return torch.from_numpy(to_tiles(self._process_group.all_reduce(torch.from_numpy(plain)).numpy()))
+        plain = from_tiles(tiles, len(self._rest.encoder_biases[layer]))
+        return to_tiles(self._process_group.all_reduce(plain))
 
     @cached_property
     def _n_hidden_in_last_tile(self) -> int:
         return (len(self._rest.encoder_biases[0]) - 1) % TILE + 1
 
-    def _deeper(self, first: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _deeper(self, first: Floats) -> tuple[list[Array], Floats]:
         """Compute all hidden layers, and the last in tiles.
 
         Layers are (B, k_layer). The list is empty if there is only one layer.
         """
         if len(self._rest.encoder_biases) == 1:
             return [], first
-        # Dense layers are small; PyTorch multiplies them as fast as any kernel of ours.
-        hidden = self._rest.deeper(torch.from_numpy(from_tiles(first.numpy(), len(self._rest.encoder_biases[0]))))
-        return hidden, torch.from_numpy(to_tiles(hidden[-1].numpy()))
+        # Dense layers are small; BLAS multiplies them as fast as any kernel of ours.
+        plain = from_tiles(first, len(self._rest.encoder_biases[0]))
+        hidden = self._rest.deeper(plain, ACTIVATIONS[self._rest.hidden_activation])
+        return hidden, to_tiles(hidden[-1])
 
     def _back_to_first(
-        self, hidden: list[Tensor], first: Tensor, upstream: Tensor
-    ) -> tuple[list[Tensor], list[Tensor], Floats]:
+        self, hidden: list[Array], first: Floats, upstream: Floats
+    ) -> tuple[list[Array], list[Array], Floats]:
         """Back-propagate as `Network.back_to_first`, from and to tiles."""
         if not hidden:
-            _, derivative = ACTIVATIONS[self._rest.hidden_activation]
-            slope = upstream.mul_(derivative(first))
-            return [], [slope.sum(1).view(-1)[: len(self._rest.encoder_biases[0])]], slope.numpy()
-        plain = torch.from_numpy(from_tiles(upstream.numpy(), hidden[-1].shape[1]))
-        weights, biases, slope = self._rest.back_to_first(hidden, plain)
-        return weights, biases, to_tiles(slope.numpy())
+            upstream *= DERIVATIVES[self._rest.hidden_activation](first)
+            return [], [upstream.sum(1).reshape(-1)[: len(self._rest.encoder_biases[0])]], upstream
+        weights, biases, slope = self._rest.back_to_first(hidden, from_tiles(upstream, hidden[-1].shape[1]))
+        return weights, biases, to_tiles(slope)
 
     def _product(self, cells: ObservedCells, factor: Floats) -> Floats:
         """Multiply a sparse matrix by `factor`, in tiles."""
@@ -277,53 +253,52 @@ class TiledEngine:
         self._workers.run(products, pattern.indptr, (factor, sums), *arguments)
         return sums
 
-    def _decode(self, cells: Pattern, last: Tensor) -> Tensor:
+    def _decode(self, cells: Pattern, last: Floats) -> Floats:
         """Compute H W' + b at `cells`, (nnz,)."""
         dots = np.empty(len(cells.indices), dtype=np.float32)
-        bias = self._rest.decoder_bias.numpy()
-        arguments = (cells.pointers, cells.indices, last.numpy(), self._decoder.tiles, bias, dots)
+        arguments = (cells.pointers, cells.indices, last, self._decoder.tiles, self._rest.decoder_bias, dots)
         self._workers.run(sampled_products, cells.indptr, (), *arguments)
         if self._mean is not None:
-            of_rows = (last @ self._mean_tiles.mT).sum(0).view(-1)
-            dots += np.repeat(of_rows.numpy(), np.diff(cells.indptr))
-        return torch.from_numpy(dots)
+            of_rows = (last @ self._mean_tiles.swapaxes(1, 2)).sum(0).reshape(-1)
+            dots += np.repeat(of_rows, np.diff(cells.indptr))
+        return dots
 
-    def _codes_in(self, last: Tensor) -> Tensor:
+    def _codes_in(self, last: Floats) -> Floats:
         """Codes (B, k) out of their tiles."""
-        return torch.from_numpy(from_tiles(last.numpy(), len(self._rest.encoder_biases[-1])))
+        return from_tiles(last, len(self._rest.encoder_biases[-1]))
 
     def _ordinal(
-        self, cells: Pattern, codes: Tensor, z: Tensor, rows: RowSelection, targets: Floats | None = None
-    ) -> OrdinalOutputs:
-        """Compute outputs and gradients of the thresholds; see `ordinal_outputs`."""
+        self, cells: Pattern, codes: Floats, z: Floats, rows: RowSelection, targets: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Compute outputs and, with targets, gradients of the thresholds; see `kernels.ordinal_outputs`."""
         thresholds, offsets = self._rest.thresholds, self._offsets
         assert thresholds is not None
         assert offsets is not None
         levels, of_rows = thresholds.levels, thresholds.of(codes)
-        outputs, gradients = torch.empty_like(z), torch.empty_like(of_rows)
+        outputs, gradients = np.empty_like(z), np.empty_like(of_rows)
         gaps, midpoints = (np.array(values, dtype=np.float32) for values in (levels.gaps, levels.midpoints))
         self._workers.run(
             ordinal_outputs,
             cells.indptr,
             (),
-            z.numpy(),
+            z,
             _NO_TARGETS if targets is None else targets,
             targets is not None,  # a process without cells in this batch has none, and takes part in the sums
             cells.indptr,
             cells.indices,
             offsets.rows[rows],
             offsets.columns,
-            of_rows.numpy(),
+            of_rows,
             np.float32(levels.values[0]),
             gaps,
             midpoints,
             np.float32(levels.slope),
-            outputs.numpy(),
-            gradients.numpy(),
+            outputs,
+            gradients,
         )
-        return OrdinalOutputs(outputs, None if targets is None else gradients)
+        return outputs, gradients
 
-    def _threshold_gradients(self, gradient: Tensor, codes: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _threshold_gradients(self, gradient: Floats, codes: Floats) -> tuple[list[Array], Floats]:
         """Gradients of C and c, summed over processes, and of the codes, in tiles.
 
         `gradient` (B, J) is that of the thresholds of each example.
@@ -332,41 +307,34 @@ class TiledEngine:
         assert thresholds is not None
         of_bias = self._process_group.all_reduce(gradient.sum(0))
         of_weight = self._process_group.all_reduce(gradient.T @ codes)
-        of_codes = torch.from_numpy(to_tiles((gradient @ thresholds.weight).numpy()))
-        return [of_weight, of_bias], of_codes
+        return [of_weight, of_bias], to_tiles(gradient @ thresholds.weight)
 
     @property
-    def _mean_tiles(self) -> Tensor:
+    def _mean_tiles(self) -> Floats:
         """Mean row in tiles, (., 1, TILE)."""
         assert self._mean is not None
-        return torch.from_numpy(to_tiles(self._mean.numpy()[None]))
+        return to_tiles(self._mean[None])
 
-    def _missing(self, last: Tensor) -> MissingGradients:
+    def _missing(self, last: Floats) -> MissingGradients[Array]:
         """Compute `missing_gradients` from the codes in tiles."""
         n_hidden = len(self._rest.encoder_biases[-1])
-        hidden, weight = (
-            torch.from_numpy(from_tiles(tiles, n_hidden)) for tiles in (last.numpy(), self._decoder.tiles)
-        )
+        hidden, weight = (from_tiles(tiles, n_hidden) for tiles in (last, self._decoder.tiles))
         return missing_gradients(hidden, weight, self._rest.decoder_bias, self._missing_weight)
 
     def _update(self, weights: _Weights, gradient: _Gradient, rate: float, decay: float) -> None:
         """Take a step of Adam on `weights`."""
         columns = gradient.cells.pattern.transposed
-        with np.errstate(over="ignore"):  # infinite steps show in `is_finite`
-            step_size = np.float32(rate / (1 - BETA1**self._n_steps))
-            penalty = np.float32(decay)
-        # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
-        correction = np.float32((1 - BETA2**self._n_steps) ** -0.5)
+        step_size, correction = self._optimizer.scales(rate)
         tiled = (gradient.factor, gradient.extra, weights.tiles, weights.means, weights.squares)
         pattern = (columns.indptr, columns.indices, gradient.cells.by_column)
-        self._workers.run(adam_products, columns.indptr, tiled, *pattern, step_size, penalty, correction)
+        self._workers.run(adam_products, columns.indptr, tiled, *pattern, step_size, np.float32(decay), correction)
 
 
 @lru_cache(maxsize=1)
 def compile_kernels() -> None:
     """Compile the kernels, or load them from numba's cache, by a step of a network of one unit."""
     begin_stage("compiling")
-    one, zero = torch.ones(1, 1), torch.zeros(1)
+    one, zero = np.ones((1, 1), dtype=np.float32), np.zeros(1, dtype=np.float32)
     network = Network((one,), (zero,), one, zero, "identity", "identity", (-1.0, 1.0))
     engine, cells = TiledEngine(network, 1, 1), sparse.csr_array(np.ones((1, 1), dtype=np.float32))
     engine.step(Batch(cells, cells), 0.0, 0.0)
@@ -387,8 +355,8 @@ def _observed(batch: Batch) -> tuple[ObservedCells, ObservedCells]:
 class _Weights:
     """Weight matrix in tiles, with Adam's moments."""
 
-    def __init__(self, matrix: Tensor) -> None:
-        self.tiles: Floats = to_tiles(matrix.numpy())
+    def __init__(self, matrix: Array) -> None:
+        self.tiles: Floats = to_tiles(matrix)
         # Not zeros_like, which would take the memory at once, while the caller still has the plain matrix.
         self.means: Floats = np.zeros(self.tiles.shape, dtype=np.float32)
         self.squares: Floats = np.zeros(self.tiles.shape, dtype=np.float32)

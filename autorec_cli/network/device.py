@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from pathlib import Path
 from typing import NamedTuple
-
-import torch
 
 from autorec_cli.config import check_device
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.network.engine import engine_name
 from autorec_cli.runtime.process_group import local_rank
+from autorec_cli.runtime.threads import compute_threads, use_threads
 
 THREADS_PER_CORE = 4
-TORCH_VERSION = str(torch.__version__)
+CUDA_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
+"""Library that comes with a GPU's driver, and that PyTorch calls."""
+ROCM_DRIVER = Path("/dev/kfd")
 
 
 class Place(NamedTuple):
     """Device, engine and number of CPU threads of a run."""
 
-    device: torch.device
+    device: str
     engine: str
     threads: int
 
@@ -29,7 +33,7 @@ class Place(NamedTuple):
 
     def to_document(self) -> dict[str, str | int]:
         """Convert to JSON types."""
-        return {"device": str(self.device), "engine": self.engine, "threads": self.threads}
+        return {"device": self.device, "engine": self.engine, "threads": self.threads}
 
 
 def find_place(device: str, threads: int) -> Place:
@@ -39,15 +43,32 @@ def find_place(device: str, threads: int) -> Place:
         UsageError: the device is not available, or `threads` is out of range.
     """
     found = resolve_device(device)
+    maximum = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if not 0 <= threads <= maximum:
+        raise UsageError(f"--threads must be a whole number from 0 to {maximum} on this machine, not {threads}")
     use_threads(threads)
-    if found.index is not None:  # "cuda" is the current one already, and `set_device` wants a number
-        # Libraries below torch (nccl, pinned memory) take the current device; left at 0, all processes would use that.
-        torch.cuda.set_device(found)
-    return Place(found, engine_name(found), torch.get_num_threads())
+    engine = engine_name(found)
+    if engine != "compiled":
+        import torch
+
+        torch.set_num_threads(compute_threads())
+        if ":" in found:  # "cuda" is the current one already, and `set_device` wants a number
+            # Libraries below torch (nccl, pinned memory) take the current device; left at 0, all would use that.
+            torch.cuda.set_device(found)
+    return Place(found, engine, compute_threads())
 
 
-def resolve_device(name: str) -> torch.device:
-    """Find a device by name.
+def has_driver() -> bool:
+    """Check for the driver of a GPU, without PyTorch, which takes a second to import."""
+    try:
+        ctypes.CDLL(CUDA_DRIVER[sys.platform])
+    except (KeyError, OSError):
+        return ROCM_DRIVER.exists()
+    return True
+
+
+def resolve_device(name: str) -> str:
+    """Find the name of a device.
 
     "auto" is CUDA if available, else the CPU. Processes on one machine get a GPU each.
 
@@ -61,6 +82,10 @@ def resolve_device(name: str) -> torch.device:
             f"torchrun has started {n_local} processes on this machine, which cannot share --device {name}; "
             "with --device cuda each takes a GPU of its own"
         )
+    if name == "cpu" or (name == "auto" and not has_driver()):
+        return "cpu"
+    import torch
+
     if n_local > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         if n_local > torch.cuda.device_count():
             raise UsageError(
@@ -70,25 +95,12 @@ def resolve_device(name: str) -> torch.device:
             )
         name = f"cuda:{rank}"
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return "cuda" if torch.cuda.is_available() else "cpu"
     # Asked for by name, so an absent device is an error and never a silent fallback.
-    kind, _, number = name.partition(":")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+    _, _, number = name.partition(":")
+    if int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name} was asked for, but PyTorch {torch.__version__} sees "
             f"{counted(torch.cuda.device_count(), 'CUDA device')} here; use --device cpu or --device auto"
         )
-    return torch.device(name)
-
-
-def use_threads(threads: int) -> None:
-    """Set the number of CPU threads; 0 keeps torch's default.
-
-    Raises:
-        UsageError: the number is negative or far above the number of cores.
-    """
-    maximum = THREADS_PER_CORE * (os.cpu_count() or 1)
-    if not 0 <= threads <= maximum:
-        raise UsageError(f"--threads must be a whole number from 0 to {maximum} on this machine, not {threads}")
-    if threads:
-        torch.set_num_threads(threads)
+    return name

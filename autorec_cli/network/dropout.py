@@ -6,13 +6,15 @@ Whether a cell is dropped does not depend on the other cells of its process, so 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor
 
 from autorec_cli.csr import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEYS = 1 << 32
 """Number of keys and of hashes."""
@@ -65,4 +67,4 @@ class Dropout:
         numbers = ((numbers ^ (numbers >> 16)) * FIRST) & mask
         numbers = ((numbers ^ (numbers >> 13)) * SECOND) & mask
         numbers = numbers ^ (numbers >> 16)
-        return (numbers >= self.limit).to(torch.float32) * float(self.kept)
+        return (numbers >= self.limit).float() * float(self.kept)

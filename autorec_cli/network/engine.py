@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, SupportsFloat
 
-import torch
 from scipy import sparse
-from torch import Tensor
 
 from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState
 from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs
-from autorec_cli.network.torch_engine import TorchEngine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from autorec_cli.runtime.threads import compute_threads
 
 try:
     from autorec_cli.network.compiled_engine import TiledEngine, compile_kernels
@@ -42,7 +40,7 @@ class Engine(Protocol):
             dropout: Dropout of their inputs; None for none.
         """
 
-    def step(self, batch: Batch, rate: float, decay: float) -> Tensor:
+    def step(self, batch: Batch, rate: float, decay: float) -> SupportsFloat:
         """Take one step of Adam.
 
         Args:
@@ -52,7 +50,7 @@ class Engine(Protocol):
             decay: Penalty of this batch: factor of V and W in their gradients.
 
         Returns:
-            Squared error before the step, a 0-d float64 tensor.
+            Squared error before the step; the float of it waits for a GPU.
         """
 
     def predict(self, inputs: Inputs, cells: sparse.csr_array) -> Array:
@@ -69,7 +67,7 @@ class Engine(Protocol):
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
         """Compute the codes (last hidden layer) of the examples at `rows`, all if None, (n, k) float32."""
 
-    def network(self) -> Network:
+    def network(self) -> Network[Array]:
         """Copy the current network to the CPU."""
 
     def state(self) -> AdamState:
@@ -85,17 +83,17 @@ class Engine(Protocol):
         """End the threads, and with `wait` return after their end."""
 
 
-def engine_name(device: torch.device) -> str:
+def engine_name(device: str) -> str:
     """Name the engine for `device`: "compiled", "torch" or "cuda"."""
-    if device.type != "cpu":
-        return device.type
+    if device != "cpu":
+        return "cuda"
     # Part of a checkpoint's environment: engines differ in the last digits of a model.
     return "torch" if TiledEngine is None else "compiled"
 
 
 def make_engine(
-    network: Network,
-    device: torch.device,
+    network: Network[Array],
+    device: str,
     rows_at_once: int,
     loss: Loss = SQUARED_ERROR,
     process_group: ProcessGroup = SINGLE_PROCESS,
@@ -104,12 +102,14 @@ def make_engine(
 
     Args:
         network: Initial parameters.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "cuda:N".
         rows_at_once: Examples that `Engine.predict` encodes at a time.
         loss: Terms besides that of observed cells.
         process_group: Processes that hold the other columns; all take the same steps.
     """
     if engine_name(device) == "compiled":
         compile_kernels()  # takes seconds, and the first epoch is timed
-        return TiledEngine(network, torch.get_num_threads(), rows_at_once, loss, process_group)
+        return TiledEngine(network, compute_threads(), rows_at_once, loss, process_group)
+    from autorec_cli.network.torch_engine import TorchEngine
+
     return TorchEngine(network, device, rows_at_once, loss, process_group)

@@ -41,8 +41,10 @@ SIDE = 240
 """Bytes per user and item: means, counts, biases with their moments and gradients, sums and pointers of a batch."""
 ID = 150
 """Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
-RUNTIME = 135 * 2**20
+RUNTIME = 45 * 2**20
 """Libraries on their first use: compiled code, thread stacks, and what a heap keeps; measured."""
+TORCH_RUNTIME = 90 * 2**20
+"""What PyTorch adds to that; measured."""
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
@@ -139,7 +141,8 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     batch_fraction = min(1.0, settings.batch_size / n_examples)
     is_ordinal = settings.output_activation == "ordinal"
     cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2) + (ORDINAL if is_ordinal else 0)
-    step = int(n_fitted * batch_fraction) * cell + 4 * settings.batch_size * 4 * (
+    runtime, copies = (RUNTIME, 2) if engine == "compiled" else (RUNTIME + TORCH_RUNTIME, 4)
+    step = int(n_fitted * batch_fraction) * cell + 4 * settings.batch_size * copies * (
         sum(edges) + sum(settings.hidden_sizes)
     )
     # Dense layers of the deep form: parameters, gradients, two moments.
@@ -151,14 +154,14 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     codes = 4 * _n_codes(shape, settings)
     n_all = shape.n_train + shape.n_valid + shape.n_test
     ids = ID * (shape.n_users + shape.n_items)
-    saving = data + plain + codes + JOIN_SPLITS * n_all + ids
+    saving = data + plain + tiled + codes + JOIN_SPLITS * n_all + ids
     if engine == "cuda":
         n_cells, hidden = n_fitted * batch_fraction, sum(settings.hidden_sizes)
         step = batch_bytes(n_cells, settings.batch_size, hidden, settings.implicit, is_ordinal)
         device = 4 * (plain + dense) + step
         if settings.objective == "ranking":
             device += 2 * 4 * n_columns * edges[1]
-        return Need(RUNTIME + max(preparing, saving), device, CELL * n_fitted)
+        return Need(runtime + max(preparing, saving), device, CELL * n_fitted)
     missing = 0
     if settings.objective == "ranking":
         # The gradient of unrated cells, and with it the decoder out of its tiles, then the gradient in tiles.
@@ -175,7 +178,7 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     left = min((JOIN_SPLITS + 2 * MAKE_EXAMPLES) * n_fitted, HEAP)
     refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
     training = weights + missing + 2 * piece + max(selecting, refitting)
-    return Need(RUNTIME + max(preparing, training, saving))
+    return Need(runtime + max(preparing, training, saving))
 
 
 def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool, is_ordinal: bool) -> int:
@@ -191,10 +194,18 @@ def ratings_stay(need: Need, free: int) -> bool:
 
 def available(place: Place) -> Need:
     """Memory available to this process, on host and device."""
+    _, n_local = local_rank()
+    return Need(memory.available_bytes() // n_local, _free_on(place.device))
+
+
+def _free_on(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
     from autorec_cli.network.device_examples import free_bytes
 
-    _, n_local = local_rank()
-    return Need(memory.available_bytes() // n_local, free_bytes(place.device))
+    return free_bytes(torch.device(device))
 
 
 def require_memory(need: Need, free: Need) -> None:

@@ -17,19 +17,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from autorec_cli.csr import Array
+from autorec_cli.network.activations import sigmoid
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def expit(z: Array, out: Array | None = None) -> Array:
-    """Logistic function; training needs none, and scipy.special is slow to import."""
-    from scipy.special import expit as logistic
-
-    result: Array = logistic(z, out=out)
-    return result
+Values = TypeVar("Values", Array, "Tensor")
+"""Arrays, or in the PyTorch engine tensors."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Levels:
         for number, gap in enumerate(self.gaps):
             np.subtract(location, thresholds[..., number], out=exceeded)
             exceeded *= location.dtype.type(self.slope)
-            expit(exceeded, out=exceeded)
+            sigmoid(exceeded, out=exceeded)
             exceeded *= location.dtype.type(gap)
             ratings += exceeded
         return ratings
@@ -80,23 +79,22 @@ class Offsets(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ThresholdArrays:
-    """Thresholds of a trained network.
+class Thresholds(Generic[Values]):
+    """Thresholds between rating levels.
 
     Attributes:
-        weight: C (J, k) float32.
-        bias: c (J,) float32.
-        levels: Levels in the unit of the network.
+        weight: C (J, k).
+        bias: c (J,).
+        levels: The levels, in the unit of the network.
     """
 
-    weight: Array
-    bias: Array
+    weight: Values
+    bias: Values
     levels: Levels
 
-    def of(self, codes: Array) -> Array:
+    def of(self, codes: Values) -> Values:
         """Thresholds (n, J) of examples with these codes (n, k)."""
-        thresholds: Array = codes @ self.weight.T + self.bias
-        return thresholds
+        return codes @ self.weight.T + self.bias
 
 
 def levels_of(ratings: Array, unit: float, deviation: float) -> Levels:

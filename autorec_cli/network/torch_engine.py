@@ -17,8 +17,9 @@ Work is 10 nnz k floating-point operations a pass, memory O(nnz + P k), where a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,20 +27,13 @@ from scipy import sparse
 from torch import Tensor
 
 from autorec_cli.csr import Array
-from autorec_cli.network.adam import Adam, AdamState
-from autorec_cli.network.autoencoder import (
-    ACTIVATIONS,
-    SQUARED_ERROR,
-    Loss,
-    Network,
-    mean_row,
-    missing_gradients,
-    ordinal_outputs,
-)
+from autorec_cli.network.adam import AdamState
+from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network, mean_row, missing_gradients
 from autorec_cli.network.device_examples import DeviceExamples, free_bytes
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Cells, Inputs, RowSelection
 from autorec_cli.network.memory_estimate import Need, batch_bytes, ratings_stay
+from autorec_cli.network.ordinal import Levels
 from autorec_cli.network.sparse_tensors import (
     DeviceMatrix,
     product,
@@ -50,9 +44,19 @@ from autorec_cli.network.sparse_tensors import (
     to_csr,
     with_values,
 )
+from autorec_cli.network.torch_adam import TorchAdam
 from autorec_cli.runtime.memory import CELL
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces
+
+FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda z: z,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": torch.nn.functional.elu,
+}
+"""Names and functions of tensors, as `activations.ACTIVATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,29 @@ class TorchEngine:
 
     def __init__(
         self,
-        network: Network,
-        device: torch.device,
+        network: Network[Array],
+        device: str,
         rows_at_once: int,
         loss: Loss = SQUARED_ERROR,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self._network = network.to(device)
-        self._mean = mean_row(self._network.decoder_weight, process_group) if loss.decoder_mean else None
-        if self._mean is not None:
+        self._device = torch.device(device)
+        self._network = network.map(self._copied)
+        self._mean: Tensor | None = None
+        if loss.decoder_mean:
+            self._mean = self._copied(mean_row(network.decoder_weight, process_group))
             self._network.decoder_weight.sub_(self._mean)
-        self._device = device
         self._rows_at_once = rows_at_once
         self._missing_weight = loss.missing_weight
         self._process_group = process_group
         self._offsets = loss.offsets
-        self._column_offsets = None if loss.offsets is None else torch.from_numpy(loss.offsets.columns).to(device)
+        self._column_offsets = None if loss.offsets is None else self._copied(loss.offsets.columns)
         self._examples: DeviceExamples | None = None
-        self._optimizer = Adam(self._parameters())
-        self.is_threaded = device.type == "cpu" and torch.get_num_threads() > 1
+        self._optimizer = TorchAdam(self._parameters())
+        self.is_threaded = self._device.type == "cpu" and torch.get_num_threads() > 1
+
+    def _copied(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self._device, copy=True)
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
         """See `engine.Engine`."""
@@ -161,12 +169,11 @@ class TorchEngine:
         batch = batch_bytes(n_cells, self._rows_at_once, hidden, inputs.implicit, self._offsets is not None)
         return Need(0, rest + batch, CELL * inputs.examples.nnz)
 
-    def network(self) -> Network:
+    def network(self) -> Network[Array]:
         """See `engine.Engine`."""
-        # W leaves the engine as a plain matrix: outside, nobody knows of the mean row.
-        network = self._network.to(torch.device("cpu"))
-        if self._mean is not None:
-            network.decoder_weight.add_(self._mean.cpu())
+        network = self._network.map(lambda parameter: parameter.to("cpu", copy=True).numpy())
+        if self._mean is not None:  # outside, nobody knows of the mean row
+            np.add(network.decoder_weight, self._mean.cpu().numpy(), out=network.decoder_weight)
         return network
 
     def _parameters(self) -> list[Tensor]:
@@ -213,15 +220,15 @@ def to_device(examples: Cells, inputs: Cells, device: torch.device) -> tuple[Dev
     return targets, targets.with_values(torch.from_numpy(inputs.data).to(device))  # in the same pattern
 
 
-def encode(network: Network, rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:
+def encode(network: Network[Tensor], rows: Tensor, process_group: ProcessGroup = SINGLE_PROCESS) -> list[Tensor]:
     """Compute all hidden layers (B, k_layer) from CSR inputs."""
-    function, _ = ACTIVATIONS[network.hidden_activation]
+    function = FUNCTIONS[network.hidden_activation]
     z = process_group.all_reduce(product(rows, network.encoder_weights[0]))
-    return network.deeper(function(z + network.encoder_biases[0]))
+    return network.deeper(function(z + network.encoder_biases[0]), function)
 
 
 def step(
-    network: Network,
+    network: Network[Tensor],
     examples: DeviceMatrix,
     inputs: DeviceMatrix,
     missing_weight: float = 0.0,
@@ -272,16 +279,16 @@ def step(
 
 
 def _outputs(
-    network: Network,
+    network: Network[Tensor],
     pattern: Tensor,
     hidden: Tensor,
     z: Tensor,
     centers: Tensor | None,
     targets: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | float, Tensor | None]:
     """Outputs at the cells of `pattern`, their derivative by z, and the gradient of each example's thresholds."""
     if network.thresholds is None:
-        return *network.output(z), None
+        return *network.output(z, torch.sigmoid), None
     assert centers is not None
 
     def sums(values: Tensor) -> Tensor:
@@ -290,46 +297,55 @@ def _outputs(
     thresholds = network.thresholds
     rows = row_of_cell(pattern)
     outputs, gradient = ordinal_outputs(z, centers, thresholds.of(hidden), rows, thresholds.levels, targets, sums)
-    return outputs, torch.ones_like(z), gradient
+    return outputs, 1.0, gradient
 
 
-def codes(
-    network: Network,
-    inputs: Inputs,
-    rows_at_once: int,
-    rows: Array | None = None,
-    process_group: ProcessGroup = SINGLE_PROCESS,
-) -> Tensor:
-    """Compute the codes (last hidden layer) of examples, (B, k).
+class OrdinalOutputs(NamedTuple):
+    """Outputs of an ordinal network at observed cells.
 
-    Of the examples at `rows`; all if None.
+    Attributes:
+        outputs: x_hat (n,).
+        thresholds: Gradient of the loss by the thresholds of each example, (B, J); None without targets.
     """
-    n_rows = inputs.shape[0] if rows is None else len(rows)
-    # Filled in place: joining the blocks would hold all codes twice, which is the peak of a run with many examples.
-    found = network.decoder_weight.new_empty((n_rows, len(network.encoder_biases[-1])))
-    start = 0
-    for block in code_blocks(network, inputs, rows_at_once, rows, process_group):
-        found[start : start + len(block)] = block
-        start += len(block)
-    return found
+
+    outputs: Tensor
+    thresholds: Tensor | None
 
 
-def code_blocks(
-    network: Network,
-    inputs: Inputs,
-    rows_at_once: int,
-    rows: Array | None = None,
-    process_group: ProcessGroup = SINGLE_PROCESS,
-) -> Iterator[Tensor]:
-    """Yield the rows of `codes`, `rows_at_once` at a time."""
-    # Blocks of rows bound the memory of hidden layers and of the copied inputs.
-    device = network.decoder_weight.device
-    rows = np.arange(inputs.shape[0]) if rows is None else rows
-    for start in range(0, len(rows), rows_at_once):
-        yield encode(network, to_csr(inputs[rows[start : start + rows_at_once]], device), process_group)[-1]
+def ordinal_outputs(
+    z: Tensor,
+    offsets: Tensor,
+    thresholds: Tensor,
+    rows: Tensor,
+    levels: Levels,
+    targets: Tensor | None = None,
+    row_sums: Callable[[Tensor], Tensor] | None = None,
+) -> OrdinalOutputs:
+    """Compute outputs and, with targets, gradients of an ordinal output; see `ordinal`.
+
+    Args:
+        z: H W' + b at the cells, (n,).
+        offsets: o of each cell, (n,).
+        thresholds: Of each example, (B, J).
+        rows: Example of each cell, (n,).
+        levels: The rating levels.
+        targets: Centered ratings (n,).
+        row_sums: Sums values (n,) over the cells of each example, (B,).
+    """
+    location = z + offsets
+    outputs = levels.values[0] - offsets
+    ratings = None if targets is None else targets + offsets
+    gradients = []
+    # One threshold at a time: all of them at once would take J times the memory of the cells.
+    for number, (gap, midpoint) in enumerate(zip(levels.gaps, levels.midpoints, strict=True)):
+        exceeded = torch.sigmoid_((location - thresholds[:, number][rows]).mul_(levels.slope))
+        outputs = outputs.add_(exceeded, alpha=gap)
+        if ratings is not None and row_sums is not None:
+            gradients.append(row_sums(exceeded.sub_((ratings > midpoint).to(exceeded))).mul_(-2 * gap))
+    return OrdinalOutputs(outputs, torch.stack(gradients, dim=1) if gradients else None)
 
 
-def _sampled_product(network: Network, rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:
+def _sampled_product(network: Network[Tensor], rows: Tensor, hidden: Tensor, mean: Tensor | None) -> Tensor:
     """Compute the decoder's z at observed cells.
 
     z = H (W + 1 c')' + b, (nnz,).

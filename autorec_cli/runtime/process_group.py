@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from autorec_cli.errors import LostPeerError, describe, is_out_of_memory
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed.distributed_c10d import Store
+
+Values = TypeVar("Values", Array, "Tensor")
 
 LAUNCHER = "TORCHELASTIC_RUN_ID"
 """Environment variable that torchrun sets in every process it starts."""
@@ -51,7 +53,7 @@ class ProcessGroup:
     Attributes:
         rank: Number of this process, from 0.
         size: World size.
-        n_reduced: Bytes of the tensors that `all_reduce` has summed.
+        n_reduced: Bytes of what `all_reduce` has summed.
         store: torchrun's key-value store, while connected.
     """
 
@@ -65,19 +67,20 @@ class ProcessGroup:
         """True in the process that prints and writes."""
         return self.rank == 0
 
-    def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Replace `tensor` by its sum over all processes.
+    def all_reduce(self, values: Values) -> Values:
+        """Replace an array or a tensor by its sum over all processes.
 
         All processes get the same bits.
         """
         if self.size > 1:
+            import torch
             from torch import distributed
 
             # Shown with --verbose, and tested: communication per step must not grow with the catalog.
-            self.n_reduced += tensor.nbytes
+            self.n_reduced += values.nbytes
             with self._explained():
-                distributed.all_reduce(tensor)
-        return tensor
+                distributed.all_reduce(torch.as_tensor(values))
+        return values
 
     def sum(self, values: Array | Sequence[float] | float) -> Array:
         """Sum over all processes, float64, in the shape of `values`."""

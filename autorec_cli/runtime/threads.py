@@ -11,12 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from autorec_cli.errors import UsageError, quoted
 from autorec_cli.runtime.process_group import local_rank
 
 MAX_THREADS = 4  # every task in flight takes memory
+
+PROCESSORS = Path("/sys/devices/system/cpu")
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -31,6 +34,37 @@ def n_threads() -> int:
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, n_here = local_rank()
     return min(max(n_processors // n_here, 1), MAX_THREADS)
+
+
+_asked_for = 0
+
+
+def use_threads(threads: int) -> None:
+    """Set the number of threads that train; 0 is one per core."""
+    global _asked_for
+    _asked_for = threads
+
+
+def compute_threads() -> int:
+    """Number of threads that train: as `use_threads` or OMP_NUM_THREADS says, or one per core.
+
+    Two hardware threads of a core would share its vector units.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return _asked_for or (int(given) if given.isdecimal() else 0) or _n_cores()
+
+
+def _n_cores() -> int:
+    """Number of cores that this process may run on."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = set()
+    for processor in os.sched_getaffinity(0):
+        try:
+            cores.add((PROCESSORS / f"cpu{processor}/topology/thread_siblings_list").read_text())
+        except OSError:
+            cores.add(str(processor))
+    return len(cores)
 
 
 def check_variables() -> None:

@@ -94,7 +94,7 @@ class FileFormat:
 
 MODEL = FileFormat("autorec-model", 4, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
-CHECKPOINT = FileFormat("autorec-checkpoint", 3, "train without --resume to start from the beginning")
+CHECKPOINT = FileFormat("autorec-checkpoint", 4, "train without --resume to start from the beginning")
 
 OLD_MODEL_KEY = "autorec"
 """Metadata key of models from before the first release."""

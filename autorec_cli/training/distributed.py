@@ -24,7 +24,7 @@ from autorec_cli.data.item_columns import item_columns
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.inference.files import model_file, model_parts
 from autorec_cli.inference.files.item_tensors import pack_items
-from autorec_cli.network.torch_engine import code_blocks
+from autorec_cli.network.engine import make_engine
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
@@ -113,8 +113,10 @@ def _gathered(fitted: Fitted, settings: Hyperparameters, own: dict[str, Array]) 
 
     def make_codes() -> Iterator[Array]:
         # All processes compute every block: each adds the part of its own columns.
-        blocks = code_blocks(fitted.network, examples.inputs, settings.batch_size, process_group=process_group)
-        return (block.numpy() for block in blocks)
+        engine = make_engine(fitted.network, "cpu", settings.batch_size, process_group=process_group)
+        for start in range(0, shape[0], settings.batch_size):
+            yield engine.codes(examples.inputs, np.arange(start, min(start + settings.batch_size, shape[0])))
+        engine.close()
 
     shape = (examples.matrix.shape[0], settings.hidden_sizes[-1])
     gathered["codes"] = Pieces(np.dtype(np.float32), shape, make_codes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,15 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
 from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
-from autorec_cli.network.autoencoder import Thresholds
-from autorec_cli.network.device import TORCH_VERSION
-from autorec_cli.network.ordinal import ThresholdArrays
-from autorec_cli.network.torch_engine import codes
+from autorec_cli.network.engine import make_engine
 from autorec_cli.training.phases import Fitted
 from autorec_cli.training.validation import ValidationResult
 
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide the result of training."""
-    return {"autorec-cli": __version__, "torch": TORCH_VERSION}
+    # From metadata: importing torch takes a second.
+    return {"autorec-cli": __version__, "numpy": np.__version__, "torch": version("torch")}
 
 
 def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
@@ -43,8 +42,10 @@ def to_model(fitted: Fitted, dataset: Dataset, settings: Hyperparameters, proven
         items=item_columns(items),
         seen=SeenItems(rated.indptr, rated.indices),
     )
-    all_codes = codes(fitted.network, fitted.examples.inputs, settings.batch_size).numpy()
-    return replace(model, codes=all_codes, catalog=catalog)
+    engine = make_engine(fitted.network, "cpu", settings.batch_size)
+    codes = engine.codes(fitted.examples.inputs)
+    engine.close()
+    return replace(model, codes=codes, catalog=catalog)
 
 
 def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mapping[str, Any]) -> Model:
@@ -54,13 +55,13 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
     empty = np.empty(0, dtype=np.int32)
     return Model(
         settings=settings,
-        encoder_weights=tuple(weight.numpy() for weight in network.encoder_weights),
-        encoder_biases=tuple(bias.numpy() for bias in network.encoder_biases),
+        encoder_weights=network.encoder_weights,
+        encoder_biases=network.encoder_biases,
         codes=np.empty((0, settings.hidden_sizes[-1]), dtype=np.float32),
-        decoder_weight=network.decoder_weight.numpy(),
-        decoder_bias=network.decoder_bias.numpy(),
+        decoder_weight=network.decoder_weight,
+        decoder_bias=network.decoder_bias,
         output_range=network.output_range,
-        thresholds=None if network.thresholds is None else _in_numpy(network.thresholds),
+        thresholds=network.thresholds,
         unit=examples.unit,
         output_unit=examples.unit * (validation.scale if validation else 1.0),
         input_norm=examples.input_norm,
@@ -71,10 +72,6 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
         ),
         provenance=dict(provenance),
     )
-
-
-def _in_numpy(thresholds: Thresholds) -> ThresholdArrays:
-    return ThresholdArrays(thresholds.weight.numpy(), thresholds.bias.numpy(), thresholds.levels)
 
 
 def metrics_of(validation: ValidationResult | None = None) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import add_splits
+from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.network.autoencoder import Network
@@ -28,8 +28,6 @@ from autorec_cli.training.trainer import Trainer, make_trainer
 from autorec_cli.training.validation import ValidationResult
 
 if TYPE_CHECKING:
-    import torch
-
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer
 
 
@@ -45,7 +43,7 @@ class Fitted:
         validation: Result of the selected epoch; None without validation ratings.
     """
 
-    network: Network
+    network: Network[Array]
     examples: Examples
     fitted_parts: tuple[str, ...]
     epochs: int
@@ -67,7 +65,7 @@ class NetworkTraining:
 
     dataset: Dataset
     settings: Hyperparameters
-    device: torch.device
+    device: str
     start: Start | None = None
     partition: Partition | None = None
     checkpointer: Checkpointer | None = None

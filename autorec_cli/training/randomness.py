@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array
@@ -22,7 +21,7 @@ DAMPING = 5
 """Cells of mean value that are added to every column for its initial bias."""
 
 
-def initial_network(examples: Examples, settings: Hyperparameters, generator: torch.Generator) -> Network:
+def initial_network(examples: Examples, settings: Hyperparameters, generator: np.random.Generator) -> Network[Array]:
     """Randomly initialized network for these examples."""
     process_group = examples.partition.process_group
     means = _column_means(examples, settings.missing_weight)
@@ -31,15 +30,15 @@ def initial_network(examples: Examples, settings: Hyperparameters, generator: to
     return new_network(settings, means, norm, _target_range(examples), generator, examples.partition, levels)
 
 
-def shuffled_rows(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Array]:
+def shuffled_rows(n_rows: int, batch_size: int, generator: np.random.Generator) -> Iterator[Array]:
     """Row indices of an epoch's batches, each row once, in random order."""
     # One draw for all processes: they must take the same steps.
-    order = torch.randperm(n_rows, generator=generator, device=generator.device).numpy()
+    order = generator.permutation(n_rows)
     for start in range(0, n_rows, batch_size):
         yield order[start : start + batch_size]
 
 
-def draw_dropout(n_rows: int, columns: Array, probability: float, generator: torch.Generator) -> Dropout | None:
+def draw_dropout(n_rows: int, columns: Array, probability: float, generator: np.random.Generator) -> Dropout | None:
     """Draw the dropout of a batch of `n_rows`; None if `probability` is 0.
 
     Args:
@@ -50,8 +49,7 @@ def draw_dropout(n_rows: int, columns: Array, probability: float, generator: tor
     """
     if not probability:
         return None
-    keys = torch.randint(KEYS, (n_rows,), generator=generator, device=generator.device).numpy().astype(np.uint32)
-    return Dropout(probability, keys, columns)
+    return Dropout(probability, generator.integers(KEYS, size=n_rows, dtype=np.uint32), columns)
 
 
 def _column_means(examples: Examples, missing_weight: float) -> Array:

@@ -25,8 +25,6 @@ from autorec_cli.training.promotion import Promotion, compare_with_current, load
 from autorec_cli.training.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
-    import torch
-
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer
     from autorec_cli.training.fit import EpochResult
     from autorec_cli.training.phases import Fitted
@@ -79,7 +77,7 @@ class WholeSource:
         self._warm = warm
         self.training_shape = shape_of(warm.dataset)
 
-    def fit(self, device: torch.device, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
+    def fit(self, device: str, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
         """Train the networks, one result after each epoch."""
         from autorec_cli.training.networks import fit_networks
         from autorec_cli.training.phases import NetworkTraining
@@ -164,7 +162,7 @@ class PartitionedSource:
             sum(need.host for need in needs), max(need.device for need in needs), max(need.ratings for need in needs)
         )
 
-    def fit(self, device: torch.device, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
+    def fit(self, device: str, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
         """Train this process's columns, one result after each epoch."""
         from autorec_cli.training import distributed
         from autorec_cli.training.export import provenance_of

@@ -155,7 +155,7 @@ def _train_source(
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Train and save, after everything that can be refused quickly was refused."""
-    begin_stage("loading PyTorch")
+    begin_stage("loading libraries")
     from autorec_cli.network.device import find_place
 
     place, networks = find_place(request.device, request.threads), source.networks

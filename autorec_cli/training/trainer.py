@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self, TypeVar, cast
+from typing import Any, Self, SupportsFloat, TypeVar, cast
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import Array, moments_of, power_sums
@@ -41,13 +39,13 @@ WARM_UP = 0.1
 def make_trainer(
     examples: Examples,
     settings: Hyperparameters,
-    device: torch.device,
+    device: str,
     start: Start | None = None,
     valid: sparse.csr_array | None = None,
     refit_epochs: int | None = None,
 ) -> Trainer:
     """Make a trainer at the beginning of the selection phase, or of a refit of so many epochs."""
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = np.random.default_rng(settings.seed)
     network = initial_network(examples, settings, generator)
     if start is not None:
         network = start(network)
@@ -87,20 +85,20 @@ class Trainer:
     engine: Engine
     examples: Examples
     settings: Hyperparameters
-    generator: torch.Generator
+    generator: np.random.Generator
     n_epochs: int
     phase: str
     validation: Validation | None = None
     epoch: int = field(default=0, init=False)
     best: Selection = field(default_factory=lambda: NO_SELECTION, init=False)
     _n_steps: int = field(default=0, init=False)
-    _squared_error: Tensor | float = field(default=0.0, init=False)
+    _squared_errors: list[SupportsFloat] = field(default_factory=list, init=False)
     _useless: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self._n_examples = self.examples.matrix.shape[0]
         self._steps_per_epoch = math.ceil(self._n_examples / self.settings.batch_size)
-        self._epoch_start = self.generator.get_state()
+        self._epoch_start: Mapping[str, Any] = self.generator.bit_generator.state
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +137,7 @@ class Trainer:
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.targets.shape[0] / self._n_examples
         # Left on the device: reading it would make every step wait for the GPU.
-        self._squared_error = self._squared_error + self.engine.step(batch, rate, decay)
+        self._squared_errors.append(self.engine.step(batch, rate, decay))
         self._n_steps += 1
 
     def end_epoch(self) -> EpochResult:
@@ -149,8 +147,8 @@ class Trainer:
             TrainingDivergedError: the loss or a parameter is not finite.
         """
         train_rmse = self._train_rmse()
-        self.epoch, self._n_steps, self._squared_error = self.epoch + 1, 0, 0.0
-        self._epoch_start = self.generator.get_state()
+        self.epoch, self._n_steps, self._squared_errors = self.epoch + 1, 0, []
+        self._epoch_start = self.generator.bit_generator.state
         result = self.validation.measure(self.engine) if self.validation else None
         improved = result is None or self.best.validation is None or result.is_better_than(self.best.validation)
         if improved:
@@ -211,7 +209,7 @@ class Trainer:
 
     def _train_rmse(self) -> float:
         # The loss is measured before each step, so the effect of the last one shows in the parameters only.
-        sums = [float(self._squared_error), not self.engine.is_finite()]
+        sums = [self._squared_error(), not self.engine.is_finite()]
         total, n_broken = self.examples.partition.process_group.sum(sums).tolist()
         if not math.isfinite(total) or n_broken:
             raise TrainingDivergedError(
@@ -220,18 +218,22 @@ class Trainer:
             )
         return math.sqrt(total / self.examples.n_ratings) * self.examples.unit
 
+    def _squared_error(self) -> float:
+        """Sum of the squared errors of this epoch's steps."""
+        return sum(map(float, self._squared_errors))
+
     def state(self) -> TrainerState:
         """State to resume from, valid until the next step."""
         # The generator is saved as it was when the epoch began; `batches` draws again what was done.
-        progress = EpochProgress(self._n_steps, float(self._squared_error)) if self._n_steps else EPOCH_START
+        progress = EpochProgress(self._n_steps, self._squared_error()) if self._n_steps else EPOCH_START
         return TrainerState(self.epoch, progress, self.engine.state(), self._epoch_start, self.best)
 
     def restore(self, state: TrainerState) -> None:
         """Continue from `state`."""
         self.epoch, self.best, self._epoch_start = state.epoch, state.best, state.generator
-        self._n_steps, self._squared_error = state.progress.n_steps, state.progress.squared_error
+        self._n_steps, self._squared_errors = state.progress.n_steps, [state.progress.squared_error]
         self.engine.restore(state.adam)
-        self.generator.set_state(state.generator)
+        self.generator.bit_generator.state = state.generator
 
 
 def _schedule(step: int, n_steps: int) -> float:

@@ -145,7 +145,7 @@ class UserColumnsRanking:
         if self._n_sampled == 0:
             return ValidationResult(METRIC, math.nan, math.nan, None)
         items = engine.codes(self._examples.inputs)
-        users = engine.network().decoder_weight.numpy()[self._users]  # a user's own bias does not change the order
+        users = engine.network().decoder_weight[self._users]  # a user's own bias does not change the order
         return ValidationResult(METRIC, self._ndcg(lambda index: users[index] @ items.T), self._baseline, None)
 
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
@@ -190,7 +190,7 @@ class ItemColumnsRanking:
             return ValidationResult(METRIC, math.nan, math.nan, None)
         users = engine.codes(self._examples.inputs, self._users)
         network = engine.network()
-        weight, bias = network.decoder_weight.numpy(), network.decoder_bias.numpy()
+        weight, bias = network.decoder_weight, network.decoder_bias
         value = self._ndcg(lambda index: users[index] @ weight.T + bias)
         return ValidationResult(METRIC, value, self._baseline, None)
 

@@ -28,8 +28,6 @@ from autorec_cli.training.known_ratings import fitted_on, log_known, separate_kn
 from autorec_cli.training.plan import complete
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from autorec_cli.network.autoencoder import Network
 
 logger = logging.getLogger(__name__)
@@ -229,29 +227,23 @@ def start_from(model: Model, user_ids: Sequence[str], item_ids: Sequence[str]) -
     return lambda fresh: shrink_and_perturb(_aligned(model, place, fresh), fresh)
 
 
-def _aligned(model: Model, place: Array, fresh: Network) -> Network:
+def _aligned(model: Model, place: Array, fresh: Network[Array]) -> Network[Array]:
     """Network of `model` with columns at `place`; fresh ones where UNKNOWN."""
-    from torch import from_numpy
 
-    from autorec_cli.network.autoencoder import Thresholds
-
-    def rows(old: Array, place: Array, new: Tensor) -> Tensor:
+    def rows(old: Array, place: Array, new: Array) -> Array:
         # The fresh draw is kept for unknown ids, so that they start as in a cold run of the same seed.
-        aligned = new.numpy().copy()
+        aligned = new.copy()
         aligned[place != UNKNOWN] = old[place[place != UNKNOWN]]
-        return from_numpy(aligned)
+        return aligned
 
-    thresholds, old = None, model.thresholds
-    if old is not None:
-        thresholds = Thresholds(from_numpy(old.weight.copy()), from_numpy(old.bias.copy()), old.levels)
     return replace(
         fresh,
         encoder_weights=(
             rows(model.encoder_weights[0], input_rows(model, place), fresh.encoder_weights[0]),
-            *(from_numpy(weight.copy()) for weight in model.encoder_weights[1:]),
+            *model.encoder_weights[1:],
         ),
-        encoder_biases=tuple(from_numpy(bias.copy()) for bias in model.encoder_biases),
+        encoder_biases=model.encoder_biases,
         decoder_weight=rows(model.decoder_weight, place, fresh.decoder_weight),
         decoder_bias=rows(model.decoder_bias, place, fresh.decoder_bias),
-        thresholds=thresholds,
+        thresholds=model.thresholds,
     )

@@ -36,7 +36,7 @@ def test_one_bar_of_one_width_over_all_phases(workshop, tmp_path, width):
 def test_stages_on_the_screen_before_the_bar(workshop, tmp_path):
     text, status = on_terminal(["train", "data", *TWO_NETWORKS, "-o", tmp_path / "m"], workshop)
     assert status == 0
-    places = [text.index(stage) for stage in ("starting", "reading dataset", "loading PyTorch", "━", "trained")]
+    places = [text.index(stage) for stage in ("starting", "reading dataset", "loading libraries", "━", "trained")]
     assert places == sorted(places)
 
 

@@ -11,8 +11,8 @@ from autorec_cli.inference.fold_in import fold_in
 from autorec_cli.inference.ridge import BIAS_DAMPING, OrdinalTargets, solve_decoder_row, solve_ordinal_row
 from autorec_cli.inference.scorer import clipped
 from autorec_cli.inference.scoring import item_scorer, trained_users
-from autorec_cli.network.autoencoder import ACTIVATIONS
 from autorec_cli.network.ordinal import Levels
+from autorec_cli.network.torch_engine import FUNCTIONS
 from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
@@ -41,7 +41,7 @@ def plain_definition(model, settings):
     examples = make_examples(DATASET.train, DATASET.rating_scale, settings)
     hidden = torch.from_numpy(examples.inputs[:].toarray())
     for weight, bias in zip(model.encoder_weights, model.encoder_biases, strict=True):
-        hidden = ACTIVATIONS[settings.hidden_activation][0](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
+        hidden = FUNCTIONS[settings.hidden_activation](hidden @ torch.from_numpy(weight) + torch.from_numpy(bias))
     centers = centers_of(examples, settings)
     output = hidden.numpy() @ model.decoder_weight.T + model.decoder_bias
     if settings.output_activation == "sigmoid":  # the paper's f, stretched from the lowest to the highest target

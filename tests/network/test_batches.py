@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from autorec_cli.csr import transposed
-from autorec_cli.network.autoencoder import ordinal_outputs
 from autorec_cli.network.dropout import KEYS, Dropout
 from autorec_cli.network.encoder_input import make_inputs
+from autorec_cli.network.torch_engine import ordinal_outputs
 from tests.networks import LEVELS, random_examples
 
 pytest.importorskip("numba")

@@ -14,11 +14,12 @@ from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.network import engine as engines
-from autorec_cli.network.autoencoder import Loss, Thresholds
+from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import Batch, Inputs
 from autorec_cli.network.engine import engine_name, make_engine
 from autorec_cli.network.ordinal import Offsets
-from autorec_cli.network.torch_engine import TorchEngine
+from autorec_cli.network.sparse_tensors import to_csr
+from autorec_cli.network.torch_engine import TorchEngine, encode
 from tests.networks import (
     COMPILED,
     NAMES,
@@ -31,7 +32,7 @@ from tests.networks import (
 )
 from tests.program import ROOT
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 
 
 def engine_called(name, network, rows_at_once=5, threads=2, **loss):
@@ -79,8 +80,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     # Far from where float32 loses digits whatever the engine: saturated units, predictions that meet their targets.
     sizes, n_inputs = [n_columns, *hidden_sizes], n_columns * (2 if implicit else 1)
     network = random_network(sizes, hidden_activation, output_activation, rng, deviation=0.03, n_inputs=n_inputs)
-    exact = in_float32(network)  # the same numbers for both, so that only the arithmetic differs
-    exact = type(exact)(*(as_float64(value) for value in vars(exact).values()))
+    exact = network.map(lambda tensor: tensor.float().double())  # so that only the arithmetic differs
     examples, observed = random_examples(n_rows, n_columns, density, rng, ratings=range(5, 9))
     offsets = None
     if output_activation != "identity":
@@ -107,7 +107,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
     )
     batch = Batch(examples.astype(np.float32), inputs.astype(np.float32), np.arange(n_rows))
     squared_error = engine.step(batch, rate=0.01, decay=decay)
-    assert_near(squared_error, loss)
+    assert_near(torch.as_tensor(squared_error), loss)
     means = tensors(engine.state().means)  # Adam's first average is a tenth of the gradient
     ours = [mean / (1 - 0.9) for mean in means]
     penalties = [decay if index in (0, len(hidden_sizes)) else 0 for index in range(len(means))]
@@ -119,14 +119,6 @@ def test_loss_and_gradients_equal_those_of_a_dense_float64_step(
 
 def tensors(pieces):
     return [torch.from_numpy(part.whole()) for part in pieces]
-
-
-def as_float64(value):
-    if isinstance(value, Thresholds):
-        return dataclasses.replace(value, weight=value.weight.double(), bias=value.bias.double())
-    if isinstance(value, tuple) and isinstance(value[0], torch.Tensor):
-        return tuple(part.double() for part in value)
-    return value.double() if isinstance(value, torch.Tensor) else value
 
 
 @numba_is_here
@@ -194,7 +186,7 @@ def test_predictions_are_entries_of_the_dense_output(name, decoder_mean):
     hidden = torch.from_numpy(examples.toarray())
     for weight, bias in zip(network.encoder_weights, network.encoder_biases, strict=True):
         hidden = torch.sigmoid(hidden @ weight + bias)
-    dense, _ = network.output(hidden @ network.decoder_weight.T + network.decoder_bias)
+    dense, _ = network.output(hidden @ network.decoder_weight.T + network.decoder_bias, torch.sigmoid)
     engine = engine_called(name, network, decoder_mean=decoder_mean)
     inputs = Inputs(examples.astype(np.float32), implicit=False, scale=None)
     predictions = engine.predict(inputs, cells.astype(np.float32))
@@ -204,14 +196,27 @@ def test_predictions_are_entries_of_the_dense_output(name, decoder_mean):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_codes_are_the_last_hidden_layer_in_any_order_of_rows(name):
+    rng = np.random.default_rng(1)
+    network = random_network([9, 70, 3], "tanh", "identity", rng)
+    examples, _ = random_examples(20, 9, 0.4, rng)
+    inputs = Inputs(examples.astype(np.float32), implicit=False, scale=None)
+    expected = encode(network, to_csr(examples, torch.device("cpu")))[-1].numpy()
+    engine = engine_called(name, network, rows_at_once=7)
+    np.testing.assert_allclose(engine.codes(inputs), expected, rtol=1e-4, atol=1e-6)
+    rows = rng.permutation(20)[:9]
+    np.testing.assert_array_equal(engine.codes(inputs, rows), engine.codes(inputs)[rows])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_network_of_an_engine_is_a_copy_of_what_it_was_given(name):
     network = random_network([26, 70, 5], "sigmoid", "identity", np.random.default_rng(2))
     engine = engine_called(name, network)
     copy = engine.network()
-    assert all(map(torch.equal, copy.parameters(), in_float32(network).parameters()))
+    assert all(map(np.array_equal, copy.parameters(), in_float32(network).parameters()))
     for parameter in copy.parameters():
-        parameter.zero_()
-    assert all(map(torch.equal, engine.network().parameters(), in_float32(network).parameters()))
+        parameter[:] = 0
+    assert all(map(np.array_equal, engine.network().parameters(), in_float32(network).parameters()))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,11 +224,11 @@ def test_the_mean_row_is_part_of_every_row_of_the_network(name):
     rng = np.random.default_rng(2)
     network, (examples, _) = random_network([26, 70, 5], "sigmoid", "identity", rng), random_examples(12, 26, 0.4, rng)
     engine = engine_called(name, network, decoder_mean=True)
-    torch.testing.assert_close(engine.network().decoder_weight, network.decoder_weight.float())
+    np.testing.assert_allclose(engine.network().decoder_weight, in_float32(network).decoder_weight, rtol=1e-5)
     engine.step(Batch(examples.astype(np.float32), examples.astype(np.float32)), 0.1, 0.5)
     *_, mean = tensors(engine.state().parameters)
     deviation = tensors(engine.state().parameters)[2]
-    assert torch.equal(engine.network().decoder_weight, deviation + mean)
+    assert np.array_equal(engine.network().decoder_weight, (deviation + mean).numpy())
     assert not torch.allclose(mean, network.decoder_weight.float().mean(0))
 
 

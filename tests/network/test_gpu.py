@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
 ]
-CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+CPU, GPU = "cpu", "cuda:0"
 
 
 def use_memory(monkeypatch, memory):
@@ -28,13 +28,13 @@ def test_a_run_is_that_of_the_cpu_but_for_rounding(monkeypatch, case, memory):
     use_memory(monkeypatch, memory)
     found, parameters = trained(settings, GPU)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
-    assert all(parameter.device == CPU for parameter in parameters)
+    assert all(isinstance(parameter, np.ndarray) for parameter in parameters)
 
 
 @pytest.mark.parametrize("case", ["item", "ranking"])
 def test_a_run_repeats_to_the_byte(case):
     first, second = (trained(settings_of(case), GPU)[1] for _ in range(2))
-    assert all(map(torch.equal, first, second))
+    assert all(map(np.array_equal, first, second))
 
 
 @pytest.mark.parametrize("memory", ["resident", "streamed"])

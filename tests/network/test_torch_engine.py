@@ -9,9 +9,9 @@ from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.csr import row_indices
-from autorec_cli.network.sparse_tensors import to_both_orders, to_csr
-from autorec_cli.network.torch_engine import codes, encode, step, to_device
-from tests.networks import dense_step, in_float32, ordinal_examples, random_examples, random_network
+from autorec_cli.network.sparse_tensors import to_both_orders
+from autorec_cli.network.torch_engine import step, to_device
+from tests.networks import dense_step, ordinal_examples, random_examples, random_network
 
 CPU = torch.device("cpu")
 DEVICES = [
@@ -58,7 +58,8 @@ def test_float32_gradients_are_within_1e_5_of_float64(device):
     network = random_network([300, 40], "sigmoid", "identity", rng)
     examples, _ = random_examples(200, 300, 0.1, rng)
     exact = step(network, *to_device(examples, examples, CPU))
-    single, single_examples = in_float32(network).to(device), examples.astype(np.float32)
+    single = network.map(lambda tensor: tensor.float().to(device))
+    single_examples = examples.astype(np.float32)
     result = step(single, *to_device(single_examples, single_examples, device))
     for ours, reference in zip(result.gradients, exact.gradients, strict=True):
         assert (ours.cpu().double() - reference).norm() <= 1e-5 * reference.norm()
@@ -69,11 +70,3 @@ def test_batch_keeps_cells_whose_rating_is_zero():
     batch = to_both_orders(examples, CPU)
     assert batch.rows.values().tolist() == [0.0, 2.0]
     assert batch.columns.values().tolist() == [2.0, 0.0]
-
-
-def test_codes_in_blocks_equal_codes_at_once():
-    rng = np.random.default_rng(1)
-    network = random_network([9, 5, 3], "tanh", "identity", rng)
-    examples, _ = random_examples(20, 9, 0.4, rng)
-    at_once = encode(network, to_csr(examples, CPU))[-1]
-    torch.testing.assert_close(codes(network, examples, 7), at_once)

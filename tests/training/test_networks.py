@@ -28,7 +28,7 @@ TINY = {
     "learning_rate": 0.02,
 }
 # Few epochs of a large rate, in which both networks get weight.
-TYPED = ("--objective", "rating", "--output-activation", "identity", "--hidden-size", 16, "--epochs", 8,
+TYPED = ("--objective", "rating", "--output-activation", "identity", "--hidden-size", 16, "--epochs", 16,
          "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02, "--threads", 1)  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_a_warm_start_goes_on_with_both_networks_and_their_weights(shop):
     assert model.provenance["warm_start"]["fitted_parts"] == ["train", "valid"]
     users, items = np.meshgrid(np.arange(80), np.arange(50))
     differences = model.predict_pairs(users.ravel(), items.ravel()) - before.predict_pairs(users.ravel(), items.ravel())
-    assert 0 < np.sqrt(np.mean(np.square(differences))) < 0.3
+    assert 0 < np.sqrt(np.mean(np.square(differences))) < 0.4
     refused = call("train", "data", "-o", "other", "--warm-start", "m", "--variant", "user")
     assert (refused.status, "--variant is user here and both there" in refused.stderr) == (2, True)
 

@@ -18,8 +18,8 @@ from tests.trained import without_curves
 from tests.training.checkpoints.test_resume import assert_resumes
 
 FACTS = RatingFacts(3.0, 1.0, 5)
-TYPED = ("--hidden-size", 16, "--epochs", 6, "--batch-size", 16, "--regularization", 5, "--learning-rate", 0.02,
-         "--threads", 1)  # fmt: skip
+TYPED = ("--hidden-size", 16, "--epochs", 12, "--seed", 1, "--batch-size", 16, "--regularization", 5,
+         "--learning-rate", 0.02, "--threads", 1)  # fmt: skip
 TINY = {"hidden_sizes": (16,), "epochs": 6, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
 
 

@@ -1,5 +1,4 @@
 import numpy as np
-import torch
 
 from autorec_cli.network import autoencoder
 from autorec_cli.runtime.partition import COLUMNS_PER_BLOCK
@@ -15,17 +14,17 @@ def test_a_cell_is_hidden_or_not_whatever_other_cells_there_are():
     examples, _ = random_examples(30, 400, 0.5, np.random.default_rng(0))
     columns = np.arange(400, dtype=np.uint32)
     whole = examples.copy()
-    whole.data = dropout_factors(examples, columns, 0.3, torch.Generator().manual_seed(1))
+    whole.data = dropout_factors(examples, columns, 0.3, np.random.default_rng(1))
     own = np.sort(np.random.default_rng(1).choice(400, 150, replace=False))
     part = examples[:, own]
     part.sort_indices()
-    part.data = dropout_factors(part, columns[own], 0.3, torch.Generator().manual_seed(1))
+    part.data = dropout_factors(part, columns[own], 0.3, np.random.default_rng(1))
     np.testing.assert_array_equal(part.toarray(), whole.toarray()[:, own])
 
 
 def test_dropout_hides_its_share_of_cells_independently():
     examples, _ = random_examples(300, 1000, 1.0, np.random.default_rng(0))
-    generator = torch.Generator().manual_seed(1)
+    generator = np.random.default_rng(1)
     for dropout in (0.1, 0.5, 0.9):
         hidden = dropout_factors(examples, np.arange(1000, dtype=np.uint32), dropout, generator).reshape(300, 1000) == 0
         within = 5 * (dropout * (1 - dropout)) ** 0.5
@@ -37,14 +36,14 @@ def test_dropout_hides_its_share_of_cells_independently():
 
 
 def test_without_dropout_nothing_is_drawn():
-    generator = torch.Generator().manual_seed(1)
+    generator = np.random.default_rng(1)
     assert draw_dropout(3, np.arange(4, dtype=np.uint32), 0.0, generator) is None
-    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
+    assert generator.bit_generator.state == np.random.default_rng(1).bit_generator.state
 
 
 def test_weights_drawn_in_blocks_are_those_of_one_draw():
     for n_in, n_out in ((3, 2), (COLUMNS_PER_BLOCK, 3), (2 * COLUMNS_PER_BLOCK + 5, 7)):
-        whole = torch.empty(n_in, n_out).normal_(0.0, 0.5, generator=torch.Generator().manual_seed(4))
+        whole = np.random.default_rng(4).standard_normal((n_in, n_out), dtype=np.float32) * np.float32(0.5)
         rows = np.arange(0, n_in, 2)
-        generator = torch.Generator().manual_seed(4)
-        assert torch.equal(autoencoder._normal(rows, n_in, n_out, 0.5, generator), whole[rows])
+        generator = np.random.default_rng(4)
+        assert np.array_equal(autoencoder._normal(rows, n_in, n_out, 0.5, generator), whole[rows])

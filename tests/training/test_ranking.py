@@ -15,7 +15,7 @@ from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.inference.fold_in import fold_in
 from autorec_cli.inference.ridge import solve_scoring_row
 from autorec_cli.inference.scoring import item_scorer, trained_users
-from autorec_cli.network.torch_engine import codes
+from autorec_cli.network.engine import make_engine
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
 from tests.planted import dataset_of, matrix_of
@@ -86,17 +86,11 @@ def test_cells_without_a_rating_enter_the_first_predictions(dataset):
     settings = ranking_settings()
     examples = make_examples(dataset.train, dataset.rating_scale, settings)
     assert examples.centering.mean == settings.missing_value == 0
-    bias = initial_network(examples, settings, _generator()).decoder_bias.numpy()
+    bias = initial_network(examples, settings, np.random.default_rng(0)).decoder_bias
     dense = examples.matrix.toarray()
     weight = np.where(dense != 0, 1, settings.missing_weight)
     expected = (dense * weight).sum(0) / weight.sum(0)
     np.testing.assert_allclose(bias, expected, rtol=0.1)
-
-
-def _generator():
-    import torch
-
-    return torch.Generator().manual_seed(0)
 
 
 def test_rmse_is_left_out_where_outputs_are_scores(dataset, model):
@@ -172,7 +166,7 @@ def test_inputs_are_of_one_length_and_targets_are_scaled_together(dataset):
 
 
 def codes_of(fitted):
-    return codes(fitted.network, fitted.examples.inputs, 16).numpy()
+    return make_engine(fitted.network, "cpu", 16).codes(fitted.examples.inputs)
 
 
 def test_dropout_changes_training_and_not_the_codes(dataset):

@@ -17,7 +17,7 @@ from autorec_cli.inference.files.texts import pack_texts, unpack_texts
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.network.ordinal import Levels, ThresholdArrays
+from autorec_cli.network.ordinal import Levels, Thresholds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -176,10 +176,10 @@ def _levels_document(levels: Levels) -> dict[str, Any]:
     return {"values": list(levels.values), "slope": levels.slope}
 
 
-def _thresholds(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> ThresholdArrays | None:
+def _thresholds(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> Thresholds[Array] | None:
     levels = document["levels"]
     if levels is None:
         return None
-    return ThresholdArrays(
+    return Thresholds(
         tensors["thresholds.weight"], tensors["thresholds.bias"], Levels(tuple(levels["values"]), levels["slope"])
     )

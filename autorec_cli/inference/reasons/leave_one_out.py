@@ -17,12 +17,12 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.data.bias import DampedMeans
-from autorec_cli.inference.fold_in import ACTIVATIONS
 from autorec_cli.inference.reasons.decoder_rows import decoder_rows, scoring_rows
 from autorec_cli.inference.reasons.hidden_ratings import HiddenRatings, Rows, without_each
 from autorec_cli.inference.reasons.ordinal_rows import ordinal_rows
 from autorec_cli.inference.scorer import History
 from autorec_cli.inference.scoring import UserVectors
+from autorec_cli.network.activations import ACTIVATIONS
 from autorec_cli.network.encoder_input import RATED
 
 if TYPE_CHECKING:

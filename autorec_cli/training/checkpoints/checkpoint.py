@@ -13,15 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError
 from autorec_cli.network.adam import AdamState
-from autorec_cli.network.autoencoder import Network, Thresholds
-from autorec_cli.network.ordinal import Levels
+from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.ordinal import Levels, Thresholds
 from autorec_cli.storage import checksums, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT, OLD_CHECKPOINT_KEY
 from autorec_cli.storage.safetensors_writer import Pieces
@@ -37,11 +35,11 @@ PHASE = 1 << 40
 class Selection:
     """Best epoch so far; `network` is None where a refit will make it, or has taken it."""
 
-    network: Network | None
+    network: Network[Array] | None
     epoch: int
     validation: ValidationResult | None
 
-    def take_network(self) -> Network | None:
+    def take_network(self) -> Network[Array] | None:
         """Hand over the network and forget it, as two would be in memory during the refit."""
         network, self.network = self.network, None
         return network
@@ -69,14 +67,14 @@ class TrainerState:
         epoch: Completed epochs of the phase.
         progress: Progress of the next one.
         adam: Parameters and the optimizer's moments.
-        generator: State of the random generator when `epoch` ended, uint8; the draws of `progress` are repeated.
+        generator: State of numpy's random generator when `epoch` ended; the draws of `progress` are repeated.
         best: Best epoch of the phase.
     """
 
     epoch: int
     progress: EpochProgress
     adam: AdamState
-    generator: Tensor
+    generator: Mapping[str, Any]
     best: Selection
 
 
@@ -110,7 +108,7 @@ def save(checkpoint: Checkpoint, path: Path, like: Path | None = None) -> None:
     """
     state = checkpoint.state
     # Adam's tensors stay out of it: they are written piece by piece, never copied whole.
-    tensors: dict[str, Array] = {"generator": state.generator.numpy()}
+    tensors: dict[str, Array] = {}
     document = {
         **CHECKPOINT.header(),
         "run": checkpoint.run,
@@ -120,6 +118,7 @@ def save(checkpoint: Checkpoint, path: Path, like: Path | None = None) -> None:
         "steps_of_epoch": state.progress.n_steps,
         "squared_error": state.progress.squared_error,
         "n_steps": state.adam.n_steps,
+        "generator": state.generator,
         "best": _pack_selection("best", state.best, tensors),
         "outcomes": [
             _pack_selection(f"outcome.{number}", outcome, tensors) for number, outcome in enumerate(checkpoint.outcomes)
@@ -220,7 +219,7 @@ def _pack_selection(name: str, selection: Selection, tensors: dict[str, Array]) 
             tensors[f"{name}.predictions"] = validation.predictions
         document["validation"] = [validation.metric, validation.value, validation.baseline, validation.scale]
     if network is not None:
-        tensors |= {f"{name}.network.{number}": part.numpy() for number, part in enumerate(network.parameters())}
+        tensors |= {f"{name}.network.{number}": part for number, part in enumerate(network.parameters())}
         document["functions"] = [network.hidden_activation, network.output_activation, list(network.output_range)]
         thresholds = network.thresholds
         document["levels"] = None if thresholds is None else [list(thresholds.levels.values), thresholds.levels.slope]
@@ -231,7 +230,7 @@ def _unpack_selection(name: str, document: Mapping[str, Any], tensors: Mapping[s
     network = validation = None
     if document["has_network"]:
         hidden, output, (low, high) = document["functions"]
-        parameters = [torch.from_numpy(array) for array in _numbered(f"{name}.network", tensors)]
+        parameters = _numbered(f"{name}.network", tensors)
         # In the order of `Network.parameters`: n weights, W, n biases, b.
         thresholds = None
         if document["levels"] is not None:  # the last ones are theirs
@@ -264,7 +263,7 @@ def _unpack_state(
         epoch=document["epoch"],
         progress=EpochProgress(document["steps_of_epoch"], document["squared_error"]),
         adam=AdamState(document["n_steps"], *adam),
-        generator=torch.from_numpy(tensors["generator"]),
+        generator=document["generator"],
         best=_unpack_selection("best", document["best"], tensors),
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import optuna
@@ -27,9 +27,6 @@ from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
 from autorec_cli.training.phases import NetworkTraining
 from autorec_cli.training.tuning.space import Limits, default_values, space, to_settings
-
-if TYPE_CHECKING:
-    import torch
 
 OnEpoch = Callable[[EpochResult], None]
 
@@ -82,7 +79,7 @@ class Search:
         """Number of complete and pruned trials, without interrupted ones."""
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
-    def run(self, n_trials: int, device: torch.device, on_epoch: OnEpoch) -> Iterator[TrialResult]:
+    def run(self, n_trials: int, device: str, on_epoch: OnEpoch) -> Iterator[TrialResult]:
         """Add trials until `n_trials` have ended; yields each one.
 
         Args:
@@ -183,7 +180,7 @@ def storing(storage: Path | None) -> Iterator[None]:
 
 
 def _run_trial(
-    trial: optuna.Trial, dataset: Dataset, settings: Hyperparameters, device: torch.device, on_epoch: OnEpoch
+    trial: optuna.Trial, dataset: Dataset, settings: Hyperparameters, device: str, on_epoch: OnEpoch
 ) -> tuple[str, float | None, int]:
     """Run one trial; returns outcome, best validation result and epochs."""
     better = min if settings.objective == "rating" else max

@@ -44,7 +44,7 @@ def test_lines_off_a_terminal_are_timestamped_one_an_epoch(workshop, tmp_path):
         assert (entry["valid_rmse"] is None) == (entry["phase"] == "refit")
     best = min(entry["valid_rmse"] for entry in entries if entry["phase"] == "selection")
     assert f"trained: valid RMSE: {best:.4f}" in result.stderr
-    assert f"next: autorec evaluate {tmp_path / 'm'}" in lines[-1]
+    assert f"next: autorec evaluate {tmp_path / 'm'}" in result.stderr
     assert "device cpu" in lines[0] or "device cuda" in lines[0]
     # The same seed and threads gave the model of the session: the bytes are equal.
     assert (tmp_path / "m").read_bytes() == (workshop / "item.model").read_bytes()
@@ -66,7 +66,7 @@ def test_the_model_remembers_where_it_comes_from(workshop, user_model):
     assert model.settings.variant == "user"
     assert model.settings.hidden_sizes == (16,)
     assert model.provenance["metrics"]["valid_rmse"] > 0
-    assert set(model.provenance["versions"]) == {"autorec-cli", "torch"}
+    assert set(model.provenance["versions"]) == {"autorec-cli", "numpy", "torch"}
 
 
 def test_an_existing_model_is_not_replaced_without_force(workshop, tmp_path):

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-import torch
 
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.files import model_file
@@ -39,7 +38,7 @@ def keep(path, n_steps, run=RUN):
     numbers = [in_one(np.zeros(2, dtype=np.float32))]
     adam = AdamState(abs(n_steps), numbers, numbers, numbers)
     state = checkpoint.TrainerState(
-        1, checkpoint.EPOCH_START, adam, torch.zeros(1, dtype=torch.uint8), checkpoint.NO_SELECTION
+        1, checkpoint.EPOCH_START, adam, np.random.default_rng(0).bit_generator.state, checkpoint.NO_SELECTION
     )
     checkpoint.save(checkpoint.Checkpoint(run, {}, [], [], state), path)
     if n_steps <= 0:

@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 
 import pytest
-import torch
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
@@ -18,7 +17,7 @@ optuna = pytest.importorskip("optuna")
 space = importlib.import_module("autorec_cli.training.tuning.space")
 tuning = importlib.import_module("autorec_cli.training.tuning.search")
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 LIMITS = space.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)
 
 
