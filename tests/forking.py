@@ -208,7 +208,6 @@ def import_program() -> None:
     Polars survives a fork as long as nothing has been computed with it.
     """
     import numpy as np
-    import torch
     import typer
 
     import autorec_cli
