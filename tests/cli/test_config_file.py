@@ -138,7 +138,7 @@ def test_flags_and_required_options_can_be_set(workshop, shop, monkeypatch):
     for _ in range(2):
         result = call("train", workshop / "data")
         assert result.status == 0, result.stderr
-    assert "fitted on: train, best epoch: 1" in result.stderr
+    assert "fitted on: train, best epochs: 1, 1" in result.stderr
     (told,) = (line for line in result.stderr.splitlines() if " settings: " in line)
     for word in ("output=m (autorec.toml)", "hidden-size=2 (autorec.toml)", "epochs=1 (AUTOREC_TRAIN_EPOCHS)"):
         assert word in told

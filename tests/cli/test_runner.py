@@ -23,7 +23,7 @@ def entries(text):
 
 
 def test_quiet_says_warnings_and_errors_only(workshop, tmp_path):
-    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "-q")
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--epochs", 60, "-q")
     assert (result.status, result.stdout, result.stderr) == (0, "", "")
     result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "-q", "--regularization", 1e6, "--force")
     assert result.status == 0
@@ -49,7 +49,7 @@ def test_quiet_and_verbose_contradict_each_other(item_model):
 
 
 def test_json_lines_say_the_same(workshop, tmp_path):
-    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--log-format", "json")
+    result = call("train", workshop / "data", "-o", tmp_path / "m", *SMALL, "--epochs", 60, "--log-format", "json")
     assert result.status == 0
     said = entries(result.stderr)
     assert all(re.match(STAMP, entry["time"]) and entry["time"].endswith("+00:00") for entry in said)

@@ -193,7 +193,7 @@ def test_a_model_of_another_dataset_is_refused():
 
 def test_a_model_that_ranks_no_better_than_a_linear_one_is_named(caplog):
     dataset = planted_dataset()
-    model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
+    model = fingerprinted(model_of(dataset, small_settings(epochs=1)), dataset)
     caplog.set_level("INFO")
     rows = by_name(evaluate({"m": model}, dataset, EvaluateSettings(k=5)))
     assert rows["m"]["ndcg@5"] < rows["EASE"]["ndcg@5"]

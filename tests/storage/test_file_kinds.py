@@ -70,7 +70,7 @@ def test_a_warm_start_on_the_same_dataset_says_what_it_was_fitted_on(workshop, i
         "1",
     )
     told = call(*warm).stderr
-    assert "fitted on: train and valid, best epoch: 1" in told
+    assert "fitted on: train and valid, epochs: 1" in told
     assert "valid: no ratings that the older model cannot know" in told
 
 

@@ -17,7 +17,7 @@ from tests.program import SMALL, call
 
 RATING = SMALL
 JOINT = (*SMALL, "--objective", "both")
-RANKING = (*SMALL, "--objective", "ranking", "--variant", "user")
+RANKING = (*SMALL, "--objective", "ranking", "--variant", "user", "--missing-weight", 0.001)
 POOR = ("--epochs", 1, "--learning-rate", 1e-5)
 
 
@@ -212,7 +212,7 @@ def test_a_model_worse_than_the_best_by_more_than_the_tolerance_is_kept(shop):
     model = model_file.load_model(shop / "m")
     model.provenance["promotion"] = {"rmse": 0.1}
     model_file.save_model(model, shop / "m")
-    slightly_worse = (*RATING, "--seed", 2, "--keep-if-better", "rmse")
+    slightly_worse = (*RATING, "--seed", 6, "--keep-if-better", "rmse")
     for tolerance, promoted in ((0.01, False), (1, True)):
         _, summary = train(*slightly_worse, "--tolerance", tolerance)
         told = summary["result"]["promotion"]["metrics"]["rmse"]

@@ -359,6 +359,13 @@ def _write(frames: Iterator[pl.DataFrame], output: str, format: str, write: Writ
     return sum(written)
 
 
+def _title_or(id: str, title: str) -> pl.Expr:
+    """Column of titles, with ids where there is none."""
+    import polars as pl
+
+    return pl.coalesce(pl.col(title).replace("", None), id)
+
+
 def _shown(rows: pl.DataFrame) -> pl.DataFrame:
     """Columns of a table, without the user and empty columns.
 
@@ -370,9 +377,9 @@ def _shown(rows: pl.DataFrame) -> pl.DataFrame:
         is_first = pl.col("reason_rank").fill_null(1) == 1
         return rows.select(
             pl.when(is_first).then("rank").alias("rank"),
-            pl.when(is_first).then(pl.coalesce("title", "item_id")).alias("item"),
+            pl.when(is_first).then(_title_or("item_id", "title")).alias("item"),
             pl.when(is_first).then("score").alias("score"),
-            pl.coalesce("reason_title", "reason_item_id").alias("because of"),
+            _title_or("reason_item_id", "reason_title").alias("because of"),
             pl.col("reason_rating").map_elements("{:g}".format, return_dtype=pl.String).alias("rated"),
             "effect",
         )

@@ -109,7 +109,8 @@ def test_a_table_names_an_item_once_with_its_reasons(model):
     lines = [re.split(r" *│ *", line)[1:-1] for line in table.splitlines() if line[:1] == "│"]
     assert lines[0] == ["rank", "item", "score", "because of", "rated", "effect"]
     assert [line[0] for line in lines[1:]] == ["1", "", "", "2", "", ""]
-    assert all(line[3] and float(line[5]) for line in lines[1:])
+    assert all(line[3] for line in lines[1:])
+    assert all(float(line[5]) for line in lines[1:])
 
 
 def test_seen_items_are_listed_when_asked(workshop, item_model, lists_of):
