@@ -50,7 +50,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 0.003,
         "epochs": 50,
     },
-    "fast": {"refit": False},
+    "fast": {"epochs": 15},
     "best": {
         "variant": "both",
         "ensemble": (

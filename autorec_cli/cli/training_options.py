@@ -48,7 +48,7 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help="Hyperparameters in place of the defaults, which other options override. paper: the published model. "
-            "fast: no refit. best: networks of both variants in several sizes and inputs, averaged. "
+            "fast: fewer epochs. best: networks of both variants in several sizes and inputs, averaged. "
             "`autorec config show train --preset NAME` shows the values.",
             show_default="default",
         ),

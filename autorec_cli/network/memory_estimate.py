@@ -37,14 +37,16 @@ CHECK = 16
 """Bytes per rating while the last network predicts them all, to see that it has learned: predictions and errors."""
 VALIDATE = 60
 """Bytes per validation rating: cells, order, offset, baseline, predictions, errors."""
-SIDE = 240
+SIDE = 600
 """Bytes per user and item: means, counts, biases with their moments and gradients, sums and pointers of a batch."""
 ID = 150
 """Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
-RUNTIME = 45 * 2**20
+RUNTIME = 65 * 2**20
 """Libraries on their first use: compiled code, thread stacks, and what a heap keeps; measured."""
 TORCH_RUNTIME = 90 * 2**20
 """What PyTorch adds to that; measured."""
+BLENDING = 30 * 2**20
+"""What weighing several networks imports; measured."""
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
@@ -108,16 +110,29 @@ def training_need(shape: Shape, networks: Sequence[Hyperparameters], engine: str
 
 def _kept(shape: Shape, networks: Sequence[Hyperparameters], number: int) -> int:
     """Bytes of the other networks while one is trained."""
-    # Models of those before it: parameters, codes, ids and seen items.
+    # Models of those before it: parameters, codes, ids and seen items; and what their training left in the heap.
     catalog = ID * (shape.n_users + shape.n_items) + 4 * (shape.n_train + shape.n_valid + shape.n_test)
-    models = [4 * (n_parameters(shape, other) + _n_codes(shape, other)) + catalog for other in networks[:number]]
+    models = [
+        4 * (n_parameters(shape, other) + _n_codes(shape, other)) + catalog + _pieces(shape, other) // 2
+        for other in networks[:number]
+    ]
     # All networks for ratings are selected before the first is refitted.
     selected = [
         4 * n_parameters(shape, other)
         for other in networks[number + 1 :]
         if other.continues and other.objective == networks[number].objective
     ]
-    return sum(models) + sum(selected)
+    return sum(models) + sum(selected) + (BLENDING if len(networks) > 1 else 0)
+
+
+def _pieces(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of the two pieces of V and W that stay in the heap, as glibc returns only blocks above 32 MiB."""
+    from autorec_cli.network.autoencoder import ROWS_PER_PIECE
+
+    n_columns = shape.n_users if settings.variant == "item" else shape.n_items
+    rows = (settings.n_channels * n_columns, n_columns)
+    edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
+    return 2 * 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
 
 
 def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
@@ -125,7 +140,7 @@ def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
 
 
 def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
-    from autorec_cli.network.autoencoder import ROWS_PER_PIECE, TILE
+    from autorec_cli.network.autoencoder import TILE
 
     n_examples, n_columns = shape.n_items, shape.n_users
     if settings.variant == "user":
@@ -141,7 +156,7 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     batch_fraction = min(1.0, settings.batch_size / n_examples)
     is_ordinal = settings.output_activation == "ordinal"
     cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2) + (ORDINAL if is_ordinal else 0)
-    runtime, copies = (RUNTIME, 2) if engine == "compiled" else (RUNTIME + TORCH_RUNTIME, 4)
+    runtime, copies = (RUNTIME, 3) if engine == "compiled" else (RUNTIME + TORCH_RUNTIME, 4)
     step = int(n_fitted * batch_fraction) * cell + 4 * settings.batch_size * copies * (
         sum(edges) + sum(settings.hidden_sizes)
     )
@@ -170,14 +185,13 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
         missing += RANK * n_scores
     # Before a refit that continues, and without one, the best network so far is kept. After an epoch the network is
     # copied out of the engine, in the place of the best one; then it is checked, and a checkpoint is written in pieces.
-    # Two pieces of an earlier phase stay in the heap, as glibc returns only blocks above 32 MiB to the system.
     best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
-    piece = 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
-    selecting = data - joined + max(step + best, plain + max(piece, CHECK * n_fitted))
-    # So does a part of what made the examples of both phases.
+    pieces = _pieces(shape, settings)
+    selecting = data - joined + max(step + best, plain + max(pieces // 2, CHECK * n_fitted))
+    # Beside pieces of an earlier phase, so does a part of what made the examples of both phases.
     left = min((JOIN_SPLITS + 2 * MAKE_EXAMPLES) * n_fitted, HEAP)
-    refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
-    training = weights + missing + 2 * piece + max(selecting, refitting)
+    refitting = data + left + max(step, plain + max(pieces // 2, CHECK * n_fitted)) if refit else 0
+    training = weights + missing + pieces + max(selecting, refitting)
     return Need(runtime + max(preparing, training, saving))
 
 
