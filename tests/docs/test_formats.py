@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 from scipy import sparse
 
+from autorec_cli.storage.file_formats import DATASET, MODEL
 from tests.program import ROOT, SMALL, call
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -198,6 +199,11 @@ def test_the_page_alone_reads_a_dataset(workshop):
     source = pl.read_csv(workshop / "ratings.csv", schema_overrides={"user": pl.String, "item": pl.String})
     told = {(user, item): rating for user, item, rating, _ in source.iter_rows()}
     assert {(users[user], items[item]): rating for (user, item), rating in ratings.items()} == told
+
+
+def test_versions_are_those_of_the_page():
+    named = re.search(r"reads version (\d+) of models and\s+version (\d+) of datasets", PAGE)
+    assert [int(number) for number in named.groups()] == [MODEL.version, DATASET.version]
 
 
 def test_checksums_are_those_of_the_page(workshop):
