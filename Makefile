@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 AUTOREC := $(BIN)/autorec
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What pip installs first. Without a GPU, TORCH="torch --index-url https://download.pytorch.org/whl/cpu" saves gigabytes.
+TORCH := torch
 # What `make bench` runs on: a prepared dataset; if not said otherwise, ratings of the shape of MovieLens 1M.
 DATA := bench/data
 
@@ -13,7 +15,7 @@ DATA := bench/data
 # Installed for using: the package and what it needs.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch
+	$(PIP) $(TORCH)
 	$(PIP) --editable '.[fast]'
 	touch $@
 

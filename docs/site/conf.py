@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NAVIGATION = {
-    "Guides": ["evaluation", "report", "reproduction", "operations", "scaling", "export", "security"],
+    "Guides": ["installing", "evaluation", "report", "reproduction", "operations", "scaling", "export", "security"],
     "Reference": ["cli", "api", "formats", "benchmarks", "glossary"],
     "Development": ["../CONTRIBUTING", "../CHANGELOG", "architecture", "dependencies"],
     "Notes": ["notes/defaults", "notes/outputs", "notes/ranking", "notes/speed"],
