@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -220,7 +222,8 @@ class Trainer:
 
     def _squared_error(self) -> float:
         """Sum of the squared errors of this epoch's steps."""
-        return sum(map(float, self._squared_errors))
+        # In order, as a resumed epoch adds to the sum of its first steps; `sum` compensates from Python 3.12 on.
+        return functools.reduce(operator.add, map(float, self._squared_errors), 0.0)
 
     def state(self) -> TrainerState:
         """State to resume from, valid until the next step."""
