@@ -115,7 +115,7 @@ soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.kills
 	$(BIN)/python -m tests.fault_injection
 
-# Builds what strangers will install, tries it in empty environments, and prints the commands to tag it; half an hour.
+# Builds what strangers will install, tries it in empty environments, and prints the commands to tag it.
 release: $(VENV)/installed-dev
 	$(PIP) --editable '.[fast,dev,release]'
 	$(BIN)/python -m tests.release

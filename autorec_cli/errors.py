@@ -173,7 +173,7 @@ def not_finite(what: str) -> ArtifactError:
 def missing_extra(what: str, packages: Sequence[str], extra: str) -> UsageError:
     """Error about missing packages, with the command that installs them."""
     return UsageError(
-        f"{what} needs {' and '.join(packages)}, which is not installed; install it with: {install_command(extra)}"
+        f"{what} needs {' and '.join(packages)}, not installed here; install with: {install_command(extra)}"
     )
 
 

@@ -1,6 +1,6 @@
 """Checks of a release: what strangers will install is built, installed and tried; then the commands to tag it.
 
-    python -m tests.release            all of them, about half an hour
+    python -m tests.release            all of them
     python -m tests.release --no-tests without the test suite
 
 Needs a clean work tree, a changelog entry of the version, and the network or a folder of wheels for pip.

@@ -38,15 +38,16 @@ CHECK = 16
 VALIDATE = 60
 """Bytes per validation rating: cells, order, offset, baseline, predictions, errors."""
 SIDE = 600
-"""Bytes per user and item: means, counts, biases with their moments and gradients, sums and pointers of a batch."""
+"""Bytes per user and item: means, counts, biases with their moments and gradients, sums and pointers of a batch;
+and what a heap keeps of them. Fitted, as are the next three, to the peaks of `benchmarks.memory`."""
 ID = 150
 """Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
 RUNTIME = 65 * 2**20
-"""Libraries on their first use: compiled code, thread stacks, and what a heap keeps; measured."""
+"""Libraries on their first use: compiled code, thread stacks, and what a heap keeps."""
 TORCH_RUNTIME = 90 * 2**20
-"""What PyTorch adds to that; measured."""
+"""What PyTorch adds to that."""
 BLENDING = 30 * 2**20
-"""What weighing several networks imports; measured."""
+"""What weighing several networks imports: scipy.optimize."""
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
@@ -113,7 +114,7 @@ def _kept(shape: Shape, networks: Sequence[Hyperparameters], number: int) -> int
     # Models of those before it: parameters, codes, ids and seen items; and what their training left in the heap.
     catalog = ID * (shape.n_users + shape.n_items) + 4 * (shape.n_train + shape.n_valid + shape.n_test)
     models = [
-        4 * (n_parameters(shape, other) + _n_codes(shape, other)) + catalog + _pieces(shape, other) // 2
+        4 * (n_parameters(shape, other) + _n_codes(shape, other)) + catalog + _piece(shape, other)
         for other in networks[:number]
     ]
     # All networks for ratings are selected before the first is refitted.
@@ -125,14 +126,14 @@ def _kept(shape: Shape, networks: Sequence[Hyperparameters], number: int) -> int
     return sum(models) + sum(selected) + (BLENDING if len(networks) > 1 else 0)
 
 
-def _pieces(shape: Shape, settings: Hyperparameters) -> int:
-    """Bytes of the two pieces of V and W that stay in the heap, as glibc returns only blocks above 32 MiB."""
+def _piece(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of a piece of V or W, which stays in the heap when it is freed: glibc returns only blocks above 32 MiB."""
     from autorec_cli.network.autoencoder import ROWS_PER_PIECE
 
     n_columns = shape.n_users if settings.variant == "item" else shape.n_items
     rows = (settings.n_channels * n_columns, n_columns)
     edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
-    return 2 * 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
+    return 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
 
 
 def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
@@ -186,12 +187,12 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     # Before a refit that continues, and without one, the best network so far is kept. After an epoch the network is
     # copied out of the engine, in the place of the best one; then it is checked, and a checkpoint is written in pieces.
     best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
-    pieces = _pieces(shape, settings)
-    selecting = data - joined + max(step + best, plain + max(pieces // 2, CHECK * n_fitted))
-    # Beside pieces of an earlier phase, so does a part of what made the examples of both phases.
+    piece = _piece(shape, settings)
+    selecting = data - joined + max(step + best, plain + max(piece, CHECK * n_fitted))
+    # Two pieces of an earlier phase stay in the heap, and so does a part of what made the examples of both phases.
     left = min((JOIN_SPLITS + 2 * MAKE_EXAMPLES) * n_fitted, HEAP)
-    refitting = data + left + max(step, plain + max(pieces // 2, CHECK * n_fitted)) if refit else 0
-    training = weights + missing + pieces + max(selecting, refitting)
+    refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
+    training = weights + missing + 2 * piece + max(selecting, refitting)
     return Need(runtime + max(preparing, training, saving))
 
 

@@ -153,8 +153,9 @@ def _torch(_folder: Path) -> list[Check]:
 
 def _build(built_for: str | None, devices: list[str]) -> Check:
     """Check that torch was built for the processor that is there, given the version of CUDA or ROCm, or None."""
-    has_gpu = shutil.which("nvidia-smi") is not None
-    if built_for is None and has_gpu and sys.platform != "darwin":
+    from autorec_cli.network.device import has_driver  # with libraries that help does not need
+
+    if built_for is None and has_driver():
         return Check("torch build", "warning", "for CPUs, beside a GPU; for both: pip install --force-reinstall torch")
     if built_for is None:
         return Check("torch build", "ok", "for CPUs")

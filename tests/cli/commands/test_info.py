@@ -12,6 +12,7 @@ from autorec_cli.cli.commands import doctor
 from autorec_cli.cli.commands.doctor import checks
 from autorec_cli.errors import install_command
 from autorec_cli.inference.files import model_file
+from autorec_cli.network import device
 from tests.program import call
 
 
@@ -194,8 +195,7 @@ def test_an_engine_that_is_not_compiled_is_told(tmp_path, monkeypatch):
     ],
 )
 def test_a_torch_of_the_wrong_build_is_named_with_the_other(monkeypatch, built_for, devices, has_gpu, result, found):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}" if has_gpu else None)
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.setattr(device, "has_driver", lambda: has_gpu)
     check = doctor._build(built_for, devices)
     assert check.result == result
     assert check.found.endswith(found)
