@@ -158,10 +158,10 @@ def open_search(dataset: Dataset, limits: Limits, storage: Path | None) -> Searc
 
 
 def _open_study(storage: Path | None, objective: str) -> optuna.Study:
-    url = None if storage is None else _sqlite_url(storage)
+    kept = None if storage is None else _database(storage)
     pruner = optuna.pruners.MedianPruner(FIRST_TRIALS, FIRST_REPORT)
     direction: Literal["minimize", "maximize"] = "minimize" if objective == "rating" else "maximize"
-    return optuna.create_study(storage=url, pruner=pruner, study_name=STUDY, direction=direction, load_if_exists=True)
+    return optuna.create_study(storage=kept, pruner=pruner, study_name=STUDY, direction=direction, load_if_exists=True)
 
 
 @contextmanager
@@ -212,11 +212,13 @@ def _enqueue_again(study: optuna.Study, trial: optuna.Trial | optuna.trial.Froze
         study.enqueue_trial(trial.params)
 
 
-def _sqlite_url(file: Path) -> str:
-    from sqlalchemy import URL
+def _database(file: Path) -> optuna.storages.RDBStorage:
+    from sqlalchemy import URL, NullPool
 
     # Pasted into a URL, a path with ? or # would name another file.
-    return URL.create("sqlite", database=str(file.resolve())).render_as_string()
+    url = URL.create("sqlite", database=str(file.resolve())).render_as_string()
+    # Without a pool, every connection is closed after its use: nobody closes a study.
+    return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:

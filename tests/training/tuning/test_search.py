@@ -2,12 +2,13 @@
 
 import dataclasses
 import importlib
+from pathlib import Path
 
 import pytest
 
 from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
-from autorec_cli.errors import TrainingDivergedError, UsageError
+from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.fit import EpochResult
 from autorec_cli.training.phases import NetworkTraining
 from autorec_cli.training.plan import complete
@@ -168,6 +169,17 @@ def test_if_all_diverge_it_says_so(monkeypatch):
     assert [result.valid for result in trials(search, 2)] == [None, None]
     with pytest.raises(TrainingDivergedError, match="no trial ended with a finite loss; run more --trials"):
         search.best()
+
+
+@pytest.mark.linux
+def test_no_connection_is_left_open(tmp_path):
+    search = tuning.open_search(planted_dataset(), LIMITS, tmp_path / "t.db")
+    trials(search, 1)
+    (tmp_path / "notes.txt").write_text("no database")
+    with pytest.raises(ArtifactError, match="cannot be used to store trials"):
+        tuning.open_search(planted_dataset(), LIMITS, tmp_path / "notes.txt")
+    opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert [path for path in opened if path.parent == tmp_path] == []
 
 
 def test_a_storage_that_fails_is_named(tmp_path):
