@@ -30,8 +30,6 @@ from pathlib import Path
 from typing import ClassVar
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130  # Ctrl-C
-
 
 CHECKOUT = Path(__file__).parent.parent
 """Of the source code, if that is where the package is."""

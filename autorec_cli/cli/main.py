@@ -21,7 +21,7 @@ from autorec_cli.cli.config_file import PREFIX, preferred_by
 from autorec_cli.cli.console import fail, start
 from autorec_cli.cli.output import forget_stdout
 from autorec_cli.cli.run_summary import sum_up_refusal
-from autorec_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, Stopped, UsageError, describe, quoted
+from autorec_cli.errors import EXIT_BUG, Stopped, UsageError, describe, quoted
 from autorec_cli.runtime import signals
 
 RETRY_SECONDS = 0.1
@@ -34,9 +34,14 @@ def main() -> None:
     _buffer_stdout()
     if hasattr(signal, "SIGPIPE"):  # so that `| head -1` ends us silently with 141
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signals.catch(_unwind)
-    status = run()
-    signals.ignore(signals.STOPPING)  # the work is done
+    sys.unraisablehook = _send_again
+    status = None
+    try:
+        signals.catch(_unwind)
+        status = run()
+        signals.ignore(signals.STOPPING)  # the work is done
+    except SystemExit as stop:  # a signal before `run` could explain it, or after its end
+        status = int(stop.code or 0) if status is None else status
     leave(status)
 
 
@@ -63,12 +68,10 @@ def run() -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # results are checked for numbers that overflowed; numpy's lines help nobody
                 warnings.simplefilter("ignore", RuntimeWarning)
-            status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK  # Typer turns Ctrl-C into 130
+            status = app(standalone_mode=False, prog_name=app.info.name) or os.EX_OK
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else EXIT_BUG
         advice = stop.advice if isinstance(stop, Stopped) else None
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
     except typer.TyperException as error:
         return _explain_usage(error)
     except Exception as error:
@@ -125,18 +128,31 @@ def _explain(error: Exception) -> int:
 def _unwind(number: int, _frame: FrameType | None) -> None:
     """Raise from the running code, so that it cleans up.
 
-    While torch is being imported that would abort the process, so retry.
+    While torch is being imported that would abort the process, so retry. For Ctrl-C SystemExit too: unlike
+    KeyboardInterrupt, it never ends in a traceback.
     """
     if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
-        # The signal is sent again, not remembered: the handler must run in the main thread.
-        later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
-        later.daemon = True
-        later.start()
+        _retry(number)
         return
     signals.ignore_repetitions()  # a second SystemExit would end the cleaning up
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
     raise SystemExit(signals.exit_status(number))
+
+
+def _retry(number: int) -> None:
+    # The signal is sent again, not remembered: the handler must run in the main thread.
+    later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+    later.daemon = True
+    later.start()
+
+
+def _send_again(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that came in a destructor or callback, where Python drops what is raised."""
+    status = lost.exc_value.code if isinstance(lost.exc_value, SystemExit) else None
+    if status not in signals.MESSAGES:
+        sys.__unraisablehook__(lost)
+        return
+    signals.catch(_unwind)
+    _retry(signals.number_of(status))
 
 
 def _buffer_stdout() -> None:

@@ -18,7 +18,7 @@ from autorec_cli import __version__
 from autorec_cli.cli.config_file import variable_of
 from autorec_cli.cli.console import detail, start, warn
 from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.errors import EXIT_INTERRUPTED, AutoRecError, Failure, Stopped, UsageError, describe, without_passwords
+from autorec_cli.errors import AutoRecError, Failure, Stopped, UsageError, describe, without_passwords
 from autorec_cli.runtime.memory import used_bytes
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.signals import MESSAGES
@@ -38,7 +38,7 @@ class Run:
     started: datetime
 
 
-def sum_up_failure(run: Run, error: BaseException) -> None:
+def sum_up_failure(run: Run, error: Exception | SystemExit) -> None:
     """Sum up a failed run; problems with that are warnings."""
     try:
         sum_up(run, _failure(error), None)
@@ -80,12 +80,11 @@ def _masked(value: object) -> object:
     return without_passwords(value) if isinstance(value, str) else value
 
 
-def _failure(error: BaseException) -> Failure:
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return Failure(error.code, error.advice if isinstance(error, Stopped) else MESSAGES.get(error.code, ""))
+def _failure(error: Exception | SystemExit) -> Failure:
     if isinstance(error, Exception):
         return describe(error)
-    return Failure(EXIT_INTERRUPTED, "interrupted")
+    status = int(error.code or 0)
+    return Failure(status, error.advice if isinstance(error, Stopped) else MESSAGES.get(status, ""))
 
 
 FIRST_BYTES = b'{"command": '

@@ -157,7 +157,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
             _check_places(own, gather(command.options, run.options), own_options(command.stages, stages[0]))
         result = command.run(gather(command.options, run.options), *stages)
     # SystemExit too: a signal's exit belongs in the summary.
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
+    except (Exception, SystemExit) as error:
         sum_up_failure(run, error)
         raise
     finally:

@@ -26,6 +26,11 @@ def exit_status(number: int) -> int:
     return 128 + number
 
 
+def number_of(status: int) -> int:
+    """Signal of an exit status."""
+    return status - 128
+
+
 MESSAGES = {exit_status(number): message for number, message in STOPPING.items()}
 """Exit status -> message."""
 

@@ -17,7 +17,7 @@ import pytest
 from autorec_cli.runtime import signals
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
 from tests.forking import program
-from tests.program import PROGRAM, ROOT, SMALL
+from tests.program import PROGRAM, ROOT, SMALL, run
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TRAIN = (*PROGRAM, "train", "data", "-o", "s.model", *map(str, SMALL), "--epochs", "100000", "--patience", "0",
@@ -160,6 +160,37 @@ def test_from_the_first_line_on_ctrl_c_prints_no_traceback(tmp_path, lists_model
         assert "Traceback" not in rest
         assert process.returncode in (0, 130), rest
         assert list(tmp_path.glob(".x*")) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "arguments", "status"),
+    [
+        ("main.start = interrupted", ["sample", "-o", "ratings.csv", "-q"], 130),
+        ("main.fail = interrupted", ["--no-such-option"], 130),
+        ("main.signals.ignore = interrupted", ["sample", "-o", "ratings.csv", "-q"], 0),
+    ],
+)
+def test_before_the_work_and_after_it_ctrl_c_prints_no_traceback(tmp_path, moment, arguments, status):
+    first = (
+        "import signal; from autorec_cli.cli import main; ignore = main.signals.ignore\n"
+        "def interrupted(*_): main.signals.ignore = ignore; signal.raise_signal(signal.SIGINT)\n"
+    )
+    ended = run(*arguments, first=first + moment, fresh=True, cwd=tmp_path)
+    assert (ended.status, ended.stderr) == (status, "")
+
+
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_in_a_destructor_is_not_lost(tmp_path, lists_model, sent):
+    first = (
+        "import signal; from autorec_cli.cli import main\n"
+        f"class Object:\n    def __del__(self): signal.raise_signal(signal.{sent})\n"
+        "main.start = lambda start=main.start: (start(), Object(), __import__('time').sleep(2))"
+    )
+    ended = run("recommend", lists_model, "-o", tmp_path / "top.csv", "-q", first=first, fresh=True)
+    assert ended.status == 128 + signal.Signals[sent]
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [["-c"], [], ["another", *map(str, range(9))]])  # a host program sets any
