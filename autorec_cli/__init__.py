@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from autorec_cli.training.fit import fit as fit
     from autorec_cli.training.fit import train as train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "prepare": "data.preparation",

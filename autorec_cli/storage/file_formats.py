@@ -92,8 +92,9 @@ class FileFormat:
         return ArtifactError(f"{subject} was made by an unsupported older version of autorec; {self.again}")
 
 
-MODEL = FileFormat("autorec-model", 4, "train it again with `autorec train`")
+MODEL = FileFormat("autorec-model", 1, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
+# Not frozen, as those two are (CONTRIBUTING.md): a run ends with the version that began it.
 CHECKPOINT = FileFormat("autorec-checkpoint", 4, "train without --resume to start from the beginning")
 
 OLD_MODEL_KEY = "autorec"

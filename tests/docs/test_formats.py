@@ -1,93 +1,37 @@
 """docs/formats.md is enough to read our files, and names all that is in them."""
 
-import ast
 import hashlib
 import json
 import re
-import zlib
 
 import numpy as np
 import polars as pl
 import pytest
-from safetensors import safe_open
 from scipy import sparse
 
 from autorec_cli.storage.file_formats import DATASET, MODEL
-from tests.program import ROOT, SMALL, call
-
-PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-READERS = {"json", "numpy", "safetensors"}
-SETS = ("train", "valid", "test")
-
-
-def section(title):
-    """The text under a heading, up to the next one."""
-    return re.split(r"\n#+ ", PAGE.split(f"# {title}\n", 1)[1], maxsplit=1)[0]
-
-
-def named_in(title):
-    """The names in the first column of the tables of a section."""
-    rows = re.findall(r"^\|([^|]*)\|", section(title), re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
-
-
-OBJECTS = (
-    "levels",
-    "checksums",
-    "columns",
-    "provenance.split",
-    "metrics",
-    "versions",
-    "warm_start",
-    "promotion",
-    "networks[].settings",
+from tests.docs.format_page import (
+    OF_SOME,
+    PAGE,
+    THRESHOLDS,
+    assert_types,
+    document_of,
+    example,
+    fields,
+    named_in,
+    networks,
+    section,
+    types_in,
 )
-"""Fields whose values are objects that are described as a whole."""
+from tests.program import SMALL, call
 
-
-def fields(document, before=""):
-    """Names of all fields; inner ones follow a dot, those of objects in an array `[]`."""
-    names = set()
-    for name, value in document.items():
-        if isinstance(value, dict) and not f"{before}{name}".endswith(OBJECTS):
-            names |= fields(value, f"{before}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict) and name != "curves":
-            names |= set().union(*(fields(entry, f"{before}{name}[].") for entry in value))
-        else:
-            names.add(f"{before}{name}")
-    return names
-
-
-OF_SOME = {"provenance.warm_start", "provenance.promotion"}
-"""Fields that models have only after a warm start, or after a promotion."""
-
-THRESHOLDS = {"thresholds.weight", "thresholds.bias"}
-
-
-def networks():
-    """Names of the facts of several networks."""
-    return {name for name in named_in("Document") if name.startswith("provenance.networks[]")}
+SETS = ("train", "valid", "test")
 
 
 @pytest.fixture(scope="module")
 def code():
     """What the page's example defines."""
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    imported = {
-        name.split(".")[0]
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
-    }
-    assert imported == READERS
-    names = {}
-    exec(compile(text, "docs/formats.md", "exec"), names)
-    return names
-
-
-def document_of(path):
-    with safe_open(path, framework="numpy") as file:
-        return json.loads(file.metadata()["autorec-model"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return example()
 
 
 def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path):
@@ -96,6 +40,7 @@ def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path
     assert call("prepare", workshop / "ratings.csv", "-o", tmp_path / "d", *excluding).status == 0
     document = json.loads((tmp_path / "d" / "dataset.json").read_text())
     assert fields(document) == named_in("dataset.json")
+    assert_types(document, types_in("dataset.json"))
     tables = [pl.read_parquet(workshop / f"data/{table}.parquet") for table in ("users", "items")]
     columns = {name for table in tables for name in table.columns}
     assert columns == named_in("Tables") | {"genre", "year"}, "all columns of items.csv"
@@ -106,6 +51,7 @@ def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path
 def test_every_field_and_tensor_of_a_model_is_on_the_page_and_no_other(workshop, name):
     document, tensors = document_of(workshop / name)
     assert fields(document) == named_in("Document") - OF_SOME - networks()
+    assert_types(document, types_in("Document"))
     assert set(tensors) == named_in("Tensors") - {"encoder.1.weight"} - (THRESHOLDS if name == "lists.model" else set())
     assert all(tensor.dtype.name in section("Tensors") for tensor in tensors.values())
 
@@ -133,6 +79,7 @@ def test_every_field_of_several_networks_is_on_the_page_and_no_other(both_model)
     apart = {f"models[].{name}" for name in once}
     assert fields(document) == (named_in("Several networks") - {"models[]"} - OF_SOME | of_model) - apart
     assert {name.partition(".")[2] for name in tensors} == named_in("Tensors") - {"encoder.1.weight"}
+    assert_types(document, types_in("Document") | types_in("Several networks"))
     assert document["models"][0]["shared"] == []
     assert set(document["models"][1]["shared"]) <= named_in("Tensors")
 
@@ -206,19 +153,8 @@ def test_versions_are_those_of_the_page():
     assert [int(number) for number in named.groups()] == [MODEL.version, DATASET.version]
 
 
-def test_checksums_are_those_of_the_page(workshop):
-    document = json.loads((workshop / "data" / "dataset.json").read_text())
-    for name, checksum in document["checksums"].items():
-        assert zlib.crc32((workshop / "data" / name).read_bytes()) == checksum
-    model, tensors = document_of(workshop / "item.model")
-    for name, tensor in tensors.items():
-        kind = repr((tensor.dtype.str, tensor.shape)).encode()
-        assert zlib.crc32(kind + tensor.tobytes()) == model["checksums"][name]
-    for whole in (document, model):
-        checksum = whole.pop("checksum")
-        assert zlib.crc32(json.dumps(whole, sort_keys=True).encode()) == checksum
-
-
 def test_every_field_of_run_json_is_described(workshop, tmp_path):
     assert call("run", workshop / "ratings.csv", "-o", tmp_path / "out", *SMALL, "-q").status == 0
-    assert fields(json.loads((tmp_path / "out" / "run.json").read_text())) == named_in("run.json")
+    document = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert fields(document) == named_in("run.json")
+    assert_types(document, types_in("run.json"))

@@ -48,7 +48,7 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
     n_users, n_items = len(tensors["user_counts"]), len(tensors["item_counts"])
     _require(n_users > 0 and n_items > 0, "it has no users or no items")
     expected = _expected(settings, n_users, n_items, has_titles="titles.bytes" in tensors)
-    expected |= item_shapes(document.get("item_columns", []), n_items)
+    expected |= item_shapes(document["item_columns"], n_items)
     if n_levels:
         expected["thresholds.weight"] = ("float32", (n_levels - 1, settings.hidden_sizes[-1]))
         expected["thresholds.bias"] = ("float32", (n_levels - 1,))

@@ -76,7 +76,7 @@ def _catalog(document: Mapping[str, Any], counts: Counts, has_titles: bool) -> C
     users, items = (cast("Sequence[str]", range(len(side))) for side in (user_counts, item_counts))
     low, high = document["rating_scale"]
     nothing = SeenItems(np.zeros(0), np.zeros(0))
-    columns = document.get("item_columns", [])
+    columns = document["item_columns"]
     item_shapes(columns, len(items))
     named = pl.DataFrame(schema=[*([TITLE] if has_titles else []), *(column["name"] for column in columns)])
     return Catalog(users, items, named, user_counts, item_counts, nothing, (low, high))

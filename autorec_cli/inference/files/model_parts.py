@@ -142,7 +142,7 @@ def _from_parts(document: dict[str, Any], tensors: dict[str, Array], items: pl.D
 
     if items is None:
         titles = strings("titles") if "titles.bytes" in tensors else None
-        items = unpack_items(document.get("item_columns", ()), tensors, titles)
+        items = unpack_items(document["item_columns"], tensors, titles)
     model = Model(
         settings=settings,
         encoder_weights=tuple(tensors[f"encoder.{layer}.weight"] for layer in layers),

@@ -42,14 +42,6 @@ def test_what_several_users_have_seen_comes_with_their_positions():
     assert [len(part) for part in seen.of(np.array([], dtype=int))] == [0, 0]
 
 
-def test_a_file_from_before_items_had_columns_still_loads(model, tmp_path):
-    document, tensors = model_parts.parts_of(model)
-    del document["item_columns"]
-    old = {name: in_one(array) for name, array in tensors.items() if not name.startswith("items.")}
-    model_file.save_parts(document, old, tmp_path / "m")
-    assert load_model(tmp_path / "m").catalog.items.columns == ["title"]
-
-
 def test_ids_survive_as_they_are(model, tmp_path):
     ids = ["007", "", 'naïve, "quoted"\n', "日本"] + [str(n) for n in range(76)]
     catalog = dataclasses.replace(model.catalog, user_ids=ids)
