@@ -1,6 +1,6 @@
 """Ways of installing: seconds, size and the first command of each, in an empty folder.
 
-    python -m benchmarks.install [WHEEL] [--way pip] [--torch "torch --index-url https://download.pytorch.org/whl/cpu"]
+    python -m benchmarks.install [WHEEL] [--way '`pipx install`'] [--torch "torch --index-url https://download.pytorch.org/whl/cpu"]
 
 WHEEL is what `python -m build` makes; a wheel of the checkout is built where none is given. Times depend on the network
 and on what pip has in its cache, which is emptied here by a cache folder of its own.
@@ -22,16 +22,17 @@ from benchmarks import results
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {"way": "", "torch": "", "seconds": "{:.0f}", "size": "{:,.0f} MB", "first `autorec --version`": "{:.1f} s"}
 CPU_TORCH = "torch --index-url https://download.pytorch.org/whl/cpu"
-INSTALL_TOOL = "{python} -m venv tools; tools/bin/pip install {tool}"
+NEW = "{python} -m venv env"
+TOOL = "{python} -m venv tools; tools/bin/pip install "
 WAYS = {
-    "pip": ("{python} -m venv env", "env/bin/pip install {wheel}[fast]", "env"),
-    "pip, torch for CPUs first": (
-        "{python} -m venv env",
+    "`pip install`": (NEW, "env/bin/pip install {wheel}[fast]", "env"),
+    "`pip install`, PyTorch's build for CPUs first": (
+        NEW,
         "env/bin/pip install {torch}; env/bin/pip install {wheel}[fast]",
         "env",
     ),
-    "pipx": (INSTALL_TOOL, "tools/bin/pipx install {wheel}[fast]", "pipx"),
-    "uv": (INSTALL_TOOL, "tools/bin/uv tool install {wheel}[fast]", "uv"),
+    "`pipx install`": (TOOL + "pipx", "tools/bin/pipx install {wheel}[fast]", "pipx"),
+    "`uv tool install`": (TOOL + "uv", "tools/bin/uv tool install {wheel}[fast]", "uv"),
 }
 """Way -> commands that are not timed, commands that are, and the folder whose size counts."""
 
@@ -54,7 +55,7 @@ def measured(way: str, wheel: Path, torch: str) -> list[results.Cell]:
         }
         for commands in (preparation, installation):
             started = time.perf_counter()
-            for text in commands.format(python=sys.executable, tool=way, wheel=wheel, torch=torch).split("; "):
+            for text in commands.format(python=sys.executable, wheel=wheel, torch=torch).split("; "):
                 subprocess.run(shlex.split(text), cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
             seconds = time.perf_counter() - started
         n_bytes = sum(path.lstat().st_size for path in (folder / place).rglob("*") if path.is_file())
