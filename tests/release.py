@@ -9,6 +9,7 @@ Needs a clean work tree, a changelog entry of the version, and the network or a 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -34,6 +35,10 @@ TOUR = (
 """Commands of `make demo`, run by each installation."""
 
 
+OUTPUT_SHOWN = 20_000
+"""Characters of the end of what a failed command printed: the names of failed tests come last."""
+
+
 class NotReadyError(Exception):
     """Release that a check refuses; the message is a sentence."""
 
@@ -44,10 +49,12 @@ def run(command: Sequence[object], cwd: Path = ROOT) -> str:
     Raises:
         NotReadyError: it fails.
     """
-    finished = subprocess.run([str(word) for word in command], cwd=cwd, text=True, capture_output=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it may be the checkout
+    words = [str(word) for word in command]
+    finished = subprocess.run(words, cwd=cwd, text=True, capture_output=True, check=False, env=environment)
     if finished.returncode:
-        words = " ".join(str(word) for word in command)
-        raise NotReadyError(f"{words} ended with status {finished.returncode}:\n{finished.stdout}{finished.stderr}")
+        told = f"{finished.stdout}{finished.stderr}"
+        raise NotReadyError(f"{' '.join(words)} ended with status {finished.returncode}:\n{told[-OUTPUT_SHOWN:]}")
     return finished.stdout
 
 
@@ -55,6 +62,20 @@ def check_tree() -> None:
     """Check that everything is committed."""
     if changed := run(["git", "status", "--porcelain"]):
         raise NotReadyError(f"the work tree is not clean; commit or remove:\n{changed}")
+
+
+def places_of(version: str) -> list[str]:
+    """Files of Python and TOML that name a version."""
+    package = Path(autorec_cli.__file__).parent
+    files = [path for folder in ("tests", "docs", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    files += [*package.rglob("*.py"), ROOT / "pyproject.toml"]
+    return [f"{path.parent.name}/{path.name}" for path in files if f'"{version}"' in path.read_text(encoding="utf-8")]
+
+
+def check_version(version: str) -> None:
+    """Check that the version is in one place, from which all others take it."""
+    if (places := places_of(version)) != ["autorec_cli/__init__.py"]:
+        raise NotReadyError(f"the version is in {', '.join(places)}; it belongs into autorec_cli/__init__.py only")
 
 
 def changes_of(version: str, changelog: str) -> str:
@@ -114,21 +135,24 @@ def try_installation(distribution: Path, source: Path, tested: bool) -> None:
         (folder / "demo").mkdir()
         for arguments in TOUR:
             run([autorec, *arguments], cwd=folder / "demo")
-        location = run([python, "-c", "import autorec_cli; print(autorec_cli.__file__)"], cwd=folder).strip()
-        if not location.startswith(str(folder)):
+        tests = unpack(source, folder / "source")
+        location = run([python, "-c", "import autorec_cli; print(autorec_cli.__file__)"], cwd=tests).strip()
+        if not location.startswith(str(folder / "venv")):
             raise NotReadyError(f"{distribution.name} was tried, and {location} was imported")
         if tested:
             run([*pip, f"{distribution}[fast,tune,test]"])
-            run([python, "-m", "pytest", "-n", "auto"], cwd=unpack(source, folder / "source"))
+            run([python, "-m", "pytest", "-n", "auto"], cwd=tests)
 
 
 def checks(tested: bool) -> Iterator[str]:
     """Run all checks; yields a line about each, and at last the commands to publish."""
     version = autorec_cli.__version__
     check_tree()
+    check_version(version)
     tag = check_tag(version)
     changes = changes_of(version, CHANGELOG.read_text())
-    yield f"{version}: the work tree is clean, {tag} is free, and the changelog has {len(changes.splitlines())} lines"
+    yield f"{version} is in one place, the work tree is clean, {tag} is free"
+    yield f"the changelog has {len(changes.splitlines())} lines on it"
     with tempfile.TemporaryDirectory() as scratch:
         distributions = build(Path(scratch))
         sizes = ", ".join(f"{path.name} {path.stat().st_size / 1e3:,.0f} kB" for path in distributions)

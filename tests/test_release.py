@@ -3,8 +3,7 @@
 import pytest
 
 import autorec_cli
-from tests.program import ROOT
-from tests.release import NotReadyError, changes_of
+from tests.release import NotReadyError, changes_of, check_version
 
 DONE = (
     "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-12-01\n\n### Added\n\n- A thing.\n\n## [1.1.0] - 2026-01-01\n"
@@ -30,12 +29,6 @@ def test_a_changelog_that_is_not_ready_is_refused(version, changelog, word):
 
 
 def test_the_version_is_in_one_place():
-    version = autorec_cli.__version__
-    places = [
-        path.relative_to(ROOT)
-        for folder in ("autorec_cli", "tests", "docs", "benchmarks")
-        for path in (ROOT / folder).rglob("*.py")
-        if f'"{version}"' in path.read_text()
-    ]
-    assert [str(path) for path in places] == ["autorec_cli/__init__.py"]
-    assert f'version = "{version}"' not in (ROOT / "pyproject.toml").read_text()
+    check_version(autorec_cli.__version__)
+    with pytest.raises(NotReadyError, match=r"is in tests/test_release\.py;"):
+        check_version("no version")

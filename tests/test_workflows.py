@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 
+import autorec_cli
 from tests.program import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
@@ -46,8 +48,11 @@ def test_every_job_ends_at_some_time():
 def test_the_matrix_has_every_python_on_linux_and_macos():
     matrix = JOBS["test", "test"]["strategy"]["matrix"]
     assert matrix == {"os": ["ubuntu-latest", "macos-latest"], "python": ["3.11", "3.12", "3.13", "3.14"]}
-    lowest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert lowest == f">={matrix['python'][0]}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={matrix['python'][0]}"
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert named == matrix["python"][: len(named)]
+    assert named
     ends = JOBS["test", "ends-of-ranges"]["strategy"]["matrix"]["include"]
     assert {(each["target"], each["python"]) for each in ends} == {("test-oldest", "3.11"), ("test-newest", "3.14")}
 
@@ -64,10 +69,10 @@ def test_a_release_is_tested_and_has_the_version_of_its_tag():
     assert JOBS["release", "publish"]["environment"]["name"] == "pypi"
     assert JOBS["release", "test"]["uses"] == "./.github/workflows/test.yml"
     (check,) = [command for command in commands(("release", "build")) if "GITHUB_REF_NAME" in command]
-    version = re.findall(r'^__version__ = "(.*)"', (ROOT / "autorec_cli" / "__init__.py").read_text(), re.MULTILINE)[0]
-    for tag, status in ((f"v{version}", 0), ("v9.9.9", 1)):
+    checkout = Path(autorec_cli.__file__).parent.parent
+    for tag, status in ((f"v{autorec_cli.__version__}", 0), ("v9.9.9", 1)):
         finished = subprocess.run(
-            ["bash", "-ec", check], cwd=ROOT, env={"GITHUB_REF_NAME": tag, "PATH": "/usr/bin:/bin"}, check=False
+            ["bash", "-ec", check], cwd=checkout, env={"GITHUB_REF_NAME": tag, "PATH": "/usr/bin:/bin"}, check=False
         )
         assert finished.returncode == status, tag
 

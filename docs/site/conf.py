@@ -6,17 +6,16 @@ here and not in a page; a test checks that it has them all.
 
 from __future__ import annotations
 
-import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pygments.lexers.special import TextLexer
 
+import autorec_cli
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-ROOT = Path(__file__).resolve().parents[2]
 NAVIGATION = {
     "Guides": ["installing", "evaluation", "report", "reproduction", "operations", "scaling", "export", "security"],
     "Reference": ["cli", "api", "formats", "benchmarks", "glossary"],
@@ -26,7 +25,7 @@ NAVIGATION = {
 """Caption -> pages, from docs/."""
 
 project = "autorec"
-version = release = re.findall(r'__version__ = "(.*)"', (ROOT / "autorec_cli" / "__init__.py").read_text())[0]
+version = release = autorec_cli.__version__
 html_title = f"{project} {version}"
 language = "en"
 smartquotes = False  # "--" is how options begin
