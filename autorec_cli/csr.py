@@ -6,6 +6,7 @@ A rating of 0 is a rating like any other.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +77,16 @@ def row_sums(indptr: Array, values: Array) -> Array:
     """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
     sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
     return np.diff(sums[indptr]).astype(np.float32)
+
+
+def row_pointers(lengths: Iterable[Array]) -> Iterator[Array]:
+    """Row pointers of a CSR matrix in blocks, int64, of the lengths of its rows in blocks."""
+    end = 0
+    yield np.zeros(1, dtype=np.int64)
+    for block in lengths:
+        ends = end + np.cumsum(block, dtype=np.int64)
+        end = int(ends[-1]) if len(ends) else end
+        yield ends
 
 
 def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:

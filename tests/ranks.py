@@ -29,7 +29,6 @@ from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
 from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.network import engine
-from autorec_cli.runtime.partition import partition_columns
 from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
 from autorec_cli.training.distributed import read_partition
@@ -55,9 +54,9 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], proces
     stored = LazyDataset(data, process_group)
     shape = (stored.n_users, stored.n_items)
     settings = TrainSettings(variant=variant, **given).complete(
-        shape, stored.n_ratings["train"], stored.facts(process_group)
+        shape, stored.n_ratings["train"], stored.facts()
     )
-    partition = partition_columns(stored.counts(settings.variant), process_group)
+    partition = stored.partition(settings.variant)
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition
     )

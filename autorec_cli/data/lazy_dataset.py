@@ -21,7 +21,7 @@ from autorec_cli.data.dataset_checks import SPLITS, check_table, scale_in, shape
 from autorec_cli.data.matrix_file import array_header, check_arrays, read_array
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import ArtifactError
-from autorec_cli.runtime.partition import Partition
+from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup, local_rank
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage.file_kinds import FILES
@@ -160,7 +160,7 @@ class LazyDataset:
         Raises:
             ArtifactError: it is not a dataset, is damaged, or differs from that of the first process.
         """
-        self.path = path
+        self.path, self._process_group = path, process_group
         begin_stage(f"reading dataset {path}")
         self.info = read_document(path)
         try:
@@ -188,19 +188,19 @@ class LazyDataset:
         self.rating_scale = scale
         self.n_ratings = {name: matrix.n_cells for name, matrix in self._matrices.items()}
 
-    def counts(self, variant: str) -> Array:
-        """Count the training ratings of each column of the examples.
-
-        Columns are users in the item variant and items in the user variant.
-        """
+    def partition(self, variant: str) -> Partition:
+        """Partition the columns of the examples: users in the item variant, items in the user variant."""
         train = self._matrices["train"]
         if variant == "item":
-            return np.diff(train.pointers(0, self.n_users))
-        blocks = (np.bincount(block.indices, minlength=self.n_items) for block in train.blocks())
-        return sum(blocks, np.zeros(self.n_items, dtype=np.int64))
+            counts = np.diff(train.pointers(0, self.n_users))
+        else:
+            blocks = (np.bincount(block.indices, minlength=self.n_items) for block in train.blocks())
+            counts = sum(blocks, np.zeros(self.n_items, dtype=np.int64))
+        return partition_columns(counts, self._process_group)
 
-    def facts(self, process_group: ProcessGroup) -> RatingFacts:
+    def facts(self) -> RatingFacts:
         """Distribution of the training ratings, and levels of all to learn from; each process reads some of them."""
+        process_group = self._process_group
         sums, found = np.zeros(2), np.empty(0, dtype=np.float32)
         for split in ("train", "valid"):
             matrix, n_ratings = self._matrices[split], self.n_ratings[split]
@@ -249,7 +249,14 @@ class LazyDataset:
         matrix = self._matrices[split]
         return matrix.own_rows(partition) if variant == "item" else matrix.own_columns(partition)
 
-    def rated(self) -> Iterator[sparse.csr_array]:
-        """Yield blocks of rows with the ratings of all splits."""
-        for train, valid, test in zip(*(self._matrices[name].blocks() for name in SPLITS), strict=True):
-            yield add_splits(add_splits(train, valid), test)
+    def rated_counts(self) -> Iterator[Array]:
+        """Yield blocks of the number of items that each user has rated, in any split."""
+        for start in range(0, self.n_users, ROWS_PER_BLOCK):
+            end = min(start + ROWS_PER_BLOCK, self.n_users)
+            yield np.sum([np.diff(matrix.pointers(start, end)) for matrix in self._matrices.values()], axis=0)
+
+    def rated_items(self) -> Iterator[Array]:
+        """Yield blocks of these items, int32, in the first process."""
+        if self._process_group.is_first:
+            for train, valid, test in zip(*(self._matrices[name].blocks() for name in SPLITS), strict=True):
+                yield add_splits(add_splits(train, valid), test).indices.astype(np.int32)

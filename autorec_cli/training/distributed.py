@@ -18,7 +18,7 @@ import polars as pl
 from scipy import sparse
 
 from autorec_cli.config import Hyperparameters
-from autorec_cli.csr import Array
+from autorec_cli.csr import Array, row_pointers
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
 from autorec_cli.data.lazy_dataset import LazyDataset
@@ -78,17 +78,19 @@ def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[st
         LostPeerError: another process has ended.
     """
     process_group = parts[0].fitted.examples.partition.process_group
-    copied, documents = _copied(lazy), []
-    columns, described = pack_items(item_columns(lazy.items())) if process_group.is_first else ([], {})
-    copied |= {name: in_one(array) for name, array in described.items()}
-    gathered: dict[str, Pieces] = {}
-    rest = copied if len(parts) == 1 else {f"0.{name}": pieces for name, pieces in copied.items()}
+    documents = []
+    columns, copied = _copied(lazy) if process_group.is_first else ([], {})
+    seen = {"seen.indices": Pieces(np.dtype(np.int32), (sum(lazy.n_ratings.values()),), lazy.rated_items)}
+    rest, gathered = copied, seen
+    if len(parts) > 1:
+        rest, gathered = ({f"0.{name}": pieces for name, pieces in once.items()} for once in (copied, seen))
+    shared = sorted(copied | seen)
     for number, part in enumerate(parts):
         document, own = model_parts.to_parts(partition_model(part.fitted, part.settings, part.provenance))
-        documents.append({**document, "item_columns": columns, "shared": sorted(copied) if number else []})
+        documents.append({**document, "item_columns": columns, "shared": shared if number else []})
         before = "" if len(parts) == 1 else f"{number}."
         gathered |= {before + name: pieces for name, pieces in _gathered(part.fitted, part.settings, own).items()}
-        rest |= {before + name: in_one(array) for name, array in own.items() if name not in copied}
+        rest |= {before + name: in_one(array) for name, array in own.items() if name not in shared}
     if process_group.is_first:
         one = {name: value for name, value in documents[0].items() if name != "shared"}
         several = {"models": documents, "weights": [1.0] * len(parts), "provenance": provenance}
@@ -134,29 +136,16 @@ def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
     return Pieces(own.dtype, (n_channels * partition.n_columns, *own.shape[2:]), make)
 
 
-def _copied(lazy: LazyDataset) -> dict[str, Pieces]:
-    """Tensors copied from the dataset's files: ids, titles and seen items."""
-    n_rated = sum(lazy.n_ratings.values())
-    copied = {
-        "seen.indptr": Pieces(np.dtype(np.int64), (lazy.n_users + 1,), lambda: _seen_indptr(lazy)),
-        "seen.indices": Pieces(
-            np.dtype(np.int32), (n_rated,), lambda: (block.indices.astype(np.int32) for block in lazy.rated())
-        ),
-    }
+def _copied(lazy: LazyDataset) -> tuple[list[dict[str, str]], dict[str, Pieces]]:
+    """Columns of items, and tensors of the dataset: ids, titles, these columns, and numbers of seen items."""
+    columns, packed = pack_items(item_columns(lazy.items()))
+    copied = {name: in_one(array) for name, array in packed.items()}
+    copied["seen.indptr"] = Pieces(np.dtype(np.int64), (lazy.n_users + 1,), lambda: row_pointers(lazy.rated_counts()))
     for name, table, column in (("user_ids", "users", "id"), ("item_ids", "items", "id"), ("titles", "items", "title")):
         strings = lazy.column(table, column)
         if strings is not None:
             copied |= _packed(name, strings.fill_null(""))
-    return copied
-
-
-def _seen_indptr(lazy: LazyDataset) -> Iterator[Array]:
-    last = np.zeros(1, dtype=np.int64)
-    yield last
-    for block in lazy.rated():
-        ends = last[-1] + block.indptr[1:].astype(np.int64)
-        last = ends if len(ends) else last
-        yield ends
+    return columns, copied
 
 
 def _packed(name: str, strings: pl.Series) -> dict[str, Pieces]:

@@ -18,7 +18,7 @@ from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Need, Shape, training_need
-from autorec_cli.runtime.partition import Partition, partition_columns
+from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.training.plan import complete_networks, networks_for, shape_of
 from autorec_cli.training.promotion import Promotion, compare_with_current, load_current, log_decision
@@ -138,11 +138,11 @@ class PartitionedSource:
 
     def __init__(self, request: TrainRequest, process_group: ProcessGroup) -> None:
         lazy = LazyDataset(request.data, process_group)
-        self._request, self._lazy, self._process_group = request, lazy, process_group
+        self._request, self._lazy = request, lazy
         self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
         if asked := request.settings.averaged_by:
             raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")
-        self.networks = complete_networks(request.settings, self.shape, lazy.facts(process_group), can_blend=False)
+        self.networks = complete_networks(request.settings, self.shape, lazy.facts(), can_blend=False)
         self.fingerprint = lazy.fingerprint
         self.split, self.feedback = (lazy.info.get(name) for name in ("split", "feedback"))
 
@@ -152,7 +152,7 @@ class PartitionedSource:
 
         self._parts = []
         for settings in self.networks:
-            partition = partition_columns(self._lazy.counts(settings.variant), self._process_group)
+            partition = self._lazy.partition(settings.variant)
             self._parts.append(Part(settings, partition, read_partition(self._lazy, settings, partition)))
 
     def need(self, engine: str) -> Need:
