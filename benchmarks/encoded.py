@@ -1,9 +1,9 @@
 """Preparing ratings that DuckDB has encoded with little memory, beside `prepare` on the file itself.
 
-    python -m benchmarks.encoded FOLDER [--ratings 5000000]
+    python -m benchmarks.encoded FOLDER [--ratings 5000000] [--partitions 1]
 
 Runs the SQL of docs/scaling.md, which limits DuckDB to 1 GB, in a process of its own, prepares both ways, and fails
-unless the datasets are equal.
+unless the datasets are equal. DuckDB writes one file of ratings, which --partitions cuts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,22 @@ def write(path: Path, n_ratings: int) -> None:
     rows.with_columns(timestamp=rng.integers(1_500_000_000, 1_700_000_000, rows.height)).write_csv(path)
 
 
+def cut(ratings: Path, n_partitions: int) -> None:
+    """Cut part-0.parquet in `ratings` into `n_partitions` files of as many rows."""
+    whole = ratings / "part-0.parquet"
+    rows = pl.scan_parquet(whole)
+    cuts = np.linspace(0, rows.select(pl.len()).collect().item(), n_partitions + 1).astype(int).tolist()
+    for number, (first, last) in enumerate(pairwise(cuts), 1):
+        rows.slice(first, last - first).collect().write_parquet(ratings / f"part-{number}.parquet")
+    whole.unlink()
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ratings", type=int, default=5_000_000)
+    parser.add_argument("--partitions", type=int, default=1)
     results.add_option(parser)
     arguments = parser.parse_args()
     folder, result = arguments.folder, arguments.result and arguments.result.resolve()
@@ -63,6 +75,8 @@ def main() -> None:
     prints = [json.loads(Path(name, "dataset.json").read_text())["fingerprint"] for name in ("by-duckdb", "by-prepare")]
     if prints[0] != prints[1]:
         sys.exit(f"the datasets differ: {prints}")
+    if arguments.partitions > 1:
+        cut(Path("encoded", "ratings"), arguments.partitions)
     results.report({"command": "", "seconds": "{:.1f}", "peak": "{:,.0f} MiB"}, cells, result)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,22 @@ SECONDS = 60
 class Peer(ProcessGroup):
     """A process_group whose messages go from thread to thread."""
 
-    def __init__(self, rank: int, meeting: threading.Barrier, said: list[Any]) -> None:
+    def __init__(self, rank: int, meeting: threading.Barrier, said: list[Any], sent: list[SimpleQueue[Array]]) -> None:
         super().__init__(rank, len(said))
-        self._meeting, self._said = meeting, said
+        self._meeting, self._said, self._sent = meeting, said, sent
+
+    def leave(self) -> None:
+        """End, so that the others fail in their next message."""
+        self._meeting.abort()
+
+    def _send(self, values: Array) -> None:
+        if values.size:
+            self._sent[self.rank].put(values)
+
+    def _receive(self, rank: int, shape: tuple[int, ...], like: Array) -> Array:
+        received = self._sent[rank].get(timeout=SECONDS)
+        assert (received.shape, received.dtype) == (shape, like.dtype)
+        return received
 
     def all_gather(self, values: Array) -> list[Array]:
         """See `ProcessGroup`."""
@@ -45,10 +59,11 @@ class Peer(ProcessGroup):
 def together(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What `work` returns, or raises, for each of `size` processes."""
     meeting, said = threading.Barrier(size, timeout=SECONDS), [None] * size
+    sent: list[SimpleQueue[Array]] = [SimpleQueue() for _ in range(size)]
 
     def play(rank: int) -> Any:
         try:
-            return work(Peer(rank, meeting, said))
+            return work(Peer(rank, meeting, said, sent))
         except Exception as error:
             return error.with_traceback(None)  # or it would hold open files
 

@@ -27,11 +27,10 @@ import numpy as np
 
 from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
-from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.network import engine
 from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
 from autorec_cli.training import trainer
-from autorec_cli.training.distributed import read_partition
+from autorec_cli.training.distributed import open_ratings, read_partition
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import initial_network
 from tests.forking import import_program
@@ -51,11 +50,9 @@ TILED = engine.TiledEngine
 
 def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], process_group: ProcessGroup) -> list[int]:
     """The bytes summed in one step of 8 examples, and in one of 3."""
-    stored = LazyDataset(data, process_group)
+    stored = open_ratings(data, process_group)
     shape = (stored.n_users, stored.n_items)
-    settings = TrainSettings(variant=variant, **given).complete(
-        shape, stored.n_ratings["train"], stored.facts()
-    )
+    settings = TrainSettings(variant=variant, **given).complete(shape, stored.n_ratings["train"], stored.facts())
     partition = stored.partition(settings.variant)
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition

@@ -14,7 +14,7 @@ import hashlib
 import io
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autorec_cli.csr import Array
 from autorec_cli.data.dataset_checks import (
     SPLITS,
     check_counts,
@@ -37,7 +38,7 @@ from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import in_order
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import DATASET, reason_of
-from autorec_cli.storage.file_kinds import DOCUMENT, FILES
+from autorec_cli.storage.file_kinds import DOCUMENT, FILES, is_encoded
 from autorec_cli.storage.files import create_file, replace_folder
 
 if TYPE_CHECKING:  # both take a while to import
@@ -93,22 +94,39 @@ class Dataset:
 
         Equal exactly if the data is equal.
         """
-        import polars as pl
+        splits = map(self.split, SPLITS)
+        arrays = (array for split in splits for array in (split.indptr, split.indices, split.data))
+        blocks = (
+            array[start : start + HASHED_AT_ONCE] for array in arrays for start in range(0, len(array), HASHED_AT_ONCE)
+        )
+        ids = self.users["id"], self.items["id"]
+        return fingerprint_of((self.n_users, self.n_items), self.rating_scale, blocks, ids)
 
-        digest = hashlib.sha256(repr((self.train.shape, tuple(map(float, self.rating_scale)))).encode())
-        for name in SPLITS:
-            matrix = self.split(name)
-            for array, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int64), (matrix.data, np.float32)):
-                for start in range(0, len(array), HASHED_AT_ONCE):
-                    digest.update(array[start : start + HASHED_AT_ONCE].astype(dtype, copy=False).data)
-        for table in (self.users, self.items):
-            ids = table["id"]
-            for start in range(0, len(ids), HASHED_AT_ONCE):
-                block = ids.slice(start, HASHED_AT_ONCE)
-                # With their lengths: ids may hold any separator.
-                lengths = block.str.len_bytes().cast(pl.String)
-                digest.update(str((lengths + ":" + block).str.join("").item()).encode())
-        return digest.hexdigest()
+
+def fingerprint_of(
+    shape: tuple[int, int], scale: tuple[float, float], blocks: Iterable[Array], ids: Iterable[pl.Series]
+) -> str:
+    """`Dataset.fingerprint` of a dataset that need not be in memory.
+
+    Args:
+        shape: (n_users, n_items).
+        scale: Lowest and highest rating.
+        blocks: Row pointers, columns and values of each split, in pieces of any size.
+        ids: Those of users, then those of items.
+    """
+    import polars as pl
+
+    digest = hashlib.sha256(repr((shape, tuple(map(float, scale)))).encode())
+    for values in blocks:
+        dtype = np.int64 if values.dtype.kind == "i" else np.float32
+        digest.update(values.astype(dtype, copy=False).data)
+    for side in ids:
+        for start in range(0, len(side), HASHED_AT_ONCE):
+            block = side.slice(start, HASHED_AT_ONCE)
+            # With their lengths: ids may hold any separator.
+            lengths = block.str.len_bytes().cast(pl.String)
+            digest.update(str((lengths + ":" + block).str.join("").item()).encode())
+    return digest.hexdigest()
 
 
 def save_dataset(dataset: Dataset, path: str | Path) -> None:
@@ -234,6 +252,11 @@ def read_document(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise ArtifactError(f"there is no dataset {path}; make one with `autorec prepare RATINGS -o {path}`")
     file = path / DOCUMENT
+    if is_encoded(path):
+        raise ArtifactError(
+            f"{path} has encoded ratings, which only `autorec train` reads; name the dataset that `autorec prepare "
+            f"--encoded {path} --split stable -o DATASET` makes"
+        )
     if not file.is_file():
         raise ArtifactError(f"{path} is not a prepared dataset: it has no {DOCUMENT}; make one with `autorec prepare`")
     try:

@@ -250,13 +250,13 @@ class LazyDataset:
         return matrix.own_rows(partition) if variant == "item" else matrix.own_columns(partition)
 
     def rated_counts(self) -> Iterator[Array]:
-        """Yield blocks of the number of items that each user has rated, in any split."""
-        for start in range(0, self.n_users, ROWS_PER_BLOCK):
+        """Yield blocks of the number of items that each user has rated, in any split; in the first process only."""
+        for start in range(0, self.n_users if self._process_group.is_first else 0, ROWS_PER_BLOCK):
             end = min(start + ROWS_PER_BLOCK, self.n_users)
             yield np.sum([np.diff(matrix.pointers(start, end)) for matrix in self._matrices.values()], axis=0)
 
     def rated_items(self) -> Iterator[Array]:
-        """Yield blocks of these items, int32, in the first process."""
+        """Yield blocks of these items, int32, in the first process only."""
         if self._process_group.is_first:
             for train, valid, test in zip(*(self._matrices[name].blocks() for name in SPLITS), strict=True):
                 yield add_splits(add_splits(train, valid), test).indices.astype(np.int32)

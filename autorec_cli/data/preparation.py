@@ -129,7 +129,7 @@ def _dataset_of(table: RatingsTable, settings: PrepareSettings, described: pl.Da
     if settings.exclude_users is not None:
         ratings = leave_out(ratings, list(map(str, settings.exclude_users)))
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
-    check_usable(ratings)
+    check_usable(ratings.matrix.shape, ratings.matrix.data.min(), ratings.matrix.data.max())
     feedback = _feedback(ratings, table, settings)
     if feedback == INTERACTIONS:
         ratings.matrix.data[:] = 1

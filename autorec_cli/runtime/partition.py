@@ -76,6 +76,21 @@ def single_partition(n_columns: int) -> Partition:
     return Partition(SINGLE_PROCESS, np.array([0, n_columns]), np.zeros(1, dtype=np.int64))
 
 
+def partition_in_order(counts: Array, process_group: ProcessGroup) -> Partition:
+    """Assign one run of columns to each process, balancing their number and their ratings.
+
+    Args:
+        counts: (n_columns,) ratings of each column.
+        process_group: The processes.
+    """
+    # A column weighs as much as the mean column has ratings: both take memory. In integers, as all processes must
+    # compute the same bounds.
+    ends = np.cumsum(counts + max(1, int(counts.sum()) // max(1, len(counts))))
+    shares = int(ends[-1] if len(ends) else 0) * np.arange(process_group.size + 1) // process_group.size
+    bounds = np.searchsorted(ends, shares, side="right")
+    return Partition(process_group, bounds, np.arange(process_group.size))
+
+
 def partition_columns(counts: Array, process_group: ProcessGroup) -> Partition:
     """Partition columns, balancing their number and their ratings.
 

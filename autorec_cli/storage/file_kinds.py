@@ -36,6 +36,11 @@ def is_dataset(directory: Path) -> bool:
         return False
 
 
+def is_encoded(directory: Path) -> bool:
+    """Return True for a directory of encoded ratings, which `prepare --encoded` and `train` take."""
+    return (directory / "ratings").exists() and not (directory / DOCUMENT).exists()
+
+
 def _metadata(path: Path) -> dict[str, object]:
     """Metadata of a safetensors file; empty for any other file."""
     try:

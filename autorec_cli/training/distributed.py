@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import polars as pl
@@ -27,20 +27,39 @@ from autorec_cli.inference.files.item_tensors import pack_items
 from autorec_cli.network.engine import make_engine
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.partition import Partition
+from autorec_cli.runtime.process_group import ProcessGroup
+from autorec_cli.storage.file_kinds import is_encoded
 from autorec_cli.storage.safetensors_writer import Pieces, in_file_order, in_one
 from autorec_cli.training.export import partition_model
 
 if TYPE_CHECKING:
+    from autorec_cli.data.encoded_dataset import EncodedDataset
     from autorec_cli.training.phases import Fitted
 
 NAMES_AT_ONCE = 1 << 18
 
+Ratings = Union[LazyDataset, "EncodedDataset"]
+"""Ratings of which each process can read its own columns."""
 
-def read_partition(lazy: LazyDataset, settings: Hyperparameters, partition: Partition) -> Dataset:
+
+def open_ratings(path: Path, process_group: ProcessGroup) -> Ratings:
+    """Open a prepared dataset, or read this process's users of encoded ratings.
+
+    Raises:
+        ArtifactError, InputDataError: it cannot be read, or differs from that of the first process.
+    """
+    if not is_encoded(path):
+        return LazyDataset(path, process_group)
+    from autorec_cli.data.encoded_dataset import EncodedDataset
+
+    return EncodedDataset(path, process_group)
+
+
+def read_partition(ratings: Ratings, settings: Hyperparameters, partition: Partition) -> Dataset:
     """Read the train and valid ratings of this process, without test ratings, ids and titles."""
-    train, valid = (lazy.own(split, settings.variant, partition) for split in ("train", "valid"))
+    train, valid = (ratings.own(split, settings.variant, partition) for split in ("train", "valid"))
     empty = sparse.csr_array(train.shape, dtype=np.float32)
-    return Dataset(train, valid, empty, pl.DataFrame(), pl.DataFrame(), lazy.rating_scale, {})
+    return Dataset(train, valid, empty, pl.DataFrame(), pl.DataFrame(), ratings.rating_scale, {})
 
 
 def process_facts(dataset: Dataset, partition: Partition) -> list[dict[str, int]]:
@@ -64,12 +83,12 @@ class TrainedPart:
     provenance: dict[str, Any]
 
 
-def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[str, Any], path: Path) -> None:
+def save(parts: Sequence[TrainedPart], ratings: Ratings, provenance: Mapping[str, Any], path: Path) -> None:
     """Write the model file; every process calls this, and the first one writes.
 
     Args:
         parts: Networks of the model, one of each objective.
-        lazy: The dataset.
+        ratings: Those of the dataset.
         provenance: Of the model; that of its network if it has only one.
         path: Model file.
 
@@ -79,8 +98,8 @@ def save(parts: Sequence[TrainedPart], lazy: LazyDataset, provenance: Mapping[st
     """
     process_group = parts[0].fitted.examples.partition.process_group
     documents = []
-    columns, copied = _copied(lazy) if process_group.is_first else ([], {})
-    seen = {"seen.indices": Pieces(np.dtype(np.int32), (sum(lazy.n_ratings.values()),), lazy.rated_items)}
+    columns, copied = _copied(ratings) if process_group.is_first else ([], {})
+    seen = _seen(ratings)
     rest, gathered = copied, seen
     if len(parts) > 1:
         rest, gathered = ({f"0.{name}": pieces for name, pieces in once.items()} for once in (copied, seen))
@@ -136,16 +155,23 @@ def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
     return Pieces(own.dtype, (n_channels * partition.n_columns, *own.shape[2:]), make)
 
 
-def _copied(lazy: LazyDataset) -> tuple[list[dict[str, str]], dict[str, Pieces]]:
-    """Columns of items, and tensors of the dataset: ids, titles, these columns, and numbers of seen items."""
-    columns, packed = pack_items(item_columns(lazy.items()))
+def _copied(ratings: Ratings) -> tuple[list[dict[str, str]], dict[str, Pieces]]:
+    """Columns of items, and tensors of the dataset: ids, titles and these columns."""
+    columns, packed = pack_items(item_columns(ratings.items()))
     copied = {name: in_one(array) for name, array in packed.items()}
-    copied["seen.indptr"] = Pieces(np.dtype(np.int64), (lazy.n_users + 1,), lambda: row_pointers(lazy.rated_counts()))
     for name, table, column in (("user_ids", "users", "id"), ("item_ids", "items", "id"), ("titles", "items", "title")):
-        strings = lazy.column(table, column)
+        strings = ratings.column(table, column)
         if strings is not None:
             copied |= _packed(name, strings.fill_null(""))
     return columns, copied
+
+
+def _seen(ratings: Ratings) -> dict[str, Pieces]:
+    """Tensors of the items that each user has rated."""
+    return {
+        "seen.indptr": Pieces(np.dtype(np.int64), (ratings.n_users + 1,), lambda: row_pointers(ratings.rated_counts())),
+        "seen.indices": Pieces(np.dtype(np.int32), (sum(ratings.n_ratings.values()),), ratings.rated_items),
+    }
 
 
 def _packed(name: str, strings: pl.Series) -> dict[str, Pieces]:

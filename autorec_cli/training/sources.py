@@ -6,20 +6,20 @@ For a single process, which may train several networks, and for one of several p
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import Hyperparameters
+from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.lazy_dataset import LazyDataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.network.memory_estimate import Need, Shape, training_need
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup
+from autorec_cli.storage.file_kinds import is_encoded
 from autorec_cli.training.plan import complete_networks, networks_for, shape_of
 from autorec_cli.training.promotion import Promotion, compare_with_current, load_current, log_decision
 from autorec_cli.training.warm_start import load_older_model, prepare_start
@@ -128,23 +128,24 @@ class Part:
 
 
 class PartitionedSource:
-    """Training data of one of several processes: a network of each objective.
+    """Training data of one of several processes, or encoded ratings: a network of each objective.
 
     Raises:
-        ArtifactError: the dataset cannot be read, or differs from that of the first process.
+        ArtifactError, InputDataError: the dataset cannot be read, or differs from that of the first process.
+        UsageError: the settings need a prepared dataset in one process.
     """
 
     checksum: int | None = None
 
     def __init__(self, request: TrainRequest, process_group: ProcessGroup) -> None:
-        lazy = LazyDataset(request.data, process_group)
-        self._request, self._lazy = request, lazy
-        self.shape = self.training_shape = Shape(lazy.n_users, lazy.n_items, *lazy.n_ratings.values())
-        if asked := request.settings.averaged_by:
-            raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")
-        self.networks = complete_networks(request.settings, self.shape, lazy.facts(), can_blend=False)
-        self.fingerprint = lazy.fingerprint
-        self.split, self.feedback = (lazy.info.get(name) for name in ("split", "feedback"))
+        from autorec_cli.training import distributed
+
+        settings = _settings_of_group(request)
+        self._request, self._ratings = request, (ratings := distributed.open_ratings(request.data, process_group))
+        self.shape = self.training_shape = Shape(ratings.n_users, ratings.n_items, *ratings.n_ratings.values())
+        self.networks = complete_networks(settings, self.shape, ratings.facts(), can_blend=False)
+        self.fingerprint = ratings.fingerprint
+        self.split, self.feedback = (ratings.info.get(name) for name in ("split", "feedback"))
 
     def read(self) -> None:
         """Read the ratings of this process's columns, which the variant of each network decides."""
@@ -152,8 +153,8 @@ class PartitionedSource:
 
         self._parts = []
         for settings in self.networks:
-            partition = self._lazy.partition(settings.variant)
-            self._parts.append(Part(settings, partition, read_partition(self._lazy, settings, partition)))
+            partition = self._ratings.partition(settings.variant)
+            self._parts.append(Part(settings, partition, read_partition(self._ratings, settings, partition)))
 
     def need(self, engine: str) -> Need:
         """Memory that training needs: the networks one after the other, with the ratings of all."""
@@ -182,7 +183,7 @@ class PartitionedSource:
             of_model = joint_provenance([(part.provenance, part.settings) for part in trained])
         validations = [part.fitted.validation for part in trained if part.fitted.validation is not None]
         # Every process calls it, and the first one writes.
-        save = partial(distributed.save, trained, self._lazy, of_model, self._request.output)
+        save = partial(distributed.save, trained, self._ratings, of_model, self._request.output)
         return Outcome(of_model, validations, save)
 
     def process_facts(self) -> list[dict[str, int]]:
@@ -192,6 +193,25 @@ class PartitionedSource:
         return distributed.process_facts(self._parts[0].dataset, self._parts[0].partition)
 
 
+def _settings_of_group(request: TrainRequest) -> TrainSettings:
+    """Settings of a run whose ratings are in several processes, or encoded.
+
+    Raises:
+        UsageError: they need others than this process has.
+    """
+    settings, asked = request.settings, request.settings.averaged_by
+    if not is_encoded(request.data):
+        if asked:
+            raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")
+        return settings
+    if asked or settings.variant not in (None, "item"):
+        raise UsageError(
+            f"{asked or f'--variant {settings.variant}'} needs a prepared dataset: encoded ratings are read user by "
+            f"user, as --variant item needs them; run `autorec prepare --encoded {request.data} -o DATASET` first"
+        )
+    return replace(settings, variant="item")
+
+
 Source = WholeSource | PartitionedSource
 
 
@@ -199,6 +219,9 @@ def open_training_data(request: TrainRequest, process_group: ProcessGroup) -> So
     """Open the training data of this process.
 
     Raises:
-        ArtifactError: the dataset or the older model cannot be read.
+        ArtifactError, InputDataError: the dataset or the older model cannot be read.
+        UsageError: the settings need a prepared dataset in one process.
     """
-    return WholeSource(request) if process_group.size == 1 else PartitionedSource(request, process_group)
+    if process_group.size == 1 and not is_encoded(request.data):
+        return WholeSource(request)
+    return PartitionedSource(request, process_group)

@@ -21,6 +21,7 @@ from autorec_cli.network.memory_estimate import available, require_memory
 from autorec_cli.runtime.comparison import require_same
 from autorec_cli.runtime.process_group import ProcessGroup, connected
 from autorec_cli.runtime.stages import begin_stage
+from autorec_cli.storage.file_kinds import is_encoded
 from autorec_cli.storage.locks import hold
 from autorec_cli.training.checkpoints.checkpointer import Checkpointer, checkpointing
 from autorec_cli.training.checkpoints.resume import (
@@ -138,13 +139,20 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
 
 
 def _check_group(request: TrainRequest, process_group: ProcessGroup) -> None:
-    """Check that no option needs the whole model in one of several processes.
+    """Check that no option needs the whole model, if it is in several processes, or its whole dataset.
 
     Raises:
         UsageError: one does.
     """
-    if process_group.size > 1 and (request.warm_start is not None or request.keep_if_better is not None):
+    if request.warm_start is None and request.keep_if_better is None:
+        return
+    if process_group.size > 1:
         raise UsageError("--warm-start and --keep-if-better need the whole model in one process: no torchrun")
+    if is_encoded(request.data):
+        raise UsageError(
+            "--warm-start and --keep-if-better need a prepared dataset; run `autorec prepare --encoded "
+            f"{request.data} -o DATASET` first"
+        )
 
 
 def _train_source(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+import autorec_cli as autorec
 from autorec_cli.data import dataset
 from autorec_cli.inference.files import model_file
+from tests.encoded import encoded
 from tests.forking import program
 from tests.planted import dataset_of, planted_dataset
 from tests.program import ROOT, call
@@ -32,10 +35,16 @@ KINDS = {
     "item-few": ("few", "item", SMALL),
     "user-few": ("few", "user", {**SMALL, "objective": "ranking"}),
     "user-both": ("data", "user", {**SMALL, "objective": "both"}),
+    "item-encoded": ("encoded", "item", {**SMALL, "objective": "both"}),
 }
 """Dataset, variant and settings of models; `few` has three users, of whom one has no training rating."""
 FEW = ("item", "user", "user-ranking", "item-few")  # what `EVALUATED` needs
-KINDS_OF = {1: FEW, 2: tuple(KINDS), 3: (*FEW, "item-deep"), 4: (*FEW, "item-ranking", "user-few", "user-both")}
+KINDS_OF = {
+    1: (*FEW, "item-encoded"),
+    2: tuple(KINDS),
+    3: (*FEW, "item-deep"),
+    4: (*FEW, "item-ranking", "user-few", "user-both", "item-encoded"),
+}
 """Number of processes -> kinds of models that so many train."""
 TOGETHER = [(size, kind) for size, kinds in KINDS_OF.items() for kind in kinds]
 LONG = {"hidden_sizes": [16], "batch_size": 8, "epochs": 20, "refit": False}
@@ -78,19 +87,24 @@ def folder(made_once):
 def make_folder(folder):
     dataset.save_dataset(planted_dataset(titles=True), folder / "data")
     dataset.save_dataset(dataset_of(WITHOUT_RATINGS, (3, 2)), folder / "few")
+    stable = autorec.PrepareSettings(split=autorec.SplitSettings("stable"))
+    ratings = autorec.EncodedRatings(encoded(folder / "encoded", planted_dataset(seed=1)))
+    dataset.save_dataset(autorec.prepare(ratings, stable), folder / "stable")
     (folder / "one").mkdir()
     for case in cases():
-        output, data = folder / "one" / case["output"], folder / case["data"]
+        output, data = folder / "one" / case["output"], folder / case["data"].replace("encoded", "stable")
         train(data, output, case["variant"], case["given"], threads=1, device="cpu", log=f"{output}.log")
     for size, kinds in KINDS_OF.items():
         there = folder / str(size)
         there.mkdir()
-        for name in ("data", "few"):
+        for name in ("data", "few", "encoded"):
             (there / name).symlink_to(folder / name)
         wanted = cases(kinds)
         if size == 2:
             wanted += cases(numbers="-torch", torch=True) + cases(["item"], "-slow", slow=True)
-            wanted.append({"data": str(folder / "data"), "output": "undisturbed", "variant": None, "given": LONG})
+            for data, variant in (("data", None), ("encoded", "item")):
+                wanted.append({"data": str(folder / data), "output": f"undisturbed-{data}", "variant": variant,
+                               "given": LONG})  # fmt: skip
         (there / "cases").write_text(json.dumps(wanted))
     done = subprocess.run(
         [sys.executable, "-m", "tests.ranks", folder, *map(str, KINDS_OF)], env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -262,8 +276,9 @@ def test_a_killed_process_ends_all_and_leaves_no_broken_file(folder, tmp_path):
     assert {f"{name}.resume.1-of-2", f"{name}.resume.2-of-2"} <= set(left_in(tmp_path, name))
 
 
-def test_torchrun_starts_again_and_the_model_is_the_same(folder, tmp_path):
-    arguments = ("train", folder / "data", "-o", "restarted", *LONG_TYPED)
+@pytest.mark.parametrize("data", ["data", "encoded"])
+def test_torchrun_starts_again_and_the_model_is_the_same(folder, tmp_path, data):
+    arguments = ("train", folder / data, "-o", "restarted", *LONG_TYPED)
     launcher = launch(tmp_path, 2, *arguments, options=("--max-restarts", "2"))
     pids = processes_of(launcher, 2)
     wait_for(tmp_path / "restarted.resume.1-of-2", launcher)
@@ -271,7 +286,7 @@ def test_torchrun_starts_again_and_the_model_is_the_same(folder, tmp_path):
     status, said = finished(launcher)
     assert status == 0, said
     assert "resuming from" in said
-    assert (tmp_path / "restarted").read_bytes() == (folder / "2" / "undisturbed").read_bytes()
+    assert (tmp_path / "restarted").read_bytes() == (folder / "2" / f"undisturbed-{data}").read_bytes()
     assert left_in(tmp_path, "restarted") == ["restarted"]
 
 
@@ -286,4 +301,16 @@ def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, tmp_path):
     status, said = finished(again)
     assert status == 0, said
     assert "resuming from" in said
-    assert (tmp_path / "stopped").read_bytes() == (folder / "2" / "undisturbed").read_bytes()
+    assert (tmp_path / "stopped").read_bytes() == (folder / "2" / "undisturbed-data").read_bytes()
+
+
+def test_a_broken_partition_ends_all_processes(folder, tmp_path):
+    broken = tmp_path / "encoded"
+    shutil.copytree(folder / "encoded", broken)
+    (broken / "ratings" / "part-5.parquet").unlink()
+    status, said = finished(launch(tmp_path, 2, "train", broken, "-o", "broken"))
+    assert status == 1
+    assert "error: process 2 of 2: " in said
+    assert "is a partition missing, or of another run?" in said
+    assert "the connection to another process of this run was lost: process 2 of 2 says" in said
+    assert left_in(tmp_path, "broken") == []

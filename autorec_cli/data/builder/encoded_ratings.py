@@ -11,7 +11,6 @@ SQL. Nothing is looked up or sorted here, and partitions are read in batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +18,16 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.csr import Array
+from autorec_cli.data.builder.encoded_ids import add_ids, open_parquet, read_counts
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.sorted_cells import pack_pairs
-from autorec_cli.data.builder.vocabulary import IdTable
 from autorec_cli.data.readers.frames import BATCH_ROWS
 from autorec_cli.data.readers.layout import ENCODED, Columns, Layout
 from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
-from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource, open_source
+from autorec_cli.data.readers.sources import OpenSource
 from autorec_cli.data.readers.timestamps import narrow
-from autorec_cli.errors import InputDataError, counted, quoted
+from autorec_cli.errors import InputDataError, counted
 
 TYPES = {"user": pl.Int64, "item": pl.Int32, "rating": pl.Float32, "timestamp": pl.Int64}
 OPTIONAL = "timestamp"
@@ -54,77 +53,123 @@ def read_encoded(encoded: EncodedRatings, announce: Announce | None = None) -> R
         InputDataError: a file is missing or damaged, a column is missing or of another type, rows are not sorted by
             user, an index is not in its table, or the numbers of ratings are not those of the tables.
     """
-    folder, table = encoded.folder, RatingsTable()
-    if not folder.is_dir():
-        raise InputDataError(f"there is no directory {folder}; docs/scaling.md says how to make one")
-    n_ratings = [_read_ids(folder / f"{side}s.parquet", getattr(table, f"{side}s")) for side in ("user", "item")]
-    checks = _Checks(*map(len, n_ratings))
-    for name in _by_user(expand_sources([str(folder / "ratings")])):
-        with _opened(name) as source, damage_named(source):
-            scan, n_rows = scan_file(source), 0
-            layout = _layout(scan.collect_schema(), name, table)
-            if announce is not None:
-                announce(name, layout)
-            # Batches, as a partition may be larger than the memory.
-            for batch in scan.select(layout.header or ()).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
-                if batch.height:  # Spark writes files without rows
-                    checks.add(batch, name, n_rows + 1)
-                    _append(table, batch)
-                    n_rows += batch.height
-            source.digest.finish()
-        digest = source.digest
-        table.sources.append(SourceFacts(name, digest.n_bytes, digest.sha256, layout, n_rows, 0, is_test=False))
-    for side, wanted, found in zip(("user", "item"), n_ratings, (checks.of_users, checks.of_items), strict=True):
-        _check_counts(side, wanted, found, folder)
+    tables = EncodedTables(encoded.folder)
+    partitions = [name for name, _, _ in in_order(tables.partitions, read_ends(tables.partitions))]
+    table, of_items = tables.read(partitions, range(tables.n_users), announce)
+    tables.check_items(of_items)
     return table
 
 
-@contextmanager
-def _opened(name: str, in_part: bool = False) -> Iterator[OpenSource]:
-    with open_source(name, (PARQUET_MAGIC,), in_part) as source:
-        if source.file is None:
-            raise InputDataError(f"{name} is not a Parquet file")
-        yield source
+class EncodedTables:
+    """Directory of encoded ratings, of which only the numbers of ratings are in memory.
 
-
-def _read_ids(path: Path, ids: IdTable) -> Array:
-    """Read a table of ids into `ids`; returns their numbers of ratings (n,) int64.
-
-    Raises:
-        InputDataError: it is missing, or its columns are not those of the contract.
+    Attributes:
+        folder: The directory.
+        partitions: Files of ratings, in any order.
+        n_ratings: Of each "user" and each "item", by its table, (n,) int64.
     """
-    n_ratings = [np.empty(0, dtype=np.int64)]
-    for name in expand_sources([str(path)]):
-        with _opened(name) as source, damage_named(source):
-            scan = scan_file(source)
-            types = scan.collect_schema()
-            if not all(column in types for column in ("index", "id", "n_ratings")):
-                raise InputDataError(f"{name} needs the columns index, id and n_ratings, not {', '.join(types)}")
-            if types["id"] != pl.String or not (types["index"].is_integer() and types["n_ratings"].is_integer()):
-                found = ", ".join(f"{column} {types[column]}" for column in ("index", "id", "n_ratings"))
-                raise InputDataError(f"{name}: index and n_ratings must be whole numbers and id a string, not {found}")
-            rows = scan.select("index", "id", "n_ratings").collect()
-        first = sum(map(len, n_ratings))
-        wanted = np.arange(first, first + rows.height)
-        if sum(rows.null_count().row(0)) or not np.array_equal(rows["index"].to_numpy(), wanted):
-            raise InputDataError(f"{name}: the index must count from 0 without gaps, in order, and no value be null")
-        wrong = ids.indexes(rows["id"]) != wanted
-        if wrong.any():
-            raise InputDataError(f"{name}: the id {quoted(rows['id'][int(wrong.argmax())])} is there twice")
-        n_ratings.append(rows["n_ratings"].cast(pl.Int64).to_numpy())
-    return np.concatenate(n_ratings)
+
+    def __init__(self, folder: Path) -> None:
+        """Find the files and read the numbers of ratings.
+
+        Raises:
+            InputDataError: a file is missing or damaged, or breaks the contract.
+        """
+        if not folder.is_dir():
+            raise InputDataError(f"there is no directory {folder}; docs/scaling.md says how to make one")
+        self.folder = folder
+        self.partitions = expand_sources([str(folder / "ratings")])
+        self.n_ratings = {side: read_counts(folder, side) for side in ("user", "item")}
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the table of users."""
+        return len(self.n_ratings["user"])
+
+    @property
+    def n_items(self) -> int:
+        """Rows of the table of items."""
+        return len(self.n_ratings["item"])
+
+    def read(
+        self, partitions: Sequence[str], users: range, announce: Announce | None = None
+    ) -> tuple[RatingsTable, Array]:
+        """Read the ratings of some users, who get indexes from 0; also returns their ratings per item (n_items,) int64.
+
+        Args:
+            partitions: Those with these users, in order; rows up to the last of these users are checked.
+            users: Indexes of the users.
+            announce: Called with the name and layout of each partition.
+
+        Raises:
+            InputDataError: a row breaks the contract, or a user has another number of ratings than by its table.
+        """
+        table, checks = RatingsTable(), _Checks(self.n_users, self.n_items)
+        add_ids(self.folder, "user", users, table.users)
+        add_ids(self.folder, "item", range(self.n_items), table.items)
+        of_users, of_items = (np.zeros(n, dtype=np.int64) for n in (len(users), self.n_items))
+        for name in partitions:
+            # Read to its end, for the hash, where no other process reads it too.
+            with open_parquet(name, in_part=len(users) < self.n_users) as source, damage_named(source):
+                layout, n_rows = _layout(scan_file(source).collect_schema(), name, table), 0
+                if announce is not None:
+                    announce(name, layout)
+                for batch in checks.checked(source, layout):
+                    own = _rows_of(batch, users)
+                    _append(table, own, users.start)
+                    of_items += np.bincount(own["item"].to_numpy(), minlength=self.n_items)
+                    _count_sorted(own["user"].to_numpy() - users.start, of_users)
+                    n_rows += own.height
+                    if batch["user"][-1] >= users.stop:
+                        break
+                source.digest.finish()
+            digest = source.digest
+            table.sources.append(SourceFacts(name, digest.n_bytes, digest.sha256, layout, n_rows, 0, is_test=False))
+        self._check_counts("user", users, of_users)
+        return table, of_items
+
+    def check_items(self, of_items: Array) -> None:
+        """Check the numbers of ratings of all items, (n_items,).
+
+        Raises:
+            InputDataError: one is not that of the table.
+        """
+        self._check_counts("item", range(self.n_items), of_items)
+
+    def _check_counts(self, side: str, indexes: range, found: Array) -> None:
+        """Check that no partition is missing.
+
+        Raises:
+            InputDataError: a user or an item has another number of ratings than by its table, or none.
+        """
+        wanted = self.n_ratings[side][indexes.start : indexes.stop]
+        wrong = np.flatnonzero((wanted != found) | (found == 0))
+        if len(wrong):
+            first = int(wrong[0])
+            raise InputDataError(
+                f"{self.folder}: {side} {indexes[first]} has {counted(int(found[first]), 'rating')}, and "
+                f"{int(wanted[first]):,} by {side}s.parquet, where each must have one; is a partition missing, or of "
+                "another run?"
+            )
 
 
-def _by_user(names: Sequence[str]) -> list[str]:
-    """Sort partitions by their first and last user: engines number files, and 10 comes before 2."""
-    ends: dict[str, tuple[int, int]] = {}
-    for name in names:
-        with _opened(name, in_part=True) as source, damage_named(source):
+def read_ends(partitions: Sequence[str]) -> Array:
+    """First and last user of each partition, (n, 2) int64; -1 for one without rows."""
+    ends = np.full((len(partitions), 2), -1, dtype=np.int64)
+    for number, name in enumerate(partitions):
+        with open_parquet(name, in_part=True) as source, damage_named(source):
             scan = scan_file(source)
             _layout(scan.collect_schema(), name)
-            users = [row["user"].to_list() for row in (scan.head(1).collect(), scan.tail(1).collect())]
-        ends[name] = (users[0][0] or 0, users[1][0] or 0) if users[0] else (0, 0)
-    return sorted(names, key=lambda name: ends[name])
+            for end, rows in enumerate((scan.head(1), scan.tail(1))):
+                # A null is found when the rows are read.
+                ends[number, end] = next((user or 0 for user in rows.select("user").collect()["user"]), -1)
+    return ends
+
+
+def in_order(partitions: Sequence[str], ends: Array) -> list[tuple[str, int, int]]:
+    """Partitions with their first and last user, in order of these: engines number files, and 10 comes before 2."""
+    rows = [(name, first, last) for name, (first, last) in zip(partitions, ends.tolist(), strict=True)]
+    return sorted(rows, key=lambda row: row[1:])
 
 
 def _layout(types: pl.Schema, name: str, table: RatingsTable | None = None) -> Layout:
@@ -144,37 +189,54 @@ def _layout(types: pl.Schema, name: str, table: RatingsTable | None = None) -> L
     return Layout(None, header, Columns(0, 1, 2, 3 if OPTIONAL in header else None), len(header), kind=ENCODED)
 
 
-def _append(table: RatingsTable, batch: pl.DataFrame) -> None:
-    table.pairs.append(pack_pairs(batch["user"].to_numpy().astype(np.int32), batch["item"].to_numpy()))
-    table.ratings.append(batch["rating"].to_numpy())
-    if OPTIONAL in batch.columns:
-        table.timestamps.append(narrow(batch[OPTIONAL].to_numpy()))
+def _rows_of(batch: pl.DataFrame, users: range) -> pl.DataFrame:
+    """Rows of `users`, of a batch sorted by user."""
+    first, last = np.searchsorted(batch["user"].to_numpy(), [users.start, users.stop]).tolist()
+    return batch[first:last]
+
+
+def _append(table: RatingsTable, rows: pl.DataFrame, first_user: int) -> None:
+    users = (rows["user"].to_numpy() - first_user).astype(np.int32)
+    table.pairs.append(pack_pairs(users, rows["item"].to_numpy()))
+    table.ratings.append(rows["rating"].to_numpy())
+    if OPTIONAL in rows.columns:
+        table.timestamps.append(narrow(rows[OPTIONAL].to_numpy()))
+
+
+def _count_sorted(values: Array, counts: Array) -> None:
+    """Add the number of each of `values`, ascending, to `counts`."""
+    if len(values):
+        # Only those of this batch are counted, however many there are.
+        found = np.bincount(values - values[0])
+        counts[values[0] : values[0] + len(found)] += found
 
 
 class _Checks:
-    """Checks of rows across batches and partitions.
-
-    Attributes:
-        of_users, of_items: Numbers of ratings so far, (n_users,) and (n_items,) int64.
-    """
+    """Checks of rows across batches and partitions."""
 
     def __init__(self, n_users: int, n_items: int) -> None:
-        self._last_user = 0
-        self.of_users, self.of_items = (np.zeros(n, dtype=np.int64) for n in (n_users, n_items))
+        self._n_users, self._n_items, self._last_user = n_users, n_items, 0
 
-    def add(self, batch: pl.DataFrame, name: str, first_row: int) -> None:
-        """Check the next rows, of which the first is number `first_row` of partition `name`.
+    def checked(self, source: OpenSource, layout: Layout) -> Iterator[pl.DataFrame]:
+        """Yield the rows of a partition in batches, as it may be larger than the memory.
 
         Raises:
-            InputDataError: one is wrong.
+            InputDataError: a row is wrong.
         """
-        n_users, n_items = len(self.of_users), len(self.of_items)
+        rows, first_row = scan_file(source).select(layout.header or ()), 1
+        for batch in rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            if batch.height:  # Spark writes files without rows
+                self._check(batch, source.name, first_row)
+                first_row += batch.height
+                yield batch
+
+    def _check(self, batch: pl.DataFrame, name: str, first_row: int) -> None:
         user, item, rating = pl.col("user"), pl.col("item"), pl.col("rating")
         before = user.shift(1, fill_value=self._last_user)
         problems = {
             "a value is null": pl.any_horizontal(pl.all().is_null()),
-            f"the user is not one of the {n_users:,} in users.parquet": (user < 0) | (user >= n_users),
-            f"the item is not one of the {n_items:,} in items.parquet": (item < 0) | (item >= n_items),
+            f"the user is not one of the {self._n_users:,} in users.parquet": (user < 0) | (user >= self._n_users),
+            f"the item is not one of the {self._n_items:,} in items.parquet": (item < 0) | (item >= self._n_items),
             "the rating is not a number": ~rating.is_finite(),
             "the user comes after one with a larger index; sort the ratings by user": user < before,
         }
@@ -182,24 +244,4 @@ class _Checks:
             wrong = batch.select(is_wrong.fill_null(False)).to_series()
             if wrong.any():
                 raise InputDataError(f"{name}, row {first_row + int(wrong.arg_max() or 0):,}: {problem}")
-        users, items = batch["user"].to_numpy(), batch["item"].to_numpy()
-        # Sorted, so only the users of this batch are counted, however many there are.
-        counts = np.bincount(users - users[0])
-        self.of_users[users[0] : users[0] + len(counts)] += counts
-        self.of_items += np.bincount(items, minlength=n_items)
-        self._last_user = int(users[-1])
-
-
-def _check_counts(name: str, wanted: Array, found: Array, folder: Path) -> None:
-    """Check that no partition is missing.
-
-    Raises:
-        InputDataError: a user or an item has another number of ratings than its table says, or none.
-    """
-    wrong = np.flatnonzero((wanted != found) | (found == 0))
-    if len(wrong):
-        first = int(wrong[0])
-        raise InputDataError(
-            f"{folder}: {name} {first} has {counted(int(found[first]), 'rating')}, and {int(wanted[first]):,} by "
-            f"{name}s.parquet, where each must have one; is a partition missing, or of another run?"
-        )
+        self._last_user = int(batch["user"][-1])

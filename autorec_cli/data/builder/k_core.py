@@ -93,19 +93,17 @@ def _select(ratings: RatingsMatrix, users: NDArray[np.bool_], items: NDArray[np.
     )
 
 
-def check_usable(ratings: RatingsMatrix) -> None:
-    """Check that the ratings can be learned from.
+def check_usable(shape: tuple[int, int], low: float, high: float) -> None:
+    """Check that ratings of this shape (n_users, n_items), from `low` to `high`, can be learned from.
 
     Raises:
         InputDataError: there is only one user or item, or ratings are too large.
     """
-    n_users, n_items = ratings.matrix.shape
-    for count, what in ((n_users, "user"), (n_items, "item")):
+    for count, what in zip(shape, ("user", "item"), strict=True):
         if count < 2:
             raise InputDataError(f"there is only one {what}; a recommender needs at least two")
-    values = ratings.matrix.data
-    if max(-values.min(), values.max()) > LARGEST_RATING:
+    if max(-low, high) > LARGEST_RATING:
         raise InputDataError(
-            f"ratings range from {values.min():g} to {values.max():g}, too far to compute with; leave out rows whose "
+            f"ratings range from {low:g} to {high:g}, too far to compute with; leave out rows whose "
             "rating stands for none, or use a smaller scale"
         )

@@ -201,5 +201,6 @@ def test_minimum_counts_that_leave_nothing_are_refused(tmp_path):
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(tmp_path, text, message):
+    matrix = ratings_of(tmp_path, text).matrix
     with pytest.raises(InputDataError, match=message):
-        check_usable(ratings_of(tmp_path, text))
+        check_usable(matrix.shape, matrix.data.min(), matrix.data.max())

@@ -8,7 +8,7 @@ import pytest
 import autorec_cli as autorec
 from autorec_cli.data import dataset
 from benchmarks.encoded import sql
-from tests.encoded import ITEMS, RATINGS, USERS, written
+from tests.encoded import RATINGS, WRONG, written
 from tests.program import call
 
 
@@ -59,33 +59,6 @@ def test_duckdb_encodes_what_prepare_reads(workshop, tmp_path, monkeypatch, opti
     assert found.users.equals(wanted.users)
     assert found.items.equals(wanted.items)
     assert found.fingerprint() == wanted.fingerprint()
-
-
-def changed(table, **columns):
-    return table.with_columns(**{name: pl.Series(values, dtype=table[name].dtype) for name, values in columns.items()})
-
-
-WRONG = {
-    "unsorted": ({"ratings": changed(RATINGS, user=[0, 1, 0, 2, 2, 2])}, "part-2.parquet, row 3: the user comes after"),
-    "negative": ({"ratings": changed(RATINGS, item=[0, 1, 0, 2, -1, 1])}, "part-10.parquet, row 1: the item is not"),
-    "too large": ({"ratings": changed(RATINGS, user=[0, 0, 1, 2, 2, 3])}, "row 2: the user is not one of the 3"),
-    "null": ({"ratings": changed(RATINGS, rating=[4, 3, 0, None, 2, 1])}, "part-1.parquet, row 1: a value is null"),
-    "no number": ({"ratings": changed(RATINGS, rating=[4, 3, 0, 5, 2, np.nan])}, "the rating is not a number"),
-    "type": ({"ratings": RATINGS.cast({"item": pl.Int64})}, "the column item must be Int32, not Int64"),
-    "no column": ({"ratings": RATINGS.drop("rating")}, "no column rating"),
-    "twice": ({"ratings": changed(RATINGS, item=[0, 1, 0, 1, 0, 1]), "items": changed(ITEMS[:2], n_ratings=[3, 3])},
-              "come in"),
-    "first missing": ({"left_out": ["part-2"]}, "user 0 has 0 ratings, and 2 by users.parquet"),
-    "part missing": ({"left_out": ["part-1"]}, "user 2 has 2 ratings, and 3 by users.parquet"),
-    "other items": ({"items": changed(ITEMS, n_ratings=[3, 1, 2])}, "item 1 has 2 ratings, and 1 by items.parquet"),
-    "user without": ({"users": pl.concat([USERS, pl.DataFrame({"index": [3], "id": ["d"], "n_ratings": [0]})])},
-                     "user 3 has 0 ratings"),
-    "id twice": ({"users": changed(USERS, id=["b", "a", "a"])}, "the id 'a' is there twice"),
-    "gap": ({"users": changed(USERS, index=[0, 1, 3])}, "count from 0"),
-    "no id": ({"users": changed(USERS, id=["b", None, "a"])}, "no value be null"),
-    "id column": ({"items": ITEMS.rename({"id": "item"})}, "needs the columns index, id and n_ratings"),
-    "id type": ({"items": ITEMS.with_columns(id=pl.Series([1, 2, 3]))}, "id a string"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", WRONG)

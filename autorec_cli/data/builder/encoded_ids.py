@@ -1,0 +1,106 @@
+"""Tables of ids beside encoded ratings: users.parquet and items.parquet, read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from autorec_cli.csr import Array
+from autorec_cli.data.builder.vocabulary import IdTable
+from autorec_cli.data.readers.frames import BATCH_ROWS
+from autorec_cli.data.readers.parquet import damage_named, scan_file
+from autorec_cli.data.readers.source_names import expand_sources
+from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource, open_source
+from autorec_cli.errors import InputDataError, quoted
+
+
+@contextmanager
+def open_parquet(name: str, in_part: bool = False) -> Iterator[OpenSource]:
+    """Open a Parquet file; `in_part` as of `open_source`.
+
+    Raises:
+        InputDataError: it is missing or of another format.
+    """
+    with open_source(name, (PARQUET_MAGIC,), in_part) as source:
+        if source.file is None:
+            raise InputDataError(f"{name} is not a Parquet file")
+        yield source
+
+
+def id_files(folder: Path, side: str) -> list[str]:
+    """Files of the table of "user" or "item"."""
+    return expand_sources([str(folder / f"{side}s.parquet")])
+
+
+def read_counts(folder: Path, side: str) -> Array:
+    """Number of ratings of each user or item, (n,) int64."""
+    counts = [rows["n_ratings"].cast(pl.Int64).to_numpy() for _, rows in _rows(folder, side, "n_ratings")]
+    return np.concatenate([np.empty(0, dtype=np.int64), *counts])
+
+
+def read_ids(folder: Path, side: str) -> pl.Series:
+    """Ids of all users or items, in order.
+
+    Raises:
+        InputDataError: one is there twice.
+    """
+    ids = pl.concat([pl.Series("id", [], dtype=pl.String), *(rows["id"] for _, rows in _rows(folder, side, "id"))])
+    if ids.n_unique() < len(ids):
+        raise _repeated(str(folder / f"{side}s.parquet"), ids.filter(ids.is_duplicated())[0])
+    return ids
+
+
+def add_ids(folder: Path, side: str, indexes: range, ids: IdTable) -> None:
+    """Read the ids of `indexes` into `ids`.
+
+    Raises:
+        InputDataError: one is there twice.
+    """
+    for name, rows in _rows(folder, side, "id"):
+        own = rows.filter(pl.col("index").is_between(indexes.start, indexes.stop - 1))["id"]
+        n_before = len(ids)
+        wrong = ids.indexes(own) != np.arange(n_before, n_before + len(own))
+        if wrong.any():
+            raise _repeated(name, own[int(wrong.argmax())])
+
+
+def _rows(folder: Path, side: str, column: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield file, and index and `column` of its next rows.
+
+    Raises:
+        InputDataError: its columns or indexes are not those of the contract.
+    """
+    first = 0
+    for name in id_files(folder, side):
+        with open_parquet(name, in_part=True) as source, damage_named(source):
+            scan = scan_file(source)
+            _check_types(scan.collect_schema(), name)
+            for batch in scan.select("index", column).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+                wanted = np.arange(first, first + batch.height)
+                if sum(batch.null_count().row(0)) or not np.array_equal(batch["index"].to_numpy(), wanted):
+                    raise InputDataError(
+                        f"{name}: the index must count from 0 without gaps, in order, and no value be null"
+                    )
+                first += batch.height
+                yield name, batch
+
+
+def _check_types(types: pl.Schema, name: str) -> None:
+    """Check the columns of a table of ids.
+
+    Raises:
+        InputDataError: they are not those of the contract.
+    """
+    if not all(column in types for column in ("index", "id", "n_ratings")):
+        raise InputDataError(f"{name} needs the columns index, id and n_ratings, not {', '.join(types)}")
+    if types["id"] != pl.String or not (types["index"].is_integer() and types["n_ratings"].is_integer()):
+        found = ", ".join(f"{column} {types[column]}" for column in ("index", "id", "n_ratings"))
+        raise InputDataError(f"{name}: index and n_ratings must be whole numbers and id a string, not {found}")
+
+
+def _repeated(name: str, identifier: str) -> InputDataError:
+    return InputDataError(f"{name}: the id {quoted(identifier)} is there twice")

@@ -1,0 +1,199 @@
+"""Dataset of encoded ratings, of which each of several processes reads its own users.
+
+No process has the ratings of all. The split is `stable`, which labels a rating by its ids alone, so the dataset is the
+one that `prepare --encoded DIR --split stable` makes, and has its fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from autorec_cli.csr import Array, distinct_values, moments_of, power_sums, row_pointers
+from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
+from autorec_cli.data.builder.encoded_ids import id_files, read_ids
+from autorec_cli.data.builder.encoded_ratings import EncodedTables, in_order, read_ends
+from autorec_cli.data.builder.k_core import check_usable
+from autorec_cli.data.dataset import fingerprint_of
+from autorec_cli.data.dataset_checks import SPLITS
+from autorec_cli.data.preparation import INTERACTIONS, INTERACTIONS_SCALE, RATINGS
+from autorec_cli.data.splitting import SplitSettings, split, split_matrices
+from autorec_cli.defaults import MAX_LEVELS, RatingFacts
+from autorec_cli.errors import InputDataError
+from autorec_cli.runtime.partition import Partition, partition_in_order
+from autorec_cli.runtime.process_group import ProcessGroup
+from autorec_cli.runtime.stages import begin_stage
+from autorec_cli.storage import checksums
+
+logger = logging.getLogger(__name__)
+
+SPLIT = SplitSettings("stable")
+ROWS_PER_MESSAGE = 1 << 18
+
+
+class EncodedDataset:
+    """Encoded ratings of the users of one process; has the members of `LazyDataset` that training uses.
+
+    Attributes:
+        info: Split and feedback, as in `dataset.json`.
+        n_users, n_items: Numbers of all users and items.
+        rating_scale: Lowest and highest rating of the training set.
+        fingerprint: As `Dataset.fingerprint`.
+        n_ratings: Of each split, in all processes.
+    """
+
+    def __init__(self, path: Path, process_group: ProcessGroup) -> None:
+        """Read and split the ratings of this process's users.
+
+        Raises:
+            InputDataError: a file is missing, breaks the contract, or differs from that of the first process.
+        """
+        begin_stage(f"reading encoded ratings {path}")
+        self._path, self._process_group, tables = path, process_group, EncodedTables(path)
+        self.n_users, self.n_items = tables.n_users, tables.n_items
+        self._require_same_files(tables)
+        self._partition = partition_in_order(tables.n_ratings["user"], process_group)
+        ratings = self._read(tables)
+        check_usable((self.n_users, self.n_items), *self._range(ratings.matrix.data))
+        begin_stage("splitting the ratings")
+        feedback = self._feedback(ratings.matrix)
+        labels = split(ratings.matrix, SPLIT, ids=(ratings.user_ids, ratings.item_ids))
+        splits = dict(zip(SPLITS, split_matrices(ratings.matrix, labels), strict=True))
+        n_ratings = process_group.sum([matrix.nnz for matrix in splits.values()])
+        self.n_ratings = dict(zip(SPLITS, n_ratings.astype(int).tolist(), strict=True))
+        self.rating_scale = self._scale(splits["train"], feedback)
+        self.info: dict[str, Any] = {"feedback": feedback, "split": {**asdict(SPLIT), "test_given": False}}
+        self.fingerprint = self._fingerprint(splits)
+        self._learned = {name: splits[name] for name in ("train", "valid")}
+        self._rated_counts = np.diff(ratings.matrix.indptr).astype(np.int64)
+        self._rated_items = ratings.matrix.indices.copy()  # a view would keep the values
+
+    def _require_same_files(self, tables: EncodedTables) -> None:
+        """Check that every process has the files of the first one.
+
+        Raises:
+            InputDataError: some process has not.
+        """
+        partitions = [(str(path.relative_to(self._path)), path.stat().st_size) for path in map(Path, tables.partitions)]
+        ids = [checksums.of_file(Path(name)) for side in ("user", "item") for name in id_files(self._path, side)]
+        own, group = json.dumps([partitions, ids]), self._process_group
+        if group.max(group.broadcast_text(own) != own):
+            raise InputDataError(
+                f"{self._path} has other partitions or id tables for some process than for the first; give all of them "
+                "the same directory"
+            )
+
+    def _read(self, tables: EncodedTables) -> RatingsMatrix:
+        """Read the ratings of this process's users.
+
+        Raises:
+            InputDataError: the files break the contract.
+        """
+        group = self._process_group
+        # Each process opens some of the partitions to see which users they have.
+        ends = np.zeros((len(tables.partitions), 2))
+        ends[group.rank :: group.size] = read_ends(tables.partitions[group.rank :: group.size])
+        in_file_order = in_order(tables.partitions, group.sum(ends).astype(np.int64))
+        users = range(*self._partition.bounds[group.rank : group.rank + 2].tolist())
+        # Users that no table has are for the first or the last process to find.
+        first = users.start if group.rank else -1
+        last = users.stop - 1 if group.rank < group.size - 1 else np.inf
+        own = [name for name, *ends in in_file_order if min(ends) <= last and max(ends) >= first]
+        table, of_items = tables.read(own, users)
+        tables.check_items(group.sum(of_items).astype(np.int64))
+        return build_ratings(table, "error")
+
+    def _feedback(self, matrix: sparse.csr_array) -> str:
+        """Kind of the ratings; equal ones are interactions, and become 1."""
+        low, high = self._range(matrix.data)
+        if low < high:
+            return RATINGS
+        if self._process_group.is_first:
+            logger.warning(f"all ratings are {low:g}: they count as interactions, without values")
+        matrix.data[:] = 1
+        return INTERACTIONS
+
+    def _scale(self, train: sparse.csr_array, feedback: str) -> tuple[float, float]:
+        """Lowest and highest rating of the training set.
+
+        Raises:
+            InputDataError: there are no two different ones.
+        """
+        low, high = self._range(train.data)
+        if feedback == INTERACTIONS and self.n_ratings["train"]:
+            return INTERACTIONS_SCALE
+        if not low < high:
+            raise InputDataError(
+                f"{self._path}: the split leaves no training ratings that differ; `autorec prepare --encoded` "
+                "has other splits"
+            )
+        return low, high
+
+    def _range(self, values: Array) -> tuple[float, float]:
+        """Least and largest value of all processes; infinite, and in the wrong order, without values."""
+        own = [-values.min(), values.max()] if len(values) else [-np.inf, -np.inf]
+        low, high = self._process_group.max(np.array(own)).tolist()
+        return -low, high
+
+    def _fingerprint(self, splits: dict[str, sparse.csr_array]) -> str:
+        """Fingerprint of the whole dataset, which passes through the first process in blocks."""
+        # Every process goes through all blocks, as each is a message, and through the ids of the first one.
+        ids = (read_ids(self._path, side) for side in ("user", "item") if self._process_group.is_first)
+        own = fingerprint_of((self.n_users, self.n_items), self.rating_scale, self._blocks(splits), ids)
+        return self._process_group.broadcast_text(own)
+
+    def _blocks(self, splits: dict[str, sparse.csr_array]) -> Iterator[Array]:
+        for matrix in splits.values():
+            yield from row_pointers(self._in_order(np.diff(matrix.indptr).astype(np.int64)))
+            yield from self._in_order(matrix.indices)
+            yield from self._in_order(matrix.data)
+
+    def _in_order(self, values: Array) -> Iterator[Array]:
+        """Yield the values (n_own,) of all processes, one after the other, in the first one."""
+        lengths = self._process_group.all_gather(np.array([len(values)]))
+        owners = (
+            np.full(min(ROWS_PER_MESSAGE, length - start), rank)
+            for rank, (length,) in enumerate(np.array(lengths).tolist())
+            for start in range(0, length, ROWS_PER_MESSAGE)
+        )
+        return self._process_group.gather_rows(values, owners)
+
+    def partition(self, variant: str) -> Partition:  # noqa: ARG002
+        """Partition of the users."""
+        return self._partition
+
+    def facts(self) -> RatingFacts:
+        """Distribution of the training ratings, and levels of all to learn from."""
+        group = self._process_group
+        sums = group.sum(power_sums(self._learned["train"].data))
+        levels = [distinct_values(matrix.data, MAX_LEVELS) for matrix in self._learned.values()]
+        found = group.distinct(np.concatenate(levels), MAX_LEVELS)
+        return RatingFacts(*moments_of(self.n_ratings["train"], *sums.tolist()), len(found))
+
+    def own(self, split: str, variant: str, partition: Partition) -> sparse.csr_array:  # noqa: ARG002
+        """Ratings of this process's users in the "train" or "valid" split."""
+        return self._learned[split]
+
+    def column(self, table: str, column: str) -> pl.Series | None:
+        """Ids of "users" or "items"; there are no titles."""
+        return read_ids(self._path, table.removesuffix("s")) if column == "id" else None
+
+    def items(self) -> pl.DataFrame:
+        """Table of items, which has ids only."""
+        return pl.DataFrame({"id": read_ids(self._path, "item")})
+
+    def rated_counts(self) -> Iterator[Array]:
+        """Yield blocks of the number of items that each user has rated, in the first process; others send theirs."""
+        return self._in_order(self._rated_counts)
+
+    def rated_items(self) -> Iterator[Array]:
+        """Yield blocks of these items, int32, in the same way."""
+        return self._in_order(self._rated_items)
