@@ -20,7 +20,7 @@ class TrainRequest:
     """A training run from a prepared dataset to a model file.
 
     Attributes:
-        data: Prepared dataset.
+        data: Prepared dataset, or encoded ratings.
         output: Model file.
         settings: Hyperparameters that were given.
         threads: CPU threads, 0 for one per core.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from autorec_cli.cli.options import UNATTENDED, InputFile, OutputFile
-from autorec_cli.cli.shared_options import Data, WaitLock
+from autorec_cli.cli.shared_options import WaitLock
 from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.cli.training_report import TrainingReport
 from autorec_cli.runtime.process_group import current_process_group
@@ -31,7 +31,15 @@ autorec train data -o deep.model --hidden-size 500,250,500 --log epochs.jsonl --
 class TrainOptions:
     """Options of `autorec train`."""
 
-    data: Data
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Dataset directory made by `autorec prepare`, or a directory of encoded ratings, as `prepare "
+            "--encoded` takes it, for the item variant and --split stable.",
+        ),
+        InputFile(),
+    ]
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="MODEL", help="Model file to write."),
