@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,8 +55,24 @@ STYLE: Mapping[Any, Any] = {
 }
 
 
+@cache
+def import_matplotlib() -> None:
+    """Import matplotlib, without its words about directories and what it leaves in them.
+
+    If it cannot write to its own directory, as where the home is read-only, it makes a temporary one for its list of
+    fonts, to be removed when the interpreter shuts down; the program ends without that.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    before = os.environ.get("MPLCONFIGDIR")
+    import_module("matplotlib.font_manager")
+    made = os.environ.get("MPLCONFIGDIR")
+    if made is not None and made != before:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def draw(chart: Chart) -> str:
     """SVG element of a chart, for a page."""
+    import_matplotlib()
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

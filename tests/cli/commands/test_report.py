@@ -6,7 +6,7 @@ import pytest
 
 from autorec_cli.errors import install_command
 from autorec_cli.report import report as reports
-from tests.program import SMALL, call, modules_after
+from tests.program import SMALL, call, modules_after, run
 from tests.report.pages import checked
 
 pytest.importorskip("matplotlib")
@@ -94,6 +94,21 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(workshop, tm
     assert (result.status, list(tmp_path.iterdir())) == (2, [])
     for text in (missing, install_command("report")):
         assert text in result.stderr
+
+
+def test_where_the_home_cannot_be_written_nothing_is_left_and_no_line_is_foreign(workshop, tmp_path, monkeypatch):
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").touch()  # no directory: root could write to one
+    (tmp_path / "temporary").mkdir()
+    homeless = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    result = run(
+        "report", workshop / "item.model", "-o", tmp_path / "report.html", "--log-format", "json", env=homeless
+    )
+    assert result.status == 0, result.stderr
+    assert all(json.loads(line)["message"] for line in result.stderr.splitlines())
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_other_commands_do_not_load_matplotlib(workshop):
