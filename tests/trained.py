@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.blending import Blend

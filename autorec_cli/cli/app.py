@@ -24,8 +24,8 @@ from autorec_cli.cli.commands import (
     train,
     tune,
 )
-from autorec_cli.cli.config_file import PREFIX
-from autorec_cli.cli.options import gather, with_options
+from autorec_cli.cli.options.config_file import PREFIX
+from autorec_cli.cli.options.declaration import gather, with_options
 from autorec_cli.cli.runner import Command, as_typer_command
 
 EXAMPLES = """

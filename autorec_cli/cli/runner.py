@@ -18,7 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
-from autorec_cli.cli.config_file import (
+from autorec_cli.cli.console import detail, end_stage, say, start, warn
+from autorec_cli.cli.options.config_file import (
     find_file,
     preferred_by,
     set_defaults,
@@ -26,11 +27,19 @@ from autorec_cli.cli.config_file import (
     source_of,
     without_contradictions,
 )
-from autorec_cli.cli.console import detail, end_stage, say, start, warn
-from autorec_cli.cli.options import UNATTENDED, Given, InputFile, OneOf, OutputFile, gather, given, with_options
-from autorec_cli.cli.output import check_place
-from autorec_cli.cli.run_summary import Run, sum_up, sum_up_failure, sum_up_refusal
-from autorec_cli.cli.stage_options import Stage, own_options, stage_values
+from autorec_cli.cli.options.declaration import (
+    UNATTENDED,
+    Given,
+    InputFile,
+    OneOf,
+    OutputFile,
+    gather,
+    given,
+    with_options,
+)
+from autorec_cli.cli.options.stages import Stage, own_options, stage_values
+from autorec_cli.cli.output.destination import check_place
+from autorec_cli.cli.reports.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
 from autorec_cli.runtime.process_group import current_process_group

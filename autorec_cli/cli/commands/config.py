@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from autorec_cli.cli.commands.run import STAGES
-from autorec_cli.cli.config_file import (
+from autorec_cli.cli.options.config_file import (
     Setting,
     context_of,
     find_file,
@@ -21,9 +21,9 @@ from autorec_cli.cli.config_file import (
     value_of,
     variable_of,
 )
-from autorec_cli.cli.options import OneOf
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
-from autorec_cli.cli.shared_options import Format, Output
+from autorec_cli.cli.options.declaration import OneOf
+from autorec_cli.cli.options.shared import Format, Output
+from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.defaults import PRESETS
 from autorec_cli.errors import UsageError, without_passwords
 

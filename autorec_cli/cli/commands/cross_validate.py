@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.console import progress, say, warn
-from autorec_cli.cli.epoch_report import metric_label, metric_text, train_error
-from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_averages
-from autorec_cli.cli.options import InputFile, OutputFile, parse_fraction
-from autorec_cli.cli.output import Writer, choose_format, open_output, reserve_output, writer_for
-from autorec_cli.cli.shared_options import Format, Output, RelevantFrom, TopK, WaitLock
-from autorec_cli.cli.training_options import TrainingOptions
+from autorec_cli.cli.options.declaration import InputFile, OutputFile, parse_fraction
+from autorec_cli.cli.options.shared import Format, Output, RelevantFrom, TopK, WaitLock
+from autorec_cli.cli.options.training import TrainingOptions
+from autorec_cli.cli.output.destination import Writer, choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.reports.epochs import metric_label, metric_text, train_error
+from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
 from autorec_cli.defaults import MAX_RANKED_USERS

@@ -12,10 +12,8 @@ import typer
 
 from autorec_cli import __version__
 from autorec_cli.cli.console import LOG
-from autorec_cli.cli.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
-from autorec_cli.cli.options import METRICS, InputFile
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
-from autorec_cli.cli.shared_options import (
+from autorec_cli.cli.options.declaration import METRICS, InputFile
+from autorec_cli.cli.options.shared import (
     AllUsers,
     CsvSafe,
     FailAbove,
@@ -29,6 +27,8 @@ from autorec_cli.cli.shared_options import (
     TopK,
     WaitLock,
 )
+from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group

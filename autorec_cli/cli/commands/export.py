@@ -9,9 +9,15 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import OneOf, OutputFile
-from autorec_cli.cli.output import check_agreement, check_no_terminal, open_output, reserve_output, write_parquet
-from autorec_cli.cli.shared_options import ModelFile, WaitLock
+from autorec_cli.cli.options.declaration import OneOf, OutputFile
+from autorec_cli.cli.options.shared import ModelFile, WaitLock
+from autorec_cli.cli.output.destination import (
+    check_agreement,
+    check_no_terminal,
+    open_output,
+    reserve_output,
+    write_parquet,
+)
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.errors import InputDataError, UsageError, counted
 

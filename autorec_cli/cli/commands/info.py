@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from autorec_cli.cli.console import one_line
-from autorec_cli.cli.options import InputFile
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
-from autorec_cli.cli.shared_options import Format, Output
+from autorec_cli.cli.options.declaration import InputFile
+from autorec_cli.cli.options.shared import Format, Output
+from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.errors import readable
 
 EXAMPLES = """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import NEW_USERS, InputFile
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, write_table, writer_for
-from autorec_cli.cli.shared_options import CsvSafe, Format, HistoryData, Output, ReadingOptions, WaitLock
+from autorec_cli.cli.options.declaration import NEW_USERS, InputFile
+from autorec_cli.cli.options.shared import CsvSafe, Format, HistoryData, Output, ReadingOptions, WaitLock
+from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, write_table, writer_for
 from autorec_cli.errors import UsageError, counted
 
 if TYPE_CHECKING:

@@ -11,20 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.console import say, warn
-from autorec_cli.cli.database_output import check_replaceable
-from autorec_cli.cli.options import FILTERS, NEW_USERS, UNATTENDED, InputFile, OneOf
-from autorec_cli.cli.output import (
-    WITH_DATABASE,
-    Writer,
-    choose_format,
-    counted_blocks,
-    open_output,
-    reserve_output,
-    write_table,
-    writer_for,
-)
-from autorec_cli.cli.shards import ShardFolder, origin_of, run_shards
-from autorec_cli.cli.shared_options import (
+from autorec_cli.cli.options.declaration import FILTERS, NEW_USERS, UNATTENDED, InputFile, OneOf
+from autorec_cli.cli.options.shared import (
     CsvSafe,
     DatabaseFormat,
     HistoryData,
@@ -37,6 +25,18 @@ from autorec_cli.cli.shared_options import (
     Where,
     ids_option,
 )
+from autorec_cli.cli.output.destination import (
+    WITH_DATABASE,
+    Writer,
+    choose_format,
+    counted_blocks,
+    open_output,
+    reserve_output,
+    write_table,
+    writer_for,
+)
+from autorec_cli.cli.output.shards import ShardFolder, origin_of, run_shards
+from autorec_cli.cli.output.sqlite import check_replaceable
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 

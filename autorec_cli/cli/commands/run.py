@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.commands import evaluate, prepare, recommend, train
-from autorec_cli.cli.options import UNATTENDED, OneOf, OutputFile, gather
-from autorec_cli.cli.output import writer_for
-from autorec_cli.cli.shared_options import (
+from autorec_cli.cli.options.declaration import UNATTENDED, OneOf, OutputFile, gather
+from autorec_cli.cli.options.shared import (
     FailAbove,
     FailBelow,
     Interactions,
@@ -24,9 +23,10 @@ from autorec_cli.cli.shared_options import (
     WaitLock,
     Where,
 )
-from autorec_cli.cli.stage_options import Stage
-from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.cli.options.stages import Stage
+from autorec_cli.cli.options.training import TrainingOptions
+from autorec_cli.cli.output.destination import writer_for
+from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import UsageError
 from autorec_cli.pipeline.generations import KEEP
@@ -157,7 +157,7 @@ def run_command(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) 
     Run it again, as every night, to bring the results up to date. Training starts from the last model, and a new model
     replaces it only if it is no worse. A failure publishes nothing: the last results stay.
     """
-    from autorec_cli.cli.run_report import RunReport, show_run
+    from autorec_cli.cli.reports.run import RunReport, show_run
     from autorec_cli.pipeline.run import roll_back, run
 
     if options.rollback:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autorec_cli.cli.options import OutputFile
-from autorec_cli.cli.output import choose_format, open_output, reserve_output, writer_for
-from autorec_cli.cli.shared_options import Output
+from autorec_cli.cli.options.declaration import OutputFile
+from autorec_cli.cli.options.shared import Output
+from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:

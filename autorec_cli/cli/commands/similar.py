@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.options import OneOf
-from autorec_cli.cli.output import (
+from autorec_cli.cli.options.declaration import OneOf
+from autorec_cli.cli.options.shared import CsvSafe, Format, ModelFile, Output, WaitLock, ids_option
+from autorec_cli.cli.output.destination import (
     choose_format,
     counted_blocks,
     open_output,
@@ -18,7 +19,6 @@ from autorec_cli.cli.output import (
     write_table,
     writer_for,
 )
-from autorec_cli.cli.shared_options import CsvSafe, Format, ModelFile, Output, WaitLock, ids_option
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from autorec_cli.cli.options import UNATTENDED, InputFile, OutputFile
-from autorec_cli.cli.shared_options import WaitLock
-from autorec_cli.cli.training_options import TrainingOptions
-from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.cli.options.declaration import UNATTENDED, InputFile, OutputFile
+from autorec_cli.cli.options.shared import WaitLock
+from autorec_cli.cli.options.training import TrainingOptions
+from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY
 from autorec_cli.training.request import TOLERANCE, TrainRequest

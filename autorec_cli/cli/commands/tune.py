@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autorec_cli.cli.console import progress, say
-from autorec_cli.cli.epoch_report import metric_label, metric_text
-from autorec_cli.cli.options import UNATTENDED, OneOf, OutputFile
-from autorec_cli.cli.output import open_output, reserve_output
-from autorec_cli.cli.shared_options import Data, Device, Output, Threads, WaitLock
+from autorec_cli.cli.options.declaration import UNATTENDED, OneOf, OutputFile
+from autorec_cli.cli.options.shared import Data, Device, Output, Threads, WaitLock
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.reports.epochs import metric_label, metric_text
 from autorec_cli.config import (
     AUTO,
     BOTH,

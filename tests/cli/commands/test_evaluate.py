@@ -9,7 +9,7 @@ import shutil
 import polars as pl
 import pytest
 
-from autorec_cli.cli.metric_tables import write_tables
+from autorec_cli.cli.reports.metric_tables import write_tables
 from autorec_cli.data import dataset
 from autorec_cli.inference.files import model_file
 from tests.program import call, on_terminal, run

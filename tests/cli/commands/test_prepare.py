@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from autorec_cli.cli.commands.prepare import PrepareOptions, parse_rating_scale, prepare
-from autorec_cli.cli.shared_options import ReadingOptions
+from autorec_cli.cli.options.shared import ReadingOptions
 from autorec_cli.data import dataset
 from autorec_cli.data.preparation import PrepareSettings
 from autorec_cli.data.readers.options import ReadOptions

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import say
-from autorec_cli.cli.training_progress import Phase, TrainingProgress, metric_in, phases_of
+from autorec_cli.cli.reports.progress import Phase, TrainingProgress, metric_in, phases_of
 from autorec_cli.errors import error_text
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autorec_cli.cli.charts import ASCII_HEIGHTS, HEIGHTS, draws_unicode, sparkline
 from autorec_cli.cli.console import detail, draws_bars, draws_charts, say, show_facts, warn
-from autorec_cli.cli.epoch_report import epoch_bar, epoch_lines, metric_label, metric_text
-from autorec_cli.cli.output import forget_stdout
-from autorec_cli.cli.training_progress import metric_in
+from autorec_cli.cli.output.destination import forget_stdout
+from autorec_cli.cli.reports.charts import ASCII_HEIGHTS, HEIGHTS, draws_unicode, sparkline
+from autorec_cli.cli.reports.epochs import epoch_bar, epoch_lines, metric_label, metric_text
+from autorec_cli.cli.reports.progress import metric_in
 from autorec_cli.errors import counted, error_text
 from autorec_cli.storage.files import cannot_write, open_special, replace_file
 from autorec_cli.storage.locks import hold

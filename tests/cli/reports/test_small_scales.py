@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from autorec_cli.cli.options import parse_fraction
+from autorec_cli.cli.options.declaration import parse_fraction
 from autorec_cli.errors import decimals_of, error_text
 from tests.program import call
 

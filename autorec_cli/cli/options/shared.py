@@ -9,8 +9,17 @@ from typing import Annotated, Any
 import typer
 from typer.models import OptionInfo
 
-from autorec_cli.cli.options import FILE_FORMAT, FILTERS, METRICS, NEW_USERS, UNATTENDED, InputFile, OneOf, OutputFile
-from autorec_cli.cli.output import FORMATS, WITH_DATABASE
+from autorec_cli.cli.options.declaration import (
+    FILE_FORMAT,
+    FILTERS,
+    METRICS,
+    NEW_USERS,
+    UNATTENDED,
+    InputFile,
+    OneOf,
+    OutputFile,
+)
+from autorec_cli.cli.output.destination import FORMATS, WITH_DATABASE
 from autorec_cli.config import AUTO, BOTH, VARIANTS
 from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.data.readers.options import QUOTES, ReadOptions, parse_columns, parse_delimiter

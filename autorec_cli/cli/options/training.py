@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from autorec_cli.cli.options import ADVANCED, NETWORK, OPTIMIZER, OneOf
-from autorec_cli.cli.shared_options import Device, Threads, Variant
+from autorec_cli.cli.options.declaration import ADVANCED, NETWORK, OPTIMIZER, OneOf
+from autorec_cli.cli.options.shared import Device, Threads, Variant
 from autorec_cli.config import (
     AUTO,
     BOTH,

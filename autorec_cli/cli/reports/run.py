@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import show_facts
-from autorec_cli.cli.epoch_report import metric_label, metric_text
-from autorec_cli.cli.metric_tables import complete_rows, to_frame
-from autorec_cli.cli.output import Writer, counted_blocks, open_output, writer_for
-from autorec_cli.cli.preparation_report import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
-from autorec_cli.cli.training_report import TrainingReport
+from autorec_cli.cli.output.destination import Writer, counted_blocks, open_output, writer_for
+from autorec_cli.cli.reports.epochs import metric_label, metric_text
+from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame
+from autorec_cli.cli.reports.preparation import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
+from autorec_cli.cli.reports.training import TrainingReport
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from autorec_cli.cli.console import LOG, end_stage
-from autorec_cli.cli.database_output import write_sqlite
+from autorec_cli.cli.output.sqlite import write_sqlite
 from autorec_cli.config import require_choice
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.files import open_special, replace_file, require_parent

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.cli.output import FORMATS, FORMULA_STARTS, choose_format, open_output, write_table, writer_for
+from autorec_cli.cli.output.destination import (
+    FORMATS,
+    FORMULA_STARTS,
+    choose_format,
+    open_output,
+    write_table,
+    writer_for,
+)
 from autorec_cli.errors import UsageError
 
 ROWS = [

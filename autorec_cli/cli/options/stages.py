@@ -13,7 +13,8 @@ from typing import Any
 
 import typer
 
-from autorec_cli.cli.config_file import (
+from autorec_cli.cli.console import say, warn
+from autorec_cli.cli.options.config_file import (
     context_of,
     preferred_by,
     settings_of,
@@ -21,8 +22,7 @@ from autorec_cli.cli.config_file import (
     value_of,
     without_contradictions,
 )
-from autorec_cli.cli.console import say, warn
-from autorec_cli.cli.options import Given, declared
+from autorec_cli.cli.options.declaration import Given, declared
 
 Values = Mapping[str, Any]
 """Option name -> value."""

@@ -8,7 +8,7 @@ import threading
 import polars as pl
 import pytest
 
-from autorec_cli.cli import shards
+from autorec_cli.cli.output import shards
 from tests.program import call, run
 
 

@@ -10,9 +10,18 @@ import pytest
 import typer
 
 from autorec_cli.cli.app import COMMANDS, app
-from autorec_cli.cli.options import ADVANCED, PANELS, InputFile, OneOf, OutputFile, gather, given, with_options
+from autorec_cli.cli.options.declaration import (
+    ADVANCED,
+    PANELS,
+    InputFile,
+    OneOf,
+    OutputFile,
+    gather,
+    given,
+    with_options,
+)
+from autorec_cli.cli.options.training import TrainingOptions
 from autorec_cli.cli.runner import RUN_OPTIONS
-from autorec_cli.cli.training_options import TrainingOptions
 from autorec_cli.config import TrainSettings
 from autorec_cli.errors import UsageError
 from tests.program import call

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from autorec_cli.cli.config_file import check_environment, read_file, variable_of
+from autorec_cli.cli.options.config_file import check_environment, read_file, variable_of
 from autorec_cli.errors import UsageError
 from tests.program import call
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import polars as pl
 import pytest
 
-from autorec_cli.cli.database_output import check_replaceable, write_sqlite
+from autorec_cli.cli.output.sqlite import check_replaceable, write_sqlite
 from autorec_cli.errors import UsageError
 from tests.program import call, on_terminal
 

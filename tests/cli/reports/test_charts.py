@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from autorec_cli.cli.charts import (
+from autorec_cli.cli.reports.charts import (
     ASCII_HEIGHTS,
     ASCII_STROKES,
     STROKES,

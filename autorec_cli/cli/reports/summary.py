@@ -15,9 +15,9 @@ from typing import Any
 import typer
 
 from autorec_cli import __version__
-from autorec_cli.cli.config_file import variable_of
 from autorec_cli.cli.console import detail, start, warn
-from autorec_cli.cli.output import open_output, reserve_output
+from autorec_cli.cli.options.config_file import variable_of
+from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.errors import AutoRecError, Failure, Stopped, UsageError, describe, without_passwords
 from autorec_cli.runtime.memory import used_bytes
 from autorec_cli.runtime.process_group import current_process_group

@@ -1,0 +1,1 @@
+"""Options of commands: declared, shared, read from a file and the environment."""

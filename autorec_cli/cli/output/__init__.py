@@ -1,0 +1,1 @@
+"""Results on stdout, in files, databases and shards."""

@@ -1,0 +1,1 @@
+"""What a person reads on stderr, and tables of metrics."""
