@@ -15,12 +15,12 @@ from autorec_cli.csr import Array
 from autorec_cli.network.activations import DERIVATIVES
 from autorec_cli.network.adam import AdamState
 from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network, mean_row
-from autorec_cli.network.device_examples import DeviceExamples
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs
-from autorec_cli.network.sparse_tensors import row_of_cell, to_csr
-from autorec_cli.network.torch_adam import TorchAdam
-from autorec_cli.network.torch_engine import FUNCTIONS
+from autorec_cli.network.pytorch.adam import TorchAdam
+from autorec_cli.network.pytorch.engine import FUNCTIONS
+from autorec_cli.network.pytorch.examples import DeviceExamples
+from autorec_cli.network.pytorch.sparse_tensors import row_of_cell, to_csr
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.safetensors_writer import in_one
 

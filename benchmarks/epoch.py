@@ -26,7 +26,7 @@ import numpy as np
 from autorec_cli.config import Hyperparameters, TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
-from autorec_cli.network.torch_engine import TorchEngine
+from autorec_cli.network.pytorch.engine import TorchEngine
 from autorec_cli.runtime.threads import compute_threads
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.plan import complete

@@ -36,12 +36,13 @@ from autorec_cli.config import VARIANTS, Hyperparameters, TrainSettings
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import describe, is_out_of_memory
-from autorec_cli.network import sparse_tensors, torch_engine
 from autorec_cli.network.autoencoder import Loss, Network
 from autorec_cli.network.device import resolve_device
 from autorec_cli.network.engine import Engine, engine_name, make_engine
 from autorec_cli.network.memory_estimate import Shape, training_need
-from autorec_cli.network.torch_engine import TorchEngine
+from autorec_cli.network.pytorch import engine as torch_engine
+from autorec_cli.network.pytorch import sparse_tensors
+from autorec_cli.network.pytorch.engine import TorchEngine
 from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.plan import complete
 from autorec_cli.training.randomness import initial_network, shuffled_rows

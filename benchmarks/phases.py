@@ -54,14 +54,14 @@ TIMED = {
     "autorec_cli.training.validation.RatingValidation.measure": "validation",
     "autorec_cli.training.validation.UserColumnsRanking.measure": "validation",
     "autorec_cli.training.validation.ItemColumnsRanking.measure": "validation",
-    "autorec_cli.network.compiled_engine.TiledEngine.step": "steps",
+    "autorec_cli.network.compiled.engine.TiledEngine.step": "steps",
     "autorec_cli.training.networks.to_model": "model",
     "autorec_cli.inference.files.model_file.save_model": "model",
 }
 IMPORTS = {
     "autorec_cli.cli.main": "start",
     "torch": "PyTorch",
-    "autorec_cli.network.compiled_engine": "kernels",
+    "autorec_cli.network.compiled.engine": "kernels",
     "autorec_cli.training.train": "package",
     "autorec_cli.training.trainer": "package",
     "autorec_cli.training.networks": "package",
@@ -115,7 +115,7 @@ def run_timed(arguments: list[str]) -> None:
         with clock.phase(phase):
             importlib.import_module(module)
     from autorec_cli.cli import main
-    from autorec_cli.network.compiled_engine import compile_kernels
+    from autorec_cli.network.compiled.engine import compile_kernels
     from autorec_cli.training.trainer import Trainer
 
     with clock.phase("kernels"):
@@ -123,7 +123,8 @@ def run_timed(arguments: list[str]) -> None:
     for path, phase in TIMED.items():
         clock.wrap(path, phase)
     clock.wrap(
-        "autorec_cli.network.tiles.Workers.run", lambda _, kernel, *_rest: KERNELS.get(kernel.__name__, "products")
+        "autorec_cli.network.compiled.tiles.Workers.run",
+        lambda _, kernel, *_rest: KERNELS.get(kernel.__name__, "products"),
     )
     batches = Trainer.batches
 

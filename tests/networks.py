@@ -11,7 +11,7 @@ from autorec_cli.csr import row_indices
 from autorec_cli.network import engine as engines
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.ordinal import Levels, Offsets, Thresholds
-from autorec_cli.network.torch_engine import FUNCTIONS
+from autorec_cli.network.pytorch.engine import FUNCTIONS
 
 COMPILED = "compiled"
 numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")

@@ -25,7 +25,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "relu": lambda z: np.maximum(z, 0),
     "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
 }
-"""Names and functions of arrays; `torch_engine` has those of tensors."""
+"""Names and functions of arrays; `pytorch.engine` has those of tensors."""
 
 DERIVATIVES: Mapping[str, Callable[[Any], Any]] = {
     "identity": lambda _: 1.0,

@@ -17,9 +17,9 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 if TYPE_CHECKING:
-    from autorec_cli.network.batches import ObservedCells
+    from autorec_cli.network.compiled.batches import ObservedCells
     from autorec_cli.network.dropout import Dropout
-    from autorec_cli.network.sparse_tensors import DeviceMatrix
+    from autorec_cli.network.pytorch.sparse_tensors import DeviceMatrix
 
 RATED = np.float32(2.5)
 """Value of a rated cell in the implicit channel, in the unit of the examples."""

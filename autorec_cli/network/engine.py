@@ -15,7 +15,7 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.threads import compute_threads
 
 try:
-    from autorec_cli.network.compiled_engine import TiledEngine, compile_kernels
+    from autorec_cli.network.compiled.engine import TiledEngine, compile_kernels
 except ImportError:  # numba is an extra
     TiledEngine = None  # type: ignore[assignment, misc]
 
@@ -110,6 +110,6 @@ def make_engine(
     if engine_name(device) == "compiled":
         compile_kernels()  # takes seconds, and the first epoch is timed
         return TiledEngine(network, compute_threads(), rows_at_once, loss, process_group)
-    from autorec_cli.network.torch_engine import TorchEngine
+    from autorec_cli.network.pytorch.engine import TorchEngine
 
     return TorchEngine(network, device, rows_at_once, loss, process_group)

@@ -218,7 +218,7 @@ def _free_on(device: str) -> int:
         return 0
     import torch
 
-    from autorec_cli.network.device_examples import free_bytes
+    from autorec_cli.network.pytorch.examples import free_bytes
 
     return free_bytes(torch.device(device))
 

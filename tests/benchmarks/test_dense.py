@@ -5,7 +5,7 @@ import pytest
 
 from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import Batch, make_inputs
-from autorec_cli.network.torch_engine import TorchEngine
+from autorec_cli.network.pytorch.engine import TorchEngine
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.randomness import draw_dropout, initial_network
 from benchmarks.dense import DenseEngine

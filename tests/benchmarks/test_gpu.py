@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from autorec_cli.network import engine as engines
-from autorec_cli.network import sparse_tensors, torch_engine
+from autorec_cli.network.pytorch import engine as torch_engine
+from autorec_cli.network.pytorch import sparse_tensors
 from benchmarks import generate, gpu, results
 from tests.program import ROOT
 from tests.simulated_device import SimulatedDevice, simulate_cuda
@@ -154,8 +155,8 @@ def test_a_part_for_which_no_time_is_left_has_a_row(tmp_path):
 
 
 def test_tests_marked_cuda_are_found():
-    names = {path.rpartition("/")[2] for path in gpu.tests_with_marks()}
-    assert {"test_gpu.py", "test_torch_engine.py", "test_distributed.py"} <= names
+    files = {path[path.index("tests/") :] for path in gpu.tests_with_marks()}
+    assert {"tests/network/test_gpu.py", "tests/network/pytorch/test_engine.py"} <= files
 
 
 def test_ratings_drawn_by_torch_follow_the_laws_of_generate():

@@ -12,7 +12,7 @@ from autorec_cli.inference.ridge import BIAS_DAMPING, OrdinalTargets, solve_deco
 from autorec_cli.inference.scorer import clipped
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.ordinal import Levels
-from autorec_cli.network.torch_engine import FUNCTIONS
+from autorec_cli.network.pytorch.engine import FUNCTIONS
 from autorec_cli.training.examples import make_examples
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings

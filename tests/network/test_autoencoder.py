@@ -5,7 +5,7 @@ import torch
 from autorec_cli.config import HIDDEN_ACTIVATIONS, TrainSettings
 from autorec_cli.network.activations import ACTIVATIONS, DERIVATIVES, sigmoid
 from autorec_cli.network.autoencoder import missing_gradients, new_network
-from autorec_cli.network.torch_engine import FUNCTIONS
+from autorec_cli.network.pytorch.engine import FUNCTIONS
 from autorec_cli.runtime.partition import single_partition
 
 Z = torch.tensor([-3.0, -0.5, 0.25, 2.0], dtype=torch.float64)

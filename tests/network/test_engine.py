@@ -18,8 +18,8 @@ from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import Batch, Inputs
 from autorec_cli.network.engine import engine_name, make_engine
 from autorec_cli.network.ordinal import Offsets
-from autorec_cli.network.sparse_tensors import to_csr
-from autorec_cli.network.torch_engine import TorchEngine, encode
+from autorec_cli.network.pytorch.engine import TorchEngine, encode
+from autorec_cli.network.pytorch.sparse_tensors import to_csr
 from tests.networks import (
     COMPILED,
     NAMES,
@@ -266,7 +266,7 @@ from numba.core import caching
 def fail(*arguments):
     raise {error}
 caching.FunctionCache.{method} = fail
-from autorec_cli.network.tiles import block_pointers
+from autorec_cli.network.compiled.tiles import block_pointers
 print(block_pointers(np.array([0, 2], dtype=np.int32), np.array([0, 1], dtype=np.int32), 5).tolist())
 """
     full = "OSError(errno.ENOSPC, 'No space left on device')"

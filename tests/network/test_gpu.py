@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from autorec_cli import errors
-from autorec_cli.network import device_examples, torch_engine
+from autorec_cli.network.pytorch import engine as torch_engine
+from autorec_cli.network.pytorch import examples as device_examples
 from tests.network.test_placement import CASES, first_trainer, settings_of, trained
 
 pytestmark = [

@@ -10,7 +10,8 @@ import torch
 from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.network import engine as engines
-from autorec_cli.network import sparse_tensors, torch_engine
+from autorec_cli.network.pytorch import engine as torch_engine
+from autorec_cli.network.pytorch import sparse_tensors
 from autorec_cli.training.examples import make_examples
 from autorec_cli.training.fit import train
 from autorec_cli.training.phases import NetworkTraining, select_and_refit

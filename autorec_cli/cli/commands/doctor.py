@@ -57,7 +57,7 @@ print(json.dumps(found), flush=True)
 sys.path.insert(0, sys.argv[1])
 try:
     import numpy
-    from autorec_cli.network import tiles
+    from autorec_cli.network.compiled import tiles
     tiles.block_pointers(numpy.array([0, 1]), numpy.array([0], dtype=numpy.int32), 1)
     print(json.dumps(None))
 except ImportError as error:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from autorec_cli.csr import Array
-from autorec_cli.network.batch_kernels import gather, select_rows, show_cells, transpose
+from autorec_cli.network.compiled.batch_kernels import gather, select_rows, show_cells, transpose
+from autorec_cli.network.compiled.tiles import Floats, Indexes, block_pointers
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs
-from autorec_cli.network.tiles import Floats, Indexes, block_pointers
 
 _NO_KEYS = np.empty(0, dtype=np.uint32)
 

@@ -29,12 +29,13 @@ from torch import Tensor
 from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState
 from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network, mean_row, missing_gradients
-from autorec_cli.network.device_examples import DeviceExamples, free_bytes
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Cells, Inputs, RowSelection
 from autorec_cli.network.memory_estimate import Need, batch_bytes, ratings_stay
 from autorec_cli.network.ordinal import Levels
-from autorec_cli.network.sparse_tensors import (
+from autorec_cli.network.pytorch.adam import TorchAdam
+from autorec_cli.network.pytorch.examples import DeviceExamples, free_bytes
+from autorec_cli.network.pytorch.sparse_tensors import (
     DeviceMatrix,
     product,
     row_of_cell,
@@ -44,7 +45,6 @@ from autorec_cli.network.sparse_tensors import (
     to_csr,
     with_values,
 )
-from autorec_cli.network.torch_adam import TorchAdam
 from autorec_cli.runtime.memory import CELL
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.safetensors_writer import Pieces

@@ -7,13 +7,13 @@ import torch
 from autorec_cli.csr import transposed
 from autorec_cli.network.dropout import KEYS, Dropout
 from autorec_cli.network.encoder_input import make_inputs
-from autorec_cli.network.torch_engine import ordinal_outputs
+from autorec_cli.network.pytorch.engine import ordinal_outputs
 from tests.networks import LEVELS, random_examples
 
 pytest.importorskip("numba")
 
-from autorec_cli.network import kernels
-from autorec_cli.network.batches import make_batch, observed
+from autorec_cli.network.compiled import kernels
+from autorec_cli.network.compiled.batches import make_batch, observed
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -1,7 +1,7 @@
 """CPU kernels for products over observed cells, compiled by numba.
 
 They are here for speed alone: a training step takes 32 ms in plain numba and 19 ms with these kernels. You need not
-open this file to work on anything else; `torch_engine` computes the same in a few lines of PyTorch.
+open this file to work on anything else; `pytorch.engine` computes the same in a few lines of PyTorch.
 
 A dense factor (n, k) is kept in tiles, (ceil(k / TILE), n, TILE), padded with zeros: a tile stays in a core's cache,
 and TILE floats fit a few vector registers, which hold a whole row of sums. The innermost loops (`row_sum`, `row_dots`)

@@ -9,8 +9,8 @@ from scipy import sparse
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from autorec_cli.csr import row_indices
-from autorec_cli.network.sparse_tensors import to_both_orders
-from autorec_cli.network.torch_engine import step, to_device
+from autorec_cli.network.pytorch.engine import step, to_device
+from autorec_cli.network.pytorch.sparse_tensors import to_both_orders
 from tests.networks import dense_step, ordinal_examples, random_examples, random_network
 
 CPU = torch.device("cpu")

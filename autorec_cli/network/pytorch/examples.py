@@ -15,7 +15,7 @@ from torch import Tensor
 from autorec_cli.csr import Array
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import RATED, Batch, Inputs
-from autorec_cli.network.sparse_tensors import DeviceMatrix, csr_tensor, send, with_values
+from autorec_cli.network.pytorch.sparse_tensors import DeviceMatrix, csr_tensor, send, with_values
 
 
 def free_bytes(device: torch.device) -> int:

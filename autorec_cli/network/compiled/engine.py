@@ -1,4 +1,4 @@
-"""Compiled CPU engine: the step of `torch_engine`, faster, smaller.
+"""Compiled CPU engine: the step of `pytorch.engine`, faster, smaller.
 
 V and W are updated row by row while their gradient is in registers, so that no gradient of their size is stored. Every
 product visits one tile at a time, in blocks of rows. Activations and the dense layers of the deep form are numpy's.
@@ -24,11 +24,11 @@ from autorec_cli.network.autoencoder import (
     mean_row,
     missing_gradients,
 )
-from autorec_cli.network.batches import ObservedCells, Pattern, encoder_inputs, make_batch, observed
+from autorec_cli.network.compiled.batches import ObservedCells, Pattern, encoder_inputs, make_batch, observed
+from autorec_cli.network.compiled.kernels import adam_products, ordinal_outputs, products, sampled_products
+from autorec_cli.network.compiled.tiles import Floats, Workers, from_tiles, to_tiles, untiled
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
-from autorec_cli.network.kernels import adam_products, ordinal_outputs, products, sampled_products
-from autorec_cli.network.tiles import Floats, Workers, from_tiles, to_tiles, untiled
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import one_ahead

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli.network.autoencoder import ROWS_PER_PIECE, TILE
-from autorec_cli.network.kernels import count_blocks
+from autorec_cli.network.compiled.kernels import count_blocks
 from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from autorec_cli.network.compiled.kernels import compiled
 from autorec_cli.network.dropout import FIRST, GOLDEN, SECOND
 from autorec_cli.network.encoder_input import RATED
-from autorec_cli.network.kernels import compiled
 
 
 @compiled

@@ -1,0 +1,1 @@
+"""Engine for CPUs, compiled by numba."""

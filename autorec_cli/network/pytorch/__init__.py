@@ -1,0 +1,1 @@
+"""Engine for CUDA, and for CPUs without numba."""
