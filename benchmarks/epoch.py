@@ -28,11 +28,11 @@ from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.pytorch.engine import TorchEngine
 from autorec_cli.runtime.threads import compute_threads
-from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.loop.examples import Examples, make_examples
+from autorec_cli.training.loop.randomness import initial_network
+from autorec_cli.training.loop.trainer import Trainer, loss_of
+from autorec_cli.training.loop.validation import make_validation
 from autorec_cli.training.plan import complete
-from autorec_cli.training.randomness import initial_network
-from autorec_cli.training.trainer import Trainer, loss_of
-from autorec_cli.training.validation import make_validation
 from benchmarks import results
 from benchmarks.dense import DenseEngine
 

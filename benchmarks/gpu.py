@@ -43,11 +43,11 @@ from autorec_cli.network.memory_estimate import Shape, training_need
 from autorec_cli.network.pytorch import engine as torch_engine
 from autorec_cli.network.pytorch import sparse_tensors
 from autorec_cli.network.pytorch.engine import TorchEngine
-from autorec_cli.training.examples import Examples, make_examples
+from autorec_cli.training.loop.examples import Examples, make_examples
+from autorec_cli.training.loop.randomness import initial_network, shuffled_rows
+from autorec_cli.training.loop.trainer import Trainer, loss_of
+from autorec_cli.training.loop.validation import Validation, make_validation
 from autorec_cli.training.plan import complete
-from autorec_cli.training.randomness import initial_network, shuffled_rows
-from autorec_cli.training.trainer import Trainer, loss_of
-from autorec_cli.training.validation import Validation, make_validation
 from benchmarks import generate, results
 from benchmarks.dense import DenseEngine
 

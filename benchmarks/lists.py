@@ -30,9 +30,9 @@ from autorec_cli.evaluation.linear_autoencoder import linear_autoencoder
 from autorec_cli.evaluation.measurement import Row, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, RankingTask, measure_rankings, popularity_scorer
 from autorec_cli.training.export import to_model
-from autorec_cli.training.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.loop.trainer import drain
 from autorec_cli.training.plan import complete
-from autorec_cli.training.trainer import drain
 from benchmarks import results
 
 K = 10

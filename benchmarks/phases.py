@@ -47,13 +47,13 @@ KERNELS = {"adam_products": "Adam"}
 """Kernel -> its phase, if that is not "products"."""
 TIMED = {
     "autorec_cli.data.dataset.load_dataset": "dataset",
-    "autorec_cli.training.phases.make_examples": "examples",
-    "autorec_cli.training.phases.add_splits": "examples",
-    "autorec_cli.training.trainer.Trainer.end_epoch": "epochs",
-    "autorec_cli.training.trainer.make_validation": "validation",
-    "autorec_cli.training.validation.RatingValidation.measure": "validation",
-    "autorec_cli.training.validation.UserColumnsRanking.measure": "validation",
-    "autorec_cli.training.validation.ItemColumnsRanking.measure": "validation",
+    "autorec_cli.training.loop.phases.make_examples": "examples",
+    "autorec_cli.training.loop.phases.add_splits": "examples",
+    "autorec_cli.training.loop.trainer.Trainer.end_epoch": "epochs",
+    "autorec_cli.training.loop.trainer.make_validation": "validation",
+    "autorec_cli.training.loop.validation.RatingValidation.measure": "validation",
+    "autorec_cli.training.loop.validation.UserColumnsRanking.measure": "validation",
+    "autorec_cli.training.loop.validation.ItemColumnsRanking.measure": "validation",
     "autorec_cli.network.compiled.engine.TiledEngine.step": "steps",
     "autorec_cli.training.networks.to_model": "model",
     "autorec_cli.inference.files.model_file.save_model": "model",
@@ -63,7 +63,7 @@ IMPORTS = {
     "torch": "PyTorch",
     "autorec_cli.network.compiled.engine": "kernels",
     "autorec_cli.training.train": "package",
-    "autorec_cli.training.trainer": "package",
+    "autorec_cli.training.loop.trainer": "package",
     "autorec_cli.training.networks": "package",
 }
 
@@ -116,7 +116,7 @@ def run_timed(arguments: list[str]) -> None:
             importlib.import_module(module)
     from autorec_cli.cli import main
     from autorec_cli.network.compiled.engine import compile_kernels
-    from autorec_cli.training.trainer import Trainer
+    from autorec_cli.training.loop.trainer import Trainer
 
     with clock.phase("kernels"):
         compile_kernels()

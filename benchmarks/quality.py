@@ -106,7 +106,7 @@ def run_library(name: str, folder: Path) -> None:
 def run_dense(arguments: list[str]) -> None:
     """`autorec train` with the dense step in the place of our engine."""
     from autorec_cli.cli import main
-    from autorec_cli.training import trainer
+    from autorec_cli.training.loop import trainer
     from benchmarks.dense import DenseEngine
 
     trainer.make_engine = DenseEngine

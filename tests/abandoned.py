@@ -62,9 +62,9 @@ def abandon_fit() -> None:
 def abandon_batches() -> None:
     """Batches of an epoch, each of which is made during the step before it."""
     from autorec_cli.runtime.threads import use_threads
-    from autorec_cli.training.examples import make_examples
+    from autorec_cli.training.loop.examples import make_examples
+    from autorec_cli.training.loop.trainer import make_trainer
     from autorec_cli.training.plan import networks_for
-    from autorec_cli.training.trainer import make_trainer
     from tests.planted import planted_dataset
 
     use_threads(2)

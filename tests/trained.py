@@ -18,7 +18,7 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
 from autorec_cli.training import train as training
 from autorec_cli.training.export import to_model
-from autorec_cli.training.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.request import TrainRequest
 
 CPU = "cpu"

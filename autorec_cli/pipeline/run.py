@@ -32,7 +32,7 @@ from autorec_cli.report.subject import ReportSettings, Subject
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.storage.locks import hold
-from autorec_cli.training.known_ratings import with_unseen_test
+from autorec_cli.training.retraining.known_ratings import with_unseen_test
 
 if TYPE_CHECKING:
     from autorec_cli.evaluation.measurement import Row

@@ -16,7 +16,7 @@ from autorec_cli.evaluation.evaluate import EvaluateSettings
 from autorec_cli.evaluation.measurement import Measurement, Models, Predictions, fitted_ratings, measure, predictions
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.report.text import short_title
-from autorec_cli.training.known_ratings import with_unseen_test
+from autorec_cli.training.retraining.known_ratings import with_unseen_test
 
 N_USERS = 10
 

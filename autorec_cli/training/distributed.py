@@ -34,7 +34,7 @@ from autorec_cli.training.export import partition_model
 
 if TYPE_CHECKING:
     from autorec_cli.data.encoded_dataset import EncodedDataset
-    from autorec_cli.training.phases import Fitted
+    from autorec_cli.training.loop.phases import Fitted
 
 NAMES_AT_ONCE = 1 << 18
 

@@ -19,8 +19,8 @@ from autorec_cli.data.item_columns import item_columns
 from autorec_cli.inference.catalog import Catalog, SeenItems
 from autorec_cli.inference.model import Model
 from autorec_cli.network.engine import make_engine
-from autorec_cli.training.phases import Fitted
-from autorec_cli.training.validation import ValidationResult
+from autorec_cli.training.loop.phases import Fitted
+from autorec_cli.training.loop.validation import ValidationResult
 
 
 def versions() -> dict[str, str]:

@@ -167,8 +167,8 @@ def train(dataset: Dataset, settings: TrainSettings | None = None, *, device: st
 
 def _train(dataset: Dataset, networks: Sequence[Hyperparameters], place: Place) -> Generator[EpochResult, None, Scorer]:
     from autorec_cli.training.export import provenance_of
+    from autorec_cli.training.loop.phases import NetworkTraining
     from autorec_cli.training.networks import fit_networks
-    from autorec_cli.training.phases import NetworkTraining
 
     fingerprint = dataset.fingerprint()
     trainings = [NetworkTraining(dataset, settings, place.device) for settings in networks]

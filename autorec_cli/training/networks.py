@@ -19,8 +19,8 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.training.checkpoints.checkpoint import Selection
 from autorec_cli.training.export import metrics_of, to_model
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.phases import Fitted, NetworkTraining
-from autorec_cli.training.validation import ValidationResult
+from autorec_cli.training.loop.phases import Fitted, NetworkTraining
+from autorec_cli.training.loop.validation import ValidationResult
 
 Provenance = dict[str, Any]
 

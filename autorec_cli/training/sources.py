@@ -21,15 +21,15 @@ from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.storage.file_kinds import is_encoded
 from autorec_cli.training.plan import complete_networks, networks_for, shape_of
-from autorec_cli.training.promotion import Promotion, compare_with_current, load_current, log_decision
-from autorec_cli.training.warm_start import load_older_model, prepare_start
+from autorec_cli.training.retraining.promotion import Promotion, compare_with_current, load_current, log_decision
+from autorec_cli.training.retraining.warm_start import load_older_model, prepare_start
 
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer
     from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.phases import Fitted
+    from autorec_cli.training.loop.phases import Fitted
+    from autorec_cli.training.loop.validation import ValidationResult
     from autorec_cli.training.request import TrainRequest
-    from autorec_cli.training.validation import ValidationResult
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class WholeSource:
 
     def fit(self, device: str, checkpointer: Checkpointer) -> Generator[EpochResult, None, Outcome]:
         """Train the networks, one result after each epoch."""
+        from autorec_cli.training.loop.phases import NetworkTraining
         from autorec_cli.training.networks import fit_networks
-        from autorec_cli.training.phases import NetworkTraining
 
         trainings = [
             NetworkTraining(self.dataset, settings, device, start, checkpointer=checkpointer)
@@ -167,8 +167,8 @@ class PartitionedSource:
         """Train this process's columns, one result after each epoch."""
         from autorec_cli.training import distributed
         from autorec_cli.training.export import provenance_of
+        from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
         from autorec_cli.training.networks import joint_provenance
-        from autorec_cli.training.phases import NetworkTraining, select_and_refit
 
         trained = []
         for part in self._parts:

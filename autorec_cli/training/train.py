@@ -32,14 +32,14 @@ from autorec_cli.training.checkpoints.resume import (
 )
 from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.plan import TrainingPlan
-from autorec_cli.training.promotion import Promotion
 from autorec_cli.training.request import TrainRequest, check_output
+from autorec_cli.training.retraining.promotion import Promotion
 from autorec_cli.training.sources import Outcome, Source, open_training_data
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
     from autorec_cli.training.fit import EpochResult
-    from autorec_cli.training.validation import ValidationResult
+    from autorec_cli.training.loop.validation import ValidationResult
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def _fit(
     checkpointer: Checkpointer,
     reporter: Reporter,
 ) -> Outcome:
-    from autorec_cli.training.trainer import drain
+    from autorec_cli.training.loop.trainer import drain
 
     history = checkpointer.history
     with reporter.training(plan, history) as show, checkpointer.deferring_signals():
@@ -248,8 +248,8 @@ def _summary(
 
     `n_chosen_by` is the number of validation ratings that epochs were selected on, of which a warm start leaves few.
     """
+    from autorec_cli.training.loop.validation import metric_of
     from autorec_cli.training.networks import networks_of
-    from autorec_cli.training.validation import metric_of
 
     shape, metrics = source.shape, dict.fromkeys(metric_of(network.objective) for network in source.networks)
     baselines = {validation.metric: validation.baseline for validation in validations}

@@ -6,8 +6,8 @@ import pytest
 from autorec_cli.network.autoencoder import Loss
 from autorec_cli.network.encoder_input import Batch, make_inputs
 from autorec_cli.network.pytorch.engine import TorchEngine
-from autorec_cli.training.examples import make_examples
-from autorec_cli.training.randomness import draw_dropout, initial_network
+from autorec_cli.training.loop.examples import make_examples
+from autorec_cli.training.loop.randomness import draw_dropout, initial_network
 from benchmarks.dense import DenseEngine
 from tests.networks import in_float32, random_examples, random_network
 from tests.planted import planted_dataset

@@ -81,9 +81,9 @@ def test_text_that_would_steer_a_terminal_is_escaped(capsys):
 def test_the_library_is_silent_unless_its_caller_sets_up_logging():
     code = (
         "import logging, sys, autorec_cli\n"
-        "log = logging.getLogger('autorec_cli.training.trainer')\n"
+        "log = logging.getLogger('autorec_cli.training.loop.trainer')\n"
         "log.warning('unheard'); log.error('unheard')\n"
         "logging.basicConfig(); log.warning('heard')\n"
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert (finished.stdout, finished.stderr) == ("", "WARNING:autorec_cli.training.trainer:heard\n")
+    assert (finished.stdout, finished.stderr) == ("", "WARNING:autorec_cli.training.loop.trainer:heard\n")

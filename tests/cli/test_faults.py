@@ -259,7 +259,7 @@ def test_a_reader_that_is_overtaken_reads_the_new_dataset(shop, monkeypatch):
 
 
 def test_status_6_a_gpu_that_runs_out_of_memory_leaves_the_old_model(shop, monkeypatch):
-    from autorec_cli.training import trainer
+    from autorec_cli.training.loop import trainer
 
     real = trainer.make_engine
 

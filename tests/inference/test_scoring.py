@@ -13,7 +13,7 @@ from autorec_cli.inference.scorer import clipped
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.ordinal import Levels
 from autorec_cli.network.pytorch.engine import FUNCTIONS
-from autorec_cli.training.examples import make_examples
+from autorec_cli.training.loop.examples import make_examples
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings
 

@@ -12,10 +12,10 @@ from autorec_cli.defaults import RatingFacts
 from autorec_cli.network import engine as engines
 from autorec_cli.network.pytorch import engine as torch_engine
 from autorec_cli.network.pytorch import sparse_tensors
-from autorec_cli.training.examples import make_examples
 from autorec_cli.training.fit import train
-from autorec_cli.training.phases import NetworkTraining, select_and_refit
-from autorec_cli.training.trainer import drain, make_trainer
+from autorec_cli.training.loop.examples import make_examples
+from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.loop.trainer import drain, make_trainer
 from tests.planted import planted_dataset
 from tests.simulated_device import CPU, PlacementError, SimulatedDevice, simulate_cuda
 

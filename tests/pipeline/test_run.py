@@ -18,8 +18,8 @@ from autorec_cli.report import page as report_page
 from autorec_cli.report.drawing import draw
 from autorec_cli.report.report import missing_packages
 from autorec_cli.training import sources
-from autorec_cli.training.promotion import Promotion
 from autorec_cli.training.request import TrainRequest
+from autorec_cli.training.retraining.promotion import Promotion
 from tests.program import SMALL, call
 from tests.report.pages import checked
 

@@ -16,8 +16,8 @@ from autorec_cli.inference.fold_in import fold_in
 from autorec_cli.inference.ridge import solve_scoring_row
 from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.engine import make_engine
-from autorec_cli.training.examples import make_examples
-from autorec_cli.training.randomness import initial_network
+from autorec_cli.training.loop.examples import make_examples
+from autorec_cli.training.loop.randomness import initial_network
 from tests.planted import dataset_of, matrix_of
 from tests.program import call
 from tests.trained import model_of, run

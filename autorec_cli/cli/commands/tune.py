@@ -140,8 +140,8 @@ def _search(options: TuneOptions) -> dict[str, Any]:
     """Run the trials, show them, and describe the best one."""
     prepared = _load(options.data)
     from autorec_cli.network.device import find_place
+    from autorec_cli.training.loop.validation import metric_of
     from autorec_cli.training.tuning.search import storing
-    from autorec_cli.training.validation import metric_of
 
     place, metric = find_place(options.device, options.threads), metric_of(options.objective)
     search = _open(options, prepared, place)
@@ -189,7 +189,7 @@ def _open(options: TuneOptions, prepared: Dataset, place: Place) -> Search:
 
 
 def _say_best(objective: str, found: Mapping[str, Any]) -> None:
-    from autorec_cli.training.validation import metric_of
+    from autorec_cli.training.loop.validation import metric_of
 
     metric = metric_of(objective)
     say(

@@ -139,7 +139,7 @@ def metric_in(record: Mapping[str, Any]) -> str:
 
 def phases_of(plan: TrainingPlan) -> list[Phase]:
     """Phases of a plan, each at its maximum number of epochs."""
-    from autorec_cli.training.validation import metric_of
+    from autorec_cli.training.loop.validation import metric_of
 
     def phase(number: int, network: Hyperparameters, name: str) -> Phase:
         n_fitted = plan.shape.n_train + (plan.shape.n_valid if name == "refit" else 0)

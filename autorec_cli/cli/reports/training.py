@@ -22,9 +22,9 @@ from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
+    from autorec_cli.training.loop.validation import ValidationResult
     from autorec_cli.training.plan import TrainingPlan
     from autorec_cli.training.train import TrainedModel
-    from autorec_cli.training.validation import ValidationResult
 
 HARDLY_BETTER = 0.999
 """Fraction of the baseline's RMSE above which a model has learned nothing.

@@ -23,7 +23,7 @@ from autorec_cli.network.ordinal import Levels, Thresholds
 from autorec_cli.storage import checksums, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT, OLD_CHECKPOINT_KEY
 from autorec_cli.storage.safetensors_writer import Pieces
-from autorec_cli.training.validation import ValidationResult
+from autorec_cli.training.loop.validation import ValidationResult
 
 ADAM = ("parameters", "means", "squares")
 """Large fields of `AdamState`; the names of their tensors in the file begin with these."""

@@ -20,7 +20,7 @@ from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.ranking.settings import RecommendSettings
 from autorec_cli.inference.recommender import recommend
-from autorec_cli.training.examples import make_examples
+from autorec_cli.training.loop.examples import make_examples
 from tests.forking import program
 from tests.program import ROOT, call, run
 

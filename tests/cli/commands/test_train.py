@@ -12,8 +12,8 @@ from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.storage import safetensors_writer
+from autorec_cli.training.loop.validation import ValidationResult
 from autorec_cli.training.train import TrainedModel
-from autorec_cli.training.validation import ValidationResult
 from tests.program import SMALL, call, run
 from tests.trained import train
 

@@ -17,10 +17,10 @@ from autorec_cli.inference.files import model_file
 from autorec_cli.network import engine as engines
 from autorec_cli.storage import checksums, files, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT
-from autorec_cli.training import phases
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
 from autorec_cli.training.export import to_model
+from autorec_cli.training.loop import phases
 from tests.forking import program
 from tests.networks import NAMES
 from tests.planted import planted_dataset

@@ -15,7 +15,7 @@ from autorec_cli.csr import Array
 from autorec_cli.network.autoencoder import Network, new_network
 from autorec_cli.network.dropout import KEYS, Dropout
 from autorec_cli.network.encoder_input import typical_norm
-from autorec_cli.training.examples import Examples
+from autorec_cli.training.loop.examples import Examples
 
 DAMPING = 5
 """Cells of mean value that are added to every column for its initial bias."""

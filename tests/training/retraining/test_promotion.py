@@ -11,7 +11,7 @@ import pytest
 from autorec_cli.evaluation.comparison import Comparison, compare
 from autorec_cli.evaluation.metrics import Estimate
 from autorec_cli.inference.files import model_file
-from autorec_cli.training.promotion import decide
+from autorec_cli.training.retraining.promotion import decide
 from tests.evaluation.test_comparison import ranked
 from tests.program import SMALL, call
 

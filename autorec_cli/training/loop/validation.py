@@ -26,7 +26,7 @@ from autorec_cli.evaluation.ranking import (
 from autorec_cli.inference.scorer import UserScorer
 from autorec_cli.network.engine import Engine
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from autorec_cli.training.examples import Examples
+from autorec_cli.training.loop.examples import Examples
 
 METRIC = f"ndcg@{DEFAULT_K}"
 PRIOR_RATINGS = 20

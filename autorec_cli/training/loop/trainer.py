@@ -28,11 +28,11 @@ from autorec_cli.training.checkpoints.checkpoint import (
     Selection,
     TrainerState,
 )
-from autorec_cli.training.examples import Examples
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.initialization import Start
-from autorec_cli.training.randomness import draw_dropout, initial_network, shuffled_rows
-from autorec_cli.training.validation import Validation, make_validation, metric_of
+from autorec_cli.training.loop.examples import Examples
+from autorec_cli.training.loop.initialization import Start
+from autorec_cli.training.loop.randomness import draw_dropout, initial_network, shuffled_rows
+from autorec_cli.training.loop.validation import Validation, make_validation, metric_of
 
 WARM_UP = 0.1
 """Fraction of all steps during which the learning rate rises."""

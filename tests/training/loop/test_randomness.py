@@ -2,7 +2,7 @@ import numpy as np
 
 from autorec_cli.network import autoencoder
 from autorec_cli.runtime.partition import COLUMNS_PER_BLOCK
-from autorec_cli.training.randomness import draw_dropout
+from autorec_cli.training.loop.randomness import draw_dropout
 from tests.networks import random_examples
 
 

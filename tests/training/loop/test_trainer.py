@@ -13,12 +13,12 @@ from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.inference.files import model_file
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.engine import make_engine
-from autorec_cli.training import randomness
-from autorec_cli.training.examples import make_examples
 from autorec_cli.training.export import to_model
+from autorec_cli.training.loop import randomness
+from autorec_cli.training.loop.examples import make_examples
+from autorec_cli.training.loop.trainer import Trainer
+from autorec_cli.training.loop.validation import _least_squares_scale
 from autorec_cli.training.plan import complete
-from autorec_cli.training.trainer import Trainer
-from autorec_cli.training.validation import _least_squares_scale
 from tests.planted import dataset_of, planted_dataset
 from tests.trained import PROVENANCE, model_of, run, small_settings
 

@@ -119,7 +119,7 @@ def compare_with_current(
         metric: Value of --keep-if-better.
         tolerance: See `decide`.
     """
-    from autorec_cli.training.known_ratings import with_unseen_test
+    from autorec_cli.training.retraining.known_ratings import with_unseen_test
 
     if current is None:
         return Promotion()

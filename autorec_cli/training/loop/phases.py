@@ -21,11 +21,11 @@ from autorec_cli.network.autoencoder import Network
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.training.checkpoints.checkpoint import Selection
-from autorec_cli.training.examples import Examples, make_examples
 from autorec_cli.training.fit import EpochResult
-from autorec_cli.training.initialization import Start, shrink_and_perturb
-from autorec_cli.training.trainer import Trainer, make_trainer
-from autorec_cli.training.validation import ValidationResult
+from autorec_cli.training.loop.examples import Examples, make_examples
+from autorec_cli.training.loop.initialization import Start, shrink_and_perturb
+from autorec_cli.training.loop.trainer import Trainer, make_trainer
+from autorec_cli.training.loop.validation import ValidationResult
 
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer

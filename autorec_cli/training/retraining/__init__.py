@@ -1,0 +1,1 @@
+"""Training after an older model: warm start and promotion."""
