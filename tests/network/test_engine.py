@@ -205,7 +205,8 @@ def test_codes_are_the_last_hidden_layer_in_any_order_of_rows(name):
     engine = engine_called(name, network, rows_at_once=7)
     np.testing.assert_allclose(engine.codes(inputs), expected, rtol=1e-4, atol=1e-6)
     rows = rng.permutation(20)[:9]
-    np.testing.assert_array_equal(engine.codes(inputs, rows), engine.codes(inputs)[rows])
+    # Not the same bytes: a BLAS rounds a row by how many rows its product has.
+    np.testing.assert_allclose(engine.codes(inputs, rows), engine.codes(inputs)[rows], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
