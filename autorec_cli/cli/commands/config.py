@@ -23,7 +23,8 @@ from autorec_cli.cli.options.config_file import (
 )
 from autorec_cli.cli.options.declaration import OneOf
 from autorec_cli.cli.options.shared import Format, Output
-from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.defaults import PRESETS
 from autorec_cli.errors import UsageError, without_passwords
 

@@ -14,7 +14,8 @@ from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.options.declaration import InputFile, OutputFile, parse_fraction
 from autorec_cli.cli.options.shared import Format, Output, RelevantFrom, TopK, WaitLock
 from autorec_cli.cli.options.training import TrainingOptions
-from autorec_cli.cli.output.destination import Writer, choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import Writer, choose_format, writer_for
 from autorec_cli.cli.reports.epochs import metric_label, metric_text, train_error
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.config import TrainSettings, check_device, require_count

@@ -21,7 +21,8 @@ from typing import Any
 
 import autorec_cli
 from autorec_cli.cli.options.shared import Format, Output
-from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.errors import AutoRecError, UsageError, counted, install_command
 from autorec_cli.runtime.memory import available_bytes
 from autorec_cli.storage.files import followed, replace_file

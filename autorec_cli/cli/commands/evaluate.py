@@ -27,7 +27,8 @@ from autorec_cli.cli.options.shared import (
     TopK,
     WaitLock,
 )
-from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit

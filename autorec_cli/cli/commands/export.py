@@ -11,13 +11,8 @@ import typer
 from autorec_cli.cli.console import say
 from autorec_cli.cli.options.declaration import OneOf, OutputFile
 from autorec_cli.cli.options.shared import ModelFile, WaitLock
-from autorec_cli.cli.output.destination import (
-    check_agreement,
-    check_no_terminal,
-    open_output,
-    reserve_output,
-    write_parquet,
-)
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import check_agreement, check_no_terminal, write_parquet
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.errors import InputDataError, UsageError, counted
 

@@ -13,7 +13,8 @@ import typer
 from autorec_cli.cli.console import one_line
 from autorec_cli.cli.options.declaration import InputFile
 from autorec_cli.cli.options.shared import Format, Output
-from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.errors import readable
 
 EXAMPLES = """

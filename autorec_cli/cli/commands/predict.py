@@ -14,7 +14,9 @@ import typer
 from autorec_cli.cli.console import say
 from autorec_cli.cli.options.declaration import NEW_USERS, InputFile
 from autorec_cli.cli.options.shared import CsvSafe, Format, HistoryData, Output, ReadingOptions, WaitLock
-from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, write_table, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, writer_for
+from autorec_cli.cli.output.tables import write_table
 from autorec_cli.errors import UsageError, counted
 
 if TYPE_CHECKING:

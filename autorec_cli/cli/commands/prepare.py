@@ -13,7 +13,8 @@ import typer
 from autorec_cli.cli.console import end_stage, say, show_decisions, show_facts
 from autorec_cli.cli.options.declaration import FILE_FORMAT, FILTERS, InputFile, OneOf, OutputFile, parse_fraction
 from autorec_cli.cli.options.shared import Interactions, Items, ReadingOptions, Sources, WaitLock
-from autorec_cli.cli.output.destination import default_format, open_output, writer_for
+from autorec_cli.cli.output.destination import open_output
+from autorec_cli.cli.output.formats import default_format, writer_for
 from autorec_cli.cli.reports.preparation import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
 from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.split_strategies import STRATEGIES

@@ -25,18 +25,11 @@ from autorec_cli.cli.options.shared import (
     Where,
     ids_option,
 )
-from autorec_cli.cli.output.destination import (
-    WITH_DATABASE,
-    Writer,
-    choose_format,
-    counted_blocks,
-    open_output,
-    reserve_output,
-    write_table,
-    writer_for,
-)
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import WITH_DATABASE, Writer, choose_format, counted_blocks, writer_for
 from autorec_cli.cli.output.shards import ShardFolder, origin_of, run_shards
 from autorec_cli.cli.output.sqlite import check_replaceable
+from autorec_cli.cli.output.tables import write_table
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 

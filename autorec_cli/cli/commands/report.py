@@ -14,7 +14,8 @@ import typer
 from autorec_cli.cli.console import say
 from autorec_cli.cli.options.declaration import InputFile, OneOf, OutputFile
 from autorec_cli.cli.options.shared import AllUsers, HeldOut, ModelData, RelevantFrom, TopK, WaitLock, ids_option
-from autorec_cli.cli.output.destination import check_agreement, open_output, reserve_output
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import check_agreement
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import ArtifactError, UsageError, counted, missing_extra
 

@@ -25,7 +25,7 @@ from autorec_cli.cli.options.shared import (
 )
 from autorec_cli.cli.options.stages import Stage
 from autorec_cli.cli.options.training import TrainingOptions
-from autorec_cli.cli.output.destination import writer_for
+from autorec_cli.cli.output.formats import writer_for
 from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import UsageError

@@ -10,7 +10,8 @@ import typer
 
 from autorec_cli.cli.options.declaration import OutputFile
 from autorec_cli.cli.options.shared import Output
-from autorec_cli.cli.output.destination import choose_format, open_output, reserve_output, writer_for
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -11,14 +11,9 @@ import typer
 from autorec_cli.cli.console import say
 from autorec_cli.cli.options.declaration import OneOf
 from autorec_cli.cli.options.shared import CsvSafe, Format, ModelFile, Output, WaitLock, ids_option
-from autorec_cli.cli.output.destination import (
-    choose_format,
-    counted_blocks,
-    open_output,
-    reserve_output,
-    write_table,
-    writer_for,
-)
+from autorec_cli.cli.output.destination import open_output, reserve_output
+from autorec_cli.cli.output.formats import choose_format, counted_blocks, writer_for
+from autorec_cli.cli.output.tables import write_table
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import typer
 
-from autorec_cli.cli.output.destination import WITHOUT_HEADER, default_format, format_by_ending
+from autorec_cli.cli.output.formats import WITHOUT_HEADER, default_format, format_by_ending
 from autorec_cli.data.split_strategies import WITHOUT_FRACTION
 from autorec_cli.errors import UsageError
 

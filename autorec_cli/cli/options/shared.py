@@ -19,7 +19,7 @@ from autorec_cli.cli.options.declaration import (
     OneOf,
     OutputFile,
 )
-from autorec_cli.cli.output.destination import FORMATS, WITH_DATABASE
+from autorec_cli.cli.output.formats import FORMATS, WITH_DATABASE
 from autorec_cli.config import AUTO, BOTH, VARIANTS
 from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.data.readers.options import QUOTES, ReadOptions, parse_columns, parse_delimiter

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import progress, say, warn
-from autorec_cli.cli.output.destination import Blocks, Writer
+from autorec_cli.cli.output.formats import Blocks, Writer
 from autorec_cli.errors import EXIT_BUG, ArtifactError, AutoRecError, LockedError, LostPeerError, UsageError, readable
 from autorec_cli.storage import checksums
 from autorec_cli.storage.files import cannot_write, require_parent

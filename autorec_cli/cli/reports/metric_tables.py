@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from autorec_cli.cli.output.destination import parts_that_fit, room_beside, write_table, writer_for
+from autorec_cli.cli.output.formats import writer_for
+from autorec_cli.cli.output.tables import parts_that_fit, room_beside, write_table
 from autorec_cli.cli.reports.charts import ASCII_STROKES, STROKES, draws_unicode, interval_bars
 from autorec_cli.errors import decimals_of, error_text
 from autorec_cli.evaluation.metrics import RANKING_METRICS, TOP_K_METRICS, Estimate

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autorec_cli.cli.console import show_facts
-from autorec_cli.cli.output.destination import Writer, counted_blocks, open_output, writer_for
+from autorec_cli.cli.output.destination import open_output
+from autorec_cli.cli.output.formats import Writer, counted_blocks, writer_for
 from autorec_cli.cli.reports.epochs import metric_label, metric_text
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame
 from autorec_cli.cli.reports.preparation import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped

@@ -10,7 +10,7 @@ import sys
 import polars as pl
 import pytest
 
-from autorec_cli.cli.output.destination import choose_format
+from autorec_cli.cli.output.formats import choose_format
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.files import model_file
