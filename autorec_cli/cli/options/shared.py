@@ -123,6 +123,16 @@ HistoryData = Annotated[
 ]
 
 
+def _gate(side: str, example: str) -> OptionInfo:
+    """Option for a limit of a metric."""
+    option: OptionInfo = typer.Option(
+        metavar="METRIC=NUMBER",
+        help=f"Exit with status 8 if this metric of a model is {side} NUMBER, as in {example}; can be repeated.",
+        rich_help_panel=UNATTENDED,
+    )
+    return option
+
+
 def ids_option(help: str, show_default: str) -> OptionInfo:
     """Option for ids of users or items."""
     option: OptionInfo = typer.Option(
@@ -168,22 +178,8 @@ Interactions = Annotated[
         rich_help_panel=FILE_FORMAT,
     ),
 ]
-FailAbove = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="METRIC=NUMBER",
-        help="Exit with status 8 if this metric of a model is above NUMBER, as in rmse=0.85; can be repeated.",
-        rich_help_panel=UNATTENDED,
-    ),
-]
-FailBelow = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="METRIC=NUMBER",
-        help="Exit with status 8 if this metric of a model is below NUMBER, as in ndcg@10=0.3; can be repeated.",
-        rich_help_panel=UNATTENDED,
-    ),
-]
+FailAbove = Annotated[list[str] | None, _gate("above", "rmse=0.85")]
+FailBelow = Annotated[list[str] | None, _gate("below", "ndcg@10=0.3")]
 
 
 @dataclass(frozen=True, kw_only=True)
