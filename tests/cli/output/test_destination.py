@@ -1,4 +1,5 @@
 import re
+
 import pytest
 
 from autorec_cli.cli.output.destination import open_output
