@@ -36,7 +36,7 @@ def test_the_context_has_what_a_wheel_is_made_of():
     kept = [line.removeprefix("!") for line in ignored if line.startswith("!")]
     assert "*" in ignored
     assert {"autorec_cli", "docs/man", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"} == set(kept)
-    assert all((ROOT / name).exists() for name in kept)
+    assert all((ROOT / name).exists() for name in kept if name != "autorec_cli"), "which tests of a release leave out"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from autorec_cli import errors
-from tests.program import ROOT
 
 
 def test_the_docstring_draws_the_error_tree_with_its_exit_statuses():
@@ -14,10 +13,9 @@ def test_the_docstring_draws_the_error_tree_with_its_exit_statuses():
 
 
 def test_an_extra_is_installed_from_the_checkout_or_from_the_index(tmp_path, monkeypatch):
-    assert errors.install_command("fast") == f"pip install -e '{ROOT}[fast]'"
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(errors, "CHECKOUT", tmp_path)
-    assert f"{tmp_path}[tune]" in errors.install_command("tune")
+    assert errors.install_command("tune") == f"pip install -e '{tmp_path}[tune]'"
     (tmp_path / "pyproject.toml").unlink()
     assert errors.install_command("tune") == "pip install 'autorec-cli[tune]'"
 
