@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from autorec_cli.inference.similarity import SimilarSettings as SimilarSettings
     from autorec_cli.inference.similarity import similar as similar
     from autorec_cli.inference.similarity import similar_batches as similar_batches
-    from autorec_cli.training.fit import EpochResult as EpochResult
     from autorec_cli.training.fit import Fit as Fit
     from autorec_cli.training.fit import fit as fit
     from autorec_cli.training.fit import train as train
+    from autorec_cli.training.loop.epoch_result import EpochResult as EpochResult
 
 __version__ = "0.2.0"
 
@@ -81,7 +81,7 @@ _MODULES = {
     "train": "training.fit",
     "fit": "training.fit",
     "Fit": "training.fit",
-    "EpochResult": "training.fit",
+    "EpochResult": "training.loop.epoch_result",
     "TrainSettings": "config",
     "Hyperparameters": "config",
     "Model": "inference.model",

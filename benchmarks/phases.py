@@ -54,7 +54,7 @@ TIMED = {
     "autorec_cli.training.loop.validation.RatingValidation.measure": "validation",
     "autorec_cli.training.loop.validation.UserColumnsRanking.measure": "validation",
     "autorec_cli.training.loop.validation.ItemColumnsRanking.measure": "validation",
-    "autorec_cli.network.compiled.engine.TiledEngine.step": "steps",
+    "autorec_cli.network.compiled.engine.CompiledEngine.step": "steps",
     "autorec_cli.training.networks.to_model": "model",
     "autorec_cli.inference.files.model_file.save_model": "model",
 }

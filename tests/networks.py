@@ -14,7 +14,7 @@ from autorec_cli.network.ordinal import Levels, Offsets, Thresholds
 from autorec_cli.network.pytorch.engine import FUNCTIONS
 
 COMPILED = "compiled"
-numba_is_here = pytest.mark.skipif(engines.TiledEngine is None, reason="needs the extra 'fast' (numba)")
+numba_is_here = pytest.mark.skipif(engines.CompiledEngine is None, reason="needs the extra 'fast' (numba)")
 NAMES = [pytest.param(COMPILED, marks=numba_is_here), "torch"]
 """The engines."""
 

@@ -45,7 +45,7 @@ EVALUATED = (
 )
 """Arguments of `evaluate` besides --data."""
 
-TILED = engine.TiledEngine
+TILED = engine.CompiledEngine
 
 
 def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], process_group: ProcessGroup) -> list[int]:
@@ -74,7 +74,7 @@ def main(folder: Path, cases: list[dict[str, object]]) -> None:
     process_group = current_process_group()
     real = trainer.make_engine
     for case in cases:
-        engine.TiledEngine = None if case.get("torch") else TILED
+        engine.CompiledEngine = None if case.get("torch") else TILED
 
         def make(*arguments: object, case: dict[str, object] = case, **options: object) -> engine.Engine:
             made = real(*arguments, **options)

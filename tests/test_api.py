@@ -13,7 +13,7 @@ import pytest
 
 import autorec_cli as autorec
 from autorec_cli.inference.joint import JointModel
-from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.loop.epoch_result import EpochResult
 from tests.planted import PARTS, planted_dataset
 from tests.trained import blend_of, model_of, small_settings
 

@@ -20,7 +20,7 @@ from autorec_cli.cli.app import app
 from autorec_cli.cli.console import fail, start
 from autorec_cli.cli.options.config_file import PREFIX, preferred_by
 from autorec_cli.cli.output.destination import forget_stdout
-from autorec_cli.cli.reports.summary import sum_up_refusal
+from autorec_cli.cli.summary import sum_up_refusal
 from autorec_cli.errors import EXIT_BUG, Stopped, UsageError, describe, quoted
 from autorec_cli.runtime import signals
 

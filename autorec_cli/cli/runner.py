@@ -39,7 +39,7 @@ from autorec_cli.cli.options.declaration import (
 )
 from autorec_cli.cli.options.stages import Stage, own_options, stage_values
 from autorec_cli.cli.output.destination import check_place
-from autorec_cli.cli.reports.summary import Run, sum_up, sum_up_failure, sum_up_refusal
+from autorec_cli.cli.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_addresses
 from autorec_cli.runtime.process_group import current_process_group

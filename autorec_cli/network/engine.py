@@ -15,9 +15,9 @@ from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.runtime.threads import compute_threads
 
 try:
-    from autorec_cli.network.compiled.engine import TiledEngine, compile_kernels
+    from autorec_cli.network.compiled.engine import CompiledEngine, compile_kernels
 except ImportError:  # numba is an extra
-    TiledEngine = None  # type: ignore[assignment, misc]
+    CompiledEngine = None  # type: ignore[assignment, misc]
 
 
 class Engine(Protocol):
@@ -88,7 +88,7 @@ def engine_name(device: str) -> str:
     if device != "cpu":
         return "cuda"
     # Part of a checkpoint's environment: engines differ in the last digits of a model.
-    return "torch" if TiledEngine is None else "compiled"
+    return "torch" if CompiledEngine is None else "compiled"
 
 
 def make_engine(
@@ -109,7 +109,7 @@ def make_engine(
     """
     if engine_name(device) == "compiled":
         compile_kernels()  # takes seconds, and the first epoch is timed
-        return TiledEngine(network, compute_threads(), rows_at_once, loss, process_group)
+        return CompiledEngine(network, compute_threads(), rows_at_once, loss, process_group)
     from autorec_cli.network.pytorch.engine import TorchEngine
 
     return TorchEngine(network, device, rows_at_once, loss, process_group)

@@ -53,7 +53,7 @@ HEAP = 64 * 2**20
 SCORES_PER_THREAD = 1 << 22
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.ranking.top_k`."""
 RANKED_USERS = 5000
-"""Users whose recommendations are measured after an epoch, at most; see `training.validation`."""
+"""Users whose recommendations are measured after an epoch, at most; see `training.loop.validation`."""
 RANK = 12
 """Bytes per score: the score, its mask and copy, its order."""
 

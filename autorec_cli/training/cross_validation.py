@@ -14,7 +14,7 @@ from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.training.fit import fit
 
 if TYPE_CHECKING:
-    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.loop.epoch_result import EpochResult
 
 NAMES = {"item": "I-AutoRec", "user": "U-AutoRec"}
 """Row labels: the paper's names for the variants."""

@@ -18,7 +18,7 @@ from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.training.checkpoints.checkpoint import Selection
 from autorec_cli.training.export import metrics_of, to_model
-from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.phases import Fitted, NetworkTraining
 from autorec_cli.training.loop.validation import ValidationResult
 

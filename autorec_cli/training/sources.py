@@ -26,7 +26,7 @@ from autorec_cli.training.retraining.warm_start import load_older_model, prepare
 
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer
-    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.loop.epoch_result import EpochResult
     from autorec_cli.training.loop.phases import Fitted
     from autorec_cli.training.loop.validation import ValidationResult
     from autorec_cli.training.request import TrainRequest

@@ -38,7 +38,7 @@ from autorec_cli.training.sources import Outcome, Source, open_training_data
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place
-    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.loop.epoch_result import EpochResult
     from autorec_cli.training.loop.validation import ValidationResult
 
 logger = logging.getLogger(__name__)

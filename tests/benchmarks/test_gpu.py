@@ -66,7 +66,7 @@ def test_without_a_gpu_the_script_says_so(tmp_path):
 
 
 def test_every_engine_runs_on_a_simulated_gpu(monkeypatch):
-    monkeypatch.setattr(engines, "TiledEngine", None)
+    monkeypatch.setattr(engines, "CompiledEngine", None)
     device, rows = simulate_cuda(monkeypatch), []
     with SimulatedDevice():
         gpu.measure_shape(TINY, 4, device, rows.append)
@@ -85,7 +85,7 @@ def test_an_engine_that_fails_leaves_a_row_that_says_why(monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has 1.00 GiB free.")
 
-    monkeypatch.setattr(engines, "TiledEngine", None)
+    monkeypatch.setattr(engines, "CompiledEngine", None)
     monkeypatch.setattr(gpu, "DenseEngine", fail)
     monkeypatch.setattr(torch.sparse, "sampled_addmm", lambda *_, **__: 1 / 0)
     rows = []

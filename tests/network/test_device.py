@@ -71,7 +71,7 @@ def test_without_a_driver_no_gpu_is_looked_for(monkeypatch, tmp_path, installed)
 
 def test_threads_are_those_asked_for(monkeypatch):
     before = torch.get_num_threads()
-    monkeypatch.setattr(engines, "TiledEngine", None)
+    monkeypatch.setattr(engines, "CompiledEngine", None)
     try:
         for threads in (2, 1, 3):
             assert find_place("cpu", threads).threads == compute_threads() == torch.get_num_threads() == threads

@@ -37,7 +37,7 @@ CPU = "cpu"
 
 def engine_called(name, network, rows_at_once=5, threads=2, **loss):
     if name == COMPILED:
-        return engines.TiledEngine(in_float32(network), threads, rows_at_once, Loss(**loss))
+        return engines.CompiledEngine(in_float32(network), threads, rows_at_once, Loss(**loss))
     return TorchEngine(in_float32(network), CPU, rows_at_once, Loss(**loss))
 
 
@@ -245,7 +245,7 @@ def test_parameters_that_are_not_finite_are_told(name):
 
 def test_without_numba_torch_trains(monkeypatch):
     network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
-    monkeypatch.setattr(engines, "TiledEngine", None)
+    monkeypatch.setattr(engines, "CompiledEngine", None)
     assert isinstance(make_engine(network, CPU, 4), TorchEngine)
     assert engine_name(CPU) == "torch"
 
@@ -253,7 +253,7 @@ def test_without_numba_torch_trains(monkeypatch):
 @numba_is_here
 def test_with_numba_compiled_loops_train_on_a_cpu():
     network = in_float32(random_network([6, 3], "sigmoid", "identity", np.random.default_rng(0)))
-    assert isinstance(make_engine(network, CPU, 4), engines.TiledEngine)
+    assert isinstance(make_engine(network, CPU, 4), engines.CompiledEngine)
     assert engine_name(CPU) == COMPILED
 
 

@@ -35,7 +35,7 @@ CASES = {
 
 @pytest.fixture
 def without_numba(monkeypatch):
-    monkeypatch.setattr(engines, "TiledEngine", None)
+    monkeypatch.setattr(engines, "CompiledEngine", None)
 
 
 def settings_of(case):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autorec_cli.evaluation.measurement import Row
     from autorec_cli.evaluation.ranking import RankingProtocol
     from autorec_cli.training.cross_validation import SplitResult
-    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.loop.epoch_result import EpochResult
 
 EXAMPLES = """
 [bold]Examples[/bold]

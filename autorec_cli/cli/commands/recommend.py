@@ -27,7 +27,8 @@ from autorec_cli.cli.options.shared import (
 )
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import WITH_DATABASE, Writer, choose_format, counted_blocks, writer_for
-from autorec_cli.cli.output.shards import ShardFolder, origin_of, run_shards
+from autorec_cli.cli.output.shard_processes import run_shards
+from autorec_cli.cli.output.shards import ShardFolder, origin_of
 from autorec_cli.cli.output.sqlite import check_replaceable
 from autorec_cli.cli.output.tables import write_table
 from autorec_cli.config import require_count

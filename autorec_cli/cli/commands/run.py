@@ -25,7 +25,7 @@ from autorec_cli.cli.options.shared import (
 )
 from autorec_cli.cli.options.stages import Stage
 from autorec_cli.cli.options.training import TrainingOptions
-from autorec_cli.cli.output.formats import writer_for
+from autorec_cli.cli.output.formats import WITH_DATABASE, writer_for
 from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import UsageError
@@ -46,7 +46,7 @@ autorec run ratings.csv -o out -q --fail-below ndcg@10=0.05
 autorec run -o out --rollback
 """
 
-FILE_FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "sqlite")
+FILE_FORMATS = tuple(name for name in WITH_DATABASE if name != "table")
 INSIDE = ("generations", "current", "data", "model", "metrics.json", "run.json", "report.html",
           *(f"recommendations.{format}" for format in FILE_FORMATS))  # fmt: skip
 """Names in the directory of a run."""

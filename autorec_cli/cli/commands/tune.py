@@ -33,7 +33,7 @@ from autorec_cli.errors import ArtifactError, UsageError, counted, missing_extra
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
     from autorec_cli.network.device import Place
-    from autorec_cli.training.fit import EpochResult
+    from autorec_cli.training.loop.epoch_result import EpochResult
     from autorec_cli.training.tuning.search import Search, TrialResult
 
 EXAMPLES = """

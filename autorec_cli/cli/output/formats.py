@@ -68,6 +68,8 @@ FORMATS: Mapping[str, Writer] = {
 }
 WITH_DATABASE: Mapping[str, Writer] = {**FORMATS, "sqlite": write_sqlite}
 """Formats of recommendations, which have a table of their own in a database."""
+BINARY = ("parquet", "sqlite")
+"""Formats that no terminal shows."""
 WITHOUT_HEADER: Mapping[str, Writer] = {
     "csv": partial(write_delimited, separator=",", header=False),
     "tsv": partial(write_delimited, separator="\t", header=False),
@@ -118,7 +120,7 @@ def choose_format(asked: str | None, output: str, formats: Iterable[str] = FORMA
     chosen = default_format(asked, output)
     if chosen == "parquet" and Path(output).suffix.lower() in COMPRESSED:
         raise UsageError(f"parquet files are compressed already; leave out {Path(output).suffix} of {output}")
-    if chosen in ("parquet", "sqlite"):
+    if chosen in BINARY:
         check_no_terminal(chosen, output)
     return chosen
 

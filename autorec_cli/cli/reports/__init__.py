@@ -1,1 +1,1 @@
-"""What a person reads on stderr, and tables of metrics."""
+"""Messages and tables of the commands, for a terminal; the page of `autorec report` is in `report`."""

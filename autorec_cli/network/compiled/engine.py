@@ -38,7 +38,7 @@ _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
 _NO_TARGETS: Floats = np.empty(0, dtype=np.float32)
 
 
-class TiledEngine:
+class CompiledEngine:
     """Engine for CPUs with numba; see `engine.Engine`."""
 
     def __init__(
@@ -336,7 +336,7 @@ def compile_kernels() -> None:
     begin_stage("compiling")
     one, zero = np.ones((1, 1), dtype=np.float32), np.zeros(1, dtype=np.float32)
     network = Network((one,), (zero,), one, zero, "identity", "identity", (-1.0, 1.0))
-    engine, cells = TiledEngine(network, 1, 1), sparse.csr_array(np.ones((1, 1), dtype=np.float32))
+    engine, cells = CompiledEngine(network, 1, 1), sparse.csr_array(np.ones((1, 1), dtype=np.float32))
     engine.step(Batch(cells, cells), 0.0, 0.0)
     engine.close()
 

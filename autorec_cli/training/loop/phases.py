@@ -21,9 +21,9 @@ from autorec_cli.network.autoencoder import Network
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.training.checkpoints.checkpoint import Selection
-from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.examples import Examples, make_examples
-from autorec_cli.training.loop.initialization import Start, shrink_and_perturb
+from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.loop.trainer import Trainer, make_trainer
 from autorec_cli.training.loop.validation import ValidationResult
 

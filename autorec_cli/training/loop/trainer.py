@@ -28,10 +28,10 @@ from autorec_cli.training.checkpoints.checkpoint import (
     Selection,
     TrainerState,
 )
-from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.examples import Examples
-from autorec_cli.training.loop.initialization import Start
 from autorec_cli.training.loop.randomness import draw_dropout, initial_network, shuffled_rows
+from autorec_cli.training.loop.shrink_and_perturb import Start
 from autorec_cli.training.loop.validation import Validation, make_validation, metric_of
 
 WARM_UP = 0.1

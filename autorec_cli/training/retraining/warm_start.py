@@ -23,7 +23,7 @@ from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.storage import checksums
-from autorec_cli.training.loop.initialization import Start, shrink_and_perturb
+from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.plan import complete
 from autorec_cli.training.retraining.known_ratings import fitted_on, log_known, separate_known
 

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
-from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.phases import NetworkTraining
 from autorec_cli.training.tuning.space import Limits, default_values, space, to_settings
 

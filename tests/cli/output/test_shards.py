@@ -8,7 +8,7 @@ import threading
 import polars as pl
 import pytest
 
-from autorec_cli.cli.output import shards
+from autorec_cli.cli.output import shard_processes, shards
 from tests.program import call, run
 
 
@@ -43,7 +43,7 @@ def test_several_processes_write_the_rows_of_one(both_model, tmp_path):
 
 
 def test_schedulers_fill_the_same_directory(lists_model, filled, monkeypatch):
-    monkeypatch.setattr(shards, "PROGRAM", "raise SystemExit(1)")  # no process is needed
+    monkeypatch.setattr(shard_processes, "PROGRAM", "raise SystemExit(1)")  # no process is needed
     before = times(filled)
     done = sharded(lists_model, filled)
     assert (done.status, "3 of 3 shards are there" in done.stderr) == (0, True)
@@ -101,14 +101,14 @@ def test_a_failed_shard_leaves_the_others_whole(lists_model, tmp_path):
 
 
 def test_a_killed_process_is_named(lists_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "PROGRAM", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(shard_processes, "PROGRAM", "import os; os.kill(os.getpid(), 9)")
     failed = sharded(lists_model, tmp_path / "out")
     assert failed.status == 9
     assert "3 of 3 shards failed (1, 2, 3): its process was ended by signal 9" in failed.stderr
 
 
 def test_a_signal_ends_all_processes(lists_model, tmp_path, monkeypatch):
-    started, real = [], shards._started
+    started, real = [], shard_processes._started
 
     def start(*arguments):
         started.append(real(*arguments))
@@ -116,8 +116,8 @@ def test_a_signal_ends_all_processes(lists_model, tmp_path, monkeypatch):
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         return started[-1]
 
-    monkeypatch.setattr(shards, "PROGRAM", "import time; time.sleep(100)")
-    monkeypatch.setattr(shards, "_started", start)
+    monkeypatch.setattr(shard_processes, "PROGRAM", "import time; time.sleep(100)")
+    monkeypatch.setattr(shard_processes, "_started", start)
     stopped = sharded(lists_model, tmp_path / "out", "--processes", 3)
     assert stopped.status == 130, stopped.stderr
     assert [process.poll() for process in started] == [-signal.SIGTERM] * 3
@@ -167,5 +167,5 @@ def test_what_cannot_be_is_refused(lists_model, tmp_path, monkeypatch, options, 
 
 def test_processes_divide_the_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 5, 6, 7, 9})
-    assert shards._core_sets(2) == [{4, 6, 9}, {5, 7}]
-    assert shards._core_sets(6) == [{4}, {5}, {6}, {7}, {9}, {4}]
+    assert shard_processes._core_sets(2) == [{4, 6, 9}, {5, 7}]
+    assert shard_processes._core_sets(6) == [{4}, {5}, {6}, {7}, {9}, {4}]

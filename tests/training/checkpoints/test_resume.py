@@ -86,7 +86,7 @@ def fit(dataset, settings, keeper):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, monkeypatch, name, case):
     if name == "torch":
-        monkeypatch.setattr(engines, "TiledEngine", None)
+        monkeypatch.setattr(engines, "CompiledEngine", None)
     dataset, settings = planted_dataset(), settings_of(case)
     counter = Cutter(tmp_path / "unused")
     results, model = fit(dataset, settings, counter)

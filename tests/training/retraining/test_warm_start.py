@@ -17,8 +17,8 @@ from autorec_cli.inference.files import model_file
 from autorec_cli.training.export import to_model
 from autorec_cli.training.loop import randomness
 from autorec_cli.training.loop.examples import make_examples
-from autorec_cli.training.loop.initialization import KEPT
 from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
+from autorec_cli.training.loop.shrink_and_perturb import KEPT
 from autorec_cli.training.retraining import known_ratings, warm_start
 from autorec_cli.training.retraining.warm_start import MUST_AGREE, load_older_model, prepare_start
 from tests.planted import dataset_of, planted_dataset

@@ -9,7 +9,7 @@ import pytest
 from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
-from autorec_cli.training.fit import EpochResult
+from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.phases import NetworkTraining
 from autorec_cli.training.plan import complete
 from tests.planted import dataset_of, matrix_of, planted_dataset
