@@ -20,7 +20,7 @@ from scipy import sparse
 from autorec_cli.csr import Array, distinct_values, moments_of, power_sums, row_pointers
 from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
 from autorec_cli.data.builder.encoded_ids import id_files, read_ids
-from autorec_cli.data.builder.encoded_ratings import EncodedTables, in_order, read_ends
+from autorec_cli.data.builder.encoded_ratings import EncodedTables, read_ends
 from autorec_cli.data.builder.k_core import check_usable
 from autorec_cli.data.dataset import fingerprint_of
 from autorec_cli.data.dataset_checks import SPLITS
@@ -28,7 +28,7 @@ from autorec_cli.data.preparation import INTERACTIONS, INTERACTIONS_SCALE, RATIN
 from autorec_cli.data.splitting import SplitSettings, split, split_matrices
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import InputDataError
-from autorec_cli.runtime.partition import Partition, partition_in_order
+from autorec_cli.runtime.partition import Partition, partition_columns
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage import checksums
@@ -36,7 +36,9 @@ from autorec_cli.storage import checksums
 logger = logging.getLogger(__name__)
 
 SPLIT = SplitSettings("stable")
-ROWS_PER_MESSAGE = 1 << 18
+VALUES_PER_MESSAGE = 1 << 18
+RUNS_PER_PROCESS = 4
+"""More runs balance ratings better, where the first users are the most active; but more processes read a partition."""
 
 
 class EncodedDataset:
@@ -60,7 +62,7 @@ class EncodedDataset:
         self._path, self._process_group, tables = path, process_group, EncodedTables(path)
         self.n_users, self.n_items = tables.n_users, tables.n_items
         self._require_same_files(tables)
-        self._partition = partition_in_order(tables.n_ratings["user"], process_group)
+        self._partition = partition_columns(tables.n_ratings["user"], process_group, RUNS_PER_PROCESS)
         ratings = self._read(tables)
         check_usable((self.n_users, self.n_items), *self._range(ratings.matrix.data))
         begin_stage("splitting the ratings")
@@ -101,13 +103,7 @@ class EncodedDataset:
         # Each process opens some of the partitions to see which users they have.
         ends = np.zeros((len(tables.partitions), 2))
         ends[group.rank :: group.size] = read_ends(tables.partitions[group.rank :: group.size])
-        in_file_order = in_order(tables.partitions, group.sum(ends).astype(np.int64))
-        users = range(*self._partition.bounds[group.rank : group.rank + 2].tolist())
-        # Users that no table has are for the first or the last process to find.
-        first = users.start if group.rank else -1
-        last = users.stop - 1 if group.rank < group.size - 1 else np.inf
-        own = [name for name, *ends in in_file_order if min(ends) <= last and max(ends) >= first]
-        table, of_items = tables.read(own, users)
+        table, of_items = tables.read(group.sum(ends).astype(np.int64), list(self._partition.runs()))
         tables.check_items(group.sum(of_items).astype(np.int64))
         return build_ratings(table, "error")
 
@@ -152,19 +148,29 @@ class EncodedDataset:
 
     def _blocks(self, splits: dict[str, sparse.csr_array]) -> Iterator[Array]:
         for matrix in splits.values():
-            yield from row_pointers(self._in_order(np.diff(matrix.indptr).astype(np.int64)))
-            yield from self._in_order(matrix.indices)
-            yield from self._in_order(matrix.data)
+            counts = np.diff(matrix.indptr).astype(np.int64)
+            yield from row_pointers(self._in_order(counts, np.ones_like(counts)))
+            yield from self._in_order(matrix.indices, counts)
+            yield from self._in_order(matrix.data, counts)
 
-    def _in_order(self, values: Array) -> Iterator[Array]:
-        """Yield the values (n_own,) of all processes, one after the other, in the first one."""
-        lengths = self._process_group.all_gather(np.array([len(values)]))
+    def _in_order(self, values: Array, counts: Array) -> Iterator[Array]:
+        """Yield the values of all users in order, in blocks, in the first process; the others send theirs.
+
+        Args:
+            values: Those of this process's users.
+            counts: Values of each of these users.
+        """
+        partition, group = self._partition, self._process_group
+        ends = np.concatenate([np.zeros(1), np.cumsum(counts)])
+        lengths = np.zeros(len(partition.owners))
+        of_runs = np.cumsum([0, *(stop - start for start, stop in partition.runs())])
+        lengths[partition.owners == group.rank] = np.diff(ends[of_runs])
         owners = (
-            np.full(min(ROWS_PER_MESSAGE, length - start), rank)
-            for rank, (length,) in enumerate(np.array(lengths).tolist())
-            for start in range(0, length, ROWS_PER_MESSAGE)
+            np.full(min(VALUES_PER_MESSAGE, length - start), owner)
+            for length, owner in zip(group.sum(lengths).astype(int).tolist(), partition.owners.tolist(), strict=True)
+            for start in range(0, length, VALUES_PER_MESSAGE)
         )
-        return self._process_group.gather_rows(values, owners)
+        return group.gather_rows(values, owners)
 
     def partition(self, variant: str) -> Partition:  # noqa: ARG002
         """Partition of the users."""
@@ -192,8 +198,8 @@ class EncodedDataset:
 
     def rated_counts(self) -> Iterator[Array]:
         """Yield blocks of the number of items that each user has rated, in the first process; others send theirs."""
-        return self._in_order(self._rated_counts)
+        return self._in_order(self._rated_counts, np.ones_like(self._rated_counts))
 
     def rated_items(self) -> Iterator[Array]:
         """Yield blocks of these items, int32, in the same way."""
-        return self._in_order(self._rated_items)
+        return self._in_order(self._rated_items, self._rated_counts)

@@ -76,22 +76,9 @@ def single_partition(n_columns: int) -> Partition:
     return Partition(SINGLE_PROCESS, np.array([0, n_columns]), np.zeros(1, dtype=np.int64))
 
 
-def partition_in_order(counts: Array, process_group: ProcessGroup) -> Partition:
-    """Assign one run of columns to each process, balancing their number and their ratings.
-
-    Args:
-        counts: (n_columns,) ratings of each column.
-        process_group: The processes.
-    """
-    # A column weighs as much as the mean column has ratings: both take memory. In integers, as all processes must
-    # compute the same bounds.
-    ends = np.cumsum(counts + max(1, int(counts.sum()) // max(1, len(counts))))
-    shares = int(ends[-1] if len(ends) else 0) * np.arange(process_group.size + 1) // process_group.size
-    bounds = np.searchsorted(ends, shares, side="right")
-    return Partition(process_group, bounds, np.arange(process_group.size))
-
-
-def partition_columns(counts: Array, process_group: ProcessGroup) -> Partition:
+def partition_columns(
+    counts: Array, process_group: ProcessGroup, runs_per_process: int = RUNS_PER_PROCESS
+) -> Partition:
     """Partition columns, balancing their number and their ratings.
 
     Processes have equally many columns, to within a run, and about equally many ratings.
@@ -99,9 +86,10 @@ def partition_columns(counts: Array, process_group: ProcessGroup) -> Partition:
     Args:
         counts: (n_columns,) ratings of each column.
         process_group: The processes.
+        runs_per_process: Runs to deal, for each process.
     """
     n_columns = len(counts)
-    n_runs = max(1, min(n_columns, RUNS_PER_PROCESS * process_group.size))
+    n_runs = max(1, min(n_columns, runs_per_process * process_group.size))
     # Integer arithmetic: every process must compute the same bounds.
     bounds = np.arange(n_runs + 1) * n_columns // n_runs
     # reduceat fails on an empty array.

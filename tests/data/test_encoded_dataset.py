@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
 import autorec_cli as autorec
 from autorec_cli.data.encoded_dataset import EncodedDataset
@@ -10,7 +11,7 @@ from autorec_cli.errors import InputDataError
 from autorec_cli.runtime.process_group import ProcessGroup
 from tests.encoded import RATINGS, WRONG, encoded, written
 from tests.peers import together
-from tests.planted import planted_dataset
+from tests.planted import dataset_of, planted_dataset
 from tests.program import call
 
 
@@ -36,22 +37,26 @@ def whole(folder):
 def test_processes_have_the_dataset_that_prepare_makes(tmp_path, size, n_partitions):
     folder = encoded(tmp_path / "encoded", planted_dataset(), n_partitions)
     found, wanted = opened(folder, size), whole(folder)
+    order = np.argsort(np.concatenate([part.partition("item").columns for part in found]))
     for name in ("train", "valid"):
         parts = [part.own(name, "item", part.partition("item")) for part in found]
-        for array in ("indices", "data"):
-            np.testing.assert_array_equal(
-                np.concatenate([getattr(part, array) for part in parts]), getattr(wanted.split(name), array)
-            )
-        np.testing.assert_array_equal(
-            np.concatenate([np.diff(part.indptr) for part in parts]), np.diff(wanted.split(name).indptr)
-        )
+        joined = sparse.vstack(parts, format="csr")[order]
+        for array in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(joined, array), getattr(wanted.split(name), array))
     for part in found:
         assert part.fingerprint == wanted.fingerprint()
         assert part.rating_scale == wanted.rating_scale
         assert part.info == {name: wanted.info[name] for name in ("feedback", "split")}
         assert part.n_ratings == {name: wanted.split(name).nnz for name in ("train", "valid", "test")}
-    # At most half as many again as an equal share.
-    assert max(part.own("train", "item", part.partition("item")).nnz for part in found) < 1.5 * wanted.train.nnz / size
+    assert max(part.own("train", "item", part.partition("item")).nnz for part in found) < 1.3 * wanted.train.nnz / size
+
+
+def test_the_most_active_users_are_shared_out(tmp_path):
+    active = {(user, item): float(1 + (user + item) % 5) for user in range(80) for item in range(max(1, 40 - user))}
+    folder = encoded(tmp_path / "encoded", dataset_of({"train": active}, (80, 40)), 8)
+    found = opened(folder, 4)
+    assert {len(part.partition("item").columns) for part in found} == {20}
+    assert max(part.own("train", "item", part.partition("item")).nnz for part in found) < 1.3 * len(active) / 4
 
 
 def test_there_may_be_more_processes_than_users_and_partitions(tmp_path):

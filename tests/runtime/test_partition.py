@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autorec_cli.runtime.partition import partition_columns, partition_in_order, single_partition
+from autorec_cli.runtime.partition import partition_columns, single_partition
 from autorec_cli.runtime.process_group import ProcessGroup
 
 
@@ -29,18 +29,6 @@ def test_ratings_are_balanced_where_few_columns_have_most():
         ratings = [int(order[partition_columns(order, ProcessGroup(rank, 4)).columns].sum()) for rank in range(4)]
         heaviest_run = max(np.add.reduceat(order, partition_columns(order, ProcessGroup(0, 4)).bounds[:-1]))
         assert max(ratings) <= 1.1 * max(sum(ratings) / 4, heaviest_run)
-
-
-@given(st.integers(0, 300), st.integers(1, 9), st.sampled_from([0.0, 1.0, 2.0]), st.integers(0, 99))
-def test_runs_in_order_share_columns_and_ratings(n_columns, size, tail, seed):
-    counts = np.random.default_rng(seed).permutation((1000 / np.arange(1, n_columns + 1) ** tail).astype(np.int64))
-    partitions = [partition_in_order(counts, ProcessGroup(rank, size)) for rank in range(size)]
-    np.testing.assert_array_equal(np.concatenate([partition.columns for partition in partitions]), np.arange(n_columns))
-    mean = max(1, counts.sum() // max(1, n_columns))
-    for partition in partitions:
-        np.testing.assert_array_equal(partition.owners_of(partition.columns), partition.process_group.rank)
-        own = counts[partition.columns]
-        assert (own + mean).sum() <= (counts + mean).sum() / size + counts.max(initial=0) + mean
 
 
 def test_alone_a_process_holds_all_columns():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -307,10 +309,10 @@ def test_a_signal_to_torchrun_keeps_the_state_of_one_step(folder, tmp_path):
 def test_a_broken_partition_ends_all_processes(folder, tmp_path):
     broken = tmp_path / "encoded"
     shutil.copytree(folder / "encoded", broken)
-    (broken / "ratings" / "part-5.parquet").unlink()
+    last = broken / "ratings" / "part-5.parquet"
+    pl.read_parquet(last)[:-1].write_parquet(last)
     status, said = finished(launch(tmp_path, 2, "train", broken, "-o", "broken"))
     assert status == 1
-    assert "error: process 2 of 2: " in said
     assert "is a partition missing, or of another run?" in said
-    assert "the connection to another process of this run was lost: process 2 of 2 says" in said
+    assert re.search(r"connection to another process of this run was lost: process [12] of 2 says: .*user 79 has", said)
     assert left_in(tmp_path, "broken") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,14 +54,15 @@ def read_ids(folder: Path, side: str) -> pl.Series:
     return ids
 
 
-def add_ids(folder: Path, side: str, indexes: range, ids: IdTable) -> None:
-    """Read the ids of `indexes` into `ids`.
+def add_ids(folder: Path, side: str, runs: Sequence[tuple[int, int]], ids: IdTable) -> None:
+    """Read the ids from the first index of each run to its end into `ids`.
 
     Raises:
         InputDataError: one is there twice.
     """
     for name, rows in _rows(folder, side, "id"):
-        own = rows.filter(pl.col("index").is_between(indexes.start, indexes.stop - 1))["id"]
+        is_own = (pl.col("index").is_between(start, stop - 1) for start, stop in runs)
+        own = rows.filter(pl.any_horizontal(pl.lit(False), *is_own))["id"]
         n_before = len(ids)
         wrong = ids.indexes(own) != np.arange(n_before, n_before + len(own))
         if wrong.any():

@@ -33,6 +33,7 @@ TYPES = {"user": pl.Int64, "item": pl.Int32, "rating": pl.Float32, "timestamp": 
 OPTIONAL = "timestamp"
 
 Announce = Callable[[str, Layout], None]
+Runs = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ def read_encoded(encoded: EncodedRatings, announce: Announce | None = None) -> R
             user, an index is not in its table, or the numbers of ratings are not those of the tables.
     """
     tables = EncodedTables(encoded.folder)
-    partitions = [name for name, _, _ in in_order(tables.partitions, read_ends(tables.partitions))]
-    table, of_items = tables.read(partitions, range(tables.n_users), announce)
+    table, of_items = tables.read(read_ends(tables.partitions), [(0, tables.n_users)], announce)
     tables.check_items(of_items)
     return table
 
@@ -91,36 +91,37 @@ class EncodedTables:
         """Rows of the table of items."""
         return len(self.n_ratings["item"])
 
-    def read(
-        self, partitions: Sequence[str], users: range, announce: Announce | None = None
-    ) -> tuple[RatingsTable, Array]:
+    def read(self, ends: Array, runs: Runs, announce: Announce | None = None) -> tuple[RatingsTable, Array]:
         """Read the ratings of some users, who get indexes from 0; also returns their ratings per item (n_items,) int64.
 
+        Only partitions with these users are opened, and rows checked up to the last of these users.
+
         Args:
-            partitions: Those with these users, in order; rows up to the last of these users are checked.
-            users: Indexes of the users.
+            ends: First and last user of each partition; see `read_ends`.
+            runs: First user and end of each run of users, ascending.
             announce: Called with the name and layout of each partition.
 
         Raises:
             InputDataError: a row breaks the contract, or a user has another number of ratings than by its table.
         """
         table, checks = RatingsTable(), _Checks(self.n_users, self.n_items)
-        add_ids(self.folder, "user", users, table.users)
-        add_ids(self.folder, "item", range(self.n_items), table.items)
+        add_ids(self.folder, "user", runs, table.users)
+        add_ids(self.folder, "item", [(0, self.n_items)], table.items)
+        users = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(*run) for run in runs)])
         of_users, of_items = (np.zeros(n, dtype=np.int64) for n in (len(users), self.n_items))
-        for name in partitions:
+        for name, end in self._with_users(ends, runs):
             # Read to its end, for the hash, where no other process reads it too.
             with open_parquet(name, in_part=len(users) < self.n_users) as source, damage_named(source):
                 layout, n_rows = _layout(scan_file(source).collect_schema(), name, table), 0
                 if announce is not None:
                     announce(name, layout)
                 for batch in checks.checked(source, layout):
-                    own = _rows_of(batch, users)
-                    _append(table, own, users.start)
-                    of_items += np.bincount(own["item"].to_numpy(), minlength=self.n_items)
-                    _count_sorted(own["user"].to_numpy() - users.start, of_users)
-                    n_rows += own.height
-                    if batch["user"][-1] >= users.stop:
+                    for own, indexes in _rows_of(batch, runs):
+                        _append(table, own, indexes)
+                        of_items += np.bincount(own["item"].to_numpy(), minlength=self.n_items)
+                        _count_sorted(indexes, of_users)
+                        n_rows += own.height
+                    if batch["user"][-1] >= end:
                         break
                 source.digest.finish()
             digest = source.digest
@@ -128,21 +129,31 @@ class EncodedTables:
         self._check_counts("user", users, of_users)
         return table, of_items
 
+    def _with_users(self, ends: Array, runs: Runs) -> Iterator[tuple[str, float]]:
+        """Yield partitions with users of `runs`, by their first and last user, and the end of the last run in each."""
+        # Engines number files, and 10 comes before 2.
+        for (first, last), name in sorted(zip(ends.tolist(), self.partitions, strict=True)):
+            low, high = min(first, last), max(first, last)
+            own = [stop for start, stop in runs if start <= high and low < stop]
+            # Users that no table has are for every process to find.
+            if own or low < 0 or high >= self.n_users:
+                yield name, max(own, default=self.n_users)
+
     def check_items(self, of_items: Array) -> None:
         """Check the numbers of ratings of all items, (n_items,).
 
         Raises:
             InputDataError: one is not that of the table.
         """
-        self._check_counts("item", range(self.n_items), of_items)
+        self._check_counts("item", np.arange(self.n_items), of_items)
 
-    def _check_counts(self, side: str, indexes: range, found: Array) -> None:
+    def _check_counts(self, side: str, indexes: Array, found: Array) -> None:
         """Check that no partition is missing.
 
         Raises:
             InputDataError: a user or an item has another number of ratings than by its table, or none.
         """
-        wanted = self.n_ratings[side][indexes.start : indexes.stop]
+        wanted = self.n_ratings[side][indexes]
         wrong = np.flatnonzero((wanted != found) | (found == 0))
         if len(wrong):
             first = int(wrong[0])
@@ -166,12 +177,6 @@ def read_ends(partitions: Sequence[str]) -> Array:
     return ends
 
 
-def in_order(partitions: Sequence[str], ends: Array) -> list[tuple[str, int, int]]:
-    """Partitions with their first and last user, in order of these: engines number files, and 10 comes before 2."""
-    rows = [(name, first, last) for name, (first, last) in zip(partitions, ends.tolist(), strict=True)]
-    return sorted(rows, key=lambda row: row[1:])
-
-
 def _layout(types: pl.Schema, name: str, table: RatingsTable | None = None) -> Layout:
     """Layout of a partition, like that of the first.
 
@@ -189,15 +194,17 @@ def _layout(types: pl.Schema, name: str, table: RatingsTable | None = None) -> L
     return Layout(None, header, Columns(0, 1, 2, 3 if OPTIONAL in header else None), len(header), kind=ENCODED)
 
 
-def _rows_of(batch: pl.DataFrame, users: range) -> pl.DataFrame:
-    """Rows of `users`, of a batch sorted by user."""
-    first, last = np.searchsorted(batch["user"].to_numpy(), [users.start, users.stop]).tolist()
-    return batch[first:last]
+def _rows_of(batch: pl.DataFrame, runs: Runs) -> Iterator[tuple[pl.DataFrame, Array]]:
+    """Yield the rows of each run, of a batch sorted by user, and the indexes of their users among those of all runs."""
+    users, n_before = batch["user"].to_numpy(), 0
+    for start, stop in runs:
+        first, last = np.searchsorted(users, [start, stop]).tolist()
+        yield batch[first:last], users[first:last] - (start - n_before)
+        n_before += stop - start
 
 
-def _append(table: RatingsTable, rows: pl.DataFrame, first_user: int) -> None:
-    users = (rows["user"].to_numpy() - first_user).astype(np.int32)
-    table.pairs.append(pack_pairs(users, rows["item"].to_numpy()))
+def _append(table: RatingsTable, rows: pl.DataFrame, users: Array) -> None:
+    table.pairs.append(pack_pairs(users.astype(np.int32), rows["item"].to_numpy()))
     table.ratings.append(rows["rating"].to_numpy())
     if OPTIONAL in rows.columns:
         table.timestamps.append(narrow(rows[OPTIONAL].to_numpy()))
