@@ -64,7 +64,9 @@ def import_matplotlib() -> None:
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     before = os.environ.get("MPLCONFIGDIR")
-    import_module("matplotlib.font_manager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # an older matplotlib calls a newer pyparsing by old names
+        import_module("matplotlib.backends.backend_svg")
     made = os.environ.get("MPLCONFIGDIR")
     if made is not None and made != before:
         shutil.rmtree(made, ignore_errors=True)

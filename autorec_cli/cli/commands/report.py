@@ -90,11 +90,12 @@ def report_command(options: ReportOptions) -> dict[str, Any]:
     with reserve_output(options.output, options.wait_lock):
         report = make_report(_subject(options))
         text = to_html(report) if format == "html" else json.dumps(_finite(asdict(report)), indent=1) + "\n"
+        page = text.encode("utf-8", "backslashreplace")
         with open_output(options.output) as stream:
-            stream.write(text.encode("utf-8", "backslashreplace"))
+            stream.write(page)
     if options.output != "-":
         of_what = "no warnings" if not report.warnings else f"{counted(len(report.warnings), 'warning')} on it"
-        say(f"{options.output}: {len(text) / 1000:.0f} kB, {of_what}")
+        say(f"{options.output}: {len(page) / 1000:.0f} kB, {of_what}")
     return {"output": options.output, "findings": list(report.warnings)}
 
 
