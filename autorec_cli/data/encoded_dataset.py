@@ -82,11 +82,14 @@ class EncodedDataset:
         """Check that every process has the files of the first one.
 
         Raises:
-            InputDataError: some process has not.
+            InputDataError: some process has not, or a file has vanished or is a link to nowhere.
         """
-        partitions = [(str(path.relative_to(self._path)), path.stat().st_size) for path in map(Path, tables.partitions)]
-        ids = [checksums.of_file(Path(name)) for side in ("user", "item") for name in id_files(self._path, side)]
-        own, group = json.dumps([partitions, ids]), self._process_group
+        try:
+            files = [(str(file.relative_to(self._path)), file.stat().st_size) for file in map(Path, tables.partitions)]
+            ids = [checksums.of_file(Path(name)) for side in ("user", "item") for name in id_files(self._path, side)]
+        except OSError as error:
+            raise InputDataError(f"cannot read {error.filename}: {error.strerror}") from error
+        own, group = json.dumps([files, ids]), self._process_group
         if group.max(group.broadcast_text(own) != own):
             raise InputDataError(
                 f"{self._path} has other partitions or id tables for some process than for the first; give all of them "
@@ -102,7 +105,9 @@ class EncodedDataset:
         group = self._process_group
         # Each process opens some of the partitions to see which users they have.
         ends = np.zeros((len(tables.partitions), 2))
-        ends[group.rank :: group.size] = read_ends(tables.partitions[group.rank :: group.size])
+        # What is beyond the users is so after a sum of float64 too.
+        found = read_ends(tables.partitions[group.rank :: group.size]).clip(-1, self.n_users)
+        ends[group.rank :: group.size] = found
         table, of_items = tables.read(group.sum(ends).astype(np.int64), list(self._partition.runs()))
         tables.check_items(group.sum(of_items).astype(np.int64))
         return build_ratings(table, "error")

@@ -47,6 +47,11 @@ def followed(path: Path) -> Path:
     return found
 
 
+def is_special(path: Path) -> bool:
+    """True for a pipe, a device or a socket, which are read once, and perhaps never to an end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def output_target(path: Path) -> Path:
     """Resolve the symbolic links of an output, as `followed` does.
 

@@ -1,5 +1,7 @@
 """Encoded ratings read by a process of several, each with users of its own."""
 
+import os
+
 import numpy as np
 import polars as pl
 import pytest
@@ -142,3 +144,22 @@ def test_train_names_missing_and_damaged_files(tmp_path, name):
     result = call("train", tmp_path / "encoded", "-o", tmp_path / "model")
     assert (result.status, "encoded" in result.stderr) == (3, True), result.stderr
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "ratings", "ratings/part-1.parquet"])
+@pytest.mark.parametrize("command", [("train",), ("prepare", "--encoded")])
+def test_a_pipe_is_no_partition_and_nobody_waits_for_it(tmp_path, name, command):
+    file = written(tmp_path / "encoded") / name
+    file.rename(tmp_path / "elsewhere")
+    os.mkfifo(file)
+    result = call(*command, tmp_path / "encoded", "-o", tmp_path / "output")
+    assert (result.status, file.name in result.stderr) == (3, True), result.stderr
+    assert "not Parquet" in result.stderr or "a pipe or a device" in result.stderr
+
+
+def test_a_partition_that_is_a_link_to_nowhere_is_named(tmp_path):
+    file = written(tmp_path / "encoded") / "ratings" / "part-1.parquet"
+    file.unlink()
+    file.symlink_to("nowhere")
+    result = call("train", tmp_path / "encoded", "-o", tmp_path / "model")
+    assert (result.status, f"cannot read {file}: No such file" in result.stderr) == (3, True), result.stderr

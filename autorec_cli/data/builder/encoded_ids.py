@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from polars import selectors as cs
 
 from autorec_cli.csr import Array
 from autorec_cli.data.builder.vocabulary import IdTable
@@ -16,6 +17,7 @@ from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource, open_source
 from autorec_cli.errors import InputDataError, quoted
+from autorec_cli.storage.files import is_special
 
 
 @contextmanager
@@ -23,8 +25,10 @@ def open_parquet(name: str, in_part: bool = False) -> Iterator[OpenSource]:
     """Open a Parquet file; `in_part` as of `open_source`.
 
     Raises:
-        InputDataError: it is missing or of another format.
+        InputDataError: it is missing or of another format, or a pipe or device, as every file is read more than once.
     """
+    if is_special(Path(name)):
+        raise InputDataError(f"{name} is not a Parquet file, but a pipe or a device")
     with open_source(name, (PARQUET_MAGIC,), in_part) as source:
         if source.file is None:
             raise InputDataError(f"{name} is not a Parquet file")
@@ -38,7 +42,7 @@ def id_files(folder: Path, side: str) -> list[str]:
 
 def read_counts(folder: Path, side: str) -> Array:
     """Number of ratings of each user or item, (n,) int64."""
-    counts = [rows["n_ratings"].cast(pl.Int64).to_numpy() for _, rows in _rows(folder, side, "n_ratings")]
+    counts = [rows["n_ratings"].to_numpy() for _, rows in _rows(folder, side, "n_ratings")]
     return np.concatenate([np.empty(0, dtype=np.int64), *counts])
 
 
@@ -80,11 +84,13 @@ def _rows(folder: Path, side: str, column: str) -> Iterator[tuple[str, pl.DataFr
         with open_parquet(name, in_part=True) as source, damage_named(source):
             scan = scan_file(source)
             _check_types(scan.collect_schema(), name)
-            for batch in scan.select("index", column).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            # What does not fit becomes null.
+            numbers = scan.select("index", column).with_columns(cs.integer().cast(pl.Int64, strict=False))
+            for batch in numbers.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
                 wanted = np.arange(first, first + batch.height)
                 if sum(batch.null_count().row(0)) or not np.array_equal(batch["index"].to_numpy(), wanted):
                     raise InputDataError(
-                        f"{name}: the index must count from 0 without gaps, in order, and no value be null"
+                        f"{name}: the index must count from 0 without gaps, in order, and no value be null or too large"
                     )
                 first += batch.height
                 yield name, batch

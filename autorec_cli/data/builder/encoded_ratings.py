@@ -80,6 +80,9 @@ class EncodedTables:
         self.folder = folder
         self.partitions = expand_sources([str(folder / "ratings")])
         self.n_ratings = {side: read_counts(folder, side) for side in ("user", "item")}
+        for side, counts in self.n_ratings.items():
+            if not len(counts):
+                raise InputDataError(f"{folder / f'{side}s.parquet'} has no rows; there must be one for each {side}")
 
     @property
     def n_users(self) -> int:

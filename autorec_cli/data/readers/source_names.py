@@ -11,6 +11,7 @@ from pathlib import Path
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, STDIN
 from autorec_cli.errors import InputDataError, UsageError, without_passwords
 from autorec_cli.storage import file_kinds
+from autorec_cli.storage.files import is_special
 
 IGNORED_PREFIXES = ("_", ".")
 """Spark and Hive give these to files without data: `_SUCCESS`, `_temporary`, `.part-0.parquet.crc`."""
@@ -133,9 +134,11 @@ def _files_in(directory: Path) -> list[str]:
 def _is_parquet(path: Path) -> bool:
     """True for a Parquet file, or an unreadable one.
 
-    The latter fails with its own message when opened.
+    The latter fails with its own message when opened. A pipe or a device is neither, as its reader might wait for ever.
     """
     try:
+        if is_special(path):
+            return False
         with path.open("rb") as file:
             return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
     except OSError:
