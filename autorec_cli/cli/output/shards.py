@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from autorec_cli.cli.output.formats import Blocks, Writer
 from autorec_cli.errors import ArtifactError, LockedError, UsageError, readable
 from autorec_cli.storage import checksums
-from autorec_cli.storage.files import cannot_write, require_parent
+from autorec_cli.storage.files import cannot_write, is_special, require_parent
 from autorec_cli.storage.locks import hold
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 KEY = "autorec"
 """Key of the facts about a shard in the metadata of its file."""
+OF_NO_SHARD = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""Errors of reading facts from any file."""
 UNSEALED = "crc32:--------"
 """Place of the checksum of all other bytes of the file, which is written last."""
 
@@ -61,10 +63,12 @@ class ShardFolder:
         require_parent(self.folder)
         try:
             self.folder.mkdir(exist_ok=True)
-            found = {file.name for file in self.folder.iterdir() if not file.name.startswith(".")}
+            found = [file for file in self.folder.iterdir() if not file.name.startswith(".")]
+            shards = {self.file(number).name for number in range(1, self.count + 1)}
+            # To read or write a pipe would wait for its other end.
+            others = sorted(file.name for file in found if file.name not in shards or is_special(file))
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        others = sorted(found - {self.file(number).name for number in range(1, self.count + 1)})
         if others:
             raise UsageError(
                 f"{self.folder} holds {readable(others[0])}, which is not one of {self.count} shards; "
@@ -75,15 +79,12 @@ class ShardFolder:
         """Numbers of users and rows of a shard; None if it is missing, damaged or of another origin."""
         import polars as pl
 
-        file = self.file(number)
+        file, broken = self.file(number), (pl.exceptions.PolarsError, pl.exceptions.PanicException)
         # The lock also removes what a killed run left; a shard that another run is writing is not there yet.
-        with suppress(LockedError, OSError, ValueError, KeyError, pl.exceptions.PolarsError), hold(file, 0.0):
+        with suppress(LockedError, *OF_NO_SHARD, *broken), hold(file, 0.0):
             data = file.read_bytes()
             facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[KEY])
-            if (
-                facts["origin"] == self.origin
-                and _sealed(data.replace(facts["seal"].encode(), UNSEALED.encode())) == data
-            ):
+            if facts["origin"] == self.origin and _sealed(_with_last(data, facts["seal"], UNSEALED)) == data:
                 return {name: int(facts[name]) for name in ("n_users", "n_rows")}
         return None
 

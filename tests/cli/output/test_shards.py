@@ -68,6 +68,32 @@ def test_a_shard_that_is_not_whole_is_made_again(lists_model, filled, harm):
     assert {name for name in after if after[name] != before[name]} == {file.name}
 
 
+@pytest.mark.parametrize(
+    "facts",
+    ["[]", "7", "{", "[" * 100_000, '{"origin": 1}', {"seal": None}, {"seal": ""}, {"seal": "PAR1"}, {"seal": [1]},
+     {"n_users": float("inf"), "seal": shards.UNSEALED}, {"n_rows": None, "seal": shards.UNSEALED}],
+    ids=lambda facts: str(facts)[:40],
+)  # fmt: skip
+def test_a_hostile_shard_is_made_again(lists_model, filled, facts):
+    file = filled / "part-2-of-3.parquet"
+    data = file.read_bytes()
+    if isinstance(facts, dict):
+        facts = json.dumps({**json.loads(pl.read_parquet_metadata(file)[shards.KEY]), **facts})
+    pl.read_parquet(file).write_parquet(file, metadata={shards.KEY: facts})
+    if shards.UNSEALED in facts:
+        file.write_bytes(shards._sealed(file.read_bytes()))
+    assert sharded(lists_model, filled, shard=2).status == 0
+    assert file.read_bytes() == data
+
+
+@pytest.mark.parametrize("shard", [2, None])
+def test_a_pipe_in_place_of_a_shard_is_refused(lists_model, tmp_path, shard):
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "part-2-of-3.parquet")
+    refused = sharded(lists_model, tmp_path / "out", shard=shard)
+    assert (refused.status, "holds part-2-of-3.parquet" in refused.stderr) == (2, True), refused.stderr
+
+
 def test_shards_of_another_model_or_other_options_are_made_again(lists_model, user_model, filled, workshop, tmp_path):
     history = tmp_path / "history.csv"
     history.write_text("user,item,rating\n001,00002,4\n002,00003,5\n003,00004,5\n004,00005,2\n")
