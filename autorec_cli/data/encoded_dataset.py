@@ -104,12 +104,14 @@ class EncodedDataset:
         """
         group = self._process_group
         # Each process opens some of the partitions to see which users they have.
-        ends = np.zeros((len(tables.partitions), 2))
-        # What is beyond the users is so after a sum of float64 too.
-        found = read_ends(tables.partitions[group.rank :: group.size]).clip(-1, self.n_users)
-        ends[group.rank :: group.size] = found
-        table, of_items = tables.read(group.sum(ends).astype(np.int64), list(self._partition.runs()))
+        ends, own = np.zeros((len(tables.partitions), 3)), slice(group.rank, None, group.size)
+        ends[own] = read_ends(tables.partitions[own])
+        # What is beyond the users is so in float64 too.
+        ends[:, :2] = ends[:, :2].clip(-1, self.n_users)
+        ends = group.sum(ends).astype(np.int64)
+        table, of_items = tables.read(ends, list(self._partition.runs()))
         tables.check_items(group.sum(of_items).astype(np.int64))
+        tables.check_rows(ends)
         return build_ratings(table, "error")
 
     def _feedback(self, matrix: sparse.csr_array) -> str:

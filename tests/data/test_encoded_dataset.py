@@ -8,10 +8,11 @@ import pytest
 from scipy import sparse
 
 import autorec_cli as autorec
+from autorec_cli.data.builder import encoded_ratings
 from autorec_cli.data.encoded_dataset import EncodedDataset
 from autorec_cli.errors import InputDataError
 from autorec_cli.runtime.process_group import ProcessGroup
-from tests.encoded import RATINGS, WRONG, encoded, written
+from tests.encoded import ITEMS, RATINGS, USERS, WRONG, changed, encoded, written
 from tests.peers import together
 from tests.planted import dataset_of, planted_dataset
 from tests.program import call
@@ -163,3 +164,15 @@ def test_a_partition_that_is_a_link_to_nowhere_is_named(tmp_path):
     file.symlink_to("nowhere")
     result = call("train", tmp_path / "encoded", "-o", tmp_path / "model")
     assert (result.status, f"cannot read {file}: No such file" in result.stderr) == (3, True), result.stderr
+
+
+def test_rows_that_no_process_reads_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoded_ratings, "BATCH_ROWS", 2)
+    users, items = changed(USERS, n_ratings=[3, 1, 3]), changed(ITEMS, n_ratings=[3, 2, 2])
+    folder = written(tmp_path / "encoded", users=users, items=items)
+    # The first user's process needs no more than two batches, and no other process opens this partition.
+    rows = {"user": [0, 0, 0, 2, 0], "item": [0, 1, 2, 0, 0], "rating": [4, 3, 2, 5, 1]}
+    pl.DataFrame(rows, schema=RATINGS.schema).write_parquet(folder / "ratings" / "part-2.parquet")
+    RATINGS[2:3].write_parquet(folder / "ratings" / "part-0.parquet")
+    errors = [str(error) for error in opened(folder, 3)]
+    assert any("ratings have 9 rows, and 7 by users.parquet" in error for error in errors), errors

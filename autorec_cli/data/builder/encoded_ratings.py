@@ -100,7 +100,7 @@ class EncodedTables:
         Only partitions with these users are opened, and rows checked up to the last of these users.
 
         Args:
-            ends: First and last user of each partition; see `read_ends`.
+            ends: First and last user, and rows, of each partition; see `read_ends`.
             runs: First user and end of each run of users, ascending.
             announce: Called with the name and layout of each partition.
 
@@ -135,7 +135,7 @@ class EncodedTables:
     def _with_users(self, ends: Array, runs: Runs) -> Iterator[tuple[str, float]]:
         """Yield partitions with users of `runs`, by their first and last user, and the end of the last run in each."""
         # Engines number files, and 10 comes before 2.
-        for (first, last), name in sorted(zip(ends.tolist(), self.partitions, strict=True)):
+        for (first, last, _), name in sorted(zip(ends.tolist(), self.partitions, strict=True)):
             low, high = min(first, last), max(first, last)
             own = [stop for start, stop in runs if start <= high and low < stop]
             # Users that no table has are for every process to find.
@@ -149,6 +149,19 @@ class EncodedTables:
             InputDataError: one is not that of the table.
         """
         self._check_counts("item", np.arange(self.n_items), of_items)
+
+    def check_rows(self, ends: Array) -> None:
+        """Check the number of all rows, as one out of order may be none that a process looks for.
+
+        Raises:
+            InputDataError: it is not that of the table of users.
+        """
+        found, wanted = int(ends[:, 2].sum()), int(self.n_ratings["user"].sum())
+        if found != wanted:
+            raise InputDataError(
+                f"{self.folder}: ratings have {counted(found, 'row')}, and {wanted:,} by users.parquet; is a partition "
+                "of another run?"
+            )
 
     def _check_counts(self, side: str, indexes: Array, found: Array) -> None:
         """Check that no partition is missing.
@@ -168,12 +181,13 @@ class EncodedTables:
 
 
 def read_ends(partitions: Sequence[str]) -> Array:
-    """First and last user of each partition, (n, 2) int64; -1 for one without rows."""
-    ends = np.full((len(partitions), 2), -1, dtype=np.int64)
+    """First and last user of each partition, -1 for one without rows, and number of rows; (n, 3) int64."""
+    ends = np.full((len(partitions), 3), -1, dtype=np.int64)
     for number, name in enumerate(partitions):
         with open_parquet(name, in_part=True) as source, damage_named(source):
             scan = scan_file(source)
             _layout(scan.collect_schema(), name)
+            ends[number, 2] = scan.select(pl.len()).collect().item()
             for end, rows in enumerate((scan.head(1), scan.tail(1))):
                 # A null is found when the rows are read.
                 ends[number, end] = next((user or 0 for user in rows.select("user").collect()["user"]), -1)
