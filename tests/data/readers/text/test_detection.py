@@ -170,6 +170,16 @@ def test_the_delimiter_that_leaves_ratings_is_chosen(tmp_path, text, delimiter):
     assert layout_of(tmp_path, text).delimiter_name() == delimiter
 
 
+@pytest.mark.parametrize(
+    ("header", "item"), [("", "Item {}"), ("user_id,product_id\n", "Item {}"), ("user_id,product_id\n", "Big Item {}")]
+)
+def test_blanks_in_names_of_interactions_do_not_delimit(tmp_path, header, item):
+    rows = "".join(f"u{number // 20},{item.format(number % 20)}\n" for number in range(200))
+    layout = layout_of(tmp_path, header + rows)
+    assert layout.delimiter_name() == ","
+    assert bool(layout.header) == bool(header)
+
+
 def test_delimiter_option_overrides(tmp_path):
     assert choices(tmp_path, "1;2,3,4\n5;6,7,3\n", delimiter=",") == [1, 2, 3, None]
 
