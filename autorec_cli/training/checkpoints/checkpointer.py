@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -210,6 +210,9 @@ class Checkpointer:
         except AutoRecError as error:
             failure = error
         if self.process_group.max(failure is not None):
+            # Of no use alone, and the model may need its place.
+            with suppress(OSError):
+                pending_path(self.path).unlink(missing_ok=True)
             raise failure or UsageError("another process could not save its checkpoint")
         pending_path(self.path).replace(self.path)
 

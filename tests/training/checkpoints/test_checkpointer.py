@@ -12,7 +12,7 @@ from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.storage.safetensors_writer import in_one
 from autorec_cli.training import train as training
 from autorec_cli.training.checkpoints import checkpoint
-from autorec_cli.training.checkpoints.checkpointer import checkpointing
+from autorec_cli.training.checkpoints.checkpointer import Checkpointer, checkpointing
 from autorec_cli.training.checkpoints.resume import (
     Resume,
     checkpoint_path,
@@ -199,3 +199,19 @@ def test_processes_that_are_started_otherwise_than_the_first_are_refused(made, w
     assert "another process" in str(first)
     assert "seed is 1 here and 0 in the first process" in str(second)
     assert names(tmp_path) == []
+
+
+def test_a_state_that_another_process_could_not_save_leaves_no_file(tmp_path, monkeypatch):
+    def save(_, path, __):
+        if ".2-of-2" in path.name:
+            raise UsageError("the disk is full")
+        path.write_bytes(b"state")
+
+    monkeypatch.setattr(checkpoint, "save", save)
+
+    def work(group):
+        path = checkpoint_path(tmp_path / "m", group)
+        Checkpointer(path, tmp_path / "m", RUN, {}, 0.0, [], process_group=group).after_epoch(lambda: None)
+
+    assert together(2, work) == [None, None]
+    assert list(tmp_path.iterdir()) == []
