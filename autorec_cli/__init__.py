@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from autorec_cli.data.readers.options import ReadOptions as ReadOptions
     from autorec_cli.data.splitting import SplitSettings as SplitSettings
     from autorec_cli.errors import AutoRecError as AutoRecError
-    from autorec_cli.evaluation.evaluate import EvaluateSettings as EvaluateSettings
     from autorec_cli.evaluation.evaluate import evaluate as evaluate
+    from autorec_cli.evaluation.measurement import EvaluateSettings as EvaluateSettings
     from autorec_cli.inference.blending import Blend as Blend
     from autorec_cli.inference.export.onnx_graph import to_onnx as to_onnx
     from autorec_cli.inference.export.vectors import vectors as vectors
@@ -90,7 +90,7 @@ _MODULES = {
     "save_model": "inference.files.model_file",
     "load_model": "inference.files.model_file",
     "evaluate": "evaluation.evaluate",
-    "EvaluateSettings": "evaluation.evaluate",
+    "EvaluateSettings": "evaluation.measurement",
     "recommend": "inference.recommender",
     "recommend_batches": "inference.recommender",
     "RecommendSettings": "inference.ranking.settings",

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autorec_cli.config import require_choice, require_count
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.defaults import MAX_RANKED_USERS
-from autorec_cli.errors import ArtifactError, UsageError, error_text, readable
+from autorec_cli.errors import ArtifactError, error_text, readable
 from autorec_cli.evaluation.external_test import with_test_ratings
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.grouped import evaluate_groups
 from autorec_cli.evaluation.grouping import groups_by
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
-    EARLIER_SPLITS,
     EASE_BASELINE,
     POPULARITY_BASELINE,
     RATING_BASELINES,
+    EvaluateSettings,
     Measurement,
     Models,
     Row,
@@ -30,44 +27,12 @@ from autorec_cli.evaluation.measurement import (
     metric_rows,
 )
 from autorec_cli.evaluation.metrics import is_clearly_better, rmse
-from autorec_cli.evaluation.ranking import DEFAULT_K, RankingProtocol
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.comparison import require_same
 from autorec_cli.runtime.process_group import EVALUATION_TIMEOUT, ProcessGroup, connected
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """Options of an evaluation.
-
-    Attributes:
-        split: Held-out ratings: "test", "valid" or "train".
-        k: Recommendations per user.
-        relevant_from: Lowest held-out rating that is relevant; None is three quarters up the rating scale.
-        all_users: Measure the recommendations of all users, and not of a sample of `defaults.MAX_RANKED_USERS`.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
-
-    split: str = "test"
-    k: int = DEFAULT_K
-    relevant_from: float | None = None
-    all_users: bool = False
-
-    def __post_init__(self) -> None:
-        require_choice("--on", self.split, tuple(EARLIER_SPLITS))
-        require_count("--top-k", self.k, minimum=1)
-        if self.relevant_from is not None and math.isnan(self.relevant_from):
-            raise UsageError("--relevant-from must be a number, not nan")
-
-    def protocol(self, rating_scale: tuple[float, float]) -> RankingProtocol:
-        """Protocol of the ranking metrics."""
-        max_users = None if self.all_users else MAX_RANKED_USERS
-        return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from, max_users)
 
 
 def evaluate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +13,7 @@ from autorec_cli.evaluation.grouping import ALL, Groups
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
     POPULARITY_BASELINE,
+    EvaluateSettings,
     Models,
     Row,
     predictions,
@@ -32,9 +32,6 @@ from autorec_cli.evaluation.ranking import (
     rank_users,
     users_with_relevant,
 )
-
-if TYPE_CHECKING:
-    from autorec_cli.evaluation.evaluate import EvaluateSettings
 
 
 @dataclass(frozen=True)

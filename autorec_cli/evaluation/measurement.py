@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -9,12 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array, add_splits, row_indices
 from autorec_cli.data.bias import DampedMeans, damped_means, item_means
 from autorec_cli.data.dataset import Dataset
+from autorec_cli.defaults import MAX_RANKED_USERS
+from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.linear_autoencoder import ease
 from autorec_cli.evaluation.metrics import RATING_METRICS, UserErrors
 from autorec_cli.evaluation.ranking import (
+    DEFAULT_K,
     RankingProtocol,
     RankingTask,
     UserRankings,
@@ -40,6 +45,37 @@ RATING_BASELINES: Mapping[str, Callable[[sparse.csr_array], DampedMeans]] = {
     BIAS_BASELINE: damped_means,
 }
 """Predictors to compare with, fitted to ratings."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Options of an evaluation.
+
+    Attributes:
+        split: Held-out ratings: "test", "valid" or "train".
+        k: Recommendations per user.
+        relevant_from: Lowest held-out rating that is relevant; None is three quarters up the rating scale.
+        all_users: Measure the recommendations of all users, and not of a sample of `defaults.MAX_RANKED_USERS`.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    split: str = "test"
+    k: int = DEFAULT_K
+    relevant_from: float | None = None
+    all_users: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("--on", self.split, tuple(EARLIER_SPLITS))
+        require_count("--top-k", self.k, minimum=1)
+        if self.relevant_from is not None and math.isnan(self.relevant_from):
+            raise UsageError("--relevant-from must be a number, not nan")
+
+    def protocol(self, rating_scale: tuple[float, float]) -> RankingProtocol:
+        """Protocol of the ranking metrics."""
+        max_users = None if self.all_users else MAX_RANKED_USERS
+        return RankingProtocol.for_scale(rating_scale, self.k, self.relevant_from, max_users)
 
 
 @dataclass(frozen=True)

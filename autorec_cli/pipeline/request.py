@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autorec_cli.data.preparation import PrepareSettings
-from autorec_cli.evaluation.evaluate import EvaluateSettings
 from autorec_cli.evaluation.gates import Gate
+from autorec_cli.evaluation.measurement import EvaluateSettings
 from autorec_cli.inference.ranking.settings import RecommendSettings
 from autorec_cli.pipeline.generations import KEEP
 from autorec_cli.training.request import TrainRequest

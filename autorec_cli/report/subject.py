@@ -12,8 +12,15 @@ from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation.evaluate import EvaluateSettings
-from autorec_cli.evaluation.measurement import Measurement, Models, Predictions, fitted_ratings, measure, predictions
+from autorec_cli.evaluation.measurement import (
+    EvaluateSettings,
+    Measurement,
+    Models,
+    Predictions,
+    fitted_ratings,
+    measure,
+    predictions,
+)
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.report.text import short_title
 from autorec_cli.training.retraining.known_ratings import with_unseen_test

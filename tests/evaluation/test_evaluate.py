@@ -8,9 +8,9 @@ import pytest
 
 from autorec_cli.csr import add_splits
 from autorec_cli.errors import ArtifactError, UsageError
-from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate, measure_in_group
+from autorec_cli.evaluation.evaluate import evaluate, measure_in_group
 from autorec_cli.evaluation.linear_autoencoder import ease
-from autorec_cli.evaluation.measurement import fitted_ratings, measure, metric_rows
+from autorec_cli.evaluation.measurement import EvaluateSettings, fitted_ratings, measure, metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol, default_relevance
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from tests.planted import dataset_of, planted_dataset
@@ -201,13 +201,13 @@ def test_a_model_that_ranks_no_better_than_a_linear_one_is_named(caplog):
 
 
 def test_rankings_of_many_users_are_measured_on_a_sample_and_it_is_said(caplog, monkeypatch):
-    from autorec_cli.evaluation import evaluate as module
+    from autorec_cli.evaluation import measurement
 
     dataset = planted_dataset()
     model = fingerprinted(model_of(dataset, small_settings(epochs=5)), dataset)
     caplog.set_level("INFO")
     (whole, *_) = evaluate([model], dataset)
-    monkeypatch.setattr(module, "MAX_RANKED_USERS", 20)
+    monkeypatch.setattr(measurement, "MAX_RANKED_USERS", 20)
     settings = EvaluateSettings()
 
     def rows_of_group():

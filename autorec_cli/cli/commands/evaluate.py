@@ -36,8 +36,7 @@ from autorec_cli.runtime.process_group import ProcessGroup, current_process_grou
 from autorec_cli.storage import checksums
 
 if TYPE_CHECKING:
-    from autorec_cli.evaluation.evaluate import EvaluateSettings
-    from autorec_cli.evaluation.measurement import Models, Row
+    from autorec_cli.evaluation.measurement import EvaluateSettings, Models, Row
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -146,7 +145,7 @@ def settings_of(options: EvaluateOptions) -> tuple[EvaluateSettings, list[Gate]]
     Raises:
         UsageError: a value is out of range, or a gate has no such metric.
     """
-    from autorec_cli.evaluation.evaluate import EvaluateSettings
+    from autorec_cli.evaluation.measurement import EvaluateSettings
 
     gates = [*map(upper_limit, options.fail_above or ()), *map(lower_limit, options.fail_below or ())]
     settings = EvaluateSettings(options.on, options.top_k, options.relevant_from, options.all_users)

@@ -124,7 +124,8 @@ def _format_of(options: ReportOptions) -> str:
 def _subject(options: ReportOptions) -> Subject:
     """Load the models and their dataset."""
     from autorec_cli.data.dataset import load_dataset
-    from autorec_cli.evaluation.evaluate import EvaluateSettings, check_models, load_models, training_data_of
+    from autorec_cli.evaluation.evaluate import check_models, load_models, training_data_of
+    from autorec_cli.evaluation.measurement import EvaluateSettings
     from autorec_cli.report.subject import ReportSettings, Subject
 
     require_count("--top-k", options.top_k, minimum=1)
