@@ -8,7 +8,7 @@ feedback of SVD++ (Koren, KDD 2008), and improves accuracy more than any other o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -17,9 +17,7 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 if TYPE_CHECKING:
-    from autorec_cli.network.compiled.batches import ObservedCells
     from autorec_cli.network.dropout import Dropout
-    from autorec_cli.network.pytorch.sparse_tensors import DeviceMatrix
 
 RATED = np.float32(2.5)
 """Value of a rated cell in the implicit channel, in the unit of the examples."""
@@ -28,12 +26,16 @@ RowSelection = slice | Array
 """Rows of the examples, as a slice or indices."""
 
 
-Cells: TypeAlias = "sparse.csr_array | ObservedCells | DeviceMatrix"
-"""Sparse matrix of an engine."""
+class Cells(Protocol):
+    """Sparse matrix: CSR, or an engine's own."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, n)."""
 
 
 class Batch(NamedTuple):
-    """Targets and encoder inputs of some examples, both (B, n): CSR, or on the device of an engine.
+    """Targets and encoder inputs of some examples, both (B, n).
 
     Attributes:
         targets: Targets.

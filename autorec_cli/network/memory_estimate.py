@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.errors import NotEnoughMemoryError
@@ -13,9 +12,6 @@ from autorec_cli.runtime import memory
 from autorec_cli.runtime.memory import CELL
 from autorec_cli.runtime.process_group import local_rank
 from autorec_cli.runtime.threads import n_threads
-
-if TYPE_CHECKING:
-    from autorec_cli.network.device import Place
 
 MAKE_EXAMPLES = 48
 """Bytes per rating while examples are made: float64 values, offsets, and the examples themselves."""
@@ -207,10 +203,10 @@ def ratings_stay(need: Need, free: int) -> bool:
     return need.ratings + GPU_MARGIN * need.device <= free
 
 
-def available(place: Place) -> Need:
-    """Memory available to this process, on host and device."""
+def available(device: str) -> Need:
+    """Memory available to this process, on host and `device`."""
     _, n_local = local_rank()
-    return Need(memory.available_bytes() // n_local, _free_on(place.device))
+    return Need(memory.available_bytes() // n_local, _free_on(device))
 
 
 def _free_on(device: str) -> int:

@@ -168,9 +168,9 @@ def _train_source(
 
     place, networks = find_place(request.device, request.threads), source.networks
     started = time.perf_counter()
-    need = source.need(place.engine)
+    need, free = source.need(place.engine), available(place.device)
     devices = str(place) if process_group.size == 1 else f"{process_group.size} x {place}"
-    plan = TrainingPlan(networks, source.training_shape, devices, need, available(place), source.feedback or "ratings")
+    plan = TrainingPlan(networks, source.training_shape, devices, need, free, source.feedback or "ratings")
     if request.dry_run and process_group.is_first:
         reporter.planned(plan)
     # After the plan was shown: a dry run that does not fit says by how much.
