@@ -25,10 +25,8 @@ import numpy as np
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset_checks import (
     SPLITS,
-    check_counts,
     check_ratings,
     check_table,
-    check_whole,
     scale_in,
     shape_in,
 )
@@ -272,42 +270,6 @@ def damaged(path: Path, error: BaseException, where: str = "") -> ArtifactError:
     return ArtifactError(
         f"the dataset {path} is damaged ({where}{reason_of(error)}); make it again with `autorec prepare`"
     )
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """Describe a dataset as JSON types, without reading ratings and ids.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
-    import polars as pl
-
-    from autorec_cli.data.item_columns import OWN, TITLE
-
-    document = read_document(path)
-    try:
-        for name in FILES:
-            require_file(path / name)
-        with (path / "items.parquet").open("rb") as handle:
-            columns = pl.read_parquet_schema(handle)
-    except (*UNREADABLE_ERRORS, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise damaged(path, error) from error
-    named = [name for name in columns if name not in OWN]
-    return {"kind": "dataset", "has_titles": TITLE in named, "item_columns": named, **document}
-
-
-def check(path: Path) -> None:
-    """Check everything about a dataset.
-
-    Raises:
-        ArtifactError: it cannot be loaded, its fingerprint or a number of ratings is wrong, or a cell is in two sets.
-    """
-    dataset, document = load_dataset(path), read_document(path)
-    try:
-        check_counts(dataset, document)
-        check_whole(dataset, document)
-    except UNREADABLE_ERRORS as error:
-        raise damaged(path, error) from error
 
 
 def require_file(file: Path) -> None:

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autorec_cli.csr import add_splits, check_rows
-from autorec_cli.errors import counted
+from autorec_cli.csr import check_rows
 
 if TYPE_CHECKING:
     import polars as pl
     from scipy import sparse
-
-    from autorec_cli.data.dataset import Dataset
 
 SPLITS = ("train", "valid", "test")
 
@@ -86,38 +83,3 @@ def check_table(table: pl.DataFrame, name: str) -> None:
         raise ValueError(f"the index of {name} does not count from 0")
     if table["id"].null_count() or table["id"].n_unique() != table.height:
         raise ValueError(f"an id of {name} is missing or there twice")
-
-
-def check_counts(dataset: Dataset, document: Mapping[str, Any]) -> None:
-    """Check the numbers of ratings of the tables and of the document.
-
-    Raises:
-        ValueError: they are not those of the matrices.
-    """
-    parts = [dataset.split(name) for name in SPLITS]
-    of_users = [np.diff(part.indptr) for part in parts]
-    of_items = [np.bincount(part.indices, minlength=dataset.n_items) for part in parts]
-    for table, counts in ((dataset.users, of_users), (dataset.items, of_items)):
-        for column, wanted in (("n_ratings", np.sum(counts, axis=0)), ("n_train_ratings", counts[0])):
-            if column in table.columns and not np.array_equal(table[column].to_numpy(), wanted):
-                raise ValueError(f"{column} are not the numbers of ratings")
-    found = {f"n_{name}": int(part.nnz) for name, part in zip(SPLITS, parts, strict=True)}
-    found["n_ratings"] = sum(found.values())
-    written = document.get("counts", {})  # a dataset that a program made may have none
-    wrong = [name for name, number in found.items() if written.get(name, number) != number]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is wrong")
-
-
-def check_whole(dataset: Dataset, document: Mapping[str, Any]) -> None:
-    """Check what takes long: the fingerprint, and that no cell is in two sets.
-
-    Raises:
-        ValueError: one of them is wrong.
-    """
-    union = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
-    n_cells = sum(dataset.split(name).nnz for name in SPLITS)
-    if union.nnz != n_cells:
-        raise ValueError(f"{counted(n_cells - union.nnz, 'rating')} are in two sets")
-    if dataset.fingerprint() != document["fingerprint"]:
-        raise ValueError("its fingerprint is not that of its ratings and ids")

@@ -62,13 +62,13 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
 
 
 def _describe(path: Path, check: bool) -> dict[str, Any]:
-    from autorec_cli.data import dataset
+    from autorec_cli.data import dataset_info
     from autorec_cli.inference.files import model_file, model_info
 
     if path.is_dir():
-        document, files = dataset.describe(path), list(path.iterdir())
+        document, files = dataset_info.describe(path), list(path.iterdir())
         if check:
-            dataset.check(path)
+            dataset_info.check(path)
     else:
         document, files = model_info.describe(path), [path]
         if check:
