@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import math
 import re
@@ -10,11 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from safetensors import safe_open
+from scipy import sparse
 
 from tests.program import ROOT
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+SETS = ("train", "valid", "test")
 READERS = {"json", "numpy", "safetensors"}
 
 OBJECTS = (
@@ -118,6 +122,27 @@ def fields(document: Mapping[str, Any], before: str = "") -> set[str]:
 def networks() -> set[str]:
     """Names of the facts of several networks."""
     return {name for name in named_in("Document") if name.startswith("provenance.networks[]")}
+
+
+def dataset_at(path: Path) -> tuple[dict[str, Any], dict[str, sparse.csr_array], dict[str, pl.DataFrame]]:
+    """Document, matrices and tables of a dataset, read as the page says."""
+    matrices = {part: sparse.csr_array(sparse.load_npz(path / f"{part}.npz")) for part in SETS}
+    tables = {side: pl.read_parquet(path / f"{side}.parquet") for side in ("users", "items")}
+    return json.loads((path / "dataset.json").read_text()), matrices, tables
+
+
+def fingerprint_of(
+    document: Mapping[str, Any], matrices: Mapping[str, sparse.csr_array], tables: Mapping[str, pl.DataFrame]
+) -> str:
+    """Fingerprint of a dataset, computed as the page says."""
+    scale = tuple(map(float, document["rating_scale"]))
+    digest = hashlib.sha256(repr(((document["n_users"], document["n_items"]), scale)).encode())
+    for matrix in matrices.values():
+        for array, kind in ((matrix.indptr, "<i8"), (matrix.indices, "<i8"), (matrix.data, "<f4")):
+            digest.update(array.astype(kind).tobytes())
+    for table in tables.values():
+        digest.update("".join(f"{len(each.encode())}:{each}" for each in table["id"]).encode())
+    return digest.hexdigest()
 
 
 def document_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

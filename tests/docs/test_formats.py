@@ -1,13 +1,11 @@
 """docs/formats.md is enough to read our files, and names all that is in them."""
 
-import hashlib
 import json
 import re
 
 import numpy as np
 import polars as pl
 import pytest
-from scipy import sparse
 
 from autorec_cli.storage.file_formats import DATASET, MODEL
 from tests.docs.format_page import (
@@ -15,17 +13,17 @@ from tests.docs.format_page import (
     PAGE,
     THRESHOLDS,
     assert_types,
+    dataset_at,
     document_of,
     example,
     fields,
+    fingerprint_of,
     named_in,
     networks,
     section,
     types_in,
 )
 from tests.program import SMALL, call
-
-SETS = ("train", "valid", "test")
 
 
 @pytest.fixture(scope="module")
@@ -124,25 +122,16 @@ def test_the_page_alone_reads_several_networks(both_model, code):
 
 
 def test_the_page_alone_reads_a_dataset(workshop):
-    data = workshop / "data"
-    document = json.loads((data / "dataset.json").read_text())
-    digest = hashlib.sha256(
-        repr(((document["n_users"], document["n_items"]), tuple(map(float, document["rating_scale"])))).encode()
-    )
+    document, matrices, tables = dataset_at(workshop / "data")
+    assert fingerprint_of(document, matrices, tables) == document["fingerprint"]
     ratings = {}
-    for name in SETS:
-        matrix = sparse.csr_array(sparse.load_npz(data / f"{name}.npz"))
+    for name, matrix in matrices.items():
         assert matrix.shape == (document["n_users"], document["n_items"])
         assert matrix.nnz == document["counts"][f"n_{name}"]
         assert matrix.has_sorted_indices
-        digest.update(matrix.indptr.astype("<i8").tobytes() + matrix.indices.astype("<i8").tobytes())
-        digest.update(matrix.data.astype("<f4").tobytes())
         cells = zip(*matrix.nonzero(), matrix.data, strict=True)
         ratings |= {(int(user), int(item)): float(rating) for user, item, rating in cells}
-    users, items = (pl.read_parquet(data / f"{table}.parquet")["id"].to_list() for table in ("users", "items"))
-    for ids in (users, items):
-        digest.update("".join(f"{len(identifier.encode())}:{identifier}" for identifier in ids).encode())
-    assert digest.hexdigest() == document["fingerprint"]
+    users, items = (table["id"].to_list() for table in tables.values())
     source = pl.read_csv(workshop / "ratings.csv", schema_overrides={"user": pl.String, "item": pl.String})
     told = {(user, item): rating for user, item, rating, _ in source.iter_rows()}
     assert {(users[user], items[item]): rating for (user, item), rating in ratings.items()} == told

@@ -1,29 +1,23 @@
 """docs/formats.md on datasets, field by field: names, types, sizes and meaning in the newest golden files."""
 
 import hashlib
-import json
 import zlib
 
 import numpy as np
 import polars as pl
 import pytest
-from scipy import sparse
 
-from tests.docs.format_page import assert_types, fields, named_in, rows_in, types_in
+from tests.docs.format_page import SETS, assert_types, dataset_at, fields, fingerprint_of, named_in, rows_in, types_in
 from tests.golden.facts import newest
 
 FOLDER = newest()
 DATASETS = {path.name: path for path in sorted((FOLDER / "datasets").iterdir())}
-SETS = ("train", "valid", "test")
 SOME_COUNTS = {"counts.n_missing", "counts.n_excluded"}
 
 
 def dataset(name):
-    """Document, matrices and tables of a golden dataset, read as the page says."""
-    path = DATASETS[name]
-    matrices = {part: sparse.csr_array(sparse.load_npz(path / f"{part}.npz")) for part in SETS}
-    tables = {side: pl.read_parquet(path / f"{side}.parquet") for side in ("users", "items")}
-    return json.loads((path / "dataset.json").read_text()), matrices, tables
+    """Document, matrices and tables of a golden dataset."""
+    return dataset_at(DATASETS[name])
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -115,11 +109,4 @@ def test_times_are_those_of_the_ratings_in_the_period():
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_fingerprint_is_that_of_the_page(name):
     document, matrices, tables = dataset(name)
-    scale = tuple(map(float, document["rating_scale"]))
-    digest = hashlib.sha256(repr(((document["n_users"], document["n_items"]), scale)).encode())
-    for matrix in matrices.values():
-        for array, kind in ((matrix.indptr, "<i8"), (matrix.indices, "<i8"), (matrix.data, "<f4")):
-            digest.update(array.astype(kind).tobytes())
-    for table in tables.values():
-        digest.update("".join(f"{len(each.encode())}:{each}" for each in table["id"]).encode())
-    assert digest.hexdigest() == document["fingerprint"]
+    assert fingerprint_of(document, matrices, tables) == document["fingerprint"]

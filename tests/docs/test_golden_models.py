@@ -13,6 +13,7 @@ from tests.docs.format_page import (
     OF_SOME,
     THRESHOLDS,
     assert_types,
+    dataset_at,
     document_of,
     example,
     fields,
@@ -24,7 +25,6 @@ from tests.docs.format_page import (
 from tests.golden.facts import EXPECTED, MODELS, newest
 
 FOLDER = newest()
-SETS = ("train", "valid", "test")
 OF_COLUMNS = {"item_columns[].name", "item_columns[].type"}
 OF_FILE = {"format", "version", "checksums", "checksum"}
 RATED = 2.5
@@ -54,10 +54,8 @@ def parts(name):
 
 def dataset_of(name):
     """Document, matrices and tables of a model's dataset."""
-    path = FOLDER / "datasets" / MODELS[name]
-    matrices = {part: sparse.csr_array(sparse.load_npz(path / f"{part}.npz")) for part in SETS}
-    tables = [pl.read_parquet(path / f"{side}.parquet") for side in ("users", "items")]
-    return json.loads((path / "dataset.json").read_text()), matrices, tables
+    document, matrices, tables = dataset_at(FOLDER / "datasets" / MODELS[name])
+    return document, matrices, tables.values()
 
 
 def fields_on_the_page(name):
