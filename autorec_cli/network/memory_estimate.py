@@ -174,12 +174,6 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
         if settings.objective == "ranking":
             device += 2 * 4 * n_columns * edges[1]
         return Need(runtime + max(preparing, saving), device, CELL * n_fitted)
-    missing = 0
-    if settings.objective == "ranking":
-        # The gradient of unrated cells, and with it the decoder out of its tiles, then the gradient in tiles.
-        missing = 2 * 4 * n_columns * edges[1]
-        n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
-        missing += RANK * n_scores
     # Before a refit that continues, and without one, the best network so far is kept. After an epoch the network is
     # copied out of the engine, in the place of the best one; then it is checked, and a checkpoint is written in pieces.
     best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
@@ -188,8 +182,17 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     # Two pieces of an earlier phase stay in the heap, and so does a part of what made the examples of both phases.
     left = min((JOIN_SPLITS + 2 * MAKE_EXAMPLES) * n_fitted, HEAP)
     refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
-    training = weights + missing + 2 * piece + max(selecting, refitting)
+    training = weights + _unrated_bytes(shape, settings, n_columns) + 2 * piece + max(selecting, refitting)
     return Need(runtime + max(preparing, training, saving))
+
+
+def _unrated_bytes(shape: Shape, settings: Hyperparameters, n_columns: int) -> int:
+    """Bytes for unrated cells, which count with the ranking objective only, and for ranking them."""
+    if settings.objective != "ranking":
+        return 0
+    n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
+    # The gradient of unrated cells, and with it the decoder out of its tiles, then the gradient in tiles.
+    return 2 * 4 * n_columns * settings.hidden_sizes[-1] + RANK * n_scores
 
 
 def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool, is_ordinal: bool) -> int:
