@@ -80,7 +80,7 @@ def row_sums(indptr: Array, values: Array) -> Array:
 
 
 def row_pointers(lengths: Iterable[Array]) -> Iterator[Array]:
-    """Row pointers of a CSR matrix in blocks, int64, of the lengths of its rows in blocks."""
+    """Row pointers (int64) of a CSR matrix, from blocks of row lengths."""
     end = 0
     yield np.zeros(1, dtype=np.int64)
     for block in lengths:

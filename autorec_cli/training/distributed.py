@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -183,11 +183,8 @@ def _packed(name: str, strings: pl.Series) -> dict[str, Pieces]:
         return (np.frombuffer(strings[part].str.join("").item().encode(), dtype=np.uint8) for part in parts)
 
     def ends() -> Iterator[Array]:
-        last = 0
-        for part in parts:
-            found = last + np.cumsum(strings[part].str.len_bytes().to_numpy(), dtype=np.int64)
-            last = int(found[-1])
-            yield found
+        # Without the 0 that row pointers begin with.
+        return islice(row_pointers(strings[part].str.len_bytes().to_numpy() for part in parts), 1, None)
 
     return {
         f"{name}.bytes": Pieces(np.dtype(np.uint8), (n_bytes,), texts),

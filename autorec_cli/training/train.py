@@ -139,7 +139,7 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
 
 
 def _check_group(request: TrainRequest, process_group: ProcessGroup) -> None:
-    """Check that no option needs the whole model, if it is in several processes, or its whole dataset.
+    """Check that warm start and promotion have what they need in this process.
 
     Raises:
         UsageError: one does.

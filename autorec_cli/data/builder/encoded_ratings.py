@@ -95,7 +95,7 @@ class EncodedTables:
         return len(self.n_ratings["item"])
 
     def read(self, ends: Array, runs: Runs, announce: Announce | None = None) -> tuple[RatingsTable, Array]:
-        """Read the ratings of some users, who get indexes from 0; also returns their ratings per item (n_items,) int64.
+        """Read the ratings of some users, who get indexes from 0.
 
         Only partitions with these users are opened, and rows checked up to the last of these users.
 
@@ -103,6 +103,9 @@ class EncodedTables:
             ends: First and last user, and rows, of each partition; see `read_ends`.
             runs: First user and end of each run of users, ascending.
             announce: Called with the name and layout of each partition.
+
+        Returns:
+            Ratings, and their number per item (n_items,) int64.
 
         Raises:
             InputDataError: a row breaks the contract, or a user has another number of ratings than by its table.
@@ -133,7 +136,7 @@ class EncodedTables:
         return table, of_items
 
     def _with_users(self, ends: Array, runs: Runs) -> Iterator[tuple[str, float]]:
-        """Yield partitions with users of `runs`, by their first and last user, and the end of the last run in each."""
+        """Yield the partitions with users of `runs`, in order, and the user before whom to stop in each."""
         # Engines number files, and 10 comes before 2.
         for (first, last, _), name in sorted(zip(ends.tolist(), self.partitions, strict=True)):
             low, high = min(first, last), max(first, last)
@@ -212,7 +215,7 @@ def _layout(types: pl.Schema, name: str, table: RatingsTable | None = None) -> L
 
 
 def _rows_of(batch: pl.DataFrame, runs: Runs) -> Iterator[tuple[pl.DataFrame, Array]]:
-    """Yield the rows of each run, of a batch sorted by user, and the indexes of their users among those of all runs."""
+    """Yield the rows of each run in a sorted batch, and the new indexes of their users."""
     users, n_before = batch["user"].to_numpy(), 0
     for start, stop in runs:
         first, last = np.searchsorted(users, [start, stop]).tolist()
