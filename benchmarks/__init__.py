@@ -1,1 +1,1 @@
-"""What measures speed and memory; run as `python -m benchmarks.NAME`."""
+"""Benchmarks of speed and memory; run as `python -m benchmarks.NAME`."""

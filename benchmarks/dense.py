@@ -98,7 +98,7 @@ class DenseEngine:
         """Nothing: there are no threads."""
 
     def is_finite(self) -> bool:
-        """Whether all parameters are finite."""
+        """True if all parameters are finite."""
         return all(bool(parameter.isfinite().all()) for parameter in self._all())
 
     def _hidden(self, shown: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ N_FACTORS = 8
 
 @dataclass(frozen=True)
 class Items:
-    """What is planted in the items.
+    """Facts planted in the items.
 
     Attributes:
         by_popularity: (n_items,) item_index, most popular first.

@@ -330,7 +330,7 @@ class Run:
 
 
 def run_limited(command: list[str], seconds: float) -> tuple[str, str]:
-    """What a command prints, and why it failed; empty if it did not."""
+    """Output of a command, and the reason if it failed."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, start_new_session=True) as process:
         try:

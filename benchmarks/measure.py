@@ -24,7 +24,7 @@ AUTOREC = (sys.executable, "-m", "autorec_cli")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command took.
+    """Cost of a command.
 
     Attributes:
         seconds: From its start to its end.

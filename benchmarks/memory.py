@@ -36,7 +36,7 @@ NETWORKS = (("rating", "item"), ("rating", "user"), ("ranking", "user"), ("both"
 
 
 def estimated_mib(command: list[str]) -> float:
-    """What `command --dry-run` expects, in MiB."""
+    """Estimate of `command --dry-run`, in MiB."""
     result = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
     found = re.search(r"about ([\d,]+) MiB", result.stderr)
     if found is None:

@@ -1,4 +1,4 @@
-"""Where the time of `autorec train` goes: wall and core seconds of its phases.
+"""Phases of `autorec train`: wall and core seconds of each.
 
     python -m benchmarks.phases DATASET... [--objective ranking] [--variant user] [--epochs 30] [--threads 2]
 

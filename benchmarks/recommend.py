@@ -88,7 +88,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
 
 
 def our_lists(model: Model, n_users: int) -> Callable[[], Array]:
-    """What makes the lists of the first `n_users` users as one array of item_index."""
+    """Maker of the recommendations for the first `n_users` users, one array of item_index."""
     users = known_users(model, None).first(n_users)
     candidates = model.catalog.item_counts > 0
 

@@ -1,4 +1,4 @@
-"""How time and memory grow from 1 M to 100 M ratings, in whole commands.
+"""Growth of time and memory from 1 M to 100 M ratings, in whole commands.
 
     python -m benchmarks.scale FOLDER [--ratings 1000000 --ratings 10000000] [--epochs 4]
 

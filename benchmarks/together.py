@@ -37,7 +37,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What one training took: seconds of its median epoch and of the command, and the most of any process.
+    """Cost of one training: seconds of its median epoch and of the command, and the most of any process.
 
     Attributes:
         epoch, whole: Seconds.

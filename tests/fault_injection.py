@@ -139,7 +139,7 @@ def set_up(folder: Path) -> None:
 def problems_of(
     command: str, folder: Path, fault: str, ended: tuple[int, str], whole: Sequence[object]
 ) -> Iterator[str]:
-    """What is wrong after a run."""
+    """Faults after a run."""
     status, said = ended
     output, (old, new) = folder / OUTPUTS[command], whole
     found = contents(output)

@@ -153,7 +153,7 @@ def mutated(rng: np.random.Generator) -> bytes:
 
 
 def prepare_input(data: bytes, settings: PrepareSettings, file: Path) -> bool:
-    """Whether the input became a dataset (True) or was refused (False); whatever else is raised is a fault."""
+    """True if the input became a dataset, False if it was refused; whatever else is raised is a fault."""
     file.write_bytes(data)
     try:
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from autorec_cli.csr import Array
 from autorec_cli.runtime.process_group import ProcessGroup
 
 SECONDS = 60
-"""How long one waits for the others before the test fails."""
+"""Seconds that one waits for the others before the test fails."""
 
 
 class Peer(ProcessGroup):
@@ -57,7 +57,7 @@ class Peer(ProcessGroup):
 
 
 def together(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
-    """What `work` returns, or raises, for each of `size` processes."""
+    """Results of `work`, or errors it raises, for each of `size` processes."""
     meeting, said = threading.Barrier(size, timeout=SECONDS), [None] * size
     sent: list[SimpleQueue[Array]] = [SimpleQueue() for _ in range(size)]
 

@@ -21,7 +21,7 @@ from tests.forking import ROOT, program
 
 PROGRAM = (sys.executable, "-m", "autorec_cli")
 SECONDS = 250
-"""How long a run may take before its test fails, on a machine that does much else."""
+"""Seconds that a run may take before its test fails, on a busy machine."""
 SMALL = ("--objective", "rating", "--hidden-size", 16, "--epochs", 15, "--batch-size", 16, "--regularization", 5,
          "--learning-rate", 0.02, "--center", "none", "--variant", "item", "--threads", 1)  # fmt: skip
 """Options of `train` for a small model of the workshop's dataset."""
@@ -33,7 +33,7 @@ build_commands = functools.cache(typer.main.get_command)
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run left behind."""
+    """Status and output of a finished run."""
 
     stdout: str
     stderr: str
@@ -116,7 +116,7 @@ def modules_after(*command_lines: str, cwd: Path = ROOT) -> dict[str, set[str]]:
 
 
 def on_terminal(arguments: Sequence[object], cwd: Path, **environment: str) -> tuple[str, int]:
-    """What the program writes on a terminal, stdout and stderr together, and its status."""
+    """Output of the program on a terminal, stdout and stderr together, and its status."""
     main, side = pty.openpty()
     process = subprocess.Popen(
         [program(), *map(str, arguments)], cwd=cwd, stdin=side, stdout=side, stderr=side,

@@ -130,7 +130,7 @@ class SimulatedDevice(TorchFunctionMode):
 
 
 def place_of(tensor: Tensor) -> torch.device:
-    """Where the tensor would be."""
+    """Device where the tensor would be."""
     return getattr(tensor, "simulated_place", CPU)
 
 

@@ -163,7 +163,7 @@ def grow(night_number: int, rng: np.random.Generator) -> int:
 
 
 def check_outputs(is_damaged: bool) -> int:
-    """What must hold after every night, however it ended; 0 if it does."""
+    """Checks that must hold after every night, however it ended; 0 if they do."""
     from autorec_cli.data import dataset
     from autorec_cli.inference.files import model_file
 
@@ -181,7 +181,7 @@ def check_outputs(is_damaged: bool) -> int:
 
 
 def check_ratings(n_ratings: int) -> int:
-    """Whether the dataset holds all ratings; 0 if it does."""
+    """Check that the dataset holds all ratings; 0 if it does."""
     from autorec_cli.data import dataset
 
     prepared = dataset.load_dataset(Path("out/data"))
@@ -189,7 +189,7 @@ def check_ratings(n_ratings: int) -> int:
 
 
 def check_history() -> int:
-    """Whether every model opens and recommends; 0 if it does. Never uses polars, which does not survive a fork."""
+    """Check that every model opens and recommends; 0 if it does. Never uses polars, which does not survive a fork."""
     from autorec_cli.inference.files import model_file
 
     for path in sorted(Path("history").iterdir()):

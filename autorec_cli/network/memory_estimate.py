@@ -41,9 +41,9 @@ ID = 150
 RUNTIME = 65 * 2**20
 """Libraries on their first use: compiled code, thread stacks, and what a heap keeps."""
 TORCH_RUNTIME = 90 * 2**20
-"""What PyTorch adds to that."""
+"""Bytes that PyTorch adds to that."""
 BLENDING = 30 * 2**20
-"""What weighing several networks imports: scipy.optimize."""
+"""Bytes of scipy.optimize, which weighing several networks imports."""
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22

@@ -57,7 +57,7 @@ STYLE: Mapping[Any, Any] = {
 
 @cache
 def import_matplotlib() -> None:
-    """Import matplotlib, without its words about directories and what it leaves in them.
+    """Import matplotlib without its warnings about directories, and without leaving one.
 
     If it cannot write to its own directory, as where the home is read-only, it makes a temporary one for its list of
     fonts, to be removed when the interpreter shuts down; the program ends without that.

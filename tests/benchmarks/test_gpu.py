@@ -24,7 +24,7 @@ ENGINES = ["embedding_bag", "torch.sparse", "streamed", "dense step"]
 
 @pytest.fixture(autouse=True)
 def same_engine(monkeypatch):
-    """What the benchmark changes is as before."""
+    """State that the benchmark changes is as before."""
     monkeypatch.setattr(sparse_tensors, "GPU_PRODUCT", sparse_tensors.GPU_PRODUCT)
     monkeypatch.setattr(torch_engine, "free_bytes", torch_engine.free_bytes)
 

@@ -1,4 +1,4 @@
-"""What benchmarks say of whole commands is the command's own."""
+"""Figures of benchmarks of whole commands are the command's own."""
 
 import sys
 

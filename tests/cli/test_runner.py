@@ -1,4 +1,4 @@
-"""How the program talks, and the summary of a run."""
+"""Messages of the program, and the summary of a run."""
 
 import json
 import os

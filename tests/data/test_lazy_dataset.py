@@ -1,4 +1,4 @@
-"""What a process checks of a dataset before it reads piece by piece."""
+"""Checks of a dataset before a process reads it piece by piece."""
 
 import json
 

@@ -78,7 +78,7 @@ def test_random_of_many_ratings_makes_every_choice_equally_likely(monkeypatch):
 
 
 def test_a_million_ratings_are_drawn_like_ten(monkeypatch):
-    """What seeds draw from few ratings is fixed: published figures depend on it."""
+    """Draws of seeds from few ratings are fixed: published figures depend on it."""
     labels = np.array([TEST] * 4 + [VALID] * 6 + [TRAIN] * 30, dtype=np.uint8)
     np.random.default_rng(3).shuffle(labels)
     np.testing.assert_array_equal(split(matrix_of([20, 20]), SplitSettings("random", 0.1, 0.16, 3)), labels)

@@ -152,7 +152,7 @@ def document_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def example() -> dict[str, Any]:
-    """What the page's example defines."""
+    """Names that the page's example defines."""
     (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     imported = {
         name.split(".")[0]

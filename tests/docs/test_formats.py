@@ -15,7 +15,6 @@ from tests.docs.format_page import (
     assert_types,
     dataset_at,
     document_of,
-    example,
     fields,
     fingerprint_of,
     named_in,
@@ -24,12 +23,6 @@ from tests.docs.format_page import (
     types_in,
 )
 from tests.program import SMALL, call
-
-
-@pytest.fixture(scope="module")
-def code():
-    """What the page's example defines."""
-    return example()
 
 
 def test_every_field_of_a_dataset_is_on_the_page_and_no_other(workshop, tmp_path):

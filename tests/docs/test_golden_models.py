@@ -15,7 +15,6 @@ from tests.docs.format_page import (
     assert_types,
     dataset_at,
     document_of,
-    example,
     fields,
     named_in,
     networks,
@@ -28,12 +27,6 @@ FOLDER = newest()
 OF_COLUMNS = {"item_columns[].name", "item_columns[].type"}
 OF_FILE = {"format", "version", "checksums", "checksum"}
 RATED = 2.5
-
-
-@pytest.fixture(scope="module")
-def code():
-    """What the page's example defines."""
-    return example()
 
 
 def document_and_tensors(name):

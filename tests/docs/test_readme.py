@@ -39,7 +39,7 @@ def test_console_blocks_show_what_a_fresh_run_prints(fresh):
 
 
 def test_the_tour_leaves_no_trace_in_a_clone():
-    """What its commands write is ignored by git."""
+    """Files that its commands write are ignored by git."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     written = {found for command in COMMANDS for found in re.findall(r"(?:-o|>) (\S+)", command)}
     assert {"out", "data", "ratings.model", "top.csv"} <= written

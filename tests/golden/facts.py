@@ -31,7 +31,7 @@ ONLY_RANKING = ("ranking", "interactions")
 """Models that predict no ratings."""
 
 OF_PLACE = ("path", "bytes")
-"""What `info` says of a file, and not of its contents."""
+"""Facts that `info` gives of a file, and not of its contents."""
 
 
 def newest() -> Path:
@@ -46,19 +46,19 @@ def sums_of(folder: Path) -> dict[str, str]:
 
 
 def shown(*arguments: object) -> Any:
-    """What a command prints as JSON."""
+    """Output of a command, as JSON."""
     result = call(*arguments, "--format", "json")
     assert result.status == 0, result.stderr
     return json.loads(result.stdout)
 
 
 def checked(path: Path) -> dict[str, Any]:
-    """What `info --check` says, which fails on damage."""
+    """Output of `info --check`, which fails on damage."""
     return {name: value for name, value in shown("info", path, "--check").items() if name not in OF_PLACE}
 
 
 def facts_of_dataset(path: Path) -> dict[str, Any]:
-    """What is in a dataset: `info --check`, the ratings of every fifth user, and the columns of the items."""
+    """Facts of a dataset: `info --check`, the ratings of every fifth user, and the columns of the items."""
     dataset = load_dataset(path)
     users, items = dataset.users["id"].to_list(), dataset.items["id"].to_list()
     ratings = {
@@ -73,7 +73,7 @@ def facts_of_dataset(path: Path) -> dict[str, Any]:
 
 
 def facts_of_model(folder: Path, name: str) -> dict[str, Any]:
-    """What `info --check`, `predict`, `recommend` and `evaluate` say of a model, for every seventh user."""
+    """Output of `info --check`, `predict`, `recommend` and `evaluate` for every seventh user."""
     path, data = folder / "models" / f"{name}.model", folder / "datasets" / MODELS[name]
     users, items = (pl.read_parquet(data / f"{side}.parquet").select("id") for side in ("users", "items"))
     users = users.gather_every(7).rename({"id": "user_id"})

@@ -22,7 +22,7 @@ from tests.program import run
 
 FOLDER = ROOT / __version__
 SCRATCH = Path("/tmp/golden")
-"""Where the files are made: its name is kept in models."""
+"""Directory where the files are made; models keep its name."""
 
 N_USERS, N_ITEMS = 36, 24
 FIRST_DAY = 1_600_000_000

@@ -30,7 +30,7 @@ def named(path):
 
 
 def expected(path):
-    """What is stored of a dataset or a model."""
+    """Stored facts of a dataset or a model."""
     folder = path.parent.parent
     return json.loads((folder / EXPECTED).read_text(encoding="utf-8"))[path.parent.name][path.stem]
 

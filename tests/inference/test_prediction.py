@@ -34,7 +34,7 @@ def model(request, models):
 
 
 class PandasFrame(dict):
-    """What is used of a pandas frame: its columns, and the values of each."""
+    """Used part of a pandas frame: its columns, and the values of each."""
 
     @property
     def columns(self):

@@ -59,7 +59,7 @@ def plain_definition(model, settings):
 
 
 def centers_of(examples, settings):
-    """What was subtracted from each rating, (N, P); the unit of five stars is 1."""
+    """Centers subtracted from the ratings, (N, P); the unit of five stars is 1."""
     users, items = np.indices((80, 50))
     centers = examples.centering.predict(users, items)
     return centers.T if settings.variant == "item" else centers

@@ -1,4 +1,4 @@
-"""What the network is shown: both halves, one length, dropout alike in both, and the same for one example alone."""
+"""Encoder inputs: both halves, one length, dropout alike in both, and the same for one example alone."""
 
 import numpy as np
 import pytest

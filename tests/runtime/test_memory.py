@@ -1,4 +1,4 @@
-"""What a run needs, what there is, and the refusal where it is too little."""
+"""Memory that a run needs, memory available, and the refusal where that is too little."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What processes say to each other, and what they take for the end of one; without torchrun, which is slow to start."""
+"""Messages between processes, and signs that one has ended; without torchrun, which is slow to start."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def main(end):
 
 
 def lost_by_the_first(end):
-    """How long process 0 waited for a message of process 1, which ended so, and what it then said."""
+    """Seconds that process 0 waited for a message of process 1, which ended so, and its error."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     processes = [

@@ -1,4 +1,4 @@
-"""What someone worked for is not replaced by a log, a summary or a list."""
+"""Results of somebody's work are not replaced by a log, a summary or recommendations."""
 
 import csv
 import io

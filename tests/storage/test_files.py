@@ -13,7 +13,7 @@ FAILURES = [OSError, KeyboardInterrupt, SystemExit, MemoryError]
 
 
 def raises(error):
-    """What `error` in the middle of writing becomes: a sentence where the operating system refused."""
+    """Message for `error` in the middle of writing: a sentence where the operating system refused."""
     return pytest.raises(UsageError, match="cannot write ") if error is OSError else pytest.raises(error)
 
 

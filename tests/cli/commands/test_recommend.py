@@ -405,7 +405,7 @@ def test_csv_in_a_pipe_is_never_cut_and_markup_stays_as_it_is(item_model):
 
 
 def on_a_terminal(*arguments, columns=80):
-    """What the program writes when stdin, stdout and stderr are a terminal, and its exit status."""
+    """Output where stdin, stdout and stderr are a terminal, and the exit status."""
     controller, terminal = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
     process = subprocess.Popen(

@@ -21,7 +21,7 @@ NEW_YEAR = 1704067200
 
 
 def rows_of(*names, since=-np.inf, until=np.inf, **options):
-    """What was read, as (user_id, item_id, rating[, timestamp]) in order, and the table."""
+    """Rows that were read, as (user_id, item_id, rating[, timestamp]) in order, and the table."""
     read = read_ratings([str(name) for name in names], ReadOptions(period=Period(since, until), **options))
     columns = [*read.indexes(), read.ratings.values(), read.timestamps.values()]
     flat = [column.tolist() for column in columns if len(column)]
@@ -42,7 +42,7 @@ def expected(days, moments=True):
 
 @pytest.fixture
 def warehouse(tmp_path):
-    """What Spark leaves: a folder a day, marks, checksums, and a file without rows."""
+    """Files that Spark leaves: a folder a day, marks, checksums, and a file without rows."""
     folder = tmp_path / "ratings"
     for number, day in enumerate(DAYS):
         part = folder / f"day={day}" / "part-00000.snappy.parquet"

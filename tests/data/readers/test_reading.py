@@ -25,7 +25,7 @@ SKIP = ReadOptions(skip_bad_rows=True)
 
 
 def rows_of(*names, options=None):
-    """What was read, as (user_id, item_id, rating[, timestamp]) in order, and the table."""
+    """Rows that were read, as (user_id, item_id, rating[, timestamp]) in order, and the table."""
     read = read_ratings([str(name) for name in names], options or ReadOptions())
     users, items = read.user_ids.to_list(), read.item_ids.to_list()
     columns = [*read.indexes(), read.ratings.values(), read.timestamps.values()]

@@ -1,4 +1,4 @@
-"""What several processes agree on about the states and the model that an earlier run left."""
+"""Agreement of several processes on the states and the model of an earlier run."""
 
 from contextlib import nullcontext
 
@@ -166,7 +166,7 @@ def test_a_model_that_is_whole_is_what_the_run_would_make(made, tmp_path):
 
 
 def trained(monkeypatch, data, output, given=lambda process_group: TINY, **options):
-    """What two processes return or raise that train `output`."""
+    """Results, or errors, of two processes that train `output`."""
     monkeypatch.setattr(training, "connected", lambda process_group: nullcontext())
     return together(
         2,
