@@ -139,7 +139,7 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
 
 
 def _retry(number: int) -> None:
-    # The signal is sent again, not remembered: the handler must run in the main thread.
+    """Send a signal again a little later: its handler must run in the main thread."""
     later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
     later.daemon = True
     later.start()

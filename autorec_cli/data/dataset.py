@@ -223,7 +223,8 @@ def _load(path: Path) -> Dataset:
     document = read_document(path)
     own = ("format", "version", "fingerprint", "n_users", "n_items", "rating_scale", "checksums")
     try:
-        _check_files(path, document)
+        for name in FILES:
+            check_file(path, name, document)
         shape, scale = shape_in(document), scale_in(document)
         dataset = Dataset(
             **{name: load_matrix(path / f"{name}.npz") for name in SPLITS},
@@ -249,12 +250,12 @@ def read_document(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise ArtifactError(f"there is no dataset {path}; make one with `autorec prepare RATINGS -o {path}`")
-    file = path / DOCUMENT
     if is_encoded(path):
         raise ArtifactError(
             f"{path} has encoded ratings, which only `autorec train` reads; name the dataset that `autorec prepare "
             f"--encoded {path} --split stable -o DATASET` makes"
         )
+    file = path / DOCUMENT
     if not file.is_file():
         raise ArtifactError(f"{path} is not a prepared dataset: it has no {DOCUMENT}; make one with `autorec prepare`")
     try:
@@ -288,11 +289,6 @@ def check_file(path: Path, name: str, document: dict[str, Any]) -> None:
     require_file(path / name)
     if checksums.of_file(path / name) != document["checksums"][name]:
         raise ValueError(f"{name} is not what was written")
-
-
-def _check_files(path: Path, document: dict[str, Any]) -> None:
-    for name in FILES:
-        check_file(path, name, document)
 
 
 def _load_table(file: Path, n_rows: int) -> pl.DataFrame:

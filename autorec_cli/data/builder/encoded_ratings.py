@@ -135,7 +135,7 @@ class EncodedTables:
         self._check_counts("user", users, of_users)
         return table, of_items
 
-    def _with_users(self, ends: Array, runs: Runs) -> Iterator[tuple[str, float]]:
+    def _with_users(self, ends: Array, runs: Runs) -> Iterator[tuple[str, int]]:
         """Yield the partitions with users of `runs`, in order, and the user before whom to stop in each."""
         # Engines number files, and 10 comes before 2.
         for (first, last, _), name in sorted(zip(ends.tolist(), self.partitions, strict=True)):
@@ -233,7 +233,7 @@ def _append(table: RatingsTable, rows: pl.DataFrame, users: Array) -> None:
 def _count_sorted(values: Array, counts: Array) -> None:
     """Add the number of each of `values`, ascending, to `counts`."""
     if len(values):
-        # Only those of this batch are counted, however many there are.
+        # Not as long as `counts`, which may be of many millions, for each batch.
         found = np.bincount(values - values[0])
         counts[values[0] : values[0] + len(found)] += found
 

@@ -1,4 +1,6 @@
+import os
 import re
+import threading
 
 import pytest
 
@@ -36,9 +38,6 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_what_is_no_plain_file_is_written_to_and_not_replaced(tmp_path):
-    import os
-    import threading
-
     os.mkfifo(tmp_path / "pipe")
     found = []
     reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
