@@ -92,13 +92,12 @@ def main() -> None:
         given["regularization"] = 200.0
     defaults = complete(TrainSettings(variant=arguments.variant, **{"output_activation": "identity", **given}), data)
     examples = make_examples(data.train, data.rating_scale, defaults)
-    batches = [int(size) for size in arguments.batches.split(",")]
+    n_examples = examples.matrix.shape[0]
+    batches = [size for size in map(int, arguments.batches.split(",")) if size < 2 * n_examples]
     chosen = {}
     for name in arguments.engines.split(","):
         seconds = {}
         for batch_size in batches:
-            if batch_size >= 2 * examples.matrix.shape[0]:
-                continue
             contender = Contender(ENGINES[name], examples, dataclasses.replace(defaults, batch_size=batch_size))
             seconds[batch_size] = min(contender.run() for _ in range(2))  # the first one warms up
         print(f"{name}: " + ", ".join(f"batch {size} {value:.3f} s" for size, value in seconds.items()))

@@ -87,7 +87,7 @@ class Reporter(Protocol):
 
 
 def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: Reporter) -> dict[str, Any]:
-    """Train a prepared dataset into a model file; with several processes, all of them call this.
+    """Train and write a model file; all processes of a group call this.
 
     Args:
         request: What to train, and how.
