@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.evaluation.evaluate import EvaluateSettings, evaluate
+from autorec_cli.evaluation.evaluate import evaluate
+from autorec_cli.evaluation.measurement import EvaluateSettings
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.report import report as reports
 from autorec_cli.report.page import to_html
