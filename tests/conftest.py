@@ -10,6 +10,7 @@ os.environ.setdefault(
 
 import fcntl
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,9 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# `nohup` ignores it, and so would each program that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LONGEST = {"test_distributed", "test_operations", "test_process_group", "test_readme", "test_soak", "test_two_hosts"}
 
