@@ -77,8 +77,8 @@ def _check_quotes(rows: list[list[str]], text_format: TextFormat, name: str) -> 
 def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Sequence[str] = CANDIDATES) -> str:
     """Detect the delimiter that splits `sample` most evenly.
 
-    One that splits the first row too wins over one that does not, then one that gives at least three fields over one
-    that gives two.
+    One that gives at least three fields wins over one that gives two. Blanks lose to a delimiter that splits as evenly,
+    unless it stands between digits only, as a decimal comma does.
 
     Args:
         sample: Whole rows.
@@ -89,7 +89,7 @@ def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Seq
     Raises:
         InputDataError: no delimiter splits the rows.
     """
-    best: tuple[tuple[bool, bool, bool, bool, int], str] | None = None
+    best: tuple[tuple[bool, bool, bool, int], str] | None = None
     for rank, delimiter in enumerate(candidates):
         if (
             not any(piece in sample for piece in (b" ", b"\t") if delimiter == BLANKS)
@@ -102,15 +102,25 @@ def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Seq
         width, count = Counter(map(len, rows)).most_common(1)[0]
         if width < 2:
             continue
-        # In "a;b,c;d,5" both split evenly, but only the comma leaves a number for the rating. Of two columns neither
-        # is a rating: in "u1,Item 5" the comma comes first. In "user,item", its header, the blank splits nothing.
-        numeric = width >= 3 and any(is_numeric(column_of(rows[1:] or rows, index)) for index in range(width))
-        score = (len(rows[0]) > 1, width >= 3, count >= MIN_MATCHING * len(rows), numeric, -rank)
+        # In "u1,Big Item 5" the blanks are part of a name.
+        if delimiter == BLANKS and best is not None and best[0][1] and _separates_texts(rows, best[1]):
+            continue
+        # In "a;b,c;d,5" both split evenly, but only the comma leaves a number for the rating.
+        numeric = any(is_numeric(column_of(rows[1:] or rows, index)) for index in range(width))
+        score = (width >= 3, count >= MIN_MATCHING * len(rows), numeric, -rank)
         if best is None or score > best[0]:
             best = score, delimiter
     if best is None:
         raise InputDataError(f"{name}: no delimiter found in {_first_line(sample)}; set --delimiter and --columns")
     return best[1]
+
+
+def _separates_texts(rows: list[list[str]], delimiter: str) -> bool:
+    """True if `delimiter` stands in most rows elsewhere than between two digits."""
+    piece = re.escape(delimiter)
+    beside_text = re.compile(rf"{piece}(?!\d)|(?<!\d){piece}")
+    found = sum(any(map(beside_text.search, row)) for row in rows)
+    return found >= MIN_MATCHING * len(rows)
 
 
 def _first_line(sample: bytes) -> str:

@@ -8,7 +8,7 @@ from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers.columns.contents import MAX_RATING_VALUES
 from autorec_cli.data.readers.columns.names import role_of
 from autorec_cli.data.readers.options import ReadOptions, parse_columns
-from autorec_cli.data.readers.text.detection import DELIMITER_ROWS, has_header_row
+from autorec_cli.data.readers.text.detection import BLANKS, DELIMITER_ROWS, TextFormat, detect_delimiter, has_header_row
 from autorec_cli.errors import InputDataError
 
 
@@ -247,3 +247,12 @@ def test_a_line_that_names_the_delimiter_is_no_row(tmp_path, line, newline):
     assert choices(tmp_path, text) == ["user", "item", "rating", None]
     with pytest.raises(InputDataError, match="line 4, column rating"):
         choices(tmp_path, text.replace("f;2", "f;x"))
+
+
+@pytest.mark.parametrize(
+    ("row", "delimiter"),
+    [("u{0},Big Item {1}", ","), ("u{0}, i{1}, {2}", ","), ("u{0} i{1} {2},5", BLANKS), ("u{0} i{1} {2}", BLANKS)],
+)
+def test_blanks_in_names_are_no_delimiter(row, delimiter):
+    sample = "".join(row.format(n, n % 7, n % 5) + "\n" for n in range(20)).encode()
+    assert detect_delimiter(sample, TextFormat(","), "r.csv") == delimiter
