@@ -81,8 +81,9 @@ def _range_between(values: NDArray[np.float32], low: float, high: float) -> tupl
     above, below = np.inf, -np.inf
     for part in slices(len(values)):
         block = values[part]
-        above = min(above, float(block.min(where=block > low, initial=np.inf)))
-        below = max(below, float(block.max(where=block < high, initial=-np.inf)))
+        # Hardly any value is between the extremes found so far, so that these are small arrays.
+        above = float(block[(block > low) & (block < above)].min(initial=above))
+        below = float(block[(block < high) & (block > below)].max(initial=below))
     return above, below
 
 
