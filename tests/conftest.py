@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # the matrices are tiny, and workers of pytest-xdist would fight for cores
+# Each of the hundreds of programs that tests start would compile the package first.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import fcntl
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
