@@ -88,7 +88,8 @@ def change_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
                 flat, value = array.reshape(-1), rng.choice(NUMBERS)
                 if not np.issubdtype(array.dtype, np.floating) and not np.isfinite(value):
                     value = -5
-                info = np.iinfo(array.dtype) if array.dtype.kind in "iu" else np.finfo(array.dtype)
+                whole = np.dtype("u1") if array.dtype == bool else array.dtype
+                info = np.iinfo(whole) if whole.kind in "iu" else np.finfo(whole)
                 n_changed = rng.choice((1, 1, 2, flat.size))
                 for position in rng.sample(range(flat.size), min(n_changed, flat.size)):
                     flat[position] = value if not np.isfinite(value) else min(max(value, info.min), info.max)
