@@ -1,4 +1,7 @@
-"""Adam (Kingma and Ba, 2015): its constants, its state, and its steps on small arrays."""
+"""Adam (Kingma and Ba, 2015): constants, state and steps.
+
+The steps are for small arrays; the engines update V and W themselves.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class Adam:
         self.n_steps = 0
 
     def scales(self, rate: float) -> tuple[np.float32, np.float32]:
-        """Step size and factor of the root of the averaged squares, at learning rate `rate`."""
+        """Bias-corrected step size, and factor of the averaged squares' root.
+
+        For the step at learning rate `rate` that `n_steps` counts already.
+        """
         with np.errstate(over="ignore"):  # infinite steps show in `Engine.is_finite`
             step_size = np.float32(rate / (1 - BETA1**self.n_steps))
         # 1 / sqrt(1 - beta2^t), once per step instead of once per weight.
@@ -63,6 +69,7 @@ class Adam:
         self.n_steps += 1
         step_size, correction = self.scales(rate)
         for parameter, slope, mean, square in zip(self.parameters, gradients, self.means, self.squares, strict=True):
+            # In place: the caller's network has the same arrays.
             mean += np.float32(1 - BETA1) * (slope - mean)
             square += np.float32(1 - BETA2) * (slope * slope - square)
             parameter -= step_size * mean / (np.sqrt(square) * correction + np.float32(EPSILON))

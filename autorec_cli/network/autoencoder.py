@@ -78,7 +78,10 @@ class Network(Generic[Values]):
         return list(chain(self.encoder_biases, (self.decoder_bias,), of_thresholds))
 
     def output(self, z: Values, sigmoid: Callable[[Values], Values]) -> tuple[Values, Values | float]:
-        """Output f(z) and its derivative f'(z); an ordinal output is computed by the engines."""
+        """Output f(z) and its derivative f'(z).
+
+        An ordinal output is computed by the engines instead.
+        """
         if self.output_activation == "identity":
             return z, 1.0
         low, high = self.output_range
@@ -86,7 +89,10 @@ class Network(Generic[Values]):
         return low + (high - low) * s, (high - low) * s * (1 - s)
 
     def deeper(self, first: Values, function: Callable[[Values], Values]) -> list[Values]:
-        """Compute all hidden layers, (B, k_layer) each, from the first, with `function` for g."""
+        """Compute all hidden layers, (B, k_layer) each, from the first.
+
+        `function` is g, for arrays or tensors.
+        """
         hidden = [first]
         for weight, bias in zip(self.encoder_weights[1:], self.encoder_biases[1:], strict=True):
             hidden.append(function(hidden[-1] @ weight + bias))
@@ -247,6 +253,7 @@ def new_network(
         # The logit of 0 and of 1 is infinite.
         level = np.clip((column_means - low) / (high - low), 0.01, 0.99)
         column_means = np.log(level / (1 - level))
+    # Rows of V: those of the ratings, then those of the mask, as `Inputs` has the columns.
     inputs = np.concatenate([own + half * n_columns for half in range(settings.n_channels)])
     first = _normal(inputs, sizes[0], sizes[1], ENCODER_SPREAD / input_norm, generator)
     gain = GAINS[settings.hidden_activation]
@@ -265,6 +272,7 @@ def new_network(
 
 def _between(levels: Levels, n_units: int) -> Thresholds[Array]:
     """Thresholds in the middle between levels, the same for all examples."""
+    # Without weights, no code moves a threshold yet.
     bias = np.array(levels.midpoints, dtype=np.float32)
     return Thresholds(np.zeros((len(bias), n_units), dtype=np.float32), bias, levels)
 

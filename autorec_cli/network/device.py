@@ -17,7 +17,7 @@ from autorec_cli.runtime.threads import compute_threads, use_threads
 THREADS_PER_CORE = 4
 CUDA_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 """Library that comes with a GPU's driver, and that PyTorch calls."""
-ROCM_DRIVER = Path("/dev/kfd")
+ROCM_DRIVER = Path("/dev/kfd")  # of AMD; PyTorch calls its GPUs "cuda" too
 
 
 class Place(NamedTuple):
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 def find_place(device: str, threads: int) -> Place:
-    """Find the device, make it current, and set the number of CPU threads.
+    """Find the device, make it current, set the CPU threads.
 
     Raises:
         UsageError: the device is not available, or `threads` is out of range.
@@ -59,7 +59,10 @@ def find_place(device: str, threads: int) -> Place:
 
 
 def has_driver() -> bool:
-    """Check for the driver of a GPU, without PyTorch, which takes a second to import."""
+    """Check for the driver of a GPU, without importing PyTorch.
+
+    The import takes a second.
+    """
     try:
         ctypes.CDLL(CUDA_DRIVER[sys.platform])
     except (KeyError, OSError):

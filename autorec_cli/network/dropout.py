@@ -1,6 +1,7 @@
-"""Dropout of input cells by a hash of the row's key and the column, in numpy and in torch.
+"""Dropout of input cells by hashing row and column.
 
-Whether a cell is dropped does not depend on the other cells of its process, so that the columns can be partitioned.
+In numpy and in torch, to the same bits. Whether a cell is dropped does not depend on the other cells of its process, so
+that the columns can be partitioned.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ class Dropout:
         return np.float32(1) / np.float32(1 - self.probability)
 
     def factors(self, batch: sparse.csr_array) -> Array:
-        """Factor of each cell of a batch, CSR (B, P): 0 or `kept`, (nnz,) float32."""
+        """Factor of each cell of a batch, 0 or `kept`.
+
+        The batch is CSR (B, P), the result (nnz,) float32.
+        """
+        # uint32 wraps on overflow: the hash is modulo 2^32.
         numbers = np.repeat(self.keys, np.diff(batch.indptr)) + self.columns[batch.indices] * np.uint32(GOLDEN)
         numbers ^= numbers >> np.uint32(16)
         numbers *= np.uint32(FIRST)
@@ -60,7 +65,10 @@ class Dropout:
         return factors
 
     def device_factors(self, keys: Tensor, columns: Tensor) -> Tensor:
-        """Factors of cells with these `keys` and global `columns`, int64 (nnz,), on their device."""
+        """Factors of cells, computed on their device.
+
+        `keys` and global `columns` of the cells are int64 (nnz,).
+        """
         # int64 wraps as it overflows, and the low 32 bits are those of uint32.
         mask = KEYS - 1
         numbers = (keys + columns * GOLDEN) & mask

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from autorec_cli.network.dropout import Dropout
 
 RATED = np.float32(2.5)
-"""Value of a rated cell in the implicit channel, in the unit of the examples."""
+"""Value of a rated cell in the implicit channel, in the unit of the examples.
+
+Large datasets prefer 2 and small ones 3 (docs/notes/defaults.md)."""
 
 RowSelection = slice | Array
 """Rows of the examples, as a slice or indices."""

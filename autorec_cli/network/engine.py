@@ -32,7 +32,9 @@ class Engine(Protocol):
     is_threaded: bool
 
     def batch(self, inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
-        """Make the batch of the examples at `rows`, where a step needs it.
+        """Make the batch of the examples at `rows`.
+
+        It is in the memory of the device, in the orders that a step needs.
 
         Args:
             inputs: All examples.
@@ -65,7 +67,10 @@ class Engine(Protocol):
         """
 
     def codes(self, inputs: Inputs, rows: Array | None = None) -> Array:
-        """Compute the codes (last hidden layer) of the examples at `rows`, all if None, (n, k) float32."""
+        """Compute the codes (last hidden layer) of examples, (n, k) float32.
+
+        They are those at `rows`; all if None.
+        """
 
     def network(self) -> Network[Array]:
         """Copy the current network to the CPU."""

@@ -122,87 +122,146 @@ def _kept(shape: Shape, networks: Sequence[Hyperparameters], number: int) -> int
     return sum(models) + sum(selected) + (BLENDING if len(networks) > 1 else 0)
 
 
+def _matrices(shape: Shape, settings: Hyperparameters) -> list[tuple[int, int]]:
+    """Shapes of V and W."""
+    n_columns = shape.n_users if settings.variant == "item" else shape.n_items
+    return [(settings.n_channels * n_columns, settings.hidden_sizes[0]), (n_columns, settings.hidden_sizes[-1])]
+
+
+def _plain_bytes(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of V and W."""
+    return 4 * sum(n_rows * size for n_rows, size in _matrices(shape, settings))
+
+
+def _tiled_bytes(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of V and W in tiles, with their padding."""
+    from autorec_cli.network.autoencoder import TILE
+
+    return 4 * sum(n_rows * -(-size // TILE) * TILE for n_rows, size in _matrices(shape, settings))
+
+
 def _piece(shape: Shape, settings: Hyperparameters) -> int:
-    """Bytes of a piece of V or W, which stays in the heap when it is freed: glibc returns only blocks above 32 MiB."""
+    """Bytes of a piece of V or W.
+
+    It stays in the heap when it is freed: glibc returns only blocks above 32 MiB.
+    """
     from autorec_cli.network.autoencoder import ROWS_PER_PIECE
 
-    n_columns = shape.n_users if settings.variant == "item" else shape.n_items
-    rows = (settings.n_channels * n_columns, n_columns)
-    edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
-    return 4 * max(min(ROWS_PER_PIECE, n) * size for n, size in zip(rows, edges, strict=True))
+    return 4 * max(min(ROWS_PER_PIECE, n_rows) * size for n_rows, size in _matrices(shape, settings))
+
+
+def _n_examples(shape: Shape, settings: Hyperparameters) -> int:
+    return shape.n_items if settings.variant == "item" else shape.n_users
 
 
 def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
-    return (shape.n_items if settings.variant == "item" else shape.n_users) * settings.hidden_sizes[-1]
+    return _n_examples(shape, settings) * settings.hidden_sizes[-1]
+
+
+def _n_fitted(shape: Shape, settings: Hyperparameters) -> int:
+    """Ratings of the refit, or without one of the selection phase."""
+    return shape.n_train + (shape.n_valid if settings.refit else 0)
 
 
 def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
-    from autorec_cli.network.autoencoder import TILE
-
-    n_examples, n_columns = shape.n_items, shape.n_users
-    if settings.variant == "user":
-        n_examples, n_columns = n_columns, n_examples
-    edges = (settings.hidden_sizes[0], settings.hidden_sizes[-1])
-    rows = (settings.n_channels * n_columns, n_columns)  # of V and W
-    plain = 4 * sum(n * size for n, size in zip(rows, edges, strict=True))
-    tiled = 4 * sum(n * -(-size // TILE) * TILE for n, size in zip(rows, edges, strict=True))
-    # Parameters and two moments; with torch, gradients as well, and the tile that a product copies.
-    weights = 3 * tiled if engine == "compiled" else 4 * plain + 4 * n_columns * TILE
-    refit = settings.refit and shape.n_valid > 0
-    n_fitted = shape.n_train + (shape.n_valid if refit else 0)
-    batch_fraction = min(1.0, settings.batch_size / n_examples)
-    is_ordinal = settings.output_activation == "ordinal"
-    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2) + (ORDINAL if is_ordinal else 0)
-    runtime, copies = (RUNTIME, 3) if engine == "compiled" else (RUNTIME + TORCH_RUNTIME, 4)
-    step = int(n_fitted * batch_fraction) * cell + 4 * settings.batch_size * copies * (
-        sum(edges) + sum(settings.hidden_sizes)
-    )
-    # Dense layers of the deep form: parameters, gradients, two moments.
-    dense = 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
-    weights += 4 * dense
+    refit, n_fitted = settings.refit and shape.n_valid > 0, _n_fitted(shape, settings)
+    runtime = RUNTIME if engine == "compiled" else RUNTIME + TORCH_RUNTIME
     joined = CELL * n_fitted if refit else 0  # training and validation set as one matrix
     data = joined + CELL * n_fitted + SIDE * (shape.n_users + shape.n_items)
     preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
-    codes = 4 * _n_codes(shape, settings)
-    n_all = shape.n_train + shape.n_valid + shape.n_test
-    ids = ID * (shape.n_users + shape.n_items)
-    saving = data + plain + tiled + codes + JOIN_SPLITS * n_all + ids
+    saving = data + _saved_bytes(shape, settings)
     if engine == "cuda":
-        n_cells, hidden = n_fitted * batch_fraction, sum(settings.hidden_sizes)
-        step = batch_bytes(n_cells, settings.batch_size, hidden, settings.implicit, is_ordinal)
-        device = 4 * (plain + dense) + step
-        if settings.objective == "ranking":
-            device += 2 * 4 * n_columns * edges[1]
-        return Need(runtime + max(preparing, saving), device, CELL * n_fitted)
-    # Before a refit that continues, and without one, the best network so far is kept. After an epoch the network is
-    # copied out of the engine, in the place of the best one; then it is checked, and a checkpoint is written in pieces.
+        # Training itself is on the GPU; the host has the work before and after it.
+        return Need(runtime + max(preparing, saving), _device_bytes(shape, settings), CELL * n_fitted)
+    step, plain, piece = _step_bytes(shape, settings, engine), _plain_bytes(shape, settings), _piece(shape, settings)
+    # After an epoch the network is copied out of the engine, in the place of the best one; then it is checked, and a
+    # checkpoint is written in pieces.
+    after_epoch = plain + max(piece, CHECK * n_fitted)
+    # Before a refit that continues, and without one, the best network so far is kept.
     best = 0 if refit and not settings.continues else plain + VALIDATE * shape.n_valid
-    piece = _piece(shape, settings)
-    selecting = data - joined + max(step + best, plain + max(piece, CHECK * n_fitted))
+    selecting = data - joined + max(step + best, after_epoch)
     # Two pieces of an earlier phase stay in the heap, and so does a part of what made the examples of both phases.
     left = min((JOIN_SPLITS + 2 * MAKE_EXAMPLES) * n_fitted, HEAP)
-    refitting = data + left + max(step, plain + max(piece, CHECK * n_fitted)) if refit else 0
-    training = weights + _unrated_bytes(shape, settings, n_columns) + 2 * piece + max(selecting, refitting)
+    refitting = data + left + max(step, after_epoch) if refit else 0
+    engine_bytes = _engine_bytes(shape, settings, engine) + _unrated_bytes(shape, settings)
+    training = engine_bytes + 2 * piece + max(selecting, refitting)
     return Need(runtime + max(preparing, training, saving))
 
 
-def _unrated_bytes(shape: Shape, settings: Hyperparameters, n_columns: int) -> int:
-    """Bytes for unrated cells, which count with the ranking objective only, and for ranking them."""
+def _saved_bytes(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of the making of a model."""
+    weights = _plain_bytes(shape, settings) + _tiled_bytes(shape, settings)  # the latter for an engine, for the codes
+    n_ratings = shape.n_train + shape.n_valid + shape.n_test
+    rest = JOIN_SPLITS * n_ratings + ID * (shape.n_users + shape.n_items)
+    return weights + 4 * _n_codes(shape, settings) + rest
+
+
+def _engine_bytes(shape: Shape, settings: Hyperparameters, engine: str) -> int:
+    """Bytes of parameters and optimizer of a CPU engine."""
+    from autorec_cli.network.autoencoder import TILE
+
+    if engine == "compiled":
+        large = 3 * _tiled_bytes(shape, settings)  # parameters and two moments
+    else:  # gradients as well, and the tile that a product copies
+        n_columns = _matrices(shape, settings)[-1][0]
+        large = 4 * _plain_bytes(shape, settings) + 4 * n_columns * TILE
+    # Either has gradients of the dense layers.
+    return large + 4 * _dense_bytes(settings)
+
+
+def _dense_bytes(settings: Hyperparameters) -> int:
+    """Bytes of the dense layers of the deep form."""
+    return 4 * sum(n_in * n_out for n_in, n_out in pairwise(settings.hidden_sizes))
+
+
+def _step_bytes(shape: Shape, settings: Hyperparameters, engine: str) -> int:
+    """Bytes on a CPU for a batch and its hidden layers."""
+    is_ordinal = settings.output_activation == "ordinal"
+    cell = STEP + (2 * INPUT if settings.implicit else INPUT // 2) + (ORDINAL if is_ordinal else 0)
+    sizes = settings.hidden_sizes
+    hidden = 4 * settings.batch_size * (3 if engine == "compiled" else 4) * (sizes[0] + sizes[-1] + sum(sizes))
+    return int(_cells_per_batch(shape, settings)) * cell + hidden
+
+
+def _device_bytes(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of a GPU that training takes, without the ratings."""
+    weights = 4 * (_plain_bytes(shape, settings) + _dense_bytes(settings))  # gradients and two moments too
+    n_cells, hidden = _cells_per_batch(shape, settings), sum(settings.hidden_sizes)
+    is_ordinal = settings.output_activation == "ordinal"
+    step = batch_bytes(n_cells, settings.batch_size, hidden, settings.implicit, is_ordinal)
+    if settings.objective != "ranking":
+        return weights + step
+    n_columns, n_hidden = _matrices(shape, settings)[-1]
+    return weights + step + 2 * 4 * n_columns * n_hidden  # the gradient of unrated cells
+
+
+def _cells_per_batch(shape: Shape, settings: Hyperparameters) -> float:
+    """Ratings of an average batch."""
+    batch_fraction = min(1.0, settings.batch_size / _n_examples(shape, settings))
+    return _n_fitted(shape, settings) * batch_fraction
+
+
+def _unrated_bytes(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes for unrated cells, and for ranking them."""
     if settings.objective != "ranking":
         return 0
     n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
     # The gradient of unrated cells, and with it the decoder out of its tiles, then the gradient in tiles.
-    return 2 * 4 * n_columns * settings.hidden_sizes[-1] + RANK * n_scores
+    n_columns, n_hidden = _matrices(shape, settings)[-1]
+    return 2 * 4 * n_columns * n_hidden + RANK * n_scores
 
 
 def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool, is_ordinal: bool) -> int:
-    """Bytes of a GPU that a step takes for a batch of `n_cells` ratings and for its hidden layers."""
+    """Bytes of a GPU for a batch and its hidden layers."""
     cell = GPU_STEP + (GPU_INPUT if implicit else 0) + (ORDINAL if is_ordinal else 0)
     return int(n_cells * cell) + 4 * 4 * batch_size * hidden_units
 
 
 def ratings_stay(need: Need, free: int) -> bool:
-    """True if ratings stay on a GPU with `free` bytes; otherwise they are streamed, batch by batch."""
+    """True if ratings stay on a GPU with `free` bytes.
+
+    Otherwise they are streamed, batch by batch.
+    """
     return need.ratings + GPU_MARGIN * need.device <= free
 
 

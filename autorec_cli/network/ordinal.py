@@ -1,6 +1,7 @@
-"""Ordinal output: the expected rating of a cumulative logit model (McCullagh 1980, Regression Models for Ordinal Data).
+"""Ordinal output: the expected rating of a cumulative logit model.
 
-With rating levels l_0 < ... < l_J, the center o that was subtracted from a target, and the codes h of an example:
+The model is that of McCullagh (1980, Regression Models for Ordinal Data). With rating levels l_0 < ... < l_J, the
+center o that was subtracted from a target, and the codes h of an example:
 
     t_j = C_j . h + c_j                              thresholds of the example
     P(r >= l_j) = sigmoid(a (z + o - t_j))
@@ -50,12 +51,19 @@ class Levels:
 
     @property
     def midpoints(self) -> list[float]:
-        """Middle of each gap, which tells on which side of a threshold a rating is."""
+        """Middle of each gap.
+
+        It tells on which side of a threshold a rating is.
+        """
         return [(low + high) / 2 for low, high in pairwise(self.values)]
 
     def expected(self, location: Array, thresholds: Array) -> Array:
-        """Expected ratings of z + o, shape (...), with thresholds that broadcast to (..., J)."""
+        """Expected ratings of z + o, shape (...).
+
+        `thresholds` broadcast to (..., J).
+        """
         ratings = np.full_like(location, self.values[0])
+        # One threshold at a time, in one buffer: all at once would take J times the memory.
         exceeded = np.empty_like(location)
         for number, gap in enumerate(self.gaps):
             np.subtract(location, thresholds[..., number], out=exceeded)
@@ -67,7 +75,9 @@ class Levels:
 
 
 class Offsets(NamedTuple):
-    """Centers that were subtracted from targets, split into those of examples and of columns.
+    """Centers that were subtracted from targets.
+
+    That of a cell is the sum of its example's and its column's.
 
     Attributes:
         rows: (N,) float32.
@@ -98,8 +108,13 @@ class Thresholds(Generic[Values]):
 
 
 def levels_of(ratings: Array, unit: float, deviation: float) -> Levels:
-    """Levels in the given unit of `ratings`, each distinct value once, whose standard deviation is `deviation`.
+    """Rating levels in the given unit, and their slope.
 
     The logistic noise around z, of standard deviation pi / (a sqrt 3), is as wide as the ratings are.
+
+    Args:
+        ratings: Distinct ratings, ascending.
+        unit: Unit of the network, in that of the ratings.
+        deviation: Standard deviation of all ratings.
     """
     return Levels(tuple((ratings / unit).tolist()), math.pi * unit / (math.sqrt(3) * deviation))

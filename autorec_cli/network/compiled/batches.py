@@ -1,6 +1,7 @@
-"""Batches of the compiled engine, made by kernels that leave Python's lock to the step that runs at the same time.
+"""Batches of the compiled engine, made without Python's lock.
 
-The same to the bit as `encoder_input` and `dropout`, which are in numpy and for all engines.
+The step of the batch before runs at the same time and needs the lock. Batches are the same to the bit as
+`encoder_input` and `dropout`, which are in numpy and for all engines.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Transposed(NamedTuple):
 
 @dataclass(frozen=True)
 class Pattern:
-    """Pattern of a sparse matrix (B, n), with what is computed of it when it is first used.
+    """Pattern of a sparse matrix (B, n), and its other orders.
+
+    The other orders are computed on first use, once for all matrices that share the pattern.
 
     Attributes:
         indptr, indices: As of a CSR matrix with sorted indices.
@@ -90,24 +93,31 @@ class ObservedCells:
 
 
 def observed(matrix: sparse.csr_array, like: ObservedCells | None = None) -> ObservedCells:
-    """Cells of a CSR matrix with sorted indices, in the pattern of `like` if that has the same shape."""
+    """Cells of a CSR matrix with sorted indices.
+
+    They share the pattern of `like` if that has the same shape; see `Engine.step`.
+    """
     if like is not None and like.shape == matrix.shape:
         return ObservedCells(like.pattern, matrix.data)
     return ObservedCells(Pattern(matrix.indptr, matrix.indices, matrix.shape[1]), matrix.data)
 
 
 def make_batch(inputs: Inputs, rows: Array, dropout: Dropout | None) -> Batch:
-    """Make the batch of the examples at `rows` (B,), with all that a step needs of it; see `Inputs.batch`."""
+    """Make the batch of the examples at `rows` (B,).
+
+    It is that of `Inputs.batch`, with all that a step needs of it.
+    """
     targets = _selected(inputs.examples, rows)
     shown = _inputs(targets, inputs, rows, dropout)
+    # Cached here, on the thread that prepares batches: the step would wait for them.
     _ = targets.pattern.pointers, targets.pattern.transposed, shown.pattern.pointers, shown.by_column
     return Batch(targets, shown, rows)
 
 
 def encoder_inputs(inputs: Inputs, rows: Array) -> ObservedCells:
-    """Encoder inputs of the examples at `rows` (B,), with what a product needs of them."""
+    """Encoder inputs of the examples at `rows` (B,), for a product."""
     shown = _inputs(_selected(inputs.examples, rows), inputs, rows, None)
-    _ = shown.pattern.pointers
+    _ = shown.pattern.pointers  # cached for the product, as in `make_batch`
     return shown
 
 
@@ -133,5 +143,6 @@ def _inputs(targets: ObservedCells, inputs: Inputs, rows: Array, dropout: Dropou
     indices = np.empty(len(values) if inputs.implicit else 0, dtype=pattern.indices.dtype)
     show_cells(pattern.indptr, pattern.indices, targets.values, n_columns, scale, *hidden, indices, values)
     if inputs.implicit:
+        # Each row is followed by its mask, so that it begins twice as far in.
         pattern = Pattern(2 * pattern.indptr, indices, 2 * n_columns)
     return ObservedCells(pattern, values)

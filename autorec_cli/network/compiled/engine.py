@@ -54,7 +54,8 @@ class CompiledEngine:
         self._encoder = _Weights(network.encoder_weights[0])
         self._decoder = _Weights(network.decoder_weight)
         if self._mean is not None:
-            self._decoder.tiles -= to_tiles(self._mean[None])  # in place: W is large
+            # The penalty then shrinks rows toward the mean, and not to 0. In place: W is large.
+            self._decoder.tiles -= to_tiles(self._mean[None])
         nothing = np.empty(0, dtype=np.float32)  # V and W live in tiles only
         self._rest = replace(
             network, encoder_weights=(nothing, *network.encoder_weights[1:]), decoder_weight=nothing
@@ -81,9 +82,9 @@ class CompiledEngine:
     def _step(self, batch: Batch, rate: float, decay: float) -> float:
         targets, inputs = _observed(batch)
         pattern, rows = targets.pattern, batch.rows
-        first = self._encode(inputs)
+        first = self._encode(inputs)  # tiles (., B, TILE), as `last` and `upstream`
         hidden, last = self._deeper(first)
-        z = self._decode(pattern, last)
+        z = self._decode(pattern, last)  # (nnz,)
         of_thresholds = None
         if self._rest.thresholds is None:
             predictions, slope = self._rest.output(z, sigmoid)
@@ -104,6 +105,7 @@ class CompiledEngine:
         if self._mean is not None:
             sums = row_sums(pattern.indptr, error.values)
             upstream += sums[:, None] * self._mean_tiles
+            # All processes have the same mean row, so each needs the gradient of all columns.
             of_means = [self._process_group.all_reduce((sums @ last).reshape(-1)[: len(self._mean)])]
         elif of_thresholds is not None:  # their means are rows of C
             of_means, of_codes = self._threshold_gradients(of_thresholds, codes)
@@ -115,8 +117,9 @@ class CompiledEngine:
             upstream += to_tiles(missing.hidden)
             extra = to_tiles(missing.decoder_weight)
             bias += missing.decoder_bias
+        # Each process has the part of dh that its own columns cause; deeper layers need the sum.
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
-        # Only now: the gradients above need the old weights.
+        # Only now, as the gradients above need the old weights; and first, as it counts the step for `_update`.
         self._optimizer.step([*weights, *biases, bias, *of_means], rate)
         self._update(self._decoder, _Gradient(error, last, extra), rate, decay)
         self._update(self._encoder, _Gradient(inputs, slope_of_first), rate, decay)
@@ -131,6 +134,7 @@ class CompiledEngine:
             return rows, encoder_inputs(inputs, np.arange(n_rows)[rows]), observed(cells[rows]).pattern
 
         with np.errstate(all="ignore"), one_ahead(make, blocks, self.is_threaded) as made:
+            # The empty array is for no examples: `concatenate` refuses an empty list.
             return np.concatenate([np.empty(0, dtype=np.float32), *(self._predicted(*block) for block in made)])
 
     def _predicted(self, rows: slice, inputs: ObservedCells, wanted: Pattern) -> Array:
@@ -221,7 +225,7 @@ class CompiledEngine:
 
     @cached_property
     def _n_hidden_in_last_tile(self) -> int:
-        return (len(self._rest.encoder_biases[0]) - 1) % TILE + 1
+        return (len(self._rest.encoder_biases[0]) - 1) % TILE + 1  # 1 to TILE: a full tile has no padding
 
     def _deeper(self, first: Floats) -> tuple[list[Array], Floats]:
         """Compute all hidden layers, and the last in tiles.
@@ -240,6 +244,7 @@ class CompiledEngine:
     ) -> tuple[list[Array], list[Array], Floats]:
         """Back-propagate as `Network.back_to_first`, from and to tiles."""
         if not hidden:
+            # In tiles: their padding is 0 in W, so in `upstream` too.
             upstream *= DERIVATIVES[self._rest.hidden_activation](first)
             return [], [upstream.sum(1).reshape(-1)[: len(self._rest.encoder_biases[0])]], upstream
         weights, biases, slope = self._rest.back_to_first(hidden, from_tiles(upstream, hidden[-1].shape[1]))
@@ -299,9 +304,10 @@ class CompiledEngine:
         return outputs, gradients
 
     def _threshold_gradients(self, gradient: Floats, codes: Floats) -> tuple[list[Array], Floats]:
-        """Gradients of C and c, summed over processes, and of the codes, in tiles.
+        """Gradients of C and c, and of the codes.
 
-        `gradient` (B, J) is that of the thresholds of each example.
+        The former are summed over processes, the latter are in tiles. `gradient` (B, J) is that of the thresholds of
+        each example.
         """
         thresholds = self._rest.thresholds
         assert thresholds is not None
@@ -332,7 +338,10 @@ class CompiledEngine:
 
 @lru_cache(maxsize=1)
 def compile_kernels() -> None:
-    """Compile the kernels, or load them from numba's cache, by a step of a network of one unit."""
+    """Compile the kernels, or load them from numba's cache.
+
+    A step of a network of one unit calls them.
+    """
     begin_stage("compiling")
     one, zero = np.ones((1, 1), dtype=np.float32), np.zeros(1, dtype=np.float32)
     network = Network((one,), (zero,), one, zero, "identity", "identity", (-1.0, 1.0))

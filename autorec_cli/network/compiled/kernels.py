@@ -145,7 +145,10 @@ def row_dots(typing, indices, left, row, right, start, stop, dots):
 
 @intrinsic
 def prefetch_row(typing, tile, row):
-    """Fetch a row of `tile` (n, TILE), float32 and C-contiguous, into the cache; it need not exist."""
+    """Fetch a row of `tile` into the cache.
+
+    `tile` (n, TILE) is float32 and C-contiguous. The row need not exist: the processor ignores bad addresses.
+    """
     signature = types.void(tile, types.int64)
 
     def generate(context, builder, signature, arguments):
@@ -269,11 +272,17 @@ def adam_products(
 
 @numba.njit(**OPTIONS)
 def _exp(x):
-    """Exponential by the algorithm of Sleef's `expf`, which PyTorch uses: to the bit where x is from -87 to 89."""
+    """Exponential by the algorithm of Sleef's `expf`, which PyTorch uses.
+
+    The results are the same to the bit where x is from -87 to 89.
+    """
     f32, i32 = np.float32, np.int32
+    # x = power ln 2 + rest, with |rest| at most ln 2 / 2.
     power = i32(np.rint(x * f32(1.442695040888963407)))
+    # ln 2 in two summands: the first has so few digits that its product with `power` is exact.
     rest = x - f32(power) * f32(0.693145751953125)
     rest = rest - f32(power) * f32(1.428606765330187045e-06)
+    # e^rest by a polynomial, whose first terms 1 + rest are added last, as they are largest.
     y = f32(0.000198527617612853646278381) * rest + f32(0.00139304355252534151077271)
     y = y * rest + f32(0.00833336077630519866943359)
     y = y * rest + f32(0.0416664853692054748535156)
@@ -305,12 +314,14 @@ def ordinal_outputs(
     first,
     last,
 ):
-    """Compute `autoencoder.ordinal_outputs` in one pass over the cells of rows `first` to `last`.
+    """Compute `pytorch.engine.ordinal_outputs` in one pass over the cells.
 
-    All are float32: `z`, `targets` and `outputs` (nnz,), the offsets of `rows` (B,) and of `columns` (P,), `thresholds`
-    and `gradients` (B, J), `gaps` and `midpoints` (J,). Without targets, `gradients` are left alone.
+    The cells are those of rows `first` to `last`. All are float32: `z`, `targets` and `outputs` (nnz,), the offsets of
+    `rows` (B,) and of `columns` (P,), `thresholds` and `gradients` (B, J), `gaps` and `midpoints` (J,). Without
+    targets, `gradients` are left alone.
     """
-    zero, one, two, most, least = np.float32(0), np.float32(1), np.float32(2), np.float32(87), np.float32(-89)
+    zero, one, two = np.float32(0), np.float32(1), np.float32(2)
+    most, least = np.float32(87), np.float32(-89)  # the range of `_exp` with the sign turned
     longest = 0
     for row in range(first, last):
         longest = max(longest, indptr[row + 1] - indptr[row])

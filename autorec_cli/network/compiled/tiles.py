@@ -84,9 +84,10 @@ class Workers:
     def run(
         self, kernel: Callable[..., None], indptr: NDArray[Any], tiled: Sequence[Floats], *arguments: object
     ) -> None:
-        """Call `kernel(*tiled, *arguments, first, last)` on all threads, for parts of the tiles and ranges of rows.
+        """Call `kernel` on all threads, each time for a part.
 
-        A kernel that needs all tiles at once has them among its other arguments.
+        A call is `kernel(*tiled, *arguments, first, last)`, with part of the tiles and a range of rows. A kernel that
+        needs all tiles at once has them among its other arguments.
         """
         parts = iter(self._parts(indptr, len(tiled[0]) if tiled else 0))
 
@@ -98,7 +99,7 @@ class Workers:
         others = [self._pool.submit(work) for _ in range(self.threads - 1)]
         work()
         for other in others:
-            other.result()
+            other.result()  # raises what it raised
 
     def close(self, wait: bool = True) -> None:
         """End the threads, and with `wait` return after their end."""

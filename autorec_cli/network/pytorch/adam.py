@@ -42,6 +42,7 @@ class TorchAdam:
             decays: Penalty of each parameter: its factor in the gradient.
         """
         parts = list(zip(self.parameters, gradients, self.means, self.squares, self._steps, decays, strict=True))
+        # A call has one decay for all its parameters.
         for decay in dict.fromkeys(decays):
             parameters, slopes, means, squares, steps = (
                 list(part) for part in zip(*(part[:-1] for part in parts if part[-1] == decay), strict=True)
@@ -51,7 +52,7 @@ class TorchAdam:
                 slopes,
                 means,
                 squares,
-                [],
+                [],  # for `amsgrad` only
                 steps,
                 fused=True,
                 amsgrad=False,

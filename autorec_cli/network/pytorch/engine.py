@@ -139,7 +139,10 @@ class TorchEngine:
         return torch.cat([hidden[-1].cpu() for hidden in encoded]).numpy()
 
     def _centers(self, pattern: Tensor, rows: Array) -> Tensor | None:
-        """Center of each cell of examples, (nnz,), for an ordinal output; `pattern` is CSR (B, P)."""
+        """Center of each cell, (nnz,), for an ordinal output.
+
+        `pattern` is CSR (B, P), the cells of the examples at `rows`.
+        """
         if self._offsets is None or self._column_offsets is None:
             return None
         of_rows = send(self._offsets.rows[rows], self._device)
@@ -151,7 +154,10 @@ class TorchEngine:
         return self._device_examples(inputs).by_row(np.arange(inputs.shape[0])[rows])[1]
 
     def _device_examples(self, inputs: Inputs) -> DeviceExamples:
-        """Examples on the device; copied once, and streamed batch by batch if they do not fit."""
+        """Examples on the device, copied once.
+
+        They are streamed batch by batch if they do not fit.
+        """
         if self._examples is None or self._examples.inputs is not inputs:
             self._examples = None  # its memory counts as free
             resident = ratings_stay(self._need(inputs), free_bytes(self._device))
@@ -208,7 +214,10 @@ def _on_cpu(tensor: Tensor) -> Pieces:
 
 
 def to_device(examples: Cells, inputs: Cells, device: torch.device) -> tuple[DeviceMatrix, DeviceMatrix]:
-    """Copy `examples` and their `inputs` to `device` for a step, unless they are there."""
+    """Copy `examples` and their `inputs` to `device`.
+
+    A `DeviceMatrix` is there already.
+    """
     if isinstance(inputs, DeviceMatrix):
         assert isinstance(examples, DeviceMatrix)
         return examples, inputs
@@ -286,7 +295,10 @@ def _outputs(
     centers: Tensor | None,
     targets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | float, Tensor | None]:
-    """Outputs at the cells of `pattern`, their derivative by z, and the gradient of each example's thresholds."""
+    """Outputs at the cells of `pattern`, and their gradients.
+
+    The gradients are the derivative by z, and with an ordinal output and targets that of each example's thresholds.
+    """
     if network.thresholds is None:
         return *network.output(z, torch.sigmoid), None
     assert centers is not None
@@ -297,7 +309,7 @@ def _outputs(
     thresholds = network.thresholds
     rows = row_of_cell(pattern)
     outputs, gradient = ordinal_outputs(z, centers, thresholds.of(hidden), rows, thresholds.levels, targets, sums)
-    return outputs, 1.0, gradient
+    return outputs, 1.0, gradient  # the loss is such that the derivative is that of an identity
 
 
 class OrdinalOutputs(NamedTuple):

@@ -1,7 +1,8 @@
-"""Examples for a GPU: ratings that stay there, or are streamed from pinned memory, and the batches made of them.
+"""Examples for a GPU, and the batches made of them.
 
-Only what differs between steps is copied: the chosen rows, and their ratings if these do not fit on the device.
-Transposes, implicit channel, normalization and dropout are computed there, to the same bits as by `encoder_input`.
+Ratings stay there, or are streamed from pinned memory. Only what differs between steps is copied: the chosen rows, and
+their ratings if these do not fit on the device. Transposes, implicit channel, normalization and dropout are computed
+there, to the same bits as by `encoder_input`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from autorec_cli.network.pytorch.sparse_tensors import DeviceMatrix, csr_tensor,
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free bytes of a GPU, with those that torch keeps for later; 0 for the CPU."""
+    """Free bytes of a GPU; 0 for the CPU.
+
+    Those that torch keeps for later count as free.
+    """
     if device.type == "cpu":
         return 0
     # From the driver: torch only knows what this process has taken.
@@ -72,7 +76,7 @@ class DeviceExamples:
         return Batch(targets, _with_mask(targets, cells, values, mask), rows)
 
     def by_row(self, rows: Array, dropout: Dropout | None = None) -> tuple[Tensor, Tensor]:
-        """Make targets and encoder inputs of the examples at `rows`, as CSR tensors."""
+        """Make targets and encoder inputs of some examples, as CSR tensors."""
         cells = self._cells(rows)
         values, mask = self._input_values(cells, rows, dropout)
         targets = csr_tensor(cells.indptr, cells.columns, cells.values, (len(rows), self._n_columns))
@@ -96,6 +100,7 @@ class DeviceExamples:
             batch = self.inputs.examples[rows]
             columns = send(batch.indices.astype(np.int32, copy=False), self._device)
             return _Cells(indptr, owners, columns, send(batch.data, self._device))
+        # A cell is as far from its row's start in the batch as in all ratings.
         offsets = send(starts - bounds[:-1], self._device)
         positions = torch.arange(n_cells, device=self._device) + offsets[owners]
         columns, values = (part[positions] for part in self._resident)
@@ -148,7 +153,10 @@ def _with_mask(targets: DeviceMatrix, cells: _Cells, values: Tensor, mask: Tenso
 
 
 def _mask_appended(cells: _Cells, values: Tensor, mask: Tensor, n_columns: int) -> Tensor:
-    """CSR (B, 2P): the ratings of each row, then its mask in the second half of the columns."""
+    """Ratings of each row, then its mask, CSR (B, 2P).
+
+    The mask is in the second half of the columns.
+    """
     first, second = _doubled(cells)
     columns = torch.empty(2 * len(values), dtype=torch.int32, device=values.device)
     inputs = torch.empty(2 * len(values), dtype=values.dtype, device=values.device)
@@ -158,7 +166,11 @@ def _mask_appended(cells: _Cells, values: Tensor, mask: Tensor, n_columns: int) 
 
 
 def _doubled(cells: _Cells) -> tuple[Tensor, Tensor]:
-    """Position of each cell, and of its mask, where a row of n cells becomes one of 2n."""
+    """Position of each cell, and of its mask.
+
+    A row of n cells has become one of 2n.
+    """
+    # The rows before it have doubled too, so a cell moves by its row's start, and its mask by n more.
     starts = cells.indptr[:-1]
     first = torch.arange(len(cells.values), device=starts.device) + starts[cells.rows]
     return first, first + cells.indptr.diff()[cells.rows]

@@ -49,7 +49,7 @@ class DeviceMatrix:
 
 
 def send(array: Array, device: torch.device) -> Tensor:
-    """Copy `array` to `device`, without waiting for it where that is a GPU."""
+    """Copy `array` to `device`, without waiting for a GPU."""
     tensor = torch.from_numpy(array)
     # Only from pinned memory a copy is queued like a kernel; any other would wait for all work before it.
     return tensor.to(device) if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
@@ -110,7 +110,7 @@ def _tiled_product(matrix: Tensor, dense: Tensor) -> Tensor:
 
 
 def bag_product(matrix: Tensor, dense: Tensor) -> Tensor:
-    """Multiply CSR (m, n) by dense (n, k), each row as a bag of embeddings."""
+    """Multiply CSR (m, n) by dense (n, k) as embedding bags."""
     return torch.nn.functional.embedding_bag(
         matrix.col_indices(),
         dense.contiguous(),
