@@ -43,7 +43,7 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Model to train on every split: hyperparameters, device and CPU threads; see `TrainRequest`."""
+    """Model to train on every split; see `TrainRequest`."""
 
     settings: TrainSettings
     device: str = "auto"
@@ -57,7 +57,9 @@ def cross_validate(
     protocol: RankingProtocol | None = None,
     on_epoch: Callable[[int, EpochResult], object] = lambda _number, _result: None,
 ) -> Iterator[SplitResult]:
-    """Train and evaluate on every split; only one split is in memory at a time.
+    """Train and evaluate on every split.
+
+    Only one split is in memory at a time.
 
     Args:
         pool: All ratings of a dataset.

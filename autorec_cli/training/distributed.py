@@ -1,8 +1,8 @@
-"""Training data and model file of a process group, of which each process holds some columns.
+"""Training data and model file of a process group.
 
-No process has more in memory than its own columns and a block of the others' rows, and the first one the ids:
-parameters are sent block by block, codes are computed as they are written, ids and seen items are copied from the
-dataset's files.
+Each process holds some columns. No process has more in memory than its own columns and a block of the others' rows, and
+the first one the ids: parameters are sent block by block, codes are computed as they are written, ids and seen items
+are copied from the dataset's files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def open_ratings(path: Path, process_group: ProcessGroup) -> Ratings:
 
 
 def read_partition(ratings: Ratings, settings: Hyperparameters, partition: Partition) -> Dataset:
-    """Read the train and valid ratings of this process, without test ratings, ids and titles."""
+    """Read the train and valid ratings of this process.
+
+    Test ratings, ids and titles are left out.
+    """
     train, valid = (ratings.own(split, settings.variant, partition) for split in ("train", "valid"))
     empty = sparse.csr_array(train.shape, dtype=np.float32)
     return Dataset(train, valid, empty, pl.DataFrame(), pl.DataFrame(), ratings.rating_scale, {})
@@ -84,7 +87,9 @@ class TrainedPart:
 
 
 def save(parts: Sequence[TrainedPart], ratings: Ratings, provenance: Mapping[str, Any], path: Path) -> None:
-    """Write the model file; every process calls this, and the first one writes.
+    """Write the model file, in the first process.
+
+    Every process calls this.
 
     Args:
         parts: Networks of the model, one of each objective.
@@ -101,6 +106,7 @@ def save(parts: Sequence[TrainedPart], ratings: Ratings, provenance: Mapping[str
     columns, copied = _copied(ratings) if process_group.is_first else ([], {})
     seen = _seen(ratings)
     rest, gathered = copied, seen
+    # Several networks are numbered; they share the tensors of the dataset, which the first one holds.
     if len(parts) > 1:
         rest, gathered = ({f"0.{name}": pieces for name, pieces in once.items()} for once in (copied, seen))
     shared = sorted(copied | seen)
@@ -145,7 +151,10 @@ def _gathered(fitted: Fitted, settings: Hyperparameters, own: dict[str, Array]) 
 
 
 def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
-    """A row for each column of each channel, of which this process has `own`."""
+    """Pieces of rows, one for each column of each channel.
+
+    This process has the rows `own`.
+    """
     own = np.ascontiguousarray(own).reshape(n_channels, len(partition.columns), *own.shape[1:])
 
     def make() -> Iterator[Array]:
@@ -156,7 +165,10 @@ def _columns(own: Array, partition: Partition, n_channels: int = 1) -> Pieces:
 
 
 def _copied(ratings: Ratings) -> tuple[list[dict[str, str]], dict[str, Pieces]]:
-    """Columns of items, and tensors of the dataset: ids, titles and these columns."""
+    """Columns of items, and tensors copied from the dataset.
+
+    The tensors are ids, titles and these columns.
+    """
     columns, packed = pack_items(item_columns(ratings.items()))
     copied = {name: in_one(array) for name, array in packed.items()}
     for name, table, column in (("user_ids", "users", "id"), ("item_ids", "items", "id"), ("titles", "items", "title")):
@@ -175,7 +187,10 @@ def _seen(ratings: Ratings) -> dict[str, Pieces]:
 
 
 def _packed(name: str, strings: pl.Series) -> dict[str, Pieces]:
-    """Strings as the model file packs them: their UTF-8 bytes, and the end of each."""
+    """Strings as the model file packs them.
+
+    The tensors are their UTF-8 bytes, and the end of each.
+    """
     n_bytes = int(strings.str.len_bytes().cast(pl.Int64).sum())
     parts = [slice(start, start + NAMES_AT_ONCE) for start in range(0, len(strings), NAMES_AT_ONCE)]
 

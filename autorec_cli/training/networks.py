@@ -1,4 +1,7 @@
-"""Training of the networks of a model: those that predict ratings, as a weighted mean, and the one that ranks."""
+"""Training of the networks of a model, and their combination.
+
+Those that predict ratings become a weighted mean; the one that ranks stands beside it.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,7 @@ def fit_networks(
     raters = [training for training in trainings if training.settings.objective == "rating"]
     if len(raters) in (0, len(trainings)):
         return (yield from _fit_part(trainings, describe, weights))
+    # The network that ranks is the last, and has no part in the mean that the weights are for.
     rating = yield from _fit_part(raters, describe, weights and weights[: len(raters)])
     ranking = yield from _fit_part(trainings[len(raters) :], describe, None)
     return _joined(rating, ranking)
@@ -76,7 +80,10 @@ def _joined(rating: TrainedNetworks, ranking: TrainedNetworks) -> TrainedNetwork
 
 
 def joint_provenance(parts: Sequence[tuple[Mapping[str, Any], Hyperparameters]]) -> Provenance:
-    """Provenance of a joint model, from that of each part and the settings of its first network."""
+    """Provenance of a joint model.
+
+    `parts` are the provenance of each, and the settings of its first network.
+    """
     joined = {
         **parts[0][0],
         "metrics": {name: value for provenance, _ in parts for name, value in provenance["metrics"].items()},
@@ -91,10 +98,10 @@ def _fit_part(
     describe: Callable[[Fitted], Provenance],
     weights: Sequence[float] | None,
 ) -> Generator[EpochResult, None, TrainedNetworks]:
-    """Train networks of one objective and average their predictions, with weights fitted on the validation set.
+    """Train networks of one objective and average their predictions.
 
-    Weights come between the phases, as the refit learns from the validation ratings. A network without weight is not
-    refitted, and is no part of the model.
+    Weights are fitted on the validation set between the phases, as the refit learns from its ratings. A network without
+    weight is not refitted, and is no part of the model.
     """
     selections = []
     for training in trainings:
@@ -126,7 +133,9 @@ def _fit_part(
 
 
 def networks_of(provenance: Mapping[str, Any], settings: Hyperparameters) -> list[dict[str, Any]]:
-    """Facts of the networks that were trained for a model: weight, epochs, validation metric and settings.
+    """Facts of the networks that were trained for a model.
+
+    They are weight, epochs, validation metric and settings.
 
     Args:
         provenance: Of the model.

@@ -1,4 +1,4 @@
-"""Plan of a training run: hyperparameters, size, and whether it fits into memory."""
+"""Plan of a training run: hyperparameters, size and memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def networks_for(settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparame
 def complete_networks(
     settings: TrainSettings, shape: Shape, facts: RatingFacts, can_blend: bool
 ) -> tuple[Hyperparameters, ...]:
-    """Fill in the defaults of each network to train on ratings of this shape; only one that ranks on interactions."""
+    """Fill in the defaults of each network to train.
+
+    On interactions, which are ratings of one value, that is only one that ranks.
+    """
     suitable = _suitable(settings, shape.n_train, facts)
     if suitable is not settings:
         logger.info("there are interactions and no ratings to predict: the model only ranks")
@@ -63,7 +66,11 @@ def objectives_for(settings: TrainSettings, dataset: Dataset) -> tuple[str, ...]
 
 
 def _suitable(settings: TrainSettings, n_ratings: int, facts: RatingFacts) -> TrainSettings:
-    """Settings without the rating objective of both, if the ratings are all of one value: interactions."""
+    """Settings without the rating objective for interactions.
+
+    Settings of a single objective stay as they are.
+    """
+    # A single rating has no deviation either, and may still be one.
     has_ratings = n_ratings < 2 or facts.deviation > 0
     return settings if has_ratings or len(settings.objectives) == 1 else replace(settings, objective="ranking")
 

@@ -1,4 +1,4 @@
-"""Request for a training run, from a prepared dataset to a model file."""
+"""Request for a training run, from dataset to model file."""
 
 from __future__ import annotations
 

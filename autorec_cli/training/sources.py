@@ -1,4 +1,4 @@
-"""Training data of a run, the networks to fit to it, and the way the model is saved.
+"""Training data of a run, its networks, and its outcome.
 
 For a single process, which may train several networks, and for one of several processes, which train one together.
 """
@@ -68,7 +68,11 @@ class WholeSource:
         self.checksum = self._older.checksum if self._older else None
 
     def read(self) -> None:
-        """Load the current model, if the new one must not be worse, and prepare the start."""
+        """Load the current model, and prepare the start.
+
+        The current model is needed only if the new one must not be worse.
+        """
+        # Now and not after hours of training: it may be unreadable, or not comparable.
         metric, output = self._request.keep_if_better, self._request.output
         objectives = {network.objective for network in self.networks}
         self._current = None if metric is None else load_current(output, self._prepared, metric, objectives)
@@ -128,7 +132,9 @@ class Part:
 
 
 class PartitionedSource:
-    """Training data of one of several processes, or encoded ratings: a network of each objective.
+    """Training data of one of several processes, or encoded ratings.
+
+    They train one network of each objective.
 
     Raises:
         ArtifactError, InputDataError: the dataset cannot be read, or differs from that of the first process.
@@ -148,7 +154,10 @@ class PartitionedSource:
         self.split, self.feedback = (ratings.info.get(name) for name in ("split", "feedback"))
 
     def read(self) -> None:
-        """Read the ratings of this process's columns, which the variant of each network decides."""
+        """Read the ratings of this process's columns.
+
+        The variant of a network decides whether they are users or items.
+        """
         from autorec_cli.training.distributed import read_partition
 
         self._parts = []
@@ -157,7 +166,10 @@ class PartitionedSource:
             self._parts.append(Part(settings, partition, read_partition(self._ratings, settings, partition)))
 
     def need(self, engine: str) -> Need:
-        """Memory that training needs: the networks one after the other, with the ratings of all."""
+        """Memory that training needs.
+
+        Networks are trained one after the other, but the host keeps the ratings of all.
+        """
         needs = [training_need(shape_of(part.dataset), [part.settings], engine) for part in self._parts]
         return Need(
             sum(need.host for need in needs), max(need.device for need in needs), max(need.ratings for need in needs)

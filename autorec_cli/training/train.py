@@ -70,7 +70,10 @@ Record = Mapping[str, Any]
 
 
 class Reporter(Protocol):
-    """Receives the facts of a run from the process that the user watches; decides how to show them."""
+    """Receives the facts of a run, and decides how to show them.
+
+    It is called in the process that the user watches.
+    """
 
     def planned(self, plan: TrainingPlan) -> None:
         """Show the plan of a dry run."""
@@ -87,11 +90,11 @@ class Reporter(Protocol):
 
 
 def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: Reporter) -> dict[str, Any]:
-    """Train and write a model file; all processes of a group call this.
+    """Train and write a model file.
 
     Args:
         request: What to train, and how.
-        process_group: The processes; `SINGLE_PROCESS` for one.
+        process_group: The processes, all of which call this; `SINGLE_PROCESS` for one.
         reporter: Receives the facts of the run in the first process.
 
     Returns:
@@ -139,10 +142,10 @@ def train_to_file(request: TrainRequest, process_group: ProcessGroup, reporter: 
 
 
 def _check_group(request: TrainRequest, process_group: ProcessGroup) -> None:
-    """Check that warm start and promotion have what they need in this process.
+    """Check that this process suffices for warm start and promotion.
 
     Raises:
-        UsageError: one does.
+        UsageError: it does not.
     """
     if request.warm_start is None and request.keep_if_better is None:
         return
@@ -186,7 +189,7 @@ def _train_source(
     with checkpointing(request.output, policy, every, run, environment, process_group) as checkpointer:
         outcome = _fit(source, place, plan, checkpointer, reporter)
         promotion = outcome.save()
-    processes = source.process_facts()
+    processes = source.process_facts()  # collective: before the others leave
     if not process_group.is_first:
         return {}
     seconds = time.perf_counter() - started
@@ -206,7 +209,7 @@ def _fit(
 ) -> Outcome:
     from autorec_cli.training.loop.trainer import drain
 
-    history = checkpointer.history
+    history = checkpointer.history  # the list itself: the checkpoint after an epoch has its record
     with reporter.training(plan, history) as show, checkpointer.deferring_signals():
 
         def on_epoch(result: EpochResult) -> None:
@@ -244,9 +247,10 @@ def _summary(
     validations: Sequence[ValidationResult] = (),
     promotion: Promotion | None = None,
 ) -> dict[str, Any]:
-    """Summary of a run, as JSON types; None for what was not measured.
+    """Summary of a run, as JSON types.
 
-    `n_chosen_by` is the number of validation ratings that epochs were selected on, of which a warm start leaves few.
+    None stands for what was not measured. `n_chosen_by` is the number of validation ratings that epochs were selected
+    on, of which a warm start leaves few.
     """
     from autorec_cli.training.loop.validation import metric_of
     from autorec_cli.training.networks import networks_of

@@ -1,7 +1,7 @@
-"""Checkpoint of an interrupted run: the state of training, and the `.safetensors` file that holds it.
+"""Checkpoint of an interrupted run, and its file.
 
-The file holds parameters, Adam's moments, the state of the random generator and the best epoch so far, and identifies
-the run it belongs to. It is not a model, and never takes the place of one.
+The `.safetensors` file holds parameters, Adam's moments, the state of the random generator and the best epoch so far,
+and identifies the run it belongs to. It is not a model, and never takes the place of one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,18 @@ PHASE = 1 << 40
 
 @dataclass
 class Selection:
-    """Best epoch so far; `network` is None where a refit will make it, or has taken it."""
+    """Best epoch so far.
+
+    `network` is None where a refit will make it, or has taken it.
+    """
 
     network: Network[Array] | None
     epoch: int
     validation: ValidationResult | None
 
     def take_network(self) -> Network[Array] | None:
-        """Hand over the network and forget it, as two would be in memory during the refit."""
+        """Hand over the network and forget it."""
+        # Otherwise two would be in memory during the refit.
         network, self.network = self.network, None
         return network
 
@@ -50,7 +54,10 @@ NO_SELECTION = Selection(None, 0, None)
 
 @dataclass(frozen=True)
 class EpochProgress:
-    """Steps taken in an epoch, and the sum of squared errors before each of them."""
+    """Steps taken in an epoch, and their squared errors.
+
+    The errors are summed; each is measured before its step.
+    """
 
     n_steps: int
     squared_error: float
@@ -101,7 +108,9 @@ Tensors = TypeVar("Tensors", Array, Pieces)
 
 
 def save(checkpoint: Checkpoint, path: Path, like: Path | None = None) -> None:
-    """Write a checkpoint, whole or not at all, with the permissions of `like` if that exists.
+    """Write a checkpoint, whole or not at all.
+
+    It gets the permissions of `like` if that exists.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full.
@@ -131,7 +140,9 @@ def save(checkpoint: Checkpoint, path: Path, like: Path | None = None) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; the large tensors are checked now and read again when they are used.
+    """Read a checkpoint.
+
+    The large tensors are checked now, and read again when they are used.
 
     Raises:
         ArtifactError: it does not exist, is corrupted, or is of another version.
@@ -179,7 +190,9 @@ def read_run(path: Path) -> Mapping[str, Any]:
 
 
 def read_progress(path: Path) -> int:
-    """Read the number of steps taken; larger for later checkpoints of a run.
+    """Read the number of steps taken.
+
+    It is larger for later checkpoints of a run.
 
     Raises:
         ArtifactError: as `read_run`.
@@ -199,6 +212,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn errors of reading `path` into an ArtifactError."""
     try:
         yield
+    # The last three come from JSON of another structure.
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ArtifactError(f"the checkpoint {path} cannot be used ({error}); {CHECKPOINT.again}") from error
 

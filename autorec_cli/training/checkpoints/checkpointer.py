@@ -1,9 +1,9 @@
-"""Checkpoints during training: after an epoch when due, and when a signal interrupts the run.
+"""Checkpoints during training, when due and at a signal.
 
-The first signal lets the current step end. Where several processes train a network, each saves the state of
-its own columns. They agree every AGREE_EVERY steps whether a signal came, so that all stop and save after the same
-step. A new checkpoint replaces the old one when all have written theirs; if they are killed amid that, all resume from
-the last one that each of them has.
+Regular ones are saved after an epoch. The first signal lets the current step end. Where several processes train a
+network, each saves the state of its own columns. They agree every AGREE_EVERY steps whether a signal came, so that all
+stop and save after the same step. A new checkpoint replaces the old one when all have written theirs; if they are
+killed amid that, all resume from the last one that each of them has.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def check_save_every(seconds: float) -> None:
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], int | None]]:
-    """Record the first signal while the block runs, instead of stopping; a second Ctrl-C or SIGTERM stops at once.
+    """Record the first signal while the block runs.
+
+    It does not stop the run; a second Ctrl-C or SIGTERM stops it at once.
 
     Yields:
         A function that returns the number of the signal that came; None before one has.
@@ -115,7 +117,7 @@ class Checkpointer:
 
     @contextmanager
     def deferring_signals(self) -> Iterator[None]:
-        """Let the first signal that comes while the block runs wait for `after_step`.
+        """Let a signal wait for `after_step` while the block runs.
 
         Raises:
             Stopped: a signal came after the last step.
@@ -129,7 +131,10 @@ class Checkpointer:
             raise Stopped(status, f"{signals.MESSAGES[status]}; run the same command {how}")
 
     def next_outcome(self) -> Selection | None:
-        """Best epoch of the next phase, if the earlier run had ended it; else None, and the phase begins."""
+        """Best epoch of the next phase, if it has ended.
+
+        It has if the earlier run ended it; else None, and the phase begins.
+        """
         if self._n_phases == len(self.outcomes):
             return None
         self._n_phases += 1
@@ -159,7 +164,9 @@ class Checkpointer:
         self._stop_if(self._agree()[0], state)
 
     def after_epoch(self, state: Callable[[], TrainerState]) -> None:
-        """Save a checkpoint if it is due; failure to write it is no reason to stop.
+        """Save a checkpoint if it is due.
+
+        Failure to write it is no reason to stop.
 
         Raises:
             Stopped: a signal came.
@@ -179,7 +186,10 @@ class Checkpointer:
         self._last_save = time.monotonic()
 
     def _agree(self) -> tuple[int, bool]:
-        """Number of the signal that any process received, 0 if none, and whether a checkpoint is due."""
+        """Agree on the signal received, and whether a checkpoint is due.
+
+        The signal is that of any process, 0 if none came.
+        """
         due = time.monotonic() - self._last_save >= self.save_every
         # One message for both questions.
         number, is_due = self.process_group.max(np.array([self.received() or 0, due])).tolist()
@@ -226,7 +236,9 @@ def checkpointing(
     environment: Mapping[str, Any],
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Checkpointer]:
-    """Save checkpoints of a run while the block trains; they are removed at its end.
+    """Save checkpoints of a run while the block trains.
+
+    They are removed at its end.
 
     Args:
         output: Model that will be written; its lock is held.

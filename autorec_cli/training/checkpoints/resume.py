@@ -1,4 +1,4 @@
-"""Resuming a run: where its checkpoint is, whether to use it, and whether the run had already finished."""
+"""Resuming a run: its checkpoint, and whether it had finished."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class Resume(IntEnum):
 
 
 def checkpoint_path(model: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> Path:
-    """Path of the checkpoint of a run that writes `model`; a symbolic link is followed, as for its lock."""
+    """Path of the checkpoint of a run that writes `model`.
+
+    A symbolic link is followed, as for its lock.
+    """
     # Beside the file and not beside the link: a run that names the file itself must find it.
     target = followed(model)
     suffix = "" if process_group.size == 1 else f".{process_group.rank + 1}-of-{process_group.size}"
@@ -53,7 +56,7 @@ def pending_path(path: Path) -> Path:
 
 
 def remove_checkpoints(output: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
-    """Remove the checkpoints of a finished run, and those of other world sizes."""
+    """Remove the checkpoints of a finished run, of any world size."""
     remove_checkpoint(checkpoint_path(output, process_group))
     for other in _of_other_sizes(output, process_group):
         other.unlink(missing_ok=True)
@@ -66,9 +69,10 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def sweep_checkpoints(output: Path) -> None:
-    """Remove temporary files of checkpoints, of any world size, that killed runs left.
+    """Remove temporary files of checkpoints that killed runs left.
 
-    The lock of `output` is held, and no process of this run writes before all have agreed to save.
+    They may be of any world size. The lock of `output` is held, and no process of this run writes before all have
+    agreed to save.
     """
     own = checkpoint_path(output)
     # Not only this process's own: the next run may be of fewer processes.
@@ -79,7 +83,10 @@ def sweep_checkpoints(output: Path) -> None:
 
 
 def _pattern(output: Path) -> re.Pattern[str]:
-    """Names of checkpoints of runs that write `output`; the second group is the world size."""
+    """Names of checkpoints of runs that write `output`.
+
+    The second group is the world size.
+    """
     # Names from a glob are checked by it: MODEL.resume-old is the user's.
     return re.compile(rf"{re.escape(checkpoint_path(output).name)}(\.\d+-of-(\d+))?(\.next)?")
 
@@ -97,7 +104,9 @@ def _of_other_sizes(output: Path, process_group: ProcessGroup) -> dict[Path, int
 def find_checkpoint(
     output: Path, policy: Resume, run: Mapping[str, Any], environment: Mapping[str, Any], process_group: ProcessGroup
 ) -> Checkpoint | None:
-    """Load the checkpoint to resume from; None in all processes if there is none or it is not wanted.
+    """Load the checkpoint to resume from.
+
+    None in all processes if there is none, or it is not wanted.
 
     Args:
         output: Model that will be written; its lock is held.
@@ -140,9 +149,10 @@ def find_checkpoint(
 def _last_common(
     output: Path, run: Mapping[str, Any], process_group: ProcessGroup
 ) -> tuple[Checkpoint | None, ArtifactError | None]:
-    """Load the last checkpoint of `run` that every process has; None if there is none, and the problem if any.
+    """Load the last checkpoint of `run` that every process has.
 
-    A kill amid the first checkpoint is no problem: checkpoints get their names once all processes have written theirs.
+    None if there is none, and the problem if any. A kill amid the first checkpoint is no problem: checkpoints get their
+    names once all processes have written theirs.
     """
     from autorec_cli.training.checkpoints import checkpoint
 
@@ -219,17 +229,21 @@ def _numbered(settings: Sequence[Any]) -> dict[str, Any]:
 def may_have_finished(
     output: Path, policy: Resume, may_replace: bool, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> bool:
-    """Check whether `output` may be the result of the run to resume, written before that was killed."""
+    """Check whether the run to resume may have finished.
+
+    `output` is its result then, written before it was killed.
+    """
+    # A run ends by removing its checkpoint. Without one, an output that may be replaced is simply made again.
     return bool(policy) and (checkpoint_path(output, process_group).exists() or not may_replace)
 
 
 def find_finished(
     output: Path, run: Mapping[str, Any], versions: Mapping[str, str], process_group: ProcessGroup = SINGLE_PROCESS
 ) -> dict[str, Any] | None:
-    """Provenance of the model `output`, if it is the result of `run`, killed after saving it; else None.
+    """Provenance of the model `output`, if `run` had finished it.
 
-    If its checkpoint is still there, the model may have replaced the one that the run started from. With several
-    processes, call this in the first one.
+    That is a run that was killed after saving its model; else None. If its checkpoint is still there, the model may
+    have replaced the one that the run started from. With several processes, call this in the first one.
     """
     from autorec_cli.inference.files import model_file
     from autorec_cli.training.checkpoints import checkpoint
@@ -237,6 +251,7 @@ def find_finished(
     path = checkpoint_path(output, process_group)
     try:
         saved = checkpoint.read_run(path) if path.exists() else run
+        # Where a run starts from the model that it replaces, its checksum is by now that of the result.
         if {**saved, WARM_START: None} != {**run, WARM_START: None}:
             return None
         # In blocks: a model that is only recognized need not fit into memory.
@@ -247,8 +262,9 @@ def find_finished(
     older = (provenance.get("warm_start") or {}).get("checksum")
     settings = _numbered([network.get("settings") for network in provenance.get("networks", [document])])
     of_model = {"dataset": provenance.get("fingerprint"), "settings": settings, WARM_START: older}
+    told_by_model = {**run, **of_model}  # a model does not know the number of processes
     wanted = {**run, WARM_START: older if run[WARM_START] is not None else None}
-    if not ({**run, **of_model} == saved == wanted and provenance.get("versions") == versions):
+    if not (told_by_model == saved == wanted and provenance.get("versions") == versions):
         return None
     logger.info(f"{output} is complete: the interrupted run had finished")
     return provenance

@@ -1,4 +1,4 @@
-"""Result of an epoch, as callers see it and as logs keep it."""
+"""Result of an epoch, for callers and logs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class EpochResult:
 
     @property
     def train_loss(self) -> float:
-        """Weighted squared error per rating: where unrated items count too, it is no error of ratings."""
+        """Weighted squared error per rating.
+
+        Where unrated items count too, it is no error of ratings.
+        """
         return self.train_rmse**2
 
     def to_record(self) -> dict[str, Any]:

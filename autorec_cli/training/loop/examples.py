@@ -63,7 +63,7 @@ class Examples:
         return Offsets(((rows + mean) / self.unit).astype(np.float32), (columns / self.unit).astype(np.float32))
 
     def levels(self) -> Levels:
-        """Levels of the ratings of all processes, in the unit of the matrix.
+        """Levels of all processes' ratings, in the unit of the matrix.
 
         Raises:
             UsageError: there are too many for an ordinal output.
@@ -79,7 +79,10 @@ class Examples:
         return levels_of(found, self.unit, deviation)
 
     def counts(self, variant: str) -> tuple[Array, Array]:
-        """Ratings per user and per item, (n_users,) and (n_items,); of the columns, only those of this process."""
+        """Ratings per user (n_users,) and per item (n_items,).
+
+        Columns are those of this process only.
+        """
         process_group = self.partition.process_group
         users = np.diff(self.ratings.indptr)
         items = np.bincount(self.ratings.indices, minlength=self.ratings.shape[1])
@@ -123,15 +126,17 @@ def make_examples(
 def _unit(
     ratings: sparse.csr_array, rating_scale: tuple[float, float], settings: Hyperparameters, process_group: ProcessGroup
 ) -> float:
-    """Rating units per unit of the examples, so that losses and penalties mean the same on every scale.
+    """Rating units per unit of the examples.
 
-    For the rating objective a quarter of the rating scale: 1 to 5 stays as in the paper. For the ranking objective what
-    makes the root mean square of the targets `TARGET_NORM`.
+    With it, losses and penalties mean the same on every scale. For the rating objective a quarter of the rating scale:
+    1 to 5 stays as in the paper. For the ranking objective what makes the root mean square of the targets
+    `TARGET_NORM`.
     """
     if settings.missing_value is None:
         low, high = rating_scale
         return (high - low) / 4 if high > low else 1.0
     total, squares, n_ratings = process_group.sum([*power_sums(ratings.data), ratings.nnz]).tolist()
+    # The mean of (rating - missing value)^2, multiplied out: sums are all that processes exchange.
     mean_square = (squares - 2 * settings.missing_value * total) / max(n_ratings, 1) + settings.missing_value**2
     return math.sqrt(mean_square) / TARGET_NORM if mean_square > 0 else 1.0
 

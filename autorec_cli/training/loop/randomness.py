@@ -39,7 +39,7 @@ def shuffled_rows(n_rows: int, batch_size: int, generator: np.random.Generator) 
 
 
 def draw_dropout(n_rows: int, columns: Array, probability: float, generator: np.random.Generator) -> Dropout | None:
-    """Draw the dropout of a batch of `n_rows`; None if `probability` is 0.
+    """Draw the dropout of a batch; None without any.
 
     Args:
         n_rows: B, examples of the batch.
@@ -53,11 +53,15 @@ def draw_dropout(n_rows: int, columns: Array, probability: float, generator: np.
 
 
 def _column_means(examples: Examples, missing_weight: float) -> Array:
-    """Damped mean (P,) of each column, in which an unrated cell is a 0 of weight `missing_weight`."""
+    """Damped mean (P,) of each column.
+
+    An unrated cell is a 0 of weight `missing_weight`.
+    """
     matrix = examples.matrix
     total = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1])
     counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
     counts = counts + missing_weight * (matrix.shape[0] - counts)
+    # Damped toward the mean of all columns, those of other processes too.
     sums = examples.partition.process_group.sum(np.array([total.sum(), counts.sum()]))
     means: Array = (total + DAMPING * (sums[0] / sums[1])) / (counts + DAMPING)
     return means
@@ -67,6 +71,6 @@ def _target_range(examples: Examples) -> tuple[float, float]:
     """Lowest and highest target of all processes, at least a little apart."""
     values = examples.matrix.data
     # Negated, so that one maximum over the processes finds both ends.
-    ends = (-values.min(), values.max()) if len(values) else (-np.inf, -np.inf)
+    ends = (-values.min(), values.max()) if len(values) else (-np.inf, -np.inf)  # never the maximum
     low, high = examples.partition.process_group.max(np.array(ends)) * (-1, 1)
     return (float(low), float(high)) if high > low else (float(low) - 1, float(high) + 1)

@@ -1,4 +1,4 @@
-"""Trainer of a network: one phase of training, step by step and epoch by epoch."""
+"""Trainer of a network for one phase of training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def make_trainer(
     valid: sparse.csr_array | None = None,
     refit_epochs: int | None = None,
 ) -> Trainer:
-    """Make a trainer at the beginning of the selection phase, or of a refit of so many epochs."""
+    """Make a trainer at the beginning of a phase.
+
+    That is the selection phase, or with `refit_epochs` a refit.
+    """
     generator = np.random.default_rng(settings.seed)
     network = initial_network(examples, settings, generator)
     if start is not None:
@@ -135,6 +138,8 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """Take one step of the optimizer."""
         settings, number = self.settings, self.epoch * self._steps_per_epoch + self._n_steps
+        # The schedule is one of `settings.epochs`, even in a refit of fewer: its epochs repeat those that were
+        # selected.
         rate = settings.learning_rate * _schedule(number, settings.epochs * self._steps_per_epoch)
         # In a batch of B of N examples the penalty counts B/N, so that an epoch sums to the paper's objective.
         decay = settings.regularization * batch.targets.shape[0] / self._n_examples
@@ -143,7 +148,9 @@ class Trainer:
         self._n_steps += 1
 
     def end_epoch(self) -> EpochResult:
-        """Complete the epoch: check the loss, validate, and keep the network if it is the best.
+        """Complete the epoch.
+
+        It checks the loss, validates, and keeps the network if it is the best.
 
         Raises:
             TrainingDivergedError: the loss or a parameter is not finite.
@@ -177,7 +184,9 @@ class Trainer:
         return self.settings.continues or not self.settings.refit
 
     def require_learned(self) -> None:
-        """Check the network that is kept, if any: one that ranks has no ratings to compare with.
+        """Check the network that is kept, if any.
+
+        One that ranks has no ratings to compare with.
 
         Raises:
             TrainingDivergedError: it predicts the training ratings worse than their mean does.
@@ -189,7 +198,10 @@ class Trainer:
             )
 
     def _worse_than_mean(self, train_rmse: float) -> str:
-        """Say how much worse than their mean the network predicts the training ratings; empty if it does not."""
+        """Message that the network predicts worse than the mean.
+
+        It is about the training ratings, and empty if the network is better than their mean.
+        """
         if self.settings.objective != "rating":
             return ""
         matrix, process_group = self.examples.matrix, self.examples.partition.process_group
@@ -240,10 +252,11 @@ class Trainer:
 
 
 def _schedule(step: int, n_steps: int) -> float:
-    """Learning rate of a step as a fraction of the peak: linear warm-up times cosine decay.
+    """Fraction of the peak learning rate at a step.
 
-    Without the warm-up Adam's first steps, all of one size and sign, drive every hidden unit of an uncentered input
-    into saturation (docs/notes/defaults.md). The cosine is Loshchilov and Hutter's (2017), without restarts.
+    Linear warm-up times cosine decay. Without the warm-up Adam's first steps, all of one size and sign, drive every
+    hidden unit of an uncentered input into saturation (docs/notes/defaults.md). The cosine is Loshchilov and Hutter's
+    (2017), without restarts.
     """
     warm_up = min(1.0, (step + 1) / max(1, round(WARM_UP * n_steps)))
     return warm_up * 0.5 * (1 + math.cos(math.pi * step / n_steps))
@@ -254,7 +267,11 @@ Returned = TypeVar("Returned")
 
 
 def drain(generator: Generator[Yielded, None, Returned], report: Callable[[Yielded], object]) -> Returned:
-    """Run a generator to its end, reporting what it yields; returns its return value."""
+    """Run a generator to its end, reporting what it yields.
+
+    Returns:
+        Its return value.
+    """
     while True:
         try:
             report(next(generator))

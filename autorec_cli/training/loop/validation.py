@@ -1,6 +1,7 @@
-"""Validation metrics during training, as `evaluate` measures them: RMSE, or nDCG for the ranking objective.
+"""Validation metrics during training, as `evaluate` measures them.
 
-Where columns are partitioned, each process measures its own, and all get the same value.
+They are RMSE, or nDCG for the ranking objective. Where columns are partitioned, each process measures its own, and all
+get the same value.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class ValidationResult:
     scale: float = 1.0
 
     def is_better_than(self, other: ValidationResult) -> bool:
-        """Compare two values; if this one could not be measured, it counts as better."""
+        """Compare two values."""
+        # Where no epoch can be measured, the last one is taken.
         if math.isnan(self.value):
             return True
         return self.value < other.value if self.metric in RATING_METRICS else self.value > other.value
@@ -74,7 +76,10 @@ def metric_of(objective: str) -> str:
 
 
 def make_validation(examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> Validation:
-    """Validation for networks fitted to `examples`; `valid` (n_users x n_items) has the same columns."""
+    """Validation for networks fitted to `examples`.
+
+    `valid` (n_users x n_items) has the same columns.
+    """
     if settings.objective == "ranking":
         by_item = settings.variant == "item"
         return (
@@ -99,6 +104,7 @@ class RatingValidation:
         users, items = users[warm], items[warm]
         pattern = sparse.csr_array((np.ones(len(users), dtype=np.float32), (users, items)), shape=valid.shape)
         order = np.arange(len(users))
+        # The engine predicts in the order of its own matrix: items x users in the item variant.
         if settings.variant == "item":
             pattern, order = transposed(pattern)
             pattern.data = np.ones(len(users), dtype=np.float32)
@@ -108,7 +114,10 @@ class RatingValidation:
         self._scales = settings.center == "both" and settings.output_activation != "sigmoid"
 
     def measure(self, engine: Engine) -> ValidationResult:
-        """RMSE in rating units over all pairs, cold ones included, after least-squares scaling of the outputs."""
+        """RMSE in rating units over all pairs, cold ones included.
+
+        Outputs are scaled by least squares first.
+        """
         outputs = engine.predict(self._examples.inputs, self._cells) * np.float32(self._examples.unit)
         targets = self._valid.data[self._order] - self._offset
         scale = _least_squares_scale(outputs, targets, self._examples.partition.process_group) if self._scales else 1.0
@@ -126,9 +135,10 @@ class RatingValidation:
 
 
 class UserColumnsRanking:
-    """nDCG@10 of recommendations where users are columns: each process ranks items for its own users.
+    """nDCG@10 of recommendations where users are columns.
 
-    Relevant are validation ratings from three quarters up the scale; items rated in the examples are excluded.
+    Each process ranks items for its own users. Relevant are validation ratings from three quarters up the scale; items
+    rated in the examples are excluded.
     """
 
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
@@ -149,7 +159,11 @@ class UserColumnsRanking:
         return ValidationResult(METRIC, self._ndcg(lambda index: users[index] @ items.T), self._baseline, None)
 
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
-        """Sample MAX_USERS users of all processes; returns those of `users` in it, and its size."""
+        """Sample MAX_USERS users of all processes.
+
+        Returns:
+            Those of `users` that are in the sample, and the size of all of it.
+        """
         partition = self._examples.partition
         # By runs of columns, so that the sample is the same for any number of processes.
         in_runs = np.bincount(partition.runs_of(partition.columns[users]), minlength=len(partition.owners))
@@ -171,7 +185,10 @@ class UserColumnsRanking:
 
 
 class ItemColumnsRanking:
-    """nDCG@10 where items are columns: each process ranks its own items, and the top-k lists are merged."""
+    """nDCG@10 where items are columns.
+
+    Each process ranks its own items, and the top-k lists are merged.
+    """
 
     def __init__(self, examples: Examples, valid: sparse.csr_array, settings: Hyperparameters) -> None:
         self._examples, self._process_group = examples, examples.partition.process_group
@@ -222,7 +239,10 @@ def _sample(n_users: int, seed: int) -> Array:
 
 
 def _least_squares_scale(outputs: Array, targets: Array, process_group: ProcessGroup = SINGLE_PROCESS) -> float:
-    """Least-squares factor of the outputs (n,) of all processes, at least 0, with PRIOR_RATINGS as a prior."""
+    """Least-squares factor of the outputs of all processes, at least 0.
+
+    `outputs` and `targets` are (n,), those of this process.
+    """
     outputs = outputs.astype(np.float64)
     square, product, n_outputs = process_group.sum(
         np.array([outputs @ outputs, outputs @ targets, len(outputs)])
@@ -230,5 +250,6 @@ def _least_squares_scale(outputs: Array, targets: Array, process_group: ProcessG
     # Outputs that are all zero, or overflow, have no best factor; divergence is reported elsewhere.
     if not 0 < square < math.inf:
         return 1.0
+    # As if PRIOR_RATINGS more outputs, of the average square, were right with a factor of 1.
     prior = square * PRIOR_RATINGS / n_outputs
     return float(max(0.0, product + prior) / (square + prior))

@@ -1,4 +1,7 @@
-"""Promotion (`train --keep-if-better`): a new model replaces the current one unless it is worse beyond the noise."""
+"""Promotion of a new model (`train --keep-if-better`).
+
+It replaces the current one unless it is worse beyond the noise.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ class Promotion:
 
 
 def load_current(path: Path, dataset: Dataset, metric: str, objectives: Collection[str]) -> Scorer | None:
-    """Load the current model and check that a new one can be compared with it; None if there is none yet.
+    """Load the current model, to compare a new one with it.
+
+    None if there is none yet.
 
     Args:
         path: Model file that will be replaced.
@@ -93,9 +98,10 @@ def load_current(path: Path, dataset: Dataset, metric: str, objectives: Collecti
 
 
 def _metrics(metric: str, objectives: Collection[str], current: Scorer) -> Sequence[str]:
-    """Metrics to compare: `metric`, and the standard ones of the other objectives that both models have.
+    """Metrics to compare both models by.
 
-    Empty if the current model has no such metric, and no objective in common with a new one of these `objectives`.
+    They are `metric`, and the standard ones of the other objectives that both have. Empty if the current model has no
+    such metric, and no objective in common with a new one of these `objectives`.
     """
     objective = "ranking" if "@" in metric else "rating"
     named = [metric] if objective == "ranking" or current.predicts_ratings else []
@@ -110,7 +116,9 @@ def _objectives(model: Scorer) -> set[str]:
 def compare_with_current(
     model: Scorer, current: Scorer | None, dataset: Dataset, metric: str, tolerance: float
 ) -> Promotion:
-    """Compare both models on test ratings that neither was fitted to; the current one is aligned by ids.
+    """Compare both models on test ratings new to both.
+
+    The current one is aligned by ids.
 
     Args:
         model: The new model.

@@ -153,7 +153,9 @@ def require_compatible(model: Model, given: TrainSettings, path: Path) -> None:
 
 
 def _require_equal(options: Mapping[str, tuple[Any, Any]], path: Path) -> None:
-    """Check that `options`, by flag, are the same here and in the older model; None is what is not given.
+    """Check that `options`, by flag, fit the older model.
+
+    Each is the value here, None if not given, and the one there.
 
     Raises:
         UsageError: one is not.
@@ -186,9 +188,10 @@ def require_variant(models: Sequence[Model], given: str | None, path: Path) -> N
     """
     found = {model.settings.variant for model in models if model.predicts_ratings == models[0].predicts_ratings}
     theirs = BOTH if found == set(VARIANTS) else models[0].settings.variant
-    # With both variants for ratings, the network that ranks has one of them.
-    others = [model.settings.variant for model in models if not model.predicts_ratings and given in VARIANTS]
-    theirs = next((other for other in others if other != given), theirs) if given == theirs else theirs
+    if given == theirs and given in VARIANTS:
+        # One variant is asked of all networks, the one that ranks too.
+        ranking = [model.settings.variant for model in models if not model.predicts_ratings]
+        theirs = next((variant for variant in ranking if variant != given), theirs)
     _require_equal({"--variant": (given, theirs)}, path)
 
 
