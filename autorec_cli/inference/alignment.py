@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def aligned_model(
     model: Model, user_ids: Sequence[str], item_ids: Sequence[str], item_columns: pl.DataFrame | None = None
 ) -> Model:
-    """Model with the given users and items, in their order, and perhaps with other columns of the items.
+    """Model with the given users and items, in their order.
 
-    Users and items that it does not know have zeros everywhere and no ratings, so the baseline predicts for them; those
-    that are not given are dropped.
+    `item_columns` replace the columns of its items. Users and items that it does not know have zeros everywhere and no
+    ratings, so the baseline predicts for them; those that are not given are dropped.
     """
     users, items = positions(model.catalog.user_ids, user_ids), positions(model.catalog.item_ids, item_ids)
     encoded, decoded = (items, users) if model.settings.variant == "item" else (users, items)

@@ -118,11 +118,11 @@ class Blend:
 
 
 def best_weights(predictions: Array, ratings: Array) -> Array:
-    """Weights of the mean with the least squared error, from 0 and of sum 1.
+    """Weights of the mean with the least squared error.
 
-    A mean cannot be far worse than its best model; free weights and an intercept can, as they also fit what is peculiar
-    to these ratings. If weights fitted on one half of the ratings are no better on the other half than the best model,
-    that model has all the weight.
+    They are from 0 and of sum 1. A mean cannot be far worse than its best model; free weights and an intercept can, as
+    they also fit what is peculiar to these ratings. If weights fitted on one half of the ratings are no better on the
+    other half than the best model, that model has all the weight.
 
     Args:
         predictions: (n, m) of m models.
@@ -142,10 +142,10 @@ def best_weights(predictions: Array, ratings: Array) -> Array:
 
 
 def _weights(errors: Array) -> Array:
-    """Weights (m,), from 0 and of sum 1, with the least squared sum of `errors` (n, m).
+    """Weights (m,) with the least squared sum of `errors` (n, m).
 
-    Nonnegative least squares (Lawson and Hanson 1974; Breiman, Stacked Regressions, 1996), with the sum as one more
-    equation that outweighs all others.
+    They are from 0 and of sum 1. Nonnegative least squares (Lawson and Hanson 1974; Breiman, Stacked Regressions,
+    1996), with the sum as one more equation that outweighs all others.
     """
     from scipy.optimize import nnls  # slow to import
 
@@ -154,5 +154,5 @@ def _weights(errors: Array) -> Array:
     root = np.linalg.qr(errors, mode="r")
     large = 1e4 * max(float(np.abs(root).max(initial=0)), 1.0)
     weights, _ = nnls(np.vstack([root, np.full(n_models, large)]), np.append(np.zeros(len(root)), large))
-    total: Array = weights / weights.sum()
+    total: Array = weights / weights.sum()  # nearly 1 already
     return total

@@ -88,7 +88,10 @@ class Catalog:
 
     @property
     def decimals(self) -> int:
-        """Decimals of predictions: four, or more where the rating scale is narrower than 1."""
+        """Decimals of predictions.
+
+        Four, or more where the rating scale is narrower than 1.
+        """
         low, high = self.rating_scale
         return decimals_of(high - low)
 

@@ -140,6 +140,7 @@ def _item_variant_fold(model: Model) -> Fold:
         # Fitted to what the mean row leaves: the penalty then pulls toward the mean user, not toward zero.
         unexplained = linear_targets(model, targets) - codes @ mean_row - mean_bias
         row, bias = solve_decoder_row(codes - mean_code, unexplained, model.settings.regularization, BIAS_DAMPING)
+        # Solved for centered codes: their center moves into the bias.
         return mean_row + row, mean_bias + bias - float(mean_code @ row)
 
     return fold

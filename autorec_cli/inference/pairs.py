@@ -152,7 +152,13 @@ def _frames(predictor: _PairPredictor, blocks: Iterator[tuple[Layout, RatingRows
 
 @dataclass(frozen=True)
 class _Predicted:
-    """Predictions of a block of pairs: values (n,), indices of `BASES` (n,), and the number with an unknown id."""
+    """Predictions of a block of pairs.
+
+    Attributes:
+        values: (n,) float64.
+        basis: (n,) indices of `BASES`.
+        n_unknown: Number of pairs with an unknown id.
+    """
 
     values: Array
     basis: Array
@@ -194,6 +200,7 @@ class _PairPredictor:
         users, items = positions_in(self._users, named), positions_in(self._items, item_ids.to_list())
         values, is_cold = predict_known(self.model, users, items)
         has_user, has_item = _has(self.model.catalog.user_counts, users), _has(self.model.catalog.item_counts, items)
+        # For cold pairs; the others are overwritten.
         basis = np.select([has_user, has_item], [USER_BIAS, ITEM_BIAS], GLOBAL_MEAN)
         basis[~is_cold] = NETWORK
         folded = positions_in(self._folded, named)

@@ -90,7 +90,10 @@ def linear_targets(model: Model, targets: Array) -> Array:
 
 
 def _weighted_ridge(design: Array, targets: Array, weights: Array, precision: Array) -> Array:
-    """Minimize sum(weights * (design x - targets)^2) + sum(precision * x^2), in the smaller dimension."""
+    """Solve a weighted ridge regression in the smaller dimension.
+
+    Minimizes sum(weights * (design x - targets)^2) + sum(precision * x^2) over x.
+    """
     n, k = design.shape
     if n < k:
         dual = np.linalg.solve((design / precision) @ design.T + np.diag(1 / weights), targets)
@@ -103,8 +106,9 @@ def _weighted_ridge(design: Array, targets: Array, weights: Array, precision: Ar
 
 
 def ridge_responses(design: Array, precision: Array, weights: Array) -> Array:
-    """(P + D' diag(weights) D)^-1 D' of the design matrix D (n, p), in the smaller dimension: (p, n).
+    """Responses of ridge solutions to targets, (p, n).
 
+    They are (P + D' diag(weights) D)^-1 D' of the design matrix D (n, p), computed in the smaller dimension.
     `precision` is (p, p), or its diagonal (p,); `weights` (n,) are from 0.
     """
     n, p = design.shape
@@ -182,7 +186,10 @@ def _ordinal_loss(targets: OrdinalTargets, outputs: Array) -> float:
 
 
 def expected_and_curvature(targets: OrdinalTargets, outputs: Array) -> tuple[Array, Array]:
-    """Expected ratings, and their derivative by z, half the curvature of the loss; (n,) each."""
+    """Expected ratings, and their derivative by z, (n,) each.
+
+    The derivative is half the curvature of the loss.
+    """
     levels = targets.levels
     exceeded = sigmoid(levels.slope * ((targets.start + outputs)[:, None] - targets.thresholds))
     gaps = np.array(levels.gaps)
@@ -218,7 +225,10 @@ def solve_scoring_row(
 
 
 def scoring_precision(gram: Array, missing_weight: float, regularization: float) -> Array:
-    """Penalty of a scoring row by unrated items and by its size, (k+1, k+1); arguments as in `solve_scoring_row`."""
+    """Penalty of a scoring row by unrated items and by size.
+
+    (k+1, k+1); arguments as in `solve_scoring_row`.
+    """
     ridge = row_precision(len(gram) - 1, regularization, LEAST_RIDGE)  # the bias has no penalty
     precision: Array = missing_weight * gram + np.diag(ridge)
     return precision

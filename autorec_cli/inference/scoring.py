@@ -132,6 +132,7 @@ def item_scorer(model: Model) -> ItemScorer:
             if thresholds:
                 centers = (offset[:, None] + centering_bias[of]) / np.float32(model.unit)
                 scores += centers
+                # (B, 1, J) or (n_items, J): thresholds belong to the encoded side.
                 of_cells = thresholds.of(users.vectors)[:, None] if of_items is None else of_items[of]
                 scores = thresholds.levels.expected(scores, of_cells)
                 scores -= centers

@@ -100,7 +100,9 @@ def keep_first(model: Scorer, settings: SimilarSettings, n: int) -> tuple[Simila
 
 
 def similarity_vectors(model: Scorer, of: str) -> Array:
-    """Vectors whose inner products are similarities: (n, k) float32 of length 1, or 0 for those that vary nowhere.
+    """Vectors whose inner products are similarities.
+
+    (n, k) float32 of length 1, or 0 for those that vary nowhere.
 
     Raises:
         ArtifactError: they are not finite.
@@ -115,7 +117,8 @@ def similarity_vectors(model: Scorer, of: str) -> Array:
     covariance = _covariance([vectors for _, vectors in sides], scales, np.flatnonzero(is_warm))
     if not (np.isfinite(covariance).all() and np.isfinite(own).all()):
         raise not_finite("the model's vectors are not finite")
-    variances, axes = np.linalg.eigh(covariance)
+    # S = A diag(variances) A', so similarities are inner products of the vectors times A sqrt(variances).
+    variances, axes = np.linalg.eigh(covariance)  # rounding makes some variances negative
     # In single precision and in place, as items may be many.
     unit: Array = own @ (axes * np.sqrt(np.maximum(variances, 0))).astype(np.float32)
     lengths = np.linalg.norm(unit, axis=1, keepdims=True)

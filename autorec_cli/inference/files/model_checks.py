@@ -162,7 +162,7 @@ def check_provenance(provenance: object) -> None:
 
 
 def _expected(settings: Hyperparameters, n_users: int, n_items: int, has_titles: bool) -> Shapes:
-    """Type and shape of each tensor; None for a size that only the data has."""
+    """Type and shape of each tensor of a model; see `Shapes`."""
     n_encoded, n_decoded = (n_items, n_users) if settings.variant == "item" else (n_users, n_items)
     sizes, last = settings.hidden_sizes, settings.hidden_sizes[-1]
     expected: Shapes = {

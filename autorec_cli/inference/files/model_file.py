@@ -71,9 +71,9 @@ def load_model(path: str | Path) -> Scorer:
 
 
 def _find_dataset(provenance: dict[str, Any], path: Path) -> None:
-    """Point to the dataset beside the model if it is no longer where it was, as in a moved directory of `autorec run`.
+    """Point to the dataset beside the model if it moved.
 
-    Whoever reads it compares fingerprints.
+    So it does with a directory of `autorec run`. Whoever reads it compares fingerprints.
     """
     recorded, beside = provenance["dataset"], path.parent / "data"
     if recorded and not Path(recorded).exists() and beside.is_dir():

@@ -52,6 +52,7 @@ def _describe_several(document: Mapping[str, Any], counts: Counts, has_titles: b
     for number, (weight, model) in enumerate(zip(document["weights"], document["models"], strict=True)):
         shared = model["shared"]
 
+        # Defaults keep the numbers of this network; a closure would see those of the last.
         def own(name: str, number: int = number, shared: list[str] = shared) -> Array:
             return counts(f"{0 if name in shared else number}.{name}")
 

@@ -54,6 +54,7 @@ class Candidates:
 
     def _check(self, block: TopItems) -> None:
         """Check that no recommendation is missing, as where scores overflowed."""
+        # NaN is never ranked, so a user with such scores has fewer items than candidates.
         n_found = (block.items != NO_ITEM).sum(axis=1)
         n_wanted = np.full(len(n_found), self.allowed.sum())
         if (n_found < block.items.shape[1]).any() and self.seen is not None:
@@ -61,7 +62,9 @@ class Candidates:
             n_wanted -= np.bincount(rows, self.allowed[items], minlength=len(n_found)).astype(n_wanted.dtype)
         if self.limits:  # which may leave one item only
             n_wanted = np.minimum(n_wanted, 1)
-        wrong = (n_found < np.minimum(n_wanted, block.items.shape[1])) | np.isinf(block.scores[:, 0]) & (n_found > 0)
+        has_too_few = n_found < np.minimum(n_wanted, block.items.shape[1])
+        is_infinite = np.isinf(block.scores[:, 0]) & (n_found > 0)
+        wrong = has_too_few | is_infinite
         if wrong.any():
             raise not_finite(f"the model's scores are not finite numbers for {counted(int(wrong.sum()), 'user')}")
 

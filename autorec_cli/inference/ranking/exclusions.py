@@ -34,7 +34,10 @@ HEAD_BYTES = 4096
 
 
 def has_pairs(file: str) -> bool:
-    """True for a file, or stdin, with columns user_id and item_id; False for one that cannot be read."""
+    """True for a file with columns user_id and item_id.
+
+    It may be stdin; False for one that cannot be read.
+    """
     if file == STDIN:
         # What is looked at stays there for whoever reads it.
         return not sys.stdin.isatty() and _names_pairs(file, cast("BufferedReader", sys.stdin.buffer).peek(HEAD_BYTES))
@@ -81,10 +84,12 @@ def read_exclusions(
     for _, rows in pair_blocks(source, options):
         user_index, item_index = positions_in(users, _texts(rows.users)), positions_in(items, _texts(rows.items))
         is_known = item_index != UNKNOWN
+        # A user may be known and get no recommendations this time: that is worth no warning.
         missing = np.flatnonzero(user_index == UNKNOWN)
         is_known[missing] &= np.array([name in known_users for name in rows.users.gather(missing)], dtype=bool)
         n_pairs, n_unknown = n_pairs + len(rows), n_unknown + int((~is_known).sum())
         chosen = is_known & (user_index != UNKNOWN)
+        # One number per pair, so that `unique` sorts pairs by user and drops repeated ones.
         keys.append(user_index[chosen] * len(items) + item_index[chosen])
     if n_unknown:
         logger.warning(

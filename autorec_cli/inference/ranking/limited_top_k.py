@@ -1,4 +1,7 @@
-"""Top-k items of users with at most some items of each group, such as films of one genre."""
+"""Top-k items with at most some items of each group.
+
+A group may be the films of one genre.
+"""
 
 from __future__ import annotations
 
@@ -27,28 +30,34 @@ class Limit:
     groups: Array
 
     def counts(self, listed: Array) -> Array:
-        """Number of items of each group in lists of items (B, k): (B, n_groups + 1), the last of them FREE."""
+        """Number of items of each group in each list.
+
+        Lists of items are (B, k), the numbers (B, n_groups + 1), the last of them FREE.
+        """
         width = int(self.groups.max(initial=FREE)) + 2
         rows, places = np.nonzero(listed != NO_ITEM)
+        # FREE is -1, which the remainder turns into the last column.
         columns = self.groups[listed[rows, places]] % width
         return np.bincount(rows * width + columns, minlength=len(listed) * width).reshape(-1, width)
 
     def admits(self, items: Array, counts: Array) -> Array:
-        """Mark those of `items` (B,) that fit into lists with these counts: (B,) bool."""
+        """Mark those of `items` (B,) that fit into lists, (B,) bool."""
         groups = self.groups[items]
         admitted: Array = (groups == FREE) | (counts[np.arange(len(items)), groups] < self.n)
         return admitted
 
     def exhausted(self, listed: Array) -> Array:
-        """Mark items of groups that lists of items (B, k) are full of: (B, n_items) bool."""
-        is_full = self.counts(listed) >= self.n
+        """Mark items of full groups, (B, n_items) bool."""
+        is_full = self.counts(listed) >= self.n  # by list and group
         is_full[:, FREE] = False
         marked: Array = is_full[:, self.groups]
         return marked
 
 
 def limited_top_k(scores: Array, k: int, limits: Sequence[Limit]) -> tuple[Array, Array]:
-    """Columns of the `k` highest scores in each row that the limits admit, taken from the best down.
+    """Columns of the `k` highest scores that the limits admit.
+
+    They are taken from the best down, row by row.
 
     Args:
         scores: (B, n) floating point, which is overwritten; -inf marks excluded items.
@@ -69,6 +78,7 @@ def limited_top_k(scores: Array, k: int, limits: Sequence[Limit]) -> tuple[Array
         _take(found, values, listed, kept, limits)
         ranked[rows], best[rows] = listed, kept
         unfilled = (listed[:, -1] == NO_ITEM) & (found[:, -1] != NO_ITEM)
+        # Only rows that are short and have candidates left go on.
         rows, scores = rows[unfilled], scores[unfilled]
         np.put_along_axis(scores, found[unfilled], -np.inf, axis=1)
         for limit in limits:
@@ -77,7 +87,10 @@ def limited_top_k(scores: Array, k: int, limits: Sequence[Limit]) -> tuple[Array
 
 
 def _take(found: Array, values: Array, listed: Array, kept: Array, limits: Sequence[Limit]) -> None:
-    """Append items `found` (B, k) to the lists (B, k), best first, where the limits admit them."""
+    """Append items to lists where the limits admit them.
+
+    All are (B, k); items are taken best first. `listed` and `kept`, their scores, are changed in place.
+    """
     n_listed, counts = (listed != NO_ITEM).sum(axis=1), [limit.counts(listed) for limit in limits]
     for items, scores in zip(found.T, values.T, strict=True):
         fits = (items != NO_ITEM) & (n_listed < listed.shape[1])

@@ -1,4 +1,4 @@
-"""Reranking: recommendations that are more diverse, or less popular, than the best scores alone."""
+"""Reranking: recommendations that are more diverse, or less popular."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ def parse_rerank(text: str) -> float:
 
 
 def reranker(model: Scorer, rerank: str | None, k: int) -> tuple[int, Callable[[TopItems], TopItems]]:
-    """Make a function that chooses k items of each user's best ones; returns how many of these it needs, too."""
+    """Make a function that chooses k of each user's best items.
+
+    Returns:
+        How many of the best it needs, and the function.
+    """
     if rerank is None:
         return k, lambda block: block
     weight, vectors = parse_rerank(rerank), similarity_vectors(model, "items")
@@ -57,10 +61,11 @@ def reranker(model: Scorer, rerank: str | None, k: int) -> tuple[int, Callable[[
 
 
 def more_diverse(block: TopItems, item_vectors: Array, weight: float, k: int) -> TopItems:
-    """Choose k items of each user by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
+    """Choose k items of each user by maximal marginal relevance.
 
-    One by one, the item with the highest (1 - weight) * relevance - weight * (similarity to the nearest chosen item).
-    The relevance is the score, scaled to [0, 1] over the user's candidates.
+    It is that of Carbonell and Goldstein (SIGIR 1998). One by one, the item with the highest (1 - weight) * relevance -
+    weight * (similarity to the nearest chosen item). The relevance is the score, scaled to [0, 1] over the user's
+    candidates.
 
     Args:
         block: Candidates of some users, best first.
@@ -82,7 +87,10 @@ def more_diverse(block: TopItems, item_vectors: Array, weight: float, k: int) ->
 
 
 def _chosen(items: Array, scores: Array, item_vectors: Array, weight: float, k: int) -> Array:
-    """Positions (B, k) of the chosen items among the candidates (B, n); those without an item are last."""
+    """Positions (B, k) of the chosen items among the candidates.
+
+    Candidates are (B, n); those without an item are last.
+    """
     rows, is_item = np.arange(len(items)), items != NO_ITEM
     vectors = item_vectors[items]  # (B, n, d)
     value = (1 - weight) * _scaled(scores, is_item)
@@ -100,7 +108,10 @@ def _chosen(items: Array, scores: Array, item_vectors: Array, weight: float, k: 
 
 
 def _scaled(scores: Array, is_item: Array) -> Array:
-    """Scores (B, n) scaled to [0, 1] in each row; 0 where all are the same."""
+    """Scores (B, n) scaled to [0, 1] in each row.
+
+    They are 0 where all are the same.
+    """
     highest = np.where(is_item, scores, -np.inf).max(axis=1, keepdims=True)
     lowest = np.where(is_item, scores, np.inf).min(axis=1, keepdims=True)
     widths = highest - lowest
@@ -135,7 +146,10 @@ class PopularityCorrection:
         self._weights = weights.astype(np.float32)
 
     def __call__(self, scores: Array, chosen: Array | None = None) -> Array:
-        """Correct scores (B, n) of all items, or of item_index `chosen` (n,), in place."""
+        """Correct scores (B, n) in place.
+
+        They are of all items, or of item_index `chosen` (n,).
+        """
         scores -= self._center
         scores *= self._weights if chosen is None else self._weights[chosen]
         scores += self._center

@@ -1,1 +1,1 @@
-"""Reasons: ratings of a user that moved the score of a recommended item most."""
+"""Reasons: ratings that moved the score of an item most."""

@@ -62,13 +62,20 @@ def mean_precision(model: Model) -> Array:
 
 
 def moved_from_mean(mean: MeanUser, solutions: Array) -> tuple[Array, Array]:
-    """Rows and shifts of users whose solutions (m, k + 1) are differences from the mean user."""
+    """Rows and shifts of users from differences to the mean user.
+
+    `solutions` (m, k + 1) are the differences.
+    """
     rows, biases = solutions[:, :-1], solutions[:, -1]
+    # The solutions are for centered codes; their center moves into the shift.
     return mean.row + rows, mean.bias + biases - rows @ mean.code
 
 
 def _targets(hidden: HiddenRatings) -> Array:
-    """Targets of each solution, (n, n + 1); (n, 1) if they are the same for all."""
+    """Targets of each solution, (n, n + 1).
+
+    They are (n, 1) if they are the same for all.
+    """
     shifts = hidden.shifts if hidden.shifts.any() else hidden.shifts[:1]
     targets: Array = hidden.values[:, None] - shifts
     return targets
@@ -93,6 +100,7 @@ def ridge_without_each(design: Array, targets: Array, precision: Array, weight: 
     solutions = np.empty((n + 1, p))
     solutions[:] = (responses @ targets).T
     leverages = weight * np.einsum("np,pn->n", design, responses)
+    # The target of the hidden rating itself, in the solution without it.
     hidden = targets[:, 0] if targets.shape[1] == 1 else np.diagonal(targets[:, 1:])
     errors = hidden - weight * np.einsum("np,np->n", design, solutions[1:])
     solutions[1:] -= (responses * (errors / (1 - leverages))).T

@@ -57,7 +57,10 @@ def leave_one_out(model: Model) -> LeaveOneOut:
 
 
 def _biases(means: DampedMeans, items: Array, ratings: Array) -> Array:
-    """User bias with all ratings, then without each: (n + 1,). See `fold_in.user_bias`."""
+    """User bias with all ratings, then without each, (n + 1,).
+
+    See `fold_in.user_bias`.
+    """
     sums = without_each(ratings - means.mean - means.item_bias[items])
     counts = without_each(np.ones(len(items))) + means.user_damping
     biases: Array = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
@@ -83,6 +86,7 @@ def _codes(model: Model) -> Rows:
         weights = first[hidden.items]
         sums = without_each(hidden.values[:, None].astype(np.float32) * weights)
         if hidden.shifts.any():
+            # The user's bias is subtracted from every rating, so it multiplies the sum of their rows.
             sums -= hidden.shifts[:, None].astype(np.float32) * without_each(weights)
         if model.settings.implicit:
             sums += without_each(RATED * first[n_items + hidden.items])
@@ -98,8 +102,12 @@ def _codes(model: Model) -> Rows:
 
 
 def _scales(hidden: HiddenRatings, implicit: bool, norm: float) -> Array:
-    """Factor that scales each input to the norm, (n + 1,) float32; see `encoder_input.input_cells`."""
+    """Factor that scales each input to the norm.
+
+    (n + 1,) float32; see `encoder_input.input_cells`.
+    """
     counts, values = without_each(np.ones(len(hidden.values))), without_each(hidden.values)
+    # Sums of (value - shift)^2, multiplied out: the shift differs from solution to solution.
     squares = without_each(hidden.values**2) - 2 * hidden.shifts * values + counts * hidden.shifts**2
     # What cancels is 0, not the rounding error that is left.
     squares[squares <= 1e-12 * (hidden.values @ hidden.values)] = 0

@@ -113,7 +113,10 @@ def fitted_histories(model: Scorer, dataset: Dataset | Path | str | None = None)
 def _ratings_in(
     dataset: Dataset, model: Scorer, user_ids: Sequence[str], splits: Sequence[str]
 ) -> Callable[[Array], list[History]]:
-    """Ratings of some users in splits of a dataset, of items that the model knows, by position in `user_ids`."""
+    """Ratings of some users in splits of a dataset.
+
+    They are of items that the model knows, by position in `user_ids`.
+    """
     parts = [dataset.split(name) for name in splits]
     rows = np.append(positions(dataset.users["id"], user_ids), UNKNOWN)  # the last is that of UNKNOWN
     items = positions(model.catalog.item_ids, dataset.items["id"])

@@ -42,7 +42,10 @@ def read_ids(file: str, flag: str, may_be_empty: bool = False) -> list[str]:
 
 
 def split_ids(texts: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Split texts at commas, but not those that are `known` ids, or nothing but commas."""
+    """Split texts at commas.
+
+    Those that are `known` ids, or nothing but commas, stay whole.
+    """
     whole = set(known)
     ids: list[str] = []
     for text in texts:

@@ -74,7 +74,10 @@ class TargetUsers:
         return self.seen_at(self.index[block])
 
     def rate(self, positions: Array, items: Array) -> Array:
-        """Predict the ratings of items (n,) by the users at some positions (n,), none of them unknown."""
+        """Predict the rating of each item by a user.
+
+        `positions` (n,) are those of users who are not unknown, `items` (n,) item_index.
+        """
         return self.rate_at(self.index[positions], items)
 
     def only(self, kept: Array) -> TargetUsers:
