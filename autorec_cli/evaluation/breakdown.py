@@ -41,6 +41,7 @@ def bins_by_count(counts: Array, n_bins: int) -> Bins:
         counts: (n,) int, not empty.
         n_bins: Largest number of bins.
     """
+    # The lowest count of each bin; repeated ones are of bins that would be empty.
     edges = np.unique(np.quantile(counts, np.linspace(0, 1, n_bins + 1)[:-1], method="lower"))
     index = np.searchsorted(edges, counts, side="right") - 1
     ends = np.append(edges[1:] - 1, counts.max())

@@ -43,7 +43,10 @@ class Comparison:
 
     @property
     def noise(self) -> float:
-        """Loss that chance exceeds in 5% of cases; 0 for a single user."""
+        """Loss that chance exceeds in 5% of cases.
+
+        0 for a single user.
+        """
         return ONE_SIDED * float(np.nan_to_num(self.loss.margin))
 
     @property
@@ -81,6 +84,7 @@ def compare(new: Measurement, current: Measurement, metric: str) -> Comparison:
     return Comparison(
         new.rankings.mean_of(name).value,
         current.rankings.mean_of(name).value,
+        # Losses in place of the values: their mean comes with its interval.
         replace(new.rankings, values=losses).mean_of(name),
     )
 

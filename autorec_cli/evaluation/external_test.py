@@ -90,7 +90,7 @@ def _read(source: Any, dataset: Dataset, options: ReadOptions, name: str) -> Rat
 
 
 def _index(known: pl.Series, ids: pl.Series) -> tuple[Array, list[str]]:
-    """Index of each of the `ids`, new ones last, and the new ids."""
+    """Index of each id, new ones last, and the new ids."""
     index = positions(known, ids)
     is_new = index == UNKNOWN
     index[is_new] = len(known) + np.arange(is_new.sum())

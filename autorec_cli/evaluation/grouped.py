@@ -128,6 +128,7 @@ def _ranking(ranked: Array, compared: _HeldOut, members: Array) -> Row:
         times = times_recommended(ranked, len(members))
         row[f"share@{k}"] = float(times[members].sum() / times.sum()) if times.any() else float("nan")
     if len(users):
+        # Users with relevant ratings in the group are some of `everybody`, by whom `ranked` goes.
         found = measure_ranked(ranked[np.searchsorted(everybody, users)], replace(task, held_out=held_out))
         for name in RANKING_METRICS:
             row |= found.mean_of(name).columns(f"{name}@{k}")

@@ -87,6 +87,7 @@ def _numbers(values: pl.Series) -> dict[str, Array] | None:
     """Groups of finite numbers or of their texts; None for others."""
     if values.dtype == pl.String:
         values = values.replace("", None)
+    # Booleans would become 0 and 1; texts that are no numbers become null.
     numbers = values.cast(pl.Float64, strict=False) if values.dtype != pl.Boolean else values.clear(len(values))
     if numbers.dtype != pl.Float64 or numbers.null_count() > values.null_count():
         return None
@@ -105,7 +106,7 @@ def _numbers(values: pl.Series) -> dict[str, Array] | None:
 
 
 def _number_names(numbers: Array) -> list[str]:
-    """Names of numbers, with as many digits as it takes to tell them apart."""
+    """Names of numbers, with enough digits to tell them apart."""
     n = len(np.unique(numbers))
     for n_digits in (6, 9, 12):
         names = [f"{number:.{n_digits}g}" for number in numbers]
@@ -130,7 +131,10 @@ def _texts(values: pl.Series, name: str) -> dict[str, Array]:
 
 
 def _free(text: str, texts: Set[str]) -> str:
-    """Name of the group of a text, in quotes if it would be taken for another group."""
+    """Name of the group of a text.
+
+    It is in quotes if it would be taken for another group.
+    """
     name = text
     while name in (ALL, NO_VALUE) or (name != text and name in texts):
         name = f"'{name}'"

@@ -1,6 +1,6 @@
-"""Linear autoencoders in closed form: EASE, with weights of users and dropout of inputs.
+"""Linear autoencoders in closed form: EASE and its variants.
 
-The weights B without a diagonal that rebuild X from X B best are
+The variants weigh users and drop inputs. The weights B without a diagonal that rebuild X from X B best are
 
     B = I - P / diag(P)    P = (X'WX + D)^-1    W = diag(n_u^-a)    D = ridge + p / (1 - p) diag(X'WX)
 
@@ -29,9 +29,9 @@ EASE_RIDGE = 4.0
 
 
 def ease(ratings: sparse.csr_array) -> Callable[[Array], Array] | None:
-    """EASE of the ratings themselves, its lambda by a rule; None where it would take long.
+    """EASE of the ratings themselves, its lambda by a rule.
 
-    It ranks better than with ones in the place of ratings (docs/benchmarks.md).
+    None where it would take long. It ranks better than with ones in the place of ratings (docs/benchmarks.md).
     """
     n_users, n_items = ratings.shape
     if min(n_users, n_items) > MAX_EASE_ROWS:
@@ -59,6 +59,7 @@ def linear_autoencoder(
     diagonal = np.bincount(ratings.indices, roots**2, ratings.shape[1])
     weighted = sparse.csr_array((roots, ratings.indices, ratings.indptr), shape=ratings.shape)[counts > 1]
     pairs = np.bincount(weighted.indices, weighted.data**2, ratings.shape[1])
+    # D, and what users with a single rating, who are left out of `weighted`, add to the diagonal.
     added = ridge * float(np.mean(roots**2)) + dropout / (1 - dropout) * diagonal + (diagonal - pairs)
     if weighted.shape[0] < weighted.shape[1]:
         # By Woodbury: P = 1/D - 1/D X' M X 1/D with M = (I + X 1/D X')^-1.
@@ -80,10 +81,12 @@ def linear_autoencoder(
             product: Array = ratings[users] @ inverse
             return product
 
+    # X B = X - X P / diag(P)
     return lambda users: (ratings[users].toarray() - rows_of_product(users) / of_p).astype(np.float32)
 
 
 def _quadratic(columns: sparse.csc_array, inverse: Array, item: int) -> float:
+    """Quadratic form x' M x of a sparse column x."""
     part = slice(columns.indptr[item], columns.indptr[item + 1])
     rows, values = columns.indices[part], columns.data[part]
     return float(values @ inverse[np.ix_(rows, rows)] @ values)
@@ -107,6 +110,7 @@ def inverted(gram: sparse.csr_array, added: Array) -> Array:
     for start in range(0, len(inverse), 1024):  # the other triangle, without a copy of the whole
         block = slice(start, start + 1024)
         inverse[block, start:] = inverse[start:, block].T
+        # Half of the block on the diagonal came from the triangle that potri leaves undefined.
         corner = inverse[block, block]
         inverse[block, block] = np.tril(corner.T) + np.tril(corner.T, -1).T
     return inverse

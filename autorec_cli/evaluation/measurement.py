@@ -174,7 +174,7 @@ def _partition(held_out: sparse.csr_array, number: int, count: int) -> sparse.cs
 
 
 def _only_users(held_out: sparse.csr_array, users: Array) -> sparse.csr_array:
-    """Ratings of some users; other rows are empty."""
+    """Ratings of some users, ascending; other rows are empty."""
     lengths = np.zeros(held_out.shape[0], dtype=held_out.indptr.dtype)
     lengths[users] = np.diff(held_out.indptr)[users]
     rows = held_out[users]
@@ -222,10 +222,11 @@ def _measure_ratings(models: Models, dataset: Dataset, held_out: sparse.csr_arra
 
 
 def ranking_task(dataset: Dataset, split: str, protocol: RankingProtocol, held_out: sparse.csr_array) -> RankingTask:
-    """Task of recommending to users with relevant ratings in `held_out`, all of `split` or those of some users.
+    """Task of recommending to users with relevant held-out ratings.
 
-    Each gets recommendations among the items that they have not rated in an earlier split (train for valid, train and
-    valid for test). Items without a rating in those are not recommended.
+    `held_out` are all of `split`, or those of some users. Each gets recommendations among the items that they have not
+    rated in an earlier split (train for valid, train and valid for test). Items without a rating in those are not
+    recommended.
     """
     # Drawn from all users, so that the sample is the same for any number of processes.
     sample = protocol.sample(dataset.split(split))

@@ -175,7 +175,11 @@ def users_with_relevant(held_out: sparse.csr_array, protocol: RankingProtocol) -
 
 
 def rank_users(score: UserScorer, task: RankingTask, users: Array) -> Array:
-    """Rank items for some users (n,): (n, k) item_index, NO_ITEM where a user has fewer."""
+    """Rank items for some users (n,).
+
+    Returns:
+        (n, k) item_index; NO_ITEM where a user has fewer.
+    """
     blocks = [block.items for block in task.rank(score, users)]
     # Without users there are no blocks to tell the length.
     return np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.int64)
