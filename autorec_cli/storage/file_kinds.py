@@ -37,7 +37,10 @@ def is_dataset(directory: Path) -> bool:
 
 
 def is_encoded(directory: Path) -> bool:
-    """Return True for a directory of encoded ratings, which `prepare --encoded` and `train` take."""
+    """Return True for a directory of encoded ratings.
+
+    `prepare --encoded` and `train` take it.
+    """
     return (directory / "ratings").exists() and not (directory / DOCUMENT).exists()
 
 

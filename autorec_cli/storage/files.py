@@ -48,7 +48,10 @@ def followed(path: Path) -> Path:
 
 
 def is_special(path: Path) -> bool:
-    """True for a pipe, a device or a socket, which are read once, and perhaps never to an end."""
+    """True for a pipe, a device or a socket.
+
+    They are read once, and perhaps never to an end.
+    """
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
@@ -211,12 +214,15 @@ def _temporary_name(target: Path, suffix: str = "tmp") -> Path:
 
 
 def _create(file: Path, mode: int) -> int:
-    """Create a file that does not exist, not even as a link, and open it for writing."""
+    """Create a file and open it for writing."""
+    # It must not exist, not even as a link.
     return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
 
 
 def create_file(file: Path) -> BinaryIO:
-    """Create a file in a directory of `replace_folder`; one that others put there is refused.
+    """Create a file in a directory of `replace_folder`.
+
+    One that others put there is refused.
 
     Raises:
         FileExistsError: it exists.

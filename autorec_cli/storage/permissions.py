@@ -29,9 +29,9 @@ class Permissions:
     lists: Mapping[str, bytes]
 
     def give(self, descriptor: int) -> None:
-        """Set them on an open file or directory, as far as this process may.
+        """Set them on an open file or directory.
 
-        A group that cannot be set gets no more permissions than all other users.
+        As far as this process may. A group that cannot be set gets no more permissions than all other users.
 
         Raises:
             OSError: the file system refuses the mode.
@@ -40,7 +40,8 @@ class Permissions:
         if (now.st_uid, now.st_gid) != (self.user, self.group) and not (
             _chown(descriptor, self.user, self.group) or _chown(descriptor, -1, self.group)
         ):
-            mode = mode & ~(stat.S_IRWXG | stat.S_ISGID) | (mode & stat.S_IRWXO) << 3 & mode
+            of_all_others = (mode & stat.S_IRWXO) << 3  # as bits of the group
+            mode = mode & ~(stat.S_IRWXG | stat.S_ISGID) | mode & of_all_others
         # After the owner, as changing that clears setgid.
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
             os.fchmod(descriptor, mode)
@@ -59,7 +60,10 @@ def _chown(descriptor: int, user: int, group: int) -> bool:
 
 
 def permissions_of(path: Path) -> Permissions | None:
-    """Permissions of `path`, which is not followed; None if it does not exist."""
+    """Permissions of `path`; None if it does not exist.
+
+    A symbolic link is not followed.
+    """
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -90,7 +90,7 @@ def _mapped(mapping: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Array:
 
 
 def _checked(file: BinaryIO, array: Array, name: str) -> int:
-    """Read a tensor, which is next in the file, and return its checksum."""
+    """Read the next tensor of the file; return its checksum."""
     value, limit = checksums.of_kind(array.dtype, array.shape), np.finfo("f4").max
     for begin in range(0, array.nbytes, READ_AT_ONCE):
         # Read and not taken from the mapping, whose pages would count as memory of this process.

@@ -8,7 +8,7 @@ import os
 from ctypes import CDLL, get_errno
 from pathlib import Path
 
-AT_FDCWD = -100
+AT_FDCWD = -100  # of Linux: names are relative to the current directory
 SWAP = 2
 """RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS."""
 CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
