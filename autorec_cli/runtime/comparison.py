@@ -1,4 +1,4 @@
-"""Comparison of runs: with an older one, and among the processes of a group."""
+"""Comparison of runs, and of the processes of one."""
 
 from __future__ import annotations
 

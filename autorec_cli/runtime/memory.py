@@ -90,7 +90,10 @@ def _free_of_machine() -> int:
 
 
 def _free_by_vm_stat() -> int | None:
-    """Free and inactive memory, as Activity Monitor and psutil count it; None without `vm_stat`."""
+    """Free and inactive memory; None without `vm_stat`.
+
+    Activity Monitor and psutil count it so.
+    """
     try:
         text = subprocess.run([VM_STAT], capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):

@@ -122,7 +122,11 @@ class ProcessGroup:
         return self.broadcast(own.copy() if self.is_first else np.empty(length, dtype=np.uint8)).tobytes().decode()
 
     def distinct(self, values: Array, most: int) -> Array:
-        """Distinct values of all processes, ascending float32; of more than `most`, some `most` + 1 or more."""
+        """Distinct values of all processes, ascending float32.
+
+        Of more than `most`, some `most` + 1 or more.
+        """
+        # Padded with NaN: all processes must gather the same shape.
         padded = np.full(most + 1, np.nan, dtype=np.float32)
         own = distinct_values(values, most)
         padded[: len(own)] = own

@@ -1,4 +1,4 @@
-"""Signals that end a run: all of them let it save its work first."""
+"""Signals that end a run, after it has saved its work."""
 
 from __future__ import annotations
 
@@ -72,4 +72,7 @@ def ignore(numbers: Iterable[int]) -> None:
 
 
 def _ignore(number: int, _frame: FrameType | None) -> None:
-    """Do nothing; for SIG_IGN, Python reports a signal that comes at the same moment as an error."""
+    """Do nothing.
+
+    For SIG_IGN, Python reports a signal that comes at the same moment as an error.
+    """

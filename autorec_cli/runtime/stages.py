@@ -1,4 +1,7 @@
-"""Stages of a command that take seconds, such as reading a dataset, for whoever waits at a terminal."""
+"""Stages of a command, such as reading a dataset.
+
+They take seconds, and are shown to whoever waits at a terminal.
+"""
 
 from __future__ import annotations
 

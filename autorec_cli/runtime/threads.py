@@ -46,9 +46,10 @@ def use_threads(threads: int) -> None:
 
 
 def compute_threads() -> int:
-    """Number of threads that train: as `use_threads` or OMP_NUM_THREADS says, or one per core.
+    """Number of threads that train.
 
-    Two hardware threads of a core would share its vector units.
+    It is that of `use_threads` or OMP_NUM_THREADS, or one per core. Two hardware threads of a core would share its
+    vector units.
     """
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return _asked_for or (int(given) if given.isdecimal() else 0) or _n_cores()
@@ -144,7 +145,10 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> AbstractC
 def one_ahead(
     work: Callable[[Task], Result], tasks: Iterable[Task], is_threaded: bool
 ) -> AbstractContextManager[Iterator[Result]]:
-    """Run `work(task)` one result ahead of the iterator, on another thread if `is_threaded`; else as `in_order`."""
+    """Run `work(task)` one result ahead of the iterator.
+
+    On another thread if `is_threaded`; otherwise the caller works. See `in_order`.
+    """
     return _OrderedResults(work, tasks, int(is_threaded))
 
 
@@ -156,7 +160,10 @@ def for_each(work: Callable[[Task], object], tasks: Iterable[Task]) -> None:
 
 
 class _OrderedResults(AbstractContextManager[Iterator[Result]], Generic[Task, Result]):
-    """Context of `in_order`, which shuts its thread pool down; without threads, the caller works."""
+    """Context of `in_order`, which shuts its thread pool down.
+
+    Without threads, the caller works.
+    """
 
     def __init__(self, work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> None:
         self._work = work
