@@ -38,7 +38,7 @@ def shown(value: Cell) -> str:
 
 
 def short_title(title: str, n_models: int) -> str:
-    """Printable title, cut to its part of the bytes of a page about some models."""
+    """Printable title, cut to its share of a page's bytes."""
     text, most = printable(title, LONGEST_TITLE), BYTES_OF_TITLES // n_models
     if len(html.escape(text).encode()) <= most:
         return text
