@@ -1,4 +1,6 @@
-"""Generations: the directory that `autorec run` writes, in which the results of a run appear all at once.
+"""Generations: the directory that `autorec run` writes.
+
+The results of a run appear in it all at once.
 
 DIR/generations/0001/ 0002/ ...   one generation per run
 DIR/current -> generations/0002   replaced by one rename, which publishes a whole generation
@@ -52,7 +54,10 @@ class Generations:
         return number if number is not None and self._is_complete(number) else None
 
     def last(self) -> int | None:
-        """Number of the published generation; if its link or its directory is lost, of the last one before it."""
+        """Number of the published generation.
+
+        If its link or its directory is lost, of the last one before it.
+        """
         return max(self._published(), default=None)
 
     def complete(self) -> list[int]:
@@ -87,11 +92,14 @@ class Generations:
             raise
 
     def publish(self, number: int, keep: int = KEEP) -> None:
-        """Make `number` the current generation; keep it and older ones, `keep` in all.
+        """Make `number` the current generation.
+
+        It and older ones are kept, `keep` in all.
 
         Raises:
             UsageError: the directory cannot be written.
         """
+        # Before the link moves, by which `_published` goes.
         published = [older for older in self._published() if older != number]
         self._point_to(number)
         kept = [*published, number][-keep:]
@@ -120,7 +128,10 @@ class Generations:
         return int(name) if NUMBER.fullmatch(name) else None
 
     def _published(self) -> list[int]:
-        """Complete generations up to the published one, ascending; newer ones were rolled back or never published."""
+        """Complete generations up to the published one, ascending.
+
+        Newer ones were rolled back or never published.
+        """
         linked = self._linked()
         return [number for number in self.complete() if linked is None or number <= linked]
 
@@ -133,7 +144,10 @@ class Generations:
         return (self.folder(number) / COMPLETE).is_file()
 
     def _begin(self) -> int:
-        """Make the directory of the next generation, or empty that of an interrupted run."""
+        """Make the directory of the next generation.
+
+        That of an interrupted run is emptied and taken instead.
+        """
         self.root.mkdir(exist_ok=True)
         (self.root / GENERATIONS).mkdir(exist_ok=True)
         sweep(self.root / CURRENT)

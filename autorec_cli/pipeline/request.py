@@ -1,4 +1,4 @@
-"""Request for a run of the whole pipeline, and the interface to whoever watches it."""
+"""Request for a run of the pipeline, and its reporter."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class RunRequest:
 
 
 class RunReporter(Protocol):
-    """Receives the facts of a run, and writes tables in the format that the user wants."""
+    """Receives the facts of a run, and writes its tables.
+
+    They are in the format that the user wants.
+    """
 
     @property
     def of_training(self) -> Reporter:

@@ -1,4 +1,7 @@
-"""Training stage of a run: a new model, or the current one if that is better."""
+"""Training stage of a run.
+
+It makes a new model, or keeps the current one if that is better.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,9 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
 
 
 def _load(current: Path) -> OlderModel | None:
-    """Load the published model; None if it cannot be used, as after an upgrade.
+    """Load the published model.
+
+    None if it cannot be used, as after an upgrade.
 
     Raises:
         ArtifactError: the disk fails or denies it.
@@ -91,7 +96,10 @@ def _load(current: Path) -> OlderModel | None:
 
 
 def _difference(current: Scorer, dataset: Dataset) -> str | None:
-    """Explain why the published model cannot be kept for `dataset`; None if it can."""
+    """Reason that the published model cannot be kept.
+
+    It is about `dataset`; None if the model can be kept.
+    """
     if set(current.catalog.user_ids).isdisjoint(dataset.users["id"].to_list()):
         return "it knows none of these users"
     if set(current.catalog.item_ids).isdisjoint(dataset.items["id"].to_list()):
@@ -106,7 +114,10 @@ def _difference(current: Scorer, dataset: Dataset) -> str | None:
 
 
 def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -> tuple[Hyperparameters, ...] | None:
-    """Networks of a warm start; None if the options, the ids or the objectives are others."""
+    """Networks of a warm start, if one is possible.
+
+    None if the options, the ids or the objectives are others.
+    """
     try:
         for model in older.scorer.networks:
             require_common_ids(model, dataset.users["id"].to_list(), dataset.items["id"].to_list(), older.path)
@@ -122,7 +133,9 @@ def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -
 
 
 def train_or_keep(stage: TrainingStage, reporter: Reporter) -> bool:
-    """Train a model, or keep the current one if that is better; True if the output is the new one.
+    """Train a model, or keep the current one.
+
+    The latter if it is better. True if the output is the new one.
 
     Raises:
         Stopped: a signal came; a checkpoint is kept.
