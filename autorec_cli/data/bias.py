@@ -65,7 +65,10 @@ def no_means(n_users: int, n_items: int, mean: float = 0.0) -> DampedMeans:
 
 
 def item_means(user_items: sparse.csr_array) -> DampedMeans:
-    """Mean rating of each item, not damped; the mean of all ratings for items without any."""
+    """Mean rating of each item, not damped.
+
+    Items without ratings have the mean of all.
+    """
     counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
     mean = float(user_items.data.mean(dtype=np.float64)) if user_items.nnz else 0.0
     sums = np.bincount(user_items.indices, weights=user_items.data - mean, minlength=user_items.shape[1])
@@ -138,6 +141,7 @@ def damped_means(
             item.update(cells.T @ user.bias, noise, variance)
         if users:
             user.update(cells @ item.bias, noise, variance)
+        # Over all ratings, the sum of user bias times item bias.
         common = float(process_group.sum(user.bias @ (cells @ item.bias)))
         noise = (squares + user.squared_error() + item.squared_error() + 2 * common) / n_ratings
         noise = max(noise, LEAST_VARIANCE * variance)
@@ -172,6 +176,7 @@ class _Effects:
             noise: Variance of a rating that biases do not explain.
             total_variance: Variance of the ratings.
         """
+        # Mean and variance of a normal given its ratings; precisions add up.
         self._uncertainty = 1 / (self._counts / noise + 1 / self.variance)
         self.bias = (self._sums - self._of_each.sum(others)) * self._uncertainty / noise
         squares = np.where(self._counts > 0, self.bias**2 + self._uncertainty, 0).sum()

@@ -265,7 +265,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: BaseException, where: str = "") -> ArtifactError:
-    """Error for a dataset at `path` that cannot be read or is damaged."""
+    """Error for an unreadable or damaged dataset at `path`."""
     if isinstance(error, OSError) and error.errno is not None:
         return ArtifactError(f"cannot read {error.filename or path}: {error.strerror}; check the disk and permissions")
     return ArtifactError(
@@ -274,8 +274,8 @@ def damaged(path: Path, error: BaseException, where: str = "") -> ArtifactError:
 
 
 def require_file(file: Path) -> None:
-    """Check the type of a file: opening a named pipe would wait for its other end."""
-    if not file.is_file():
+    """Check that a file is a regular one."""
+    if not file.is_file():  # opening a named pipe would wait for its other end
         raise ValueError(f"{file.name} is missing or is no regular file")
 
 

@@ -1,6 +1,7 @@
-"""Checks of the meaning of a dataset: types, shapes, ranges, order and uniqueness of its contents.
+"""Checks of the meaning of a dataset.
 
-A checksum says that a file is what was written, and not that a dataset was written.
+They are of types, shapes, ranges, order and uniqueness. A checksum says that a file is what was written, and not that a
+dataset was written.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def _check_counts(dataset: Dataset, document: Mapping[str, Any]) -> None:
 
 
 def _check_whole(dataset: Dataset, document: Mapping[str, Any]) -> None:
-    """Check what takes long: the fingerprint, and that no cell is in two sets.
+    """Check the fingerprint, and that no cell is in two sets.
+
+    Both take long.
 
     Raises:
         ValueError: one of them is wrong.

@@ -1,7 +1,7 @@
-"""Dataset of encoded ratings, of which each of several processes reads its own users.
+"""Dataset of encoded ratings, read by several processes.
 
-No process has the ratings of all. The split is `stable`, which labels a rating by its ids alone, so the dataset is the
-one that `prepare --encoded DIR --split stable` makes, and has its fingerprint.
+Each process reads its own users. No process has the ratings of all. The split is `stable`, which labels a rating by its
+ids alone, so the dataset is the one that `prepare --encoded DIR --split stable` makes, and has its fingerprint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ RUNS_PER_PROCESS = 4
 
 
 class EncodedDataset:
-    """Encoded ratings of the users of one process; has the members of `LazyDataset` that training uses.
+    """Encoded ratings of the users of one process.
+
+    It has the members of `LazyDataset` that training uses.
 
     Attributes:
         info: Split and feedback, as in `dataset.json`.
@@ -141,13 +143,19 @@ class EncodedDataset:
         return low, high
 
     def _range(self, values: Array) -> tuple[float, float]:
-        """Least and largest value of all processes; infinite, and in the wrong order, without values."""
+        """Least and largest value of all processes.
+
+        Without values they are infinite, and in the wrong order.
+        """
         own = [-values.min(), values.max()] if len(values) else [-np.inf, -np.inf]
         low, high = self._process_group.max(np.array(own)).tolist()
         return -low, high
 
     def _fingerprint(self, splits: dict[str, sparse.csr_array]) -> str:
-        """Fingerprint of the whole dataset, which passes through the first process in blocks."""
+        """Fingerprint of the whole dataset.
+
+        That passes through the first process in blocks.
+        """
         # Every process goes through all blocks, as each is a message, and through the ids of the first one.
         ids = (read_ids(self._path, side) for side in ("user", "item") if self._process_group.is_first)
         own = fingerprint_of((self.n_users, self.n_items), self.rating_scale, self._blocks(splits), ids)
@@ -161,7 +169,9 @@ class EncodedDataset:
             yield from self._in_order(matrix.data, counts)
 
     def _in_order(self, values: Array, counts: Array) -> Iterator[Array]:
-        """Yield the values of all users in order, in blocks, in the first process; the others send theirs.
+        """Yield the values of all users in order, in blocks.
+
+        The first process yields them; the others send theirs.
 
         Args:
             values: Those of this process's users.
@@ -170,6 +180,7 @@ class EncodedDataset:
         partition, group = self._partition, self._process_group
         ends = np.concatenate([np.zeros(1), np.cumsum(counts)])
         lengths = np.zeros(len(partition.owners))
+        # Values of each run, whose users are next to each other in `counts`.
         of_runs = np.cumsum([0, *(stop - start for start, stop in partition.runs())])
         lengths[partition.owners == group.rank] = np.diff(ends[of_runs])
         owners = (
@@ -204,7 +215,10 @@ class EncodedDataset:
         return pl.DataFrame({"id": read_ids(self._path, "item")})
 
     def rated_counts(self) -> Iterator[Array]:
-        """Yield blocks of the number of items that each user has rated, in the first process; others send theirs."""
+        """Yield the number of items that each user has rated.
+
+        In blocks, in the first process; the others send theirs.
+        """
         return self._in_order(self._rated_counts, np.ones_like(self._rated_counts))
 
     def rated_items(self) -> Iterator[Array]:

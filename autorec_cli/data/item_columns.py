@@ -54,7 +54,10 @@ def _inner(dtype: DataType) -> DataType:
 
 
 def kept(column: pl.Series) -> pl.Series:
-    """Column of a type in `TYPES`; dates become ISO 8601, and the values of a list are joined by "|"."""
+    """Column of a type in `TYPES`.
+
+    Dates become ISO 8601; the values of a list are joined by "|".
+    """
     dtype = column.dtype
     if isinstance(dtype, pl.List | pl.Array):
         lists = column.cast(pl.List(_inner(dtype))).cast(pl.List(pl.String))

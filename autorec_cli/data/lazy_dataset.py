@@ -134,6 +134,7 @@ def _stacked(blocks: list[sparse.csr_array], n_columns: int) -> sparse.csr_array
     indices = np.concatenate([np.empty(0, dtype=np.int32), *(block.indices for block in blocks)])
     data = np.concatenate([np.empty(0, dtype=np.float32), *(block.data for block in blocks)])
     pointers = np.cumsum(lengths)
+    # Both index arrays of scipy's have one type: wide pointers would widen the indices.
     if pointers[-1] < 2**31:
         pointers = pointers.astype(np.int32)
     indices = indices.astype(np.int32, copy=False)
@@ -189,7 +190,10 @@ class LazyDataset:
         self.n_ratings = {name: matrix.n_cells for name, matrix in self._matrices.items()}
 
     def partition(self, variant: str) -> Partition:
-        """Partition the columns of the examples: users in the item variant, items in the user variant."""
+        """Partition the columns of the examples.
+
+        They are users in the item variant, and items in the user variant.
+        """
         train = self._matrices["train"]
         if variant == "item":
             counts = np.diff(train.pointers(0, self.n_users))
@@ -199,7 +203,10 @@ class LazyDataset:
         return partition_columns(counts, self._process_group)
 
     def facts(self) -> RatingFacts:
-        """Distribution of the training ratings, and levels of all to learn from; each process reads some of them."""
+        """Distribution of the training ratings, and levels to learn from.
+
+        Each process reads some of the ratings.
+        """
         process_group = self._process_group
         sums, found = np.zeros(2), np.empty(0, dtype=np.float32)
         for split in ("train", "valid"):
@@ -250,7 +257,10 @@ class LazyDataset:
         return matrix.own_rows(partition) if variant == "item" else matrix.own_columns(partition)
 
     def rated_counts(self) -> Iterator[Array]:
-        """Yield blocks of the number of items that each user has rated, in any split; in the first process only."""
+        """Yield the number of items that each user has rated.
+
+        In blocks, and in any split; in the first process only.
+        """
         for start in range(0, self.n_users if self._process_group.is_first else 0, ROWS_PER_BLOCK):
             end = min(start + ROWS_PER_BLOCK, self.n_users)
             yield np.sum([np.diff(matrix.pointers(start, end)) for matrix in self._matrices.values()], axis=0)

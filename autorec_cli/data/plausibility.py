@@ -1,4 +1,4 @@
-"""Warnings about ratings and ids that are read as they are, but look like a mistake."""
+"""Warnings about ratings and ids that look like a mistake."""
 
 from __future__ import annotations
 

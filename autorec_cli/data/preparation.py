@@ -117,7 +117,7 @@ def prepare(
 
 
 def _dataset_of(table: RatingsTable, settings: PrepareSettings, described: pl.DataFrame | None) -> Dataset:
-    """Build a dataset of the ratings in `table` and of the items described.
+    """Build a dataset of the ratings and items that were read.
 
     Raises:
         InputDataError: too few ratings are left to train on.
@@ -160,7 +160,7 @@ def _check_encoded(settings: PrepareSettings, test_files: Sequence[str]) -> None
 
 
 def _feedback(ratings: RatingsMatrix, table: RatingsTable, settings: PrepareSettings) -> str:
-    """Kind of the ratings: they are interactions if there are none, if all are equal, or by `--interactions`."""
+    """Kind of the ratings: none or equal ones are interactions."""
     if settings.read.interactions or any(source.layout.columns.rating is None for source in table.sources):
         return INTERACTIONS
     low, high = ratings.matrix.data.min(), ratings.matrix.data.max()

@@ -73,7 +73,7 @@ def sample_frames() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def genres(trait: NDArray[np.float64]) -> list[str]:
-    """Genre of each item: its largest trait, which some users like and others do not."""
+    """Genre of each item, by sign of its largest trait."""
     largest = np.abs(trait).argmax(axis=1)
     is_positive = np.take_along_axis(trait, largest[:, None], axis=1)[:, 0] > 0
     return [GENRES[2 * factor + sign] for factor, sign in zip(largest, is_positive, strict=True)]

@@ -129,6 +129,7 @@ def take_cells(matrix: sparse.csr_array, keep: NDArray[np.bool_], *, overwrite: 
         start, end = end, end + len(places)
         data[start:end] = matrix.data[cells].take(places)
         indices[start:end] = matrix.indices[cells].take(places)
+        # Rows that begin within this slice, and the kept cells before them.
         rows = slice(*np.searchsorted(matrix.indptr, [cells.start, cells.stop], side="right"))
         pointers[rows] = start + np.searchsorted(places, matrix.indptr[rows] - cells.start)
     return csr_of(data[:n_kept], indices[:n_kept], pointers, matrix.shape)

@@ -59,7 +59,9 @@ def read_ids(folder: Path, side: str) -> pl.Series:
 
 
 def add_ids(folder: Path, side: str, runs: Sequence[tuple[int, int]], ids: IdTable) -> None:
-    """Read the ids from the first index of each run to its end into `ids`.
+    """Read the ids of some runs of indexes into `ids`.
+
+    A run is its first index and its end.
 
     Raises:
         InputDataError: one is there twice.
@@ -68,6 +70,7 @@ def add_ids(folder: Path, side: str, runs: Sequence[tuple[int, int]], ids: IdTab
         is_own = (pl.col("index").is_between(start, stop - 1) for start, stop in runs)
         own = rows.filter(pl.any_horizontal(pl.lit(False), *is_own))["id"]
         n_before = len(ids)
+        # A new id gets the next index; another one was there before.
         wrong = ids.indexes(own) != np.arange(n_before, n_before + len(own))
         if wrong.any():
             raise _repeated(name, own[int(wrong.argmax())])

@@ -1,4 +1,6 @@
-"""Encoded ratings: Parquet partitions with indexes in place of ids, as SQL engines and Spark write them.
+"""Encoded ratings: Parquet partitions with indexes in place of ids.
+
+SQL engines and Spark write them:
 
     users.parquet    index (whole number, from 0 in order), id (string), n_ratings (whole number)
     items.parquet    the same of the items
@@ -61,7 +63,9 @@ def read_encoded(encoded: EncodedRatings, announce: Announce | None = None) -> R
 
 
 class EncodedTables:
-    """Directory of encoded ratings, of which only the numbers of ratings are in memory.
+    """Directory of encoded ratings.
+
+    Only the numbers of ratings are in memory.
 
     Attributes:
         folder: The directory.
@@ -136,7 +140,10 @@ class EncodedTables:
         return table, of_items
 
     def _with_users(self, ends: Array, runs: Runs) -> Iterator[tuple[str, int]]:
-        """Yield the partitions with users of `runs`, in order, and the user before whom to stop in each."""
+        """Yield the partitions with users of `runs`, in order.
+
+        Each comes with the user before whom to stop in it.
+        """
         # Engines number files, and 10 comes before 2.
         for (first, last, _), name in sorted(zip(ends.tolist(), self.partitions, strict=True)):
             low, high = min(first, last), max(first, last)
@@ -154,7 +161,9 @@ class EncodedTables:
         self._check_counts("item", np.arange(self.n_items), of_items)
 
     def check_rows(self, ends: Array) -> None:
-        """Check the number of all rows, as one out of order may be none that a process looks for.
+        """Check the number of all rows.
+
+        One that is out of order may be none that any process looks for.
 
         Raises:
             InputDataError: it is not that of the table of users.
@@ -184,7 +193,10 @@ class EncodedTables:
 
 
 def read_ends(partitions: Sequence[str]) -> Array:
-    """First and last user of each partition, -1 for one without rows, and number of rows; (n, 3) int64."""
+    """First and last user of each partition, and its rows.
+
+    (n, 3) int64; the users of one without rows are -1.
+    """
     ends = np.full((len(partitions), 3), -1, dtype=np.int64)
     for number, name in enumerate(partitions):
         with open_parquet(name, in_part=True) as source, damage_named(source):
@@ -215,7 +227,10 @@ def _layout(types: pl.Schema, name: str, table: RatingsTable | None = None) -> L
 
 
 def _rows_of(batch: pl.DataFrame, runs: Runs) -> Iterator[tuple[pl.DataFrame, Array]]:
-    """Yield the rows of each run in a sorted batch, and the new indexes of their users."""
+    """Yield the rows of each run in a sorted batch.
+
+    They come with the new indexes of their users, which count on from run to run.
+    """
     users, n_before = batch["user"].to_numpy(), 0
     for start, stop in runs:
         first, last = np.searchsorted(users, [start, stop]).tolist()
@@ -245,7 +260,9 @@ class _Checks:
         self._n_users, self._n_items, self._last_user = n_users, n_items, 0
 
     def checked(self, source: OpenSource, layout: Layout) -> Iterator[pl.DataFrame]:
-        """Yield the rows of a partition in batches, as it may be larger than the memory.
+        """Yield the rows of a partition in batches.
+
+        It may be larger than the memory.
 
         Raises:
             InputDataError: a row is wrong.

@@ -1,4 +1,4 @@
-"""Filters of users and items: users to leave out, and minimum ratings (k-core)."""
+"""Filters of users and items: exclusion, and minimum ratings (k-core)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def _select(ratings: RatingsMatrix, users: NDArray[np.bool_], items: NDArray[np.
 
 
 def check_usable(shape: tuple[int, int], low: float, high: float) -> None:
-    """Check that ratings of this shape (n_users, n_items), from `low` to `high`, can be learned from.
+    """Check that ratings can be learned from.
+
+    They are of `shape` (n_users, n_items), and from `low` to `high`.
 
     Raises:
         InputDataError: there is only one user or item, or ratings are too large.

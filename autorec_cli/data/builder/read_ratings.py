@@ -77,6 +77,7 @@ def read_ratings(
                 report(facts)
         if facts.n_rows == facts.n_skipped:
             raise InputDataError(f"{source.name} has no usable row: all {facts.n_skipped} were skipped")
+    # A given test set must not be empty either.
     for is_test in {bool(test_names), False}:
         wanted = [_name_of(named) for named, of_test in sources if of_test == is_test]
         _check_not_empty([source for source in table.sources if source.is_test == is_test], wanted)
@@ -102,7 +103,10 @@ def _name_of(named: str | DatabaseQuery) -> str:
 def _open(
     named: str | DatabaseQuery, options: ReadOptions, layouts: Mapping[bytes, Layout], *, in_part: bool
 ) -> Iterator[tuple[OpenSource, LayoutAndRows | None]]:
-    """Open one source, perhaps only a part of it: its layout and rows, None without rows."""
+    """Open one source, with its layout and rows.
+
+    These are None for an empty one. With `in_part`, it need not be read to its end.
+    """
     if isinstance(named, DatabaseQuery):
         with read_database(named, options) as found:
             yield OpenSource(named.name, FileDigest(0)), found
@@ -255,7 +259,7 @@ def _check_memory(n_ratings: int, name: str) -> None:
 
 
 def _warn_of_unread_timestamps(layouts: Sequence[Layout], name: str) -> None:
-    """Warn of the last of `layouts` unless the same column was unread before."""
+    """Warn of an unread column in the last layout, once."""
     columns = [layout.columns.unread_timestamp[0] for layout in layouts if layout.columns.unread_timestamp]
     unread = layouts[-1].columns.unread_timestamp
     if unread is not None and columns.count(unread[0]) == 1:
@@ -266,7 +270,10 @@ def _warn_of_unread_timestamps(layouts: Sequence[Layout], name: str) -> None:
 
 
 def _check_alike(table: RatingsTable, layout: Layout, name: str, options: ReadOptions) -> None:
-    """Check that a source has the timestamps that are needed, and the columns of the first one."""
+    """Check that a source has the columns of the first one.
+
+    It needs timestamps for a period, too.
+    """
     _check_period(layout, name, options)
     if not table.sources:
         return

@@ -94,10 +94,10 @@ class SortedCells:
         return user, item
 
     def to_columns(self, ratings: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Item indexes of all cells and a copy of their `ratings`, in the memory of the keys, which are lost.
+        """Item indexes of all cells and a copy of their `ratings`.
 
-        They fill it exactly. New arrays would add to the peak, and take longer: memory that no one has used yet must be
-        found and zeroed.
+        They take the memory of the keys, which are lost, and fill it exactly. New arrays would add to the peak, and
+        take longer: memory that no one has used yet must be found and zeroed.
         """
         halves = self._keys.view(np.int32)
         items, copied = halves[: len(self)], halves[len(self) :].view(np.float32)
@@ -108,7 +108,10 @@ class SortedCells:
         return items, copied
 
     def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Reorder `values` from source order to cell order, in the same array if possible."""
+        """Reorder `values` from source order to cell order.
+
+        In the same array if possible.
+        """
         if self.is_unchanged:
             return values
         if not self._is_grouped:
@@ -117,6 +120,7 @@ class SortedCells:
         def arrange(part: slice) -> None:
             values[part] = values.take(self.positions(part))
 
+        # Parts of whole users: each takes its values from the places that it overwrites, and from no others.
         for_each(arrange, group_slices(self._keys, self._position_bits + self._item_bits))
         return values
 
@@ -157,7 +161,7 @@ class SortedCells:
             start, end = end, end + int(np.count_nonzero(mask))
             if (start, end) == (part.start, part.stop):
                 continue
-            self._is_grouped = False
+            self._is_grouped = False  # the cells of later users have left their positions
             self._keys[start:end] = self._keys[part][mask]
             if self._order is not None:
                 self._order[start:end] = self._order[part][mask]

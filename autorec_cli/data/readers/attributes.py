@@ -1,4 +1,4 @@
-"""Reader of one column about users or items, from a file of their attributes."""
+"""Reader of one column about users or items, from a file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _in_text(data: bytes, name: str, column: str) -> tuple[str, pl.DataFrame]:
 
 
 def _id_column(header: Sequence[str], name: str, column: str) -> tuple[str, str]:
-    """Side and name of the column of ids in a file that has `column`."""
+    """Side and name of the column of ids, beside `column`."""
     if column not in header:
         raise UsageError(f"{name} has no column {quoted(column)}; it has {', '.join(map(quoted, header[:20]))}")
     roles = {text: role_and_tier(text) for text in header if text != column}

@@ -28,7 +28,10 @@ def is_readable(dtype: DataType) -> bool:
 
 
 def is_usable(role: str, dtype: DataType) -> bool:
-    """True if a column of the type can have the role; Binary as an id if it holds UUIDs."""
+    """True if columns of the type can have the role.
+
+    Binary can be an id, if it holds UUIDs.
+    """
     if not is_readable(dtype):
         return role in ("user", "item") and dtype == pl.Binary
     if role in ("user", "item"):
@@ -43,7 +46,7 @@ def without_extensions(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def texts_of(sample: pl.DataFrame) -> pl.DataFrame:
-    """Values of a sample as text, empty for null and types without text."""
+    """Values of a sample as text; empty without one."""
     texts = {
         name: pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S")
         if dtype == pl.Datetime
@@ -88,7 +91,10 @@ def _are_uuids(values: pl.Series) -> bool:
 
 
 def id_of(column: str, dtype: DataType) -> pl.Expr:
-    """Ids as Int64 or String: whole numbers without a point, NaN as null, bytes as UUID."""
+    """Ids as Int64 or String.
+
+    Whole numbers have no point, NaN is null, and bytes are UUIDs.
+    """
     values = pl.col(column)
     if dtype in INT64:
         return values.cast(pl.Int64)

@@ -1,8 +1,8 @@
-"""Reader of the result of an SQL query, in batches, with the checks of text.
+"""Reader of the result of an SQL query, in batches.
 
-SQLite is read with Python's own module, other databases with their ADBC driver (of Arrow): its batches
-are Arrow already and stream into polars, which those of connectorx cannot. `polars.read_database` reads batches of ADBC
-only with pyarrow, so their stream is scanned instead.
+Its rows are checked as those of text are. SQLite is read with Python's own module, other databases with their ADBC
+driver (of Arrow): its batches are Arrow already and stream into polars, which those of connectorx cannot.
+`polars.read_database` reads batches of ADBC only with pyarrow, so their stream is scanned instead.
 """
 
 from __future__ import annotations
@@ -117,7 +117,10 @@ def _batches(database: DatabaseQuery) -> Iterator[Iterator[pl.DataFrame]]:
 
 
 def _sqlite_file(database: DatabaseQuery) -> str:
-    """File of an SQLite URI: `sqlite:///FILE`, relative if it exists there, else from the root."""
+    """File of an SQLite URI, `sqlite:///FILE`.
+
+    It is relative if it exists there, else from the root.
+    """
     if Path(database.uri).is_file():
         return database.uri
     path = unquote(re.sub(r"^sqlite:(//)?", "", database.uri, flags=re.IGNORECASE).partition("?")[0])

@@ -56,7 +56,7 @@ def detect_frame(frame: pl.DataFrame, options: ReadOptions) -> Layout:
 
 
 def detect_typed(sample: pl.DataFrame, options: ReadOptions, name: str, kind: str = "parquet") -> Layout:
-    """Detect the layout of typed columns by the first rows of a source of some kind.
+    """Detect the layout of typed columns by their first rows.
 
     Raises:
         InputDataError: its columns cannot be determined.

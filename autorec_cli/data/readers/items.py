@@ -1,4 +1,4 @@
-"""Reader of items: an id per row, a title and any other columns."""
+"""Reader of items: ids, titles and any other columns."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def _looks_like_rows(field: str, text_format: TextFormat) -> bool:
 
 
 def _records(data: bytes, text_format: TextFormat) -> list[Record]:
-    r"""Rows with quotes doubled in quoted fields, or written \", as in the files of Book-Crossing.
+    r"""Rows whose quoted fields double quotes, or write \".
 
-    The reading with fewer misplaced quotes and uneven rows wins.
+    Files of Book-Crossing have the latter. The reading with fewer misplaced quotes and uneven rows wins.
     """
     rows = list(records(data, text_format))
     if not text_format.quoted or ESCAPED_QUOTE not in data:
@@ -129,7 +129,10 @@ def _json_items(data: bytes, name: str) -> pl.DataFrame:
 
 
 def _json_text(value: object) -> str | None:
-    """Text of a JSON value, whose numbers are texts; None for an object."""
+    """Text of a JSON value; None for an object.
+
+    Its numbers are texts already.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -168,7 +171,10 @@ def _names(header: Sequence[str], id_column: int, title_column: int | None, name
 
 
 def _named(ids: pl.Series, columns: Mapping[int, pl.Series], names: Mapping[int, str]) -> pl.DataFrame:
-    """Frame of ids and columns; of rows with the same id the first, and no columns without values."""
+    """Frame of ids and columns.
+
+    Of rows with the same id it has the first. Columns without values are left out.
+    """
     frame = pl.DataFrame([ids.alias("id"), *(columns[index].alias(name) for index, name in names.items())])
     frame = frame.drop_nulls("id").unique("id", keep="first", maintain_order=True)
     return frame.select("id", *(name for name in frame.columns[1:] if frame[name].null_count() < frame.height))
@@ -189,7 +195,9 @@ def _items_in(source: OpenSource) -> pl.DataFrame:
 
 
 def frame_items(frame: pl.DataFrame) -> pl.DataFrame:
-    """Items in a frame that a program made, as `read_items` returns them; of rows with the same id the last.
+    """Items in a frame that a program made.
+
+    They are as `read_items` returns them, but of rows with the same id the last.
 
     Raises:
         InputDataError: it has no column of ids, or one of an unusable type.
@@ -224,7 +232,10 @@ def typed_items(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def decode(data: bytes, encoding: str, name: str) -> tuple[bytes, str]:
-    """Decode `data` to UTF-8, from a legacy encoding if it is none, and name its encoding."""
+    """Decode `data` to UTF-8, and name its encoding.
+
+    That is a legacy one if `data` are not UTF-8.
+    """
     options = ReadOptions(encoding=encoding)
     if options.is_utf_8:
         try:

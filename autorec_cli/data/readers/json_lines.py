@@ -38,7 +38,10 @@ WORDS = {bool: "a boolean", list: "an array", dict: "an object"}
 
 
 def is_json(name: str, head: bytes) -> bool:
-    """True for text named JSON lines, or that begins with a JSON object or an array of them."""
+    """True for text that is JSON.
+
+    Its name says so, or it begins with an object or an array of them.
+    """
     if name.lower().removesuffix(".gz").removesuffix(".zst").endswith(ENDINGS):
         return True
     return OBJECT.match(head) is not None or ARRAY.match(head) is not None
@@ -103,7 +106,10 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
 
 
 def _is_nested(values: Sequence[object]) -> bool:
-    """True if most values are arrays or objects; others may be bad rows."""
+    """True if most values are arrays or objects.
+
+    The others may be bad rows.
+    """
     return 2 * sum(isinstance(value, list | dict) for value in values) > len(values)
 
 
@@ -141,7 +147,10 @@ def _float(text: str) -> _Number:
 
 
 def _object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
-    """Object on a line, with numbers as `_Number`; or what is wrong with it."""
+    """Object on a line, with numbers as `_Number`.
+
+    None if there is none, and the problem.
+    """
     try:
         found = json.loads(line, parse_int=_Number, parse_float=_float, parse_constant=lambda _: None)
     except (ValueError, RecursionError, OverflowError):

@@ -157,6 +157,6 @@ def parse_columns(text: str | None) -> dict[str, str]:
 
 
 def name_or_number(header: Sequence[str], text: str) -> str:
-    """Name of the column that `--columns` gives by name or by number from 1."""
+    """Name of a column that is given by name or number."""
     by_number = text not in header and text.isdecimal() and 1 <= int(text) <= len(header)
     return header[int(text) - 1] if by_number else text

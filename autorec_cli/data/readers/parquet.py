@@ -72,7 +72,9 @@ def read_columnar(
 
 
 def scan_file(source: OpenSource, row_numbers: str | None = None) -> pl.LazyFrame:
-    """Lazy frame of a file, with extension types as what they are stored as.
+    """Lazy frame of a file.
+
+    Extension types are the types that they are stored as.
 
     Args:
         source: Opened as a file.
@@ -242,9 +244,9 @@ def _has(period: Period, text: str | None, written: TimestampFormat) -> bool:
 
 
 def _within(period: Period, column: str, dtype: pl.DataType, written: TimestampFormat) -> pl.Expr | None:
-    """Filter for `column` in `period` or null, if possible; it may keep other rows.
+    """Filter for `column` in `period` or null, if possible.
 
-    None for types other than integers, dates and datetimes.
+    It may keep other rows. None for types other than integers, dates and datetimes.
     """
     if isinstance(dtype, pl.Datetime):
         is_within = _between(period, column, dtype, Fraction(UNITS_PER_SECOND[dtype.time_unit]))
@@ -253,6 +255,7 @@ def _within(period: Period, column: str, dtype: pl.DataType, written: TimestampF
     elif dtype in WHOLE:
         is_within = _between(period, column, dtype, Fraction(1))
         limits = np.iinfo(np.dtype(str(dtype).lower()))
+        # The size of a number tells its unit (`timestamps`): a row may be in the period by any that the type can hold.
         for least, per_second in ((int(least), Fraction(per_second)) for least, per_second in PER_SECOND.items()):
             if least <= limits.max:
                 in_unit = pl.col(column) >= pl.lit(least, dtype)

@@ -49,7 +49,10 @@ class RatingRows:
 
 
 def rows_of(frame: pl.DataFrame, n_lines: int, n_skipped: int = 0, skipped: tuple[str, ...] = ()) -> RatingRows:
-    """Convert a frame of good rows, with columns by role; without ratings, each is 1."""
+    """Convert a frame of good rows, with columns by role.
+
+    Without ratings, each is 1.
+    """
     has_ratings = "rating" in frame.columns
     ratings = frame["rating"].to_numpy().astype(np.float32) if has_ratings else np.ones(frame.height, np.float32)
     timestamps = narrow(frame["timestamp"].to_numpy()) if "timestamp" in frame.columns else None

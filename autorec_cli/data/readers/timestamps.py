@@ -1,8 +1,9 @@
-"""Timestamps: numbers, ISO 8601 dates and dates of a given format, to seconds since 1970 in UTC.
+"""Timestamps, converted to seconds since 1970 in UTC.
 
-Numbers from 1e11 on are milliseconds, from 1e14 on microseconds, from 1e17 on nanoseconds: a unit more or less would
-put them thousands of years away. Numbers such as 20240131 are dates where a sample holds dates; they are numbers where
-it holds other numbers of this size, as a counter does.
+They are numbers, ISO 8601 dates or dates of a given format. Numbers from 1e11 on are milliseconds, from 1e14 on
+microseconds, from 1e17 on nanoseconds: a unit more or less would put them thousands of years away. Numbers such as
+20240131 are dates where a sample holds dates; they are numbers where it holds other numbers of this size, as a counter
+does.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ ANY_FORMAT = TimestampFormat()
 
 
 def detect_format(values: Sequence[str], pattern: str | None = None) -> TimestampFormat | None:
-    """Detect the format of a sample of timestamps; None if none of them can be read."""
+    """Detect the format of a sample of timestamps.
+
+    None if none of them can be read.
+    """
     texts = pl.Series(values, dtype=pl.String).str.strip_chars()
     readable = parse_timestamps(texts, TimestampFormat(pattern)).is_finite().fill_null(False)
     if not readable.any():
@@ -92,9 +96,10 @@ def detect_format(values: Sequence[str], pattern: str | None = None) -> Timestam
 
 
 def parse_timestamps(values: pl.Series, written: TimestampFormat = ANY_FORMAT) -> pl.Series:
-    """Parse timestamps to seconds since 1970 in UTC, Float64; null if they cannot be read.
+    """Parse timestamps to seconds since 1970 in UTC.
 
-    Dates without a time zone are in UTC. Whole numbers of seconds keep their type.
+    The result is Float64, and null where they cannot be read. Dates without a time zone are in UTC. Whole numbers of
+    seconds keep their type.
     """
     if values.dtype.is_numeric():
         return values if written.are_seconds else _numbers_to_seconds(values, written)
@@ -136,12 +141,14 @@ def _like_compact(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _compact_to_seconds(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
     """Seconds since 1970 of numbers such as 20240131; NaN of impossible dates."""
+    # All are brought to 14 digits.
     units = np.select([numbers >= FIRST_COMPACT * unit for unit in reversed(COMPACT_UNITS)], COMPACT_UNITS[::-1])
     days, clock = np.divmod(numbers * (COMPACT_UNITS[-1] // units), COMPACT_UNITS[-1])
     year, month, day = days // 10000, days // 100 % 100, days % 100
     hour, minute, second = clock // 10000, clock // 100 % 100, clock % 100
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     date = months.astype("datetime64[D]") + (day - 1)
+    # A day that a month does not have leads into another one.
     possible = (month >= 1) & (month <= 12) & (date.astype("datetime64[M]") == months)
     possible &= (hour < 24) & (minute < 60) & (second < 60)
     seconds = date.astype(np.int64) * 86400 + hour * 3600 + minute * 60 + second
@@ -149,11 +156,14 @@ def _compact_to_seconds(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _parse_iso(texts: pl.Series) -> pl.Series:
-    """Parse ISO 8601 dates, one format after the other; most columns have one."""
+    """Parse ISO 8601 dates, one format after the other.
+
+    Most columns have a single one.
+    """
     seconds = np.full(len(texts), np.nan)
     pending = np.flatnonzero(texts.is_not_null().to_numpy())
     texts = texts.drop_nulls()
-    first = texts[0] if len(texts) else ""
+    first = texts[0] if len(texts) else ""  # its format is tried first
     for pattern in sorted(ISO_FORMATS, key=lambda pattern: re.fullmatch(ISO_FORMATS[pattern] + ISO_END, first) is None):
         if not len(texts):
             break
@@ -165,7 +175,10 @@ def _parse_iso(texts: pl.Series) -> pl.Series:
 
 
 def _parse_iso_format(texts: pl.Series, pattern: str) -> pl.Series:
-    """Parse texts that begin with a date of one format; others to null."""
+    """Parse texts that begin with a date of one format.
+
+    Others become null.
+    """
     length = len(EXAMPLE.strftime(pattern))
     text = pl.col("text")
     # polars is fast without fraction and time zone only, and lenient with spaces and missing zeros.

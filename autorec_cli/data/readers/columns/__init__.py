@@ -1,1 +1,1 @@
-"""Columns of a source by role: known names, contents, and the search that uses both."""
+"""Columns of a source by role: names, contents, and search."""

@@ -54,7 +54,10 @@ class Contents:
 
     @property
     def is_like_ratings(self) -> bool:
-        """True for numbers of few values, or fractions: ids are whole numbers, and many."""
+        """True for numbers of few values, or fractions.
+
+        Ids are whole numbers, and many.
+        """
         return self.is_numeric and (self.n_distinct <= MAX_RATING_VALUES or not self.is_whole)
 
     @property

@@ -161,14 +161,17 @@ def role_and_tier(name: str) -> tuple[str, int] | None:
 
 
 def _spellings(name: str) -> Iterator[tuple[str, Mapping[str, int]]]:
-    """Plain spellings of `name`, the whole one first, each with the number of tiers to search."""
+    """Plain spellings of `name`, the whole one first.
+
+    Each comes with the number of tiers to search.
+    """
     every = {role: len(tiers) for role, tiers in TIERS.items()}
     yield plain(name), every
     bare = without_type(name)
     yield plain(bare), every
-    bare = re.split(r"[./]", bare)[-1]
+    bare = re.split(r"[./]", bare)[-1]  # ratings.user_id, review/userId
     yield plain(bare), every
-    bare = re.sub(r"_[xy]$", "", bare.strip())
+    bare = re.sub(r"_[xy]$", "", bare.strip())  # user_id_x, of a merge by pandas
     yield plain(bare), every
     prefix, _, rest = bare.strip(" \t`\"'[]").partition("_")
     if prefix.lower() in PREFIXES and rest:
@@ -213,7 +216,7 @@ def cannot_be_rating(name: str) -> bool:
 
 
 def names_other_fact(name: str) -> bool:
-    """True for names of facts, such as price or genre, that are no ids."""
+    """True for names of other facts, such as price or genre."""
     known = (NOT_RATINGS | DOUBTFUL | NOT_IDS) - {"id", "ids", "code", "key", "n", "num", "number"}
     return bool(words(name) & known)
 

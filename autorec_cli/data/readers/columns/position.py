@@ -1,7 +1,8 @@
-"""Columns without names: user, item and rating in this order, and a timestamp anywhere after the ids.
+"""Columns without names, by position.
 
-Columns that hold nothing or prose, and row numbers in front, do not count. Anything else is refused: with a fourth
-column any choice would be a guess.
+They are user, item and rating in this order, and a timestamp anywhere after the ids. Columns that hold nothing or
+prose, and row numbers in front, do not count. Anything else is refused: with a fourth column any choice would be a
+guess.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
     index = [column for column in columns[:1] if column.index == 0 and column.is_counter]
     columns = [column for column in columns if column not in (*prose, *index)]
     ids = [role for role in ("user", "item") if role not in found]
+    # Among the first columns a number like a time is an id.
     times = [column for column in columns[len(ids) :] if column.kind in (TIMES, DATES)]
     columns = [column for column in columns if column not in times]
     chosen: dict[str, int | None] = {}
@@ -72,7 +74,9 @@ def _is_rating(columns: list[Contents], has_index: bool) -> bool:
 
 
 def _in_order(sample: Sample, found: Found, chosen: dict[str, int | None]) -> dict[str, int | None]:
-    """Exchange user and item if the ids say so, as in Amazon's files of 2018: item,user,rating,timestamp.
+    """Exchange user and item if the ids say so.
+
+    Amazon's files of 2018 are item,user,rating,timestamp.
 
     Raises:
         InputDataError: the ids of one column seem to be in the wrong place, and the others may be anything.

@@ -1,4 +1,4 @@
-"""Sample of a source: names and contents of its columns, and refusals where roles are not clear."""
+"""Sample of a source, and refusals where roles are not clear."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Columns of user, item, rating and timestamp: by `--columns`, else by name, else by position.
+"""Columns of user, item, rating and timestamp.
 
-Two columns that fit one role are refused, since a wrong choice would train a wrong model in silence.
+They are found by `--columns`, else by name, else by position. Two columns that fit one role are refused, since a wrong
+choice would train a wrong model in silence.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def find_columns(
             found |= {"user": 0, "item": 1, "rating": None, "timestamp": None}
         else:
             found |= find_by_position(sample, found)
-    finally:
+    finally:  # after a refusal most of all
         _explain(sample, asked, named, found)
     user, item = found["user"], found["item"]
     assert user is not None
@@ -161,12 +162,15 @@ def _two_columns(sample: Sample, role: str, columns: Sequence[int]) -> InputData
 
 
 def _is_readable_time(sample: Sample, index: int) -> bool:
-    """True if some value is a timestamp; the reader reports those that are none."""
+    """True if some value is a timestamp.
+
+    The reader reports those that are none.
+    """
     return any(readable_times(column_of(sample.rows, index), sample.date_format))
 
 
 def _by_elimination(sample: Sample, found: Found) -> dict[str, int | None]:
-    """Roles that have no known name, if only one column is left for them.
+    """Roles without a known name, by the one column left.
 
     Raises:
         InputDataError: they are not clear.
@@ -195,7 +199,7 @@ def _by_elimination(sample: Sample, found: Found) -> dict[str, int | None]:
 
 
 def _only_rating(sample: Sample, found: Found) -> int | None:
-    """The only column that may be the rating; None if no column may be.
+    """Only column that may be the rating; None without one.
 
     Raises:
         InputDataError: several may be, or one might.

@@ -74,9 +74,10 @@ def cut_blocks(first: bytes, chunks: Iterator[bytes], text_format: TextFormat, n
                 f"{name} has more than {MAX_ROW_BYTES >> 20} MiB of consecutive blank lines; it is corrupted, "
                 "create it again"
             )
-        least = chunk_bytes(n_read)
+        least = chunk_bytes(n_read)  # blocks grow as chunks do
         n_read += len(chunk)
         if len(rest) + len(chunk) >= least and not (text_format.quoted and (QUOTE in chunk or QUOTE in rest)):
+            # No quotes, the usual case: any newline ends a row, and the block is copied only once.
             cut = chunk.rfind(text_format.newline) + 1
             if cut:
                 yield b"".join((rest, memoryview(chunk)[:cut]))
@@ -184,6 +185,7 @@ def numbers_print_as_read(block: bytes, text_format: TextFormat) -> bool:
         return False
     if block[:1] == b"0" and block[1:2].isdigit():
         return False
+    # Bytes that come just before the digits of a field, a minus sign among them.
     starts = newline + delimiter + bytes(byte for byte in b"-\t" if byte in block)
     data = np.frombuffer(block, dtype=np.uint8)
     for start in range(0, len(data) - 1, SLICE_BYTES):

@@ -62,7 +62,10 @@ def detect_text(
 
 
 def _check_quotes(rows: list[list[str]], text_format: TextFormat, name: str) -> None:
-    """Refuse tab-separated text with quotes around all values of a column, as R writes it."""
+    """Refuse tab-separated text with a column all in quotes.
+
+    R writes it so.
+    """
     if text_format.delimiter != "\t" or text_format.quote is not None or len(rows) < MIN_ROWS:
         return
     for index in range(len(rows[0])):
@@ -133,14 +136,17 @@ def has_header_row(rows: list[list[str]], options: ReadOptions) -> bool:
     if options.has_header is not None:
         return options.has_header
     first, rest = rows[0], rows[1:]
+    # A column that is given by its name needs one.
     if any(not column.isdecimal() and column != NO_COLUMN for column in options.columns.values()):
         return True
     known = [index for index, cell in enumerate(first) if len(cell) > 1 and role_of(cell)]
     n_numbers = sum(map(is_number, first))
     if n_numbers:
         return _names_and_numbers(first, rest, known, n_numbers)
+    # Names of two roles, or one that its column does not repeat, are no ids.
     if len({role_of(first[index]) for index in known}) >= 2 or any(_is_new(first, rest, index) for index in known):
         return True
+    # A text above numbers is their name, be it a known one or not.
     given = options.columns.get("rating", NO_COLUMN)
     where = [int(given) - 1] if given.isdecimal() else range(len(first))
     return any(
@@ -149,7 +155,10 @@ def has_header_row(rows: list[list[str]], options: ReadOptions) -> bool:
 
 
 def _names_and_numbers(first: list[str], rest: list[list[str]], known: Sequence[int], n_numbers: int) -> bool:
-    """True if a first row with numbers is a header, as `userId,1,2,3`, or `,0,1,2` by pandas."""
+    """True if a first row with numbers is a header.
+
+    Such are `userId,1,2,3`, and `,0,1,2` by pandas.
+    """
     if any(_is_new(first, rest, index) and (n_numbers > 1 or is_numeric(column_of(rest, index))) for index in known):
         return True
     named = first if first[0].strip() else first[1:]
@@ -165,7 +174,7 @@ def _has_no_number(rows: list[list[str]], index: int) -> bool:
 
 
 def _is_new(first: list[str], rest: list[list[str]], index: int) -> bool:
-    """True if a cell of the first row comes never again in its column."""
+    """True if a cell of the first row is nowhere below."""
     return first[index] not in column_of(rest, index)
 
 
@@ -202,7 +211,10 @@ def sample_text(
 
 
 def without_separator_line(head: bytes, options: ReadOptions) -> tuple[bytes, ReadOptions]:
-    """Blank out a first line such as `sep=;`, which Excel reads, and take the delimiter from it."""
+    """Take the delimiter from a first line such as `sep=;`.
+
+    Excel reads such a line; it becomes a blank one.
+    """
     line = SEPARATOR_LINE.match(head)
     if line is None or line[1].decode() not in DELIMITERS:
         return head, options
@@ -226,7 +238,10 @@ def _whole_rows(head: bytes, newline: bytes, options: ReadOptions) -> bytes:
 
 
 def _rows_within(head: bytes, newline: bytes, options: ReadOptions) -> bytes:
-    """Shortest sample of at least two whole rows, and of `SAMPLE_BYTES` if there are as many; else empty."""
+    """Shortest sample of at least two whole rows.
+
+    It has `SAMPLE_BYTES` if there are as many, and is empty if there are no two rows.
+    """
     text_format = TextFormat(options.delimiter or ",", newline, options.quote)
     n_bytes = SAMPLE_BYTES
     while True:

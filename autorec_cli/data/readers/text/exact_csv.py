@@ -34,7 +34,10 @@ class TextFormat:
 
     @property
     def quoted(self) -> bool:
-        """True if quotes enclose fields; never with "::" or blanks, with tabs only if asked for."""
+        """True if quotes enclose fields.
+
+        They never do with "::" or blanks, and with tabs only if asked for.
+        """
         if self.delimiter in ("::", BLANKS) or self.quote == NO_QUOTES:
             return False
         return self.delimiter != "\t" or self.quote == DOUBLE_QUOTES
@@ -83,6 +86,7 @@ def _patterns(text_format: TextFormat) -> tuple[re.Pattern[bytes], re.Pattern[by
     """
     delimiter, newline = re.escape(text_format.delimiter.encode()), re.escape(text_format.newline)
     end = rb"(%s|\r?%s|\r?\Z)" % (delimiter, newline)
+    # Possessive (`*+`): a quote that is never closed is given up at once, and not tried at every length.
     quoted = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"' + end)
     plain = re.compile(rb"([^%s%s]*?)" % (delimiter, newline) + end)
     return quoted, plain

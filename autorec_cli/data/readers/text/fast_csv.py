@@ -54,6 +54,7 @@ def parse_block(block: bytes, layout: TextLayout, name: str) -> RatingRows | Non
     n_rows = well_quoted(block, text_format) if has_quotes else None
     if (has_quotes and n_rows is None) or _has_stray_returns(block, text_format):
         return None
+    # Fewer rows than lines: a quoted field has several, and may have taken in rows by a stray quote.
     if has_quotes and n_rows != _n_lines(block, text_format) and encloses_rows(block, layout):
         return None
     frame = _read_typed(block, layout, name)
@@ -82,6 +83,7 @@ def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | N
         types["timestamp"] = pl.Int64 if layout.columns.timestamp_format.are_whole else pl.String
     if layout.number_ids and numbers_print_as_read(block, layout.text_format):
         frame = _read(block, layout, name, types | dict.fromkeys(layout.number_ids, pl.Int64))
+        # A null is an id that is no integer after all.
         if frame is None or not any(frame[role].null_count() for role in layout.number_ids):
             return frame
     return _read(block, layout, name, types)
@@ -186,6 +188,7 @@ def _blank_rows(n_rows: int, block: bytes, text_format: TextFormat) -> NDArray[n
     """Mask of blank lines in an unquoted block, (n_rows,)."""
     data = np.frombuffer(block, dtype=np.uint8)
     ends = np.append(np.flatnonzero(data == ord(text_format.newline)), len(data))[:n_rows]
+    # Bytes other than blanks up to the end of each line; a line that adds none is blank.
     n_filled = np.append(0, np.cumsum(~IS_BLANK[data], dtype=np.int32))[ends]
     blank: NDArray[np.bool_] = np.diff(n_filled, prepend=0) == 0
     return blank

@@ -1,6 +1,7 @@
-"""Texts that are not rows alone: comments, MatrixMarket, KONECT, blocks of the Netflix Prize.
+"""Texts that are not rows alone, made into plain rows.
 
-They become plain delimited text with as many lines, so that messages name the right one.
+They are comments, MatrixMarket, KONECT and blocks of the Netflix Prize. They become plain delimited text with as many
+lines, so that messages name the right one.
 """
 
 from __future__ import annotations
@@ -28,14 +29,13 @@ SEPARATORS = re.compile(r"[\s,;|]+|::")
 def plain_text(
     head: bytes, chunks: Iterator[bytes], options: ReadOptions, name: str
 ) -> tuple[Iterator[bytes], ReadOptions]:
-    """Plain delimited text of `head` and `chunks`, in UTF-8, and options to read it.
+    """Plain delimited text in UTF-8, and options to read it.
 
     Raises:
         InputDataError: it is in a form of MatrixMarket or of blocks that has no ratings of users and items.
     """
-    lines = [line.strip() for line in head[: head.find(b"\n", 1 << 10) + 1 or len(head)].split(b"\n") if line.strip()][
-        :2
-    ]
+    beginning = head[: head.find(b"\n", 1 << 10) + 1 or len(head)]  # a KiB, to the end of its line
+    lines = [line.strip() for line in beginning.split(b"\n") if line.strip()][:2]
     if lines and BLOCK_LINE.fullmatch(lines[0]):
         if len(lines) < 2 or not BLOCK_ROW.fullmatch(lines[1]):
             raise InputDataError(
@@ -50,7 +50,7 @@ def plain_text(
 
 
 def _without_comments(head: bytes) -> tuple[int, bytes]:
-    """Start of the first row of `head`, and what to put in place of the lines before it."""
+    """Start of the first row, and text for the lines before."""
     newline = b"\n" if b"\n" in head or b"\r" not in head else b"\r"
     has_sizes = head.lstrip()[: len(MATRIX)].lower() == MATRIX
     comments = []
@@ -78,7 +78,10 @@ def _cells(line: bytes) -> list[str]:
 
 
 def _is_row(line: bytes, row: list[str]) -> bool:
-    """True if an id begins with a mark: as many cells as in `row`, and numbers where it has some."""
+    """True for a row whose id begins with a mark.
+
+    It has as many cells as `row`, and numbers where that has some.
+    """
     cells = _cells(line)
     if not line.startswith(b"#") or line[1:2].isspace() or len(cells) < 3 or len(cells) != len(row):
         return False
@@ -118,7 +121,10 @@ def _comment_options(first: bytes, rows: bytes, options: ReadOptions, name: str)
 
 
 def _block_options(row: bytes, options: ReadOptions, name: str) -> ReadOptions:
-    """Options for rows of blocks such as `row`, which get their item as the last field."""
+    """Options for rows of blocks such as `row`.
+
+    They get their item as the last field.
+    """
     if set(options.columns) - {"timestamp"}:
         raise InputDataError(
             f"{name} has blocks of rows user,rating,date below the lines of their items; leave out "
@@ -130,9 +136,12 @@ def _block_options(row: bytes, options: ReadOptions, name: str) -> ReadOptions:
 
 
 def rows_of_blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Rows with their item as the last field; a line that named an item becomes blank."""
+    """Rows with their item as the last field.
+
+    A line that named an item becomes blank.
+    """
     rest, item = b"", b""
-    for chunk in chain(chunks, [b""]):
+    for chunk in chain(chunks, [b""]):  # after the empty one nothing comes that could end a row
         text = rest + chunk
         cut = text.rfind(b"\n") + 1 if chunk else len(text)
         text, rest = text[:cut].replace(b"\r\n", b"\n"), text[cut:]
@@ -152,6 +161,7 @@ def _with_item(rows: bytes, item: bytes) -> bytes:
     if with_field.startswith(field):  # the end of the line that named the item
         with_field = with_field[len(field) :]
     blank = b"\n" + field + b"\n"
+    # Neighbors share a newline, so that one pass leaves every second of them.
     while blank in with_field:
         with_field = with_field.replace(blank, b"\n\n")
     return with_field

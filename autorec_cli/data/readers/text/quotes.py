@@ -28,17 +28,19 @@ def well_quoted(block: bytes, text_format: TextFormat) -> int | None:
     after = data[after_at]
     starts = np.isin(before, (delimiter, newline, ord('"')))
     ends = np.isin(after, (delimiter, newline, ord('"')))
+    # A quote may also close before the \r\n of a line.
     returns = after_at[(after == ord("\r")) & ~ends]
     crlf = returns[returns < len(data) - 1] + 1
     if not starts.all() or np.count_nonzero(~ends) != np.count_nonzero(data[crlf] == newline):
         return None
     newlines = np.flatnonzero(data == newline)
+    # An even number of quotes before a newline: it is in no field.
     outside = np.searchsorted(quotes, newlines) % 2 == 0
     return int(np.count_nonzero(outside)) + (not block.endswith(text_format.newline))
 
 
 def encloses_rows(block: bytes, layout: TextLayout) -> bool:
-    """True if a quoted field of `block` has lines that look like rows.
+    """True if a quoted field has lines that look like rows.
 
     A quote too many at the start of one row, and another one rows later, enclose all rows between them.
 
@@ -51,6 +53,7 @@ def encloses_rows(block: bytes, layout: TextLayout) -> bool:
         return False
     data = np.frombuffer(block, dtype=np.uint8)
     newlines = _places(data, text_format.newline)
+    # Newlines inside a field, each before a line that may look like a row.
     inner = newlines[np.searchsorted(_places(data, b'"'), newlines) % 2 == 1]
     if not len(inner):
         return False
@@ -58,6 +61,7 @@ def encloses_rows(block: bytes, layout: TextLayout) -> bool:
     delimiters = _places(data, text_format.delimiter.encode())
     n_delimiters = np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, inner)
     like_rows = n_delimiters == layout.n_fields - 1
+    # From the start of the row around each to the end of the line: what a slower look is worth.
     outer = np.append(-1, np.setdiff1d(newlines, inner, assume_unique=True))
     starts = outer[np.searchsorted(outer, inner) - 1] + 1
     rows = zip(starts[like_rows].tolist(), ends[like_rows].tolist(), strict=True)
@@ -65,7 +69,10 @@ def encloses_rows(block: bytes, layout: TextLayout) -> bool:
 
 
 def field_encloses_rows(row: bytes, layout: TextLayout) -> bool:
-    """True if the first line of `row` and a later one look like rows."""
+    """True if a row consists of lines that look like rows.
+
+    These are its first line and a later one.
+    """
     text_format = layout.text_format
     if text_format.quote == DOUBLE_QUOTES:
         return False
@@ -78,7 +85,10 @@ def _places(data: NDArray[np.uint8], byte: bytes) -> NDArray[np.int64]:
 
 
 def _looks_like_row(line: bytes, layout: TextLayout) -> bool:
-    """True for the right number of fields, ids, and a number for the rating."""
+    """True for a line with the fields of a row.
+
+    It has their number, ids, and a number for the rating.
+    """
     fields = [field.strip(' \r"') for field in line.decode("utf-8", "replace").split(layout.text_format.delimiter)]
     if len(fields) != layout.n_fields:
         return False

@@ -49,7 +49,11 @@ def read_text(
 
 
 def _read_head(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, bool]:
-    """Start of a text, with whole rows in it; True if there may be more of it."""
+    """Start of a text, with whole rows in it.
+
+    Returns:
+        The start; True if there may be more of the text.
+    """
     head = b""
     for chunk in chunks:
         head += chunk
