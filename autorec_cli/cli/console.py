@@ -57,7 +57,10 @@ def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False, 
 
 
 def _show_stages(shown: bool) -> None:
-    """Show stages on a terminal, even if it is a dumb one; elsewhere they are details of the log."""
+    """Show stages on a terminal.
+
+    It may be a dumb one; elsewhere they are details of the log.
+    """
     stages, by_spinner = logging.getLogger(LOGGER_NAME), shown and is_terminal()
     stages.handlers = [StageHandler()] if by_spinner else []
     stages.propagate = not by_spinner
@@ -65,7 +68,10 @@ def _show_stages(shown: bool) -> None:
 
 
 def end_stage() -> None:
-    """Remove the stage from the terminal, before anything else is written on it."""
+    """Remove the stage from the terminal.
+
+    That comes before anything else is written on it.
+    """
     if logging.getLogger(LOGGER_NAME).handlers:
         from autorec_cli.cli import terminal
 

@@ -139,14 +139,20 @@ def _unwind(number: int, _frame: FrameType | None) -> None:
 
 
 def _retry(number: int) -> None:
-    """Send a signal again a little later: its handler must run in the main thread."""
+    """Send a signal again a little later.
+
+    By `kill`, as its handler must run in the main thread.
+    """
     later = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
     later.daemon = True
     later.start()
 
 
 def _send_again(lost: sys.UnraisableHookArgs) -> None:
-    """Send a signal again that came in a destructor or callback, where Python drops what is raised."""
+    """Send a signal again that came in a destructor.
+
+    There and in callbacks, Python drops what is raised.
+    """
     status = lost.exc_value.code if isinstance(lost.exc_value, SystemExit) else None
     if status not in signals.MESSAGES:
         sys.__unraisablehook__(lost)

@@ -132,7 +132,10 @@ def as_typer_command(command: Command) -> Callable[..., None]:
 
 
 def unwrapped(docstring: str | None) -> str:
-    """Paragraphs of a docstring, each on one line: Rich breaks help at every newline of the source."""
+    """Paragraphs of a docstring, each on one line.
+
+    Rich breaks help at every newline of the source.
+    """
     paragraphs = cleandoc(docstring or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 

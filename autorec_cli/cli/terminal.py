@@ -51,7 +51,10 @@ class _Stderr(io.TextIOBase):
 
     @property
     def stream(self) -> TextIO:
-        """The stream itself, also while Rich lets other writers pass through its progress bar."""
+        """Current stderr, without Rich in between.
+
+        Rich lets other writers pass through its progress bar.
+        """
         return cast(TextIO, getattr(sys.stderr, "rich_proxied_file", sys.stderr))
 
     @property
@@ -110,7 +113,10 @@ _bars: list[Callable[[str], None]] = []
 
 
 def show_stage(text: str) -> None:
-    """Show `text` in the progress bar, or beside a spinner until `end_stage`; the log is printed above it."""
+    """Show a stage in the progress bar or a spinner.
+
+    `text` stays beside the spinner until `end_stage`; the log is printed above it.
+    """
     if _bars:
         _bars[-1](text)
         return
@@ -159,7 +165,10 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int, str], N
 
 
 class _Remaining(ProgressColumn):
-    """Time left by an estimate of the caller's, not by the part of the bar that is filled."""
+    """Time left by an estimate of the caller's.
+
+    The part of the bar that is filled does not matter.
+    """
 
     def __init__(self, seconds_left: Callable[[], float | None]) -> None:
         super().__init__(Column(no_wrap=True))
@@ -182,7 +191,9 @@ def _duration(seconds: float | None) -> str:
 def fraction_bar(
     label: str, text: str, seconds_left: Callable[[], float | None]
 ) -> Iterator[Callable[[float, str, str], None]]:
-    """Show a bar for a fraction, between two texts and before the time left.
+    """Show a bar for a fraction.
+
+    It is between two texts and before the time left.
 
     Args:
         label: First text before the bar.

@@ -85,13 +85,16 @@ def _rows(context: typer.Context, command: str, config: Path | None) -> list[dic
 
 
 def _own_rows(context: typer.Context, command: str, file: Path | None) -> list[dict[str, str]]:
-    """One row per option of `command`, whatever the stages of a run say."""
+    """One row per option of `command` alone, without a run."""
     inner = context_of(context, command, file)
     return [_row(inner, setting, file) for setting in settings_of(inner)]
 
 
 def _with_preset(rows: list[dict[str, str]], name: str | None) -> list[dict[str, str]]:
-    """Put the values of a preset in the place of defaults: of `name`, or of the one that the rows set."""
+    """Put the values of a preset in place of defaults.
+
+    It is that of `name`, or the one that the rows set.
+    """
     known = {row["option"]: row["value"] for row in rows}
     if "preset" not in known:
         return rows

@@ -1,4 +1,4 @@
-"""`autorec cross-validate`: a prepared dataset -> what training on it reaches, averaged over several splits."""
+"""`autorec cross-validate`: training and testing on several splits."""
 
 from __future__ import annotations
 

@@ -153,7 +153,10 @@ def _torch(_folder: Path) -> list[Check]:
 
 
 def _build(built_for: str | None, devices: list[str]) -> Check:
-    """Check that torch was built for the processor that is there, given the version of CUDA or ROCm, or None."""
+    """Check that torch was built for this processor.
+
+    `built_for` is a version of CUDA or ROCm, or None.
+    """
     from autorec_cli.network.device import has_driver  # with libraries that help does not need
 
     if built_for is None and has_driver():

@@ -1,4 +1,4 @@
-"""`autorec export`: a model file -> vectors for an index, or an ONNX graph."""
+"""`autorec export`: vectors for an index, or an ONNX graph."""
 
 from __future__ import annotations
 
@@ -150,7 +150,10 @@ def _write_npz(frame: pl.DataFrame, stream: IO[bytes]) -> None:
 
 
 def _is_padded(lengths: pl.Series) -> bool:
-    """True if texts of these lengths take much memory as an array of numpy, and most of that for padding."""
+    """True if texts take much memory, mostly for padding.
+
+    They are of these lengths, in an array of numpy.
+    """
     total = int(lengths.sum())
     padded = int(lengths.max() or 0) * len(lengths)  # type: ignore[arg-type]
     return padded > max(MOST_PADDED, 20 * total)

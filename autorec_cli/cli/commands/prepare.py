@@ -235,7 +235,9 @@ def prepare_command(options: PrepareOptions) -> dict[str, Any]:
 
 
 def preview(options: PrepareOptions) -> dict[str, Any]:
-    """Print the first rows as read: a table on a terminal, csv elsewhere, or json if asked for.
+    """Print the first rows as read.
+
+    As a table on a terminal, csv elsewhere, or json if asked for.
 
     Raises:
         InputDataError: a source cannot be used.
@@ -366,7 +368,9 @@ def prepare(options: PrepareOptions, settings: PrepareSettings) -> dict[str, Any
 
 
 def check_output(output: Path, force: bool) -> None:
-    """Check that `output` may be written: it is new, an empty folder, or with `force` a dataset and nothing else.
+    """Check that `output` may be written.
+
+    It is new, an empty folder, or with `force` a dataset and nothing else.
 
     Raises:
         UsageError: it may not.

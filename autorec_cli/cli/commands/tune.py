@@ -1,4 +1,4 @@
-"""`autorec tune`: a prepared dataset -> the hyperparameters with the best validation result."""
+"""`autorec tune`: a search for the best hyperparameters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Options of commands whose work is a stage of another one, as in `autorec run`.
+"""Options of commands that are stages of `autorec run`.
 
-A stage follows the options of its own command in the config file and in environment variables. An option of the same
-name that was given to the command that runs is stronger.
+A stage follows the options of its own command in the config file and in environment
+variables. An option of the same name that was given to the command that runs is stronger.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def stage_values(context: typer.Context, stages: Mapping[str, Stage], values: Va
 
 
 def own_options(stages: Mapping[str, Stage], values: Mapping[str, Values]) -> list[Given]:
-    """Options of the stages that the command that runs does not decide, with their `stage_values`."""
+    """Options that a command leaves to its stages.
+
+    They come with their `stage_values`.
+    """
     return [
         Given(name, values[command][name], marks)
         for command, stage in stages.items()

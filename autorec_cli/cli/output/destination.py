@@ -1,4 +1,7 @@
-"""Destination of results: standard output, or a file that appears whole at the end."""
+"""Destination of results: standard output or a file.
+
+The file appears whole at the end.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +63,10 @@ def _is_file(stream: IO[str]) -> bool:
 
 @contextmanager
 def open_output(output: str) -> Iterator[IO[bytes]]:
-    """Open stdout or a file that appears whole at the end, compressed if its name ends with .gz or .zst.
+    """Open stdout, or a file that appears whole.
 
-    Devices and named pipes are written to directly.
+    It appears at the end, compressed if its name ends with .gz or .zst. Devices and named pipes are written to
+    directly.
 
     Raises:
         UsageError: it cannot be written, for example because the disk is full.

@@ -1,4 +1,7 @@
-"""Formats of results: writers of blocks of rows, and the choice between them."""
+"""Formats of results, and the choice between them.
+
+Each is a writer of blocks of rows.
+"""
 
 from __future__ import annotations
 
@@ -101,9 +104,9 @@ def default_format(asked: str | None, output: str) -> str:
 
 
 def choose_format(asked: str | None, output: str, formats: Iterable[str] = FORMATS) -> str:
-    """Output format, one of `formats`: as asked, by file ending, or by destination.
+    """Output format: as asked, by ending, or by destination.
 
-    A terminal gets a table; a pipe or a file without an ending gets CSV.
+    It is one of `formats`. A terminal gets a table; a pipe or a file without an ending gets CSV.
 
     Raises:
         UsageError: the format or the ending is unknown, they contradict each other, or it is binary on a terminal.

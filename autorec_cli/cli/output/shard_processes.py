@@ -23,7 +23,10 @@ PROGRAM = "import sys; sys.path[:] = {!r}; from autorec_cli.cli.main import main
 
 @dataclass(frozen=True)
 class _Ended:
-    """Shard whose process has ended, with its summary; None if it left none."""
+    """Shard whose process has ended.
+
+    The summary is None if it left none.
+    """
 
     number: int
     status: int
@@ -38,7 +41,9 @@ class _Ended:
 
 
 def run_shards(shards: ShardFolder, n_processes: int) -> dict[str, int]:
-    """Make all shards that are not there, each by a process of its own.
+    """Make all shards that are not there.
+
+    Each is made by a process of its own.
 
     Args:
         shards: What to make.
@@ -79,7 +84,10 @@ def run_shards(shards: ShardFolder, n_processes: int) -> dict[str, int]:
 
 
 def _failure(failed: Sequence[_Ended], count: int) -> AutoRecError:
-    """Error with the status and the message of the first shard that failed."""
+    """Error of the first shard that failed.
+
+    It has its status and its message.
+    """
     first = min(failed, key=lambda ended: ended.number)
     kinds: dict[int, type[AutoRecError]] = {kind.exit_status: kind for kind in AutoRecError.__subclasses__()}
     kind = AutoRecError if first.status == EXIT_BUG else kinds.get(first.status, LostPeerError)
@@ -91,7 +99,10 @@ def _failure(failed: Sequence[_Ended], count: int) -> AutoRecError:
 
 
 def _run(numbers: Sequence[int], count: int, n_processes: int) -> Generator[_Ended]:
-    """Run this command again with `--shard` for each of `numbers`; yield them as they end."""
+    """Run this command again for each of `numbers`.
+
+    `--shard` is added. They are yielded as they end.
+    """
     free = _core_sets(min(n_processes or _n_cores(), max(len(numbers), 1)))
     waiting = list(reversed(numbers))
     running: dict[subprocess.Popen[bytes], tuple[int, set[int], Sequence[IO[bytes]]]] = {}
@@ -146,7 +157,10 @@ def _n_cores() -> int:
 
 
 def _core_sets(n: int) -> list[set[int]]:
-    """Cores for each of `n` processes; empty where the system does not assign them."""
+    """Cores for each of `n` processes.
+
+    None where the system does not assign them.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return [set() for _ in range(n)]
     cores = sorted(os.sched_getaffinity(0))

@@ -1,7 +1,8 @@
-"""Recommendations in a directory: one Parquet file for each shard of the users.
+"""Recommendations in a directory: one Parquet file per shard.
 
-Each file says what it was made from, so that a second run makes only those that are missing, damaged, or of another
-model or other options. Any scheduler can run the shards; `shard_processes` does on one machine.
+A shard is some of the users. Each file says what it was made from, so that a second run makes only those that are
+missing, damaged, or of another model or other options. Any scheduler can run the shards; `shard_processes` does on one
+machine.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class ShardFolder:
     origin: str
 
     def file(self, number: int) -> Path:
-        """File of a shard, counted from 1; names sort as the users do."""
+        """File of a shard, counted from 1.
+
+        Names sort as the users do.
+        """
         return self.folder / f"part-{number:0{len(str(self.count))}}-of-{self.count}.parquet"
 
     def create(self) -> None:
@@ -76,7 +80,10 @@ class ShardFolder:
             )
 
     def facts(self, number: int) -> dict[str, int] | None:
-        """Numbers of users and rows of a shard; None if it is missing, damaged or of another origin."""
+        """Numbers of users and rows of a shard.
+
+        None if it is missing, damaged or of another origin.
+        """
         import polars as pl
 
         file, broken = self.file(number), (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -115,13 +122,18 @@ def _sealed(data: bytes) -> bytes:
 
 
 def _with_last(data: bytes, old: str, new: str) -> bytes:
-    """Replace the last `old` in a file: the metadata are at its end, and an id may be the same text."""
+    """Replace the last `old` in a file.
+
+    The metadata are at its end, and an id may be the same text.
+    """
     before, _, after = data.rpartition(old.encode())
     return before + new.encode() + after
 
 
 def origin_of(model: Path, settings: RecommendSettings) -> str:
-    """SHA-256 (hex) of a model and of what is recommended to whom, input files included.
+    """Hash of all that recommendations are made from.
+
+    SHA-256 (hex) of a model and of what is recommended to whom, input files included.
 
     Raises:
         ArtifactError: it is not a model.

@@ -74,7 +74,9 @@ def _quoted(name: str) -> str:
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that a database at `path` holds nothing but recommendations, and no program has changes of it left.
+    """Check that a database may be replaced.
+
+    It holds nothing but recommendations, and no program has left changes of it.
 
     Raises:
         UsageError: it has other tables, which would be lost; or changes, which would get into the new file.
@@ -100,7 +102,10 @@ def check_replaceable(path: Path) -> None:
 
 
 def _is_applied(changes: Path) -> bool:
-    """True for changes that SQLite would apply: not those that are committed, whose first byte is 0."""
+    """True for changes that SQLite would apply.
+
+    It applies none that are committed, whose first byte is 0.
+    """
     if not changes.is_file():
         return False
     try:

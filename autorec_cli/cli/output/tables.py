@@ -46,14 +46,20 @@ def is_screen(stream: IO[bytes]) -> bool:
 
 
 def room_beside(table: pl.DataFrame, stream: IO[bytes]) -> int:
-    """Columns of the terminal that a further column of `table` may take; 0 without a terminal."""
+    """Columns of the terminal beside a table.
+
+    A further column of `table` may take them; 0 without a terminal.
+    """
     from rich.console import Console
 
     return max(0, Console().width - _width(table) - AROUND) if is_screen(stream) else 0
 
 
 def parts_that_fit(table: pl.DataFrame, stream: IO[bytes]) -> list[pl.DataFrame]:
-    """Split a table that is too wide for the terminal by columns; each part has the first column."""
+    """Split a table that is too wide for the terminal.
+
+    It is split by columns, and each part has the first one.
+    """
     from rich.console import Console
 
     first, *others = table.columns
@@ -66,7 +72,10 @@ def parts_that_fit(table: pl.DataFrame, stream: IO[bytes]) -> list[pl.DataFrame]
 
 
 def _width(table: pl.DataFrame) -> int:
-    """Characters in a line of a table; it ends with one more vertical line."""
+    """Characters in a line of a table.
+
+    One more vertical line ends it.
+    """
     from rich.cells import cell_len
 
     return 1 + sum(AROUND + max(map(cell_len, [name, *map(_cell, table[name])])) for name in table.columns)

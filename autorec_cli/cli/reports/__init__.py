@@ -1,1 +1,4 @@
-"""Messages and tables of the commands, for a terminal; the page of `autorec report` is in `report`."""
+"""Messages and tables of the commands, for a terminal.
+
+The page of `autorec report` is in `report`.
+"""

@@ -1,4 +1,7 @@
-"""Report of the epochs on stderr: one bar over all phases of a run, or lines for a log file."""
+"""Report of the epochs on stderr.
+
+It is one bar over all phases of a run, or lines for a log file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ ShowEpoch = Callable[[Mapping[str, Any]], None]
 
 @contextmanager
 def epoch_bar(plan: TrainingPlan, earlier: list[Mapping[str, Any]]) -> Iterator[ShowEpoch]:
-    """Show one bar over all phases of all networks; `earlier` are the epochs of a resumed run."""
+    """Show one bar over all phases of all networks.
+
+    `earlier` are the epochs of a resumed run.
+    """
     from autorec_cli.cli.terminal import fraction_bar
 
     phases = phases_of(plan)
@@ -87,7 +93,10 @@ def _short(metric: str) -> str:
 
 @contextmanager
 def epoch_lines(plan: TrainingPlan, seconds: float) -> Iterator[ShowEpoch]:
-    """Log a line for the first and the last epoch of each phase, and for others after `seconds`."""
+    """Log lines about some epochs.
+
+    They are the first and the last one of each phase, and others after `seconds`.
+    """
     held: list[str] = []
     last = -math.inf
 
@@ -123,7 +132,10 @@ def _epoch_text(record: Mapping[str, Any]) -> str:
 
 
 def train_error(record: Mapping[str, Any]) -> str:
-    """Training error for messages: scores that only order items have a loss, and no RMSE."""
+    """Training error for messages.
+
+    Scores that only order items have a loss, and no RMSE.
+    """
     if "train_rmse" in record:
         return f"train RMSE {error_text(record['train_rmse'])}"
     return f"train loss {record['train_loss']:.4f}"

@@ -43,7 +43,10 @@ def complete_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def _digits(column: str, row: Row) -> int:
-    """Decimals of a column: six, more than any sample can tell, and more for small errors on small scales."""
+    """Decimals of a column.
+
+    Six, more than any sample can tell, and more for small errors on small scales.
+    """
     error = row.get("rmse")
     is_small = isinstance(error, float) and error < 0.01 and column.startswith(("rmse", "mae", "clip"))
     return decimals_of(error, 4) if is_small and error else 6
@@ -56,10 +59,10 @@ def _rounded(value: object, digits: int) -> object:
 
 
 def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> None:
-    """Write a table of rating metrics, one of ranking metrics and one of recommended items, of what there is.
+    """Write tables of rating metrics, ranking metrics and recommended items.
 
-    They fit 80 columns, and are cut in two where there are fewer: a count that is the same for all models is in the
-    title, and so is not in the table.
+    Each is written if there is something to show. They fit 80 columns, and are cut in two where there are fewer: a
+    count that is the same for all models is in the title, and so is not in the table.
     """
     import polars as pl
 
@@ -79,13 +82,16 @@ def write_tables(rows: Sequence[Row], split: str, k: int, stream: IO[bytes]) -> 
 
 
 def _write_parts(table: pl.DataFrame, stream: IO[bytes], title: str) -> None:
-    """Write a table, as several where it is too wide for the terminal."""
+    """Write a table, in parts if it is too wide."""
     for number, part in enumerate(parts_that_fit(table, stream)):
         write_table([part], stream, title=title if number == 0 else None)
 
 
 def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str) -> tuple[pl.DataFrame, str]:
-    """Table of `cells`, with a column of counts only if they differ; else the count for its title."""
+    """Table of `cells`, with counts if they differ.
+
+    Otherwise the count is returned for the title.
+    """
     import polars as pl
 
     counts = [row[count] for row in rows]
@@ -95,7 +101,10 @@ def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str
 
 
 def _with_bars(table: pl.DataFrame, rows: Sequence[Row], room: int) -> pl.DataFrame:
-    """Table with a bar for each interval of the RMSE, if there is room."""
+    """Table with a bar for each interval of the RMSE.
+
+    Without room it stays as it is.
+    """
     import polars as pl
 
     if room < LEAST_BAR:
@@ -112,7 +121,10 @@ def _with_bars(table: pl.DataFrame, rows: Sequence[Row], room: int) -> pl.DataFr
 
 
 def _ratings_cells(rows: Sequence[Row]) -> list[Row]:
-    """Cells of rating metrics with their intervals; cold pairs only if there are any."""
+    """Cells of rating metrics with their intervals.
+
+    They have cold pairs only if there are any.
+    """
     metrics = [name for name in rows[0] if f"{name}_low" in rows[0]]
     has_cold = any(row["n_cold"] for row in rows)
     return [
@@ -131,7 +143,10 @@ def _with_margin(row: Row, metric: str) -> str:
 
 
 def _rankings_cells(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """Cells of some ranking metrics; the popularity, a number of ratings, in whole ones."""
+    """Cells of some ranking metrics.
+
+    The popularity, a number of ratings, is in whole ones.
+    """
     return [
         {
             "model": row["model"],
@@ -150,7 +165,10 @@ def _metric(column: str) -> str:
 
 
 def write_group_tables(rows: Sequence[Row], split: str, by: str, stream: IO[bytes]) -> None:
-    """Write a table of groups for each model, with what fits 80 columns."""
+    """Write a table of groups for each model.
+
+    It has what fits 80 columns.
+    """
     import polars as pl
 
     for model in dict.fromkeys(row["model"] for row in rows):

@@ -1,4 +1,7 @@
-"""Report of `autorec prepare`: how sources were read, and what the dataset holds."""
+"""Report of `autorec prepare`.
+
+It says how sources were read, and what the dataset holds.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def announcer() -> Callable[[str, Layout], None]:
-    """Function that reports the layout of a source if it differs from the last one.
+    """Function that reports the layout of a source.
 
-    A table may have a thousand files.
+    It does so if that differs from the last one. A table may have a thousand files.
     """
     last = ""
 
@@ -43,7 +46,7 @@ def warn_about_skipped(source: SourceFacts) -> None:
 
 
 def warn_about_dataset(prepared: Dataset) -> None:
-    """Warn of items that nothing is known of and of splits that should not be empty."""
+    """Warn of unknown items and of empty splits."""
     import polars as pl
 
     from autorec_cli.data.item_columns import item_columns

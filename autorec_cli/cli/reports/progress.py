@@ -1,4 +1,7 @@
-"""Progress of a training run over all phases of all networks: the fraction done and the remaining time."""
+"""Progress of a training run over all its phases.
+
+It is the fraction done and the remaining time, over all networks.
+"""
 
 from __future__ import annotations
 
@@ -81,15 +84,18 @@ class TrainingProgress:
 
     @property
     def fraction(self) -> float:
-        """Fraction of the time that has passed, in [0, 1]; it never falls."""
+        """Fraction of the time that has passed, in [0, 1].
+
+        It never falls.
+        """
         return self._fraction
 
     @property
     def remaining(self) -> float | None:
-        """Seconds left, counting down within an epoch; None before the first one has ended.
+        """Seconds left, counting down within an epoch.
 
-        A selection phase may end early, and the epochs of a refit depend on the best of its selection; until these are
-        known, the maximum is expected.
+        None before the first one has ended. A selection phase may end early, and the epochs of a refit depend on the
+        best of its selection; until these are known, the maximum is expected.
         """
         if self._current is None:
             return None
@@ -109,8 +115,12 @@ class TrainingProgress:
         return found
 
     def _begin(self, phase: Phase) -> None:
-        """Start `phase`, which ends all before it: networks without weight in the model are not refitted."""
+        """Start `phase`, which ends all before it.
+
+        Networks without weight in the model are not refitted.
+        """
         if ended := self._current:
+            # A refit trains as long as the best epoch of its selection tells; until now the maximum was expected.
             for refit in self.phases:
                 if refit.network == ended.network and not refit.epoch:
                     refit.n_epochs = math.ceil(refit.n_epochs * ended.best_epoch / ended.n_epochs)
@@ -123,7 +133,10 @@ class TrainingProgress:
         return sum((phase.n_epochs - phase.epoch) * self._pace(phase) for phase in self.phases if not phase.is_over)
 
     def _pace(self, phase: Phase) -> float:
-        """Expected seconds of an epoch: as measured in its phase, else in its network, else in any."""
+        """Expected seconds of an epoch.
+
+        As measured in its phase, else in its network, else in any.
+        """
         if phase.seconds:
             return mean(phase.seconds[-RECENT:])
         measured = [other for other in self.phases if other.seconds]
@@ -160,7 +173,10 @@ def phases_of(plan: TrainingPlan) -> list[Phase]:
 
 
 def _epoch_cost(plan: TrainingPlan, network: Hyperparameters, n_fitted: int) -> float:
-    """Multiplications of an epoch, roughly: each rating with a row of V and of W, and a step of Adam on both."""
+    """Multiplications of an epoch, roughly.
+
+    Each rating with a row of V and of W, and a step of Adam on both.
+    """
     sizes, n_examples = plan.layer_sizes(network), plan.n_examples(network)
     per_column: int = sizes[1] * network.n_channels + sizes[-2]
     n_steps = -(-n_examples // network.batch_size)

@@ -1,4 +1,7 @@
-"""Report of a training run on stderr: its plan, its epochs and its outcome, and the file of `train --log`."""
+"""Report of a training run on stderr.
+
+It shows plan, epochs and outcome, and writes the file of `train --log`.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,9 @@ class TrainingReport:
 
 @contextmanager
 def open_log(log: str | None, wait_lock: float, earlier: Iterable[str] = ()) -> Iterator[Callable[[str], None] | None]:
-    """Open the log for writing; it appears when training ends, with or without an error.
+    """Open the log for writing.
+
+    It appears when training ends, with or without an error.
 
     Args:
         log: File, "-" for stdout, or None. An existing special file, such as /dev/stderr or a named pipe, is written
@@ -197,7 +202,10 @@ def _layers(plan: TrainingPlan, network: Hyperparameters) -> str:
 
 
 def _epochs(provenance: Mapping[str, Any], are_selected: bool) -> str:
-    """Number of epochs of each network in the model; a refit may take fewer than were selected."""
+    """Number of epochs of each network in the model.
+
+    A refit may take fewer than were selected.
+    """
     networks = provenance.get("networks", [{"weight": 1.0, **provenance}])
     numbers = [str(network["epochs"]) for network in networks if network["weight"]]
     if not are_selected:
@@ -206,7 +214,10 @@ def _epochs(provenance: Mapping[str, Any], are_selected: bool) -> str:
 
 
 def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Weight of each network if there were several, and the validation result of each by itself."""
+    """Weight of each network if there were several.
+
+    Each has its own validation result too.
+    """
     if "networks" not in provenance:
         return []
     terms = []
