@@ -1,4 +1,7 @@
-"""autorec: turn ratings into a recommender with AutoRec (Sedhain et al., WWW 2015). docs/api.md shows how to use it."""
+"""Recommender made from ratings, with AutoRec.
+
+Sedhain et al., WWW 2015. docs/api.md shows how to use it.
+"""
 
 import os
 import signal

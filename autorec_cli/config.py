@@ -1,4 +1,7 @@
-"""Settings of a training: as given (`TrainSettings`), and completed for a dataset (`Hyperparameters`)."""
+"""Settings of a training, as given and as completed.
+
+`TrainSettings` are given, `Hyperparameters` are completed for a dataset.
+"""
 
 from __future__ import annotations
 
@@ -258,7 +261,10 @@ class TrainSettings:
 
     @property
     def averaged_by(self) -> str:
-        """Option that asks for an average of several networks, for messages; empty without one."""
+        """Option that asks for an average of networks.
+
+        For messages; empty without one.
+        """
         return f"--variant {BOTH}" if self.variant == BOTH else "an ensemble" if self.ensemble else ""
 
     def of_objective(self, objective: str) -> TrainSettings:
@@ -273,7 +279,9 @@ class TrainSettings:
     def networks(
         self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS, *, can_blend: bool = True
     ) -> tuple[Hyperparameters, ...]:
-        """Fill in the defaults for each network to train on a dataset, those that predict ratings first.
+        """Fill in the defaults for each network to train.
+
+        Those that predict ratings come first.
 
         Args:
             shape: (n_users, n_items) of the ratings.
@@ -302,7 +310,9 @@ class TrainSettings:
         return default_variants(objective, *shape, n_ratings) if can_blend else (default_variant(objective, *shape),)
 
     def complete(self, shape: tuple[int, int], n_ratings: int, ratings: RatingFacts = NO_FACTS) -> Hyperparameters:
-        """Fill in the defaults of a single network for a dataset; it predicts ratings if the objective is "both".
+        """Fill in the defaults of a single network.
+
+        It predicts ratings if the objective is "both".
 
         Args:
             shape: (n_users, n_items) of the ratings.
@@ -317,7 +327,10 @@ class TrainSettings:
     def _complete(
         self, variant: str, others: Mapping[str, Any], shape: tuple[int, int], n_ratings: int, ratings: RatingFacts
     ) -> Hyperparameters:
-        """Hyperparameters of a network of the given variant, with some `others`; there is a single objective."""
+        """Hyperparameters of a network of the given variant.
+
+        `others` are further ones that were given. There is a single objective.
+        """
         objective = self.objectives[0]
         given = {**vars(self), **others}
         given = {field.name: given[field.name] for field in fields(Hyperparameters) if given[field.name] is not None}
@@ -331,10 +344,12 @@ class TrainSettings:
             )
         if objective == "ranking":
             defaults |= {**RANKING_DEFAULTS, "missing_value": default_missing_value(ratings.mean, ratings.deviation)}
+        # An ordinal output shrinks toward means in any case, which --no-decoder-mean forbids.
         elif given.get("decoder_mean") is not False:
             defaults["output_activation"] = default_output_activation(ratings.n_levels)
         n_users, n_items = shape
         per_side = ratings_per_side(n_users, n_items, n_ratings)
+        # Wrong numbers are refused below; here they only must not break the rules.
         epochs = max(1, given.get("epochs", defaults["epochs"]))
         of_data = {
             "learning_rate": default_learning_rate(epochs),
@@ -342,6 +357,7 @@ class TrainSettings:
             "regularization": default_regularization(per_side),
             "hidden_sizes": (default_hidden_size(per_side),),
         }
+        # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
         return Hyperparameters(**{**of_data, **defaults, **given, "objective": objective, "variant": variant})
 
 

@@ -19,7 +19,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def csr_of(data: Array, indices: Array, indptr: Array, shape: tuple[int, int]) -> sparse.csr_array:
-    """Make a CSR matrix of arrays, sorted and without duplicates, that are not copied."""
+    """Make a CSR matrix of arrays that are not copied.
+
+    They are sorted and without duplicates.
+    """
     from scipy import sparse
 
     matrix = sparse.csr_array(shape, dtype=data.dtype)
@@ -64,7 +67,10 @@ def moments_of(n_ratings: int, total: float, squares: float) -> tuple[float, flo
 
 
 def distinct_values(values: Array, most: int) -> Array:
-    """Distinct values, ascending float32; of more than `most`, the least `most` + 1."""
+    """Distinct values, ascending float32.
+
+    Of more than `most`, the least `most` + 1.
+    """
     found: list[float] = []
     # Each pass drops one value: a sort of all ratings would take longer, and memory.
     while len(values) and len(found) <= most:
@@ -75,6 +81,7 @@ def distinct_values(values: Array, most: int) -> Array:
 
 def row_sums(indptr: Array, values: Array) -> Array:
     """Sum of each row of a CSR matrix with `values` (nnz,) float32."""
+    # Differences of running sums, as reduceat is wrong for rows without cells.
     sums = np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
     return np.diff(sums[indptr]).astype(np.float32)
 
@@ -90,7 +97,11 @@ def row_pointers(lengths: Iterable[Array]) -> Iterator[Array]:
 
 
 def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
-    """Transpose the pattern; also returns the position in `examples` of each cell, (nnz,)."""
+    """Transpose the pattern of a matrix.
+
+    Returns:
+        The transpose, whose data are the position in `examples` of each cell, and these, (nnz,).
+    """
     from scipy import sparse
 
     # Transposing a matrix that holds 0, 1, 2, ... gives the position of each cell.

@@ -1,4 +1,7 @@
-"""Default hyperparameters: fixed ones, and rules for those that depend on the dataset."""
+"""Default hyperparameters: fixed ones, and rules for others.
+
+Rules are for those that depend on the dataset.
+"""
 
 from __future__ import annotations
 
@@ -126,10 +129,11 @@ def default_variant(objective: str, n_users: int, n_items: int) -> str:
 
 
 def default_variants(objective: str, n_users: int, n_items: int, n_ratings: int) -> tuple[str, ...]:
-    """Variants to train: both, whose mean predicts better than either, or the one that suits the shape.
+    """Variants to train: both, or the one that suits.
 
-    One is enough where the other has many times its weights, or few ratings for the weights of a user or an item: it
-    would take most of the time, and the mean gain nothing (docs/notes/defaults.md).
+    The mean of both predicts better than either. One is enough where the other has many times its weights, or few
+    ratings for the weights of a user or an item: it would take most of the time, and the mean gain nothing
+    (docs/notes/defaults.md).
     """
     larger, smaller = max(n_users, n_items), min(n_users, n_items)
     if objective == "ranking" or larger > MAX_LOPSIDED * smaller or n_ratings < MIN_RATINGS * larger:
@@ -138,7 +142,7 @@ def default_variants(objective: str, n_users: int, n_items: int, n_ratings: int)
 
 
 def default_output_activation(n_levels: int) -> str:
-    """Ordinal where ratings have few levels, such as stars; identity for finer scales.
+    """Ordinal where ratings have few levels, identity for finer scales.
 
     The ordinal output predicts better on nearly every dataset tried (docs/notes/outputs.md).
     """
@@ -151,16 +155,19 @@ def default_epochs(objective: str, variant: str) -> int:
 
 
 def default_learning_rate(epochs: int) -> float:
-    """Peak learning rate for a number of epochs: the fewer, the higher (docs/notes/defaults.md)."""
+    """Peak learning rate for a number of epochs.
+
+    The fewer, the higher (docs/notes/defaults.md).
+    """
     least, largest = LEARNING_RATES
     return min(max(least, float(f"{0.1 / epochs:.1g}")), largest)
 
 
 def default_batch_size(n_examples: int, n_ratings: int, epochs: int) -> int:
-    """One eighth of the examples, at most 1,024, or as many as have 65,536 ratings.
+    """One eighth of the examples, at most 1,024.
 
-    Small datasets and short trainings still give enough steps. A step updates all weights, so it should not rest on few
-    ratings.
+    Or as many as have 65,536 ratings. Small datasets and short trainings still give enough steps. A step updates all
+    weights, so it should not rest on few ratings.
     """
     fewest, most = STEPS_PER_EPOCH
     n_steps = min(max(fewest, -(-MIN_STEPS // epochs)), most)
@@ -169,7 +176,10 @@ def default_batch_size(n_examples: int, n_ratings: int, epochs: int) -> int:
 
 
 def ratings_per_side(n_users: int, n_items: int, n_ratings: int) -> float:
-    """Ratings per user and per item in one number, their geometric mean: ratings / sqrt(users x items)."""
+    """Ratings per user and per item in one number.
+
+    It is their geometric mean, ratings / sqrt(users x items).
+    """
     return n_ratings / math.sqrt(max(n_users * n_items, 1))
 
 
@@ -183,9 +193,9 @@ def default_regularization(per_side: float) -> float:
 
 
 def default_hidden_size(per_side: float) -> int:
-    """500 units, or fewer where ratings are too few to tell them apart.
+    """500 units, or fewer where ratings are few.
 
-    In steps of 64, which is what the compiled engine computes at once.
+    Few ratings could not tell more units apart. In steps of 64, which is what the compiled engine computes at once.
     """
     units = int(UNITS_PER_RATING * per_side) // MIN_HIDDEN_SIZE * MIN_HIDDEN_SIZE
     return min(max(units, MIN_HIDDEN_SIZE), MAX_HIDDEN_SIZE)
@@ -198,5 +208,6 @@ def default_missing_value(mean: float, deviation: float) -> float:
     """
     if deviation == 0:
         return mean - 1
+    # Two digits of the deviation are enough, for a number that people read in the settings.
     step = 10 ** (math.floor(math.log10(deviation)) - 1)
     return float(round(round((mean - MISSING_DEVIATIONS * deviation) / step) * step, 12))

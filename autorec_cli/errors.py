@@ -36,7 +36,10 @@ CHECKOUT = Path(__file__).parent.parent
 
 
 def install_command(extra: str) -> str:
-    """Command that installs an extra, in a checkout or from the package index."""
+    """Command that installs an extra.
+
+    From the checkout, if this is one, else from the package index.
+    """
     if (CHECKOUT / "pyproject.toml").is_file():
         return f"pip install -e {shlex.quote(f'{CHECKOUT}[{extra}]')}"
     return f"pip install 'autorec-cli[{extra}]'"
@@ -71,7 +74,7 @@ class ArtifactError(AutoRecError):
 
 
 class TrainingDivergedError(AutoRecError):
-    """Training whose loss is not finite, or whose model is worse than the mean."""
+    """Training that diverged, or a model worse than the mean."""
 
     exit_status = 5
 
@@ -135,7 +138,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def readable(name: object) -> str:
-    """Text of a file name, with escapes for bytes that are not UTF-8."""
+    """Text of a file name, with escapes.
+
+    They are for bytes that are not UTF-8.
+    """
     text = str(name)
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -144,12 +150,18 @@ def readable(name: object) -> str:
 
 
 def decimals_of(size: float, usual: int = 4) -> int:
-    """Decimals that show numbers below `size`: the usual ones, or more for sizes below 1."""
+    """Decimals that show numbers below `size`.
+
+    They are the usual ones, or more for sizes below 1.
+    """
     return usual if not 0 < size < 1 else usual - math.floor(math.log10(size))
 
 
 def error_text(error: float, like: float | None = None) -> str:
-    """RMSE or MAE with four decimals, or more if it is below 0.01; with as many as for `like`, if given."""
+    """RMSE or MAE with four decimals, or more below 0.01.
+
+    It has as many as `like`, if given.
+    """
     size = error if like is None else like
     return f"{error:.{decimals_of(size, 2) if 0 < size < 0.01 else 4}f}"
 
@@ -221,7 +233,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _explain_memory(text: str) -> str:
-    """Message for an out-of-memory error, with the size that was asked for if `text` has it."""
+    """Message for an out-of-memory error.
+
+    It has the size that was asked for if `text` has it.
+    """
     requested = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", text)
     size = f": {requested[1]} could not be allocated" if requested else ""
     if "CUDA" in text:
