@@ -110,7 +110,7 @@ def transposed(examples: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
     return columns, columns.data
 
 
-CELLS_PER_CHECK = 1 << 20
+CELLS_PER_CHECK = 1 << 20  # bounds the memory of masks and positions
 
 
 def check_rows(indptr: Array, indices: Array, n_columns: int, name: str) -> None:

@@ -84,7 +84,7 @@ STEPS_PER_EPOCH = (8, 32)
 """Fewest steps of an epoch, and most of a short training."""
 MIN_STEPS = 160
 """Steps of a whole training below which it ends before the objective is minimized."""
-MAX_USERS_PER_ITEM = 10
+MAX_USERS_PER_ITEM = 10  # up to which the item variant is the default for ratings
 MAX_LOPSIDED = 20
 """Users per item, or items per user, up to which both variants are trained."""
 MIN_RATINGS = 5

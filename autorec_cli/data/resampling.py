@@ -100,6 +100,7 @@ class Pool:
 def pool(dataset: Dataset) -> Pool:
     """Unite the training, validation and test sets of `dataset`."""
     ratings = add_splits(add_splits(dataset.train, dataset.valid), dataset.test)
+    # A scale other than that of its training ratings was given by the user, and holds for every split.
     found = _range(dataset.train) if dataset.train.nnz else None
     scale = tuple(map(float, dataset.rating_scale))
     return Pool(ratings, dataset.users, dataset.items, None if scale == found else dataset.rating_scale)

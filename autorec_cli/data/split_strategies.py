@@ -130,7 +130,7 @@ def temporal(ratings: SplitterInput) -> Labels:
             continue
         place = max(len(earlier) - n_later - 1, 0)
         earlier.partition(place)  # linear, where a sort of all timestamps would not be
-        cut = earlier[place]
+        cut = earlier[place]  # the latest time on the earlier side
         labels[(labels == TRAIN) & (times > cut)] = label
         earlier = earlier[earlier <= cut]
     return labels
@@ -152,6 +152,7 @@ def stable(ratings: SplitterInput) -> Labels:
         places = np.arange(start, min(n_cells, cells.stop))
         rows = np.searchsorted(ratings.matrix.indptr, places, side="right") - 1
         drawn = _mix(of_users[rows] ^ of_items[ratings.matrix.indices[cells]]) / 2**64
+        # Below the second bound a rating is for test, whatever the first one said.
         labels[cells][drawn < ratings.test + (1 - ratings.test) * ratings.valid] = VALID
         labels[cells][drawn < ratings.test] = TEST
     return labels

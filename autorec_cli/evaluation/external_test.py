@@ -107,6 +107,7 @@ def _with_ids(table: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
     """Table of users or items, with new ones that have no ratings."""
     index = range(table.height, table.height + len(ids))
     new = pl.DataFrame({"index": index, "id": ids, "n_ratings": 0, "n_train_ratings": 0}, strict=False)
+    # "diagonal": the other columns of the new ones are null.
     return pl.concat([table, new.cast({"id": pl.String})], how="diagonal_relaxed") if ids else table
 
 

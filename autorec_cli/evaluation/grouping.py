@@ -136,6 +136,7 @@ def _free(text: str, texts: Set[str]) -> str:
     It is in quotes if it would be taken for another group.
     """
     name = text
+    # Repeated, as a text may have quotes of its own.
     while name in (ALL, NO_VALUE) or (name != text and name in texts):
         name = f"'{name}'"
     return name

@@ -14,7 +14,7 @@ import numpy as np
 
 from autorec_cli.csr import Array
 
-Z_95 = NormalDist().inv_cdf(0.975)
+Z_95 = NormalDist().inv_cdf(0.975)  # standard errors on either side of a 95% interval
 
 USERS_AT_ONCE = 4096
 
@@ -222,11 +222,12 @@ def lorenz_curve(times: Array) -> Array:
 
 
 def gini(times: Array) -> float:
-    """Inequality of how often items are recommended.
+    """Inequality of how often items are recommended, 0 to 1.
 
-    0 if all are equally often, 1 if always the same one is. With x the n items' `times`, ascending: sum over j of (2j -
-    n - 1) x_j / ((n - 1) sum x) (Shani and Gunawardana, Evaluating Recommendation Systems, 2011, section 8.3.3). It is
-    twice the area between the diagonal and `lorenz_curve`, times n / (n - 1). NaN without recommendations.
+    It is 0 if all are recommended equally often, 1 if always the same one. With x the n items' `times`, ascending: sum
+    over j of (2j - n - 1) x_j / ((n - 1) sum x) (Shani and Gunawardana, Evaluating Recommendation Systems, 2011,
+    section 8.3.3). It is twice the area between the diagonal and `lorenz_curve`, times n / (n - 1). NaN without
+    recommendations.
     """
     n, total = len(times), times.sum()
     if not total or n < 2:

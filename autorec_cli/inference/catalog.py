@@ -43,6 +43,7 @@ class SeenItems:
         # Without a Python loop over users: a block may have thousands.
         rows = np.repeat(np.arange(len(counts)), counts)
         before = np.cumsum(counts) - counts
+        # A cell is as far from its user's first one there as here.
         return rows, self.indices[np.arange(len(rows)) + (starts - before)[rows]]
 
 

@@ -223,6 +223,7 @@ class _PairPredictor:
             pairs = np.flatnonzero((position >= start) & (position < start + at_once))
             scores, biases = self._score(chunk), np.array([self._bias(history) for history in chunk])
             row, item = position[pairs] - start, items[pairs]
+            # An UNKNOWN item would index the last one; `where` then takes the mean and the user's bias.
             of_unknown = self.model.baseline.mean + biases[row]
             values[pairs] = np.where(item == UNKNOWN, of_unknown, scores[row, np.maximum(item, 0)])
         return clipped(self.model, values)

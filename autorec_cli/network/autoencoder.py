@@ -217,8 +217,8 @@ def mean_row(weight: Array, process_group: ProcessGroup) -> Array:
 
 # Factors on Glorot's bounds: 1 / slope at 0, and for tanh and relu those of torch.nn.init.calculate_gain.
 GAINS = {"identity": 1.0, "sigmoid": 4.0, "tanh": 5 / 3, "relu": 2**0.5, "elu": 1.0}
-ENCODER_SPREAD = 0.3
-DECODER_DEVIATION = 0.001
+ENCODER_SPREAD = 0.3  # standard deviation of z, see `new_network`
+DECODER_DEVIATION = 0.001  # so small that the first predictions are the bias
 
 
 def new_network(

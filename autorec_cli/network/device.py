@@ -14,7 +14,7 @@ from autorec_cli.network.engine import engine_name
 from autorec_cli.runtime.process_group import local_rank
 from autorec_cli.runtime.threads import compute_threads, use_threads
 
-THREADS_PER_CORE = 4
+THREADS_PER_CORE = 4  # more than that is a mistake
 CUDA_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 """Library that comes with a GPU's driver, and that PyTorch calls."""
 ROCM_DRIVER = Path("/dev/kfd")  # of AMD; PyTorch calls its GPUs "cuda" too

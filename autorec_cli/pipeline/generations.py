@@ -163,7 +163,7 @@ class Generations:
     def _clear(self, number: int) -> None:
         """Remove an unfinished generation, but for its checkpoint."""
         folder = self.folder(number)
-        if number == self.current():
+        if number == self.current():  # published before the error came
             return
         for path in folder.iterdir() if folder.is_dir() else ():
             if not path.name.startswith(CHECKPOINT):

@@ -186,6 +186,7 @@ class _Trained:
 def _measure(trained: _Trained, request: RunRequest) -> Subject:
     """Measure the model on test ratings that it has not seen."""
     model, prepared = trained.model, trained.dataset
+    # A kept model is of an older dataset, and may have learned from ratings that are held out now.
     if not trained.promoted:
         model = trained.aligned
         prepared = with_unseen_test(prepared, model)

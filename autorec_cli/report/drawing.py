@@ -34,8 +34,8 @@ LONGEST_NAME = 36
 MARKED = 16
 """Points of a line, up to which each has a marker."""
 STYLE: Mapping[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # names may hold dollar signs
     "font.size": 9,
     "axes.grid": True,
     "axes.grid.axis": "y",

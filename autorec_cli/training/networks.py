@@ -74,6 +74,7 @@ def _joined(rating: TrainedNetworks, ranking: TrainedNetworks) -> TrainedNetwork
     assert isinstance(rater, Model | Blend)
     assert isinstance(ranker, Model)
     provenance = joint_provenance([(part.provenance, part.networks[0].settings) for part in (rater, ranker)])
+    # As it will be read: a file has one provenance for all its networks.
     if isinstance(rater, Blend):
         rater = replace(rater, provenance=provenance)
     return TrainedNetworks(JointModel(rater, ranker, provenance), rating.validations + ranking.validations)

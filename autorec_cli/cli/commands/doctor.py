@@ -38,9 +38,9 @@ autorec doctor --format json | jq '.[] | select(.result != "ok")'
 
 PACKAGES = ("typer", "rich", "torch", "polars", "scipy", "numpy", "safetensors")
 EXTRAS = ("numba", "threadpoolctl")
-LITTLE_MEMORY = 1 << 30
+LITTLE_MEMORY = 1 << 30  # bytes; less is worth a warning
 LITTLE_DISK = 1 << 30
-TORCH_SECONDS = 120
+TORCH_SECONDS = 120  # after which loading it has failed
 
 WRITTEN_BYTES = 16 << 20
 """Size of the file that measures the write speed."""

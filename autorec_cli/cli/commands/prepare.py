@@ -278,6 +278,7 @@ def settings_of(options: PrepareOptions) -> PrepareSettings:
             missing_rating=options.missing_rating,
             interactions=options.interactions,
         ),
+        # A test file takes the place of a test set that is drawn.
         split=choose_split(options.split, 0.0 if options.test_file else options.test, options.valid, options.seed),
         duplicates=options.duplicates,
         exclude_users=_excluded(options),

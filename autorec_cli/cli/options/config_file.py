@@ -139,11 +139,8 @@ def context_of(context: typer.Context, command: str, file: Path | None) -> typer
 
 
 def value_of(context: typer.Context, setting: Setting) -> Any:  # noqa: ANN401
-    """Value of an option that is not typed.
-
-    It is from a variable, the config file or its default; `source_of` tells which afterwards.
-    """
-    value, source = setting.parameter.consume_value(context, {})
+    """Value of an option that is not typed; `source_of` tells its origin."""
+    value, source = setting.parameter.consume_value(context, {})  # as Typer does, with an empty command line
     context.set_parameter_source(setting.name, source)  # named by the error if the value is refused
     if value is not None:
         value = setting.parameter.process_value(context, value)  # refuses what the command would refuse

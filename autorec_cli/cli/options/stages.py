@@ -71,6 +71,7 @@ def own_options(stages: Mapping[str, Stage], values: Mapping[str, Values]) -> li
 
 def _values(context: typer.Context, command: str, stage: Stage, values: Values) -> dict[str, Any]:
     file: Path | None = context.params.get("config")
+    # As if the command ran alone, with its own variables and its table in the file.
     inner = context_of(context, command, file)
     found, preferred = {}, []
     for setting in settings_of(inner):
@@ -87,6 +88,7 @@ def _values(context: typer.Context, command: str, stage: Stage, values: Values) 
     if preferred:
         say(f"options of {command}: {', '.join(preferred)}")
     given = {name for name in stage.shared if source_of(context, name) != "DEFAULT"}
+    # What was given to the run itself is stronger; arguments, such as sources, only the run has.
     found |= {name: values[name] for name in stage.shared if name in given or name not in found}
     typed = {name for name in given if source_of(context, name) == "COMMANDLINE"}
     return without_contradictions(found, typed)

@@ -65,6 +65,7 @@ class EpochText:
     _best: dict[tuple[str, str], str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        # Widths of the longest texts to come, so that the bar between them keeps its length.
         self._name = max(len(f"{variant} {phase}") for variant, phase, _ in (phase.key for phase in self.phases))
         self._digits = len(str(max(phase.n_epochs for phase in self.phases)))
         self._unit = max(len(_short(phase.key[2])) for phase in self.phases)

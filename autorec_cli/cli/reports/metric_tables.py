@@ -94,6 +94,7 @@ def _with_counts(rows: Sequence[Row], cells: list[Row], count: str, heading: str
     """
     import polars as pl
 
+    # Equal for all models as a rule: a column of one number would only take room.
     counts = [row[count] for row in rows]
     if len(set(counts)) == 1:
         return pl.DataFrame(cells), f"{counts[0]:,} "

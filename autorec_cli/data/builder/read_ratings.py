@@ -29,7 +29,7 @@ Report = Callable[[SourceFacts], None]
 
 BLOCKS_PER_MEMORY_CHECK = 32
 """Blocks read between two checks of the available memory."""
-MIN_FREE_MEMORY = 64 << 20
+MIN_FREE_MEMORY = 64 << 20  # bytes, besides those that the matrix will take
 MAX_BAD_ROWS = 10_000_000
 """Bad rows skipped before at least one row in a hundred must be good."""
 

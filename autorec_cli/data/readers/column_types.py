@@ -104,6 +104,7 @@ def id_of(column: str, dtype: DataType) -> pl.Expr:
         return pl.when(values.bin.size() == UUID_BYTES).then(pl.concat_str(groups, separator="-"))
     if isinstance(dtype, pl.Decimal):
         return values.cast(pl.String).str.replace(r"\.0+$", "")
+    # pandas makes floats of whole numbers if one is missing.
     if dtype.is_float():
         numbers = values.cast(pl.Float64)
         whole = numbers.cast(pl.Int64, strict=False)

@@ -134,6 +134,7 @@ def _sqlite_file(database: DatabaseQuery) -> str:
 def _open_sqlite(path: str) -> sqlite3.Connection:
     # Read-only: a query can change nothing, and no database is created.
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
+    # By default, one text that is not UTF-8 would end the reading.
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     return connection
 

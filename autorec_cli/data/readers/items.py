@@ -74,6 +74,7 @@ def _text_items(data: bytes, name: str) -> pl.DataFrame:
     later = list(itertools.islice(records(sample, text_format), 1, 100))
     id_column, title_column, is_header = _columns(rows[0].fields, name)
     last = max(id_column, title_column or 0)
+    # A name that is not known is one all the same above ids that are all numbers.
     if not is_header:
         ids = [record.fields[id_column] for record in later]
         is_header = bool(ids) and not is_number(rows[0].fields[id_column]) and all(map(is_number, ids))
@@ -204,7 +205,7 @@ def frame_items(frame: pl.DataFrame) -> pl.DataFrame:
     """
     if not _columns(frame.columns, "the frame")[2]:
         raise InputDataError("items need a column of ids, such as item_id, and another one")
-    return typed_items(frame.reverse(), "items")
+    return typed_items(frame.reverse(), "items")  # the first of equal ids is kept
 
 
 def typed_items(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -259,6 +260,7 @@ def _columns(first: Sequence[str], name: str) -> tuple[int, int | None, bool]:
     """
     if len(first) < 2:
         raise InputDataError(f"{name} has one column; a file of items needs an id and a title, or another column")
+    # Compared as names of columns are in `columns.names`.
     plain = ["".join(filter(str.isalnum, text.lower())) for text in first]
     ids = [plain.index(text) for text in ID_NAMES if text in plain]
     titles = [plain.index(text) for text in TITLE_NAMES if text in plain]

@@ -30,6 +30,7 @@ from autorec_cli.errors import InputDataError, quoted, shortened
 LINES = TextFormat("::")  # newlines end lines, whatever quotes say
 SAMPLE_BYTES = 64 << 10
 ENDINGS = (".jsonl", ".ndjson")
+# A brace before a key, a closing one, or the end of what was read.
 OBJECT = re.compile(rb'\s*\{\s*(?:"|\}|\Z)')
 ARRAY = re.compile(rb"\s*\[\s*[\{\[]")
 NO_ID = r"^(?:[\[{]|true$|false$)"
@@ -115,6 +116,7 @@ def _is_nested(values: Sequence[object]) -> bool:
 
 def _sampled(block: bytes) -> Iterator[dict[str, Any]]:
     """Objects in the first lines of a block, without bad lines."""
+    # Whole lines of the sample, else the first line, however long it is.
     end = block.rfind(b"\n", 0, SAMPLE_BYTES) + 1 or block.find(b"\n") + 1 or len(block)
     for line in block[:end].split(b"\n"):
         row, _ = _object(line)
@@ -142,6 +144,7 @@ class _Number(str):
 
 
 def _float(text: str) -> _Number:
+    # 7.0 and 7 are one id.
     value = float(text)
     return _Number(str(int(value)) if value.is_integer() else text)
 
@@ -152,6 +155,7 @@ def _object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
     None if there is none, and the problem.
     """
     try:
+        # `parse_constant` is for NaN and Infinity, which JSON does not have: nothing, as null.
         found = json.loads(line, parse_int=_Number, parse_float=_float, parse_constant=lambda _: None)
     except (ValueError, RecursionError, OverflowError):
         return None, f"{quoted(line.decode('utf-8', 'replace').strip())} is not JSON"

@@ -72,9 +72,7 @@ def read_columnar(
 
 
 def scan_file(source: OpenSource, row_numbers: str | None = None) -> pl.LazyFrame:
-    """Lazy frame of a file.
-
-    Extension types are the types that they are stored as.
+    """Lazy frame of a file, extension types as stored.
 
     Args:
         source: Opened as a file.
@@ -173,6 +171,7 @@ def _columns_like(like: Layout, header: list[str], options: ReadOptions, name: s
     """
     assert like.header is not None
     wanted = {role: like.header[index] for role, index in like.columns.by_role().items()}
+    # A number stands for another column where the header is another one.
     by_number = any(map(str.isdigit, options.columns.values()))
     if header == like.header or (not by_number and set(wanted.values()) <= set(header)):
         places = {role: header.index(column) for role, column in wanted.items()}
@@ -233,6 +232,7 @@ def file_rows(source: OpenSource, layout: Layout, skip_bad_rows: bool, period: P
                 numbers = batch[ROW].to_numpy().astype(np.int64) + 1
                 rows = plain_types(batch.drop(ROW))
                 yield check_rows(rows, numbers, layout, f"{source.name}, row", skip_bad_rows)
+    # Those that were not read are outside the period.
     if n_read < n_rows:
         yield no_rows(layout, n_rows - n_read)
 

@@ -39,7 +39,7 @@ READ_PER_CHUNK = 32
 MAX_WHOLE_BYTES = 512 << 20
 PARQUET_MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
-ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
+ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"  # each message of a stream begins so
 FILE_KINDS = {PARQUET_MAGIC: "Parquet", ARROW_MAGIC: "Arrow", ARROW_STREAM_MAGIC: "Arrow"}
 """Formats that polars reads from a file, by its first bytes."""
 
@@ -225,6 +225,7 @@ class _HashingStream(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
+        # `read` adds the head to what it was asked for, and both must fit.
         data = self.read(len(view) - len(self._head))
         view[: len(data)] = data
         return len(data)

@@ -34,7 +34,7 @@ ISO_FORMATS = {
 ZONE = re.compile(r"\s*(?:Z|UTC|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?(?: UTC)?)?", re.ASCII)
 ISO_END = rf"(?:[.,]\d+)?{ZONE.pattern}"
 ISO_DATE = re.compile(rf"\s*(?:{'|'.join(ISO_FORMATS.values())}){ISO_END}\s*", re.ASCII)
-EXAMPLE = datetime(2034, 11, 25, 17, 48, 59)
+EXAMPLE = datetime(2034, 11, 25, 17, 48, 59)  # parts have all their digits, and no two are alike
 FIRST_COMPACT, LAST_COMPACT = 19000101, 21001231
 COMPACT_UNITS = (1, 10**4, 10**6)
 """Compact dates have 8 digits; 12 with hours and minutes, and 14 with seconds too."""

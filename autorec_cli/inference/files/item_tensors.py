@@ -14,6 +14,7 @@ from autorec_cli.inference.files.texts import pack_texts, unpack_texts
 Shapes = dict[str, tuple[str, tuple[int | None, ...]]]
 """Type and shape of each tensor; None for a size that only the data has."""
 
+# The file format has no booleans (`safetensors_writer.TYPE_NAMES`).
 STORED = {"integer": pl.Int64, "number": pl.Float64, "boolean": pl.UInt8}
 
 

@@ -86,6 +86,7 @@ def check_networks(document: Mapping[str, Any], models: Sequence[Model]) -> None
     weights, n_raters = document["weights"], sum(model.predicts_ratings for model in models)
     _require(isinstance(weights, list) and len(weights) == len(models), "it has no weight for each network")
     _require(all(map(_is_number, weights)) and min(weights, default=-1) >= 0, "a weight is no number from 0")
+    # One at least rates, and all but one.
     _require(0 < n_raters >= len(models) - 1, "it has several networks that rank")
     _require(all(model.predicts_ratings for model in models[:n_raters]), "its networks are not in order")
     _require(abs(sum(weights[:n_raters]) - 1) < 1e-6, f"its weights sum up to {sum(weights[:n_raters])}")

@@ -107,6 +107,7 @@ def limits_of(max_per: Mapping[str, int], items: pl.DataFrame) -> list[Limit]:
     for column in max_per:
         if column not in items.columns:
             raise UsageError(_no_column("--max-per", column, items))
+    # Values numbered from 0.
     groups = {column: items[column].rank("dense").cast(pl.Int64) - 1 for column in max_per}
     return [Limit(n, groups[column].fill_null(FREE).to_numpy()) for column, n in max_per.items()]
 

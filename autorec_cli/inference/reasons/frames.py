@@ -52,6 +52,7 @@ class ReasonFrames:
         assert self._users.ratings_at is not None
         histories = self._users.ratings_at(self._users.index[block.users])
         lists = [(history, row[row != NO_ITEM]) for history, row in zip(histories, block.items, strict=True)]
+        # Each thread explains a user; products that split their work would compete with them.
         with one_thread_per_product() or nullcontext(), in_order(self._explain, lists) as found:
             reasons = list(found)
         rows, cells = self._cells(lists, reasons)
@@ -82,8 +83,10 @@ class ReasonFrames:
         n_of_items = np.repeat(n_reasons, [len(items) for _, items in lists])
         n_rows = np.maximum(n_of_items, 1)
         rows = np.repeat(np.arange(len(n_rows)), n_rows)
+        # Counted from 1 within each item.
         ranks = np.arange(len(rows)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows) + 1
         has_reason = np.repeat(n_of_items > 0, n_rows)
+        # Zeros for items without a reason, whose cells are emptied at the end.
         items, ratings, effects = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows)), np.zeros(len(rows))
         pairs = list(zip(lists, reasons, strict=True))
         items[has_reason] = _joined([history[0][of_user.ratings] for (history, _), of_user in pairs])

@@ -65,6 +65,7 @@ def read_histories(
     user_ids, item_ids, user_items = read_user_items(source, options)
     item_index, user_index = positions(model.catalog.item_ids, item_ids), positions(model.catalog.user_ids, user_ids)
     warnings = _warnings(model, user_items.data, item_index, _name_of(source))
+    # Known, and with training ratings: the network has learned nothing of the others.
     is_trained = user_index != UNKNOWN
     is_trained[is_trained] = model.catalog.user_counts[user_index[is_trained]] > 0
     known: dict[str, History] = {}

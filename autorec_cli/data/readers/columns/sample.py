@@ -61,6 +61,7 @@ class Sample:
 
     def label(self, index: int) -> str:
         """Value for `--columns`: the name, or the number."""
+        # By number if the parser of `--columns` could not read the name back.
         column = self.header[index] if self.header else ""
         is_usable = column == column.strip() and not set(column) & set(",='\"\n") and not column.isdecimal()
         is_usable = is_usable and column not in ("", "none") and len(column) <= MAX_LABEL and column.isprintable()

@@ -176,6 +176,7 @@ def _by_elimination(sample: Sample, found: Found) -> dict[str, int | None]:
         InputDataError: they are not clear.
     """
     chosen: dict[str, int | None] = {}
+    # One column of dates is the timestamp; among several any choice would be a guess.
     if "timestamp" not in found:
         dates = [
             column

@@ -18,9 +18,12 @@ from autorec_cli.errors import InputDataError, quoted
 
 MARKS = (b"%", b"#")
 MATRIX = b"%%matrixmarket"
+# "% bip weighted", the first line of KONECT.
 KONECT = re.compile(rb"%\s*(?:bip|sym|asym)\b")
 VALUES = ("real", "integer", "double", "pattern")
+# Rows, columns and cells of MatrixMarket.
 SIZES = re.compile(rb"\d+\s+\d+\s+\d+")
+# "1:", the item of the rows "user,rating" or "user,rating,date" below it.
 BLOCK_LINE = re.compile(rb"^([^\s:,;|\x00-\x1f]+):[ \t]*\r?$", re.MULTILINE)
 BLOCK_ROW = re.compile(rb"[^\s,:]+,\s*[-+.\deE]+\s*(?:,[^,:]*)?")
 SEPARATORS = re.compile(r"[\s,;|]+|::")
