@@ -166,6 +166,7 @@ def error_text(error: float, like: float | None = None) -> str:
     return f"{error:.{decimals_of(size, 2) if 0 < size < 0.01 else 4}f}"
 
 
+# "://user:password@" of a URI, and "password=..." of a connection string.
 PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
 PASSWORD_FIELD = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd|token|secret)\w*=)[^\s&;'\"]+")
 

@@ -216,6 +216,7 @@ def _check_places(own: RunOptions, options: Any, of_stages: Sequence[Given] = ()
             continue
         # Compared by their targets: two names may be links to one file.
         place = followed(Path(option.value))
+        # --output alone may replace such an input, which has been read by then.
         clash = taken.get(place) or (None if option.name == "output" else replaceable.get(place))
         found = artifact_at(place)
         if found is not None and not mark.may_replace(options, found):

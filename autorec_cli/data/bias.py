@@ -134,6 +134,7 @@ def damped_means(
     item = _Effects(counts[1], cells.sum(0), groups["item"], groups["user"])
     cells.data[:] = 1  # from here on, products with the cells add up the biases of the other side
     variance = squares / n_ratings
+    # To start with, half of it is noise; a side that is not fitted has variance 0 and stays as it is.
     noise, user.variance, item.variance = variance / 2, variance / 4 * users, variance / 4 * items
     for _ in range(MAX_ITERATIONS):
         before = np.array([noise, user.variance, item.variance])
@@ -179,6 +180,7 @@ class _Effects:
         # Mean and variance of a normal given its ratings; precisions add up.
         self._uncertainty = 1 / (self._counts / noise + 1 / self.variance)
         self.bias = (self._sums - self._of_each.sum(others)) * self._uncertainty / noise
+        # Those without ratings say nothing about the variance.
         squares = np.where(self._counts > 0, self.bias**2 + self._uncertainty, 0).sum()
         self.variance = max(float(self._of_all.sum(squares)) / self._n_rated, LEAST_VARIANCE * total_variance)
 

@@ -147,6 +147,7 @@ class EncodedDataset:
 
         Without values they are infinite, and in the wrong order.
         """
+        # Negated, so that one maximum over the processes finds both ends.
         own = [-values.min(), values.max()] if len(values) else [-np.inf, -np.inf]
         low, high = self._process_group.max(np.array(own)).tolist()
         return -low, high

@@ -33,6 +33,7 @@ def save_matrix(matrix: sparse.csr_array, file: Path) -> int:
         "_is_array": np.array(True),
     }
     with create_file(file) as stream:
+        # Not compressed, so that rows can be read by their offsets (`lazy_dataset`).
         with zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:

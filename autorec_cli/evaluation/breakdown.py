@@ -66,7 +66,7 @@ def bins_by_value(values: Array, n_bins: int, scale: tuple[float, float]) -> Bin
     low, high = scale
     edges = np.linspace(low, high, n_bins + 1)
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n_bins - 1)
-    dash = " to " if low < 0 else "–"
+    dash = " to " if low < 0 else "–"  # a dash beside a minus is hard to read
     return Bins([f"{start:.3g}{dash}{end:.3g}" for start, end in pairwise(edges.tolist())], index)
 
 

@@ -151,6 +151,7 @@ def measure(
     begin_stage("measuring")
     held_out = _partition(dataset.split(split), *partition)
     raters = [(name, model) for name, model in models if model.predicts_ratings]
+    # Models come first, in their order; a baseline is added when it is first measured.
     joined = {name: Measurement(name) for name, _ in models}
     for rated in _measure_ratings(raters, dataset, held_out) if raters else []:
         joined[rated.name] = rated

@@ -256,4 +256,5 @@ def _hits(ranked: Array, relevant: sparse.csr_array) -> Array:
     n_items = relevant.shape[1]
     relevant_keys = row_indices(relevant).astype(np.int64) * n_items + relevant.indices
     recommended_keys = np.arange(len(ranked), dtype=np.int64)[:, None] * n_items + ranked
+    # With NO_ITEM a key would be that of another user's item.
     return np.isin(np.where(ranked >= 0, recommended_keys, -1), relevant_keys)

@@ -159,7 +159,7 @@ def input_cells(
     if implicit:
         columns = np.concatenate([columns, columns + n_columns])
         values = np.concatenate([values, np.full(len(values), RATED)])
-    if norm is not None:
+    if norm is not None:  # zeros stay zeros, as in `make_inputs`
         values = values * (norm / (float(np.linalg.norm(values)) or 1.0))
     return columns, values
 

@@ -64,6 +64,7 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
         older = None
     warm_start = warm_start and not settings.ensemble  # whose networks differ in their seeds
     networks = _networks_of(older, settings, dataset) if older is not None and warm_start else None
+    # The output is in a new generation, where nothing is replaced; `train_or_keep` sets the comparison.
     training = replace(
         request,
         warm_start=None if networks is None else current,

@@ -78,7 +78,7 @@ def _of_training(name: str, model: Scorer) -> Iterator[str]:
         values, metric = curve["valid"], label_of(curve["metric"])
         if curve["phase"] != "selection" or len(values) < 2:
             continue
-        sign = -1 if metric == "RMSE" else 1
+        sign = -1 if metric == "RMSE" else 1  # so that more is better
         last, all_of_it = sign * (values[-1] - values[-2]), sign * (values[-1] - values[0])
         if values[-1] == sign * max(sign * value for value in values) and last > LATE_GAIN * all_of_it:
             yield (

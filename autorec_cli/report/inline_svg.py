@@ -70,6 +70,7 @@ def _attributes(element: ElementTree.Element) -> dict[str, str]:
         name = name.rpartition("}")[2]
         if name == "style":
             attributes |= _from_style(value)
+        # matplotlib rotates by -0 what is not rotated.
         elif name in GEOMETRY and not value.startswith("rotate(-0"):
             attributes[name] = _short(value)
         elif name in ("href", "viewBox") or (name == "id" and element.tag == "path"):

@@ -118,6 +118,7 @@ def _control_groups() -> tuple[Path, ...]:
     except OSError:
         lines = []
     for line in lines:
+        # One line per hierarchy; number 0 is that of version 2.
         number, controllers, path = line.split(":", 2)
         if number == "0":
             places += [(CONTROL_GROUP, path), (CONTROL_GROUP / "unified", path)]

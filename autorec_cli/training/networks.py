@@ -109,6 +109,7 @@ def _fit_part(
         selections.append((yield from training.select()))
     dataset = trainings[0].dataset
     validations = [selection.validation for selection in selections if selection.validation]
+    # From fewer ratings chance would choose the weights.
     if validations and len(trainings) > 1 and dataset.valid.nnz >= LEAST_PAIRS:
         weights = best_weights(_predictions(validations), dataset.valid.data).tolist()
     weights = weights or [1 / len(trainings)] * len(trainings)

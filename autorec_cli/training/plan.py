@@ -55,7 +55,7 @@ def complete_networks(
     On interactions, which are ratings of one value, that is only one that ranks.
     """
     suitable = _suitable(settings, shape.n_train, facts)
-    if suitable is not settings:
+    if suitable is not settings:  # it is the same object where nothing changes
         logger.info("there are interactions and no ratings to predict: the model only ranks")
     return suitable.networks((shape.n_users, shape.n_items), shape.n_train, facts, can_blend=can_blend)
 

@@ -149,6 +149,7 @@ class PartitionedSource:
         settings = _settings_of_group(request)
         self._request, self._ratings = request, (ratings := distributed.open_ratings(request.data, process_group))
         self.shape = self.training_shape = Shape(ratings.n_users, ratings.n_items, *ratings.n_ratings.values())
+        # No blend: to fit its weights, a process would need the validation ratings of all.
         self.networks = complete_networks(settings, self.shape, ratings.facts(), can_blend=False)
         self.fingerprint = ratings.fingerprint
         self.split, self.feedback = (ratings.info.get(name) for name in ("split", "feedback"))

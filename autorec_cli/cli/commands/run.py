@@ -114,24 +114,24 @@ def _names(options: type) -> tuple[str, ...]:
 STAGES = {
     "prepare": Stage(
         prepare.PrepareOptions,
-        ("sources", "items", "interactions", *_names(ReadingOptions)),
-        ("output", "force", "dry_run", "explain", "encoded", "format", "wait_lock"),
-        {"split": "stable"},  # what is held out stays held out as the data grow
+        shared=("sources", "items", "interactions", *_names(ReadingOptions)),
+        decided=("output", "force", "dry_run", "explain", "encoded", "format", "wait_lock"),
+        defaults={"split": "stable"},  # what is held out stays held out as the data grow
     ),
     "train": Stage(
         train.TrainOptions,
-        _names(TrainingOptions),
-        ("output", "force", "dry_run", "warm_start", "resume", "wait_lock"),
+        shared=_names(TrainingOptions),
+        decided=("output", "force", "dry_run", "warm_start", "resume", "wait_lock"),
     ),
     "evaluate": Stage(
         evaluate.EvaluateOptions,
-        ("fail_above", "fail_below"),
-        ("output", "format", "csv_safe", "on", "data", "test_file", "by", "wait_lock"),
+        shared=("fail_above", "fail_below"),
+        decided=("output", "format", "csv_safe", "on", "data", "test_file", "by", "wait_lock"),
     ),
     "recommend": Stage(
         recommend.RecommendOptions,
-        ("top_k", "format", "where", "max_per"),
-        (
+        shared=("top_k", "format", "where", "max_per"),
+        decided=(
             "output",
             "user",
             "users",
@@ -145,7 +145,7 @@ STAGES = {
             "processes",
             "wait_lock",
         ),
-        {"output": "recommendations.csv", "format": "csv"},
+        defaults={"output": "recommendations.csv", "format": "csv"},
     ),
 }
 """Commands that a run does the work of."""

@@ -114,7 +114,7 @@ def choose_format(asked: str | None, output: str, formats: Iterable[str] = FORMA
     if asked is not None:
         require_choice("--format", asked, formats)
     ending, by_name = _ending(output), format_by_ending(output, formats)
-    if ending and asked is None and by_name is None:
+    if ending and asked is None and by_name is None:  # the first format, table, has no ending to advise
         raise UsageError(
             f"cannot write .{ending} files ({output}); end the name with .{', .'.join(list(formats)[1:])}, with .gz or "
             ".zst after it, or name a --format"

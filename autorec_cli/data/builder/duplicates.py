@@ -103,7 +103,7 @@ def _find_leaks(
     positions = cells.positions(where)
     is_test = positions >= n_train
     tested = np.zeros(pairs[-1] + 1, dtype=bool)
-    tested[pairs[is_test]] = True
+    tested[pairs[is_test]] = True  # by number of the pair
     leaking: NDArray[np.bool_] = tested[pairs] & ~is_test
     if leaking.any():
         first = np.flatnonzero(leaking)[np.argmin(positions[leaking])]
@@ -116,6 +116,7 @@ def _find_leaks(
 def _find_repeats(cells: SortedCells, where: NDArray[np.int64], pairs: NDArray[np.int64], resolved: Resolved) -> None:
     later = np.flatnonzero(pairs[1:] == pairs[:-1]) + 1
     if len(later):
+        # Of all second ratings the one that comes first in the sources.
         second = later[np.argmin(cells.positions(where[later]))]
         resolved.repeats.append(_duplicate_pair(cells, where[second], where[second - 1]))
 

@@ -131,7 +131,7 @@ class EncodedTables:
                         of_items += np.bincount(own["item"].to_numpy(), minlength=self.n_items)
                         _count_sorted(indexes, of_users)
                         n_rows += own.height
-                    if batch["user"][-1] >= end:
+                    if batch["user"][-1] >= end:  # rows are sorted: the rest is for others
                         break
                 source.digest.finish()
             digest = source.digest

@@ -73,6 +73,7 @@ class IdTable:
         if indexes.min() < 0:
             # Mostly the first blocks have new ids: later ones end at the lookup above.
             new = numbers[indexes < 0]
+            # Each once, in order of first appearance.
             new = new[np.sort(np.unique(new, return_index=True)[1])]
             self._index_of_number[new] = self._number_new_ids(pl.Series(new))
             indexes = self._index_of_number.take(numbers)

@@ -54,6 +54,7 @@ def read_attribute(name: str, column: str) -> tuple[str, pl.DataFrame]:
 
 
 def _in_text(data: bytes, name: str, column: str) -> tuple[str, pl.DataFrame]:
+    # Blanks are parts of names and titles here.
     text_format, _ = sample_text(data, ReadOptions(), name, [c for c in CANDIDATES if c != BLANKS])
     header, *rows = [record.fields for record in records(data, text_format)]
     side, id_name = _id_column(header, name, column)

@@ -38,7 +38,7 @@ def polars_frame(frame: Any) -> pl.DataFrame:  # noqa: ANN401 (pandas is not imp
 
 def _polars_column(name: str, column: Any) -> pl.Series:  # noqa: ANN401
     values = column.to_numpy()
-    if values.dtype.kind in "iufbM":
+    if values.dtype.kind in "iufbM":  # numbers, booleans and datetimes
         return pl.Series(name, values)
     texts = [None if missing else str(value) for value, missing in zip(values, column.isna(), strict=True)]
     return pl.Series(name, texts, dtype=pl.String)

@@ -69,6 +69,7 @@ def read_items(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
 
 def _text_items(data: bytes, name: str) -> pl.DataFrame:
     """Items in delimited text."""
+    # Blanks are parts of titles.
     text_format, sample = sample_text(data, ReadOptions(), name, [c for c in CANDIDATES if c != BLANKS])
     rows = _records(data, text_format)
     later = list(itertools.islice(records(sample, text_format), 1, 100))

@@ -97,6 +97,7 @@ class ReadOptions:
             raise UsageError(f"--quote {self.quote} is not one of {', '.join(QUOTES)}")
         try:
             codecs.getincrementaldecoder(self.encoding)
+            # Some of Python's codecs are not for text, such as hex.
             encoded_text = isinstance("".encode(self.encoding), bytes)
         except (LookupError, TypeError, ValueError):
             encoded_text = False

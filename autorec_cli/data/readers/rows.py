@@ -90,6 +90,7 @@ def within_period(rows: RatingRows, period: Period) -> RatingRows:
 def without_missing(rows: RatingRows, options: ReadOptions) -> RatingRows:
     """Leave out rows whose rating stands for none."""
     kept = rows
+    # Compared as ratings are stored: 0.1 is another number in double precision.
     if options.missing_rating is not None:
         kept = _take(kept, kept.ratings != np.float32(options.missing_rating))
     if options.interactions:

@@ -125,7 +125,7 @@ def open_source(name: str, file_magics: Sequence[bytes] = (), in_part: bool = Fa
     shown = "standard input" if name == STDIN else name
     digest = FileDigest()
     with ExitStack() as stack:
-        stack.callback(digest.finish)
+        stack.callback(digest.finish)  # its thread ends, whatever happens
         raw, head = _open(name, shown, stack)
         stream = _HashingStream(head, raw, digest)
         magic = next((magic for magic in file_magics if head.startswith(magic)), None)

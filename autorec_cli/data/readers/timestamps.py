@@ -85,6 +85,7 @@ def detect_format(values: Sequence[str], pattern: str | None = None) -> Timestam
     if not readable.any():
         return None
     numbers = parse_numbers(texts)
+    # Among other dates, numbers such as 20240131 are dates as well.
     has_dates = (readable & numbers.is_null()).any()
     small = numbers.filter(numbers.abs() < DATES_FROM).to_numpy()
     dates = _compact_to_seconds(small[_like_compact(small)].astype(np.int64))
@@ -190,6 +191,7 @@ def _parse_iso_format(texts: pl.Series, pattern: str) -> pl.Series:
         zone=zone,
         fraction=pl.when(end > length).then(text.str.slice(length, end - length)),
     )
+    # A column has few time zones: each is parsed once.
     zones = parts["zone"].unique().drop_nulls()
     shifts = pl.Series([_zone_shift(zone) for zone in zones], dtype=pl.Int64)
     shift = pl.col("zone").replace_strict(zones, shifts, default=None) if len(zones) > 1 else pl.lit(shifts[0])

@@ -26,7 +26,7 @@ def pack_items(items: pl.DataFrame) -> tuple[list[dict[str, str]], dict[str, Arr
     for column in (column for column in items.iter_columns() if column.name != TITLE):
         kind, before = names[type(column.dtype)], f"items.{len(columns)}"
         columns.append({"name": column.name, "type": kind})
-        if kind == "text":
+        if kind == "text":  # an empty one stands for none
             tensors[f"{before}.bytes"], tensors[f"{before}.ends"] = pack_texts(column.fill_null("").to_list())
         else:
             tensors[f"{before}.values"] = column.cast(STORED[kind]).fill_null(0).to_numpy()

@@ -61,6 +61,7 @@ def _describe_several(document: Mapping[str, Any], counts: Counts, has_titles: b
     kind = "joint model" if models[-1]["objective"] == "ranking" else "blend"
     # A joint model is of the items that it ranks.
     of_kind = catalogs if kind == "blend" else catalogs[-1:]
+    # As `Blend.catalog` has them.
     user_counts, item_counts = (
         np.minimum.reduce([getattr(catalog, name) for catalog in of_kind]) for name in ("user_counts", "item_counts")
     )

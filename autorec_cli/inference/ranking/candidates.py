@@ -57,6 +57,7 @@ class Candidates:
         # NaN is never ranked, so a user with such scores has fewer items than candidates.
         n_found = (block.items != NO_ITEM).sum(axis=1)
         n_wanted = np.full(len(n_found), self.allowed.sum())
+        # Seen items are counted only if somebody got fewer.
         if (n_found < block.items.shape[1]).any() and self.seen is not None:
             rows, items = self.seen(block.users)
             n_wanted -= np.bincount(rows, self.allowed[items], minlength=len(n_found)).astype(n_wanted.dtype)

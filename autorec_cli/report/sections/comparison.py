@@ -75,6 +75,7 @@ def _overlap(subject: Subject, name: str, model: Scorer, older: Older) -> str | 
     known = np.flatnonzero((model.catalog.user_counts > 0) & (older.model.catalog.user_counts > 0))
     if not len(known):
         return None
+    # Every n-th of them, MOST_USERS at most.
     users = known[:: -(-len(known) // MOST_USERS)]
     ids = [subject.dataset.users["id"][user] for user in users.tolist()]
     new, old = (recommend(each, RecommendSettings(k=subject.k, user_ids=ids)) for each in (model, older.model))

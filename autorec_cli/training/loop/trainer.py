@@ -103,7 +103,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self._n_examples = self.examples.matrix.shape[0]
         self._steps_per_epoch = math.ceil(self._n_examples / self.settings.batch_size)
-        self._epoch_start: Mapping[str, Any] = self.generator.bit_generator.state
+        self._epoch_start: Mapping[str, Any] = self.generator.bit_generator.state  # see `state`
 
     def __enter__(self) -> Self:
         return self

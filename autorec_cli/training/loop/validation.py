@@ -169,6 +169,7 @@ class UserColumnsRanking:
         in_runs = np.bincount(partition.runs_of(partition.columns[users]), minlength=len(partition.owners))
         in_runs = self._process_group.sum(in_runs).astype(np.int64)
         sampled = _sample(int(in_runs.sum()), seed)
+        # Places of the users of each run among those of all.
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(in_runs)])
         own = [
             np.arange(starts[run], starts[run + 1])
@@ -195,7 +196,7 @@ class ItemColumnsRanking:
         protocol = RankingProtocol.for_scale(examples.rating_scale)
         relevant = np.zeros(valid.shape[0])
         relevant[_with_relevant(valid, protocol.relevant_from)] = 1
-        users = np.flatnonzero(self._process_group.max(relevant))
+        users = np.flatnonzero(self._process_group.max(relevant))  # with relevant items in any process
         self._users = users[_sample(len(users), settings.seed)]
         _, item_counts = examples.counts(settings.variant)
         self._task = RankingTask(valid[self._users], examples.ratings[self._users], item_counts, protocol)

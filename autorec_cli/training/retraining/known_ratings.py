@@ -57,6 +57,7 @@ def separate_known(model: Scorer, dataset: Dataset) -> Separated:
     # A few ratings, of new users above all, would decide epochs and weights by chance; then all epochs run.
     if new.nnz < LEAST_NEW * dataset.valid.nnz:
         new = sparse.csr_array(new.shape, dtype=new.dtype)
+    # All validation ratings but those.
     moved = unseen(dataset.valid, SeenItems(new.indptr, new.indices))
     train = add_splits(dataset.train, moved) if moved.nnz else dataset.train
     return Separated(replace(dataset, train=train, valid=new), n_known_valid, n_known_test)

@@ -160,7 +160,7 @@ def _compare(model: Scorer, current: Scorer, dataset: Dataset, metrics: Sequence
     from autorec_cli.evaluation.measurement import measure
 
     protocol = RankingProtocol.for_scale(dataset.rating_scale) if any("@" in metric for metric in metrics) else None
-    new, old, *_ = measure([("new", model), ("current", current)], dataset, "test", protocol)
+    new, old, *_baselines = measure([("new", model), ("current", current)], dataset, "test", protocol)
     comparisons = {metric: compare(new, old, metric) for metric in metrics}
     return {metric: found for metric, found in comparisons.items() if not math.isnan(found.loss.value)}
 

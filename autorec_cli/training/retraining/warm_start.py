@@ -72,13 +72,14 @@ class OlderModel:
             raise UsageError("--preset best trains its networks from scratch; leave out --warm-start")
         require_objective(self.scorer.networks, settings.objective, self.path)
         require_variant(self.scorer.networks, settings.variant, self.path)
+        # By default a model of one objective stays one.
         if settings.objective is None and len({model.settings.objective for model in self.scorer.networks}) == 1:
             settings = replace(settings, objective=self.scorer.networks[0].settings.objective)
         return tuple(self._completed(model, settings, dataset) for model in self.scorer.networks)
 
     def _completed(self, model: Model, settings: TrainSettings, dataset: Dataset) -> Hyperparameters:
         settings = settings.of_objective(model.settings.objective)
-        if settings.variant == BOTH:
+        if settings.variant == BOTH:  # each network keeps its own
             settings = replace(settings, variant=None)
         require_compatible(model, settings, self.path)
         suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}

@@ -41,6 +41,7 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
         n_more = len(columns) - len(ids)
         if n_more == 1 and _is_rating(columns, has_index=bool(index)):
             chosen["rating"] = columns.pop().index
+        # Nothing but ids: interactions.
         elif (
             n_more == 0
             and not index

@@ -206,6 +206,7 @@ def _only_rating(sample: Sample, found: Found) -> int | None:
         InputDataError: several may be, or one might.
     """
     candidates = rating_candidates(sample, found)
+    # Yes and no may be ratings, and leaving them out would be a guess.
     if not candidates:
         flags = [column for column in sample.columns(found) if column.kind == TEXT and _is_flag(sample, column)]
         if flags:

@@ -53,6 +53,7 @@ def detect_text(
         raise InputDataError(f"{name} has a header and no ratings")
     body = fields[1:] if has_header else fields
     columns = find_columns(header, body, options, name)
+    # Rows may be bad: the usual number of fields counts, and that of the first row.
     n_fields = len(header) if header else max(len(body[0]), Counter(map(len, body)).most_common(1)[0][0])
     number_ids = frozenset(
         role for role in ("user", "item") if all(map(is_plain_number, column_of(body, columns.of(role) or 0)))
