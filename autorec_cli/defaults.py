@@ -208,6 +208,6 @@ def default_missing_value(mean: float, deviation: float) -> float:
     """
     if deviation == 0:
         return mean - 1
-    # Two digits of the deviation are enough, for a number that people read in the settings.
+    # Rounded to two digits of the deviation.
     step = 10 ** (math.floor(math.log10(deviation)) - 1)
     return float(round(round((mean - MISSING_DEVIATIONS * deviation) / step) * step, 12))

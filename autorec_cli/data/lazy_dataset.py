@@ -134,7 +134,7 @@ def _stacked(blocks: list[sparse.csr_array], n_columns: int) -> sparse.csr_array
     indices = np.concatenate([np.empty(0, dtype=np.int32), *(block.indices for block in blocks)])
     data = np.concatenate([np.empty(0, dtype=np.float32), *(block.data for block in blocks)])
     pointers = np.cumsum(lengths)
-    # Both index arrays of scipy's have one type: wide pointers would widen the indices.
+    # scipy's index arrays have one type: wide pointers would widen the indices.
     if pointers[-1] < 2**31:
         pointers = pointers.astype(np.int32)
     indices = indices.astype(np.int32, copy=False)

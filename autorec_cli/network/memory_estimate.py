@@ -190,7 +190,7 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
 
 def _saved_bytes(shape: Shape, settings: Hyperparameters) -> int:
     """Bytes of the making of a model."""
-    weights = _plain_bytes(shape, settings) + _tiled_bytes(shape, settings)  # the latter for an engine, for the codes
+    weights = _plain_bytes(shape, settings) + _tiled_bytes(shape, settings)  # tiles for the codes' engine
     n_ratings = shape.n_train + shape.n_valid + shape.n_test
     rest = JOIN_SPLITS * n_ratings + ID * (shape.n_users + shape.n_items)
     return weights + 4 * _n_codes(shape, settings) + rest

@@ -75,7 +75,7 @@ def _text_items(data: bytes, name: str) -> pl.DataFrame:
     later = list(itertools.islice(records(sample, text_format), 1, 100))
     id_column, title_column, is_header = _columns(rows[0].fields, name)
     last = max(id_column, title_column or 0)
-    # A name that is not known is one all the same above ids that are all numbers.
+    # An unknown name is a header all the same if all ids below it are numbers.
     if not is_header:
         ids = [record.fields[id_column] for record in later]
         is_header = bool(ids) and not is_number(rows[0].fields[id_column]) and all(map(is_number, ids))

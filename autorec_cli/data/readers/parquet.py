@@ -255,7 +255,7 @@ def _within(period: Period, column: str, dtype: pl.DataType, written: TimestampF
     elif dtype in WHOLE:
         is_within = _between(period, column, dtype, Fraction(1))
         limits = np.iinfo(np.dtype(str(dtype).lower()))
-        # The size of a number tells its unit (`timestamps`): a row may be in the period by any that the type can hold.
+        # The size of a number tells its unit (`timestamps`), so it is compared in each one that the type can hold.
         for least, per_second in ((int(least), Fraction(per_second)) for least, per_second in PER_SECOND.items()):
             if least <= limits.max:
                 in_unit = pl.col(column) >= pl.lit(least, dtype)

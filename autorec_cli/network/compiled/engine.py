@@ -34,7 +34,7 @@ from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import one_ahead
 from autorec_cli.storage.safetensors_writer import Pieces, in_one
 
-# Stand for no dense gradient, and for no targets; kernels ask for their length.
+# Stand for no dense gradient, and for no targets.
 _NOTHING: Floats = np.empty((0, 0, TILE), dtype=np.float32)
 _NO_TARGETS: Floats = np.empty(0, dtype=np.float32)
 

@@ -144,7 +144,7 @@ def rows_of_blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:
     A line that named an item becomes blank.
     """
     rest, item = b"", b""
-    for chunk in chain(chunks, [b""]):  # after the empty one nothing comes that could end a row
+    for chunk in chain(chunks, [b""]):  # the empty one lets out the last row, which may have no newline
         text = rest + chunk
         cut = text.rfind(b"\n") + 1 if chunk else len(text)
         text, rest = text[:cut].replace(b"\r\n", b"\n"), text[cut:]

@@ -61,7 +61,7 @@ def encloses_rows(block: bytes, layout: TextLayout) -> bool:
     delimiters = _places(data, text_format.delimiter.encode())
     n_delimiters = np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, inner)
     like_rows = n_delimiters == layout.n_fields - 1
-    # From the start of the row around each to the end of the line: what a slower look is worth.
+    # Only these get the slower look: each from the start of its row to the end of its line.
     outer = np.append(-1, np.setdiff1d(newlines, inner, assume_unique=True))
     starts = outer[np.searchsorted(outer, inner) - 1] + 1
     rows = zip(starts[like_rows].tolist(), ends[like_rows].tolist(), strict=True)
