@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from autorec_cli.data.builder.csr_builder import RatingsMatrix
@@ -13,6 +14,19 @@ from autorec_cli.errors import quoted
 
 FAR_OUTSIDE = 2
 """Distance of a value from all others, in widths of their range, from which on it is far outside."""
+NO_IDS = ("NULL", "null", "(null)", "NaN", "nan", "None", "NA", "N/A", "#N/A", "<NA>", "\\N", "-1", "undefined")
+"""What programs write for a value that is missing."""
+INVISIBLE = "\ufeff\u200b\u2060"
+"""Byte order mark, as inside of joined files, and spaces without width."""
+QUOTED_ID = r"""^(?:"[^"]*"|'[^']*'|="[^"]*")$"""
+SHORTENED_ID = r"^\d\.\d+[eE]\+\d+$"
+"""2.23457E+11, in place of 223457123456."""
+VARIANTS: tuple[tuple[Callable[[pl.Series], pl.Series], Callable[[pl.Series], pl.Series]], ...] = (
+    (lambda ids: ids.str.ends_with(".0"), lambda ids: ids.str.strip_suffix(".0")),
+    (lambda ids: ids.str.starts_with("0"), lambda ids: ids.str.strip_chars_start("0")),
+    (lambda ids: ids.str.len_bytes() != ids.str.len_chars(), lambda ids: ids.str.normalize("NFC")),
+)
+"""Ids that programs write in two ways, 7 as 7.0 and 007 as 7: a mask of candidates, and what they might be instead."""
 LARGEST_SCALE = 100
 """Whole numbers that reach further than a usual scale may be counts."""
 HEAVY_TAIL = 20
@@ -37,24 +51,54 @@ def doubts(ratings: RatingsMatrix, n_rows: int) -> Iterator[str]:
             "check the columns with --columns, and --duplicates"
         )
     for side, ids in (("user", ratings.user_ids), ("item", ratings.item_ids)):
-        padded = ids.filter(ids != ids.str.strip_chars())
-        if len(padded):
+        yield from _doubts_about_ids(side, ids)
+
+
+def _doubts_about_ids(side: str, ids: pl.Series) -> Iterator[str]:
+    padded = ids.filter(ids != ids.str.strip_chars().str.strip_chars(INVISIBLE))
+    if len(padded):
+        yield (
+            f"{len(padded):,} {side} ids begin or end with a blank or an invisible character, such as "
+            f"{quoted(padded[0])}, and are other ids than those without; take it out of the file"
+        )
+    missing = ids.filter(ids.is_in(NO_IDS))
+    if len(missing):
+        how = "with --exclude-users" if side == "user" else "of the file"
+        yield f"{side} id {quoted(missing[0])} usually stands for a missing one; leave it out {how}"
+    enclosed = ids.filter(ids.str.contains(QUOTED_ID))
+    if len(enclosed):
+        yield f"{len(enclosed):,} {side} ids are in quotes, such as {quoted(enclosed[0])}; take them out of the file"
+    cut = ids.filter(ids.str.contains(SHORTENED_ID))
+    if len(cut):
+        yield (
+            f"{len(cut):,} {side} ids are numbers without their last digits, such as {quoted(cut[0])}: different ids "
+            "may have become one; export them again as text, not through a spreadsheet"
+        )
+    for may_vary, plain in VARIANTS:
+        candidates = ids.filter(may_vary(ids))
+        if not len(candidates):
+            continue
+        twins = plain(candidates)
+        is_pair = (twins != candidates) & twins.is_in(ids.implode())
+        if is_pair.any():
+            one, other = (quoted(values.filter(is_pair)[0]) for values in (twins, candidates))
             yield (
-                f"{len(padded):,} {side} ids begin or end with a blank, such as {quoted(padded[0])}, and are other ids "
-                "than those without; take the blanks out of the file"
-            )
-        fractions = ids.filter(ids.str.ends_with(".0"))
-        twice = fractions.filter(fractions.str.strip_suffix(".0").is_in(ids.implode())) if len(fractions) else fractions
-        if len(twice):
-            yield (
-                f"{side} ids {quoted(twice[0].removesuffix('.0'))} and {quoted(twice[0])} are different ones "
-                f"({len(twice):,} such pairs); write whole numbers in all files"
+                f"{side} ids {one} and {other} are different ones ({is_pair.sum():,} such pairs); write ids alike in "
+                "all rows and files"
             )
 
 
-def doubts_about_values(values: NDArray[np.float32]) -> Iterator[str]:
-    """Sentences about ratings that look like a mistake, given the ratings themselves."""
+def doubts_about_values(values: NDArray[np.float32], counts: str | None = None) -> Iterator[str]:
+    """Sentences about ratings that look like a mistake, given the ratings themselves.
+
+    Args:
+        values: The ratings.
+        counts: Name of their column if it is one of counts.
+    """
     low, high = float(values.min()), float(values.max())
+    if counts is not None:
+        yield f"ratings are {counts}, from {low:g} to {high:g}: if these are counts, use --interactions"
+        return
     above, below = _range_between(values, low, high)
     if not above <= below:  # two different values at most
         return

@@ -21,6 +21,7 @@ from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
 from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from_frame, read_ratings
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.plausibility import doubts, doubts_about_values
+from autorec_cli.data.readers.columns.names import is_count
 from autorec_cli.data.readers.database import DatabaseQuery
 from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.items import columns_of, frame_items, read_items
@@ -124,10 +125,10 @@ def _dataset_of(table: RatingsTable, settings: PrepareSettings, described: pl.Da
     """
     begin_stage("building the dataset")
     ratings = build_ratings(table, settings.duplicates, skip_leaks=settings.read.skip_bad_rows)
-    for sentence in doubts(ratings, table.n_ratings):
-        logger.warning(sentence)
     if settings.exclude_users is not None:
         ratings = leave_out(ratings, list(map(str, settings.exclude_users)))
+    for sentence in doubts(ratings, table.n_ratings):
+        logger.warning(sentence)
     ratings = keep_frequent(ratings, settings.min_user_ratings, settings.min_item_ratings)
     check_usable(ratings.matrix.shape, ratings.matrix.data.min(), ratings.matrix.data.max())
     feedback = _feedback(ratings, table, settings)
@@ -167,7 +168,8 @@ def _feedback(ratings: RatingsMatrix, table: RatingsTable, settings: PrepareSett
     if settings.rating_scale is not None:
         return RATINGS
     if low < high:
-        for sentence in doubts_about_values(ratings.matrix.data):
+        names = [str(source.layout.column_choices()["rating"]) for source in table.sources]
+        for sentence in doubts_about_values(ratings.matrix.data, next(filter(is_count, names), None)):
             logger.warning(sentence)
         return RATINGS
     logger.warning(f"all {ratings.matrix.nnz:,} ratings are {low:g}: they count as interactions, without values")

@@ -71,6 +71,14 @@ GRID = [(user, item, 1 + (user + item) % 5) for user in range(9) for item in ran
         ([*GRID, *GRID, *GRID], "108 of 162 rows repeat"),
         ([*GRID, ("5.0", 1, 3)], "user ids '5' and '5.0' are different"),
         ([*GRID, (1, "3.0", 3)], "item ids '3' and '3.0' are different"),
+        ([*GRID, ("005", 1, 3), ("007", 2, 3)], "user ids '5' and '005' are different ones (2 such pairs)"),
+        ([*GRID, (1, "caf\u00e9", 3), (2, "cafe\u0301", 3)], "are different"),
+        ([*GRID, ("\ufeff3", 1, 3)], "user ids begin or end with a blank or an invisible character"),
+        ([*GRID, ("NULL", 1, 3)], "user id 'NULL' usually stands for a missing one; leave it out with --exclude-users"),
+        ([*GRID, (1, "nan", 3)], "item id 'nan' usually stands for a missing one; leave it out of the file"),
+        ([*GRID, (1, "'a'", 3)], "item ids are in quotes"),
+        ([*GRID, (1, '"=""007"""', 3)], """item ids are in quotes, such as '="007"'"""),
+        ([*GRID, (1, "9.78014E+12", 3)], "numbers without their last digits, such as '9.78014E+12'"),
     ],
 )
 def test_ids_and_rows_that_look_like_a_mistake(tmp_path, rows, words):
@@ -79,6 +87,21 @@ def test_ids_and_rows_that_look_like_a_mistake(tmp_path, rows, words):
 
 def test_usual_ratings_are_not_doubted(tmp_path):
     assert "warning" not in prepare(tmp_path, GRID)[0]
+
+
+def test_a_missing_user_that_is_left_out_is_not_doubted(tmp_path):
+    (tmp_path / "out.txt").write_text("NULL\n")
+    rows = [*GRID, ("NULL", 1, 3), ("NULL", 2, 3)]
+    assert "NULL" not in prepare(tmp_path, rows, "--exclude-users", tmp_path / "out.txt")[0]
+
+
+def test_a_column_of_counts_is_doubted_as_ratings(tmp_path):
+    rows = "".join(f"{user},{item},{100 * value}\n" for user, item, value in GRID)
+    for name, is_doubted in {"plays": True, "Play Count": True, "quantity": True, "score": False}.items():
+        (tmp_path / "r.csv").write_text(f"user,item,{name}\n{rows}")
+        result = call("prepare", tmp_path / "r.csv", "-o", tmp_path / "d", "--force")
+        said = f"ratings are {name}, from 100 to 500: if these are counts, use --interactions" in result.stderr
+        assert (result.status, said) == (0, is_doubted)
 
 
 def test_a_rating_that_stands_for_none_is_left_out_and_counted(tmp_path):

@@ -165,6 +165,8 @@ def _object(line: bytes) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return _shown(value)
     return value if isinstance(value, str) else ""
 
 

@@ -17,6 +17,7 @@ from autorec_cli.errors import InputDataError, quoted
 REST = "rest"  # column of the first surplus field
 PROBLEM = "problem"  # column of quoting errors
 MAX_EXPLAINED = 5  # bad rows reported
+USE_POINTS = "use a decimal point, not a comma, and no separator of thousands"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,9 @@ def check_rows(
         for row in bad[:MAX_EXPLAINED].tolist()
     )
     if explained and not skip_bad_rows:
-        raise InputDataError(f"{explained[0]}; fix it or use --on-error skip")
+        # Where one number has a comma, others have: they are not for skipping.
+        advice = "" if explained[0].endswith(USE_POINTS) else "; fix it or use --on-error skip"
+        raise InputDataError(explained[0] + advice)
     return rows_of(parsed.filter(is_good), texts.height, len(bad), explained)
 
 
@@ -175,8 +178,8 @@ def _complaint(role: str, value: str | None, written: TimestampFormat) -> str | 
         moment = parse_timestamps(pl.Series([value]), written)[0]
         return None if moment is not None and np.isfinite(moment) else f"{quoted(value)} is {_no_date(value, written)}"
     if number is None:
-        has_comma = parse_numbers(pl.Series([value.replace(",", ".")]))[0] is not None
-        hint = "; use a decimal point, not a comma" if has_comma else ""
+        has_comma = parse_numbers(pl.Series([value.replace(",", "")]))[0] is not None
+        hint = f"; {USE_POINTS}" if has_comma else ""
         return f"{quoted(value)} is not a number{hint}"
     return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"
 

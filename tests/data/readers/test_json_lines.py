@@ -33,6 +33,12 @@ def read(path, content=None, **options):
             zip(ids, table.ratings.values().tolist(), moments, strict=True)], table  # fmt: skip
 
 
+def test_likes_are_not_taken_for_interactions(tmp_path):
+    rows = [{"user": n % 7, "item": n % 5, "recommended": n % 2 == 0} for n in range(35)]
+    with pytest.raises(InputDataError, match=r"'recommended' could hold ratings, but 'true' is not .*rating=none"):
+        read(tmp_path / "r.jsonl", lines(rows))
+
+
 @pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson", "r.unknown", "r.jsonl.gz", "r.ndjson.zst"])
 def test_objects_are_rows(tmp_path, name):
     pack = {"gz": gzip.compress, "st": zstd.compress}.get(name[-2:], bytes)

@@ -23,6 +23,16 @@ MIN_COUNTED = 3
 MIN_PROSE_BLANKS = 3
 """Blanks per value, in the mean, from which text is prose: a review, not an id."""
 NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
+WRITTEN_RATING = re.compile(
+    r"\s*(?:\d+,\d+|\d+(?:[.,]\d+)?\s*(?:%|stars?|(?:/|out of|of)\s*\d+(?:\s*stars?)?)|[\u2605\u2606\u2b50*]+)\s*",
+    re.ASCII | re.IGNORECASE,
+)
+"""3,5 and 80% and 4/5 and 4 stars: ratings that are no numbers."""
+VERDICTS = re.compile(
+    r"\s*(?:true|false|t|f|yes|no|y|n|up|down|(?:dis)?like|positive|negative|neutral|(?:not )?recommended)\s*",
+    re.IGNORECASE,
+)
+"""Ratings in words."""
 BLANK, NUMBERS, TIMES, DATES, TEXT, PROSE = "blank", "numbers", "times", "dates", "text", "prose"
 
 
@@ -151,6 +161,17 @@ def is_numeric(values: Sequence[str]) -> bool:
     A majority is enough: the reader reports the bad rows, with their lines.
     """
     return bool(values) and sum(map(is_number, values)) * 2 > len(values)
+
+
+def are_written_ratings(values: Sequence[str]) -> bool:
+    """True if most values are ratings of another form, such as 3,5 and 4/5, beside numbers."""
+    written = sum(1 for value in values if WRITTEN_RATING.fullmatch(value))
+    return written > 0 and nearly_all(values, lambda value: is_number(value) or WRITTEN_RATING.fullmatch(value))
+
+
+def are_verdicts(values: Sequence[str]) -> bool:
+    """True for yes and no, or like and dislike, which may be ratings."""
+    return nearly_all(values, VERDICTS.fullmatch)
 
 
 def is_plain_number(text: str) -> bool:

@@ -85,6 +85,8 @@ TIERS: Mapping[str, Sequence[str]] = {
 COLUMN_NAMES: Mapping[str, Sequence[str]] = {role: " ".join(tiers).split() for role, tiers in TIERS.items()}
 """Known names by role, the better ones first."""
 
+COUNTS = frozenset(_words("plays playcount playscount listencount listens count counts quantity qty frequency freq"))
+"""Names of counts, which are no rating scale."""
 PREFIXES = ("review", "reviews", "reviewer", "beer", "my", "click", "event")
 """Words before known names: `review_profilename`, `beer_beerid`."""
 N_PREFIXED_TIERS = {"user": 3, "item": 3, "rating": 1, "timestamp": len(TIERS["timestamp"])}
@@ -131,7 +133,12 @@ DOUBTFUL = frozenset(
 )
 """Words in names of numbers that hardly are ratings."""
 NOT_IDS = frozenset(
-    _words("name title url link text comment comments description summary image images country city state location")
+    _words(
+        """
+        name title url link text comment comments description summary image images country city state location
+        review reviews rating ratings event transaction invoice record log
+        """
+    )
 )
 """Words in names of facts that describe users, items or reviews; whose name `name` is nobody can tell."""
 NOT_TIMES = frozenset(
@@ -208,6 +215,11 @@ def is_index_name(name: str) -> bool:
 def is_nameless(names: Sequence[str]) -> bool:
     """True if `names` only count columns, as `0`, `V1`, `_c2`."""
     return all(NAMELESS.fullmatch(name.strip()) for name in names)
+
+
+def is_count(name: str) -> bool:
+    """True for names of counts, such as plays."""
+    return any(spelling in COUNTS for spelling, _ in _spellings(name))
 
 
 def cannot_be_rating(name: str) -> bool:

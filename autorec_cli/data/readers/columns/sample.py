@@ -7,7 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autorec_cli.data.readers.columns.contents import BLANK, DATES, PROSE, TIMES, Contents, contents_of
+from autorec_cli.data.readers.columns.contents import (
+    BLANK,
+    DATES,
+    PROSE,
+    TEXT,
+    TIMES,
+    Contents,
+    are_verdicts,
+    are_written_ratings,
+    column_of,
+    contents_of,
+)
 from autorec_cli.data.readers.columns.names import cannot_be_rating, is_index_name, is_nameless
 from autorec_cli.errors import InputDataError, quoted
 
@@ -92,6 +103,14 @@ def unclear(sample: Sample, found: Found) -> InputDataError:
     """Refusal that names the candidates and suggests `--columns`."""
     missing = [role for role in ("user", "item", "rating") if role not in found]
     candidates = rating_candidates(sample, found)
+    written = written_ratings(sample, found)
+    if "rating" in missing and written:
+        example = quoted(next(filter(str.strip, column_of(sample.rows, written[0].index))))
+        ignoring = _suggestion(sample, {**found, "rating": None})
+        return InputDataError(
+            f"{sample.name}: {sample.shown(written[0].index)} could hold ratings, but {example} is not a number; write "
+            f"numbers, with a decimal point, or ignore them with {ignoring}"
+        )
     if "rating" in missing and len(candidates) > MAX_CANDIDATES:
         low, high = min(column.low for column in candidates), max(column.high for column in candidates)
         return InputDataError(
@@ -138,6 +157,23 @@ def rating_candidates(sample: Sample, found: Found) -> list[Contents]:
     return later or likely or able
 
 
+def written_ratings(sample: Sample, found: Found) -> list[Contents]:
+    """Columns that could hold ratings, but no numbers: 3,5 or 4/5 or yes and no."""
+    columns = [column for column in sample.columns(found) if column.kind in (TEXT, PROSE)]
+    values = {
+        column.index: [text for text in column_of(sample.rows, column.index) if text.strip()] for column in columns
+    }
+    return [
+        column
+        for column in columns
+        if are_verdicts(values[column.index])
+        or (
+            are_written_ratings(values[column.index])
+            and not (sample.header and cannot_be_rating(sample.header_of(column)))
+        )
+    ]
+
+
 def _suggestion(sample: Sample, found: Found) -> str:
     """Best guess as options of the command line."""
     guess = {role: column for role, column in found.items() if column is not None}
@@ -158,5 +194,7 @@ def _suggestion(sample: Sample, found: Found) -> str:
     labels = {role: sample.label(index) for role, index in guess.items()}
     for role in ("user", "item"):
         labels.setdefault(role, "COLUMN")
+    if "rating" in found:
+        labels.setdefault("rating", "none")
     roles = [role for role in ("user", "item", "rating", "timestamp") if role in labels]
     return "--columns " + shlex.quote(",".join(f"{role}={labels[role]}" for role in roles))

@@ -19,7 +19,6 @@ from autorec_cli.data.readers.columns.contents import (
     TIMES,
     Contents,
     column_of,
-    nearly_all,
     readable_times,
 )
 from autorec_cli.data.readers.columns.names import (
@@ -30,7 +29,7 @@ from autorec_cli.data.readers.columns.names import (
     role_and_tier,
 )
 from autorec_cli.data.readers.columns.position import find_by_position
-from autorec_cli.data.readers.columns.sample import Found, Sample, rating_candidates, unclear
+from autorec_cli.data.readers.columns.sample import Found, Sample, rating_candidates, unclear, written_ratings
 from autorec_cli.data.readers.layout import Columns
 from autorec_cli.data.readers.options import NO_COLUMN, ROLES, ReadOptions
 from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat, detect_format
@@ -38,7 +37,6 @@ from autorec_cli.errors import InputDataError, listed, quoted
 
 LOG = logging.getLogger(__name__)
 """Debug records say why each column was chosen: `prepare --explain` shows them."""
-FLAGS = ("true", "false", "t", "f", "yes", "no", "y", "n")
 
 
 def find_columns(
@@ -208,8 +206,7 @@ def _only_rating(sample: Sample, found: Found) -> int | None:
     candidates = rating_candidates(sample, found)
     # Yes and no may be ratings, and leaving them out would be a guess.
     if not candidates:
-        flags = [column for column in sample.columns(found) if column.kind == TEXT and _is_flag(sample, column)]
-        if flags:
+        if written_ratings(sample, found):
             raise unclear(sample, found)
         return None
     only = candidates[0]
@@ -227,11 +224,6 @@ def _only_rating(sample: Sample, found: Found) -> int | None:
 def _may_be_id(sample: Sample, column: Contents) -> bool:
     """True for an unknown name that may be that of ids."""
     return not column.is_counter and column.is_id and not names_other_fact(sample.header_of(column))
-
-
-def _is_flag(sample: Sample, column: Contents) -> bool:
-    """True for yes and no in words, which may be ratings."""
-    return nearly_all(column_of(sample.rows, column.index), lambda value: value.strip().lower() in FLAGS)
 
 
 def _explain(sample: Sample, asked: Found, named: Found, found: Found) -> None:

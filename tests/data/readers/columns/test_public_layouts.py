@@ -510,6 +510,22 @@ LAYOUTS = {
     "two ratings": csv("user_id,item_id,rating,overall", "5,242,3,4", "5,302,3,1", "9,377,1,2", columns=REFUSED),
     "user, item, price": csv("user_id,item_id,price", "5,242,3.5", "5,302,3", "9,377,1", columns=(1, 2, 0, 0)),
     "user, item, flag": csv("user_id,item_id,recommended", "5,242,True", "5,302,False", "9,377,True", columns=REFUSED),
+    "decimal commas": csv("user_id;item_id;Note", "5;242;3,5", "5;302;3", "9;377;1,5", columns=REFUSED),
+    "decimal commas without names": csv(None, "5;242;3,5", "5;302;3,0", "9;377;1,5", columns=REFUSED),
+    "fractions": csv("user_id,item_id,mark", "5,242,4/5", "5,302,3.5/5", "9,377,1/5", columns=REFUSED),
+    "percents": csv("user_id,item_id,mark", "5,242,80%", "5,302,100 %", "9,377,20%", columns=REFUSED),
+    "stars": csv(
+        "user_id,item_id,mark", "5,242,\u2605\u2605\u2605", "5,302,\u2605\u2606", "9,377,\u2605", columns=REFUSED
+    ),
+    "stars in words": csv(
+        "user_id,item_id,mark", "5,242,4.0 out of 5 stars", "5,302,1 out of 5", "9,377,2 stars", columns=REFUSED
+    ),
+    "likes": csv("user_id,item_id,action", "5,242,like", "5,302,dislike", "9,377,like", columns=REFUSED),
+    "Steam on Kaggle": csv(
+        "user,game,recommendation", "5,Ran,Recommended", "5,Heat,Not Recommended", "9,Ran,Recommended", columns=REFUSED
+    ),
+    "months": csv("user_id,item_id,date", "5,242,12/2020", "5,302,11/2020", "9,377,01/2021", columns=(1, 2, 0, 0)),
+    "ids of reviews": csv("review_id,business_id,stars", "a1,x,5", "a2,y,4", "a3,x,1", columns=REFUSED),
     "user, item, category": csv(
         None, "u1,i5,3,4,2,978300760", "u1,i6,7,5,0,978300761", "u2,i5,3,1,1,978300762", columns=REFUSED
     ),
