@@ -65,6 +65,7 @@ WRONG = {
                      "user 3 has 0 ratings"),
     "id twice": ({"users": changed(USERS, id=["b", "a", "a"])}, "the id 'a' is there twice"),
     "gap": ({"users": changed(USERS, index=[0, 1, 3])}, "count from 0"),
+    "empty id": ({"items": changed(ITEMS, id=["x", "", "y"])}, "items.parquet: an id is empty"),
     "no id": ({"users": changed(USERS, id=["b", None, "a"])}, "no value be null"),
     "nothing": ({"ratings": RATINGS[:0], "users": USERS[:0], "items": ITEMS[:0]}, "users.parquet has no rows"),
     "no items": ({"items": ITEMS[:0]}, "items.parquet has no rows"),

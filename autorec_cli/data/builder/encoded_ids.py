@@ -95,6 +95,8 @@ def _rows(folder: Path, side: str, column: str) -> Iterator[tuple[str, pl.DataFr
                     raise InputDataError(
                         f"{name}: the index must count from 0 without gaps, in order, and no value be null or too large"
                     )
+                if column == "id" and (batch["id"] == "").any():
+                    raise InputDataError(f"{name}: an id is empty; leave out its ratings, and encode them again")
                 first += batch.height
                 yield name, batch
 

@@ -55,6 +55,12 @@ TEXTS = (
     Foreign(b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
 )
 HTML = (b"<!doctype html", b"<html")
+SQL = re.compile(
+    rb"(?:--\s*)*(?:(?:mysql|mariadb) dump|postgresql database dump)"
+    rb"|insert\s+into\s|create\s+table\s|copy\s+\S+\s*\([^)]*\)\s*from\s+stdin"
+)
+PRINTED = re.compile(rb"(?:[^\n]*\n)?[ |+:=-]*--[ |+:=-]*[|+][ |+:=-]*\r?\n")
+"""A line such as |---|---| or +-----+-----+, the first or the second."""
 SNIFFED_BYTES = 512
 """Bytes of a file that are enough to recognize it."""
 
@@ -81,6 +87,10 @@ def refuse_foreign(head: bytes, name: str, packed: str = "") -> None:
         found = "a web page", "download the file itself"
     elif text.startswith(b"<?xml"):
         found = "an XML document", AS_CSV
+    elif SQL.match(text):
+        found = "an SQL dump", "load it and use --database, or export the table as CSV"
+    elif PRINTED.match(text):
+        found = "a printed table", "export it as CSV"
     if found:
         within = f", compressed with {packed}" if packed else ""
         raise InputDataError(f"{name} is {found[0]}{within}, not a file of ratings; {found[1]}")

@@ -70,13 +70,24 @@ def fulfilling(where: str, items: pl.DataFrame) -> Array:
         name = re.search(r'"(.*?)"', str(error))
         raise UsageError(_no_column("--where", name[1] if name else where, items)) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        reason = " ".join(str(error).split())[:LONGEST_REASON]
-        raise UsageError(f"--where {quoted(where)}: {reason}") from error
+        raise UsageError(
+            f"--where {quoted(where)} is not a condition in SQL: {_reason(error)}; write one such as "
+            "\"genre LIKE '%Comedy%' AND year >= 1990\""
+        ) from error
     if found.dtype != pl.Boolean:
         raise UsageError(f"--where {quoted(where)} is neither true nor false, but of type {found.dtype}")
     if not found.any():
         raise InputDataError(f"--where {quoted(where)} is true for none of {counted(items.height, 'item')}; loosen it")
     return found.fill_null(value=False).to_numpy()
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong with a condition, by the exception of polars."""
+    text = " ".join(str(error).split()).partition(" This error occurred")[0].removeprefix("sql parser error: ")
+    unexpected = re.search("unexpected token '(.*)'", text)
+    if unexpected:
+        return f"{quoted(unexpected[1])} is unexpected"
+    return "it cannot be parsed" if text.startswith("unable to parse") else text[:LONGEST_REASON]
 
 
 def _check_condition(where: str) -> None:

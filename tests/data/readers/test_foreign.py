@@ -59,6 +59,13 @@ FOREIGN = {
     "orc": (b"ORC\0\1\0\1", "an ORC file", "write it as CSV or Parquet"),
     "h5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file", "write it as CSV or Parquet"),
     "html": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "a web page", "download the file itself"),
+    "mysqldump": (b"-- MySQL dump 10.13\n--\n-- Host: x\n", "an SQL dump", "use --database"),
+    "pg_dump": (b"--\n-- PostgreSQL database dump\n--\n", "an SQL dump", "use --database"),
+    "inserts": (b"INSERT INTO ratings VALUES (1,2,3);\n", "an SQL dump", "export the table as CSV"),
+    "copy": (b"COPY public.r (u, i, r) FROM stdin;\n1\t2\t3\n", "an SQL dump", "export the table as CSV"),
+    "psql": (b" user | item | rating\n------+------+--------\n    1 |    2 |      3\n", "a printed table", "as CSV"),
+    "mysql": (b"+------+------+\n| user | item |\n+------+------+\n", "a printed table", "export it as CSV"),
+    "Markdown": (b"| user | item | rating |\n|---|:--|---|\n| 1 | 2 | 3 |\n", "a printed table", "export it as CSV"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer", "git lfs pull"),
 }
 

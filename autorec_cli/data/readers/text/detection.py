@@ -11,6 +11,7 @@ from itertools import islice
 from autorec_cli.data.readers.columns.contents import (
     MIN_MATCHING,
     column_of,
+    contents_of,
     is_number,
     is_numeric,
     is_plain_number,
@@ -21,11 +22,12 @@ from autorec_cli.data.readers.layout import TextLayout
 from autorec_cli.data.readers.options import BLANKS, DELIMITERS, NO_COLUMN, ReadOptions
 from autorec_cli.data.readers.text.blocks import check_utf_8, last_row_end
 from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
-from autorec_cli.errors import InputDataError, quoted
+from autorec_cli.errors import InputDataError, counted, quoted
 
 SAMPLE_BYTES = 64 << 10
 SEPARATOR_LINE = re.compile(rb'"?sep=([\x09\x20-\x7e])"?[ \t]*(?=\r?\n|\r)', re.IGNORECASE)
 MIN_ROWS = 2  # a header and a row
+MIN_FIELDS = 3  # a user, an item and a rating
 DELIMITER_ROWS = 1000
 """Rows that each delimiter is tried on."""
 CANDIDATES = ("::", "\t", ";", ",", "|", BLANKS)  # in order of preference
@@ -48,6 +50,7 @@ def detect_text(
     fields = [row.fields for row in rows]
     _check_quotes(fields, text_format, name)
     has_header = has_header_row(fields, options)
+    _check_first_line(rows, has_header, options, name)
     header = fields[0] if has_header else None
     if has_header and len(rows) == 1:
         raise InputDataError(f"{name} has a header and no ratings")
@@ -62,19 +65,48 @@ def detect_text(
     return layout, rows[0] if has_header else None
 
 
-def _check_quotes(rows: list[list[str]], text_format: TextFormat, name: str) -> None:
-    """Refuse tab-separated text with a column all in quotes.
+def _check_first_line(rows: Sequence[Record], has_header: bool, options: ReadOptions, name: str) -> None:
+    """Refuse lines above the header, and columns without a name.
 
-    R writes it so.
+    R leaves out the name of the row numbers.
     """
-    if text_format.delimiter != "\t" or text_format.quote is not None or len(rows) < MIN_ROWS:
+    if len(rows) < MIN_ROWS:
         return
+    first = rows[0]
+    widths = [_n_filled(row.fields) for row in rows]
+    width, count = Counter(widths[1:]).most_common(1)[0]
+    is_short = len(first.fields) < width or widths[0] <= 1 < width
+    if not is_short or count < MIN_MATCHING * (len(rows) - 1):
+        return
+    later = [row.fields for row in rows[widths.index(width) :]]
+    if has_header or has_header_row(later, options):
+        raise InputDataError(
+            f"{name}: line {first.line} has {counted(widths[0], 'field')}, but most rows have {width}: remove lines "
+            "above the header, and name all columns, also that of the row numbers of R's write.table"
+        )
+
+
+def _n_filled(fields: Sequence[str]) -> int:
+    """Number of fields up to the last filled one."""
+    return max((index + 1 for index, field in enumerate(fields) if field.strip()), default=0)
+
+
+def _check_quotes(rows: list[list[str]], text_format: TextFormat, name: str) -> None:
+    """Refuse text with a column all in quotes.
+
+    R writes it so; tabs and blanks leave quotes where they are.
+    """
+    if text_format.quoted or text_format.quote is not None or len(rows) < MIN_ROWS:
+        return
+    of_tabs = text_format.delimiter == "\t"
+    how = "is tab-separated" if of_tabs else "is not separated by commas or tabs"
+    advice = "set --quote double to remove them" if of_tabs else "write it as CSV"
     for index in range(len(rows[0])):
         values = column_of(rows[1:], index)
         if values and all(len(value) > 1 and value[0] == value[-1] == '"' for value in values):
             raise InputDataError(
-                f"{name} is tab-separated and has quotes around column {index + 1}; set --quote double to remove them, "
-                "or --quote none if they are part of the values"
+                f"{name} {how} and has quotes around column {index + 1}; {advice}, or set --quote none if they are "
+                "part of the values"
             )
 
 
@@ -108,15 +140,27 @@ def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Seq
             continue
         # In "u1,Big Item 5" the blanks are part of a name.
         if delimiter == BLANKS and best is not None and best[0][1] and _separates_texts(rows, best[1]):
+            if not best[0][0] and count >= MIN_MATCHING * len(rows) and _end_in_ratings(rows[1:], width, best[1]):
+                raise InputDataError(f"{name}: both blanks and {best[1]!r} could separate the fields; set --delimiter")
             continue
         # In "a;b,c;d,5" both split evenly, but only the comma leaves a number for the rating.
         numeric = any(is_numeric(column_of(rows[1:] or rows, index)) for index in range(width))
-        score = (width >= 3, count >= MIN_MATCHING * len(rows), numeric, -rank)
+        score = (width >= MIN_FIELDS, count >= MIN_MATCHING * len(rows), numeric, -rank)
         if best is None or score > best[0]:
             best = score, delimiter
     if best is None:
         raise InputDataError(f"{name}: no delimiter found in {_first_line(sample)}; set --delimiter and --columns")
     return best[1]
+
+
+def _end_in_ratings(rows: list[list[str]], width: int, delimiter: str) -> bool:
+    """True if rows split at blanks may end in ratings.
+
+    Then `delimiter` would be part of their items.
+    """
+    if width < MIN_FIELDS or any(delimiter in first for first in column_of(rows, 0)):
+        return False
+    return contents_of(rows, width - 1).is_like_stars
 
 
 def _separates_texts(rows: list[list[str]], delimiter: str) -> bool:

@@ -256,3 +256,51 @@ def test_a_line_that_names_the_delimiter_is_no_row(tmp_path, line, newline):
 def test_blanks_in_names_are_no_delimiter(row, delimiter):
     sample = "".join(row.format(n, n % 7, n % 5) + "\n" for n in range(20)).encode()
     assert detect_delimiter(sample, TextFormat(","), "r.csv") == delimiter
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "line"),
+    [
+        ("Ratings of 2024", "u{0},i{1},{2}", 1),
+        ("Ratings of 2024,,", "u{0},i{1},{2}", 1),
+        ("Ratings\nof 2024\n", "u{0},i{1},{2}", 1),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_lines_above_the_header_are_refused(tmp_path, first, row, line, skip):
+    rows = "".join(row.format(n, n % 7, n % 5) + "\n" for n in range(30))
+    (tmp_path / "r.csv").write_text(f"{first}\nitem,user,rating\n{rows}")
+    with pytest.raises(InputDataError, match=f"line {line} has 1 field, but most rows have 3: remove lines above"):
+        read_ratings([str(tmp_path / "r.csv")], ReadOptions(skip_bad_rows=skip))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", " "])
+def test_row_names_without_a_name_are_refused(tmp_path, delimiter):
+    rows = [["user", "item", "rating"], *([n, f"u{n}", f"i{n % 7}", n % 5] for n in range(1, 30))]
+    (tmp_path / "r.csv").write_text("".join(delimiter.join(map(str, row)) + "\n" for row in rows))
+    with pytest.raises(InputDataError, match=r"line 1 has 3 fields, but most rows have 4: .* row numbers of R"):
+        read_ratings([str(tmp_path / "r.csv")], ReadOptions())
+
+
+def test_a_delimiter_too_many_at_the_end_of_rows_is_no_matter(tmp_path):
+    (tmp_path / "r.csv").write_text("item,user,rating\n" + "".join(f"i{n},u{n % 7},{n % 5},\n" for n in range(30)))
+    assert read_ratings([str(tmp_path / "r.csv")], ReadOptions()).n_ratings == 30
+
+
+def test_quotes_that_blanks_do_not_remove_are_refused(tmp_path):
+    rows = "".join(f'"u{n}" "i{n % 7}" {n % 5}\n' for n in range(30))
+    (tmp_path / "r.txt").write_text('"user" "item" "rating"\n' + rows)
+    with pytest.raises(InputDataError, match="quotes around column 1; write it as CSV, or set --quote none"):
+        read_ratings([str(tmp_path / "r.txt")], ReadOptions())
+    assert read_ratings([str(tmp_path / "r.txt")], ReadOptions(quote="none")).n_ratings == 30
+
+
+@pytest.mark.parametrize("header", ["", "user item rating\n"])
+def test_blanks_or_commas_that_both_split_rows_are_refused(tmp_path, header):
+    rows = "".join(f"u{n} Smith,John{n % 7} {n % 5}\n" for n in range(30))
+    (tmp_path / "r.txt").write_text(header + rows)
+    with pytest.raises(InputDataError, match="both blanks and ',' could separate the fields; set --delimiter"):
+        read_ratings([str(tmp_path / "r.txt")], ReadOptions())
+    table = read_ratings([str(tmp_path / "r.txt")], ReadOptions(delimiter=BLANKS))
+    assert table.n_ratings == 30
+    assert "Smith,John3" in table.item_ids
