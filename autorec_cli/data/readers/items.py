@@ -20,7 +20,7 @@ from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource, open_source, read_whole
 from autorec_cli.data.readers.text.blocks import to_utf_8
-from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
+from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text, without_separator_line
 from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records
 from autorec_cli.errors import InputDataError, UsageError, counted, shortened
 
@@ -69,8 +69,9 @@ def read_items(name: str, encoding: str = "utf-8") -> tuple[pl.DataFrame, str]:
 
 def _text_items(data: bytes, name: str) -> pl.DataFrame:
     """Items in delimited text."""
+    data, options = without_separator_line(data, ReadOptions())
     # Blanks are parts of titles.
-    text_format, sample = sample_text(data, ReadOptions(), name, [c for c in CANDIDATES if c != BLANKS])
+    text_format, sample = sample_text(data, options, name, [c for c in CANDIDATES if c != BLANKS])
     rows = _records(data, text_format)
     later = list(itertools.islice(records(sample, text_format), 1, 100))
     id_column, title_column, is_header = _columns(rows[0].fields, name)
@@ -260,7 +261,9 @@ def _columns(first: Sequence[str], name: str) -> tuple[int, int | None, bool]:
     Without a known name of ids they are the first two.
     """
     if len(first) < 2:
-        raise InputDataError(f"{name} has one column; a file of items needs an id and a title, or another column")
+        raise InputDataError(
+            f"{name} has one column in its first row; a file of items needs an id and a title, or another column"
+        )
     # Compared as names of columns are in `columns.names`.
     plain = ["".join(filter(str.isalnum, text.lower())) for text in first]
     ids = [plain.index(text) for text in ID_NAMES if text in plain]

@@ -31,7 +31,8 @@ LINES = TextFormat("::")  # newlines end lines, whatever quotes say
 SAMPLE_BYTES = 64 << 10
 ENDINGS = (".jsonl", ".ndjson")
 # A brace before a key, a closing one, or the end of what was read.
-OBJECT = re.compile(rb'\s*\{\s*(?:"|\}|\Z)')
+OBJECT = re.compile(rb"""[\s\x1e]*\{\s*(?:["']|\}|\Z)""")
+"""Also of a JSON sequence, and what Python prints, which are refused as no JSON lines."""
 ARRAY = re.compile(rb"\s*\[\s*[\{\[]")
 NO_ID = r"^(?:[\[{]|true$|false$)"
 """Text to which polars turns values that are no ids; a text may look like them, too."""
@@ -87,7 +88,9 @@ def detect_json_lines(block: bytes, options: ReadOptions, name: str) -> tuple[La
     rows = list(_sampled(block))
     header = list(dict.fromkeys(key for row in rows for key in row))
     if not header:
-        raise InputDataError(f"{name}, line 1: not a JSON object; JSON lines are one object per line")
+        raise InputDataError(
+            f"{name}, line 1: not a JSON object; JSON lines are one object per line, with its texts in double quotes"
+        )
     asked: dict[str, Any] = {role: name_or_number(header, text) for role, text in options.columns.items()}
     nested = {key for key in header if _is_nested([row[key] for row in rows if key in row])}
     # Nested values count as blank, so they get a role only by --columns or by name, and are refused below.

@@ -82,7 +82,7 @@ def fulfilling(where: str, items: pl.DataFrame) -> Array:
 
 
 def _reason(error: BaseException) -> str:
-    """What is wrong with a condition, by the exception of polars."""
+    """Fault of a condition, by the exception of polars."""
     text = " ".join(str(error).split()).partition(" This error occurred")[0].removeprefix("sql parser error: ")
     unexpected = re.search("unexpected token '(.*)'", text)
     if unexpected:

@@ -146,3 +146,10 @@ def test_titles_are_read_from_json_lines(tmp_path):
     assert columns(tmp_path, more, "x.jsonl") == {"genres": ["a|b", None], "year": [1990, None], "new": [True, None]}
     with pytest.raises(InputDataError, match=r"line 2: .* is not JSON"):
         titles(tmp_path, b'{"asin":"b","title":"B"}\n{"asin"\n')
+
+
+def test_a_line_that_names_the_delimiter_is_no_item(tmp_path):
+    (tmp_path / "items.csv").write_text('sep=;\nitem_id;title;price\n1;"Heat; a film";3\n2;Ran;4\n')
+    items = read_items(str(tmp_path / "items.csv"))[0]
+    assert items.rows() == [("1", "Heat; a film", 3), ("2", "Ran", 4)]
+    assert items.columns == ["id", "title", "price"]

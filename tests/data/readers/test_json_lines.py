@@ -33,6 +33,13 @@ def read(path, content=None, **options):
             zip(ids, table.ratings.values().tolist(), moments, strict=True)], table  # fmt: skip
 
 
+@pytest.mark.parametrize("line", ["\x1e{}\n", "{{'user': 'u{0}', 'item': 'i{1}'}}\n"])
+def test_what_is_nearly_json_lines_is_not_split_at_commas(tmp_path, line):
+    rows = [line.format(n, n % 5) if "user" in line else line.format(json.dumps(RATED[n])) for n in range(35)]
+    with pytest.raises(InputDataError, match=r"line 1: not a JSON object; .* double quotes"):
+        read(tmp_path / "r.txt", "".join(rows).encode())
+
+
 def test_likes_are_not_taken_for_interactions(tmp_path):
     rows = [{"user": n % 7, "item": n % 5, "recommended": n % 2 == 0} for n in range(35)]
     with pytest.raises(InputDataError, match=r"'recommended' could hold ratings, but 'true' is not .*rating=none"):

@@ -171,7 +171,7 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, case, quotes_before):
         rows_of(file)
     assert f"ratings.csv, line {line}, " in str(raised.value)
     assert message in str(raised.value)
-    assert "--on-error skip" in str(raised.value)
+    assert ("--on-error skip" in str(raised.value)) == (case != "decimal comma")
     found, read = rows_of(file, options=SKIP)
     assert [row[0] for row in found] == ["u", "q\nr" if quotes_before else "q", "v"]
     assert read.n_skipped == (1 if case == "open quote" else 2)

@@ -164,13 +164,13 @@ def is_numeric(values: Sequence[str]) -> bool:
 
 
 def are_written_ratings(values: Sequence[str]) -> bool:
-    """True if most values are ratings of another form, such as 3,5 and 4/5, beside numbers."""
+    """True for ratings of another form, such as 4/5."""
     written = sum(1 for value in values if WRITTEN_RATING.fullmatch(value))
     return written > 0 and nearly_all(values, lambda value: is_number(value) or WRITTEN_RATING.fullmatch(value))
 
 
 def are_verdicts(values: Sequence[str]) -> bool:
-    """True for yes and no, or like and dislike, which may be ratings."""
+    """True for ratings in words, such as like and dislike."""
     return nearly_all(values, VERDICTS.fullmatch)
 
 

@@ -158,7 +158,7 @@ def rating_candidates(sample: Sample, found: Found) -> list[Contents]:
 
 
 def written_ratings(sample: Sample, found: Found) -> list[Contents]:
-    """Columns that could hold ratings, but no numbers: 3,5 or 4/5 or yes and no."""
+    """Columns of ratings that are no numbers, such as 3,5."""
     columns = [column for column in sample.columns(found) if column.kind in (TEXT, PROSE)]
     values = {
         column.index: [text for text in column_of(sample.rows, column.index) if text.strip()] for column in columns
