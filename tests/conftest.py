@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # the matrices are tiny, and workers of pytest-xdist would fight for cores
 # Each of the hundreds of programs that tests start would compile the package first.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import fcntl
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ settings.register_profile(
     "quick", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
+sys.dont_write_bytecode = False  # as the variable that was taken away
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # `nohup` ignores it, and so would each program that a test starts.
