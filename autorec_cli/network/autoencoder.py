@@ -157,57 +157,6 @@ class Loss:
 SQUARED_ERROR = Loss()
 
 
-@dataclass(frozen=True)
-class MissingGradients(Generic[Values]):
-    """Gradients of the loss on unrated cells.
-
-    The loss is w times the sum of (h W' + b)^2 over all cells of a batch.
-
-    Attributes:
-        hidden: (B, k).
-        decoder_weight: (P, k).
-        decoder_bias: (P,).
-    """
-
-    hidden: Values
-    decoder_weight: Values
-    decoder_bias: Values
-
-
-def missing_gradients(hidden: Values, weight: Values, bias: Values, missing_weight: float) -> MissingGradients[Values]:
-    """Compute gradients as if all cells were unrated.
-
-    An unrated cell is a weak observation of 0. The sum over all B x P cells is a quadratic form in k x k matrices, as
-    in implicit ALS (Hu, Koren and Volinsky, ICDM 2008): with a column of ones appended to h and b to W it is the trace
-    of (h'h)(W'W), so nothing of size B x P is allocated, unless B is below 2k/3. The caller subtracts the
-    observed cells.
-
-    Args:
-        hidden: h, the codes (B, k).
-        weight: W (P, k).
-        bias: b (P,).
-        missing_weight: w.
-    """
-    if 3 * len(hidden) < 2 * hidden.shape[1]:
-        # Fewer operations for a small batch, and its outputs are smaller than W: 6BPk against 4Pk^2.
-        outputs = hidden @ weight.T + bias
-        gradients = outputs @ weight, outputs.T @ hidden, outputs.sum(0)
-    else:
-        ones = hidden.sum(0)
-        of_weight = weight @ (hidden.T @ hidden)
-        for start in range(0, len(weight), COLUMNS_PER_BLOCK):  # the whole product would be as large as W
-            rows = slice(start, start + COLUMNS_PER_BLOCK)
-            of_weight[rows] += bias[rows, None] * ones
-        gradients = (
-            hidden @ (weight.T @ weight) + weight.T @ bias,
-            of_weight,
-            weight @ ones + bias * hidden.shape[0],
-        )
-    for gradient in gradients:
-        gradient *= 2 * missing_weight
-    return MissingGradients(*gradients)
-
-
 def mean_row(weight: Array, process_group: ProcessGroup) -> Array:
     """Mean (k,) of the rows of `weight` (P, k) over all processes."""
     total = process_group.sum([*weight.sum(0, dtype=np.float64).tolist(), len(weight)])

@@ -4,7 +4,7 @@ import torch
 
 from autorec_cli.config import HIDDEN_ACTIVATIONS, TrainSettings
 from autorec_cli.network.activations import ACTIVATIONS, DERIVATIVES, sigmoid
-from autorec_cli.network.autoencoder import missing_gradients, new_network
+from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.pytorch.engine import FUNCTIONS
 from autorec_cli.runtime.partition import single_partition
 
@@ -53,20 +53,3 @@ def test_new_network_depends_on_its_generator_only():
     assert not np.array_equal(first.encoder_weights[0], other.encoder_weights[0])
     assert [tuple(parameter.shape) for parameter in first.penalized()] == [(10, 4), (5, 3)]
     assert [tuple(parameter.shape) for parameter in first.free()] == [(4, 3), (4,), (3,), (5,)]
-
-
-@pytest.mark.parametrize("n_rows", [1, 5, 6, 40])  # k is 9: batches of up to 5 rows take another way
-def test_gradients_of_unrated_cells_are_those_of_autograd(n_rows):
-    generator = torch.Generator().manual_seed(0)
-    hidden, weight, bias = (
-        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((n_rows, 9), (30, 9), (30,))
-    )
-    for tensor in (hidden, weight, bias):
-        tensor.requires_grad_()
-    (0.3 * (hidden @ weight.T + bias).square().sum()).backward()
-    found = missing_gradients(hidden.detach(), weight.detach(), bias.detach(), 0.3)
-    for ours, theirs in ((found.hidden, hidden), (found.decoder_weight, weight), (found.decoder_bias, bias)):
-        torch.testing.assert_close(ours, theirs.grad)
-    of_arrays = missing_gradients(*(tensor.detach().numpy() for tensor in (hidden, weight, bias)), 0.3)
-    for ours, theirs in zip(vars(of_arrays).values(), vars(found).values(), strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)

@@ -7,13 +7,12 @@ last block is scored. Between two batches no thread is left, so a caller may sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.runtime.threads import in_order, n_threads
+from autorec_cli.runtime.threads import in_order, n_threads, one_thread_per_product
 
 SCORES_AT_ONCE = 1 << 22
 """Users x items of a block: 16 MiB of float32 scores."""
@@ -104,20 +103,6 @@ def _rank_blocks(rank: Callable[[slice], TopItems], blocks: list[slice]) -> Iter
         return map(rank, blocks)
     with limits, in_order(rank, blocks) as ranked:
         return list(ranked)
-
-
-def one_thread_per_product() -> AbstractContextManager[object] | None:
-    """Keep each matrix product on one thread; None without threadpoolctl.
-
-    Blocks on threads of their own are one fifth faster than products that split their work over threads, and more if
-    the machine is busy: the threads of one product wait for each other.
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return None
-    limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
-    return limits
 
 
 def top_k(scores: Array, k: int) -> tuple[Array, Array]:

@@ -15,11 +15,11 @@ import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.inference.catalog import item_names
-from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems, one_thread_per_product
+from autorec_cli.inference.ranking.top_k import NO_ITEM, TopItems
 from autorec_cli.inference.reasons.explanation import HiddenScorer, Reasons, explain
 from autorec_cli.inference.scorer import History, Scorer
 from autorec_cli.inference.users.target_users import TargetUsers
-from autorec_cli.runtime.threads import in_order
+from autorec_cli.runtime.threads import in_order, one_thread_per_product
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,12 @@ from autorec_cli.network.autoencoder import (
     SQUARED_ERROR,
     TILE,
     Loss,
-    MissingGradients,
     Network,
     mean_row,
-    missing_gradients,
 )
 from autorec_cli.network.compiled.batches import ObservedCells, Pattern, encoder_inputs, make_batch, observed
 from autorec_cli.network.compiled.kernels import adam_products, ordinal_outputs, products, sampled_products
+from autorec_cli.network.compiled.missing_tiles import Factor, missing_gradients
 from autorec_cli.network.compiled.tiles import Floats, Workers, from_tiles, to_tiles, untiled
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Inputs, RowSelection
@@ -112,12 +111,11 @@ class CompiledEngine:
             of_means, of_codes = self._threshold_gradients(of_thresholds, codes)
             upstream += of_codes
         extra = _NOTHING
-        # Dense products, which BLAS does as fast as any kernel: out of the tiles and back.
         if self._missing_weight:
-            missing = self._missing(last)
-            upstream += to_tiles(missing.hidden)
-            extra = to_tiles(missing.decoder_weight)
-            bias += missing.decoder_bias
+            missing_codes, missing_weight = self._missing_gradients(last)
+            upstream += missing_codes.tiles
+            extra = missing_weight.tiles
+            bias += missing_weight.column
         # Each process has the part of dh that its own columns cause; deeper layers need the sum.
         weights, biases, slope_of_first = self._back_to_first(hidden, first, self._all_reduce(upstream, -1))
         # Only now, as the gradients above need the old weights; and first, as it counts the step for `_update`.
@@ -322,11 +320,12 @@ class CompiledEngine:
         assert self._mean is not None
         return to_tiles(self._mean[None])
 
-    def _missing(self, last: Floats) -> MissingGradients[Array]:
-        """Compute `missing_gradients` from the codes in tiles."""
+    def _missing_gradients(self, last: Floats) -> tuple[Factor, Factor]:
+        """Compute gradients by codes and W as if all cells were unrated."""
         n_hidden = len(self._rest.encoder_biases[-1])
-        hidden, weight = (from_tiles(tiles, n_hidden) for tiles in (last, self._decoder.tiles))
-        return missing_gradients(hidden, weight, self._rest.decoder_bias, self._missing_weight)
+        codes = Factor(last, np.ones(last.shape[1], dtype=np.float32), n_hidden)
+        weight = Factor(self._decoder.tiles, self._rest.decoder_bias, n_hidden)
+        return missing_gradients(self._workers, codes, weight, self._missing_weight)
 
     def _update(self, weights: _Weights, gradient: _Gradient, rate: float, decay: float) -> None:
         """Take a step of Adam on `weights`."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autorec_cli.network.autoencoder import ROWS_PER_PIECE, TILE
 from autorec_cli.network.compiled.kernels import count_blocks
+from autorec_cli.runtime.threads import product_limit
 from autorec_cli.storage.safetensors_writer import Pieces
 
 COLUMNS_AT_ONCE = 2048
@@ -23,6 +26,8 @@ range of rows, fewer."""
 
 Floats = NDArray[np.float32]
 Indexes = NDArray[np.int32]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> NDArray[np.int64]:
@@ -41,21 +46,27 @@ def block_pointers(indptr: NDArray[Any], indices: Indexes, n_columns: int) -> ND
 
 def to_tiles(matrix: Floats) -> Floats:
     """Convert (n, k) to (ceil(k / TILE), n, TILE)."""
-    n_rows, n_columns = matrix.shape
-    # Zeros, because kernels add up the padding too.
-    tiles = np.zeros((-(-n_columns // TILE), n_rows, TILE), dtype=np.float32)
-    for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
-        columns = matrix[:, start : start + TILE]
-        tile[:, : columns.shape[1]] = columns
+    tiles = np.empty((-(-matrix.shape[1] // TILE), len(matrix), TILE), dtype=np.float32)
+    fill_tiles(tiles, matrix)
     return tiles
 
 
-def from_tiles(tiles: Floats, n_columns: int) -> Floats:
-    """Convert (ceil(k / TILE), n, TILE) to (n, k)."""
-    matrix = np.empty((tiles.shape[1], n_columns), dtype=np.float32)
-    for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
+def fill_tiles(tiles: Floats, matrix: Floats) -> None:
+    """Copy `matrix` (n, k) into `tiles` (ceil(k / TILE), n, TILE)."""
+    for tile, start in zip(tiles, range(0, matrix.shape[1], TILE), strict=True):
         columns = matrix[:, start : start + TILE]
+        tile[:, : columns.shape[1]] = columns
+        tile[:, columns.shape[1] :] = 0  # kernels add up the padding too
+
+
+def from_tiles(tiles: Floats, n_columns: int, column: Floats | float | None = None) -> Floats:
+    """Convert (ceil(k / TILE), n, TILE) to (n, k), or with a `column` (n,) appended to (n, k + 1)."""
+    matrix = np.empty((tiles.shape[1], n_columns + (column is not None)), dtype=np.float32)
+    for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
+        columns = matrix[:, start : min(start + TILE, n_columns)]
         columns[:] = tile[:, : columns.shape[1]]
+    if column is not None:
+        matrix[:, -1] = column
     return matrix
 
 
@@ -72,9 +83,9 @@ def untiled(tiles: Floats, n_columns: int) -> Pieces:
 
 
 class Workers:
-    """Thread pool for kernels, which release the GIL.
+    """Thread pool for kernels and matrix products, which release the GIL.
 
-    The thread that calls `run` is one of its `threads`.
+    The thread that calls it is one of its `threads`.
     """
 
     def __init__(self, threads: int) -> None:
@@ -89,17 +100,35 @@ class Workers:
         A call is `kernel(*tiled, *arguments, first, last)`, with part of the tiles and a range of rows. A kernel that
         needs all tiles at once has them among its other arguments.
         """
-        parts = iter(self._parts(indptr, len(tiled[0]) if tiled else 0))
+        parts = self._parts(indptr, len(tiled[0]) if tiled else 0)
+        self.map(lambda part: kernel(*(array[part[0]] for array in tiled), *arguments, *part[1:]), parts)
 
-        def work() -> None:
-            # Threads share the iterator, so that whichever is free takes the next part.
-            for tiles, first, last in parts:
-                kernel(*(array[tiles] for array in tiled), *arguments, first, last)
+    def map(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+        """Call `work` for all `tasks` on all threads; return the results in order."""
+        results: list[Any] = [None] * len(tasks)
+        remaining = iter(enumerate(tasks))
 
-        others = [self._pool.submit(work) for _ in range(self.threads - 1)]
-        work()
+        def take_all() -> None:
+            # Threads share the iterator, so that whichever is free takes the next task.
+            for number, task in remaining:
+                results[number] = work(task)
+
+        others = [self._pool.submit(take_all) for _ in range(self.threads - 1)]
+        take_all()
         for other in others:
             other.result()  # raises what it raised
+        return results
+
+    def multiply(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+        """Call `work` as `map` does, with each matrix product in it on one thread."""
+        if self._product_limit is None:  # products on several threads each would compete with each other
+            return [work(task) for task in tasks]
+        with self._product_limit():
+            return self.map(work, tasks)
+
+    @cached_property
+    def _product_limit(self) -> Callable[[], AbstractContextManager[object]] | None:
+        return product_limit()
 
     def close(self, wait: bool = True) -> None:
         """End the threads, and with `wait` return after their end."""

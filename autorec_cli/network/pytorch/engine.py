@@ -28,10 +28,11 @@ from torch import Tensor
 
 from autorec_cli.csr import Array
 from autorec_cli.network.adam import AdamState
-from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network, mean_row, missing_gradients
+from autorec_cli.network.autoencoder import SQUARED_ERROR, Loss, Network, mean_row
 from autorec_cli.network.dropout import Dropout
 from autorec_cli.network.encoder_input import Batch, Cells, Inputs, RowSelection
 from autorec_cli.network.memory_estimate import Need, batch_bytes, ratings_stay
+from autorec_cli.network.missing_cells import missing_gradients
 from autorec_cli.network.ordinal import Levels
 from autorec_cli.network.pytorch.adam import TorchAdam
 from autorec_cli.network.pytorch.examples import DeviceExamples, free_bytes
@@ -277,10 +278,12 @@ def step(
             process_group.all_reduce(of_thresholds.sum(0)),
         ]
     if missing_weight:
-        missing = missing_gradients(hidden[-1], network.decoder_weight, network.decoder_bias, missing_weight)
-        upstream += missing.hidden
-        decoder_weight += missing.decoder_weight
-        decoder_bias += missing.decoder_bias
+        codes = torch.cat([hidden[-1], torch.ones_like(hidden[-1][:, :1])], 1)
+        weight = torch.cat([network.decoder_weight, network.decoder_bias[:, None]], 1)
+        of_codes, of_weight = missing_gradients(codes, weight, missing_weight)
+        upstream += of_codes[:, :-1]
+        decoder_weight += of_weight[:, :-1]
+        decoder_bias += of_weight[:, -1]
     # Each process has the part of dh that its own columns cause; deeper layers need the sum.
     weights, biases, slope_of_first = network.back_to_first(hidden, process_group.all_reduce(upstream))
     gradients = [product(inputs.columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
