@@ -38,7 +38,7 @@ SIDE = 600
 and what a heap keeps of them. Fitted, as are the next three, to the peaks of `benchmarks.memory`."""
 ID = 150
 """Bytes per user and item of a model: id as a Python string, its entry in a list, its bytes in the file."""
-RUNTIME = 65 * 2**20
+RUNTIME = 40 * 2**20
 """Libraries on their first use: compiled code, thread stacks, and what a heap keeps."""
 TORCH_RUNTIME = 90 * 2**20
 """Bytes that PyTorch adds to that."""
