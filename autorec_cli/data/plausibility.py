@@ -79,7 +79,9 @@ def _doubts_about_ids(side: str, ids: pl.Series) -> Iterator[str]:
         if not len(candidates):
             continue
         twins = plain(candidates)
-        is_pair = (twins != candidates) & twins.is_in(ids.implode())
+        # The fewer candidates are hashed, and not all ids.
+        known = ids.filter(ids.is_in(twins.implode()))
+        is_pair = (twins != candidates) & twins.is_in(known.implode())
         if is_pair.any():
             one, other = (quoted(values.filter(is_pair)[0]) for values in (twins, candidates))
             yield (
