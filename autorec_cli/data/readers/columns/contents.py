@@ -24,10 +24,11 @@ MIN_PROSE_BLANKS = 3
 """Blanks per value, in the mean, from which text is prose: a review, not an id."""
 NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 WRITTEN_RATING = re.compile(
-    r"\s*(?:\d+,\d+|\d+(?:[.,]\d+)?\s*(?:%|stars?|(?:/|out of|of)\s*\d+(?:\s*stars?)?)|[\u2605\u2606\u2b50*]+)\s*",
+    r"\s*(?:\d+,\d+|\d+(?:[.,]\d+)?\s*(?:\u00bd|%|stars?|(?:/|out of|of)\s*\d+(?:\s*stars?)?)"
+    r"|[\u2605\u2606\u2b50*]+\s*\u00bd?)\s*",
     re.ASCII | re.IGNORECASE,
 )
-"""3,5 and 80% and 4/5 and 4 stars: ratings that are no numbers."""
+"""Ratings that are no numbers: 3,5 and 80% and 4/5 and 4 stars."""
 VERDICTS = re.compile(
     r"\s*(?:true|false|t|f|yes|no|y|n|up|down|(?:dis)?like|positive|negative|neutral|(?:not )?recommended)\s*",
     re.IGNORECASE,

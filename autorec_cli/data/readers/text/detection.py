@@ -149,7 +149,11 @@ def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Seq
         if best is None or score > best[0]:
             best = score, delimiter
     if best is None:
-        raise InputDataError(f"{name}: no delimiter found in {_first_line(sample)}; set --delimiter and --columns")
+        line = _first_line(sample)
+        advice = "set --delimiter and --columns"
+        if re.fullmatch(r"""'"[^"]*[,;|][^"]*"'""", line):
+            advice = "remove the quotes around whole lines"
+        raise InputDataError(f"{name}: no delimiter found in {line}; {advice}")
     return best[1]
 
 

@@ -517,6 +517,9 @@ LAYOUTS = {
     "stars": csv(
         "user_id,item_id,mark", "5,242,\u2605\u2605\u2605", "5,302,\u2605\u2606", "9,377,\u2605", columns=REFUSED
     ),
+    "half stars": csv(
+        "user_id,item_id,mark", "5,242,\u2605\u2605\u00bd", "5,302,\u2605", "9,377,3\u00bd", columns=REFUSED
+    ),
     "stars in words": csv(
         "user_id,item_id,mark", "5,242,4.0 out of 5 stars", "5,302,1 out of 5", "9,377,2 stars", columns=REFUSED
     ),

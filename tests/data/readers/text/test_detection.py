@@ -304,3 +304,9 @@ def test_blanks_or_commas_that_both_split_rows_are_refused(tmp_path, header):
     table = read_ratings([str(tmp_path / "r.txt")], ReadOptions(delimiter=BLANKS))
     assert table.n_ratings == 30
     assert "Smith,John3" in table.item_ids
+
+
+def test_quotes_around_whole_lines_are_named(tmp_path):
+    (tmp_path / "r.csv").write_text('"user,item,rating"\n' + "".join(f'"u{n},i{n % 7},{n % 5}"\n' for n in range(30)))
+    with pytest.raises(InputDataError, match="remove the quotes around whole lines"):
+        read_ratings([str(tmp_path / "r.csv")], ReadOptions())
