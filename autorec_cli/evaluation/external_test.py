@@ -136,3 +136,6 @@ def _report(
         logger.warning(f"{n_outside:,} of {n_ratings} of {name} are outside the rating scale, {low:g} to {high:g}")
     new = " and ".join(counted(n, f"new {noun}") for n, noun in zip(n_new, ("user", "item"), strict=True))
     logger.info(f"the test set is {counted(test.nnz, 'rating')} of {name}, with {new}")
+    for noun, n, total in zip(("user", "item"), n_new, given.shape, strict=True):
+        if n == total:
+            logger.warning(f"no {noun} of {name} is in the dataset; check that ids are written alike, and --columns")

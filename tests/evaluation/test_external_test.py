@@ -66,6 +66,14 @@ def test_known_pairs_are_left_out_with_a_warning(prepared, model, rows_of, tmp_p
     assert "all 10 ratings" in told
 
 
+def test_ids_that_are_all_new_are_warned_of(prepared, model, rows_of, tmp_path):
+    held_out = ratings_of(prepared, "test")
+    held_out.with_columns(item=pl.lit("00") + pl.col("item").cast(pl.String)).write_csv(tmp_path / "t.csv")
+    told = rows_of(model, "--test-file", tmp_path / "t.csv")[1]
+    assert f"warning: no item of {tmp_path / 't.csv'} is in the dataset; check that ids are written alike" in told
+    assert "no user of" not in told
+
+
 def test_new_users_and_items_are_cold(prepared, model, rows_of, tmp_path):
     held_out = ratings_of(prepared, "test")
     new = pl.DataFrame({"user": ["new", "new", "007"], "item": ["00001", "none", "none"], "rating": [5.0, 1.0, 3.0]})
