@@ -278,9 +278,7 @@ def step(
             process_group.all_reduce(of_thresholds.sum(0)),
         ]
     if missing_weight:
-        codes = torch.cat([hidden[-1], torch.ones_like(hidden[-1][:, :1])], 1)
-        weight = torch.cat([network.decoder_weight, network.decoder_bias[:, None]], 1)
-        of_codes, of_weight = missing_gradients(codes, weight, missing_weight)
+        of_codes, of_weight = _missing_gradients(network, hidden[-1], missing_weight)
         upstream += of_codes[:, :-1]
         decoder_weight += of_weight[:, :-1]
         decoder_bias += of_weight[:, -1]
@@ -288,6 +286,13 @@ def step(
     weights, biases, slope_of_first = network.back_to_first(hidden, process_group.all_reduce(upstream))
     gradients = [product(inputs.columns, slope_of_first), *weights, decoder_weight, *biases, decoder_bias]
     return Step(torch.dot(residual, residual), [*gradients, *threshold_gradients, *mean_gradient])
+
+
+def _missing_gradients(network: Network[Tensor], hidden: Tensor, missing_weight: float) -> tuple[Tensor, Tensor]:
+    """Compute gradients by the codes and W, with a column appended to each, as if all cells were unrated."""
+    codes = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)
+    weight = torch.cat([network.decoder_weight, network.decoder_bias[:, None]], 1)
+    return missing_gradients(codes, weight, missing_weight)
 
 
 def _outputs(
