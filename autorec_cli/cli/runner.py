@@ -46,7 +46,7 @@ from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import check_variables
 from autorec_cli.storage.file_kinds import artifact_at
-from autorec_cli.storage.files import followed
+from autorec_cli.storage.links import followed
 
 
 @dataclass(frozen=True)

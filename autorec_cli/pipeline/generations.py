@@ -21,7 +21,8 @@ from pathlib import Path
 
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
-from autorec_cli.storage.files import cannot_write, output_target, replace_link, sweep, sync_folder
+from autorec_cli.storage.files import cannot_write, replace_link, sweep, sync_folder
+from autorec_cli.storage.links import output_target
 
 logger = logging.getLogger(__name__)
 

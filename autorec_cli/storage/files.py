@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autorec_cli.errors import UsageError
+from autorec_cli.storage.links import followed, output_target
 from autorec_cli.storage.permissions import Permissions, permissions_of
 from autorec_cli.storage.system_calls import exchange, sync
 
@@ -29,47 +30,12 @@ def require_parent(path: Path) -> None:
         raise UsageError(f"cannot write {path}: the directory {folder} does not exist; create it first")
 
 
-def followed(path: Path) -> Path:
-    """Resolve symbolic links to an absolute path.
-
-    Raises:
-        UsageError: the links form a loop, or the current directory is gone.
-    """
-    try:
-        found = path.resolve()
-    except FileNotFoundError as error:
-        raise UsageError("the current directory has been removed; change to another one") from error
-    except (OSError, RuntimeError):  # RuntimeError up to Python 3.12
-        found = None
-    # From Python 3.13 on, links of a loop are left in the path.
-    if found is None or any(part.is_symlink() for part in (found, *found.parents)):
-        raise UsageError(f"{path} is a symbolic link to itself; name another path")
-    return found
-
-
 def is_special(path: Path) -> bool:
     """True for a pipe, a device or a socket.
 
     They are read once, and perhaps never to an end.
     """
     return path.exists() and not (path.is_file() or path.is_dir())
-
-
-def output_target(path: Path) -> Path:
-    """Resolve the symbolic links of an output, as `followed` does.
-
-    Raises:
-        UsageError: it is the root directory, or a link is neither ours nor root's: whoever made it would choose the
-            file that we overwrite.
-    """
-    target, link = followed(path), path
-    if not target.name:
-        raise UsageError(f"{path} is the root of the file system; name a file or directory in it")
-    while link.is_symlink():
-        if link.lstat().st_uid not in (os.geteuid(), 0):
-            raise UsageError(f"{link} is a symbolic link of another user; name {target} itself, or remove the link")
-        link = link.parent / link.readlink()
-    return target
 
 
 def sync_folder(folder: Path) -> None:
@@ -235,13 +201,19 @@ def open_special(path: Path) -> BinaryIO:
     """Open a device or a named pipe for writing.
 
     Raises:
+        UsageError: it is a named pipe of another user, who would read what we write.
         OSError: it cannot be opened, or is another kind of file.
     """
+    target, found = output_target(path), path.stat()
+    # Other pipes, as of /dev/stdout, have no name in a directory.
+    if stat.S_ISFIFO(found.st_mode) and target.exists() and found.st_uid not in (os.geteuid(), 0):
+        raise UsageError(f"{path} is a named pipe of another user, who would read the output; remove it")
     # Neither made nor emptied: it may have become a regular file since the caller looked.
     stream = os.fdopen(os.open(path, os.O_WRONLY), "wb")
-    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+    status = os.fstat(stream.fileno())
+    if stat.S_ISREG(status.st_mode) or not os.path.samestat(found, status):
         stream.close()
-        raise OSError(errno.EEXIST, "it has become a regular file", str(path))
+        raise OSError(errno.EEXIST, "it has become another file", str(path))
     return stream
 
 

@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autorec_cli.errors import LockedError, UsageError
-from autorec_cli.storage.files import cannot_write, output_target, require_parent, sweep
+from autorec_cli.storage.files import cannot_write, require_parent, sweep
+from autorec_cli.storage.links import output_target
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def _open(file: Path, path: Path) -> int:
     try:
         descriptor = _open_any(file)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
             raise _no_lock(file) from error
         raise cannot_write(path, error) from error
     status = os.fstat(descriptor)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 
@@ -42,9 +43,23 @@ def plant(kind, place, target):
             os.mkfifo(place)
         case "directory":
             place.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(str(place))
 
 
-KINDS = ("symbolic link", "dangling link", "hard link", "named pipe", "directory")
+KINDS = ("symbolic link", "dangling link", "hard link", "named pipe", "directory", "socket")
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["symbolic link", "socket"])
+def test_what_another_user_put_in_the_place_of_a_lock_is_named(tmp_path, precious, kind):
+    """Linux refuses to open these in a sticky directory, as if we had no permission."""
+    tmp_path.chmod(0o1777)
+    plant(kind, tmp_path / ".f.lock", precious)
+    os.chown(tmp_path / ".f.lock", NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(UsageError, match="is a link or a special file"), hold(tmp_path / "f", 0, silent, silent):
+        raise AssertionError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,6 +197,58 @@ def test_a_link_that_another_user_made_is_no_output(tmp_path, lists_model, preci
 
 
 @as_root
+@pytest.mark.parametrize("name", ["link/f", "link/../g", "first/f", "link/new"])
+def test_a_link_on_the_way_that_another_user_made_is_not_followed(tmp_path, lists_model, precious, name):
+    shared, private = tmp_path / "shared", tmp_path / "private"
+    for folder in (shared, private):
+        folder.mkdir()
+    (private / "f").symlink_to(precious)
+    (tmp_path / "g").symlink_to(precious)
+    (shared / "link").symlink_to(private)
+    (shared / "first").symlink_to("link")
+    os.chown(shared / "link", NOBODY, NOBODY, follow_symlinks=False)
+    result = call("recommend", lists_model, "--user", "007", "-q", "-o", shared / name)
+    assert result.status == 2
+    assert f"error: {shared / 'link'} is a symbolic link of another user" in result.stderr
+    assert sorted(path.name for path in private.iterdir()) == ["f"]
+
+
+@as_root
+def test_a_link_in_a_directory_of_its_maker_is_followed(tmp_path, lists_model):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "link").symlink_to(tmp_path)
+    for path in (home, home / "link"):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    assert call("recommend", lists_model, "--user", "007", "-q", "-o", home / "link" / "f").status == 0
+    assert (tmp_path / "f").is_file()
+
+
+@as_root
+@pytest.mark.parametrize("of_log", [False, True])
+def test_a_named_pipe_of_another_user_is_not_written(tmp_path, lists_model, workshop, of_log):
+    """Refused before it is opened, which would wait for the reader."""
+    os.mkfifo(tmp_path / "pipe")
+    os.chown(tmp_path / "pipe", NOBODY, NOBODY)
+    recommend = ("recommend", lists_model, "--user", "007", "-o", tmp_path / "pipe")
+    train = ("train", workshop / "data", "-o", tmp_path / "m", "--log", tmp_path / "pipe")
+    result = call(*(train if of_log else recommend), "-q")
+    assert result.status == 2
+    assert f"error: {tmp_path / 'pipe'} is a named pipe of another user" in result.stderr
+
+
+def test_a_pipe_without_a_name_is_written_whoever_made_it(tmp_path):
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as stream:
+        if os.geteuid() == 0:
+            os.fchown(writer, NOBODY, NOBODY)
+        with open_special(files.Path(f"/dev/fd/{writer}")) as special:
+            special.write(b"x")
+        os.close(writer)
+        assert stream.read() == b"x"
+
+
+@as_root
 def test_sweeping_puts_nothing_back_that_another_user_made(tmp_path):
     (tmp_path / ".d.abcd1234.old" / "old").mkdir(parents=True)
     os.chown(tmp_path / ".d.abcd1234.old", NOBODY, NOBODY)
@@ -200,7 +267,7 @@ def test_sweeping_removes_links_and_not_what_they_point_at(tmp_path):
 
 
 def test_a_device_that_has_become_a_file_is_not_emptied(precious):
-    with pytest.raises(OSError, match="has become a regular file"):
+    with pytest.raises(OSError, match="has become another file"):
         open_special(precious)
 
 

@@ -25,7 +25,8 @@ from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.errors import AutoRecError, UsageError, counted, install_command
 from autorec_cli.runtime.memory import available_bytes
-from autorec_cli.storage.files import followed, replace_file
+from autorec_cli.storage.files import replace_file
+from autorec_cli.storage.links import followed
 from autorec_cli.storage.locks import hold
 
 EXAMPLES = """

@@ -15,7 +15,8 @@ import numpy as np
 from autorec_cli.errors import ArtifactError, counted
 from autorec_cli.runtime.comparison import differences
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from autorec_cli.storage.files import followed, sweep
+from autorec_cli.storage.files import sweep
+from autorec_cli.storage.links import followed
 
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
