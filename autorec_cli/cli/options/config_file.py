@@ -214,11 +214,16 @@ def read_file(path: Path, known: Known) -> dict[str, dict[str, Value]]:
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"the config file {path} is not a regular file; choose another with --config or remove it")
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _options(path, tomllib.loads(path.read_text(encoding="utf-8")), known)
     except OSError as error:
         raise UsageError(f"cannot read the config file {path}: {error.strerror}; check --config") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the config file {path} is not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # Python's limits
+        raise UsageError(f"the config file {path} has a number with too many digits, or too deep a list") from error
+
+
+def _options(path: Path, document: Mapping[str, object], known: Known) -> dict[str, dict[str, Value]]:
     options: dict[str, dict[str, Value]] = {}
     for command, table in document.items():
         if not isinstance(table, dict):

@@ -53,6 +53,10 @@ def test_an_empty_file_sets_nothing(settings):
         ("[train]\nepochs = {a = 1}", r"s\.toml.* epochs in \[train\].*\{'a': 1\}"),
         ("[train]\nepochs = 2020-01-01", r"s\.toml.* epochs in \[train\].*2020"),
         ("[train\n", r"s\.toml.* TOML"),
+        ("[train]\nepochs = " + "[" * 5000, r"s\.toml .*too deep a list$"),
+        ("[train]\nepochs = " + "9" * 5000, r"s\.toml .*too many digits, or"),
+        ("[train]\nepochs = 0x" + "f" * 5000, r"s\.toml .*too many digits, or"),
+        ("[train]\nepochs = {a = 0x" + "f" * 5000 + "}", r"s\.toml .*too many digits, or"),
     ],
 )
 def test_what_means_nothing_is_refused_with_the_nearest_known(settings, text, message):
