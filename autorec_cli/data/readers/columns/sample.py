@@ -158,20 +158,23 @@ def rating_candidates(sample: Sample, found: Found) -> list[Contents]:
 
 
 def written_ratings(sample: Sample, found: Found) -> list[Contents]:
-    """Columns of ratings that are no numbers, such as 3,5."""
-    columns = [column for column in sample.columns(found) if column.kind in (TEXT, PROSE)]
-    values = {
-        column.index: [text for text in column_of(sample.rows, column.index) if text.strip()] for column in columns
-    }
+    """Columns of ratings that are not numbers, such as 3,5."""
     return [
         column
-        for column in columns
-        if are_verdicts(values[column.index])
-        or (
-            are_written_ratings(values[column.index])
-            and not (sample.header and cannot_be_rating(sample.header_of(column)))
-        )
+        for column in sample.columns(found)
+        if column.kind in (TEXT, PROSE)
+        and not (sample.header and cannot_be_rating(sample.header_of(column)))
+        and (holds_verdicts(sample, column) or are_written_ratings(_filled(sample, column)))
     ]
+
+
+def holds_verdicts(sample: Sample, column: Contents) -> bool:
+    """True for a column of words such as true and false."""
+    return column.kind == TEXT and are_verdicts(_filled(sample, column))
+
+
+def _filled(sample: Sample, column: Contents) -> list[str]:
+    return [text for text in column_of(sample.rows, column.index) if text.strip()]
 
 
 def _suggestion(sample: Sample, found: Found) -> str:

@@ -29,7 +29,14 @@ from autorec_cli.data.readers.columns.names import (
     role_and_tier,
 )
 from autorec_cli.data.readers.columns.position import find_by_position
-from autorec_cli.data.readers.columns.sample import Found, Sample, rating_candidates, unclear, written_ratings
+from autorec_cli.data.readers.columns.sample import (
+    Found,
+    Sample,
+    holds_verdicts,
+    rating_candidates,
+    unclear,
+    written_ratings,
+)
 from autorec_cli.data.readers.layout import Columns
 from autorec_cli.data.readers.options import NO_COLUMN, ROLES, ReadOptions
 from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat, detect_format
@@ -185,7 +192,9 @@ def _by_elimination(sample: Sample, found: Found) -> dict[str, int | None]:
     left = [
         column
         for column in sample.columns({**found, **chosen})
-        if column.kind not in (BLANK, PROSE, DATES, TIMES) and not is_index_name(sample.header_of(column))
+        if column.kind not in (BLANK, PROSE, DATES, TIMES)
+        and not is_index_name(sample.header_of(column))
+        and not holds_verdicts(sample, column)
     ]
     missing = [role for role in ("user", "item", "rating") if role not in found]
     if not missing:

@@ -528,6 +528,12 @@ LAYOUTS = {
         "user,game,recommendation", "5,Ran,Recommended", "5,Heat,Not Recommended", "9,Ran,Recommended", columns=REFUSED
     ),
     "months": csv("user_id,item_id,date", "5,242,12/2020", "5,302,11/2020", "9,377,01/2021", columns=(1, 2, 0, 0)),
+    "verified purchases": csv(
+        "user_id,item_id,verified_purchase", "5,242,true", "5,302,false", "9,377,true", columns=(1, 2, 0, 0)
+    ),
+    "words that are no ids": csv(
+        "user_id,thing,ok,rating", "5,a,true,3", "5,b,false,4", "9,a,true,1", columns=(1, 2, 4, 0)
+    ),
     "ids of reviews": csv("review_id,business_id,stars", "a1,x,5", "a2,y,4", "a3,x,1", columns=REFUSED),
     "user, item, category": csv(
         None, "u1,i5,3,4,2,978300760", "u1,i6,7,5,0,978300761", "u2,i5,3,1,1,978300762", columns=REFUSED
