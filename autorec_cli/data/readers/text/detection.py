@@ -140,7 +140,8 @@ def detect_delimiter(sample: bytes, like: TextFormat, name: str, candidates: Seq
             continue
         # In "u1,Big Item 5" the blanks are part of a name.
         if delimiter == BLANKS and best is not None and best[0][1] and _separates_texts(rows, best[1]):
-            if not best[0][0] and count >= MIN_MATCHING * len(rows) and _end_in_ratings(rows[1:], width, best[1]):
+            is_even = count >= MIN_MATCHING * len(rows) and len(rows[0]) == width
+            if not best[0][0] and is_even and _end_in_ratings(rows[1:], width, best[1]):
                 raise InputDataError(f"{name}: both blanks and {best[1]!r} could separate the fields; set --delimiter")
             continue
         # In "a;b,c;d,5" both split evenly, but only the comma leaves a number for the rating.

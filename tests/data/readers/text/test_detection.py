@@ -306,6 +306,11 @@ def test_blanks_or_commas_that_both_split_rows_are_refused(tmp_path, header):
     assert "Smith,John3" in table.item_ids
 
 
+def test_blanks_that_do_not_split_the_header_are_parts_of_ids(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item\n" + "".join(f"User {n},Item {n % 5}\n" for n in range(30)))
+    assert "Item 3" in read_ratings([str(tmp_path / "r.csv")], ReadOptions()).item_ids
+
+
 def test_quotes_around_whole_lines_are_named(tmp_path):
     (tmp_path / "r.csv").write_text('"user,item,rating"\n' + "".join(f'"u{n},i{n % 7},{n % 5}"\n' for n in range(30)))
     with pytest.raises(InputDataError, match="remove the quotes around whole lines"):
