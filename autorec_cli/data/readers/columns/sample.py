@@ -104,7 +104,9 @@ def unclear(sample: Sample, found: Found) -> InputDataError:
     missing = [role for role in ("user", "item", "rating") if role not in found]
     candidates = rating_candidates(sample, found)
     written = written_ratings(sample, found)
-    if "rating" in missing and written:
+    n_ids = len(missing) - ("rating" in missing)
+    # The first columns are ids, if these have no names.
+    if "rating" in missing and written and not any(column.index >= n_ids for column in candidates):
         example = quoted(next(filter(str.strip, column_of(sample.rows, written[0].index))))
         ignoring = _suggestion(sample, {**found, "rating": None})
         return InputDataError(

@@ -551,6 +551,18 @@ def columns_of(text, folder):
         return str(error)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("u{0},i{1},{2},N", "could be column 3 (0 to 4); choose it, for example with --columns user=1,item=2,rating=3"),
+        ("u{0},i{1},N", "column 3 could hold ratings, but 'N' is not a number"),
+        ('{0},{1},"{2},5"', "column 3 could hold ratings, but '0,5' is not a number"),
+    ],
+)
+def test_numbers_are_suggested_before_words(tmp_path, row, said):
+    assert said in columns_of("".join(row.format(n, n % 7, n % 5) + "\n" for n in range(30)), tmp_path)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_public_layout_is_read_right_or_refused(tmp_path, monkeypatch, name):
     case = LAYOUTS[name]
