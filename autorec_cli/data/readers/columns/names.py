@@ -136,7 +136,7 @@ NOT_IDS = frozenset(
     _words(
         """
         name title url link text comment comments description summary image images country city state location
-        review reviews rating ratings event transaction invoice record log
+        review reviews rating ratings transaction invoice record log
         """
     )
 )

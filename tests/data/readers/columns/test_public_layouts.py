@@ -534,6 +534,7 @@ LAYOUTS = {
     "words that are no ids": csv(
         "user_id,thing,ok,rating", "5,a,true,3", "5,b,false,4", "9,a,true,1", columns=(1, 2, 4, 0)
     ),
+    "events as items": csv("user_id,event_id,rating", "a1,x,5", "a2,y,4", "a1,y,1", columns=(1, 2, 3, 0)),
     "ids of reviews": csv("review_id,business_id,stars", "a1,x,5", "a2,y,4", "a3,x,1", columns=REFUSED),
     "user, item, category": csv(
         None, "u1,i5,3,4,2,978300760", "u1,i6,7,5,0,978300761", "u2,i5,3,1,1,978300762", columns=REFUSED
