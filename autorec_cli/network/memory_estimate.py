@@ -232,7 +232,7 @@ def _device_bytes(shape: Shape, settings: Hyperparameters) -> int:
     if settings.objective != "ranking":
         return weights + step
     n_columns, n_hidden = _matrices(shape, settings)[-1]
-    return weights + step + 2 * 4 * n_columns * n_hidden  # the gradient of unrated cells
+    return weights + step + 2 * 4 * n_columns * n_hidden  # the gradient of unrated cells, and the decoder with its bias
 
 
 def _cells_per_batch(shape: Shape, settings: Hyperparameters) -> float:
@@ -246,7 +246,7 @@ def _unrated_bytes(shape: Shape, settings: Hyperparameters) -> int:
     if settings.objective != "ranking":
         return 0
     n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
-    # The gradient of unrated cells, and with it the decoder out of its tiles, then the gradient in tiles.
+    # The gradient of unrated cells, and with PyTorch the decoder with its bias; moments of pieces take less than that.
     n_columns, n_hidden = _matrices(shape, settings)[-1]
     return 2 * 4 * n_columns * n_hidden + RANK * n_scores
 
