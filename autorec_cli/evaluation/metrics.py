@@ -222,12 +222,11 @@ def lorenz_curve(times: Array) -> Array:
 
 
 def gini(times: Array) -> float:
-    """Inequality of how often items are recommended, 0 to 1.
+    """Inequality of recommendations: 0 all equal, 1 always the same item.
 
-    It is 0 if all are recommended equally often, 1 if always the same one. With x the n items' `times`, ascending: sum
-    over j of (2j - n - 1) x_j / ((n - 1) sum x) (Shani and Gunawardana, Evaluating Recommendation Systems, 2011,
-    section 8.3.3). It is twice the area between the diagonal and `lorenz_curve`, times n / (n - 1). NaN without
-    recommendations.
+    With x the n items' `times`, ascending: sum over j of (2j - n - 1) x_j / ((n - 1) sum x) (Shani and Gunawardana,
+    Evaluating Recommendation Systems, 2011, section 8.3.3). It is twice the area between the diagonal and
+    `lorenz_curve`, times n / (n - 1). NaN without recommendations.
     """
     n, total = len(times), times.sum()
     if not total or n < 2:

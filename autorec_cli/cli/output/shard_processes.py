@@ -159,7 +159,7 @@ def _n_cores() -> int:
 def _core_sets(n: int) -> list[set[int]]:
     """Cores for each of `n` processes.
 
-    None where the system does not assign them.
+    The sets are empty where the system does not assign cores.
     """
     if not hasattr(os, "sched_setaffinity"):
         return [set() for _ in range(n)]

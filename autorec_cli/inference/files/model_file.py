@@ -73,7 +73,7 @@ def load_model(path: str | Path) -> Scorer:
 def _find_dataset(provenance: dict[str, Any], path: Path) -> None:
     """Point to the dataset beside the model if it moved.
 
-    So it does with a directory of `autorec run`. Whoever reads it compares fingerprints.
+    A directory of `autorec run` may be moved as a whole. Whoever reads the dataset compares fingerprints.
     """
     recorded, beside = provenance["dataset"], path.parent / "data"
     if recorded and not Path(recorded).exists() and beside.is_dir():
