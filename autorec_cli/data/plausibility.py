@@ -59,7 +59,7 @@ def _doubts_about_ids(side: str, ids: pl.Series) -> Iterator[str]:
     if len(padded):
         yield (
             f"{len(padded):,} {side} ids begin or end with a blank or an invisible character, such as "
-            f"{quoted(padded[0])}, and are other ids than those without; take it out of the file"
+            f"{quoted(padded[0])}, and differ from the ids without; remove it from the file"
         )
     missing = ids.filter(ids.is_in(NO_IDS))
     if len(missing):
@@ -67,7 +67,7 @@ def _doubts_about_ids(side: str, ids: pl.Series) -> Iterator[str]:
         yield f"{side} id {quoted(missing[0])} usually stands for a missing one; leave it out {how}"
     enclosed = ids.filter(ids.str.contains(QUOTED_ID))
     if len(enclosed):
-        yield f"{len(enclosed):,} {side} ids are in quotes, such as {quoted(enclosed[0])}; take them out of the file"
+        yield f"{len(enclosed):,} {side} ids are in quotes, such as {quoted(enclosed[0])}; remove the quotes"
     cut = ids.filter(ids.str.contains(SHORTENED_ID))
     if len(cut):
         yield (

@@ -17,7 +17,7 @@ from autorec_cli.errors import InputDataError, quoted
 REST = "rest"  # column of the first surplus field
 PROBLEM = "problem"  # column of quoting errors
 MAX_EXPLAINED = 5  # bad rows reported
-USE_POINTS = "use a decimal point, not a comma, and no separator of thousands"
+USE_POINTS = "use a decimal point, not a comma, and no thousands separators"
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _check_first_line(rows: Sequence[Record], has_header: bool, options: ReadOpt
     if has_header or has_header_row(later, options):
         raise InputDataError(
             f"{name}: line {first.line} has {counted(widths[0], 'field')}, but most rows have {width}: remove lines "
-            "above the header, and name all columns, also that of the row numbers of R's write.table"
+            "above the header, and name every column, even the row numbers of R's write.table"
         )
 
 
