@@ -41,7 +41,7 @@ from autorec_cli.cli.options.stages import Stage, own_options, stage_values
 from autorec_cli.cli.output.destination import check_place
 from autorec_cli.cli.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.errors import Failure, UsageError
-from autorec_cli.runtime.memory import check_addresses
+from autorec_cli.runtime.memory import check_limits
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import check_variables
@@ -162,7 +162,7 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
         run = replace(run, options=without_contradictions(options, typed))
         _log_settings(context, {**run.options, "quiet": own.quiet, "verbose": own.verbose})
         begin_stage("starting")
-        check_addresses()
+        check_limits()
         check_variables()
         stages = [] if command.stages is None else [stage_values(context, command.stages, run.options)]
         if command.stages is not None:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from autorec_cli.errors import NotEnoughMemoryError
+from autorec_cli.errors import NotEnoughMemoryError, UsageError
 
 CELL = 8
 """Bytes of a stored cell: a float32 value and an int32 index."""
+MIN_OPEN_FILES = 64
 MIN_ADDRESS_SPACE = 5 << 29
 """Bytes of address space to load the libraries: with less, numpy, polars and torch abort or hang."""
 
@@ -53,12 +54,16 @@ def available_bytes() -> int:
     return max(0, min(amount for amount in left if amount is not None))
 
 
-def check_addresses() -> None:
-    """Check that `ulimit -v` suffices to load the libraries.
+def check_limits() -> None:
+    """Check that `ulimit -v` and `ulimit -n` suffice for the libraries.
 
     Raises:
-        NotEnoughMemoryError: it is too small.
+        NotEnoughMemoryError: there are too few addresses.
+        UsageError: there are too few open files; polars would panic, or call a dataset damaged.
     """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files < MIN_OPEN_FILES:
+        raise UsageError(f"`ulimit -n` allows {files} open files, too few; set it to {MIN_OPEN_FILES} or more")
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY and soft < MIN_ADDRESS_SPACE:
         raise NotEnoughMemoryError(

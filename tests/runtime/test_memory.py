@@ -220,6 +220,17 @@ def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
     assert "error: `ulimit -v` allows 585 MiB" in line
 
 
+def test_too_few_open_files_are_one_sentence(item_model):
+    """With 8 polars panics, and a dataset was called damaged."""
+    finished = subprocess.run(
+        ["bash", "-c", f'ulimit -n 8; exec "{sys.executable}" -m autorec_cli recommend {item_model}'],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert (finished.returncode, finished.stdout) == (2, "")
+    (line,) = finished.stderr.splitlines()
+    assert line.endswith("error: `ulimit -n` allows 8 open files, too few; set it to 64 or more")
+
+
 def test_what_is_used_does_not_count_the_process_that_started_us():
     """A child of a process of 300 MB is small all the same."""
     child = "from autorec_cli.runtime.memory import used_bytes; print(used_bytes())"
