@@ -30,7 +30,10 @@ def missing_gradients(codes: Values, weight: Values, missing_weight: float) -> t
 
 
 def is_small(n_rows: int, n_columns: int) -> bool:
-    """True if all outputs of a batch take fewer operations than moments: 6BPk against 4Pk^2."""
+    """True if outputs of a batch take fewer operations than moments.
+
+    They are 6BPk against 4Pk^2.
+    """
     return 3 * n_rows < 2 * n_columns
 
 
@@ -42,7 +45,10 @@ def gradients_by_outputs(codes: Values, weight: Values, missing_weight: float) -
 
 
 def moments(factor: Values, missing_weight: float) -> Values:
-    """Compute 2w times the moments (k + 1, k + 1) of a factor, which add up over its rows."""
+    """Compute 2w times the moments (k + 1, k + 1) of a factor.
+
+    They add up over its rows.
+    """
     products = factor.T @ factor
     products *= 2 * missing_weight
     return products

@@ -82,7 +82,9 @@ def check_variables() -> None:
 
 
 def product_limit() -> Callable[[], AbstractContextManager[object]] | None:
-    """Find how to keep each matrix product on one thread; None without threadpoolctl.
+    """Find how to keep each matrix product on one thread.
+
+    None without threadpoolctl.
 
     Products on threads of their own are one fifth faster than products that split their work over threads, and more if
     the machine is busy: the threads of one product wait for each other.
@@ -98,7 +100,10 @@ def product_limit() -> Callable[[], AbstractContextManager[object]] | None:
 
 
 def one_thread_per_product() -> AbstractContextManager[object] | None:
-    """Keep each matrix product on one thread; None if that is not possible, see `product_limit`."""
+    """Keep each matrix product on one thread.
+
+    None if that is not possible, see `product_limit`.
+    """
     limit = product_limit()
     return None if limit is None else limit()
 

@@ -21,7 +21,9 @@ ROWS_AT_ONCE = 512
 
 
 class Factor(NamedTuple):
-    """One factor of the outputs, or its gradient: h or W with a column appended.
+    """One factor of the outputs, or its gradient.
+
+    It is h or W with a column appended.
 
     Attributes:
         tiles: (ceil(k / TILE), n, TILE).
@@ -47,7 +49,7 @@ class Factor(NamedTuple):
         self.column[rows] = matrix[:, -1]
 
     def pieces(self, least: int = 0) -> list[slice]:
-        """All rows in pieces of ROWS_AT_ONCE, or of `least` if that is more."""
+        """All rows in pieces of ROWS_AT_ONCE or `least`, whichever is more."""
         n_rows, step = len(self.column), max(least, ROWS_AT_ONCE)
         # A process without columns has one empty piece, whose moments are 0.
         return [slice(start, min(start + step, n_rows)) for start in range(0, max(n_rows, 1), step)]

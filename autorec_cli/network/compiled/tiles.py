@@ -60,7 +60,10 @@ def fill_tiles(tiles: Floats, matrix: Floats) -> None:
 
 
 def from_tiles(tiles: Floats, n_columns: int, column: Floats | float | None = None) -> Floats:
-    """Convert (ceil(k / TILE), n, TILE) to (n, k), or with a `column` (n,) appended to (n, k + 1)."""
+    """Convert (ceil(k / TILE), n, TILE) to (n, k).
+
+    With a `column` (n,) appended, to (n, k + 1).
+    """
     matrix = np.empty((tiles.shape[1], n_columns + (column is not None)), dtype=np.float32)
     for tile, start in zip(tiles, range(0, n_columns, TILE), strict=True):
         columns = matrix[:, start : min(start + TILE, n_columns)]
@@ -104,7 +107,11 @@ class Workers:
         self.map(lambda part: kernel(*(array[part[0]] for array in tiled), *arguments, *part[1:]), parts)
 
     def map(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
-        """Call `work` for all `tasks` on all threads; return the results in order."""
+        """Call `work` for all `tasks` on all threads.
+
+        Returns:
+            The results in order.
+        """
         results: list[Any] = [None] * len(tasks)
         remaining = iter(enumerate(tasks))
 
@@ -120,7 +127,7 @@ class Workers:
         return results
 
     def multiply(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
-        """Call `work` as `map` does, with each matrix product in it on one thread."""
+        """Call `work` as `map` does, each matrix product on one thread."""
         if self._product_limit is None:  # products on several threads each would compete with each other
             return [work(task) for task in tasks]
         with self._product_limit():

@@ -289,7 +289,10 @@ def step(
 
 
 def _missing_gradients(network: Network[Tensor], hidden: Tensor, missing_weight: float) -> tuple[Tensor, Tensor]:
-    """Compute gradients by the codes and W, with a column appended to each, as if all cells were unrated."""
+    """Compute gradients as if all cells were unrated.
+
+    They are those by the codes and W, with a column appended to each.
+    """
     codes = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)
     weight = torch.cat([network.decoder_weight, network.decoder_bias[:, None]], 1)
     return missing_gradients(codes, weight, missing_weight)
