@@ -56,7 +56,17 @@ class Factor(NamedTuple):
 
 
 def missing_gradients(workers: Workers, codes: Factor, weight: Factor, missing_weight: float) -> tuple[Factor, Factor]:
-    """Compute gradients as `missing_cells.missing_gradients`, from `codes` and `weight` in tiles."""
+    """Compute gradients as `missing_cells.missing_gradients`.
+
+    Args:
+        workers: Threads that share the pieces.
+        codes: h (B, k) with a column of ones.
+        weight: W (P, k) with b.
+        missing_weight: w.
+
+    Returns:
+        The gradients of both factors, in tiles; the column of the first means nothing.
+    """
     of_codes, of_weight = codes.empty_like(), weight.empty_like()
     if is_small(len(codes.column), codes.n_hidden + 1):
         hidden = codes.matrix()
