@@ -224,7 +224,7 @@ def import_program() -> None:
     from autorec_cli.network.engine import make_engine
 
     typer.main.get_command = functools.cache(typer.main.get_command)  # or each run would build all commands
-    typer.main.get_command(app)
+    list(typer.main.get_command(app).commands.values())
     rng = np.random.default_rng(0)
     examples = random_examples(8, 9, 0.5, rng)[0].astype(np.float32)
     network = in_float32(random_network((9, 3), "sigmoid", "identity", rng))

@@ -48,6 +48,8 @@ from autorec_cli.runtime.threads import check_variables
 from autorec_cli.storage.file_kinds import artifact_at
 from autorec_cli.storage.links import followed
 
+WITHOUT_TORCHRUN = "start it without torchrun"
+
 
 @dataclass(frozen=True)
 class Command:
@@ -64,7 +66,7 @@ class Command:
     run: Callable[..., Any]
     options: type
     examples: str
-    one_process: str | None = None
+    one_process: str | None = WITHOUT_TORCHRUN
     stages: Mapping[str, Stage] | None = None
 
 
@@ -124,11 +126,13 @@ class RunOptions:
     ] = None
 
 
-def as_typer_command(command: Command) -> Callable[..., None]:
-    """Function for Typer with one parameter per option."""
+def as_typer_app(command: Command, name: str) -> typer.Typer:
+    """Typer app of one command, with one parameter per option."""
     function = with_options(partial(_run, command), command.options, RunOptions)
     function.__doc__ = unwrapped(command.run.__doc__)
-    return function
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app.command(name, epilog=command.examples)(function)
+    return app
 
 
 def unwrapped(docstring: str | None) -> str:

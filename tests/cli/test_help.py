@@ -12,14 +12,14 @@ import pytest
 import typer
 
 from autorec_cli.cli.app import COMMANDS, app
-from autorec_cli.cli.commands import config
 from tests.encoded import written
 from tests.forking import UNDRAWN, program
 from tests.program import ROOT, call, modules_after
 
 PROGRAM = typer.main.get_command(app)
-PARAMETERS = {"": PROGRAM.params, **{name: PROGRAM.commands[name].params for name in COMMANDS}}
-PARAMETERS["config show"] = PROGRAM.commands["config"].commands["show"].params
+OF_PROGRAM = {name: command for name, command in PROGRAM.commands.items() if name != "config"}
+OF_PROGRAM["config show"] = PROGRAM.commands["config"].commands["show"]
+PARAMETERS = {"": PROGRAM.params, **{name: command.params for name, command in OF_PROGRAM.items()}}
 HEAVY = {"torch", "polars", "scipy", "safetensors", "numba"}
 
 
@@ -47,9 +47,23 @@ def test_paragraphs_break_at_the_margin_and_not_where_the_source_does(monkeypatc
 def test_help_imports_nothing_heavy():
     imported = modules_after(*(f"{name} {'-h' if name == 'train' else '--help'}" for name in PARAMETERS))
     assert len(imported) == len(PARAMETERS)
-    assert "autorec_cli.cli.commands.train" in next(iter(imported.values()))
     for command_line, modules in imported.items():
         assert not modules & HEAVY, command_line
+
+
+@pytest.mark.parametrize(
+    ("command_line", "commands"),
+    [("--help", set()), ("--version", set()), ("train --help", {"train"}), ("info lists.model", {"info"})],
+)
+def test_only_the_command_that_runs_is_imported(workshop, command_line, commands):
+    modules = modules_after(command_line, cwd=workshop)[command_line]
+    prefix = "autorec_cli.cli.commands."
+    assert {name.removeprefix(prefix) for name in modules if name.startswith(prefix)} == commands
+
+
+def test_a_list_of_commands_has_the_first_paragraph_of_the_help_of_each():
+    helps = {name: command.help.split("\n\n")[0] for name, command in PROGRAM.commands.items()}
+    assert helps == COMMANDS
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -59,7 +73,7 @@ def test_version(flag):
     assert re.fullmatch(r"autorec \d+\.\d+\.\d+\n", result.stdout)
 
 
-EXAMPLES = {name: command.examples for name, command in COMMANDS.items()} | {"config show": config.EXAMPLES}
+EXAMPLES = {name: command.epilog for name, command in OF_PROGRAM.items()}
 
 
 @pytest.fixture

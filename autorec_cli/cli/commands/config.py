@@ -12,16 +12,16 @@ import typer
 
 from autorec_cli.cli.commands.run import STAGES
 from autorec_cli.cli.options.config_file import (
+    KnownSettings,
     Setting,
     context_of,
     find_file,
-    known_settings,
     settings_of,
     source_of,
     value_of,
     variable_of,
 )
-from autorec_cli.cli.options.declaration import OneOf
+from autorec_cli.cli.options.declaration import OneOf, gather, with_options
 from autorec_cli.cli.options.shared import Format, Output
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
@@ -59,7 +59,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
     """Show the value of every option that is not on the command line, and where it comes from."""
     import polars as pl
 
-    known = known_settings(context)
+    known = KnownSettings(context)
     if options.command is not None and options.command not in known:
         raise UsageError(f"unknown command {options.command}; choose from {', '.join(known)}")
     write = writer_for(choose_format(options.format, options.output))
@@ -134,3 +134,22 @@ def _shown(value: Any, described: object) -> str:  # noqa: ANN401
     if isinstance(value, list | tuple) and isinstance(value[0], dict):
         return json.dumps(value)
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _show(context: typer.Context, values: dict[str, Any]) -> None:
+    show_command(context, gather(ShowOptions, values))
+
+
+APP = typer.Typer(
+    name="config",
+    help="Show options set by a config file or environment variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+APP.command("show", epilog=EXAMPLES, help=show_command.__doc__)(with_options(_show, ShowOptions))
+
+
+@APP.callback()
+def options() -> None:
+    """Without a callback Typer takes an app of one command for that command."""

@@ -18,6 +18,7 @@ from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import Writer, choose_format, writer_for
 from autorec_cli.cli.reports.epochs import metric_label, metric_text, train_error
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_averages
+from autorec_cli.cli.runner import Command
 from autorec_cli.config import TrainSettings, check_device, require_count
 from autorec_cli.data.splitting import DEFAULT_FRACTION
 from autorec_cli.defaults import MAX_RANKED_USERS
@@ -242,3 +243,6 @@ def _explain(averages: Sequence[Row], plan: Plan) -> None:
         f"means over {plan.n_splits} splits, with 95% intervals of Student's t that take splits as the sample; see "
         "docs/evaluation.md"
     )
+
+
+COMMAND = Command(cross_validate_command, CrossValidateOptions, EXAMPLES)

@@ -23,6 +23,7 @@ import autorec_cli
 from autorec_cli.cli.options.shared import Format, Output
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
+from autorec_cli.cli.runner import Command
 from autorec_cli.errors import AutoRecError, UsageError, counted, install_command
 from autorec_cli.runtime.memory import available_bytes
 from autorec_cli.storage.files import replace_file
@@ -237,3 +238,6 @@ def _writing(folder: Path) -> list[Check]:
 
 
 CHECKS: tuple[Callable[[Path], list[Check]], ...] = (_programs, _torch, _machine, _writing)
+
+
+COMMAND = Command(doctor_command, DoctorOptions, EXAMPLES, one_process=None)

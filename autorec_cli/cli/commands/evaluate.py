@@ -30,6 +30,7 @@ from autorec_cli.cli.options.shared import (
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_group_tables, write_tables
+from autorec_cli.cli.runner import Command
 from autorec_cli.errors import UsageError
 from autorec_cli.evaluation.gates import Gate, check_gates, check_metric, enforce, lower_limit, upper_limit
 from autorec_cli.runtime.process_group import ProcessGroup, current_process_group
@@ -198,3 +199,6 @@ def _write(rows: Sequence[Row], options: EvaluateOptions, format: str) -> None:
             write_tables(rows, options.on, options.top_k, stream)
         else:
             writer_for(format, csv_safe=options.csv_safe)([to_frame(rows)], stream)
+
+
+COMMAND = Command(evaluate_command, EvaluateOptions, EXAMPLES, one_process=None)

@@ -13,6 +13,7 @@ from autorec_cli.cli.options.declaration import OneOf, OutputFile
 from autorec_cli.cli.options.shared import ModelFile, WaitLock
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import check_agreement, check_no_terminal, write_parquet
+from autorec_cli.cli.runner import Command
 from autorec_cli.config import OBJECTIVES, require_choice
 from autorec_cli.errors import InputDataError, UsageError, counted
 
@@ -157,3 +158,6 @@ def _is_padded(lengths: pl.Series) -> bool:
     total = int(lengths.sum())
     padded = int(lengths.max() or 0) * len(lengths)  # type: ignore[arg-type]
     return padded > max(MOST_PADDED, 20 * total)
+
+
+COMMAND = Command(export_command, ExportOptions, EXAMPLES)

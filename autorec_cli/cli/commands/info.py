@@ -15,6 +15,7 @@ from autorec_cli.cli.options.declaration import InputFile
 from autorec_cli.cli.options.shared import Format, Output
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
+from autorec_cli.cli.runner import Command
 from autorec_cli.errors import readable
 
 EXAMPLES = """
@@ -89,3 +90,6 @@ def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str
             # JSON for all but text: true, 0.1 and null read the same in both formats.
             text = readable(value) if isinstance(value, str) else "" if value is None else json.dumps(value)
             yield f"{before}{name}", text
+
+
+COMMAND = Command(info_command, InfoOptions, EXAMPLES, one_process=None)

@@ -17,6 +17,7 @@ from autorec_cli.cli.options.shared import CsvSafe, Format, HistoryData, Output,
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
 from autorec_cli.cli.output.tables import write_table
+from autorec_cli.cli.runner import Command
 from autorec_cli.errors import UsageError, counted
 
 if TYPE_CHECKING:
@@ -102,3 +103,6 @@ def _counted(frames: Iterable[pl.DataFrame], n_by_basis: Counter[str]) -> Iterat
         # Counted on the way, as the frames are never all in memory.
         n_by_basis.update(dict(frame["basis"].value_counts().iter_rows()))
         yield frame
+
+
+COMMAND = Command(predict_command, PredictOptions, EXAMPLES)

@@ -16,6 +16,7 @@ from autorec_cli.cli.options.shared import Interactions, Items, ReadingOptions, 
 from autorec_cli.cli.output.destination import open_output
 from autorec_cli.cli.output.formats import default_format, writer_for
 from autorec_cli.cli.reports.preparation import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
+from autorec_cli.cli.runner import Command
 from autorec_cli.data.readers.options import DUPLICATES, Period
 from autorec_cli.data.split_strategies import STRATEGIES
 from autorec_cli.data.splitting import DEFAULT_FRACTION, choose_split
@@ -381,3 +382,6 @@ def check_output(output: Path, force: bool) -> None:
     require_replaceable(output)
     if not force and output.exists() and any(output.iterdir()):
         raise UsageError(f"the dataset {output} exists; replace it with --force or give another name")
+
+
+COMMAND = Command(prepare_command, PrepareOptions, EXAMPLES)

@@ -31,6 +31,7 @@ from autorec_cli.cli.output.shard_processes import run_shards
 from autorec_cli.cli.output.shards import ShardFolder, origin_of
 from autorec_cli.cli.output.sqlite import check_replaceable
 from autorec_cli.cli.output.tables import write_table
+from autorec_cli.cli.runner import WITHOUT_TORCHRUN, Command
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 
@@ -378,3 +379,8 @@ def _shown(rows: pl.DataFrame) -> pl.DataFrame:
             "effect",
         )
     return rows.select([column for column in rows.columns[1:] if rows[column].null_count() < rows.height])
+
+
+COMMAND = Command(
+    recommend_command, RecommendOptions, EXAMPLES, one_process=f"{WITHOUT_TORCHRUN}, once for each --shard"
+)

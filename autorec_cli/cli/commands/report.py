@@ -16,6 +16,7 @@ from autorec_cli.cli.options.declaration import InputFile, OneOf, OutputFile
 from autorec_cli.cli.options.shared import AllUsers, HeldOut, ModelData, RelevantFrom, TopK, WaitLock, ids_option
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import check_agreement
+from autorec_cli.cli.runner import Command
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import ArtifactError, UsageError, counted, missing_extra
 
@@ -172,3 +173,6 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+COMMAND = Command(report_command, ReportOptions, EXAMPLES)

@@ -27,6 +27,7 @@ from autorec_cli.cli.options.stages import Stage
 from autorec_cli.cli.options.training import TrainingOptions
 from autorec_cli.cli.output.formats import WITH_DATABASE, writer_for
 from autorec_cli.cli.reports.training import TrainingReport
+from autorec_cli.cli.runner import Command
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.errors import UsageError
 from autorec_cli.pipeline.generations import KEEP
@@ -198,3 +199,6 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
         keep=options.keep,
         warm_start=not options.no_warm_start,
     )
+
+
+COMMAND = Command(run_command, PipelineOptions, EXAMPLES, stages=STAGES)

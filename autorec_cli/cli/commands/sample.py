@@ -12,6 +12,7 @@ from autorec_cli.cli.options.declaration import OutputFile
 from autorec_cli.cli.options.shared import Output
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
+from autorec_cli.cli.runner import Command
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,3 +67,6 @@ def _write(frame: pl.DataFrame, output: str) -> None:
     write = writer_for(choose_format(_format(output), output))
     with reserve_output(output), open_output(output) as stream:
         write([frame], stream)
+
+
+COMMAND = Command(sample_command, SampleOptions, EXAMPLES)

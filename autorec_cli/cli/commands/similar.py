@@ -14,6 +14,7 @@ from autorec_cli.cli.options.shared import CsvSafe, Format, ModelFile, Output, W
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, counted_blocks, writer_for
 from autorec_cli.cli.output.tables import write_table
+from autorec_cli.cli.runner import Command
 from autorec_cli.config import require_count
 from autorec_cli.errors import UsageError
 
@@ -114,3 +115,6 @@ def _write_tables(frames: Iterator[pl.DataFrame], stream: IO[bytes]) -> None:
             title = rows["title"][0] if "title" in rows.columns else None
             shown = [column for column in rows.columns[rows.columns.index("rank") :] if rows[column].null_count() == 0]
             write_table([rows.select(shown)], stream, f"{side} {name}" + (f": {title}" if title else ""))
+
+
+COMMAND = Command(similar_command, SimilarOptions, EXAMPLES)

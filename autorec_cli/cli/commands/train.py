@@ -12,6 +12,7 @@ from autorec_cli.cli.options.declaration import UNATTENDED, InputFile, OutputFil
 from autorec_cli.cli.options.shared import WaitLock
 from autorec_cli.cli.options.training import TrainingOptions
 from autorec_cli.cli.reports.training import TrainingReport
+from autorec_cli.cli.runner import Command
 from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY
 from autorec_cli.training.request import TOLERANCE, TrainRequest
@@ -154,3 +155,6 @@ def request_of(options: TrainOptions) -> TrainRequest:
         save_every=options.save_every,
         wait_lock=options.wait_lock,
     )
+
+
+COMMAND = Command(train_command, TrainOptions, EXAMPLES, one_process=None)

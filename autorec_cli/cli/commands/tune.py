@@ -18,6 +18,7 @@ from autorec_cli.cli.options.declaration import UNATTENDED, OneOf, OutputFile
 from autorec_cli.cli.options.shared import Data, Device, Output, Threads, WaitLock
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.reports.epochs import metric_label, metric_text
+from autorec_cli.cli.runner import Command
 from autorec_cli.config import (
     AUTO,
     BOTH,
@@ -244,3 +245,6 @@ def _progress(
             advance(count, n_trials, f"{result.outcome}: {valid} epoch {result.epochs}: {flags}", lasting=True)
 
         yield show_epoch, show_trial
+
+
+COMMAND = Command(tune_command, TuneOptions, EXAMPLES)

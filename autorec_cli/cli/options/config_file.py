@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -80,14 +80,22 @@ def _settings(command_name: str, command: Any) -> list[Setting]:  # noqa: ANN401
     ]
 
 
-def known_settings(context: typer.Context) -> Known:
-    """Settable options of all commands."""
-    program = cast("Any", context.find_root().command)
-    return {
-        name: {setting.option: setting.repeated for setting in _settings(name, command)}
-        for name, command in program.commands.items()
-        if not hasattr(command, "commands")
-    }
+class KnownSettings(Mapping[str, Mapping[str, bool]]):
+    """Settable options of all commands, which are imported when they are asked for."""
+
+    def __init__(self, context: typer.Context) -> None:
+        self._commands = cast("Any", context.find_root().command).commands
+
+    def __getitem__(self, name: str) -> Mapping[str, bool]:
+        if hasattr(self._commands[name], "commands"):
+            raise KeyError(name)
+        return {setting.option: setting.repeated for setting in _settings(name, self._commands[name])}
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._commands if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def variable_of(command: str, option: str) -> str:
@@ -115,12 +123,12 @@ def set_defaults(context: typer.Context, file: Path | None) -> None:
     Raises:
         UsageError: the file or a variable sets an unknown option.
     """
-    command, known = context.info_name or "", known_settings(context)
+    command, known = context.info_name or "", KnownSettings(context)
     # The whole file is checked: a typo in another command's table would show only when that one runs.
     options = {} if file is None else read_file(file, known).get(command, {})
     settings = settings_of(context)
     own = [*(setting.variable for setting in settings), variable_of(command, "config")]
-    others = [variable_of(name, option) for name, names in known.items() for option in names]
+    others = (variable_of(name, option) for name, names in known.items() for option in names)
     check_environment(command, own, others, os.environ)
     context.default_map = {setting.name: options[setting.option] for setting in settings if setting.option in options}
 
@@ -240,23 +248,25 @@ def _options(path: Path, document: Mapping[str, object], known: Known) -> dict[s
     return options
 
 
-def check_environment(command: str, own: Collection[str], others: Collection[str], environment: Iterable[str]) -> None:
+def check_environment(command: str, own: Collection[str], others: Iterable[str], environment: Iterable[str]) -> None:
     """Check the `environment` for misspelled options.
 
     Args:
         command: The command that runs: a variable that begins with its name must set one of its options.
         own: Variables that set its options.
-        others: Variables of other commands. A name that begins with AUTOREC_ and is nearly, or the end of, one of any
-            command is taken for it; a name that resembles none may belong to another program.
+        others: Variables of other commands, read if the environment may have one. A name that begins with AUTOREC_ and
+            is nearly, or the end of, one of any command is taken for it; a name that resembles none may belong to
+            another program.
         environment: Names of variables.
 
     Raises:
         UsageError: one is misspelled.
     """
-    known = {*own, *others}
-    for name in sorted(environment):
-        # The environment belongs to everybody: only names that resemble ours are judged.
-        if not name.startswith(f"{PREFIX}_") or name in known:
+    # The environment belongs to everybody: only names that resemble ours are judged.
+    foreign = sorted(name for name in environment if name.startswith(f"{PREFIX}_") and name not in own)
+    others = set(others) if foreign else ()
+    for name in foreign:
+        if name in others:
             continue
         if name.startswith(variable_of(command, "")):
             raise UsageError(f"unknown environment variable {name}{_hint(name, own)}")

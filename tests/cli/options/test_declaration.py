@@ -1,5 +1,6 @@
 """Options declared as dataclasses, and what Typer makes of them."""
 
+import importlib
 import inspect
 import typing
 from dataclasses import dataclass, fields
@@ -72,6 +73,7 @@ def test_a_hidden_size_that_is_no_number_is_refused():
 
 # --- all commands
 
+RUNNING = [name for name in COMMANDS if name != "config"]
 OPTIONS = [
     (name, option)
     for name, command in typer.main.get_command(app).commands.items()
@@ -79,10 +81,11 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", RUNNING)
 def test_every_file_is_declared_to_be_read_or_written(name):
     """As the help names files: a new option that does not say which it is would never be checked."""
-    hints = typing.get_type_hints(COMMANDS[name].options, include_extras=True)
+    module = importlib.import_module(f"autorec_cli.cli.commands.{name.replace('-', '_')}")
+    hints = typing.get_type_hints(module.COMMAND.options, include_extras=True)
     declared = set()
     for hint in hints.values():
         hint = (
@@ -115,7 +118,7 @@ CHOICES = {
     ("train", "center"), ("evaluate", "on"), ("evaluate", "format"), ("recommend", "on_unknown"),
     ("recommend", "on_error"), ("recommend", "format"), ("tune", "variant"), ("tune", "format"), ("tune", "objective"),
     ("cross-validate", "objective"), ("info", "format"), ("doctor", "format"), 
-    *((name, "log_format") for name in COMMANDS),
+    *((name, "log_format") for name in RUNNING),
 }  # fmt: skip
 
 
