@@ -38,15 +38,19 @@ class GrowingArray:
 
     def append(self, values: NDArray[Any]) -> None:
         """Copy `values` to the end."""
-        end = self._length + len(values)
-        dtype = np.result_type(self._buffer, values) if self._length else values.dtype
+        self.extend(len(values), values.dtype)[:] = values
+
+    def extend(self, n_values: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Lengthen by values of a type, which the caller fills in."""
+        end = self._length + n_values
+        dtype = np.result_type(self._buffer, dtype) if self._length else dtype
         if end > len(self._buffer) or dtype != self._buffer.dtype:
             # Doubling copies each value about once; growing by one block at a time would be quadratic.
             larger = np.empty(max(end, 2 * len(self._buffer), INITIAL_CAPACITY), dtype=dtype)
             larger[: self._length] = self._buffer[: self._length]
             self._buffer = larger
-        self._buffer[self._length : end] = values
-        self._length = end
+        start, self._length = self._length, end
+        return self._buffer[start:end]
 
     def values(self) -> NDArray[Any]:
         """View of all values."""

@@ -22,7 +22,6 @@ import polars as pl
 from autorec_cli.csr import Array
 from autorec_cli.data.builder.encoded_ids import add_ids, open_parquet, read_counts
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
-from autorec_cli.data.builder.sorted_cells import pack_pairs
 from autorec_cli.data.readers.frames import BATCH_ROWS
 from autorec_cli.data.readers.layout import ENCODED, Columns, Layout
 from autorec_cli.data.readers.parquet import damage_named, scan_file
@@ -239,8 +238,7 @@ def _rows_of(batch: pl.DataFrame, runs: Runs) -> Iterator[tuple[pl.DataFrame, Ar
 
 
 def _append(table: RatingsTable, rows: pl.DataFrame, users: Array) -> None:
-    table.pairs.append(pack_pairs(users.astype(np.int32), rows["item"].to_numpy()))
-    table.ratings.append(rows["rating"].to_numpy())
+    table.add_indexed(users.astype(np.int32), rows["item"].to_numpy(), rows["rating"].to_numpy())
     if OPTIONAL in rows.columns:
         table.timestamps.append(narrow(rows[OPTIONAL].to_numpy()))
 

@@ -69,11 +69,17 @@ class RatingsTable:
 
     def add(self, rows: RatingRows) -> None:
         """Append `rows`, and their new ids."""
-        # One 64-bit number per pair: it is sorted in place later, which two index columns cannot be.
-        self.pairs.append(pack_pairs(self.users.indexes(rows.users), self.items.indexes(rows.items)))
-        self.ratings.append(rows.ratings)
+        self.add_indexed(self.users.indexes(rows.users), self.items.indexes(rows.items), rows.ratings)
         if rows.timestamps is not None:
             self.timestamps.append(rows.timestamps)
+
+    def add_indexed(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], ratings: NDArray[np.float32]
+    ) -> None:
+        """Append ratings whose ids are known."""
+        # One 64-bit number per pair: it is sorted in place later, which two index columns cannot be.
+        pack_pairs(users, items, self.pairs.extend(len(users), np.dtype(np.uint64)))
+        self.ratings.append(ratings)
 
     @property
     def user_ids(self) -> pl.Series:

@@ -15,11 +15,13 @@ PAIR_SHIFT = 32
 """Bits of the item index in a packed pair; the user index has the upper 32."""
 
 
-def pack_pairs(user_indexes: NDArray[np.int32], item_indexes: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """Pack pairs into keys sorted by user, item; (n,) uint64."""
-    pairs = np.left_shift(user_indexes, PAIR_SHIFT, dtype=np.int64)
-    pairs |= item_indexes
-    return pairs.view(np.uint64)
+def pack_pairs(
+    user_indexes: NDArray[np.int32], item_indexes: NDArray[np.int32], pairs: NDArray[np.uint64]
+) -> None:
+    """Pack pairs into keys sorted by user, item; fills `pairs` (n,)."""
+    signed = pairs.view(np.int64)
+    np.left_shift(user_indexes, PAIR_SHIFT, out=signed, dtype=np.int64)
+    signed |= item_indexes
 
 
 def unpack_pairs(pairs: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
