@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 MIN_TABLE_SIZE = 1 << 20
 """Slots that the lookup table may always have: 4 MiB."""
+SAMPLE = 1 << 12
+"""Ids of a block that tell whether equal ones come together."""
 MIN_ROWS_PER_SLOT = 2
 """Rows required per slot of a larger table, which then takes at most 2 bytes per rating."""
 
@@ -62,12 +64,14 @@ class IdTable:
         return least >= 0 and largest < max(MIN_TABLE_SIZE, self._n_rows // MIN_ROWS_PER_SLOT)
 
     def _indexes_of_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        starts_run = np.append(True, numbers[1:] != numbers[:-1])
-        if 2 * np.count_nonzero(starts_run) < len(numbers):
+        if 2 * np.count_nonzero(_changes(numbers[:SAMPLE])) < len(numbers[:SAMPLE]):
             # Files are mostly grouped by user: one lookup serves a run of equal ids.
-            starts = np.flatnonzero(starts_run)
+            starts = np.append(0, np.flatnonzero(_changes(numbers)) + 1)
             lengths = np.diff(starts, append=len(numbers))
-            return np.repeat(self._indexes_of_numbers(numbers[starts]), lengths)
+            return np.repeat(self._lookup(numbers[starts]), lengths)
+        return self._lookup(numbers)
+
+    def _lookup(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
         self._index_of_number = _grown(self._index_of_number, int(numbers.max()))
         indexes: NDArray[np.int32] = self._index_of_number.take(numbers)
         if indexes.min() < 0:
@@ -107,6 +111,12 @@ class IdTable:
         for _, parts in groupby(self._ids, key=lambda part: part.dtype):
             ids.append(pl.concat(parts).cast(pl.String))
         return pl.concat(ids)
+
+
+def _changes(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask of the numbers that differ from the one before, without the first."""
+    changes: NDArray[np.bool_] = numbers[1:] != numbers[:-1]
+    return changes
 
 
 def _grown(indexes: NDArray[np.int32], largest: int) -> NDArray[np.int32]:
