@@ -73,9 +73,7 @@ class RatingsTable:
         if rows.timestamps is not None:
             self.timestamps.append(rows.timestamps)
 
-    def add_indexed(
-        self, users: NDArray[np.int32], items: NDArray[np.int32], ratings: NDArray[np.float32]
-    ) -> None:
+    def add_indexed(self, users: NDArray[np.int32], items: NDArray[np.int32], ratings: NDArray[np.float32]) -> None:
         """Append ratings whose ids are known."""
         # One 64-bit number per pair: it is sorted in place later, which two index columns cannot be.
         pack_pairs(users, items, self.pairs.extend(len(users), np.dtype(np.uint64)))

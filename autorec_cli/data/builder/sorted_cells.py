@@ -15,9 +15,7 @@ PAIR_SHIFT = 32
 """Bits of the item index in a packed pair; the user index has the upper 32."""
 
 
-def pack_pairs(
-    user_indexes: NDArray[np.int32], item_indexes: NDArray[np.int32], pairs: NDArray[np.uint64]
-) -> None:
+def pack_pairs(user_indexes: NDArray[np.int32], item_indexes: NDArray[np.int32], pairs: NDArray[np.uint64]) -> None:
     """Pack pairs into keys sorted by user, item; fills `pairs` (n,)."""
     signed = pairs.view(np.int64)
     np.left_shift(user_indexes, PAIR_SHIFT, out=signed, dtype=np.int64)
