@@ -28,7 +28,8 @@ import numpy as np
 from autorec_cli.cli.main import leave
 from autorec_cli.config import TrainSettings
 from autorec_cli.network import engine
-from autorec_cli.runtime.process_group import LAUNCHER, ProcessGroup, connected, current_process_group
+from autorec_cli.runtime.process_group import ProcessGroup, connected, current_process_group
+from autorec_cli.runtime.torchrun import LAUNCHER
 from autorec_cli.training.distributed import open_ratings, read_partition
 from autorec_cli.training.loop import trainer
 from autorec_cli.training.loop.examples import make_examples

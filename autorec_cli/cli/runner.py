@@ -1,6 +1,6 @@
 """Settings, log and summary around the work of a command.
 
-Commands know nothing of it: `as_typer_command` adds the options of `RunOptions` to each.
+Commands know nothing of it: `as_typer_app` adds the options of `RunOptions` to each.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from autorec_cli.cli.output.destination import check_place
 from autorec_cli.cli.summary import Run, sum_up, sum_up_failure, sum_up_refusal
 from autorec_cli.errors import Failure, UsageError
 from autorec_cli.runtime.memory import check_limits
-from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import check_variables
+from autorec_cli.runtime.torchrun import rank_and_size
 from autorec_cli.storage.file_kinds import artifact_at
 from autorec_cli.storage.links import followed
 
@@ -152,15 +152,13 @@ def _run(command: Command, context: typer.Context, values: dict[str, Any]) -> No
     # Only the command line wins over contradictions; config files and variables give way.
     typed = {name for name in values if source_of(context, name) == "COMMANDLINE"}
     own = _quiet_or_verbose(own, typed)
-    warnings, group = _start_log(own), current_process_group()
+    warnings, (rank, size) = _start_log(own), rank_and_size()
     _warn_about_outputs(context, (*given(gather(command.options, values)), *given(own)))
-    summary = own.summary if group.is_first else None
+    summary = own.summary if rank == 0 else None
     run = Run(context.info_name or "", options, warnings, summary, datetime.now(UTC))
     try:
-        if group.size > 1 and command.one_process is not None:
-            raise UsageError(
-                f"{run.command} runs in one process, but torchrun started {group.size}; {command.one_process}"
-            )
+        if size > 1 and command.one_process is not None:
+            raise UsageError(f"{run.command} runs in one process, but torchrun started {size}; {command.one_process}")
         if own.quiet and own.verbose:
             raise UsageError("--quiet and --verbose contradict each other; leave out one of them")
         run = replace(run, options=without_contradictions(options, typed))
@@ -193,10 +191,10 @@ def _start_log(own: RunOptions) -> list[str]:
 
     Of several processes only the first logs more than warnings.
     """
-    group, as_json = current_process_group(), own.log_format == "json"
-    if group.is_first:
+    (rank, size), as_json = rank_and_size(), own.log_format == "json"
+    if rank == 0:
         return start(quiet=own.quiet, verbose=own.verbose, as_json=as_json)
-    return start(quiet=True, as_json=as_json, speaker=f"process {group.rank + 1} of {group.size}")
+    return start(quiet=True, as_json=as_json, speaker=f"process {rank + 1} of {size}")
 
 
 def _check_places(own: RunOptions, options: Any, of_stages: Sequence[Given] = ()) -> None:  # noqa: ANN401

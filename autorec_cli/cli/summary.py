@@ -20,8 +20,8 @@ from autorec_cli.cli.options.config_file import variable_of
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.errors import AutoRecError, Failure, Stopped, UsageError, describe, without_passwords
 from autorec_cli.runtime.memory import used_bytes
-from autorec_cli.runtime.process_group import current_process_group
 from autorec_cli.runtime.signals import MESSAGES
+from autorec_cli.runtime.torchrun import rank_and_size
 
 LOCK_SECONDS = 10.0
 """Seconds to wait for another run that writes the same summary, which takes it milliseconds."""
@@ -116,7 +116,7 @@ def sum_up_refusal(arguments: Sequence[str], context: typer.Context, message: st
     """
     warnings = start(as_json=value_in(arguments, "log-format", context) == "json")
     summary = value_in(arguments, "summary", context)
-    if summary is not None and current_process_group().is_first and _may_be_replaced(Path(summary)):
+    if summary is not None and rank_and_size()[0] == 0 and _may_be_replaced(Path(summary)):
         sum_up_failure(Run(context.info_name or "", {}, warnings, summary, datetime.now(UTC)), UsageError(message))
 
 

@@ -10,10 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from autorec_cli.csr import check_rows
-
 if TYPE_CHECKING:
     import polars as pl
     from scipy import sparse
@@ -53,6 +49,10 @@ def check_ratings(matrix: sparse.csr_array, shape: tuple[int, int], scale: tuple
         ValueError: they are not of this shape, columns are not in order, a rating is no number, or one of the training
             set, which the scale was taken from, is outside of it.
     """
+    import numpy as np
+
+    from autorec_cli.csr import check_rows
+
     if matrix.shape != shape:
         raise ValueError(f"{name} is of {matrix.shape[0]:,} x {matrix.shape[1]:,}, not {shape[0]:,} x {shape[1]:,}")
     check_rows(matrix.indptr, matrix.indices, shape[1], name)

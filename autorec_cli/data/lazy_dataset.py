@@ -22,8 +22,9 @@ from autorec_cli.data.matrix_file import array_header, check_arrays, read_array
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import ArtifactError
 from autorec_cli.runtime.partition import Partition, partition_columns
-from autorec_cli.runtime.process_group import ProcessGroup, local_rank
+from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.runtime.stages import begin_stage
+from autorec_cli.runtime.torchrun import local_rank
 from autorec_cli.storage.file_kinds import FILES
 
 if TYPE_CHECKING:

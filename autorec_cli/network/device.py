@@ -11,8 +11,8 @@ from typing import NamedTuple
 from autorec_cli.config import check_device
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.network.engine import engine_name
-from autorec_cli.runtime.process_group import local_rank
 from autorec_cli.runtime.threads import compute_threads, use_threads
+from autorec_cli.runtime.torchrun import local_rank
 
 THREADS_PER_CORE = 4  # more than that is a mistake
 CUDA_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}

@@ -10,8 +10,8 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.memory import CELL
-from autorec_cli.runtime.process_group import local_rank
 from autorec_cli.runtime.threads import n_threads
+from autorec_cli.runtime.torchrun import local_rank
 
 MAKE_EXAMPLES = 48
 """Bytes per rating while examples are made: float64 values, offsets, and the examples themselves."""

@@ -17,9 +17,9 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
-from autorec_cli.training.checkpoints.resume import Resume, checkpoint_path
+from autorec_cli.training.checkpoints.resume import checkpoint_path
 from autorec_cli.training.plan import objectives_for
-from autorec_cli.training.request import TrainRequest
+from autorec_cli.training.request import Resume, TrainRequest
 from autorec_cli.training.retraining.warm_start import OlderModel, load_older_model, require_common_ids
 from autorec_cli.training.train import Reporter, train_to_file
 

@@ -18,15 +18,13 @@ import numpy as np
 
 from autorec_cli.csr import Array, distinct_values
 from autorec_cli.errors import LostPeerError, describe, is_out_of_memory
+from autorec_cli.runtime.torchrun import rank_and_size, restart_count
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed.distributed_c10d import Store
 
 Values = TypeVar("Values", Array, "Tensor")
-
-LAUNCHER = "TORCHELASTIC_RUN_ID"
-"""Environment variable that torchrun sets in every process it starts."""
 
 MESSAGE_TIMEOUT = timedelta(minutes=10)
 """Longest wait for one message.
@@ -86,7 +84,7 @@ class ProcessGroup:
         """Sum over all processes, float64, in the shape of `values`."""
         return self._reduced(values, "SUM")
 
-    def max(self, values: Array | float) -> Array:
+    def max(self, values: Array | Sequence[float] | float) -> Array:
         """Maximum over all processes, float64, in the shape of `values`."""
         return self._reduced(values, "MAX")
 
@@ -253,21 +251,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 def current_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Process group of torchrun; a group of one without it."""
-    if LAUNCHER not in environment:
-        return ProcessGroup()
-    return ProcessGroup(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
-
-
-def restart_count(environment: Mapping[str, str] = os.environ) -> int:
-    """Times that torchrun has restarted all processes after losing one."""
-    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) if LAUNCHER in environment else 0
-
-
-def local_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Local rank and local world size of this process."""
-    if LAUNCHER not in environment:
-        return 0, 1
-    return int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    return ProcessGroup(*rank_and_size(environment))
 
 
 @contextmanager

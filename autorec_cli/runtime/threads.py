@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from autorec_cli.errors import UsageError, quoted
-from autorec_cli.runtime.process_group import local_rank
+from autorec_cli.runtime.torchrun import local_rank
 
 MAX_THREADS = 4  # every task in flight takes memory
 

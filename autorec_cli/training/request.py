@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 from autorec_cli.config import TrainSettings, check_device
 from autorec_cli.errors import UsageError
-from autorec_cli.runtime.process_group import restart_count
-from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY, check_save_every
-from autorec_cli.training.checkpoints.resume import Resume
+from autorec_cli.runtime.torchrun import restart_count
 
 TOLERANCE = 0.01
 """Default of `--tolerance`."""
+
+SAVE_EVERY = 30.0
+"""Minimum seconds between two regular checkpoints."""
+
+
+class Resume(IntEnum):
+    """Policy for an earlier run's checkpoint."""
+
+    NO = 0
+    IF_POSSIBLE = 1
+    """A checkpoint of another run, or a corrupted one, is no reason to stop: for `autorec run`, and where torchrun has
+    restarted all processes."""
+    YES = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,8 @@ class TrainRequest:
     wait_lock: float = 0.0
 
     def __post_init__(self) -> None:
-        check_save_every(self.save_every)
+        if not (math.isfinite(self.save_every) and self.save_every >= 0):
+            raise UsageError(f"--save-every must be a number of seconds from 0, not {self.save_every}")
         check_device(self.device)
         if not 0 <= self.tolerance <= 1:
             raise UsageError(f"--tolerance must be in [0, 1], not {self.tolerance:g}")

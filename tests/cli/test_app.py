@@ -228,8 +228,8 @@ def test_no_ascii_terminal_is_needed_for_a_table(workshop):
 def test_help_imports_little():
     """Modules and not seconds, which depend on the machine."""
     imported = modules_after("--help")["--help"]
-    assert not imported & {"polars", "scipy", "torch", "numba", "matplotlib", "jinja2"}
-    assert len(imported) < 600
+    assert not imported & {"numpy", "polars", "scipy", "torch", "numba", "pydantic", "matplotlib", "jinja2"}
+    assert len(imported) < 400
 
 
 def test_what_does_not_train_does_not_import_torch(workshop):

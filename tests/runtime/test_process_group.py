@@ -12,13 +12,12 @@ import pytest
 
 from autorec_cli.errors import LostPeerError, UsageError
 from autorec_cli.runtime.process_group import (
-    LAUNCHER,
     MESSAGE_TIMEOUT,
     ProcessGroup,
     connected,
     current_process_group,
-    local_rank,
 )
+from autorec_cli.runtime.torchrun import LAUNCHER, local_rank
 from tests.forking import program
 from tests.program import ROOT
 

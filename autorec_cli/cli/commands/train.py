@@ -13,9 +13,7 @@ from autorec_cli.cli.options.shared import WaitLock
 from autorec_cli.cli.options.training import TrainingOptions
 from autorec_cli.cli.reports.training import TrainingReport
 from autorec_cli.cli.runner import Command
-from autorec_cli.runtime.process_group import current_process_group
-from autorec_cli.training.checkpoints.checkpointer import SAVE_EVERY
-from autorec_cli.training.request import TOLERANCE, TrainRequest
+from autorec_cli.training.request import SAVE_EVERY, TOLERANCE, TrainRequest
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -125,6 +123,7 @@ def train_command(options: TrainOptions) -> dict[str, Any]:
 
     The model has networks that predict ratings and one that ranks items, unless --objective selects one of the two.
     """
+    from autorec_cli.runtime.process_group import current_process_group
     from autorec_cli.training.train import train_to_file
 
     request = request_of(options)

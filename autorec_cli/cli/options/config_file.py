@@ -24,7 +24,6 @@ from typing import Any, cast
 import typer
 
 from autorec_cli.cli.output.formats import WITHOUT_HEADER, default_format, format_by_ending
-from autorec_cli.data.split_strategies import WITHOUT_FRACTION
 from autorec_cli.errors import UsageError
 
 PREFIX = "AUTOREC"
@@ -168,7 +167,11 @@ def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) ->
     settled = dict(values)
     if "csv_safe" in values:
         settled.update(_settled_format(values, typed))
-    without_fractions = "split" in typed and values["split"] in WITHOUT_FRACTION
+    without_fractions = False
+    if "split" in typed:
+        from autorec_cli.data.split_strategies import WITHOUT_FRACTION  # with numpy, which takes a while to import
+
+        without_fractions = values["split"] in WITHOUT_FRACTION
     for fraction, has_no_place in (("test", without_fractions or "test_file" in typed), ("valid", without_fractions)):
         if has_no_place and fraction in values and fraction not in typed:
             settled[fraction] = None

@@ -9,7 +9,6 @@ killed amid that, all resume from the last one that each of them has.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,13 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from autorec_cli.errors import AutoRecError, Stopped, TrainingDivergedError, UsageError
 from autorec_cli.runtime import signals
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.training.checkpoints.resume import (
-    Resume,
     checkpoint_path,
     find_checkpoint,
     pending_path,
@@ -36,24 +32,12 @@ from autorec_cli.training.checkpoints.resume import (
 
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpoint import Selection, TrainerState
+    from autorec_cli.training.request import Resume
 
 logger = logging.getLogger(__name__)
 
-SAVE_EVERY = 30.0
-"""Minimum seconds between two regular checkpoints."""
-
 AGREE_EVERY = 8
 """Steps between two agreements of several processes on whether a signal came."""
-
-
-def check_save_every(seconds: float) -> None:
-    """Check the value of --save-every.
-
-    Raises:
-        UsageError: it is not a finite number of seconds from 0.
-    """
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise UsageError(f"--save-every must be a number of seconds from 0, not {seconds}")
 
 
 @contextmanager
@@ -192,7 +176,7 @@ class Checkpointer:
         """
         due = time.monotonic() - self._last_save >= self.save_every
         # One message for both questions.
-        number, is_due = self.process_group.max(np.array([self.received() or 0, due])).tolist()
+        number, is_due = self.process_group.max([self.received() or 0, due]).tolist()
         return int(number), bool(is_due)
 
     def _stop_if(self, number: int, state: Callable[[], TrainerState]) -> None:

@@ -6,7 +6,6 @@ import glob
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from autorec_cli.runtime.comparison import differences
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from autorec_cli.storage.files import sweep
 from autorec_cli.storage.links import followed
+from autorec_cli.training.request import Resume
 
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
@@ -28,16 +28,6 @@ WARM_START = "--warm-start"
 
 PENDING = ".next"
 """Suffix of a checkpoint that waits until all processes have written theirs."""
-
-
-class Resume(IntEnum):
-    """Policy for an earlier run's checkpoint."""
-
-    NO = 0
-    IF_POSSIBLE = 1
-    """A checkpoint of another run, or a corrupted one, is no reason to stop: for `autorec run`, and where torchrun has
-    restarted all processes."""
-    YES = 2
 
 
 def checkpoint_path(model: Path, process_group: ProcessGroup = SINGLE_PROCESS) -> Path:
@@ -126,7 +116,7 @@ def find_checkpoint(
         return None
     # A checkpoint that one process cannot use is useless to all, so they decide together below.
     checkpoint, problem = _last_common(output, run, process_group)
-    missing, unusable = process_group.max(np.array([checkpoint is None, problem is not None])).tolist()
+    missing, unusable = process_group.max([checkpoint is None, problem is not None]).tolist()
     if checkpoint is None or missing:
         if unusable and policy is Resume.YES:
             raise problem or ArtifactError(

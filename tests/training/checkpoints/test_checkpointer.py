@@ -14,7 +14,6 @@ from autorec_cli.training import train as training
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import Checkpointer, checkpointing
 from autorec_cli.training.checkpoints.resume import (
-    Resume,
     checkpoint_path,
     find_checkpoint,
     find_finished,
@@ -22,6 +21,7 @@ from autorec_cli.training.checkpoints.resume import (
     remove_checkpoints,
 )
 from autorec_cli.training.export import versions
+from autorec_cli.training.request import Resume
 from tests.peers import together
 from tests.trained import train
 
