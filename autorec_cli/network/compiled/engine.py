@@ -322,10 +322,17 @@ class CompiledEngine:
 
     def _missing_gradients(self, last: Floats) -> tuple[Factor, Factor]:
         """Compute gradients by codes and W as if all cells were unrated."""
-        n_hidden = len(self._rest.encoder_biases[-1])
-        codes = Factor(last, np.ones(last.shape[1], dtype=np.float32), n_hidden)
-        weight = Factor(self._decoder.tiles, self._rest.decoder_bias, n_hidden)
-        return missing_gradients(self._workers, codes, weight, self._missing_weight)
+        codes = Factor(last, np.ones(last.shape[1], dtype=np.float32), self._weight_gradient.n_hidden)
+        weight = self._weight_gradient._replace(tiles=self._decoder.tiles, column=self._rest.decoder_bias)
+        of_codes = missing_gradients(self._workers, codes, weight, self._missing_weight, self._weight_gradient)
+        return of_codes, self._weight_gradient
+
+    @cached_property
+    def _weight_gradient(self) -> Factor:
+        """Memory for the gradient of W, which every step overwrites."""
+        # Not new at every step: W of 19,000 items is 37 MiB, which the operating system would fill with zeros.
+        tiles, column = np.empty_like(self._decoder.tiles), np.empty_like(self._rest.decoder_bias)
+        return Factor(tiles, column, len(self._rest.encoder_biases[-1]))
 
     def _update(self, weights: _Weights, gradient: _Gradient, rate: float, decay: float) -> None:
         """Take a step of Adam on `weights`."""

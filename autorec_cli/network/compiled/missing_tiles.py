@@ -35,10 +35,6 @@ class Factor(NamedTuple):
     column: Floats
     n_hidden: int
 
-    def empty_like(self) -> Factor:
-        """Factor of the same size for the gradient."""
-        return Factor(np.empty_like(self.tiles), np.empty_like(self.column), self.n_hidden)
-
     def matrix(self, rows: slice = slice(None)) -> Floats:
         """Some rows out of their tiles, (n, k + 1)."""
         return from_tiles(self.tiles[:, rows], self.n_hidden, self.column[rows])
@@ -55,7 +51,9 @@ class Factor(NamedTuple):
         return [slice(start, min(start + step, n_rows)) for start in range(0, max(n_rows, 1), step)]
 
 
-def missing_gradients(workers: Workers, codes: Factor, weight: Factor, missing_weight: float) -> tuple[Factor, Factor]:
+def missing_gradients(
+    workers: Workers, codes: Factor, weight: Factor, missing_weight: float, of_weight: Factor
+) -> Factor:
     """Compute gradients as `missing_cells.missing_gradients`.
 
     Args:
@@ -63,11 +61,12 @@ def missing_gradients(workers: Workers, codes: Factor, weight: Factor, missing_w
         codes: h (B, k) with a column of ones.
         weight: W (P, k) with b.
         missing_weight: w.
+        of_weight: Memory for the gradient of W and b.
 
     Returns:
-        The gradients of both factors, in tiles; the column of the first means nothing.
+        The gradient of the codes, in tiles; its column means nothing.
     """
-    of_codes, of_weight = codes.empty_like(), weight.empty_like()
+    of_codes = Factor(np.empty_like(codes.tiles), np.empty_like(codes.column), codes.n_hidden)
     if is_small(len(codes.column), codes.n_hidden + 1):
         hidden = codes.matrix()
 
@@ -77,7 +76,7 @@ def missing_gradients(workers: Workers, codes: Factor, weight: Factor, missing_w
             return part
 
         of_codes.fill(_sum(workers.multiply(by_outputs, weight.pieces())))
-        return of_codes, of_weight
+        return of_codes
 
     def by_moments(task: tuple[Factor, Floats, Factor, slice]) -> None:
         factor, of_other, gradient, rows = task
@@ -87,7 +86,7 @@ def missing_gradients(workers: Workers, codes: Factor, weight: Factor, missing_w
     tasks = [(codes, moments_of_weight, of_codes, rows) for rows in codes.pieces()]
     tasks += [(weight, moments_of_codes, of_weight, rows) for rows in weight.pieces()]
     workers.multiply(by_moments, tasks)
-    return of_codes, of_weight
+    return of_codes
 
 
 def _moments(workers: Workers, factors: Sequence[Factor], missing_weight: float) -> list[Floats]:

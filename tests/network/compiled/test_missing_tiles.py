@@ -23,8 +23,9 @@ def factors(request, monkeypatch):
 
 def gradients(factors, threads=2):
     workers = Workers(threads)
+    of_weight = Factor(*(np.full_like(values, np.nan) for values in factors[1][:2]), K)  # as if used before
     try:
-        return missing_gradients(workers, *factors, 0.3)
+        return missing_gradients(workers, *factors, 0.3, of_weight), of_weight
     finally:
         workers.close()
 
