@@ -235,9 +235,13 @@ def _normal(rows: Array, n_in: int, n_out: int, deviation: float, generator: np.
     # holds the whole matrix.
     own = np.empty((len(rows), n_out), dtype=np.float32)
     for start in range(0, n_in, COLUMNS_PER_BLOCK):
-        block = generator.standard_normal((min(COLUMNS_PER_BLOCK, n_in - start), n_out), dtype=np.float32)
-        first, last = np.searchsorted(rows, [start, start + len(block)])
-        own[first:last] = block[rows[first:last] - start]
+        n_drawn = min(COLUMNS_PER_BLOCK, n_in - start)
+        first, last = np.searchsorted(rows, [start, start + n_drawn])
+        if last - first == n_drawn:  # in place: a copy takes as long as drawing
+            generator.standard_normal(dtype=np.float32, out=own[first:last])
+        else:
+            block = generator.standard_normal((n_drawn, n_out), dtype=np.float32)
+            own[first:last] = block[rows[first:last] - start]
     own *= np.float32(deviation)
     return own
 

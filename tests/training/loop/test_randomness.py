@@ -44,6 +44,6 @@ def test_without_dropout_nothing_is_drawn():
 def test_weights_drawn_in_blocks_are_those_of_one_draw():
     for n_in, n_out in ((3, 2), (COLUMNS_PER_BLOCK, 3), (2 * COLUMNS_PER_BLOCK + 5, 7)):
         whole = np.random.default_rng(4).standard_normal((n_in, n_out), dtype=np.float32) * np.float32(0.5)
-        rows = np.arange(0, n_in, 2)
-        generator = np.random.default_rng(4)
-        assert np.array_equal(autoencoder._normal(rows, n_in, n_out, 0.5, generator), whole[rows])
+        for rows in (np.arange(n_in), np.arange(0, n_in, 2), np.arange(n_in // 2, n_in)):  # of one process, of several
+            generator = np.random.default_rng(4)
+            assert np.array_equal(autoencoder._normal(rows, n_in, n_out, 0.5, generator), whole[rows])
