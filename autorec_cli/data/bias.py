@@ -19,12 +19,15 @@ sums over items are. `whole` names the side, "user" or "item", that every proces
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from autorec_cli.csr import Array
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+
+if TYPE_CHECKING:  # takes a while to import, and a model is used without it
+    from scipy import sparse
 
 MAX_ITERATIONS = 100
 TOLERANCE = 1e-3
@@ -118,6 +121,8 @@ def damped_means(
         whole: See the top of this module.
         process_group: The processes.
     """
+    from scipy import sparse
+
     n_users, n_items = user_items.shape
     total, n_ratings = process_group.sum(np.array([np.sum(user_items.data, dtype=np.float64), user_items.nnz])).tolist()
     mean = total / n_ratings if n_ratings else 0.0

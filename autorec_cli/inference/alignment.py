@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.bias import DampedMeans
 from autorec_cli.inference.catalog import UNKNOWN, Catalog, SeenItems, positions
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from autorec_cli.inference.model import Model
 
 
@@ -70,6 +71,8 @@ def input_rows(model: Model, columns: Array) -> Array:
 
 def unseen(ratings: sparse.csr_array, seen: SeenItems) -> sparse.csr_array:
     """Cells of `ratings` (n_users x n_items) not in `seen`."""
+    from scipy import sparse
+
     n_users, n_items = ratings.shape
     rows, columns = row_indices(ratings), ratings.indices
     seen_rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(seen.indptr))

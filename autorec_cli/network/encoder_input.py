@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from autorec_cli.network.dropout import Dropout
 
 RATED = np.float32(2.5)
@@ -90,6 +91,8 @@ class Inputs:
         Returns:
             CSR float32 with sorted indices; without the implicit channel, in the pattern of `batch`.
         """
+        from scipy import sparse
+
         counts = np.diff(batch.indptr)
         factor = None if self.scale is None else np.repeat(self.scale[rows], counts)
         if factors is not None:

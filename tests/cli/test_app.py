@@ -240,6 +240,16 @@ def test_what_does_not_train_does_not_import_torch(workshop):
         assert not [name for name in modules if name.partition(".")[0] == "torch"], command_line
 
 
+def test_a_model_is_used_without_scipy(workshop, tmp_path):
+    (tmp_path / "pairs.csv").write_text("user,item\n007,x\n")
+    command_lines = (
+        *("info data", "info both.model", "recommend both.model", "recommend user.model --user 007"),
+        *(f"predict both.model {tmp_path / 'pairs.csv'}", "similar item.model"),
+    )
+    for command_line, modules in modules_after(*command_lines, cwd=workshop).items():
+        assert "scipy" not in modules, command_line
+
+
 def test_module_and_console_script_agree(workshop):
     script = Path(sys.executable).with_name("autorec")
     for arguments in (["--version"], ["recommend", "item.model", "--user", "007"], ["--nothing"]):

@@ -63,14 +63,15 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
 
 
 def _describe(path: Path, check: bool) -> dict[str, Any]:
-    from autorec_cli.data import dataset_info
-    from autorec_cli.inference.files import model_file, model_info
-
     if path.is_dir():
+        from autorec_cli.data import dataset_info
+
         document, files = dataset_info.describe(path), list(path.iterdir())
         if check:
             dataset_info.check(path)
     else:
+        from autorec_cli.inference.files import model_file, model_info
+
         document, files = model_info.describe(path), [path]
         if check:
             model_file.load_model(path)

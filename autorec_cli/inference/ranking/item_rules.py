@@ -15,15 +15,12 @@ from autorec_cli.inference.ranking.limited_top_k import FREE, Limit
 if TYPE_CHECKING:
     from autorec_cli.inference.ranking.settings import RecommendSettings
 
-SUBQUERY = re.compile(
-    r"\(\s*(?:/\*|--|//|\#|(?:select|with|values|from|table|insert|update|delete|merge)\b)|\bread_\w+\W*\(",
-    re.IGNORECASE,
-)
+SUBQUERY = r"(?i)\(\s*(?:/\*|--|//|\#|(?:select|with|values|from|table|insert|update|delete|merge)\b)|\bread_\w+\W*\("
 """Start of a query, which could read files (`SELECT * FROM read_csv(...)`): it always stands in parentheses.
 
 It is searched for in strings and comments too, as only the parser knows for sure where they end.
 """
-PADDING = re.compile(r"\b[lr]pad\W*\(", re.IGNORECASE)
+PADDING = r"(?i)\b[lr]pad\W*\("
 """Functions that make a text of any length, and use up all memory."""
 LONGEST_CONDITION = 10_000
 """Characters; polars takes a second for a thousand terms, and four times as long for two thousand."""
@@ -96,11 +93,11 @@ def _check_condition(where: str) -> None:
     Raises:
         UsageError: it could read files, or take very much time or memory.
     """
-    if SUBQUERY.search(where):
+    if re.search(SUBQUERY, where):
         raise UsageError(
             f"--where {quoted(where)} looks like a query of its own; give one condition over the columns of the items"
         )
-    if PADDING.search(where):
+    if re.search(PADDING, where):
         raise UsageError(f"--where {quoted(where)}: LPAD and RPAD cannot be used; compare the texts as they are")
     if len(where) > LONGEST_CONDITION:
         raise UsageError(

@@ -10,10 +10,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from autorec_cli.csr import Array
 from autorec_cli.data import dataset as datasets
@@ -23,6 +22,9 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import ArtifactError, counted
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.scorer import History, Scorer
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 logger = logging.getLogger(__name__)
 
