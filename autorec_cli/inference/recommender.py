@@ -19,7 +19,6 @@ from autorec_cli.inference.ranking.top_k import NO_ITEM, NO_USERS, TopItems
 from autorec_cli.inference.reasons.explanation import hidden_scorer
 from autorec_cli.inference.reasons.frames import ReasonFrames
 from autorec_cli.inference.scorer import History, Scorer
-from autorec_cli.inference.users.histories import fitted_histories
 from autorec_cli.inference.users.target_users import TargetUsers, folded_users, known_users
 from autorec_cli.runtime.stages import begin_stage
 
@@ -71,6 +70,8 @@ def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
     if settings.history is None:
         users = known_users(model, settings.user_ids)
         if settings.explain:
+            from autorec_cli.inference.users.histories import fitted_histories
+
             users = replace(users, ratings_at=fitted_histories(model, settings.dataset))
     else:
         users = folded_users(model, settings.history, settings.history_options, settings.dataset)

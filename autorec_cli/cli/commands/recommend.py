@@ -293,7 +293,6 @@ def _writer(options: RecommendOptions, format: str, settings: RecommendSettings)
 
 def settings_of(options: RecommendOptions) -> RecommendSettings:
     """Read the files of ids; returns all settings."""
-    from autorec_cli.inference.ranking.exclusions import has_pairs
     from autorec_cli.inference.ranking.item_rules import parse_max_per
     from autorec_cli.inference.ranking.settings import RecommendSettings
     from autorec_cli.inference.users.id_file import read_ids
@@ -301,7 +300,7 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
 
     if [options.users, options.history, options.candidates, options.exclude].count("-") > 1:
         raise UsageError("only one of --users, --history, --candidates and --exclude can be read from stdin")
-    excludes_pairs = options.exclude is not None and has_pairs(options.exclude)
+    excludes_pairs = options.exclude is not None and _has_pairs(options.exclude)
     exclude = None if excludes_pairs else options.exclude
     files = {"--users": options.users, "--candidates": options.candidates, "--exclude": exclude}
     ids = {flag: read_ids(file, flag) for flag, file in files.items() if file is not None}
@@ -325,6 +324,12 @@ def settings_of(options: RecommendOptions) -> RecommendSettings:
         explain=options.explain,
         shard=None if options.shard is None else parse_shard(options.shard),
     )
+
+
+def _has_pairs(file: str) -> bool:
+    from autorec_cli.inference.ranking.exclusions import has_pairs  # and all readers of ratings
+
+    return has_pairs(file)
 
 
 def _split_users(options: RecommendOptions, settings: RecommendSettings, model: Scorer) -> RecommendSettings:

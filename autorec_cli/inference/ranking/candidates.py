@@ -12,7 +12,6 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import InputDataError, counted, not_finite
-from autorec_cli.inference.ranking.exclusions import read_exclusions, with_exclusions
 from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of
 from autorec_cli.inference.ranking.limited_top_k import Limit, limited_top_k
 from autorec_cli.inference.ranking.top_k import NO_ITEM, ScoreBlock, SeenBlock, TopItems, rank_items
@@ -81,6 +80,8 @@ def candidates_for(users: TargetUsers, model: Scorer, settings: RecommendSetting
     allowed, limits = _allowed(model, settings, table), limits_of(settings.max_per, table)
     seen: SeenBlock | None = None if settings.include_seen else users.seen
     if settings.exclude_pairs is not None:
+        from autorec_cli.inference.ranking.exclusions import read_exclusions, with_exclusions
+
         pairs, options = settings.exclude_pairs, settings.history_options
         excluded = read_exclusions(model, pairs, users.user_ids, options)
         seen = with_exclusions(seen, excluded, model.catalog.n_items)

@@ -14,7 +14,6 @@ from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.scorer import History, HistoryScorer, Scorer
-from autorec_cli.inference.users.histories import read_histories
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,8 @@ def folded_users(
         InputDataError: the ratings cannot be used.
         ArtifactError: `dataset` is not the model's.
     """
+    from autorec_cli.inference.users.histories import read_histories  # and all readers of ratings
+
     histories = read_histories(model, history, options, dataset)
     score, rate = history_scorers(model)
 
