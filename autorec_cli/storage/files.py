@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -176,7 +175,7 @@ def replace_link(link: Path, target: str) -> None:
 
 def _temporary_name(target: Path, suffix: str = "tmp") -> Path:
     """New name beside `target`, which `sweep` knows."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
+    return target.with_name(f".{target.name}.{os.urandom(4).hex()}.{suffix}")
 
 
 def _create(file: Path, mode: int) -> int:

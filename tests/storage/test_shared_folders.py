@@ -157,7 +157,7 @@ def test_a_user_who_may_only_read_a_lock_learns_whether_it_is_held(tmp_path, hel
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_others_put_under_a_temporary_name_is_not_opened(tmp_path, monkeypatch, precious, kind):
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n_bytes: "abcd1234")
+    monkeypatch.setattr(files.os, "urandom", lambda n_bytes: bytes.fromhex("abcd1234"))
     plant(kind, tmp_path / ".f.abcd1234.tmp", precious)
     with pytest.raises(UsageError, match="cannot write"), replace_file(tmp_path / "f"):
         raise AssertionError
