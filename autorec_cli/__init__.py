@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from autorec_cli.data.dataset import save_dataset as save_dataset
     from autorec_cli.data.preparation import PrepareSettings as PrepareSettings
     from autorec_cli.data.preparation import prepare as prepare
-    from autorec_cli.data.readers.database import DatabaseQuery as DatabaseQuery
     from autorec_cli.data.readers.options import Period as Period
     from autorec_cli.data.readers.options import ReadOptions as ReadOptions
+    from autorec_cli.data.readers.tables.database import DatabaseQuery as DatabaseQuery
     from autorec_cli.data.splitting import SplitSettings as SplitSettings
     from autorec_cli.errors import AutoRecError as AutoRecError
     from autorec_cli.evaluation.evaluate import evaluate as evaluate
@@ -73,7 +73,7 @@ __version__ = "0.2.0"
 _MODULES = {
     "prepare": "data.preparation",
     "PrepareSettings": "data.preparation",
-    "DatabaseQuery": "data.readers.database",
+    "DatabaseQuery": "data.readers.tables.database",
     "EncodedRatings": "data.builder.encoded_ratings",
     "ReadOptions": "data.readers.options",
     "Period": "data.readers.options",

@@ -6,7 +6,7 @@ from typing import cast
 
 import polars as pl
 
-from autorec_cli.data.readers.column_types import DataType, is_readable
+from autorec_cli.data.readers.tables.column_types import DataType, is_readable
 
 TITLE = "title"
 OWN = ("index", "id", "n_ratings", "n_train_ratings")

@@ -22,10 +22,10 @@ from autorec_cli.data.builder.read_ratings import Announce, Report, ratings_from
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.plausibility import doubts, doubts_about_values
 from autorec_cli.data.readers.columns.names import is_count
-from autorec_cli.data.readers.database import DatabaseQuery
-from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.items import columns_of, frame_items, read_items
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
+from autorec_cli.data.readers.tables.database import DatabaseQuery
+from autorec_cli.data.readers.tables.frames import polars_frame
 from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
 from autorec_cli.data.splitting import SplitSettings, split, take_cells
 from autorec_cli.errors import InputDataError, UsageError, counted, shortened

@@ -16,8 +16,8 @@ from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.builder.csr_builder import RatingsMatrix, build_ratings
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.options import ReadOptions
+from autorec_cli.data.readers.tables.frames import polars_frame
 from autorec_cli.errors import InputDataError, counted
 from autorec_cli.evaluation.measurement import Models
 from autorec_cli.inference.alignment import unseen

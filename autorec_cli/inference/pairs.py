@@ -17,12 +17,12 @@ import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.formats import FILE_READERS, read_source
-from autorec_cli.data.readers.frames import detect_frame, frame_rows, polars_frame
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import open_source
+from autorec_cli.data.readers.tables.frames import detect_frame, frame_rows, polars_frame
 from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.inference.catalog import UNKNOWN, index_of, positions_in
 from autorec_cli.inference.fold_in import user_bias

@@ -26,7 +26,7 @@ from autorec_cli.storage.locks import hold
 if TYPE_CHECKING:
     from autorec_cli.data.builder.encoded_ratings import EncodedRatings
     from autorec_cli.data.preparation import PrepareSettings
-    from autorec_cli.data.readers.database import DatabaseQuery
+    from autorec_cli.data.readers.tables.database import DatabaseQuery
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -304,7 +304,7 @@ def source_of(options: PrepareOptions) -> list[str] | DatabaseQuery | EncodedRat
         from autorec_cli.data.builder.encoded_ratings import EncodedRatings
 
         return EncodedRatings(options.encoded)
-    from autorec_cli.data.readers.database import DatabaseQuery
+    from autorec_cli.data.readers.tables.database import DatabaseQuery
 
     if options.database is None:
         return options.sources or []

@@ -22,9 +22,9 @@ from autorec_cli.data.builder.duplicates import DuplicatePair, SourceRatings, re
 from autorec_cli.data.builder.ratings_table import RatingsTable
 from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratings
 from autorec_cli.data.builder.sorted_cells import SortedCells
-from autorec_cli.data.readers.frames import polars_frame
 from autorec_cli.data.readers.layout import ENCODED
 from autorec_cli.data.readers.options import DUPLICATES, ReadOptions
+from autorec_cli.data.readers.tables.frames import polars_frame
 from autorec_cli.errors import InputDataError, UsageError, quoted
 
 if TYPE_CHECKING:  # slow to import: `prepare` has a thread do it while ratings are read

@@ -12,10 +12,10 @@ from polars import selectors as cs
 
 from autorec_cli.csr import Array
 from autorec_cli.data.builder.vocabulary import IdTable
-from autorec_cli.data.readers.frames import BATCH_ROWS
-from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import PARQUET_MAGIC, OpenSource, open_source
+from autorec_cli.data.readers.tables.frames import BATCH_ROWS
+from autorec_cli.data.readers.tables.parquet import damage_named, scan_file
 from autorec_cli.errors import InputDataError, quoted
 from autorec_cli.storage.files import is_special
 

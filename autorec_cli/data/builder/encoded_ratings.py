@@ -22,11 +22,11 @@ import polars as pl
 from autorec_cli.csr import Array
 from autorec_cli.data.builder.encoded_ids import add_ids, open_parquet, read_counts
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
-from autorec_cli.data.readers.frames import BATCH_ROWS
 from autorec_cli.data.readers.layout import ENCODED, Columns, Layout
-from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import OpenSource
+from autorec_cli.data.readers.tables.frames import BATCH_ROWS
+from autorec_cli.data.readers.tables.parquet import damage_named, scan_file
 from autorec_cli.data.readers.timestamps import narrow
 from autorec_cli.errors import InputDataError, counted
 

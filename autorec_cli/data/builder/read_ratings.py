@@ -10,14 +10,14 @@ from dataclasses import replace
 import polars as pl
 
 from autorec_cli.data.builder.ratings_table import RatingsTable, SourceFacts
-from autorec_cli.data.readers.database import DatabaseQuery, read_database
 from autorec_cli.data.readers.formats import FILE_READERS, LayoutAndRows, read_source
-from autorec_cli.data.readers.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import MAX_EXPLAINED, RatingRows, frame_of, within_period, without_missing
 from autorec_cli.data.readers.source_names import check_distinct, expand_sources
 from autorec_cli.data.readers.sources import STDIN, FileDigest, OpenSource, open_source
+from autorec_cli.data.readers.tables.database import DatabaseQuery, read_database
+from autorec_cli.data.readers.tables.frames import BATCH_ROWS, FRAME, detect_frame, frame_rows
 from autorec_cli.errors import InputDataError, NotEnoughMemoryError, quoted
 from autorec_cli.runtime import memory
 from autorec_cli.runtime.threads import BackgroundThread

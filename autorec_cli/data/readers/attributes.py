@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import polars as pl
 
 from autorec_cli.data.item_columns import is_kept, kept
-from autorec_cli.data.readers.column_types import id_of
 from autorec_cli.data.readers.columns.names import role_and_tier
 from autorec_cli.data.readers.items import decode
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
-from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import FILE_KINDS, open_source, read_whole
+from autorec_cli.data.readers.tables.column_types import id_of
+from autorec_cli.data.readers.tables.parquet import damage_named, scan_file
 from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text
 from autorec_cli.data.readers.text.exact_csv import records
 from autorec_cli.errors import InputDataError, UsageError, quoted

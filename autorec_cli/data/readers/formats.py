@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
 
-from autorec_cli.data.readers.json_lines import is_json, read_json_lines
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.readers.parquet import read_columnar
 from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource
+from autorec_cli.data.readers.tables.json_lines import is_json, read_json_lines
+from autorec_cli.data.readers.tables.parquet import read_columnar
 from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.preamble import plain_text
 from autorec_cli.data.readers.text.reader import read_text

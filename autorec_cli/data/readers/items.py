@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from autorec_cli.data.item_columns import LIST_SEPARATOR, RESERVED, TITLE, is_kept, kept, typed
-from autorec_cli.data.readers.column_types import check_types, id_of, is_readable, is_usable
 from autorec_cli.data.readers.columns.contents import is_number
 from autorec_cli.data.readers.columns.names import COLUMN_NAMES
-from autorec_cli.data.readers.json_lines import is_json, objects_in
 from autorec_cli.data.readers.options import BLANKS, ReadOptions
-from autorec_cli.data.readers.parquet import damage_named, scan_file
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import FILE_KINDS, OpenSource, open_source, read_whole
+from autorec_cli.data.readers.tables.column_types import check_types, id_of, is_readable, is_usable
+from autorec_cli.data.readers.tables.json_lines import is_json, objects_in
+from autorec_cli.data.readers.tables.parquet import damage_named, scan_file
 from autorec_cli.data.readers.text.blocks import to_utf_8
 from autorec_cli.data.readers.text.detection import CANDIDATES, sample_text, without_separator_line
 from autorec_cli.data.readers.text.exact_csv import Record, TextFormat, records

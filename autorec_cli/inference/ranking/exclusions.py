@@ -15,9 +15,9 @@ import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.formats import FILE_READERS
-from autorec_cli.data.readers.json_lines import is_json
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.sources import STDIN, open_source
+from autorec_cli.data.readers.tables.json_lines import is_json
 from autorec_cli.errors import InputDataError, counted
 from autorec_cli.inference.catalog import UNKNOWN, SeenItems, index_of, positions_in
 from autorec_cli.inference.pairs import pair_blocks

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from autorec_cli.data.readers.formats import read_source
-from autorec_cli.data.readers.frames import detect_frame
 from autorec_cli.data.readers.options import ROLES, ReadOptions
 from autorec_cli.data.readers.sources import open_source
+from autorec_cli.data.readers.tables.frames import detect_frame
 from autorec_cli.errors import InputDataError
 
 REFUSED = None

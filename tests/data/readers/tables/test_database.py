@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from autorec_cli.data.builder.read_ratings import read_ratings
-from autorec_cli.data.readers import database
-from autorec_cli.data.readers.database import DatabaseQuery
 from autorec_cli.data.readers.options import Period, ReadOptions
+from autorec_cli.data.readers.tables import database
+from autorec_cli.data.readers.tables.database import DatabaseQuery
 from autorec_cli.errors import InputDataError, UsageError, install_command
 from tests.program import run
 

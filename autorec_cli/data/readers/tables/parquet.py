@@ -18,9 +18,7 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.column_types import check_types, is_usable, without_extensions
 from autorec_cli.data.readers.columns.names import role_of
-from autorec_cli.data.readers.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.options import EVER, Period, ReadOptions
 from autorec_cli.data.readers.rows import RatingRows, check_rows, no_rows
@@ -31,6 +29,8 @@ from autorec_cli.data.readers.sources import (
     PARQUET_MAGIC,
     OpenSource,
 )
+from autorec_cli.data.readers.tables.column_types import check_types, is_usable, without_extensions
+from autorec_cli.data.readers.tables.frames import BATCH_ROWS, SAMPLE_ROWS, columns_of, layout_of, plain_types
 from autorec_cli.data.readers.timestamps import (
     COMPACT_UNITS,
     FIRST_COMPACT,

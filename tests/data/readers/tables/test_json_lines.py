@@ -8,9 +8,9 @@ import json
 import pytest
 
 from autorec_cli.data.builder.read_ratings import read_ratings
-from autorec_cli.data.readers import json_lines
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.sources import zstd
+from autorec_cli.data.readers.tables import json_lines
 from autorec_cli.errors import InputDataError
 from tests.program import run
 

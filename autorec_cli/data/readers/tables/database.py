@@ -20,11 +20,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 import polars as pl
 
-from autorec_cli.data.readers.column_types import without_extensions
-from autorec_cli.data.readers.frames import SAMPLE_ROWS, detect_typed, typed_rows
 from autorec_cli.data.readers.layout import Layout
 from autorec_cli.data.readers.options import ReadOptions
 from autorec_cli.data.readers.rows import RatingRows
+from autorec_cli.data.readers.tables.column_types import without_extensions
+from autorec_cli.data.readers.tables.frames import SAMPLE_ROWS, detect_typed, typed_rows
 from autorec_cli.errors import InputDataError, UsageError, install_command, without_passwords
 
 BATCH_ROWS = 1 << 17

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from autorec_cli.data.readers.column_types import check_types, id_of, texts_of
 from autorec_cli.data.readers.columns.search import find_columns
 from autorec_cli.data.readers.layout import Columns, Layout
 from autorec_cli.data.readers.options import ReadOptions, name_or_number
 from autorec_cli.data.readers.rows import RatingRows, check_rows
+from autorec_cli.data.readers.tables.column_types import check_types, id_of, texts_of
 from autorec_cli.data.readers.timestamps import TimestampFormat, seconds_since_1970
 from autorec_cli.errors import InputDataError, UsageError
 

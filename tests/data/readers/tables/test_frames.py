@@ -71,7 +71,7 @@ def test_dates_categories_and_missing_values_of_pandas_are_read():
     with pytest.raises(InputDataError, match="row 3, column item"):
         prepare(frame)
     frame.loc[2, "item"] = "y"
-    from autorec_cli.data.readers.frames import polars_frame
+    from autorec_cli.data.readers.tables.frames import polars_frame
 
     table = ratings_from_frame(polars_frame(frame))
     assert table.user_ids.to_list() == ["a", "b"]

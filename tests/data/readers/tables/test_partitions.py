@@ -10,7 +10,7 @@ import pytest
 
 from autorec_cli.data.builder.read_ratings import read_ratings
 from autorec_cli.data.readers.options import Period, ReadOptions
-from autorec_cli.data.readers.parquet import partitions_of
+from autorec_cli.data.readers.tables.parquet import partitions_of
 from autorec_cli.data.readers.timestamps import parse_moment
 from autorec_cli.errors import InputDataError, UsageError
 from tests.program import call

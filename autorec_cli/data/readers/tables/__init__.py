@@ -1,0 +1,1 @@
+"""Sources with typed columns: Parquet and Arrow, JSON lines, databases, frames."""
