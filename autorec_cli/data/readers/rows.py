@@ -18,6 +18,8 @@ REST = "rest"  # column of the first surplus field
 PROBLEM = "problem"  # column of quoting errors
 MAX_EXPLAINED = 5  # bad rows reported
 USE_POINTS = "use a decimal point, not a comma, and no thousands separators"
+NO_NUMBER = "is not a number"
+MOSTLY = 0.9  # fraction of ratings from which bad ones are the rule
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,20 @@ def check_rows(
         for row in bad[:MAX_EXPLAINED].tolist()
     )
     if explained and not skip_bad_rows:
-        # Where one number has a comma, others have: they are not for skipping.
-        advice = "" if explained[0].endswith(USE_POINTS) else "; fix it or use --on-error skip"
-        raise InputDataError(explained[0] + advice)
+        raise InputDataError(explained[0] + _advice(explained[0], texts, parsed))
     return rows_of(parsed.filter(is_good), texts.height, len(bad), explained)
+
+
+def _advice(problem: str, texts: pl.DataFrame, parsed: pl.DataFrame) -> str:
+    """Advice on the first bad row, unless its problem ends with some."""
+    # Where one number has a comma, others have: they are not for skipping.
+    if problem.endswith(USE_POINTS):
+        return ""
+    if problem.endswith(NO_NUMBER):
+        numbers = parsed["rating"].filter(texts["rating"].cast(pl.String).str.strip_chars() != "")
+        if numbers.null_count() >= MOSTLY * len(numbers):
+            return "; write ratings as numbers, or ignore them with --columns rating=none"
+    return "; fix it or use --on-error skip"
 
 
 def _explain(row: dict[str, object], layout: Layout) -> str:
@@ -180,7 +192,7 @@ def _complaint(role: str, value: str | None, written: TimestampFormat) -> str | 
     if number is None:
         has_comma = parse_numbers(pl.Series([value.replace(",", "")]))[0] is not None
         hint = f"; {USE_POINTS}" if has_comma else ""
-        return f"{quoted(value)} is not a number{hint}"
+        return f"{quoted(value)} {NO_NUMBER}{hint}"
     return None if abs(number) <= FLOAT32_MAX else f"{quoted(value)} is not a finite number"
 
 

@@ -177,6 +177,19 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, case, quotes_before):
     assert read.n_skipped == (1 if case == "open quote" else 2)
 
 
+@pytest.mark.parametrize("values", [("like", "dislike"), ("A", "B+")])
+def test_ratings_in_words_are_not_for_skipping(tmp_path, values):
+    file = tmp_path / "ratings.csv"
+    file.write_text("user,item,liked\n" + "".join(f"u{n},i{n},{values[n % 2]}\n" for n in range(8)))
+    with pytest.raises(InputDataError) as raised:
+        rows_of(file)
+    assert "line 2, column liked: " in str(raised.value)
+    assert "is not a number; write ratings as numbers, or ignore them with --columns rating=none" in str(raised.value)
+    assert "skip" not in str(raised.value)
+    found, _ = rows_of(file, options=ReadOptions(columns={"rating": "none"}))
+    assert len(found) == 8
+
+
 def test_numbers_in_other_dress_are_numbers(tmp_path):
     texts = [" 4", "4 ", "+4", "4.", ".5", "4e0", '"4"', "-0.0"]
     (tmp_path / "ratings.csv").write_text("".join(f"u{i},i,{text}\n" for i, text in enumerate(texts)))
