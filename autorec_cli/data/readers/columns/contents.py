@@ -29,6 +29,13 @@ WRITTEN_RATING = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 """Ratings that are no numbers: 3,5 and 80% and 4/5 and 4 stars."""
+_CURRENCY = r"(?:[$\u20ac\u00a3\u00a5\u20b9]|usd|eur|gbp|jpy|cny|inr|chf|cad|aud)"
+_AMOUNT = r"[+-]?(?:\d[\d,.]*|[.,]\d+)"
+MONEY = re.compile(rf"\s*(?:[+-]?{_CURRENCY}\s*{_AMOUNT}|{_AMOUNT}\s*{_CURRENCY})\s*", re.ASCII | re.IGNORECASE)
+"""Numbers with a currency: $3.00 and 3 EUR."""
+GRADE = re.compile(r"\s*([A-Fa-f])[+-]?\s*")
+MIN_GRADES = 3
+"""Letters that grades have at least; two may be sizes, variants or blood groups."""
 VERDICTS = re.compile(
     r"\s*(?:true|false|t|f|yes|no|y|n|up|down|(?:dis)?like|positive|negative|neutral|(?:not )?recommended)\s*",
     re.IGNORECASE,
@@ -173,6 +180,23 @@ def are_written_ratings(values: Sequence[str]) -> bool:
 def are_verdicts(values: Sequence[str]) -> bool:
     """True for ratings in words, such as like and dislike."""
     return nearly_all(values, VERDICTS.fullmatch)
+
+
+def are_grades(values: Sequence[str], is_named_grade: bool) -> bool:
+    """True for grades such as A+ and B-.
+
+    Without a name that says so, there must be several letters, and one with a sign.
+    """
+    if not nearly_all(values, GRADE.fullmatch):
+        return False
+    letters = {match[1].upper() for match in map(GRADE.fullmatch, values) if match}
+    has_sign = any("+" in value or "-" in value for value in values)
+    return is_named_grade or (len(letters) >= MIN_GRADES and has_sign)
+
+
+def are_money(values: Sequence[str]) -> bool:
+    """True for amounts of money."""
+    return nearly_all(values, MONEY.fullmatch)
 
 
 def is_plain_number(text: str) -> bool:

@@ -233,6 +233,11 @@ def names_other_fact(name: str) -> bool:
     return bool(words(name) & known)
 
 
+def is_grade_name(name: str) -> bool:
+    """True for names of ratings, such as final grade."""
+    return bool(words(name) & {"grade", "grades", "score", "rating", "stars"})
+
+
 def is_doubtful_rating(name: str) -> bool:
     """True for names that are hardly those of ratings."""
     return bool(words(name) & DOUBTFUL)

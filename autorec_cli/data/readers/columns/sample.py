@@ -14,12 +14,20 @@ from autorec_cli.data.readers.columns.contents import (
     TEXT,
     TIMES,
     Contents,
+    are_grades,
+    are_money,
     are_verdicts,
     are_written_ratings,
     column_of,
     contents_of,
 )
-from autorec_cli.data.readers.columns.names import cannot_be_rating, is_index_name, is_nameless
+from autorec_cli.data.readers.columns.names import (
+    cannot_be_rating,
+    is_grade_name,
+    is_index_name,
+    is_nameless,
+    names_other_fact,
+)
 from autorec_cli.errors import InputDataError, quoted
 
 Found = Mapping[str, int | None]
@@ -166,8 +174,16 @@ def written_ratings(sample: Sample, found: Found) -> list[Contents]:
         for column in sample.columns(found)
         if column.kind in (TEXT, PROSE)
         and not (sample.header and cannot_be_rating(sample.header_of(column)))
-        and (holds_verdicts(sample, column) or are_written_ratings(_filled(sample, column)))
+        and _is_written_rating(sample, column)
     ]
+
+
+def _is_written_rating(sample: Sample, column: Contents) -> bool:
+    values, name = _filled(sample, column), sample.header_of(column)
+    if holds_verdicts(sample, column) or are_written_ratings(values) or are_money(values):
+        return True
+    is_named = is_grade_name(name)
+    return (is_named or not names_other_fact(name)) and are_grades(values, is_named)
 
 
 def holds_verdicts(sample: Sample, column: Contents) -> bool:

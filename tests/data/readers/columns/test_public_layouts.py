@@ -527,6 +527,17 @@ LAYOUTS = {
     "Steam on Kaggle": csv(
         "user,game,recommendation", "5,Ran,Recommended", "5,Heat,Not Recommended", "9,Ran,Recommended", columns=REFUSED
     ),
+    "dollars": csv("user_id,item_id,mark", "5,242,$3.00", "5,302,$4", '9,377,"$1,200.50"', columns=REFUSED),
+    "euros": csv("user_id,item_id,mark", "5,242,3 EUR", "5,302,4.50 EUR", "9,377,1 EUR", columns=REFUSED),
+    "pounds without names": csv(None, "u5,i242,\u00a33", "u5,i302,\u00a34", "u9,i377,\u00a31", columns=REFUSED),
+    "euros of a price": csv("user_id,item_id,price", "5,242,3 EUR", "5,302,4 EUR", "9,377,1 EUR", columns=(1, 2, 0, 0)),
+    "currencies": csv("user_id,item_id,currency", "5,242,USD", "5,302,EUR", "9,377,$", columns=(1, 2, 0, 0)),
+    "grades with signs": csv("user_id,item_id,mark", "5,242,A+", "5,302,B", "9,377,C-", columns=REFUSED),
+    "grades by name": csv("user_id,item_id,final_grade", "5,242,A", "5,302,B", "9,377,A", columns=REFUSED),
+    "blood groups": csv("user_id,item_id,blood", "5,242,A+", "5,302,B-", "9,377,A-", columns=(1, 2, 0, 0)),
+    "variants": csv("user_id,item_id,variant", "5,242,A", "5,302,B", "9,377,C", columns=(1, 2, 0, 0)),
+    "energy labels": csv("user_id,item_id,energy_label", "5,242,A+", "5,302,B", "9,377,C", columns=(1, 2, 0, 0)),
+    "countries": csv("user_id,item_id,country", "5,242,DE", "5,302,F", "9,377,GB", columns=(1, 2, 0, 0)),
     "months": csv("user_id,item_id,date", "5,242,12/2020", "5,302,11/2020", "9,377,01/2021", columns=(1, 2, 0, 0)),
     "verified purchases": csv(
         "user_id,item_id,verified_purchase", "5,242,true", "5,302,false", "9,377,true", columns=(1, 2, 0, 0)
