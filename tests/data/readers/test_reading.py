@@ -389,3 +389,12 @@ def test_options_that_make_no_sense_are_refused():
             ReadOptions(encoding=encoding)
     with pytest.raises(UsageError, match="--no-header"):
         ReadOptions(columns={"user": "userId"}, has_header=False)
+
+
+@pytest.mark.parametrize("rating", ["1.00000017881393432617187499", "3.3333333333", "3.4028234e38", "1e-46"])
+def test_a_rating_is_the_same_beside_a_bad_row(rating, tmp_path):
+    file, options = tmp_path / "ratings.csv", SKIP
+    file.write_text(f"user,item,rating\n1,1,{rating}\n")
+    alone = read_ratings([str(file)], options).ratings.values()
+    file.write_text(f"user,item,rating\n1,1,{rating}\n1,2,x\n")  # the whole block is read as text
+    assert read_ratings([str(file)], options).ratings.values().tobytes() == alone.tobytes()

@@ -78,7 +78,8 @@ def _read_typed(block: bytes, layout: TextLayout, name: str) -> pl.DataFrame | N
     """
     types: dict[str, DataType] = {"user": pl.String, "item": pl.String}
     if layout.columns.rating is not None:
-        types["rating"] = pl.Float32
+        # Read as float32 a few would be rounded otherwise than where blocks have bad rows.
+        types["rating"] = pl.Float64
     if layout.columns.timestamp is not None:
         types["timestamp"] = pl.Int64 if layout.columns.timestamp_format.are_whole else pl.String
     if layout.number_ids and numbers_print_as_read(block, layout.text_format):
