@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,8 @@ from typing import IO, Any
 
 from autorec_cli.cli.console import progress, say, warn
 from autorec_cli.cli.output.shards import ShardFolder
-from autorec_cli.errors import EXIT_BUG, ArtifactError, AutoRecError, LostPeerError
+from autorec_cli.errors import EXIT_BUG, ArtifactError, AutoRecError, LostPeerError, Stopped
+from autorec_cli.runtime.signals import MESSAGES, STOPPING, exit_status
 
 POLL_SECONDS = 0.02
 PROGRAM = "import sys; sys.path[:] = {!r}; from autorec_cli.cli.main import main; main()"
@@ -37,7 +39,22 @@ class _Ended:
         """Reason for a failure."""
         if self.summary is not None and self.summary["error"]:
             return str(self.summary["error"])
-        return f"its process was ended by signal {-self.status}" if self.status < 0 else f"status {self.status}"
+        if self.status < 0:
+            return f"its process was ended by {_signal_name(-self.status)}"
+        return MESSAGES.get(self.status, f"status {self.status}")
+
+    @property
+    def stopped(self) -> int | None:
+        """Exit status if a signal that ends a run has ended it."""
+        status = exit_status(-self.status) if -self.status in STOPPING else self.status
+        return status if status in MESSAGES else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals
+        return f"signal {number}"
 
 
 def run_shards(shards: ShardFolder, n_processes: int) -> dict[str, int]:
@@ -54,6 +71,7 @@ def run_shards(shards: ShardFolder, n_processes: int) -> dict[str, int]:
 
     Raises:
         AutoRecError: a shard could not be made, as its process said; all others were.
+        Stopped: a signal has ended the process of a shard.
     """
     numbers = range(1, shards.count + 1)
     missing = [number for number in numbers if shards.facts(number) is None]
@@ -83,7 +101,7 @@ def run_shards(shards: ShardFolder, n_processes: int) -> dict[str, int]:
     return {**totals, "n_shards": shards.count, "n_made": len(missing)}
 
 
-def _failure(failed: Sequence[_Ended], count: int) -> AutoRecError:
+def _failure(failed: Sequence[_Ended], count: int) -> AutoRecError | Stopped:
     """Error of the first shard that failed.
 
     It has its status and its message.
@@ -92,10 +110,11 @@ def _failure(failed: Sequence[_Ended], count: int) -> AutoRecError:
     kinds: dict[int, type[AutoRecError]] = {kind.exit_status: kind for kind in AutoRecError.__subclasses__()}
     kind = AutoRecError if first.status == EXIT_BUG else kinds.get(first.status, LostPeerError)
     numbers = ", ".join(str(ended.number) for ended in sorted(failed, key=lambda ended: ended.number))
-    return kind(
+    message = (
         f"{len(failed)} of {count} shards failed ({numbers}): {first.message}; the others are whole, and the same "
         "command makes only the missing ones"
     )
+    return kind(message) if first.stopped is None else Stopped(first.stopped, message)
 
 
 def _run(numbers: Sequence[int], count: int, n_processes: int) -> Generator[_Ended]:

@@ -130,7 +130,21 @@ def test_a_killed_process_is_named(lists_model, tmp_path, monkeypatch):
     monkeypatch.setattr(shard_processes, "PROGRAM", "import os; os.kill(os.getpid(), 9)")
     failed = sharded(lists_model, tmp_path / "out")
     assert failed.status == 9
-    assert "3 of 3 shards failed (1, 2, 3): its process was ended by signal 9" in failed.stderr
+    assert "3 of 3 shards failed (1, 2, 3): its process was ended by SIGKILL" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), signal.SIGUSR1)", "its process was ended by SIGUSR1"),
+        ("raise SystemExit(138)", "stopped by SIGUSR1"),
+    ],
+)
+def test_a_signal_to_a_process_gives_the_status(lists_model, tmp_path, monkeypatch, program, reason):
+    monkeypatch.setattr(shard_processes, "PROGRAM", f"import signal; {program}")
+    failed = sharded(lists_model, tmp_path / "out")
+    assert failed.status == 138
+    assert f"3 of 3 shards failed (1, 2, 3): {reason}; " in failed.stderr
 
 
 def test_a_signal_ends_all_processes(lists_model, tmp_path, monkeypatch):
