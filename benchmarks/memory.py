@@ -2,7 +2,8 @@
 
     python -m benchmarks.memory DATASET... [--hidden-sizes 50,500] [--only rating:user] [--keep-measured]
 
-`--keep-measured` takes peaks from the result file, after a change of the estimate alone.
+`--keep-measured` takes peaks from the result file, after a change of the estimate alone. The rows keep the date, commit
+and machine of the peaks.
 
 DATASET is a directory made by `autorec prepare`. Estimates must not be low on MovieLens 100K and 1M, on 60,000
 users x 1,000 items (`benchmarks.generate --users 60000 --items 1000 --ratings 300000`) and on 1,000 x 60,000.
@@ -15,6 +16,8 @@ import itertools
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import results
@@ -44,6 +47,16 @@ def estimated_mib(command: list[str]) -> float:
     return float(found[1].replace(",", ""))
 
 
+def cells_of(key: Sequence[results.Cell], estimated: float, measured: float) -> list[results.Cell]:
+    """The cells of a row."""
+    return [*key, estimated, measured, estimated / measured - 1]
+
+
+def estimated_again(row: results.Row, estimated: float) -> results.Row:
+    """`row` with another estimate; it keeps its peak, and where and when that was measured."""
+    return replace(row, cells=cells_of(row.cells[:5], estimated, row.cells[6]))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,10 +66,10 @@ def main() -> None:
     parser.add_argument("--keep-measured", action="store_true", help="estimate again, and keep the peaks in --result")
     results.add_option(parser)
     arguments = parser.parse_args()
-    cells = []
-    peaks = {}
+    rows = []
+    before = {}
     if arguments.keep_measured:
-        peaks = {tuple(row.cells[:5]): row.cells[6] for row in results.load(arguments.result).rows}
+        before = {tuple(row.cells[:5]): row for row in results.load(arguments.result).rows}
     networks = [network for network in NETWORKS if arguments.only in (None, ":".join(network))]
     runs = itertools.product(arguments.datasets, networks, arguments.hidden_sizes.split(","), ("--refit", "--no-refit"))
     with tempfile.TemporaryDirectory() as folder:
@@ -65,9 +78,11 @@ def main() -> None:
             command = [*AUTOREC, "train", str(dataset), "-o", str(Path(folder) / "model"), "--force", *options]
             key = (dataset.name, objective, variant, int(size), "yes" if refit == "--refit" else "no")
             estimated = estimated_mib(command)
-            measured = peaks[key] if arguments.keep_measured else measure(command).peak_mib
-            cells.append([*key, estimated, measured, estimated / measured - 1])
-    results.report(COLUMNS, cells, arguments.result, n_keys=5)
+            if arguments.keep_measured:
+                rows.append(estimated_again(before[key], estimated))
+            else:
+                rows.append(results.Row(cells_of(key, estimated, measure(command).peak_mib), **results.this_run()))
+    results.publish(results.Table(COLUMNS, rows, n_keys=5), arguments.result)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,11 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def report(columns: Mapping[str, str], cells: Sequence[Sequence[Cell]], path: Path | None, n_keys: int = 1) -> None:
     """Print rows as a Markdown table and, where `path` is given, put them into that result file."""
     run = this_run()
-    table = Table(dict(columns), [Row(list(row), **run) for row in cells], n_keys)
+    publish(Table(dict(columns), [Row(list(row), **run) for row in cells], n_keys), path)
+
+
+def publish(table: Table, path: Path | None) -> None:
+    """Print a table and, where `path` is given, put its rows into that result file."""
     print(to_markdown(table), flush=True)
     if path is not None:
         save(merge(load(path), table) if path.exists() else table, path)
