@@ -233,6 +233,12 @@ def names_other_fact(name: str) -> bool:
     return bool(words(name) & known)
 
 
+def names_money(name: str) -> bool:
+    """True for names of prices and sums."""
+    sums = {"amount", "basket", "budget", "charge", "expense", "fee", "income", "order", "payment", "spend", "spent"}
+    return names_other_fact(name) or bool(words(name) & sums)
+
+
 def is_grade_name(name: str) -> bool:
     """True for names of ratings, such as final grade."""
     return bool(words(name) & {"grade", "grades", "score", "rating", "stars"})

@@ -26,6 +26,7 @@ from autorec_cli.data.readers.columns.names import (
     is_grade_name,
     is_index_name,
     is_nameless,
+    names_money,
     names_other_fact,
 )
 from autorec_cli.errors import InputDataError, quoted
@@ -180,8 +181,10 @@ def written_ratings(sample: Sample, found: Found) -> list[Contents]:
 
 def _is_written_rating(sample: Sample, column: Contents) -> bool:
     values, name = _filled(sample, column), sample.header_of(column)
-    if holds_verdicts(sample, column) or are_written_ratings(values) or are_money(values):
+    if holds_verdicts(sample, column) or are_written_ratings(values):
         return True
+    if are_money(values):
+        return not names_money(name)
     is_named = is_grade_name(name)
     return (is_named or not names_other_fact(name)) and are_grades(values, is_named)
 

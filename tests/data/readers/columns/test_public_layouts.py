@@ -531,6 +531,7 @@ LAYOUTS = {
     "euros": csv("user_id,item_id,mark", "5,242,3 EUR", "5,302,4.50 EUR", "9,377,1 EUR", columns=REFUSED),
     "pounds without names": csv(None, "u5,i242,\u00a33", "u5,i302,\u00a34", "u9,i377,\u00a31", columns=REFUSED),
     "euros of a price": csv("user_id,item_id,price", "5,242,3 EUR", "5,302,4 EUR", "9,377,1 EUR", columns=(1, 2, 0, 0)),
+    "dollars spent": csv("user_id,item_id,order_value", "5,242,$3", "5,302,$4", "9,377,$1", columns=(1, 2, 0, 0)),
     "currencies": csv("user_id,item_id,currency", "5,242,USD", "5,302,EUR", "9,377,$", columns=(1, 2, 0, 0)),
     "grades with signs": csv("user_id,item_id,mark", "5,242,A+", "5,302,B", "9,377,C-", columns=REFUSED),
     "grades by name": csv("user_id,item_id,final_grade", "5,242,A", "5,302,B", "9,377,A", columns=REFUSED),
