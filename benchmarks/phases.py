@@ -27,7 +27,6 @@ from typing import Any
 
 PHASES = {
     "start": "interpreter and command line",
-    "PyTorch": "",
     "package": "",
     "kernels": "numba, and compiled code out of its cache",
     "dataset": "",
@@ -60,7 +59,6 @@ TIMED = {
 }
 IMPORTS = {
     "autorec_cli.cli.main": "start",
-    "torch": "PyTorch",
     "autorec_cli.network.compiled.engine": "kernels",
     "autorec_cli.training.train": "package",
     "autorec_cli.training.loop.trainer": "package",
@@ -156,7 +154,7 @@ def measure(arguments: list[str]) -> list[Counter[str]]:
 
 def main() -> None:
     """The command line."""
-    from benchmarks import results  # imports PyTorch, which is what the timed process measures
+    from benchmarks import results  # imports PyTorch, which the timed process does not need
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET")
