@@ -208,27 +208,23 @@ def test_a_run_that_cannot_fit_ends_with_status_6(workshop, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.linux
-def test_too_few_addresses_for_the_libraries_are_one_sentence(item_model):
-    """With so few torch is not found, polars aborts and OpenBLAS hangs."""
+@pytest.mark.parametrize(
+    ("limit", "status", "said"),
+    [
+        # With so few addresses torch is not found, polars aborts and OpenBLAS hangs.
+        pytest.param("-v 600000", 6, "error: `ulimit -v` allows 585 MiB", marks=pytest.mark.linux),
+        # With 8 files polars panics, and a dataset was called damaged.
+        ("-n 8", 2, "error: `ulimit -n` allows 8 open files, too few; set it to 64 or more"),
+    ],
+)
+def test_limits_too_low_for_the_libraries_are_one_sentence(item_model, limit, status, said):
     finished = subprocess.run(
-        ["bash", "-c", f'ulimit -v 600000; exec "{sys.executable}" -m autorec_cli recommend {item_model}'],
+        ["bash", "-c", f'ulimit {limit}; exec "{sys.executable}" -m autorec_cli recommend {item_model}'],
         capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
-    assert (finished.returncode, finished.stdout) == (6, "")
+    assert (finished.returncode, finished.stdout) == (status, "")
     (line,) = finished.stderr.splitlines()
-    assert "error: `ulimit -v` allows 585 MiB" in line
-
-
-def test_too_few_open_files_are_one_sentence(item_model):
-    """With 8 polars panics, and a dataset was called damaged."""
-    finished = subprocess.run(
-        ["bash", "-c", f'ulimit -n 8; exec "{sys.executable}" -m autorec_cli recommend {item_model}'],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert (finished.returncode, finished.stdout) == (2, "")
-    (line,) = finished.stderr.splitlines()
-    assert line.endswith("error: `ulimit -n` allows 8 open files, too few; set it to 64 or more")
+    assert said in line
 
 
 def test_what_is_used_does_not_count_the_process_that_started_us():

@@ -132,6 +132,8 @@ DOUBTFUL = frozenset(
     )
 )
 """Words in names of numbers that hardly are ratings."""
+SUMS = frozenset(_words("amount basket budget charge expense fee income order payment spend spent"))
+"""Words in names of sums of money."""
 NOT_IDS = frozenset(
     _words(
         """
@@ -235,8 +237,7 @@ def names_other_fact(name: str) -> bool:
 
 def names_money(name: str) -> bool:
     """True for names of prices and sums."""
-    sums = {"amount", "basket", "budget", "charge", "expense", "fee", "income", "order", "payment", "spend", "spent"}
-    return names_other_fact(name) or bool(words(name) & sums)
+    return names_other_fact(name) or bool(words(name) & SUMS)
 
 
 def is_grade_name(name: str) -> bool:
