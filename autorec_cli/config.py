@@ -13,6 +13,7 @@ from typing import Any
 from autorec_cli.defaults import (
     CONTINUED_EPOCHS,
     DEFAULTS,
+    LINEAR_UNITS,
     NO_FACTS,
     PRESETS,
     RANKING_DEFAULTS,
@@ -39,7 +40,7 @@ CENTERS = ("none", "global", "item", "user", "both")
 OBJECTIVES = ("rating", "ranking")
 OF_OBJECTIVE = {
     "rating": ("output_activation", "center", "implicit", "decoder_mean", "ensemble"),
-    "ranking": ("missing_weight", "missing_value"),
+    "ranking": ("missing_weight", "missing_value", "linear_units"),
 }
 """Hyperparameters that are given for networks of one objective only, where a model has both."""
 AUTO = "auto"
@@ -94,6 +95,8 @@ class Hyperparameters:
         decoder_mean: Shrink decoder rows toward a learned mean instead of zero.
         missing_weight: Weight of an unrated cell, where a rating has 1; above 0 for "ranking" only.
         missing_value: Rating imputed for unrated cells; None for "rating".
+        linear_units: Hidden units in closed form, added to those of `hidden_sizes` when they are trained; above 0 for
+            "ranking" by users only. See `network.linear_units`.
         center: Damped means to subtract from the ratings and add back to the predictions.
         learning_rate: Peak learning rate of Adam (warm-up, then cosine decay over the epochs of a phase).
         batch_size: Examples (rows) per step.
@@ -118,6 +121,7 @@ class Hyperparameters:
     decoder_mean: bool
     missing_weight: float
     missing_value: float | None
+    linear_units: int
     center: str
     learning_rate: float
     batch_size: int
@@ -148,6 +152,11 @@ class Hyperparameters:
             raise UsageError(f"--seed must be at most {MAX_SEED}, not {self.seed}")
 
     def _check_objective(self) -> None:
+        require_count("--linear-units", self.linear_units, minimum=0)
+        if self.linear_units and not self.allows_linear_units:
+            raise UsageError(
+                "--linear-units needs --objective ranking, --variant user and one hidden layer of sigmoid units"
+            )
         if self.objective == "rating":
             if self.output_activation == "ordinal" and not self.decoder_mean:
                 raise UsageError("--no-decoder-mean needs --output-activation identity or sigmoid")
@@ -163,6 +172,17 @@ class Hyperparameters:
             raise UsageError("--decoder-mean needs --objective rating; leave it out, or pass --no-decoder-mean")
         if self.center != "none":
             raise UsageError("--objective ranking needs --center none: ratings are measured from --missing-value")
+
+    @property
+    def allows_linear_units(self) -> bool:
+        """True if linear units can be added; see `network.linear_units`."""
+        is_simple = len(self.hidden_sizes) == 1 and self.hidden_activation == "sigmoid" and not self.implicit
+        return self.objective == "ranking" and self.variant == "user" and is_simple
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Units of each hidden layer of the trained model, linear ones included."""
+        return (*self.hidden_sizes[:-1], self.hidden_sizes[-1] + self.linear_units)
 
     @property
     def n_channels(self) -> int:
@@ -196,6 +216,8 @@ class Hyperparameters:
         Raises:
             KeyError: a setting is missing.
         """
+        # Models without linear units may come from before there were any.
+        document = {"linear_units": 0, **document}
         values = {field.name: document[field.name] for field in fields(cls)}
         return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
 
@@ -227,6 +249,7 @@ class TrainSettings:
     decoder_mean: bool | None = None
     missing_weight: float | None = None
     missing_value: float | None = None
+    linear_units: int | None = None
     center: str | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
@@ -358,7 +381,12 @@ class TrainSettings:
             "hidden_sizes": (default_hidden_size(per_side),),
         }
         # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
-        return Hyperparameters(**{**of_data, **defaults, **given, "objective": objective, "variant": variant})
+        chosen = {**of_data, **defaults, **given, "objective": objective, "variant": variant}
+        settings = Hyperparameters(**chosen)
+        if "linear_units" in given or not settings.allows_linear_units:
+            return settings
+        # No more than there are singular vectors.
+        return replace(settings, linear_units=min(LINEAR_UNITS, *shape))
 
 
 def check_device(name: str) -> None:

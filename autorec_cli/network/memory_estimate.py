@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from autorec_cli.config import Hyperparameters
@@ -50,6 +50,8 @@ SCORES_PER_THREAD = 1 << 22
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.ranking.top_k`."""
 RANKED_USERS = 5000
 """Users whose recommendations are measured after an epoch, at most; see `training.loop.validation`."""
+SUBSPACES = 4
+"""Copies of a subspace while singular vectors are sought."""
 RANK = 12
 """Bytes per score: the score, its mask and copy, its order."""
 
@@ -85,7 +87,7 @@ class Need:
 def n_parameters(shape: Shape, settings: Hyperparameters) -> int:
     """Number of weights and biases of the network."""
     n_columns = shape.n_users if settings.variant == "item" else shape.n_items
-    sizes = (n_columns * settings.n_channels, *settings.hidden_sizes, n_columns)
+    sizes = (n_columns * settings.n_channels, *settings.layer_sizes, n_columns)
     return sum(n_in * n_out + n_out for n_in, n_out in pairwise(sizes))
 
 
@@ -155,7 +157,7 @@ def _n_examples(shape: Shape, settings: Hyperparameters) -> int:
 
 
 def _n_codes(shape: Shape, settings: Hyperparameters) -> int:
-    return _n_examples(shape, settings) * settings.hidden_sizes[-1]
+    return _n_examples(shape, settings) * settings.layer_sizes[-1]
 
 
 def _n_fitted(shape: Shape, settings: Hyperparameters) -> int:
@@ -169,7 +171,7 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     joined = CELL * n_fitted if refit else 0  # training and validation set as one matrix
     data = joined + CELL * n_fitted + SIDE * (shape.n_users + shape.n_items)
     preparing = joined + max(JOIN_SPLITS if refit else 0, MAKE_EXAMPLES) * n_fitted
-    saving = data + _saved_bytes(shape, settings)
+    saving = data + max(_saved_bytes(shape, settings), _linear_bytes(shape, settings))
     if engine == "cuda":
         # Training itself is on the GPU; the host has the work before and after it.
         return Need(runtime + max(preparing, saving), _device_bytes(shape, settings), CELL * n_fitted)
@@ -188,9 +190,25 @@ def _network_need(shape: Shape, settings: Hyperparameters, engine: str) -> Need:
     return Need(runtime + max(preparing, training, saving))
 
 
+def _linear_bytes(shape: Shape, settings: Hyperparameters) -> int:
+    """Bytes of the making of linear units."""
+    if not settings.linear_units:
+        return 0
+    from autorec_cli.network.linear_units import EXTRA, ROWS_AT_ONCE
+
+    n_examples, n_columns = _n_examples(shape, settings), _matrices(shape, settings)[-1][0]
+    smaller, larger = min(n_examples, n_columns), max(n_examples, n_columns)
+    width, ratings = min(settings.linear_units + EXTRA, smaller), 2 * CELL * _n_fitted(shape, settings)
+    seeking = 4 * width * (SUBSPACES * smaller + min(larger, ROWS_AT_ONCE))
+    adding = 4 * settings.linear_units * (3 * n_columns + n_examples)
+    return _plain_bytes(shape, settings) + 4 * _n_codes(shape, settings) + ratings + max(seeking, adding)
+
+
 def _saved_bytes(shape: Shape, settings: Hyperparameters) -> int:
     """Bytes of the making of a model."""
-    weights = _plain_bytes(shape, settings) + _tiled_bytes(shape, settings)  # tiles for the codes' engine
+    trained = replace(settings, hidden_sizes=settings.layer_sizes, linear_units=0)
+    # Tiles for the codes' engine.
+    weights = _plain_bytes(shape, trained) + _tiled_bytes(shape, trained)
     n_ratings = shape.n_train + shape.n_valid + shape.n_test
     rest = JOIN_SPLITS * n_ratings + ID * (shape.n_users + shape.n_items)
     return weights + 4 * _n_codes(shape, settings) + rest

@@ -57,7 +57,7 @@ def partition_model(fitted: Fitted, settings: Hyperparameters, provenance: Mappi
         settings=settings,
         encoder_weights=network.encoder_weights,
         encoder_biases=network.encoder_biases,
-        codes=np.empty((0, settings.hidden_sizes[-1]), dtype=np.float32),
+        codes=np.empty((0, settings.layer_sizes[-1]), dtype=np.float32),
         decoder_weight=network.decoder_weight,
         decoder_bias=network.decoder_bias,
         output_range=network.output_range,

@@ -117,4 +117,4 @@ class TrainingPlan:
     def layer_sizes(self, settings: Hyperparameters) -> tuple[int, ...]:
         """Units of all layers of a network, input and output included."""
         n_columns = self.shape.n_users if settings.variant == "item" else self.shape.n_items
-        return (n_columns, *settings.hidden_sizes, n_columns)
+        return (n_columns, *settings.layer_sizes, n_columns)

@@ -213,6 +213,9 @@ def _settings_of_group(request: TrainRequest) -> TrainSettings:
         UsageError: they need others than this process has.
     """
     settings, asked = request.settings, request.settings.averaged_by
+    if settings.linear_units:
+        raise UsageError("--linear-units needs the whole dataset in one process: no torchrun, no encoded ratings")
+    settings = replace(settings, linear_units=0)
     if not is_encoded(request.data):
         if asked:
             raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")

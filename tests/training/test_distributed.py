@@ -32,11 +32,11 @@ KINDS = {
     "item": ("data", "item", {**SMALL, "center": "both"}),
     "user": ("data", "user", {**SMALL, "center": "item", "implicit": False, "normalize": False}),
     "item-ranking": ("data", "item", {**SMALL, "objective": "ranking", "implicit": True, "epochs": 6}),
-    "user-ranking": ("data", "user", {**SMALL, "objective": "ranking"}),
+    "user-ranking": ("data", "user", {**SMALL, "objective": "ranking", "linear_units": 0}),
     "item-deep": ("data", "item", DEEP),
     "item-few": ("few", "item", SMALL),
-    "user-few": ("few", "user", {**SMALL, "objective": "ranking"}),
-    "user-both": ("data", "user", {**SMALL, "objective": "both"}),
+    "user-few": ("few", "user", {**SMALL, "objective": "ranking", "linear_units": 0}),
+    "user-both": ("data", "user", {**SMALL, "objective": "both", "linear_units": 0}),
     "item-encoded": ("encoded", "item", {**SMALL, "objective": "both"}),
 }
 """Dataset, variant and settings of models; `few` has three users, of whom one has no training rating."""

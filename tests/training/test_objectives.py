@@ -46,6 +46,23 @@ def test_a_model_rates_and_ranks_by_default():
     assert networks(shape=(1201, 60), n_ratings=9000)[0][1] == "user"
 
 
+def test_linear_units_are_for_rankings_by_users():
+    def units(**given):
+        return [network.linear_units for network in TrainSettings(**given).networks((600, 700), 9000, FACTS)]
+
+    assert units() == [0, 0, 500]
+    assert units(linear_units=20) == [0, 0, 20]
+    assert units(objective="ranking", variant="item") == units(objective="ranking", linear_units=0) == [0]
+    assert units(objective="ranking", hidden_sizes=(9, 8)) == units(objective="ranking", implicit=True) == [0]
+    assert units(objective="ranking", hidden_activation="tanh") == [0]
+    assert TrainSettings(objective="ranking").complete((90, 70), 900, FACTS).linear_units == 70  # singular vectors
+    for given in ({"objective": "rating"}, {"objective": "ranking", "variant": "item"}):
+        with pytest.raises(UsageError, match="--linear-units needs --objective ranking"):
+            TrainSettings(linear_units=20, **given)
+    with pytest.raises(UsageError, match="--linear-units must be a whole number from 0"):
+        TrainSettings(linear_units=-1)
+
+
 def test_options_of_one_objective_are_of_its_networks():
     rating, _, ranking = TrainSettings(
         center="item", decoder_mean=True, implicit=False, missing_weight=0.2, dropout=0.1

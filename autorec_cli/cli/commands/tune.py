@@ -207,6 +207,7 @@ def _flags(settings: Hyperparameters) -> list[str]:
     """Options of `autorec train`, without defaults of every dataset."""
     document = settings.to_document()
     typical = {**DEFAULTS, **(RANKING_DEFAULTS if settings.objective == "ranking" else {})}
+    del document["linear_units"]  # no trial has others than the default
     document["hidden_size"] = ",".join(map(str, document.pop("hidden_sizes")))
     flags: list[str] = []
     for name, value in document.items():

@@ -26,6 +26,7 @@ from autorec_cli.defaults import (
     DEFAULTS,
     ITEM_EPOCHS,
     LEARNING_RATES,
+    LINEAR_UNITS,
     MAX_BATCH_SIZE,
     MAX_HIDDEN_SIZE,
     MAX_LEVELS,
@@ -209,6 +210,16 @@ class TrainingOptions:
             metavar="RATING",
             help="Ranking: value imputed for unrated cells.",
             show_default="3.2 standard deviations below the mean rating",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None
+
+    linear_units: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Ranking by users: hidden units computed in closed form when the others are trained; 0 for none.",
+            show_default=f"{LINEAR_UNITS} with --objective ranking",
             rich_help_panel=ADVANCED,
         ),
     ] = None

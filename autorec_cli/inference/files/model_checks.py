@@ -30,7 +30,10 @@ def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
         ValueError: a value is out of range.
     """
     try:
-        return Hyperparameters.from_document(document["settings"])
+        settings = dict(document["settings"])
+        # A file counts linear units among those of their layer.
+        n_linear, sizes = settings.get("linear_units", 0), settings["hidden_sizes"]
+        return Hyperparameters.from_document({**settings, "hidden_sizes": [*sizes[:-1], sizes[-1] - n_linear]})
     except UsageError as error:  # which is about an option that nobody gave
         raise ValueError(str(error)) from error
 
@@ -50,7 +53,7 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
     expected = _expected(settings, n_users, n_items, has_titles="titles.bytes" in tensors)
     expected |= item_shapes(document["item_columns"], n_items)
     if n_levels:
-        expected["thresholds.weight"] = ("float32", (n_levels - 1, settings.hidden_sizes[-1]))
+        expected["thresholds.weight"] = ("float32", (n_levels - 1, settings.layer_sizes[-1]))
         expected["thresholds.bias"] = ("float32", (n_levels - 1,))
     _require(set(tensors) == set(expected), f"its tensors are {', '.join(sorted(tensors))}")
     for name, (dtype, shape) in expected.items():
@@ -165,7 +168,7 @@ def check_provenance(provenance: object) -> None:
 def _expected(settings: Hyperparameters, n_users: int, n_items: int, has_titles: bool) -> Shapes:
     """Type and shape of each tensor of a model; see `Shapes`."""
     n_encoded, n_decoded = (n_items, n_users) if settings.variant == "item" else (n_users, n_items)
-    sizes, last = settings.hidden_sizes, settings.hidden_sizes[-1]
+    sizes, last = settings.layer_sizes, settings.layer_sizes[-1]
     expected: Shapes = {
         "codes": ("float32", (n_encoded, last)),
         "decoder.weight": ("float32", (n_decoded, last)),

@@ -91,7 +91,7 @@ def _network(document: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     return {
         "objective": settings.objective,
         "variant": settings.variant,
-        "layers": [n_decoded, *settings.hidden_sizes, n_decoded],
+        "layers": [n_decoded, *settings.layer_sizes, n_decoded],
         "settings": settings.to_document(),
     }
 

@@ -58,7 +58,8 @@ def to_parts(model: Model) -> tuple[dict[str, Any], dict[str, Array]]:
     columns, packed = pack_items(catalog.items)
     tensors |= packed
     document = {
-        "settings": model.settings.to_document(),
+        # Versions that know nothing of linear units read them as units like the others.
+        "settings": {**model.settings.to_document(), "hidden_sizes": list(model.settings.layer_sizes)},
         "output_range": list(model.output_range),
         "levels": None if model.thresholds is None else _levels_document(model.thresholds.levels),
         "unit": model.unit,
@@ -125,7 +126,7 @@ def _several_from_parts(document: dict[str, Any], tensors: dict[str, Array]) -> 
 def _from_parts(document: dict[str, Any], tensors: dict[str, Array], items: pl.DataFrame | None = None) -> Model:
     settings = read_settings(document)
     check_model(document, tensors, settings)
-    layers = range(len(settings.hidden_sizes))
+    layers = range(len(settings.layer_sizes))
     low, high = document["rating_scale"]
     output_low, output_high = document["output_range"]
 

@@ -18,6 +18,8 @@ from autorec_cli.csr import Array, add_splits
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.engine import make_engine
+from autorec_cli.network.linear_units import add_linear_units
 from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.training.checkpoints.checkpoint import Selection
@@ -25,7 +27,7 @@ from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.examples import Examples, make_examples
 from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.loop.trainer import Trainer, make_trainer
-from autorec_cli.training.loop.validation import ValidationResult
+from autorec_cli.training.loop.validation import Validation, ValidationResult
 
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer
@@ -161,7 +163,29 @@ def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[Epo
             if checkpointer:
                 checkpointer.after_epoch(trainer.state)
         trainer.require_learned()
-    return trainer.best
+    best, examples, settings, validation = trainer.best, trainer.examples, trainer.settings, trainer.validation
+    del trainer  # linear units need its memory
+    return _with_linear_units(best, examples, settings, validation) if settings.linear_units else best
+
+
+def _with_linear_units(
+    best: Selection, examples: Examples, settings: Hyperparameters, validation: Validation | None
+) -> Selection:
+    """Add linear units to a trained network, and measure both together."""
+    assert best.network is not None  # a network with linear units is kept until its refit
+    engine = make_engine(best.network, "cpu", settings.batch_size)
+    codes = engine.codes(examples.inputs)
+    engine.close()
+    network = add_linear_units(
+        best.network, codes, examples.inputs, settings.linear_units, settings.regularization, settings.seed
+    )
+    if validation is None:
+        return replace(best, network=network)
+    engine = make_engine(network, "cpu", settings.batch_size)
+    measured = validation.measure(engine)
+    engine.close()
+    # A refit continues with the trained units.
+    return Selection(best.network if settings.refit else network, best.epoch, measured)
 
 
 def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:

@@ -22,6 +22,7 @@ from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
+from autorec_cli.network.linear_units import decoder_bias_without
 from autorec_cli.storage import checksums
 from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.plan import complete
@@ -42,8 +43,10 @@ MUST_AGREE = {
     "normalize": "--normalize",
 }
 """Hyperparameters that decide the meaning of the parameters, and their flags."""
-SCALE_OF_SCORES = ("missing_value",)
-"""Hyperparameter that scores are measured from; a warm start keeps it unless told otherwise."""
+KEPT = ("missing_value", "linear_units")
+"""Hyperparameters that a warm start keeps unless told otherwise.
+
+The value that scores are measured from, and the number of units that are added to the trained ones."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class OlderModel:
         if settings.variant == BOTH:  # each network keeps its own
             settings = replace(settings, variant=None)
         require_compatible(model, settings, self.path)
-        suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
+        suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *KEPT)}
         suitable["epochs"] = WARM_EPOCHS
         given = {name: suitable[name] for name in suitable if getattr(settings, name) is None}
         return complete(replace(settings, **given), dataset)
@@ -240,14 +243,20 @@ def _aligned(model: Model, place: Array, fresh: Network[Array]) -> Network[Array
         aligned[place != UNKNOWN] = old[place[place != UNKNOWN]]
         return aligned
 
+    n_linear, first, decoder_weight = model.settings.linear_units, model.encoder_weights[0], model.decoder_weight
+    encoder_biases, decoder_bias = model.encoder_biases, model.decoder_bias
+    if n_linear:
+        decoder_bias = decoder_bias_without(decoder_weight, decoder_bias, n_linear)
+        first, decoder_weight = first[:, :-n_linear], decoder_weight[:, :-n_linear]
+        encoder_biases = (encoder_biases[0][:-n_linear],)
     return replace(
         fresh,
         encoder_weights=(
-            rows(model.encoder_weights[0], input_rows(model, place), fresh.encoder_weights[0]),
+            rows(first, input_rows(model, place), fresh.encoder_weights[0]),
             *model.encoder_weights[1:],
         ),
-        encoder_biases=model.encoder_biases,
-        decoder_weight=rows(model.decoder_weight, place, fresh.decoder_weight),
-        decoder_bias=rows(model.decoder_bias, place, fresh.decoder_bias),
+        encoder_biases=encoder_biases,
+        decoder_weight=rows(decoder_weight, place, fresh.decoder_weight),
+        decoder_bias=rows(decoder_bias, place, fresh.decoder_bias),
         thresholds=model.thresholds,
     )

@@ -1,0 +1,118 @@
+"""Linear units: hidden units with weights in closed form, beside those that were trained.
+
+A linear autoencoder without a hidden layer makes good lists where ratings are few, and the mean of its scores and those
+of a network better ones than either (docs/notes/ranking.md). That of EASE (Steck, WWW 2019) is x B, with
+
+    B = I - P / diag(P)    P = (X'X + ridge I)^-1
+
+With X = U S Q', what B gives an unrated item is x F F' / diag(I - F F') where F = Q sqrt(S^2 / (S^2 + ridge)). The
+leading columns of F are the weights of as many units. They need no activation of their own: near 0 a sigmoid is linear,
+so units with a small z and large decoder weights do, and a network with them is an AutoRec like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+
+from autorec_cli.csr import Array
+from autorec_cli.defaults import EASE_RIDGE
+from autorec_cli.network.autoencoder import Network
+from autorec_cli.network.encoder_input import Inputs
+
+SPREAD = 0.25
+"""Root mean square z of a linear unit: so small that its sigmoid is nearly linear, so large that little is rounded."""
+AT_ZERO, SLOPE = 0.5, 0.25
+"""Value and slope of the sigmoid at 0."""
+ITERATIONS = 2
+ROWS_AT_ONCE = 1 << 14
+EXTRA = 50
+"""Vectors of a subspace besides those that are wanted, which converge slower."""
+
+
+def add_linear_units(
+    network: Network[Array], codes: Array, inputs: Inputs, n_units: int, regularization: float, seed: int
+) -> Network[Array]:
+    """Add linear units to a network with one hidden layer of sigmoids and identity output.
+
+    Args:
+        network: Trained network.
+        codes: Its codes (N, k) of all examples.
+        inputs: Encoder inputs of all examples, without the implicit channel.
+        n_units: m; units beyond the rank of the examples stay without effect.
+        regularization: Lambda of the network.
+        seed: Seed of the search for singular vectors.
+
+    Returns:
+        Network with k + m units; `decoder_bias_without` is needed to take them off again.
+    """
+    examples = inputs.examples
+    n_examples, n_columns = examples.shape
+    mean_square = float(np.square(examples.data, dtype=np.float64).sum()) / max(examples.nnz, 1)
+    ridge = max(EASE_RIDGE * regularization * mean_square, float(np.finfo(np.float32).tiny))
+    squares, vectors = _right_singular(examples, min(n_units, n_examples, n_columns), seed)
+    encoder = np.zeros((n_columns, n_units), dtype=np.float32)
+    encoder[:, : len(squares)] = vectors * np.sqrt(squares / (squares + ridge))
+    # With a tiny ridge, what the units leave of an item may be less than nothing.
+    left = np.maximum(1 - np.square(encoder).sum(1), np.float32(1e-3))
+    decoder = encoder / left[:, None]
+    z = inputs[:] @ encoder
+    # Scores of the units vary as much as those of the others.
+    own = _spread(z, decoder)
+    theirs = _spread(
+        np.column_stack([codes, np.ones(n_examples, dtype=np.float32)]),
+        np.column_stack([network.decoder_weight, network.decoder_bias]),
+    )
+    lengths = np.sqrt(np.square(z).mean(0))
+    scale = np.divide(SPREAD, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    encoder *= scale
+    of_scores = np.divide(theirs / own if own else 0.0, SLOPE * scale, out=np.zeros_like(scale), where=scale > 0)
+    decoder *= of_scores
+    return replace(
+        network,
+        encoder_weights=(np.hstack([network.encoder_weights[0], encoder]),),
+        encoder_biases=(np.append(network.encoder_biases[0], np.zeros(n_units, dtype=np.float32)),),
+        decoder_weight=np.hstack([network.decoder_weight, decoder]),
+        # At z = 0 a unit must add nothing.
+        decoder_bias=network.decoder_bias - np.float32(AT_ZERO) * decoder.sum(1),
+    )
+
+
+def decoder_bias_without(decoder_weight: Array, decoder_bias: Array, n_units: int) -> Array:
+    """Decoder bias (P,) of a network before its last `n_units` units, linear ones, were added."""
+    added = decoder_weight[:, decoder_weight.shape[1] - n_units :]
+    bias: Array = decoder_bias + np.float32(AT_ZERO) * added.sum(1)
+    return bias
+
+
+def _right_singular(matrix: sparse.csr_array, n: int, seed: int) -> tuple[Array, Array]:
+    """Squares of the leading singular values, at most n, and their right singular vectors (P, n), nearly.
+
+    By subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011) on the shorter side of the matrix.
+    """
+    is_wide = matrix.shape[0] < matrix.shape[1]
+    tall = matrix.T.tocsr() if is_wide else matrix
+    blocks = [tall[start : start + ROWS_AT_ONCE] for start in range(0, tall.shape[0], ROWS_AT_ONCE)]
+    size = tall.shape[1]
+    basis = np.random.default_rng(seed).standard_normal((size, min(n + EXTRA, size)), dtype=np.float32)
+    for _ in range(ITERATIONS):
+        basis, _ = np.linalg.qr(sum(block.T @ (block @ basis) for block in blocks))
+    image = sum(block.T @ (block @ basis) for block in blocks)
+    squares, axes = np.linalg.eigh(basis.T @ image)
+    squares, vectors = np.maximum(squares[::-1][:n], 0), basis @ axes[:, ::-1][:, :n]
+    # Beyond the rank of the matrix there are rounding errors.
+    n_left = np.count_nonzero(squares > 1e-6 * squares.max(initial=0))
+    squares, vectors = squares[:n_left], vectors[:, :n_left]
+    return squares, tall @ (vectors / np.sqrt(squares)) if is_wide else vectors
+
+
+def _spread(codes: Array, decoder: Array) -> float:
+    """Root mean square of the scores of all cells, from each example's mean.
+
+    Without computing them: it is the trace of codes' codes decoder' decoder.
+    """
+    centered = decoder - decoder.mean(0)
+    total = np.vdot((codes.T @ codes).astype(np.float64), (centered.T @ centered).astype(np.float64))
+    return float(np.sqrt(max(total, 0) / (len(codes) * len(decoder))))
