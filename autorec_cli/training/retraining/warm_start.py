@@ -43,10 +43,8 @@ MUST_AGREE = {
     "normalize": "--normalize",
 }
 """Hyperparameters that decide the meaning of the parameters, and their flags."""
-KEPT = ("missing_value", "linear_units")
-"""Hyperparameters that a warm start keeps unless told otherwise.
-
-The value that scores are measured from, and the number of units that are added to the trained ones."""
+SCALE_OF_SCORES = ("missing_value",)
+"""Hyperparameter that scores are measured from; a warm start keeps it unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,10 @@ class OlderModel:
         if settings.variant == BOTH:  # each network keeps its own
             settings = replace(settings, variant=None)
         require_compatible(model, settings, self.path)
-        suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *KEPT)}
+        suitable = {name: getattr(model.settings, name) for name in (*MUST_AGREE, *SCALE_OF_SCORES)}
         suitable["epochs"] = WARM_EPOCHS
+        if not model.settings.linear_units:  # else as many as the data have by now
+            suitable["linear_units"] = 0
         given = {name: suitable[name] for name in suitable if getattr(settings, name) is None}
         return complete(replace(settings, **given), dataset)
 

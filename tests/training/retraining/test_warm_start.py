@@ -104,6 +104,27 @@ def test_parameters_follow_their_ids_when_a_dataset_grows_shrinks_and_is_reorder
     assert all(np.isfinite(part).all() for part in fitted.network.parameters())
 
 
+def test_a_network_that_ranks_starts_without_the_linear_units_of_its_older_model(tmp_path):
+    before = planted_dataset()
+    model = model_of(before, settings_of("user", objective="ranking", hidden_sizes=(9,), linear_units=7))
+    plain = model_of(before, settings_of("user", objective="ranking", hidden_sizes=(9,), linear_units=0))
+    ids = before.users["id"].to_list(), before.items["id"].to_list()
+    examples = make_examples(before.train, before.rating_scale, model.settings)
+    starts = [
+        warm_start.start_from(older, *ids)(
+            randomness.initial_network(examples, model.settings, np.random.default_rng(0))
+        )
+        for older in (model, plain)
+    ]
+    for one, other in zip(*(network.parameters() for network in starts), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    for older, n_units in ((model, 50), (plain, 0)):
+        model_file.save_model(older, tmp_path / "m")
+        (completed,) = load_older_model(tmp_path / "m").completed(TrainSettings(), before)
+        assert completed.linear_units == n_units
+        assert completed.hidden_sizes == (9,)
+
+
 def test_a_warm_start_is_ahead_of_a_cold_one_after_as_few_epochs():
     before = planted_dataset(n_users=200, n_items=120)
     rng = np.random.default_rng(0)
