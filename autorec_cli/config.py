@@ -13,7 +13,6 @@ from typing import Any
 from autorec_cli.defaults import (
     CONTINUED_EPOCHS,
     DEFAULTS,
-    LINEAR_UNITS,
     NO_FACTS,
     PRESETS,
     RANKING_DEFAULTS,
@@ -22,6 +21,7 @@ from autorec_cli.defaults import (
     default_epochs,
     default_hidden_size,
     default_learning_rate,
+    default_linear_units,
     default_missing_value,
     default_output_activation,
     default_regularization,
@@ -385,8 +385,7 @@ class TrainSettings:
         settings = Hyperparameters(**chosen)
         if "linear_units" in given or not settings.allows_linear_units:
             return settings
-        # No more than there are singular vectors.
-        return replace(settings, linear_units=min(LINEAR_UNITS, *shape))
+        return replace(settings, linear_units=default_linear_units(*shape))
 
 
 def check_device(name: str) -> None:

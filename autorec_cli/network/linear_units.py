@@ -12,6 +12,7 @@ so units with a small z and large decoder weights do, and a network with them is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,8 @@ from autorec_cli.network.encoder_input import Inputs
 
 SPREAD = 0.25
 """Root mean square z of a linear unit: so small that its sigmoid is nearly linear, so large that little is rounded."""
+SHARE = 0.5
+"""Weight of the trained units in the mean."""
 AT_ZERO, SLOPE = 0.5, 0.25
 """Value and slope of the sigmoid at 0."""
 ITERATIONS = 2
@@ -46,7 +49,7 @@ def add_linear_units(
         seed: Seed of the search for singular vectors.
 
     Returns:
-        Network with k + m units; `decoder_bias_without` is needed to take them off again.
+        Network with k + m units; `trained_decoder` takes them off again.
     """
     examples = inputs.examples
     n_examples, n_columns = examples.shape
@@ -59,7 +62,7 @@ def add_linear_units(
     left = np.maximum(1 - np.square(encoder).sum(1), np.float32(1e-3))
     decoder = encoder / left[:, None]
     z = inputs[:] @ encoder
-    # Scores of the units vary as much as those of the others.
+    # The scores are a mean of those of both kinds of units, which vary as much.
     own = _spread(z, decoder)
     theirs = _spread(
         np.column_stack([codes, np.ones(n_examples, dtype=np.float32)]),
@@ -68,23 +71,22 @@ def add_linear_units(
     lengths = np.sqrt(np.square(z).mean(0))
     scale = np.divide(SPREAD, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     encoder *= scale
-    of_scores = np.divide(theirs / own if own else 0.0, SLOPE * scale, out=np.zeros_like(scale), where=scale > 0)
-    decoder *= of_scores
+    factor = (1 - SHARE) * theirs / own if own else 0.0
+    decoder *= np.divide(factor, SLOPE * scale, out=np.zeros_like(scale), where=scale > 0)
     return replace(
         network,
         encoder_weights=(np.hstack([network.encoder_weights[0], encoder]),),
         encoder_biases=(np.append(network.encoder_biases[0], np.zeros(n_units, dtype=np.float32)),),
-        decoder_weight=np.hstack([network.decoder_weight, decoder]),
+        decoder_weight=np.hstack([SHARE * network.decoder_weight, decoder]),
         # At z = 0 a unit must add nothing.
-        decoder_bias=network.decoder_bias - np.float32(AT_ZERO) * decoder.sum(1),
+        decoder_bias=SHARE * network.decoder_bias - np.float32(AT_ZERO) * decoder.sum(1),
     )
 
 
-def decoder_bias_without(decoder_weight: Array, decoder_bias: Array, n_units: int) -> Array:
-    """Decoder bias (P,) of a network before its last `n_units` units, linear ones, were added."""
-    added = decoder_weight[:, decoder_weight.shape[1] - n_units :]
-    bias: Array = decoder_bias + np.float32(AT_ZERO) * added.sum(1)
-    return bias
+def trained_decoder(weight: Array, bias: Array, n_units: int) -> tuple[Array, Array]:
+    """Decoder weight (P, k) and bias (P,) of a network before it got its `n_units` linear units."""
+    k = weight.shape[1] - n_units
+    return weight[:, :k] / np.float32(SHARE), (bias + np.float32(AT_ZERO) * weight[:, k:].sum(1)) / np.float32(SHARE)
 
 
 def _right_singular(matrix: sparse.csr_array, n: int, seed: int) -> tuple[Array, Array]:
@@ -95,17 +97,24 @@ def _right_singular(matrix: sparse.csr_array, n: int, seed: int) -> tuple[Array,
     is_wide = matrix.shape[0] < matrix.shape[1]
     tall = matrix.T.tocsr() if is_wide else matrix
     blocks = [tall[start : start + ROWS_AT_ONCE] for start in range(0, tall.shape[0], ROWS_AT_ONCE)]
-    size = tall.shape[1]
-    basis = np.random.default_rng(seed).standard_normal((size, min(n + EXTRA, size)), dtype=np.float32)
-    for _ in range(ITERATIONS):
-        basis, _ = np.linalg.qr(sum(block.T @ (block @ basis) for block in blocks))
-    image = sum(block.T @ (block @ basis) for block in blocks)
-    squares, axes = np.linalg.eigh(basis.T @ image)
+    size, width = tall.shape[1], n + EXTRA
+    basis = np.eye(size, dtype=np.float32)
+    if size > 2 * width:  # otherwise all of them are exact, and as quick
+        basis = np.random.default_rng(seed).standard_normal((size, width), dtype=np.float32)
+        for _ in range(ITERATIONS):
+            basis, _ = np.linalg.qr(_gram(blocks, basis))
+    squares, axes = np.linalg.eigh(basis.T @ _gram(blocks, basis))
     squares, vectors = np.maximum(squares[::-1][:n], 0), basis @ axes[:, ::-1][:, :n]
     # Beyond the rank of the matrix there are rounding errors.
     n_left = np.count_nonzero(squares > 1e-6 * squares.max(initial=0))
     squares, vectors = squares[:n_left], vectors[:, :n_left]
     return squares, tall @ (vectors / np.sqrt(squares)) if is_wide else vectors
+
+
+def _gram(blocks: Sequence[sparse.csr_array], basis: Array) -> Array:
+    """Products X'X basis of a matrix X in blocks of rows."""
+    total: Array = sum(block.T @ (block @ basis) for block in blocks)
+    return total
 
 
 def _spread(codes: Array, decoder: Array) -> float:

@@ -50,6 +50,8 @@ SCORES_PER_THREAD = 1 << 22
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.ranking.top_k`."""
 RANKED_USERS = 5000
 """Users whose recommendations are measured after an epoch, at most; see `training.loop.validation`."""
+DENSE = 32 * 2**20
+"""Bytes of the work space of dense linear algebra; measured."""
 SUBSPACES = 4
 """Copies of a subspace while singular vectors are sought."""
 RANK = 12
@@ -198,10 +200,17 @@ def _linear_bytes(shape: Shape, settings: Hyperparameters) -> int:
 
     n_examples, n_columns = _n_examples(shape, settings), _matrices(shape, settings)[-1][0]
     smaller, larger = min(n_examples, n_columns), max(n_examples, n_columns)
-    width, ratings = min(settings.linear_units + EXTRA, smaller), 2 * CELL * _n_fitted(shape, settings)
+    width = settings.linear_units + EXTRA
+    width = width if 2 * width < smaller else smaller
     seeking = 4 * width * (SUBSPACES * smaller + min(larger, ROWS_AT_ONCE))
-    adding = 4 * settings.linear_units * (3 * n_columns + n_examples)
-    return _plain_bytes(shape, settings) + 4 * _n_codes(shape, settings) + ratings + max(seeking, adding)
+    # Weights and what makes them, z, and copies with a bias of what was trained.
+    adding = 4 * settings.linear_units * (4 * n_columns + n_examples) + _plain_bytes(shape, settings) // 2
+    making = 4 * _n_codes(shape, settings) + 2 * CELL * _n_fitted(shape, settings) + max(seeking, adding)
+    trained = replace(settings, hidden_sizes=settings.layer_sizes, linear_units=0)
+    scores = RANK * min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
+    copies = 1 if settings.refit else 2
+    measuring = copies * _plain_bytes(shape, trained) + _tiled_bytes(shape, trained) + scores
+    return HEAP + DENSE + _plain_bytes(shape, settings) + max(making, measuring)
 
 
 def _saved_bytes(shape: Shape, settings: Hyperparameters) -> int:

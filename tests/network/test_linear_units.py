@@ -12,7 +12,7 @@ from autorec_cli.network import linear_units
 from autorec_cli.network.activations import sigmoid
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.encoder_input import make_inputs
-from autorec_cli.network.linear_units import add_linear_units, decoder_bias_without
+from autorec_cli.network.linear_units import add_linear_units, trained_decoder
 
 SHAPES = [(40, 25), (25, 40)]
 
@@ -39,6 +39,11 @@ def scores_of(network, inputs):
     return codes_of(network, inputs) @ network.decoder_weight.T + network.decoder_bias
 
 
+def added_scores(network, wide, inputs):
+    """What the linear units add to half the scores of the others."""
+    return scores_of(wide, inputs) - scores_of(network, inputs) / 2
+
+
 def with_units(examples, n_units, normalize=False, regularization=2.0):
     """A network, the same with linear units, and their inputs."""
     inputs, _ = make_inputs(examples, implicit=False, normalize=normalize)
@@ -51,8 +56,7 @@ def with_units(examples, n_units, normalize=False, regularization=2.0):
 def test_as_many_units_as_singular_vectors_score_unrated_items_as_ease_does(shape, monkeypatch):
     monkeypatch.setattr(linear_units, "SPREAD", 0.01)  # where a sigmoid is linear
     examples = make_examples(shape)
-    network, wide, inputs = with_units(examples, min(shape))
-    added = scores_of(wide, inputs) - scores_of(network, inputs)
+    added = added_scores(*with_units(examples, min(shape)))
     ridge = EASE_RIDGE * 2.0 * float(np.square(examples.data).mean())
     # Users with a single rating are left out of the matrix there, which is the same.
     published = linear_autoencoder(examples, ridge / float(np.square(examples.data).mean()))(np.arange(shape[0]))
@@ -65,24 +69,23 @@ def test_as_many_units_as_singular_vectors_score_unrated_items_as_ease_does(shap
 @pytest.mark.parametrize("shape", SHAPES)
 def test_both_kinds_of_units_have_the_same_say(shape, normalize):
     network, wide, inputs = with_units(make_examples(shape), 12, normalize)
-    theirs = scores_of(network, inputs)
-    added = scores_of(wide, inputs) - theirs
+    theirs = scores_of(network, inputs) / 2
+    added = added_scores(network, wide, inputs)
     spreads = [np.sqrt(np.square(scores - scores.mean(1, keepdims=True)).mean()) for scores in (theirs, added)]
     assert spreads[0] == pytest.approx(spreads[1], rel=0.02)
 
 
-def test_an_empty_example_is_scored_as_before():
+def test_linear_units_add_nothing_to_an_empty_example():
     network, wide, inputs = with_units(make_examples((40, 25)), 12)
-    nothing = np.zeros_like(inputs[:1])
-    np.testing.assert_allclose(scores_of(wide, nothing), scores_of(network, nothing), atol=1e-3)
+    np.testing.assert_allclose(added_scores(network, wide, np.zeros_like(inputs[:1])), 0, atol=1e-4)
 
 
 def test_a_network_is_found_again_below_its_linear_units():
     network, wide, _ = with_units(make_examples((40, 25)), 12)
-    bias = decoder_bias_without(wide.decoder_weight, wide.decoder_bias, 12)
+    weight, bias = trained_decoder(wide.decoder_weight, wide.decoder_bias, 12)
+    np.testing.assert_array_equal(weight, network.decoder_weight)
     np.testing.assert_allclose(bias, network.decoder_bias, atol=1e-4)
     np.testing.assert_array_equal(wide.encoder_weights[0][:, :4], network.encoder_weights[0])
-    np.testing.assert_array_equal(wide.decoder_weight[:, :4], network.decoder_weight)
 
 
 @pytest.mark.parametrize("regularization", [0.0, 1e-30, 3.0])
@@ -102,6 +105,6 @@ def test_they_do_not_depend_on_the_unit_of_ratings():
     for factor in (1, 1000):
         network, wide, inputs = with_units(make_examples((40, 25)) * np.float32(factor), 12)
         # The trained units saturate, so only the shares of the others can be compared.
-        scores = scores_of(wide, inputs) - scores_of(network, inputs)
+        scores = added_scores(network, wide, inputs)
         added.append(scores / np.abs(scores).max())
     np.testing.assert_allclose(added[1], added[0], atol=0.01)

@@ -50,12 +50,13 @@ def test_linear_units_are_for_rankings_by_users():
     def units(**given):
         return [network.linear_units for network in TrainSettings(**given).networks((600, 700), 9000, FACTS)]
 
-    assert units() == [0, 0, 500]
+    assert units() == [0, 0, 600]
     assert units(linear_units=20) == [0, 0, 20]
     assert units(objective="ranking", variant="item") == units(objective="ranking", linear_units=0) == [0]
     assert units(objective="ranking", hidden_sizes=(9, 8)) == units(objective="ranking", implicit=True) == [0]
     assert units(objective="ranking", hidden_activation="tanh") == [0]
-    assert TrainSettings(objective="ranking").complete((90, 70), 900, FACTS).linear_units == 70  # singular vectors
+    for shape, n_units in (((90, 70), 70), ((1000, 5000), 1000), ((5000, 1001), 500)):
+        assert TrainSettings(objective="ranking").complete(shape, 9000, FACTS).linear_units == n_units
     for given in ({"objective": "rating"}, {"objective": "ranking", "variant": "item"}):
         with pytest.raises(UsageError, match="--linear-units needs --objective ranking"):
             TrainSettings(linear_units=20, **given)

@@ -176,16 +176,19 @@ def _with_linear_units(
     engine = make_engine(best.network, "cpu", settings.batch_size)
     codes = engine.codes(examples.inputs)
     engine.close()
+    del engine  # it is as large as the network
     network = add_linear_units(
         best.network, codes, examples.inputs, settings.linear_units, settings.regularization, settings.seed
     )
     if validation is None:
         return replace(best, network=network)
     engine = make_engine(network, "cpu", settings.batch_size)
+    # A refit continues with the trained units.
+    kept = best.network if settings.refit else network
+    del network
     measured = validation.measure(engine)
     engine.close()
-    # A refit continues with the trained units.
-    return Selection(best.network if settings.refit else network, best.epoch, measured)
+    return Selection(kept, best.epoch, measured)
 
 
 def _fitted(last: Selection, selection: Selection, examples: Examples, splits: tuple[str, ...]) -> Fitted:

@@ -22,7 +22,7 @@ from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.network.linear_units import decoder_bias_without
+from autorec_cli.network.linear_units import trained_decoder
 from autorec_cli.storage import checksums
 from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.plan import complete
@@ -246,8 +246,8 @@ def _aligned(model: Model, place: Array, fresh: Network[Array]) -> Network[Array
     n_linear, first, decoder_weight = model.settings.linear_units, model.encoder_weights[0], model.decoder_weight
     encoder_biases, decoder_bias = model.encoder_biases, model.decoder_bias
     if n_linear:
-        decoder_bias = decoder_bias_without(decoder_weight, decoder_bias, n_linear)
-        first, decoder_weight = first[:, :-n_linear], decoder_weight[:, :-n_linear]
+        decoder_weight, decoder_bias = trained_decoder(decoder_weight, decoder_bias, n_linear)
+        first = first[:, :-n_linear]
         encoder_biases = (encoder_biases[0][:-n_linear],)
     return replace(
         fresh,
