@@ -383,9 +383,11 @@ class TrainSettings:
         # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
         chosen = {**of_data, **defaults, **given, "objective": objective, "variant": variant}
         settings = Hyperparameters(**chosen)
-        if "linear_units" in given or not settings.allows_linear_units:
+        if not settings.allows_linear_units:
             return settings
-        return replace(settings, linear_units=default_linear_units(*shape))
+        # There are no more singular vectors than users or items.
+        n_units = min(given.get("linear_units", default_linear_units(*shape)), *shape)
+        return replace(settings, linear_units=n_units)
 
 
 def check_device(name: str) -> None:

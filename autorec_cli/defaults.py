@@ -78,7 +78,9 @@ LEARNING_RATES = (0.002, 0.006)
 LINEAR_UNITS = 500
 """Default number of linear units; see `network.linear_units`."""
 EASE_RIDGE = 4.0
-"""Lambda of EASE per rating per root of users x items; on eight datasets its nDCG@10 is at most 4% below the best."""
+"""Lambda of EASE per rating per root of users x items, times the mean square of a rating.
+
+On eight datasets its nDCG@10 is at most 4% below the best."""
 MAX_HIDDEN_SIZE = 500
 MIN_HIDDEN_SIZE = 64
 UNITS_PER_RATING = 32

@@ -16,6 +16,7 @@ from autorec_cli.inference.catalog import Catalog
 from autorec_cli.inference.fold_in import folder
 from autorec_cli.inference.scorer import HistoryScorer, UserScorer, clipped
 from autorec_cli.inference.scoring import item_scorer, output, trained_users
+from autorec_cli.network.activations import SIGMOID_AT_ZERO
 from autorec_cli.network.ordinal import Thresholds
 
 if TYPE_CHECKING:
@@ -70,6 +71,22 @@ class Model:
         settings, n_columns = self.settings, len(self.decoder_bias)
         layers = "-".join(map(str, (n_columns, *settings.layer_sizes, n_columns)))
         return f"Model({settings.objective}, {settings.variant} variant, layers {layers}, {self.catalog})"
+
+    @property
+    def code_at_zero(self) -> Array:
+        """Code of an example without ratings in its linear units, (k,) float32; 0 in the others."""
+        at_zero = np.zeros(self.codes.shape[1], dtype=np.float32)
+        at_zero[len(at_zero) - self.settings.linear_units :] = SIGMOID_AT_ZERO
+        return at_zero
+
+    @property
+    def decoder_shift(self) -> Array:
+        """Decoder bias (n_decoded,) where codes are measured from `code_at_zero`.
+
+        Otherwise large weights of linear units would add, and the biases take off again, many times what these tell.
+        """
+        n_units = self.settings.linear_units
+        return self.decoder_bias + self.decoder_weight @ self.code_at_zero if n_units else self.decoder_bias
 
     @property
     def predicts_ratings(self) -> bool:

@@ -2,7 +2,7 @@
 
 Every prediction is an inner product of a user vector and an item vector plus what each side adds:
 
-    prediction(u, i) = f(user_vector . item_vector + user_shift + item_shift) * output_unit + centering(u, i)
+    prediction(u, i) = f(user_vector . item_vector + user_shift + decoder_shift) * output_unit + centering(u, i)
 
 where an ordinal f depends on the centering and on the thresholds of the encoded side, too (`network.ordinal`).
 
@@ -74,7 +74,7 @@ def item_vectors(model: Model) -> Array:
     if model.settings.variant == "item":
         items[:k], items[k + 1] = model.codes.T, 0
     else:
-        items[:k], items[k + 1] = model.decoder_weight.T, _scale(model) * model.decoder_bias
+        items[:k], items[k + 1] = model.decoder_weight.T, _scale(model) * model.decoder_shift
     items[k] = 1
     if linear:  # otherwise centering is added outside f
         items[k + 1] += model.centering.item_bias.astype(np.float32)
@@ -86,6 +86,8 @@ def user_vectors(model: Model, users: UserVectors) -> Array:
     k, scale = model.codes.shape[1], _scale(model)
     vectors = np.empty((len(users.shift), k + 2), dtype=np.float32)
     vectors[:, :k], vectors[:, k], vectors[:, k + 1] = scale * users.vectors, scale * users.shift, 1
+    if model.settings.linear_units:
+        vectors[:, :k] -= scale * model.code_at_zero
     if is_linear(model):
         vectors[:, k] += _offset(model, users)
     return vectors

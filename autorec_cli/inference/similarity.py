@@ -129,6 +129,9 @@ def similarity_vectors(model: Scorer, of: str) -> Array:
 def _vectors(network: Model) -> tuple[Array, Array]:
     """Item vectors (n_items, k) and user vectors (n_users, k)."""
     encoded, decoded = network.codes, network.decoder_weight
+    if network.settings.linear_units:
+        # The value at 0 of these units is a shift of the items, which is left out.
+        encoded = encoded - network.code_at_zero
     return (encoded, decoded) if network.settings.variant == "item" else (decoded, encoded)
 
 

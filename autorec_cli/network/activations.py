@@ -18,6 +18,8 @@ def sigmoid(z: Array, out: Array | None = None) -> Array:
     return np.reciprocal(result, out=result)
 
 
+SIGMOID_AT_ZERO = 0.5
+
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,
     "sigmoid": sigmoid,

@@ -12,6 +12,7 @@ so units with a small z and large decoder weights do, and a network with them is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from scipy import sparse
 
 from autorec_cli.csr import Array
 from autorec_cli.defaults import EASE_RIDGE
+from autorec_cli.network.activations import SIGMOID_AT_ZERO
 from autorec_cli.network.autoencoder import Network
 from autorec_cli.network.encoder_input import Inputs
 
@@ -27,17 +29,15 @@ SPREAD = 0.25
 """Root mean square z of a linear unit: so small that its sigmoid is nearly linear, so large that little is rounded."""
 SHARE = 0.5
 """Weight of the trained units in the mean."""
-AT_ZERO, SLOPE = 0.5, 0.25
-"""Value and slope of the sigmoid at 0."""
+SLOPE = 0.25
+"""Slope of the sigmoid at 0."""
 ITERATIONS = 2
 ROWS_AT_ONCE = 1 << 14
 EXTRA = 50
 """Vectors of a subspace besides those that are wanted, which converge slower."""
 
 
-def add_linear_units(
-    network: Network[Array], codes: Array, inputs: Inputs, n_units: int, regularization: float, seed: int
-) -> Network[Array]:
+def add_linear_units(network: Network[Array], codes: Array, inputs: Inputs, n_units: int, seed: int) -> Network[Array]:
     """Add linear units to a network with one hidden layer of sigmoids and identity output.
 
     Args:
@@ -45,7 +45,6 @@ def add_linear_units(
         codes: Its codes (N, k) of all examples.
         inputs: Encoder inputs of all examples, without the implicit channel.
         n_units: m; units beyond the rank of the examples stay without effect.
-        regularization: Lambda of the network.
         seed: Seed of the search for singular vectors.
 
     Returns:
@@ -53,12 +52,13 @@ def add_linear_units(
     """
     examples = inputs.examples
     n_examples, n_columns = examples.shape
-    mean_square = float(np.square(examples.data, dtype=np.float64).sum()) / max(examples.nnz, 1)
-    ridge = max(EASE_RIDGE * regularization * mean_square, float(np.finfo(np.float32).tiny))
+    # EASE_RIDGE times the mean square of a rating, by the number of ratings.
+    squares_per_side = float(np.square(examples.data, dtype=np.float64).sum()) / math.sqrt(n_examples * n_columns)
+    ridge = max(EASE_RIDGE * squares_per_side, float(np.finfo(np.float32).tiny))
     squares, vectors = _right_singular(examples, min(n_units, n_examples, n_columns), seed)
     encoder = np.zeros((n_columns, n_units), dtype=np.float32)
     encoder[:, : len(squares)] = vectors * np.sqrt(squares / (squares + ridge))
-    # With a tiny ridge, what the units leave of an item may be less than nothing.
+    # Rounding may leave less than nothing of an item that few users have.
     left = np.maximum(1 - np.square(encoder).sum(1), np.float32(1e-3))
     decoder = encoder / left[:, None]
     z = inputs[:] @ encoder
@@ -79,14 +79,16 @@ def add_linear_units(
         encoder_biases=(np.append(network.encoder_biases[0], np.zeros(n_units, dtype=np.float32)),),
         decoder_weight=np.hstack([SHARE * network.decoder_weight, decoder]),
         # At z = 0 a unit must add nothing.
-        decoder_bias=SHARE * network.decoder_bias - np.float32(AT_ZERO) * decoder.sum(1),
+        decoder_bias=SHARE * network.decoder_bias - np.float32(SIGMOID_AT_ZERO) * decoder.sum(1),
     )
 
 
 def trained_decoder(weight: Array, bias: Array, n_units: int) -> tuple[Array, Array]:
     """Decoder weight (P, k) and bias (P,) of a network before it got its `n_units` linear units."""
     k = weight.shape[1] - n_units
-    return weight[:, :k] / np.float32(SHARE), (bias + np.float32(AT_ZERO) * weight[:, k:].sum(1)) / np.float32(SHARE)
+    return weight[:, :k] / np.float32(SHARE), (bias + np.float32(SIGMOID_AT_ZERO) * weight[:, k:].sum(1)) / np.float32(
+        SHARE
+    )
 
 
 def _right_singular(matrix: sparse.csr_array, n: int, seed: int) -> tuple[Array, Array]:

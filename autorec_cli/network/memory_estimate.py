@@ -206,18 +206,23 @@ def _linear_bytes(shape: Shape, settings: Hyperparameters) -> int:
     # Weights and what makes them, z, and copies with a bias of what was trained.
     adding = 4 * settings.linear_units * (4 * n_columns + n_examples) + _plain_bytes(shape, settings) // 2
     making = 4 * _n_codes(shape, settings) + 2 * CELL * _n_fitted(shape, settings) + max(seeking, adding)
-    trained = replace(settings, hidden_sizes=settings.layer_sizes, linear_units=0)
+    model = _with_all_units(settings)
     scores = RANK * min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
     copies = 1 if settings.refit else 2
-    measuring = copies * _plain_bytes(shape, trained) + _tiled_bytes(shape, trained) + scores
+    measuring = copies * _plain_bytes(shape, model) + _tiled_bytes(shape, model) + scores
     return HEAP + DENSE + _plain_bytes(shape, settings) + max(making, measuring)
+
+
+def _with_all_units(settings: Hyperparameters) -> Hyperparameters:
+    """Settings of a network as large as the model, linear units included."""
+    return replace(settings, hidden_sizes=settings.layer_sizes, linear_units=0)
 
 
 def _saved_bytes(shape: Shape, settings: Hyperparameters) -> int:
     """Bytes of the making of a model."""
-    trained = replace(settings, hidden_sizes=settings.layer_sizes, linear_units=0)
+    model = _with_all_units(settings)
     # Tiles for the codes' engine.
-    weights = _plain_bytes(shape, trained) + _tiled_bytes(shape, trained)
+    weights = _plain_bytes(shape, model) + _tiled_bytes(shape, model)
     n_ratings = shape.n_train + shape.n_valid + shape.n_test
     rest = JOIN_SPLITS * n_ratings + ID * (shape.n_users + shape.n_items)
     return weights + 4 * _n_codes(shape, settings) + rest
@@ -318,7 +323,7 @@ def require_memory(need: Need, free: Need) -> None:
         if wanted > left:
             raise NotEnoughMemoryError(
                 f"training needs about {mib(wanted)} more memory{where} and {mib(left)} is available, so it was not "
-                "started; try a smaller --hidden-size or --batch-size, or the other --variant"
+                "started; try a smaller --hidden-size, --linear-units or --batch-size, or the other --variant"
             )
 
 

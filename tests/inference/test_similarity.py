@@ -32,7 +32,9 @@ def products(model):
     """Scores of all items for all users without shifts: (n_users, n_items) float64."""
     total = 0
     for network, weight in zip(model.ranker.networks, model.ranker.weights, strict=True):
-        cells = weight * network.output_unit * (network.codes.astype(np.float64) @ network.decoder_weight.T)
+        # What a linear unit adds without ratings is a shift of the items.
+        codes = network.codes.astype(np.float64) - network.code_at_zero
+        cells = weight * network.output_unit * (codes @ network.decoder_weight.T)
         total = total + (cells.T if network.settings.variant == "item" else cells)
     return total
 

@@ -57,6 +57,7 @@ def test_linear_units_are_for_rankings_by_users():
     assert units(objective="ranking", hidden_activation="tanh") == [0]
     for shape, n_units in (((90, 70), 70), ((1000, 5000), 1000), ((5000, 1001), 500)):
         assert TrainSettings(objective="ranking").complete(shape, 9000, FACTS).linear_units == n_units
+    assert TrainSettings(objective="ranking", linear_units=80).complete((90, 70), 900, FACTS).linear_units == 70
     for given in ({"objective": "rating"}, {"objective": "ranking", "variant": "item"}):
         with pytest.raises(UsageError, match="--linear-units needs --objective ranking"):
             TrainSettings(linear_units=20, **given)

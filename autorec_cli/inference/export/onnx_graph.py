@@ -185,8 +185,9 @@ def _decoded(network: Model, hidden: str, offset: str, graph: _Graph) -> str:
     """Scores of all items, (P,), as `scoring.item_scorer` makes them."""
     add = graph.add
     flat = graph.constant(np.array([-1]), np.int64)
-    z = add("Reshape", add("MatMul", hidden, graph.constant(network.decoder_weight.T)), flat)
-    z = add("Add", z, graph.constant(network.decoder_bias))
+    measured = add("Sub", hidden, graph.constant(network.code_at_zero)) if network.settings.linear_units else hidden
+    z = add("Reshape", add("MatMul", measured, graph.constant(network.decoder_weight.T)), flat)
+    z = add("Add", z, graph.constant(network.decoder_shift))
     center = add("Add", graph.constant(network.centering.item_bias), offset)  # (P,)
     thresholds = network.thresholds
     if thresholds is not None:

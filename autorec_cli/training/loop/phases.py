@@ -42,7 +42,7 @@ class Fitted:
         examples: What it was fitted to.
         fitted_parts: Splits of the dataset that are in `examples`.
         epochs: Number of epochs.
-        validation: Result of the selected epoch; None without validation ratings.
+        validation: Result of the selected epoch, with linear units if there are any; None without validation ratings.
     """
 
     network: Network[Array]
@@ -147,7 +147,7 @@ def select_and_refit(training: NetworkTraining) -> Generator[EpochResult, None, 
 
 
 def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[EpochResult, None, Selection]:
-    """Train to the end of a phase; returns the best epoch."""
+    """Train to the end of a phase; returns the best epoch, with linear units if there are any."""
     if checkpointer and (state := checkpointer.take()):
         trainer.restore(state)
         del state  # it is as large as the trainer
@@ -177,9 +177,7 @@ def _with_linear_units(
     codes = engine.codes(examples.inputs)
     engine.close()
     del engine  # it is as large as the network
-    network = add_linear_units(
-        best.network, codes, examples.inputs, settings.linear_units, settings.regularization, settings.seed
-    )
+    network = add_linear_units(best.network, codes, examples.inputs, settings.linear_units, settings.seed)
     if validation is None:
         return replace(best, network=network)
     engine = make_engine(network, "cpu", settings.batch_size)

@@ -26,6 +26,7 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.phases import NetworkTraining
+from autorec_cli.training.loop.trainer import drain
 from autorec_cli.training.tuning.space import Limits, default_values, space, to_settings
 
 OnEpoch = Callable[[EpochResult], None]
@@ -186,23 +187,28 @@ def _run_trial(
     better = min if settings.objective == "rating" else max
     best: float | None = None
     epoch, reported = 0, 0
+
+    def after_epoch(result: EpochResult) -> None:
+        nonlocal best, epoch, reported
+        on_epoch(result)
+        assert result.valid is not None
+        best, epoch = result.valid if best is None else better(best, result.valid), result.epoch
+        # A short trial passes several tenths of its schedule in one epoch.
+        for step in range(reported + 1, REPORTS * epoch // result.n_epochs + 1):
+            trial.report(best, step)
+            reported = step
+        if epoch < result.n_epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
     try:
-        with closing(NetworkTraining(dataset, settings, device).select()) as results:
-            for result in results:
-                on_epoch(result)
-                assert result.valid is not None
-                best, epoch = result.valid if best is None else better(best, result.valid), result.epoch
-                # A short trial passes several tenths of its schedule in one epoch.
-                for step in range(reported + 1, REPORTS * epoch // result.n_epochs + 1):
-                    trial.report(best, step)
-                    reported = step
-                if epoch == result.n_epochs:
-                    return "complete", best, epoch  # before anything is refitted
-                if trial.should_prune():
-                    return "pruned", best, epoch
+        with closing(NetworkTraining(dataset, settings, device).select()) as selecting:
+            selection = drain(selecting, after_epoch)
+    except optuna.TrialPruned:
+        return "pruned", best, epoch
     except TrainingDivergedError:
         return "diverged", best, epoch
-    return "complete", best, epoch  # patience ran out
+    # Linear units come after the last epoch.
+    return "complete", selection.validation.value if selection.validation else best, epoch
 
 
 def _enqueue_again(study: optuna.Study, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:

@@ -9,8 +9,11 @@ import pytest
 from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
+from autorec_cli.training.checkpoints.checkpoint import Selection
 from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.loop.phases import NetworkTraining
+from autorec_cli.training.loop.trainer import drain
+from autorec_cli.training.loop.validation import ValidationResult
 from autorec_cli.training.plan import complete
 from tests.planted import dataset_of, matrix_of, planted_dataset
 
@@ -34,15 +37,16 @@ def fake_fit(rmse_of):
     """A selection phase whose validation RMSE at each epoch is `rmse_of(settings, epoch)`; NaN is divergence."""
 
     def fit(training):
-        settings = training.settings
+        settings, found = training.settings, []
         for epoch in range(1, settings.epochs + 1):
             rmse = rmse_of(settings, epoch)
             if rmse is None:
                 raise TrainingDivergedError("diverged")
+            found.append(rmse)
             yield EpochResult(
                 "rating", settings.variant, "selection", epoch, settings.epochs, 1.0, "rmse", rmse, 0.0, True
             )
-        raise AssertionError("the search went on to the final fit")
+        return Selection(None, settings.epochs, ValidationResult("rmse", min(found), 0.0, None))
 
     return fit
 
@@ -136,10 +140,20 @@ def test_who_is_behind_the_median_is_pruned_and_never_best(monkeypatch):
 def test_a_trial_is_complete_when_patience_runs_out(monkeypatch):
     def stops(training):
         yield EpochResult("rating", training.settings.variant, "selection", 1, 9, 1.0, "rmse", 0.9, 0.0, True)
+        return Selection(None, 1, ValidationResult("rmse", 0.9, 0.0, None))
 
     monkeypatch.setattr(NetworkTraining, "select", stops)
     (result,) = trials(tuning.open_search(planted_dataset(), LIMITS, None), 1)
     assert (result.outcome, result.valid, result.epochs) == ("complete", 0.9, 1)
+
+
+def test_rankings_are_judged_with_their_linear_units():
+    dataset = planted_dataset()
+    limits = dataclasses.replace(LIMITS, objective="ranking", variants=("user",))
+    (result,) = trials(tuning.open_search(dataset, limits, None), 1)
+    assert result.settings.linear_units == 50
+    selection = drain(NetworkTraining(dataset, result.settings, CPU).select(), ignore)
+    assert result.valid == selection.validation.value
 
 
 def test_a_short_trial_reports_all_its_shares(monkeypatch):
