@@ -2,7 +2,7 @@
 
 Every prediction is an inner product of a user vector and an item vector plus what each side adds:
 
-    prediction(u, i) = f(user_vector . item_vector + user_shift + decoder_shift) * output_unit + centering(u, i)
+    prediction(u, i) = f(user_vector . item_vector + user_shift + item_shift) * output_unit + centering(u, i)
 
 where an ordinal f depends on the centering and on the thresholds of the encoded side, too (`network.ordinal`).
 

@@ -19,6 +19,7 @@ def sigmoid(z: Array, out: Array | None = None) -> Array:
 
 
 SIGMOID_AT_ZERO = 0.5
+"""Value of a linear unit for an example without ratings; see `network.linear_units`."""
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,

@@ -7,7 +7,7 @@ of a network better ones than either (docs/notes/ranking.md). That of EASE (Stec
 
 With X = U S Q', what B gives an unrated item is x F F' / diag(I - F F') where F = Q sqrt(S^2 / (S^2 + ridge)). The
 leading columns of F are the weights of as many units. They need no activation of their own: near 0 a sigmoid is linear,
-so units with a small z and large decoder weights do, and a network with them is an AutoRec like any other.
+so units with a small z and large decoder weights will do, and a network with them is an AutoRec like any other.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def add_linear_units(network: Network[Array], codes: Array, inputs: Inputs, n_un
         seed: Seed of the search for singular vectors.
 
     Returns:
-        Network with k + m units; `trained_decoder` takes them off again.
+        Network with k + m units; `without_linear_units` takes them off again.
     """
     examples = inputs.examples
     n_examples, n_columns = examples.shape
@@ -83,11 +83,16 @@ def add_linear_units(network: Network[Array], codes: Array, inputs: Inputs, n_un
     )
 
 
-def trained_decoder(weight: Array, bias: Array, n_units: int) -> tuple[Array, Array]:
-    """Decoder weight (P, k) and bias (P,) of a network before it got its `n_units` linear units."""
-    k = weight.shape[1] - n_units
-    return weight[:, :k] / np.float32(SHARE), (bias + np.float32(SIGMOID_AT_ZERO) * weight[:, k:].sum(1)) / np.float32(
-        SHARE
+def without_linear_units(network: Network[Array], n_units: int) -> Network[Array]:
+    """Take the last `n_units` units off a network, which `add_linear_units` added."""
+    k = network.decoder_weight.shape[1] - n_units
+    of_units = np.float32(SIGMOID_AT_ZERO) * network.decoder_weight[:, k:].sum(1)
+    return replace(
+        network,
+        encoder_weights=(network.encoder_weights[0][:, :k],),
+        encoder_biases=(network.encoder_biases[0][:k],),
+        decoder_weight=network.decoder_weight[:, :k] / np.float32(SHARE),
+        decoder_bias=(network.decoder_bias + of_units) / np.float32(SHARE),
     )
 
 

@@ -207,9 +207,8 @@ def _linear_bytes(shape: Shape, settings: Hyperparameters) -> int:
     adding = 4 * settings.linear_units * (4 * n_columns + n_examples) + _plain_bytes(shape, settings) // 2
     making = 4 * _n_codes(shape, settings) + 2 * CELL * _n_fitted(shape, settings) + max(seeking, adding)
     model = _with_all_units(settings)
-    scores = RANK * min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
     copies = 1 if settings.refit else 2
-    measuring = copies * _plain_bytes(shape, model) + _tiled_bytes(shape, model) + scores
+    measuring = copies * _plain_bytes(shape, model) + _tiled_bytes(shape, model) + _scores_bytes(shape)
     return HEAP + DENSE + _plain_bytes(shape, settings) + max(making, measuring)
 
 
@@ -277,10 +276,14 @@ def _unrated_bytes(shape: Shape, settings: Hyperparameters) -> int:
     """Bytes for unrated cells, and for ranking them."""
     if settings.objective != "ranking":
         return 0
-    n_scores = min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
     # The gradient of unrated cells, and with PyTorch the decoder with its bias; moments of pieces take less than that.
     n_columns, n_hidden = _matrices(shape, settings)[-1]
-    return 2 * 4 * n_columns * n_hidden + RANK * n_scores
+    return 2 * 4 * n_columns * n_hidden + _scores_bytes(shape)
+
+
+def _scores_bytes(shape: Shape) -> int:
+    """Bytes of the ranking of items after an epoch."""
+    return RANK * min(SCORES_PER_THREAD * n_threads(), min(RANKED_USERS, shape.n_users) * shape.n_items)
 
 
 def batch_bytes(n_cells: float, batch_size: int, hidden_units: int, implicit: bool, is_ordinal: bool) -> int:

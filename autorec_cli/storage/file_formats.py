@@ -95,7 +95,7 @@ class FileFormat:
 MODEL = FileFormat("autorec-model", 1, "train it again with `autorec train`")
 DATASET = FileFormat("autorec-dataset", 1, "make it again with `autorec prepare`")
 # Not frozen, as those two are (CONTRIBUTING.md): a run ends with the version that began it.
-CHECKPOINT = FileFormat("autorec-checkpoint", 4, "train without --resume to start from the beginning")
+CHECKPOINT = FileFormat("autorec-checkpoint", 5, "train without --resume to start from the beginning")
 
 OLD_MODEL_KEY = "autorec"
 """Metadata key of models from before the first release."""

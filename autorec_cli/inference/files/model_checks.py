@@ -33,8 +33,8 @@ def read_settings(document: Mapping[str, Any]) -> Hyperparameters:
         settings = dict(document["settings"])
         # A file counts linear units among those of their layer.
         n_linear, sizes = settings.get("linear_units", 0), settings["hidden_sizes"]
-        _require(type(n_linear) is int and isinstance(sizes, list) and len(sizes) > 0, "its units are no numbers")
-        _require(type(sizes[-1]) is int, "its units are no numbers")
+        are_counts = isinstance(sizes, list) and bool(sizes) and all(type(n) is int for n in (*sizes, n_linear))
+        _require(are_counts, "its numbers of units are no whole numbers")
         return Hyperparameters.from_document({**settings, "hidden_sizes": [*sizes[:-1], sizes[-1] - n_linear]})
     except UsageError as error:  # which is about an option that nobody gave
         raise ValueError(str(error)) from error

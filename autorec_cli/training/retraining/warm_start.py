@@ -22,7 +22,7 @@ from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.network.linear_units import trained_decoder
+from autorec_cli.network.linear_units import without_linear_units
 from autorec_cli.storage import checksums
 from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.plan import complete
@@ -243,20 +243,20 @@ def _aligned(model: Model, place: Array, fresh: Network[Array]) -> Network[Array
         aligned[place != UNKNOWN] = old[place[place != UNKNOWN]]
         return aligned
 
-    n_linear, first, decoder_weight = model.settings.linear_units, model.encoder_weights[0], model.decoder_weight
-    encoder_biases, decoder_bias = model.encoder_biases, model.decoder_bias
-    if n_linear:
-        decoder_weight, decoder_bias = trained_decoder(decoder_weight, decoder_bias, n_linear)
-        first = first[:, :-n_linear]
-        encoder_biases = (encoder_biases[0][:-n_linear],)
-    return replace(
+    old = replace(
         fresh,
-        encoder_weights=(
-            rows(first, input_rows(model, place), fresh.encoder_weights[0]),
-            *model.encoder_weights[1:],
-        ),
-        encoder_biases=encoder_biases,
-        decoder_weight=rows(decoder_weight, place, fresh.decoder_weight),
-        decoder_bias=rows(decoder_bias, place, fresh.decoder_bias),
+        encoder_weights=model.encoder_weights,
+        encoder_biases=model.encoder_biases,
+        decoder_weight=model.decoder_weight,
+        decoder_bias=model.decoder_bias,
         thresholds=model.thresholds,
+    )
+    if model.settings.linear_units:
+        old = without_linear_units(old, model.settings.linear_units)
+    first, *deeper = old.encoder_weights
+    return replace(
+        old,
+        encoder_weights=(rows(first, input_rows(model, place), fresh.encoder_weights[0]), *deeper),
+        decoder_weight=rows(old.decoder_weight, place, fresh.decoder_weight),
+        decoder_bias=rows(old.decoder_bias, place, fresh.decoder_bias),
     )

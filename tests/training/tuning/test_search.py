@@ -25,6 +25,14 @@ CPU = "cpu"
 LIMITS = space.Limits("rating", ("item",), max_hidden_size=20, max_epochs=12, seed=3)
 
 
+@pytest.fixture(autouse=True)
+def never_refitted(monkeypatch):
+    def refuse(training, selection):
+        raise AssertionError("the search went on to the final fit")
+
+    monkeypatch.setattr(NetworkTraining, "finish", refuse)
+
+
 def ignore(result):
     pass
 
