@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from autorec_cli.data.readers.options import Period as Period
     from autorec_cli.data.readers.options import ReadOptions as ReadOptions
     from autorec_cli.data.readers.tables.database import DatabaseQuery as DatabaseQuery
-    from autorec_cli.data.splitting import SplitSettings as SplitSettings
+    from autorec_cli.data.splits.splitting import SplitSettings as SplitSettings
     from autorec_cli.errors import AutoRecError as AutoRecError
     from autorec_cli.evaluation.evaluate import evaluate as evaluate
     from autorec_cli.evaluation.measurement import EvaluateSettings as EvaluateSettings
@@ -77,7 +77,7 @@ _MODULES = {
     "EncodedRatings": "data.builder.encoded_ratings",
     "ReadOptions": "data.readers.options",
     "Period": "data.readers.options",
-    "SplitSettings": "data.splitting",
+    "SplitSettings": "data.splits.splitting",
     "Dataset": "data.dataset",
     "save_dataset": "data.dataset",
     "load_dataset": "data.dataset",

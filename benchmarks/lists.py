@@ -24,7 +24,7 @@ from autorec_cli.config import TrainSettings
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.resampling import Split, choose_plan, make_split, pool
+from autorec_cli.data.splits.resampling import Split, choose_plan, make_split, pool
 from autorec_cli.evaluation.cross_validation import average
 from autorec_cli.evaluation.linear_autoencoder import linear_autoencoder
 from autorec_cli.evaluation.measurement import Row, metric_rows

@@ -15,7 +15,7 @@ import typer
 from autorec_cli import errors
 from autorec_cli.cli.app import app
 from autorec_cli.cli.output.formats import WITH_DATABASE
-from autorec_cli.data.split_strategies import STRATEGIES
+from autorec_cli.data.splits.strategies import STRATEGIES
 from autorec_cli.evaluation import metrics
 
 HEADER = """\

@@ -23,7 +23,7 @@ import polars as pl
 
 from autorec_cli.data.preparation import PrepareSettings, prepare
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.splitting import SplitSettings
+from autorec_cli.data.splits.splitting import SplitSettings
 from autorec_cli.errors import AutoRecError
 
 ROWS = [(f"u{n % 7}", f"i{n % 11}", 1 + n % 5, 1_600_000_000 + n) for n in range(60)]

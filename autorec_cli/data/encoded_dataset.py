@@ -25,7 +25,7 @@ from autorec_cli.data.builder.k_core import check_usable
 from autorec_cli.data.dataset import fingerprint_of
 from autorec_cli.data.dataset_checks import SPLITS
 from autorec_cli.data.preparation import INTERACTIONS, INTERACTIONS_SCALE, RATINGS
-from autorec_cli.data.splitting import SplitSettings, split, split_matrices
+from autorec_cli.data.splits.splitting import SplitSettings, split, split_matrices
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import InputDataError
 from autorec_cli.runtime.partition import Partition, partition_columns

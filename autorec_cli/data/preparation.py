@@ -26,8 +26,8 @@ from autorec_cli.data.readers.items import columns_of, frame_items, read_items
 from autorec_cli.data.readers.options import DUPLICATES, Period, ReadOptions
 from autorec_cli.data.readers.tables.database import DatabaseQuery
 from autorec_cli.data.readers.tables.frames import polars_frame
-from autorec_cli.data.split_strategies import TEST, TRAIN, VALID, Labels
-from autorec_cli.data.splitting import SplitSettings, split, take_cells
+from autorec_cli.data.splits.splitting import SplitSettings, split, take_cells
+from autorec_cli.data.splits.strategies import TEST, TRAIN, VALID, Labels
 from autorec_cli.errors import InputDataError, UsageError, counted, shortened
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import import_in_background, in_order

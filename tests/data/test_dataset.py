@@ -10,7 +10,7 @@ from scipy import sparse
 from autorec_cli.csr import add_splits, row_indices
 from autorec_cli.data.dataset import SPLITS, load_dataset, save_dataset
 from autorec_cli.data.preparation import PrepareSettings, prepare
-from autorec_cli.data.splitting import SplitSettings
+from autorec_cli.data.splits.splitting import SplitSettings
 from autorec_cli.errors import ArtifactError, UsageError
 from autorec_cli.inference.ranking.top_k import rank_items
 from autorec_cli.storage import checksums

@@ -20,14 +20,14 @@ from autorec_cli.cli.reports.epochs import metric_label, metric_text, train_erro
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.cli.runner import Command
 from autorec_cli.config import TrainSettings, check_device, require_count
-from autorec_cli.data.splitting import DEFAULT_FRACTION
+from autorec_cli.data.splits.splitting import DEFAULT_FRACTION
 from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import error_text
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset
-    from autorec_cli.data.resampling import Plan, Pool
+    from autorec_cli.data.splits.resampling import Plan, Pool
     from autorec_cli.evaluation.measurement import Row
     from autorec_cli.evaluation.ranking import RankingProtocol
     from autorec_cli.training.cross_validation import SplitResult
@@ -102,7 +102,7 @@ def cross_validate_command(options: CrossValidateOptions) -> dict[str, list[Row]
 
     The seed of each split is derived from --seed; it draws the split and seeds the training.
     """
-    from autorec_cli.data.resampling import choose_plan
+    from autorec_cli.data.splits.resampling import choose_plan
     from autorec_cli.evaluation import cross_validation
 
     settings = _settings(options)
@@ -162,7 +162,7 @@ def _train_and_test(
 def _pooled(options: CrossValidateOptions, settings: TrainSettings, plan: Plan) -> tuple[Pool, RankingProtocol]:
     """Pool the ratings of the dataset, and announce the splits."""
     from autorec_cli.data import dataset
-    from autorec_cli.data.resampling import make_split, pool
+    from autorec_cli.data.splits.resampling import make_split, pool
 
     prepared = dataset.load_dataset(options.data)
     # These load torch, which takes seconds: what can be refused has been.

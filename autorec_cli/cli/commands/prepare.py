@@ -18,8 +18,8 @@ from autorec_cli.cli.output.formats import default_format, writer_for
 from autorec_cli.cli.reports.preparation import announcer, facts_of, readable, warn_about_dataset, warn_about_skipped
 from autorec_cli.cli.runner import Command
 from autorec_cli.data.readers.options import DUPLICATES, Period
-from autorec_cli.data.split_strategies import STRATEGIES
-from autorec_cli.data.splitting import DEFAULT_FRACTION, choose_split
+from autorec_cli.data.splits.splitting import DEFAULT_FRACTION, choose_split
+from autorec_cli.data.splits.strategies import STRATEGIES
 from autorec_cli.errors import UsageError
 from autorec_cli.storage.locks import hold
 

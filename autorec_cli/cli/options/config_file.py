@@ -169,7 +169,7 @@ def without_contradictions(values: Mapping[str, Any], typed: Collection[str]) ->
         settled.update(_settled_format(values, typed))
     without_fractions = False
     if "split" in typed:
-        from autorec_cli.data.split_strategies import WITHOUT_FRACTION  # with numpy, which takes a while to import
+        from autorec_cli.data.splits.strategies import WITHOUT_FRACTION  # with numpy, which takes a while to import
 
         without_fractions = values["split"] in WITHOUT_FRACTION
     for fraction, has_no_place in (("test", without_fractions or "test_file" in typed), ("valid", without_fractions)):

@@ -18,8 +18,8 @@ from autorec_cli.cli.options.shared import ReadingOptions
 from autorec_cli.data import dataset
 from autorec_cli.data.preparation import PrepareSettings
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.split_strategies import STRATEGIES
-from autorec_cli.data.splitting import SplitSettings
+from autorec_cli.data.splits.splitting import SplitSettings
+from autorec_cli.data.splits.strategies import STRATEGIES
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError
 from tests.program import ROOT, call, run
 

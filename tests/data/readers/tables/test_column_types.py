@@ -13,7 +13,7 @@ from autorec_cli.data.builder.read_ratings import ratings_from_frame, read_ratin
 from autorec_cli.data.preparation import PrepareSettings, prepare
 from autorec_cli.data.readers.items import read_items
 from autorec_cli.data.readers.options import ReadOptions
-from autorec_cli.data.splitting import SplitSettings
+from autorec_cli.data.splits.splitting import SplitSettings
 from autorec_cli.errors import InputDataError
 from tests.program import run
 

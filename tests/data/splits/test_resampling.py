@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autorec_cli.data.resampling import Plan, choose_plan, make_split, pool
+from autorec_cli.data.splits.resampling import Plan, choose_plan, make_split, pool
 from autorec_cli.errors import UsageError
 from tests.planted import PARTS, dataset_of, planted_dataset
 

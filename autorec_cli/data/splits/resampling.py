@@ -14,7 +14,7 @@ from scipy import sparse
 
 from autorec_cli.csr import add_splits
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.data.splitting import DEFAULT_FRACTION, SplitSettings, split, split_matrices
+from autorec_cli.data.splits.splitting import DEFAULT_FRACTION, SplitSettings, split, split_matrices
 from autorec_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Splits of ratings into training, validation and test sets.
 
-A strategy (`split_strategies`) labels the cells of the ratings matrix; here its settings are checked and its labels are
+A strategy of `strategies` labels the cells of the ratings matrix; here its settings are checked and its labels are
 applied.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.csr import csr_of
 from autorec_cli.data.builder.sorted_cells import slices
-from autorec_cli.data.split_strategies import STRATEGIES, TEST, WITHOUT_FRACTION, Labels, SplitterInput
+from autorec_cli.data.splits.strategies import STRATEGIES, TEST, WITHOUT_FRACTION, Labels, SplitterInput
 from autorec_cli.errors import UsageError
 from autorec_cli.runtime.threads import in_order
 

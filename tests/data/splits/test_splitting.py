@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from autorec_cli.data import split_strategies
 from autorec_cli.data.builder import sorted_cells
-from autorec_cli.data.split_strategies import STRATEGIES, TEST, TRAIN, VALID, WITHOUT_FRACTION
-from autorec_cli.data.splitting import SplitSettings, choose_split, split, split_matrices, take_cells
+from autorec_cli.data.splits import strategies
+from autorec_cli.data.splits.splitting import SplitSettings, choose_split, split, split_matrices, take_cells
+from autorec_cli.data.splits.strategies import STRATEGIES, TEST, TRAIN, VALID, WITHOUT_FRACTION
 from autorec_cli.errors import UsageError
 
 
@@ -60,17 +60,17 @@ def test_the_seed_decides_and_nothing_else_does():
 def test_random_of_many_ratings_holds_out_exact_shares_too(monkeypatch, counts):
     matrix = matrix_of(counts)
     few = [sizes(split(matrix, SplitSettings("random", test, 0.2))) for test in (0, 0.1, 0.5, 0.99)]
-    monkeypatch.setattr(split_strategies, "SHUFFLED_AT_ONCE", 4)
-    monkeypatch.setattr(split_strategies, "DRAWN_AT_ONCE", 5)
+    monkeypatch.setattr(strategies, "SHUFFLED_AT_ONCE", 4)
+    monkeypatch.setattr(strategies, "DRAWN_AT_ONCE", 5)
     assert [sizes(split(matrix, SplitSettings("random", test, 0.2))) for test in (0, 0.1, 0.5, 0.99)] == few
-    monkeypatch.setattr(split_strategies, "MOST_TO_DRAW_FROM", 3)
+    monkeypatch.setattr(strategies, "MOST_TO_DRAW_FROM", 3)
     assert [sizes(split(matrix, SplitSettings("random", test, 0.2))) for test in (0, 0.1, 0.5, 0.99)] == few
 
 
 def test_random_of_many_ratings_makes_every_choice_equally_likely(monkeypatch):
     """5 cells in stretches of 2, 2 and 1; one of them to test and two to valid: 30 choices, 6,000 seeds."""
-    monkeypatch.setattr(split_strategies, "SHUFFLED_AT_ONCE", 4)
-    monkeypatch.setattr(split_strategies, "DRAWN_AT_ONCE", 2)
+    monkeypatch.setattr(strategies, "SHUFFLED_AT_ONCE", 4)
+    monkeypatch.setattr(strategies, "DRAWN_AT_ONCE", 2)
     matrix = matrix_of([5])
     drawn = Counter(tuple(split(matrix, SplitSettings("random", 0.2, 0.5, seed)).tolist()) for seed in range(6000))
     assert len(drawn) == 30
@@ -88,7 +88,7 @@ def test_a_million_ratings_are_drawn_like_ten(monkeypatch):
 def test_splits_of_users_do_not_depend_on_how_many_are_handled_at_once(monkeypatch, strategy):
     counts, times = [1, 0, 7, 2, 30, 0, 4, 9], np.arange(53) * 17 % 53
     whole = split(matrix_of(counts), SplitSettings(strategy), times)
-    monkeypatch.setattr(split_strategies, "SHUFFLED_AT_ONCE", 6)
+    monkeypatch.setattr(strategies, "SHUFFLED_AT_ONCE", 6)
     parts = split(matrix_of(counts), SplitSettings(strategy), times)
     rows = rows_of(matrix_of(counts))
     for user in range(len(counts)):

@@ -1,0 +1,1 @@
+"""Splits into training, validation and test sets: strategies, one split, repeated ones."""
