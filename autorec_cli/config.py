@@ -153,10 +153,8 @@ class Hyperparameters:
 
     def _check_objective(self) -> None:
         require_count("--linear-units", self.linear_units, minimum=0)
-        if self.linear_units and not self.allows_linear_units:
-            raise UsageError(
-                "--linear-units needs --objective ranking, --variant user and one hidden layer of sigmoid units"
-            )
+        if self.linear_units and self.lacks_for_linear_units:
+            raise UsageError(f"--linear-units needs {self.lacks_for_linear_units}")
         if self.objective == "rating":
             if self.output_activation == "ordinal" and not self.decoder_mean:
                 raise UsageError("--no-decoder-mean needs --output-activation identity or sigmoid")
@@ -174,10 +172,19 @@ class Hyperparameters:
             raise UsageError("--objective ranking needs --center none: ratings are measured from --missing-value")
 
     @property
-    def allows_linear_units(self) -> bool:
-        """True if linear units can be added; see `network.linear_units`."""
-        is_simple = len(self.hidden_sizes) == 1 and self.hidden_activation == "sigmoid" and not self.implicit
-        return self.objective == "ranking" and self.variant == "user" and is_simple
+    def lacks_for_linear_units(self) -> str | None:
+        """Requirement of linear units that these settings lack, if any.
+
+        See `network.linear_units`.
+        """
+        needs = {
+            "--objective ranking": self.objective == "ranking",
+            "--variant user": self.variant == "user",
+            "one hidden layer": len(self.hidden_sizes) == 1,
+            "--hidden-activation sigmoid": self.hidden_activation == "sigmoid",
+            "--no-implicit": not self.implicit,
+        }
+        return next((need for need, is_met in needs.items() if not is_met), None)
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -383,7 +390,7 @@ class TrainSettings:
         # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
         chosen = {**of_data, **defaults, **given, "objective": objective, "variant": variant}
         settings = Hyperparameters(**chosen)
-        if not settings.allows_linear_units:
+        if settings.lacks_for_linear_units:
             return settings
         # There are no more singular vectors than users or items.
         n_units = min(given.get("linear_units", default_linear_units(*shape)), *shape)

@@ -212,10 +212,8 @@ def _settings_of_group(request: TrainRequest) -> TrainSettings:
     Raises:
         UsageError: they need others than this process has.
     """
-    settings, asked = request.settings, request.settings.averaged_by
-    if settings.linear_units:
-        raise UsageError("--linear-units needs the whole dataset in one process: no torchrun, no encoded ratings")
-    settings = replace(settings, linear_units=0)
+    asked = "--linear-units" if request.settings.linear_units else request.settings.averaged_by
+    settings = replace(request.settings, linear_units=0)
     if not is_encoded(request.data):
         if asked:
             raise UsageError(f"{asked} needs the whole dataset in one process: no torchrun")

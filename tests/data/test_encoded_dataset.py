@@ -115,6 +115,7 @@ def test_other_files_than_those_of_the_first_process_are_refused(tmp_path):
     [
         (("--variant", "user"), "--variant user needs a prepared dataset"),
         (("--variant", "both"), "--variant both needs a prepared dataset"),
+        (("--linear-units", "20"), "--linear-units needs a prepared dataset"),
         (("--preset", "best"), "--variant both needs a prepared dataset"),
         (("--warm-start", "old.model"), "--warm-start and --keep-if-better need a prepared dataset"),
         (("--keep-if-better", "rmse"), "--warm-start and --keep-if-better need a prepared dataset"),

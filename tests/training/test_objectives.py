@@ -12,6 +12,9 @@ from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
+from autorec_cli.runtime.process_group import ProcessGroup
+from autorec_cli.training.request import TrainRequest
+from autorec_cli.training.sources import open_training_data
 from tests.planted import planted_dataset
 from tests.program import call
 from tests.trained import without_curves
@@ -58,11 +61,33 @@ def test_linear_units_are_for_rankings_by_users():
     for shape, n_units in (((90, 70), 70), ((1000, 5000), 1000), ((5000, 1001), 500)):
         assert TrainSettings(objective="ranking").complete(shape, 9000, FACTS).linear_units == n_units
     assert TrainSettings(objective="ranking", linear_units=80).complete((90, 70), 900, FACTS).linear_units == 70
-    for given in ({"objective": "rating"}, {"objective": "ranking", "variant": "item"}):
-        with pytest.raises(UsageError, match="--linear-units needs --objective ranking"):
-            TrainSettings(linear_units=20, **given)
     with pytest.raises(UsageError, match="--linear-units must be a whole number from 0"):
         TrainSettings(linear_units=-1)
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ({"objective": "rating"}, "--objective ranking"),
+        ({"variant": "item"}, "--variant user"),
+        ({"hidden_sizes": (9, 8)}, "one hidden layer"),
+        ({"hidden_activation": "tanh"}, "--hidden-activation sigmoid"),
+        ({"implicit": True}, "--no-implicit"),
+    ],
+)
+def test_a_refusal_of_linear_units_names_what_they_lack(given, lacking):
+    with pytest.raises(UsageError, match=f"^--linear-units needs {lacking}$"):
+        TrainSettings(**{"objective": "ranking", "linear_units": 20, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"), [({"linear_units": 20}, "--linear-units"), ({"variant": "both"}, "--variant both")]
+)
+def test_what_needs_the_whole_dataset_is_refused_under_torchrun(tmp_path, given, asked):
+    # Nothing is read before: there is no dataset.
+    request = TrainRequest(tmp_path / "data", tmp_path / "m", TrainSettings(**given))
+    with pytest.raises(UsageError, match=f"^{asked} needs the whole dataset in one process: no torchrun$"):
+        open_training_data(request, ProcessGroup(0, 2))
 
 
 def test_options_of_one_objective_are_of_its_networks():
