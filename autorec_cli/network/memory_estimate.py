@@ -316,17 +316,18 @@ def _free_on(device: str) -> int:
     return free_bytes(torch.device(device))
 
 
-def require_memory(need: Need, free: Need) -> None:
-    """Check that a run fits into memory.
+def require_memory(need: Need, free: Need, networks: Sequence[Hyperparameters]) -> None:
+    """Check that a run that trains `networks` fits into memory.
 
     Raises:
         NotEnoughMemoryError: it does not.
     """
+    linear_units = ", --linear-units" if any(settings.linear_units for settings in networks) else ""
     for wanted, left, where in ((need.host, free.host, ""), (need.device, free.device, " on the device")):
         if wanted > left:
             raise NotEnoughMemoryError(
                 f"training needs about {mib(wanted)} more memory{where} and {mib(left)} is available, so it was not "
-                "started; try a smaller --hidden-size, --linear-units or --batch-size, or the other --variant"
+                f"started; try a smaller --hidden-size{linear_units} or --batch-size, or the other --variant"
             )
 
 

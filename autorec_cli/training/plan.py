@@ -81,7 +81,7 @@ def check_memory(dataset: Dataset, networks: Sequence[Hyperparameters], place: P
     Raises:
         NotEnoughMemoryError: it does not.
     """
-    require_memory(training_need(shape_of(dataset), networks, place.engine), available(place.device))
+    require_memory(training_need(shape_of(dataset), networks, place.engine), available(place.device), networks)
 
 
 def shape_of(dataset: Dataset) -> Shape:

@@ -177,7 +177,7 @@ def _train_source(
     if request.dry_run and process_group.is_first:
         reporter.planned(plan)
     # After the plan was shown: a dry run that does not fit says by how much.
-    require_memory(plan.need, plan.free)
+    require_memory(plan.need, plan.free, networks)
     if request.dry_run:
         return {
             "output": str(request.output),

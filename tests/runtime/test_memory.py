@@ -183,12 +183,15 @@ def test_without_any_statistics_memory_is_that_of_the_machine(without_proc, scri
     assert memory.available_bytes() == physical - memory.used_bytes()
 
 
-def test_a_run_that_cannot_fit_is_refused_before_it_starts(workshop, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("objective", "sizes"), [("rating", "--hidden-size"), ("both", "--hidden-size, --linear-units")]
+)
+def test_a_run_that_cannot_fit_is_refused_before_it_starts(workshop, tmp_path, monkeypatch, objective, sizes):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     output = tmp_path / "m.model"
     output.write_text("the old model")
-    with pytest.raises(NotEnoughMemoryError, match="try a smaller --hidden-size") as error:
-        train(workshop / "data", output, "item", {}, force=True)
+    with pytest.raises(NotEnoughMemoryError, match=f"try a smaller {sizes} or --batch-size") as error:
+        train(workshop / "data", output, None, {"objective": objective}, force=True)
     assert error.value.exit_status == 6
     assert output.read_text() == "the old model"
 
