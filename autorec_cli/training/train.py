@@ -37,6 +37,7 @@ from autorec_cli.training.retraining.promotion import Promotion
 from autorec_cli.training.sources import Outcome, Source, open_training_data
 
 if TYPE_CHECKING:
+    from autorec_cli.config import Hyperparameters
     from autorec_cli.network.device import Place
     from autorec_cli.training.loop.epoch_result import EpochResult
     from autorec_cli.training.loop.validation import ValidationResult
@@ -50,6 +51,7 @@ class TrainedModel:
 
     Attributes:
         output: Model file.
+        networks: Hyperparameters of each network.
         provenance: See `export.provenance_of`.
         validations: Result of the selected epoch for each objective; none without validation ratings.
         seconds: Duration of loading, training and saving.
@@ -58,6 +60,7 @@ class TrainedModel:
     """
 
     output: Path
+    networks: Sequence[Hyperparameters]
     provenance: Mapping[str, Any]
     validations: Sequence[ValidationResult]
     seconds: float
@@ -194,7 +197,7 @@ def _train_source(
         return {}
     seconds = time.perf_counter() - started
     reporter.finished(
-        TrainedModel(request.output, outcome.provenance, outcome.validations, seconds, processes, promotion)
+        TrainedModel(request.output, networks, outcome.provenance, outcome.validations, seconds, processes, promotion)
     )
     summary = _summary(source, request.output, outcome.provenance, outcome.validations, promotion)
     return {**summary, "processes": processes} if processes else summary

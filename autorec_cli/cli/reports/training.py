@@ -134,7 +134,7 @@ class TrainingReport:
             ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB{', kept' if kept else ''})"),
             ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, {_epochs(provenance, bool(validations))}"),
             *_weights_fact(provenance),
-            *_validation_facts(validations, "warm_start" in provenance),
+            *_validation_facts(validations, trained.networks, "warm_start" in provenance),
             *(_curve_facts(self.curves) if draws_charts() else []),
             ("time", f"{trained.seconds:.1f} s"),
             *([("next", f"autorec evaluate {trained.output}")] if self.advises else []),
@@ -232,15 +232,19 @@ def _log_line(record: Mapping[str, Any]) -> str:
     return json.dumps(record) + "\n"
 
 
-def _validation_facts(validations: Sequence[ValidationResult], warm: bool) -> list[tuple[str, str]]:
+def _validation_facts(
+    validations: Sequence[ValidationResult], networks: Sequence[Hyperparameters], warm: bool
+) -> list[tuple[str, str]]:
     """Validation result of each objective."""
     if not validations:
         return [("valid", "no ratings that the older model cannot know" if warm else "no validation ratings")]
-    facts = []
+    facts, has_linear_units = [], any(network.linear_units for network in networks)
     for validation in validations:
         baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
+        # Epochs were measured without them.
+        how = "before the refit" + (", with linear units" if has_linear_units and validation.metric != "rmse" else "")
         value, other = (metric_text(validation.metric, number) for number in (validation.value, validation.baseline))
-        facts.append((f"valid {metric_label(validation.metric)}", f"{value} before the refit ({baseline}: {other})"))
+        facts.append((f"valid {metric_label(validation.metric)}", f"{value} {how} ({baseline}: {other})"))
     return facts
 
 

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from autorec_cli.cli.reports.training import TrainingReport
+from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
@@ -134,12 +135,25 @@ def test_options_are_checked_before_outputs_and_inputs(tmp_path, options, messag
 def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse, better):
     (tmp_path / "m").touch()
     provenance = {"fitted_parts": ["train"], "epochs": 1}
-    trained = TrainedModel(tmp_path / "m", provenance, [ValidationResult("rmse", rmse, 1.0, None)], 1.0)
+    trained = TrainedModel(tmp_path / "m", [], provenance, [ValidationResult("rmse", rmse, 1.0, None)], 1.0)
     TrainingReport().finished(trained)
     warnings = [line for line in capsys.readouterr().err.splitlines() if " warning: " in line]
     assert len(warnings) == (better is not None)
     for warning in warnings:
         assert f"predicts {better} this model" in warning
+
+
+@pytest.mark.parametrize(("n_units", "said"), [(0, "refit (pop"), (7, "refit, with linear units (pop")])
+def test_the_outcome_says_which_values_are_those_of_linear_units(tmp_path, capsys, n_units, said):
+    (tmp_path / "m").touch()
+    networks = TrainSettings(linear_units=n_units).networks((9, 9), 9)
+    validations = [ValidationResult("rmse", 0.9, 1.0, None), ValidationResult("ndcg@10", 0.3, 0.1, None)]
+    TrainingReport().finished(
+        TrainedModel(tmp_path / "m", networks, {"fitted_parts": ["train"], "epochs": 1}, validations, 1.0)
+    )
+    told = capsys.readouterr().err
+    assert "valid RMSE: 0.9000 before the refit (bias baseline: 1.0000)" in told
+    assert f"valid nDCG@10: 0.3000 before the {said}ularity baseline: 0.1000)" in told
 
 
 IDENTITY = ("--output-activation", "identity")
