@@ -29,6 +29,8 @@ from autorec_cli.errors import UsageError
 PREFIX = "AUTOREC"
 DEFAULT_FILE = Path("autorec.toml")
 NOT_SETTABLE = ("config", "help")
+GROUPS = ("config",)
+"""Commands that have commands of their own, and no options that can be set."""
 
 Value = str | list[str]
 """As on the command line; a list for an option that can be repeated."""
@@ -86,12 +88,12 @@ class KnownSettings(Mapping[str, Mapping[str, bool]]):
         self._commands = cast("Any", context.find_root().command).commands
 
     def __getitem__(self, name: str) -> Mapping[str, bool]:
-        if hasattr(self._commands[name], "commands"):
+        if name in GROUPS:
             raise KeyError(name)
         return {setting.option: setting.repeated for setting in _settings(name, self._commands[name])}
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._commands if name in self)
+        return (name for name in self._commands if name not in GROUPS)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -127,8 +129,7 @@ def set_defaults(context: typer.Context, file: Path | None) -> None:
     options = {} if file is None else read_file(file, known).get(command, {})
     settings = settings_of(context)
     own = [*(setting.variable for setting in settings), variable_of(command, "config")]
-    others = (variable_of(name, option) for name, names in known.items() for option in names)
-    check_environment(command, own, others, os.environ)
+    check_environment(command, own, known, os.environ)
     context.default_map = {setting.name: options[setting.option] for setting in settings if setting.option in options}
 
 
@@ -251,31 +252,35 @@ def _options(path: Path, document: Mapping[str, object], known: Known) -> dict[s
     return options
 
 
-def check_environment(command: str, own: Collection[str], others: Iterable[str], environment: Iterable[str]) -> None:
+def check_environment(command: str, own: Collection[str], known: Known, environment: Iterable[str]) -> None:
     """Check the `environment` for misspelled options.
 
     Args:
         command: The command that runs: a variable that begins with its name must set one of its options.
         own: Variables that set its options.
-        others: Variables of other commands, read if the environment may have one. A name that begins with AUTOREC_ and
-            is nearly, or the end of, one of any command is taken for it; a name that resembles none may belong to
-            another program.
+        known: Options of all commands. Of others only those are asked for that a variable names, unless it sets none
+            of their options. A name that begins with AUTOREC_ and is nearly, or the end of, a variable of any command
+            is taken for it; a name that resembles none may belong to another program.
         environment: Names of variables.
 
     Raises:
         UsageError: one is misspelled.
     """
     # The environment belongs to everybody: only names that resemble ours are judged.
-    foreign = sorted(name for name in environment if name.startswith(f"{PREFIX}_") and name not in own)
-    others = set(others) if foreign else ()
-    for name in foreign:
-        if name in others:
-            continue
+    for name in sorted(name for name in environment if name.startswith(f"{PREFIX}_") and name not in own):
         if name.startswith(variable_of(command, "")):
             raise UsageError(f"unknown environment variable {name}{_hint(name, own)}")
-        meant = _meant(name, own) or _meant(name, others)
+        if any(name in _variables(other, known) for other in known if name.startswith(variable_of(other, ""))):
+            continue
+        meant = _meant(name, own) or _meant(
+            name, [variable for other in known for variable in _variables(other, known)]
+        )
         if meant:
             raise UsageError(f"unknown environment variable {name}; did you mean {meant}?")
+
+
+def _variables(command: str, known: Known) -> list[str]:
+    return [variable_of(command, option) for option in known[command]]
 
 
 ALIKE = 0.8

@@ -6,8 +6,10 @@ import pytest
 
 from autorec_cli.cli.options.config_file import check_environment, read_file, variable_of
 from autorec_cli.errors import UsageError
-from tests.program import call
+from tests.program import call, modules_after
 
+PACKAGE = "autorec_cli.cli.commands."
+OF_COMMANDS = {"train": {"epochs": False, "seed": False}, "prepare": {"seed": False, "split": False}}
 KNOWN = {"train": {"epochs": False, "hidden-size": False, "force": False}, "recommend": {"user": True, "top-k": False}}
 
 
@@ -83,7 +85,7 @@ def test_variables():
         "AUTORECTRAINEPOCHS",
         "PATH",
     ]
-    check_environment("train", known, ["AUTOREC_PREPARE_SPLIT", "AUTOREC_PREPARE_SEED"], fine)
+    check_environment("train", known, OF_COMMANDS, fine)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,14 @@ def test_variables():
 def test_a_misspelt_variable_is_refused_with_the_nearest_known(variable, meant):
     own = ["AUTOREC_TRAIN_EPOCHS", "AUTOREC_TRAIN_SEED"]
     with pytest.raises(UsageError, match=rf"{variable};.* {meant}\?$"):
-        check_environment("train", own, ["AUTOREC_PREPARE_SEED", "AUTOREC_PREPARE_SPLIT"], [variable])
+        check_environment("train", own, OF_COMMANDS, [variable])
+
+
+def test_a_variable_of_another_command_imports_only_that_one(shop, workshop, monkeypatch):
+    monkeypatch.setenv("AUTOREC_PREPARE_SEED", "1")
+    (modules,) = modules_after("info item.model", cwd=workshop).values()
+    commands = {name.removeprefix(PACKAGE) for name in modules if name.startswith(PACKAGE)}
+    assert commands == {"info", "prepare"}
 
 
 # --- through the program
