@@ -280,7 +280,7 @@ def check_environment(command: str, own: Collection[str], known: Known, environm
 
 
 def _variables(command: str, known: Known) -> list[str]:
-    return [variable_of(command, option) for option in known[command]]
+    return [variable_of(command, option) for option in (*known[command], "config")]
 
 
 ALIKE = 0.8

@@ -105,8 +105,9 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_known(variable, meant):
         check_environment("train", own, OF_COMMANDS, [variable])
 
 
-def test_a_variable_of_another_command_imports_only_that_one(shop, workshop, monkeypatch):
-    monkeypatch.setenv("AUTOREC_PREPARE_SEED", "1")
+@pytest.mark.parametrize("option", ["SEED", "CONFIG"])
+def test_a_variable_of_another_command_imports_only_that_one(shop, workshop, monkeypatch, option):
+    monkeypatch.setenv(f"AUTOREC_PREPARE_{option}", "1")
     (modules,) = modules_after("info item.model", cwd=workshop).values()
     commands = {name.removeprefix(PACKAGE) for name in modules if name.startswith(PACKAGE)}
     assert commands == {"info", "prepare"}
