@@ -19,7 +19,7 @@ from autorec_cli.storage import checksums, files, safetensors_writer
 from autorec_cli.storage.file_formats import CHECKPOINT
 from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
-from autorec_cli.training.export import to_model
+from autorec_cli.training.export import metrics_of, to_model
 from autorec_cli.training.loop import phases
 from tests.forking import program
 from tests.networks import NAMES
@@ -79,7 +79,7 @@ def fit(dataset, settings, keeper):
         try:
             results.append(next(epochs))
         except StopIteration as end:
-            return results, to_model(end.value, dataset, settings, {})
+            return results, to_model(end.value, dataset, settings, {"metrics": metrics_of(end.value.validation)})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,6 +88,7 @@ def test_a_fit_that_is_cut_at_any_moment_goes_on_to_the_same_bytes(tmp_path, mon
     if name == "torch":
         monkeypatch.setattr(engines, "CompiledEngine", None)
     dataset, settings = planted_dataset(), settings_of(case)
+    assert (settings.linear_units > 0) == ("ranking" in case)
     counter = Cutter(tmp_path / "unused")
     results, model = fit(dataset, settings, counter)
     model_file.save_model(model, tmp_path / "whole")
