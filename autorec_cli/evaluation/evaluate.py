@@ -12,8 +12,8 @@ from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, error_text, readable
 from autorec_cli.evaluation.external_test import with_test_ratings
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
-from autorec_cli.evaluation.grouped import evaluate_groups
-from autorec_cli.evaluation.grouping import groups_by
+from autorec_cli.evaluation.groups.evaluate import evaluate_groups
+from autorec_cli.evaluation.groups.members import groups_by
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
     EASE_BASELINE,

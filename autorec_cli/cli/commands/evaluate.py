@@ -174,8 +174,8 @@ def _evaluate(
     if options.test_file is not None:
         named, prepared = with_test_ratings(named, prepared, options.test_file, options.reading.read_options())
     if options.by is not None:
-        from autorec_cli.evaluation.grouped import evaluate_groups
-        from autorec_cli.evaluation.grouping import groups_by
+        from autorec_cli.evaluation.groups.evaluate import evaluate_groups
+        from autorec_cli.evaluation.groups.members import groups_by
 
         return evaluate_groups(named, prepared, settings, groups_by(prepared, options.by))
     facts = _facts(files) if process_group.size > 1 else {}

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from autorec_cli.csr import Array, row_indices
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.evaluation.grouping import ALL, Groups
+from autorec_cli.evaluation.groups.members import ALL, Groups
 from autorec_cli.evaluation.measurement import (
     BIAS_BASELINE,
     POPULARITY_BASELINE,

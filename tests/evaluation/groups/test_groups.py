@@ -10,8 +10,8 @@ from scipy import sparse
 
 from autorec_cli.data.readers.attributes import read_attribute
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.evaluation.grouped import evaluate_groups
-from autorec_cli.evaluation.grouping import MAX_GROUPS, NO_VALUE, Groups, groups_by, members_of
+from autorec_cli.evaluation.groups.evaluate import evaluate_groups
+from autorec_cli.evaluation.groups.members import MAX_GROUPS, NO_VALUE, Groups, groups_by, members_of
 from autorec_cli.evaluation.measurement import EvaluateSettings, metric_rows
 from tests.planted import planted_dataset
 from tests.trained import model_of, small_settings

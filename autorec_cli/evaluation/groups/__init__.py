@@ -1,0 +1,1 @@
+"""Groups of users or items, and metrics of each."""
