@@ -1,1 +1,1 @@
-"""Groups of users or items, and metrics of each."""
+"""Groups of users, items or ratings, and metrics of each."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from autorec_cli.evaluation.breakdown import binned_mean, binned_rmse, bins_by_count, bins_by_value
+from autorec_cli.evaluation.groups.bins import binned_mean, binned_rmse, bins_by_count, bins_by_value
 from autorec_cli.evaluation.measurement import BIAS_BASELINE, Predictions
 from autorec_cli.report.contents import GROUPS, LINES, Chart, Section, Series
 from autorec_cli.report.subject import Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.evaluation.breakdown import Bins, binned_mean, bins_by_count
+from autorec_cli.evaluation.groups.bins import Bins, binned_mean, bins_by_count
 from autorec_cli.evaluation.measurement import EASE_BASELINE, POPULARITY_BASELINE
 from autorec_cli.evaluation.metrics import gini, lorenz_curve
 from autorec_cli.evaluation.ranking import UserRankings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autorec_cli.evaluation.breakdown import Bins, binned_mean, binned_rmse, bins_by_count, bins_by_value
+from autorec_cli.evaluation.groups.bins import Bins, binned_mean, binned_rmse, bins_by_count, bins_by_value
 from autorec_cli.evaluation.metrics import UserErrors, rmse
 
 
