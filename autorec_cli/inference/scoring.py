@@ -24,6 +24,9 @@ from autorec_cli.network.activations import sigmoid
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
 
+SCORES_AT_ONCE = 1 << 22
+"""Users x items of a block: 16 MiB of float32 scores."""
+
 
 @dataclass(frozen=True)
 class UserVectors:

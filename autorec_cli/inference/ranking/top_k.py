@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autorec_cli.csr import Array
+from autorec_cli.inference.scoring import SCORES_AT_ONCE
 from autorec_cli.runtime.threads import in_order, n_threads, one_thread_per_product
-
-SCORES_AT_ONCE = 1 << 22
-"""Users x items of a block: 16 MiB of float32 scores."""
 
 BLOCKS_AT_ONCE = 32
 """Blocks whose top-k items are kept until all of them are ranked."""
