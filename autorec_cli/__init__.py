@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from autorec_cli.inference.files.model_file import load_model as load_model
     from autorec_cli.inference.files.model_file import save_model as save_model
     from autorec_cli.inference.model import Model as Model
-    from autorec_cli.inference.pairs import PredictSettings as PredictSettings
-    from autorec_cli.inference.pairs import predict_batches as predict_batches
-    from autorec_cli.inference.prediction import predict as predict
+    from autorec_cli.inference.prediction.batches import PredictSettings as PredictSettings
+    from autorec_cli.inference.prediction.batches import predict_batches as predict_batches
+    from autorec_cli.inference.prediction.predict import predict as predict
     from autorec_cli.inference.ranking.settings import RecommendSettings as RecommendSettings
     from autorec_cli.inference.recommender import recommend as recommend
     from autorec_cli.inference.recommender import recommend_batches as recommend_batches
@@ -100,9 +100,9 @@ _MODULES = {
     "similar": "inference.similarity",
     "similar_batches": "inference.similarity",
     "SimilarSettings": "inference.similarity",
-    "predict": "inference.prediction",
-    "predict_batches": "inference.pairs",
-    "PredictSettings": "inference.pairs",
+    "predict": "inference.prediction.predict",
+    "predict_batches": "inference.prediction.batches",
+    "PredictSettings": "inference.prediction.batches",
     "vectors": "inference.export.vectors",
     "to_onnx": "inference.export.onnx_graph",
     "AutoRecError": "errors",

@@ -12,7 +12,7 @@ import pytest
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files import model_file, model_info
 from autorec_cli.inference.joint import JointModel
-from autorec_cli.inference.prediction import predict
+from autorec_cli.inference.prediction.predict import predict
 from autorec_cli.inference.ranking.settings import RecommendSettings
 from autorec_cli.inference.recommender import recommend
 from tests.planted import planted_dataset

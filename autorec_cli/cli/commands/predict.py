@@ -77,7 +77,7 @@ def predict_command(options: PredictOptions) -> dict[str, Any]:
     mean. Pairs that have a rating also get the residual, rating - predicted_rating.
     """
     from autorec_cli.inference.files import model_file
-    from autorec_cli.inference.pairs import BASES, PredictSettings, predict_batches
+    from autorec_cli.inference.prediction.batches import BASES, PredictSettings, predict_batches
 
     if options.pairs == options.history == "-":
         raise UsageError("only one of PAIRS and --history can be read from stdin; name a file for the other")

@@ -20,7 +20,7 @@ from autorec_cli.data.readers.sources import STDIN, open_source
 from autorec_cli.data.readers.tables.json_lines import is_json
 from autorec_cli.errors import InputDataError, counted
 from autorec_cli.inference.catalog import UNKNOWN, SeenItems, index_of, positions_in
-from autorec_cli.inference.pairs import pair_blocks
+from autorec_cli.inference.prediction.batches import pair_blocks
 from autorec_cli.inference.ranking.top_k import SeenBlock
 from autorec_cli.inference.scorer import Scorer
 

@@ -12,8 +12,8 @@ import autorec_cli as autorec
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.errors import InputDataError, UsageError
-from autorec_cli.inference import pairs
 from autorec_cli.inference.files import model_file
+from autorec_cli.inference.prediction import batches
 from autorec_cli.inference.ranking.settings import RecommendSettings
 from autorec_cli.inference.recommender import recommend
 from tests.program import call, run
@@ -68,8 +68,8 @@ def test_blocks_do_not_matter(model, workshop, monkeypatch):
         pl.DataFrame({"user": ["new"] * 50, "item": [f"{item:05}" for item in range(50)]})
     )  # fmt: skip
     whole = predicted(model, frame, history=pl.DataFrame(NEW))
-    monkeypatch.setattr(pairs, "PAIRS_AT_ONCE", 7)
-    monkeypatch.setattr(pairs, "SCORES_AT_ONCE", 50)
+    monkeypatch.setattr(batches, "PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(batches, "SCORES_AT_ONCE", 50)
     assert predicted(model, frame, history=pl.DataFrame(NEW)).drop("predicted_rating").equals(
         whole.drop("predicted_rating")
     )  # fmt: skip

@@ -26,7 +26,7 @@ from autorec_cli.data.readers.tables.frames import detect_frame, frame_rows, pol
 from autorec_cli.errors import InputDataError, UsageError, counted
 from autorec_cli.inference.catalog import UNKNOWN, index_of, positions_in
 from autorec_cli.inference.fold_in import user_bias
-from autorec_cli.inference.prediction import predict_known
+from autorec_cli.inference.prediction.predict import predict_known
 from autorec_cli.inference.scorer import History, Scorer, clipped
 from autorec_cli.inference.scoring import SCORES_AT_ONCE
 from autorec_cli.inference.users.histories import read_histories

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from autorec_cli.errors import AutoRecError, InputDataError, UsageError
 from autorec_cli.inference.files import model_file
-from autorec_cli.inference.prediction import predict
+from autorec_cli.inference.prediction.predict import predict
 from autorec_cli.inference.ranking.settings import RecommendSettings
 from autorec_cli.inference.recommender import recommend, recommend_batches
 from tests.planted import planted_dataset
@@ -114,11 +114,12 @@ def test_what_is_ignored_is_logged_as_a_warning(model, caplog):
 
 def test_recommending_needs_no_torch_and_no_command_line(workshop):
     code = (
-        "import sys; from pathlib import Path; from autorec_cli.inference import recommender, prediction; "
-        "from autorec_cli.inference.files import model_file\n"
+        "import sys; from pathlib import Path; from autorec_cli.inference import recommender; "
+        "from autorec_cli.inference.files import model_file; "
+        "from autorec_cli.inference.prediction.predict import predict\n"
         f"model = model_file.load_model(Path({str(workshop / 'lists.model')!r}))\n"
         "frame = recommender.recommend(model, recommender.RecommendSettings(k=2))\n"
-        "prediction.predict(model, frame)\n"
+        "predict(model, frame)\n"
         "assert not {'torch', 'typer', 'rich', 'autorec_cli.cli'} & set(sys.modules), set(sys.modules)\n"
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)

@@ -1,0 +1,1 @@
+"""Predicted ratings of user-item pairs, all at once or in batches."""
