@@ -33,7 +33,6 @@ from autorec_cli import errors as errors
 
 if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters as Hyperparameters
-    from autorec_cli.config import TrainSettings as TrainSettings
     from autorec_cli.data.builder.encoded_ratings import EncodedRatings as EncodedRatings
     from autorec_cli.data.dataset import Dataset as Dataset
     from autorec_cli.data.dataset import load_dataset as load_dataset
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from autorec_cli.training.fit import fit as fit
     from autorec_cli.training.fit import train as train
     from autorec_cli.training.loop.epoch_result import EpochResult as EpochResult
+    from autorec_cli.training.settings import TrainSettings as TrainSettings
 
 __version__ = "0.2.0"
 
@@ -85,7 +85,7 @@ _MODULES = {
     "fit": "training.fit",
     "Fit": "training.fit",
     "EpochResult": "training.loop.epoch_result",
-    "TrainSettings": "config",
+    "TrainSettings": "training.settings",
     "Hyperparameters": "config",
     "Model": "inference.model",
     "Blend": "inference.blending",

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.data import dataset
 from autorec_cli.network.engine import Engine, make_engine
 from autorec_cli.network.pytorch.engine import TorchEngine
@@ -33,6 +33,7 @@ from autorec_cli.training.loop.randomness import initial_network
 from autorec_cli.training.loop.trainer import Trainer, loss_of
 from autorec_cli.training.loop.validation import make_validation
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from benchmarks import results
 from benchmarks.dense import DenseEngine
 

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from autorec_cli.config import VARIANTS, Hyperparameters, TrainSettings
+from autorec_cli.config import VARIANTS, Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import describe, is_out_of_memory
@@ -48,6 +48,7 @@ from autorec_cli.training.loop.randomness import initial_network, shuffled_rows
 from autorec_cli.training.loop.trainer import Trainer, loss_of
 from autorec_cli.training.loop.validation import Validation, make_validation
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from benchmarks import generate, results
 from benchmarks.dense import DenseEngine
 

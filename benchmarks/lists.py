@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
@@ -33,6 +32,7 @@ from autorec_cli.training.export import to_model
 from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.loop.trainer import drain
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from benchmarks import results
 
 K = 10

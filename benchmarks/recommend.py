@@ -22,7 +22,6 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.csr import Array, add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.bias import DampedMeans
@@ -33,6 +32,7 @@ from autorec_cli.inference.model import Model
 from autorec_cli.inference.ranking.top_k import rank_items
 from autorec_cli.inference.users.target_users import known_users
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from benchmarks import results
 from benchmarks.measure import AUTOREC, measure
 

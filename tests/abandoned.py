@@ -12,8 +12,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.runtime import threads
+from autorec_cli.training.settings import TrainSettings
 from tests.program import SECONDS
 
 

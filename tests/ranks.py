@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.cli.main import leave
-from autorec_cli.config import TrainSettings
 from autorec_cli.network import engine
 from autorec_cli.runtime.process_group import ProcessGroup, connected, current_process_group
 from autorec_cli.runtime.torchrun import LAUNCHER
@@ -34,6 +33,7 @@ from autorec_cli.training.distributed import open_ratings, read_partition
 from autorec_cli.training.loop import trainer
 from autorec_cli.training.loop.examples import make_examples
 from autorec_cli.training.loop.randomness import initial_network
+from autorec_cli.training.settings import TrainSettings
 from tests.forking import import_program
 from tests.program import call
 from tests.trained import train

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.cli.reports.training import TrainingReport
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.inference.blending import Blend
 from autorec_cli.inference.files import model_file
@@ -20,6 +20,7 @@ from autorec_cli.training import train as training
 from autorec_cli.training.export import to_model
 from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.request import TrainRequest
+from autorec_cli.training.settings import TrainSettings
 
 CPU = "cpu"
 PROVENANCE = {"dataset": "/data", "fingerprint": "0"}

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, InputDataError, Stopped, UsageError
 from autorec_cli.inference.scorer import Scorer
@@ -21,6 +21,7 @@ from autorec_cli.training.checkpoints.resume import checkpoint_path
 from autorec_cli.training.plan import objectives_for
 from autorec_cli.training.request import Resume, TrainRequest
 from autorec_cli.training.retraining.warm_start import OlderModel, load_older_model, require_common_ids
+from autorec_cli.training.settings import TrainSettings
 from autorec_cli.training.train import Reporter, train_to_file
 
 logger = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.data.splits.resampling import Plan, Pool, Split, make_split
 from autorec_cli.evaluation.measurement import metric_rows
 from autorec_cli.evaluation.ranking import RankingProtocol
 from autorec_cli.training.fit import fit
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.training.loop.epoch_result import EpochResult

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError, counted
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.loop.epoch_result import EpochResult
 from autorec_cli.training.plan import check_memory, networks_for
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place

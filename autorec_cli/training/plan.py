@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.csr import distinct_values, moments_of, power_sums
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import MAX_LEVELS, RatingFacts
 from autorec_cli.errors import UsageError
 from autorec_cli.network.memory_estimate import Need, Shape, available, require_memory, training_need
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place

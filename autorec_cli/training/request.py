@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from autorec_cli.config import TrainSettings, check_device
+from autorec_cli.config import check_device
 from autorec_cli.errors import UsageError
 from autorec_cli.runtime.torchrun import restart_count
+from autorec_cli.training.settings import TrainSettings
 
 TOLERANCE = 0.01
 """Default of `--tolerance`."""

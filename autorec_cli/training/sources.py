@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import Hyperparameters, TrainSettings
+from autorec_cli.config import Hyperparameters
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import UsageError
@@ -23,6 +23,7 @@ from autorec_cli.storage.file_kinds import is_encoded
 from autorec_cli.training.plan import complete_networks, networks_for, shape_of
 from autorec_cli.training.retraining.promotion import Promotion, compare_with_current, load_current, log_decision
 from autorec_cli.training.retraining.warm_start import load_older_model, prepare_start
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.training.checkpoints.checkpointer import Checkpointer

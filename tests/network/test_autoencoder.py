@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.config import HIDDEN_ACTIVATIONS, TrainSettings
+from autorec_cli.config import HIDDEN_ACTIVATIONS
 from autorec_cli.network.activations import ACTIVATIONS, DERIVATIVES, sigmoid
 from autorec_cli.network.autoencoder import new_network
 from autorec_cli.network.pytorch.engine import FUNCTIONS
 from autorec_cli.runtime.partition import single_partition
+from autorec_cli.training.settings import TrainSettings
 
 Z = torch.tensor([-3.0, -0.5, 0.25, 2.0], dtype=torch.float64)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.network import engine as engines
 from autorec_cli.network.pytorch import engine as torch_engine
@@ -16,6 +15,7 @@ from autorec_cli.training.fit import train
 from autorec_cli.training.loop.examples import make_examples
 from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.loop.trainer import drain, make_trainer
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import planted_dataset
 from tests.simulated_device import CPU, PlacementError, SimulatedDevice, simulate_cuda
 

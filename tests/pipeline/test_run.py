@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files import model_file
@@ -20,6 +19,7 @@ from autorec_cli.report.report import missing_packages
 from autorec_cli.training import sources
 from autorec_cli.training.request import TrainRequest
 from autorec_cli.training.retraining.promotion import Promotion
+from autorec_cli.training.settings import TrainSettings
 from tests.program import SMALL, call
 from tests.report.pages import checked
 

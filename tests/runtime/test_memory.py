@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.errors import NotEnoughMemoryError
 from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
+from autorec_cli.training.settings import TrainSettings
 from tests.program import ROOT, SMALL, call, run
 from tests.simulated_device import simulate_cuda
 from tests.trained import train

@@ -1,9 +1,9 @@
 """Learning curves that are kept with a model."""
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.inference.files import model_file
 from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.fit import fit
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import planted_dataset
 
 TINY = TrainSettings(variant="item", hidden_sizes=(4,), epochs=3, patience=0)

@@ -7,12 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.errors import NotEnoughMemoryError, UsageError
 from autorec_cli.network import memory_estimate
 from autorec_cli.runtime import memory
 from autorec_cli.training.fit import fit, train
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import planted_dataset
 from tests.program import ROOT
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import autorec_cli as autorec
-from autorec_cli.config import TrainSettings
 from autorec_cli.csr import row_indices
 from autorec_cli.data import dataset
 from autorec_cli.defaults import default_variants
@@ -15,6 +14,7 @@ from autorec_cli.errors import UsageError
 from autorec_cli.inference.blending import Blend, best_weights
 from autorec_cli.inference.files import model_file
 from autorec_cli.inference.model import Model
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import matrix_of, planted_dataset
 from tests.program import call
 from tests.training.checkpoints.test_resume import assert_resumes

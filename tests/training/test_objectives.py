@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import autorec_cli as autorec
-from autorec_cli.config import OBJECTIVES, TrainSettings
+from autorec_cli.config import OBJECTIVES
 from autorec_cli.defaults import PRESETS, RatingFacts
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
@@ -14,6 +14,7 @@ from autorec_cli.inference.joint import JointModel
 from autorec_cli.inference.model import Model
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.training.request import TrainRequest
+from autorec_cli.training.settings import TrainSettings
 from autorec_cli.training.sources import open_training_data
 from tests.planted import planted_dataset
 from tests.program import call

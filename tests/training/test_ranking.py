@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.data.bias import mean_scores
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import UsageError
@@ -18,6 +17,7 @@ from autorec_cli.inference.scoring import item_scorer, trained_users
 from autorec_cli.network.engine import make_engine
 from autorec_cli.training.loop.examples import make_examples
 from autorec_cli.training.loop.randomness import initial_network
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import dataset_of, matrix_of
 from tests.program import call
 from tests.trained import model_of, run

@@ -19,11 +19,12 @@ from autorec_cli.cli.output.formats import Writer, choose_format, writer_for
 from autorec_cli.cli.reports.epochs import metric_label, metric_text, train_error
 from autorec_cli.cli.reports.metric_tables import complete_rows, to_frame, write_averages
 from autorec_cli.cli.runner import Command
-from autorec_cli.config import TrainSettings, check_device, require_count
+from autorec_cli.config import check_device, require_count
 from autorec_cli.data.splits.splitting import DEFAULT_FRACTION
 from autorec_cli.defaults import MAX_RANKED_USERS
 from autorec_cli.errors import error_text
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.data.dataset import Dataset

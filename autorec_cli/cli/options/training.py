@@ -19,7 +19,6 @@ from autorec_cli.config import (
     HIDDEN_ACTIVATIONS,
     OBJECTIVES,
     OUTPUT_ACTIVATIONS,
-    TrainSettings,
     parse_hidden_sizes,
 )
 from autorec_cli.defaults import (
@@ -33,6 +32,7 @@ from autorec_cli.defaults import (
     PRESETS,
     RANKING_DEFAULTS,
 )
+from autorec_cli.training.settings import TrainSettings
 
 
 def _default(name: str) -> str:

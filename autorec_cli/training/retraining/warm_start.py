@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autorec_cli.config import BOTH, OBJECTIVES, VARIANTS, Hyperparameters, TrainSettings
+from autorec_cli.config import BOTH, OBJECTIVES, VARIANTS, Hyperparameters
 from autorec_cli.csr import Array
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import WARM_EPOCHS
@@ -27,6 +27,7 @@ from autorec_cli.storage import checksums
 from autorec_cli.training.loop.shrink_and_perturb import Start, shrink_and_perturb
 from autorec_cli.training.plan import complete
 from autorec_cli.training.retraining.known_ratings import fitted_on, log_known, separate_known
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.network.autoencoder import Network

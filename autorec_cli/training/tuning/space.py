@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autorec_cli.config import CENTERS, Hyperparameters, TrainSettings, require_count
+from autorec_cli.config import CENTERS, Hyperparameters, require_count
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.defaults import MAX_BATCH_SIZE
 from autorec_cli.training.plan import check_memory, complete
+from autorec_cli.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from autorec_cli.network.device import Place

@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 from autorec_cli.cli.reports.training import TrainingReport
-from autorec_cli.config import TrainSettings
 from autorec_cli.data import dataset
 from autorec_cli.errors import UsageError
 from autorec_cli.inference.files import model_file
 from autorec_cli.storage import safetensors_writer
 from autorec_cli.training.loop.validation import ValidationResult
+from autorec_cli.training.settings import TrainSettings
 from autorec_cli.training.train import TrainedModel
 from tests.program import SMALL, call, run
 from tests.trained import train

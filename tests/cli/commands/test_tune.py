@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from autorec_cli.cli.commands.tune import _flags
-from autorec_cli.config import TrainSettings
 from autorec_cli.errors import install_command
+from autorec_cli.training.settings import TrainSettings
 from tests.forking import program
 from tests.program import ROOT, call, run
 

@@ -23,8 +23,8 @@ from autorec_cli.cli.options.declaration import (
 )
 from autorec_cli.cli.options.training import TrainingOptions
 from autorec_cli.cli.runner import RUN_OPTIONS
-from autorec_cli.config import TrainSettings
 from autorec_cli.errors import UsageError
+from autorec_cli.training.settings import TrainSettings
 from tests.program import call
 
 

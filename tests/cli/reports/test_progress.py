@@ -3,9 +3,9 @@
 import pytest
 
 from autorec_cli.cli.reports.progress import Phase, TrainingProgress, phases_of
-from autorec_cli.config import TrainSettings
 from autorec_cli.network.memory_estimate import Need, Shape
 from autorec_cli.training.plan import TrainingPlan
+from autorec_cli.training.settings import TrainSettings
 
 ITEM, USER = ("item", "rmse"), ("user", "rmse")
 

@@ -11,7 +11,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files import model_file
 from autorec_cli.network import engine as engines
@@ -21,6 +20,7 @@ from autorec_cli.training.checkpoints import checkpoint
 from autorec_cli.training.checkpoints.checkpointer import deferred_signals
 from autorec_cli.training.export import metrics_of, to_model
 from autorec_cli.training.loop import phases
+from autorec_cli.training.settings import TrainSettings
 from tests.forking import program
 from tests.networks import NAMES
 from tests.planted import planted_dataset

@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import TrainingDivergedError, UsageError
 from autorec_cli.evaluation.measurement import metric_rows
@@ -19,6 +18,7 @@ from autorec_cli.training.loop.examples import make_examples
 from autorec_cli.training.loop.trainer import Trainer
 from autorec_cli.training.loop.validation import _least_squares_scale
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import dataset_of, planted_dataset
 from tests.trained import PROVENANCE, model_of, run, small_settings
 

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.csr import add_splits
 from autorec_cli.data import dataset
 from autorec_cli.data.dataset import Dataset
@@ -21,6 +20,7 @@ from autorec_cli.training.loop.phases import NetworkTraining, select_and_refit
 from autorec_cli.training.loop.shrink_and_perturb import KEPT
 from autorec_cli.training.retraining import known_ratings, warm_start
 from autorec_cli.training.retraining.warm_start import MUST_AGREE, load_older_model, prepare_start
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import dataset_of, planted_dataset
 from tests.program import SMALL, call
 

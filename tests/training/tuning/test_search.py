@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from autorec_cli.config import TrainSettings
 from autorec_cli.defaults import RatingFacts
 from autorec_cli.errors import ArtifactError, TrainingDivergedError, UsageError
 from autorec_cli.training.checkpoints.checkpoint import Selection
@@ -15,6 +14,7 @@ from autorec_cli.training.loop.phases import NetworkTraining
 from autorec_cli.training.loop.trainer import drain
 from autorec_cli.training.loop.validation import ValidationResult
 from autorec_cli.training.plan import complete
+from autorec_cli.training.settings import TrainSettings
 from tests.planted import dataset_of, matrix_of, planted_dataset
 
 optuna = pytest.importorskip("optuna")
