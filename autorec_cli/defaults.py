@@ -209,9 +209,10 @@ def default_hidden_size(per_side: float) -> int:
 
 
 def default_linear_units(n_users: int, n_items: int) -> int:
-    """One for each singular vector of the ratings if these are at most 1,000, else 500.
+    """Default number of linear units.
 
-    They make better lists on nearly every dataset tried (docs/notes/ranking.md).
+    One for each singular vector of the ratings if these are at most 1,000, else 500. They make better lists on nearly
+    every dataset tried (docs/notes/ranking.md).
     """
     smaller = min(n_users, n_items)
     return smaller if smaller <= 2 * LINEAR_UNITS else LINEAR_UNITS

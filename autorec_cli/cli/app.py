@@ -75,7 +75,10 @@ class _OnDemand(Mapping[str, Any]):
 
 
 class Program(TyperGroup):
-    """Group of commands that are imported when they are needed, as importing all takes longer than importing Typer."""
+    """Group of commands that are imported when they are needed.
+
+    Importing all of them takes longer than importing Typer.
+    """
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401
         super().__init__(**settings)

@@ -74,7 +74,10 @@ class Model:
 
     @property
     def code_at_zero(self) -> Array:
-        """Code of an example without ratings in its linear units, (k,) float32; 0 in the others."""
+        """Code of an example without ratings, in linear units.
+
+        (k,) float32; the other units are 0.
+        """
         at_zero = np.zeros(self.codes.shape[1], dtype=np.float32)
         at_zero[len(at_zero) - self.settings.linear_units :] = SIGMOID_AT_ZERO
         return at_zero

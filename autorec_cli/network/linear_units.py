@@ -1,4 +1,4 @@
-"""Linear units: hidden units with weights in closed form, beside those that were trained.
+"""Linear units: hidden units with weights in closed form.
 
 A linear autoencoder without a hidden layer makes good lists where ratings are few, and the mean of its scores and those
 of a network better ones than either (docs/notes/ranking.md). That of EASE (Steck, WWW 2019) is x B, with
@@ -38,10 +38,10 @@ EXTRA = 50
 
 
 def add_linear_units(network: Network[Array], codes: Array, inputs: Inputs, n_units: int, seed: int) -> Network[Array]:
-    """Add linear units to a network with one hidden layer of sigmoids and identity output.
+    """Add linear units to a trained network.
 
     Args:
-        network: Trained network.
+        network: One hidden layer of sigmoids, and identity output.
         codes: Its codes (N, k) of all examples.
         inputs: Encoder inputs of all examples, without the implicit channel.
         n_units: m; units beyond the rank of the examples stay without effect.
@@ -97,9 +97,10 @@ def without_linear_units(network: Network[Array], n_units: int) -> Network[Array
 
 
 def _right_singular(matrix: sparse.csr_array, n: int, seed: int) -> tuple[Array, Array]:
-    """Squares of the leading singular values, at most n, and their right singular vectors (P, n), nearly.
+    """Leading singular values, squared, and right singular vectors.
 
-    By subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011) on the shorter side of the matrix.
+    At most n of each, (n,) and (P, n). They are approximations by subspace iteration (Halko, Martinsson and Tropp, SIAM
+    Review 2011) on the shorter side of the matrix.
     """
     is_wide = matrix.shape[0] < matrix.shape[1]
     tall = matrix.T.tocsr() if is_wide else matrix
@@ -125,7 +126,7 @@ def _gram(blocks: Sequence[sparse.csr_array], basis: Array) -> Array:
 
 
 def _spread(codes: Array, decoder: Array) -> float:
-    """Root mean square of the scores of all cells, from each example's mean.
+    """Root mean square of all scores, from each example's mean.
 
     Without computing them: it is the trace of codes' codes decoder' decoder.
     """

@@ -45,9 +45,9 @@ def gradients_by_outputs(codes: Values, weight: Values, missing_weight: float) -
 
 
 def moments(factor: Values, missing_weight: float) -> Values:
-    """Compute 2w times the moments (k + 1, k + 1) of a factor.
+    """Compute the moments of a factor, times 2w.
 
-    They add up over its rows.
+    They are (k + 1, k + 1), and add up over its rows.
     """
     products = factor.T @ factor
     products *= 2 * missing_weight

@@ -1,4 +1,4 @@
-"""Facts that `torchrun` gives each process it starts; it sets them as environment variables."""
+"""Facts that `torchrun` gives each process by environment variables."""
 
 from __future__ import annotations
 

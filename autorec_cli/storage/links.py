@@ -45,7 +45,10 @@ def output_target(path: Path) -> Path:
 
 
 def _links(path: Path) -> Iterator[tuple[Path, bool]]:
-    """Symbolic links that lead to `path`, and whether each is in the place of the output itself."""
+    """Symbolic links that lead to `path`.
+
+    With each: True if it is in the place of the output itself.
+    """
     place, ahead = Path.cwd(), list(reversed(path.parts))
     while ahead:
         part = ahead.pop()

@@ -152,4 +152,7 @@ APP.command("show", epilog=EXAMPLES, help=show_command.__doc__)(with_options(_sh
 
 @APP.callback()
 def options() -> None:
-    """Without a callback Typer takes an app of one command for that command."""
+    """Keep `show` a subcommand.
+
+    Without a callback Typer takes an app of one command for that command.
+    """

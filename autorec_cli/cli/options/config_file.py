@@ -82,7 +82,10 @@ def _settings(command_name: str, command: Any) -> list[Setting]:  # noqa: ANN401
 
 
 class KnownSettings(Mapping[str, Mapping[str, bool]]):
-    """Settable options of all commands, which are imported when they are asked for."""
+    """Settable options of all commands.
+
+    A command is imported when its options are asked for.
+    """
 
     def __init__(self, context: typer.Context) -> None:
         self._commands = cast("Any", context.find_root().command).commands

@@ -114,7 +114,10 @@ class IdTable:
 
 
 def _changes(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask of the numbers that differ from the one before, without the first."""
+    """Mask of changes, (n - 1,).
+
+    True where a number differs from the one before; the first has none.
+    """
     changes: NDArray[np.bool_] = numbers[1:] != numbers[:-1]
     return changes
 

@@ -1,4 +1,4 @@
-"""Gradients of the loss on unrated cells, from tiles to tiles, on several threads.
+"""Gradients of the loss on unrated cells, in tiles.
 
 Codes and W are taken out of their tiles in pieces of rows, each multiplied by one thread: a product that splits its
 work over threads waits for all of them, many times as long if another program has one of the cores. Sums over pieces

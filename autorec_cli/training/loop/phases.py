@@ -147,7 +147,11 @@ def select_and_refit(training: NetworkTraining) -> Generator[EpochResult, None, 
 
 
 def _train(trainer: Trainer, checkpointer: Checkpointer | None) -> Generator[EpochResult, None, Selection]:
-    """Train to the end of a phase; returns the best epoch, with linear units if there are any."""
+    """Train to the end of a phase.
+
+    Returns:
+        The best epoch, with linear units if there are any.
+    """
     if checkpointer and (state := checkpointer.take()):
         trainer.restore(state)
         del state  # it is as large as the trainer
