@@ -150,6 +150,8 @@ NOT_TIMES = frozenset(
         """
     )
 )
+OUTPUTS = ({"user_id", "item_id", "rank", "score"}, {"user_id", "item_id", "predicted_rating"})
+"""Columns of what `recommend` and `predict` write; LensKit's recommendations have the first four, too."""
 NAMELESS = re.compile(r"(?:(?:column|col|field|var|f|v|x|c|_c)[ _]?)?\d+|unnamed: ?\d+|", re.IGNORECASE)
 
 
@@ -217,6 +219,11 @@ def is_index_name(name: str) -> bool:
 def is_nameless(names: Sequence[str]) -> bool:
     """True if `names` only count columns, as `0`, `V1`, `_c2`."""
     return all(NAMELESS.fullmatch(name.strip()) for name in names)
+
+
+def holds_predictions(names: Sequence[str]) -> bool:
+    """True for the columns of recommendations, or of predictions without ratings."""
+    return "rating" not in names and any(output.issubset(names) for output in OUTPUTS)
 
 
 def is_count(name: str) -> bool:

@@ -23,6 +23,7 @@ from autorec_cli.data.readers.columns.contents import (
 )
 from autorec_cli.data.readers.columns.names import (
     cannot_be_time,
+    holds_predictions,
     is_doubtful_rating,
     is_index_name,
     names_other_fact,
@@ -69,6 +70,8 @@ def find_columns(
                 f"{name} has {sample.width} columns; a user, an item and a rating need three: "
                 "if rows are split wrongly, set --delimiter"
             )
+        if "rating" not in asked and holds_predictions(sample.header or ()):
+            found |= _rating_beside_predictions(sample, options)
         if sample.header:
             named = _named(sample, found)
             found |= named
@@ -85,6 +88,20 @@ def find_columns(
     unread = _unread_timestamp(sample) if "timestamp" in named and named["timestamp"] is None else None
     timestamp_format = _timestamp_format(sample, found["timestamp"], unread)
     return Columns(user, item, found["rating"], found["timestamp"], timestamp_format, unread)
+
+
+def _rating_beside_predictions(sample: Sample, options: ReadOptions) -> dict[str, int | None]:
+    """No rating, which pairs do not need.
+
+    Raises:
+        InputDataError: rows need a rating.
+    """
+    if options.are_pairs:
+        return {"rating": None}
+    raise InputDataError(
+        f"{sample.name} holds predictions of a model, not ratings: it has the columns of what `recommend` or `predict` "
+        "writes; read the ratings instead, or name their column with --columns rating=COLUMN"
+    )
 
 
 def _unread_timestamp(sample: Sample) -> tuple[str, str]:

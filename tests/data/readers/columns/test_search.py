@@ -1,0 +1,39 @@
+"""Columns that are found by name, or refused with a suggestion."""
+
+import pytest
+
+import autorec_cli as autorec
+from autorec_cli.errors import InputDataError
+from tests.program import call
+
+
+@pytest.mark.parametrize("name", ["top.csv", "top.tsv", "top.jsonl", "top.parquet", "pairs.csv"])
+def test_what_recommend_and_predict_wrote_is_no_ratings(workshop, item_model, tmp_path, name):
+    output = tmp_path / name
+    if name == "pairs.csv":
+        (tmp_path / "new.csv").write_text("user,item\n001,00002\n002,00003\n")
+        call("predict", item_model, tmp_path / "new.csv", "-o", output)
+    else:
+        call("recommend", item_model, "-k", 3, "-o", output)
+    for command in (("prepare", output, "--dry-run"), ("evaluate", item_model, "--test-file", output)):
+        result = call(*command)
+        assert result.status == 3
+        assert f"{output} holds predictions of a model, not ratings" in result.stderr
+    again = call("predict", item_model, output, "--format", "csv")
+    assert again.stdout.startswith("user_id,item_id,predicted_rating,basis\n")
+    assert "rating=none" in again.stderr
+
+
+def test_what_predict_wrote_of_ratings_keeps_them(workshop, item_model, tmp_path):
+    call("predict", item_model, workshop / "ratings.csv", "-o", tmp_path / "rated.csv")
+    result = call("prepare", tmp_path / "rated.csv", "--dry-run")
+    assert "rating=rating" in result.stderr
+
+
+def test_predictions_are_ratings_if_named(item_model, tmp_path):
+    call("recommend", item_model, "-k", 3, "-o", tmp_path / "top.csv")
+    assert autorec.prepare(
+        tmp_path / "top.csv", autorec.PrepareSettings(read=autorec.ReadOptions(columns={"rating": "score"}))
+    ).n_users
+    with pytest.raises(InputDataError, match="holds predictions"):
+        autorec.prepare(autorec.recommend(autorec.load_model(item_model)))
