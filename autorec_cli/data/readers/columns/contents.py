@@ -55,6 +55,7 @@ class Contents:
         low, high: Range of the numbers; 0 without any.
         is_whole: All numbers are whole.
         is_counter: It counts 0, 1, 2, ... or 1, 2, 3, ...
+        is_clock: It has times in order, most of them once; ids of users that look like times repeat.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Contents:
     high: float = 0.0
     is_whole: bool = False
     is_counter: bool = False
+    is_clock: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -128,6 +130,7 @@ def contents_of(rows: Sequence[Sequence[str]], index: int, date_format: str | No
         max(numbers),
         all(number.is_integer() for number in numbers),
         _counts(numbers),
+        is_time and len(numbers) >= MIN_COUNTED and 2 * n_distinct > len(numbers) and numbers == sorted(numbers),
     )
 
 

@@ -29,7 +29,9 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
     index = [column for column in columns[:1] if column.index == 0 and column.is_counter]
     columns = [column for column in columns if column not in (*prose, *index)]
     ids = [role for role in ("user", "item") if role not in found]
-    # A number like a time among the first columns is an id.
+    # A number like a time among the first columns is an id, unless it is that of a log.
+    if "timestamp" not in found and any(column.is_clock for column in columns[: len(ids)]):
+        raise unclear(sample, found)
     times = [column for column in columns[len(ids) :] if column.kind in (TIMES, DATES)]
     columns = [column for column in columns if column not in times]
     chosen: dict[str, int | None] = {}

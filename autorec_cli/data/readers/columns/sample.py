@@ -29,6 +29,7 @@ from autorec_cli.data.readers.columns.names import (
     names_money,
     names_other_fact,
 )
+from autorec_cli.data.readers.options import NO_COLUMN
 from autorec_cli.errors import InputDataError, quoted
 
 Found = Mapping[str, int | None]
@@ -128,17 +129,39 @@ def unclear(sample: Sample, found: Found) -> InputDataError:
             f"{sample.name} looks like a table with one column per item: {len(candidates)} columns hold numbers from "
             f"{low:.15g} to {high:.15g}; turn it into rows of user,item,rating, or choose columns with --columns"
         )
+    log = _log_suggestion(sample, found, n_ids) if "rating" in missing else None
+    if log:
+        return InputDataError(f"{sample.name}: {log}")
     suggestion = _suggestion(sample, found)
     if "rating" in missing and not candidates:
         sentence = "no column holds numbers that could be ratings; choose columns"
     elif missing == ["rating"] or ("rating" in missing and (len(candidates) > 1 or not sample.header)):
         named = [f"{sample.shown(column.index)} ({column.low:.15g} to {column.high:.15g})" for column in candidates]
-        sentence = f"which column holds the rating is not clear: it could be {', '.join(named)}; choose it, for example"
+        could_be = " or ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+        # Of several columns a suggested one would be pasted and trained on.
+        how = "choose it, for example" if len(candidates) == 1 else "choose one in place of COLUMN"
+        sentence = f"which column holds the rating is not clear: it could be {could_be}; {how}"
     else:
         roles = " and ".join(missing)
         verb = "column holds" if len(missing) == 1 else "columns hold"
         sentence = f"which {verb} {roles} is not clear from {sample.listed()}; choose, for example"
     return InputDataError(f"{sample.name}: {sentence} with {suggestion}")
+
+
+def _log_suggestion(sample: Sample, found: Found, n_ids: int) -> str | None:
+    """Advice on a log without ratings.
+
+    None unless nothing but a time is left beside `n_ids` ids.
+    """
+    left = [column for column in sample.columns(found) if column.kind not in (BLANK, PROSE)]
+    times = [column for column in left if column.kind in (TIMES, DATES) and "timestamp" not in found]
+    if len(times) != 1 or len(left) - 1 != n_ids or any(sample.is_index(column) for column in left):
+        return None
+    suggestion = _suggestion(sample, {**found, "rating": None, "timestamp": times[0].index})
+    return (
+        f"{sample.shown(times[0].index)} looks like a time, and no column is left for ratings; a log of plays or "
+        f"purchases needs none: choose columns, for example with {suggestion}"
+    )
 
 
 def two_times(sample: Sample, times: Sequence[Contents]) -> InputDataError:
@@ -199,19 +222,24 @@ def _filled(sample: Sample, column: Contents) -> list[str]:
 
 
 def _suggestion(sample: Sample, found: Found) -> str:
-    """Best guess as options of the command line."""
+    """Best guess as options of the command line.
+
+    COLUMN stands for what cannot be guessed, and is refused if it is pasted.
+    """
     guess = {role: column for role, column in found.items() if column is not None}
-    if "rating" not in found:
-        candidates = rating_candidates(sample, found)
-        best = max(candidates, key=lambda column: (column.rating_score, -column.n_distinct), default=None)
-        if best is not None:
-            guess["rating"] = best.index
+    candidates = [] if "rating" in found else rating_candidates(sample, found)
+    if len(candidates) == 1:
+        guess["rating"] = candidates[0].index
+    clocks = [column.index for column in sample.columns(guess) if column.is_clock]
+    if clocks and "timestamp" not in found:
+        guess["timestamp"] = clocks[0]
     free = [
         column
         for column in sample.columns(guess)
         if column.kind not in (BLANK, PROSE, DATES) and not sample.is_index(column)
     ]
-    free.sort(key=lambda column: column.kind == TIMES)  # ids may look like seconds since 1970
+    # Ids may look like seconds since 1970, or like ratings.
+    free.sort(key=lambda column: (column.kind == TIMES, column in candidates))
     for role in ("user", "item"):
         if role not in guess and free:
             guess[role] = free.pop(0).index
@@ -219,6 +247,8 @@ def _suggestion(sample: Sample, found: Found) -> str:
     for role in ("user", "item"):
         labels.setdefault(role, "COLUMN")
     if "rating" in found:
-        labels.setdefault("rating", "none")
+        labels.setdefault("rating", NO_COLUMN)
+    elif candidates:
+        labels.setdefault("rating", "COLUMN")
     roles = [role for role in ("user", "item", "rating", "timestamp") if role in labels]
     return "--columns " + shlex.quote(",".join(f"{role}={labels[role]}" for role in roles))

@@ -37,3 +37,16 @@ def test_predictions_are_ratings_if_named(item_model, tmp_path):
     ).n_users
     with pytest.raises(InputDataError, match="holds predictions"):
         autorec.prepare(autorec.recommend(autorec.load_model(item_model)))
+
+
+def test_of_several_columns_that_could_be_ratings_none_is_suggested(tmp_path):
+    rows = [f"{100 + row % 40};{900 + row % 31};{row % 10 / 2 + 0.5};17.01.2018;{row % 7}\n" for row in range(200)]
+    (tmp_path / "shop.csv").write_text("Kundennummer;Artikel Nr.;Sterne;gekauft am;Filiale\n" + "".join(rows))
+    with pytest.raises(InputDataError) as refused:
+        autorec.prepare(tmp_path / "shop.csv")
+    assert "it could be column 3 'Sterne' (0.5 to 5) or column 5 'Filiale' (0 to 6)" in str(refused.value)
+    suggested = str(refused.value).partition("--columns ")[2]
+    assert suggested == "'user=Kundennummer,item=Artikel Nr.,rating=COLUMN'"
+    result = call("prepare", tmp_path / "shop.csv", "--dry-run", "--columns", suggested.strip("'"))
+    assert result.status == 3
+    assert "has no column 'COLUMN' for --columns rating=" in result.stderr
