@@ -31,6 +31,18 @@ ISO_FORMATS = {
     "%Y%m%dT%H%M": r"\d{8}T\d{4}",
 }
 """Patterns of dates and times by strptime format; a fraction of a second and a time zone may follow."""
+OTHER_DATES = (
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%m-%d-%Y",
+    "%d-%m-%Y",
+    "%d %B %Y",
+    "%B %d, %Y",
+)
+OTHER_FORMATS = tuple(date + clock for clock in ("", " %H:%M", " %H:%M:%S", " %I:%M %p") for date in OTHER_DATES)
+"""Formats to suggest for `--date-format`."""
 ZONE = re.compile(r"\s*(?:Z|UTC|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?(?: UTC)?)?", re.ASCII)
 ISO_END = rf"(?:[.,]\d+)?{ZONE.pattern}"
 ISO_DATE = re.compile(rf"\s*(?:{'|'.join(ISO_FORMATS.values())}){ISO_END}\s*", re.ASCII)
@@ -238,6 +250,12 @@ def check_date_format(pattern: str) -> None:
         raise UsageError(
             f"--date-format {quoted(pattern)} is not a format of dates, such as %m/%d/%Y, %d.%m.%Y %H:%M or '%b %d, %Y'"
         )
+
+
+def formats_of(values: Sequence[str]) -> list[str]:
+    """Formats for `--date-format` that all of some texts have."""
+    texts = pl.Series(values, dtype=pl.String).str.strip_chars()
+    return [pattern for pattern in OTHER_FORMATS if not _to_datetime(texts, pattern).has_nulls()]
 
 
 def parse_moment(flag: str, text: str) -> float:

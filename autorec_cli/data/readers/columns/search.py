@@ -40,7 +40,7 @@ from autorec_cli.data.readers.columns.sample import (
 )
 from autorec_cli.data.readers.layout import Columns
 from autorec_cli.data.readers.options import NO_COLUMN, ROLES, ReadOptions
-from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat, detect_format
+from autorec_cli.data.readers.timestamps import ANY_FORMAT, TimestampFormat, detect_format, formats_of
 from autorec_cli.errors import InputDataError, listed, quoted
 
 LOG = logging.getLogger(__name__)
@@ -252,6 +252,13 @@ def _may_be_id(sample: Sample, column: Contents) -> bool:
     return not column.is_counter and column.is_id and not names_other_fact(sample.header_of(column))
 
 
+def _as_dates(sample: Sample, index: int) -> str:
+    """Advice on a column of texts that look like dates."""
+    formats = formats_of([value for value in column_of(sample.rows, index) if value.strip()])
+    options = " or ".join(f"--date-format {shlex.quote(pattern)}" for pattern in formats)
+    return f"; it looks like dates: read them as timestamps with {options}" if options else ""
+
+
 def _explain(sample: Sample, asked: Found, named: Found, found: Found) -> None:
     """Log contents and role of every column."""
     if not LOG.isEnabledFor(logging.DEBUG):
@@ -264,6 +271,8 @@ def _explain(sample: Sample, asked: Found, named: Found, found: Found) -> None:
             known = role_and_tier(sample.header[index]) if sample.header else None
             if known is not None:
                 why = f"{why}; a known name of the {known[0]}, of rank {known[1] + 1}"
+            if column.kind in (TEXT, PROSE) and found.get("timestamp") is None:
+                why += _as_dates(sample, index)
         elif role in asked:
             why = f"{role}, by --columns"
         elif role in named:

@@ -1,5 +1,7 @@
 """Columns that are found by name, or refused with a suggestion."""
 
+import shlex
+
 import pytest
 
 import autorec_cli as autorec
@@ -50,3 +52,28 @@ def test_of_several_columns_that_could_be_ratings_none_is_suggested(tmp_path):
     result = call("prepare", tmp_path / "shop.csv", "--dry-run", "--columns", suggested.strip("'"))
     assert result.status == 3
     assert "has no column 'COLUMN' for --columns rating=" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "suggested"),
+    [
+        ("{month:02}/{day:02}/2018", "--date-format %m/%d/%Y"),
+        ("{day}.{month}.2018 10:{day:02}", "--date-format '%d.%m.%Y %H:%M'"),
+        ("{day}/5/2018", "--date-format %d/%m/%Y"),
+        ("5/5/2018", "--date-format %m/%d/%Y or --date-format %d/%m/%Y"),
+        ("Mar {day:02}, 2018", "--date-format '%B %d, %Y'"),
+        ("{day:02}:{month:02}", ""),
+    ],
+)
+def test_dates_of_another_format_are_explained(tmp_path, written, suggested):
+    rows = (
+        f"{row % 9}|{row % 7}|{row % 5}|{written}\n".format(day=row % 28 + 1, month=row % 12 + 1) for row in range(60)
+    )
+    (tmp_path / "r.csv").write_text("user|item|stars|when\n" + "".join(rows))
+    result = call("prepare", tmp_path / "r.csv", "--dry-run", "--explain")
+    line = next(line for line in result.stderr.splitlines() if "'when'" in line)
+    advice = f"; it looks like dates: read them as timestamps with {suggested}" if suggested else "rating score 0 of 4"
+    assert line.endswith(advice)
+    if suggested.count("--") == 1:
+        result = call("prepare", tmp_path / "r.csv", "--dry-run", *shlex.split(suggested))
+        assert "timestamp=when" in result.stderr
