@@ -27,7 +27,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 EXIT_BUG = 1
 
@@ -186,6 +186,22 @@ def missing_extra(what: str, packages: Sequence[str], extra: str) -> UsageError:
     return UsageError(
         f"{what} needs {' and '.join(packages)}, not installed here; install with: {install_command(extra)}"
     )
+
+
+Settings = TypeVar("Settings")
+
+
+def settings_of_kind(kind: type[Settings], settings: Settings | None) -> Settings:
+    """Default settings if there are none.
+
+    Raises:
+        UsageError: they are of another kind.
+    """
+    if settings is None:
+        return kind()
+    if not isinstance(settings, kind):
+        raise UsageError(f"the settings must be {kind.__name__}(...), not {type(settings).__name__}")
+    return settings
 
 
 def counted(n: int, noun: str) -> str:

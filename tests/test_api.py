@@ -81,6 +81,16 @@ def test_a_frame_becomes_recommendations_and_a_saved_model_makes_the_same(datase
     assert "ndcg@10" in rows[0]
 
 
+def test_one_model_is_evaluated_like_a_list_of_one(dataset, model):
+    assert autorec.evaluate(model, dataset) == autorec.evaluate([model], dataset)
+
+
+def test_scores_are_no_predictions(dataset):
+    ranker = autorec.train(dataset, autorec.TrainSettings(objective="ranking", **TINY))
+    with pytest.raises(autorec.errors.UsageError, match="the model only ranks"):
+        autorec.predict(ranker, [("0", "i1")])
+
+
 def test_groups_are_measured_by_a_column(dataset, model):
     rows = autorec.evaluate([model], dataset, by="users.n_train_ratings")
     assert {row["model"] for row in rows} == {"model", "user+item bias", "popularity"}
@@ -162,6 +172,13 @@ def test_unknown_users_are_an_error_or_get_the_most_popular_items(model):
          autorec.errors.InputDataError, "rating"),
         (lambda _: autorec.prepare(RATINGS, items=RATINGS.select("user")), autorec.errors.InputDataError, "column"),
         (lambda _: autorec.prepare(42), autorec.errors.UsageError, "int"),
+        (lambda _: autorec.prepare(RATINGS, autorec.ReadOptions()), autorec.errors.UsageError,
+         r"PrepareSettings\(read=ReadOptions"),
+        (lambda _: autorec.prepare(RATINGS, {"seed": 1}), autorec.errors.UsageError, "not dict"),
+        (lambda model: autorec.recommend(model, autorec.SimilarSettings()), autorec.errors.UsageError,
+         r"must be RecommendSettings\(...\), not SimilarSettings"),
+        (lambda _: autorec.TrainSettings(hidden_sizes=5), autorec.errors.UsageError, r"such as \[500\], not 5"),
+        (lambda _: autorec.TrainSettings(hidden_sizes="500"), autorec.errors.UsageError, "not '500'"),
         (lambda _: autorec.TrainSettings(variant="all"), autorec.errors.UsageError, "--variant"),
         (lambda _: autorec.load_model("none.model"), autorec.errors.ArtifactError, "none.model"),
         (lambda _: autorec.load_dataset("none"), autorec.errors.ArtifactError, "none"),

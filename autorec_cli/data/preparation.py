@@ -28,7 +28,7 @@ from autorec_cli.data.readers.tables.database import DatabaseQuery
 from autorec_cli.data.readers.tables.frames import polars_frame
 from autorec_cli.data.splits.splitting import SplitSettings, split, take_cells
 from autorec_cli.data.splits.strategies import TEST, TRAIN, VALID, Labels
-from autorec_cli.errors import InputDataError, UsageError, counted, shortened
+from autorec_cli.errors import InputDataError, UsageError, counted, settings_of_kind, shortened
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.runtime.threads import import_in_background, in_order
 
@@ -97,7 +97,9 @@ def prepare(
         InputDataError: a source cannot be used, or too few ratings are left to train on.
         UsageError: test files are combined with a frame.
     """
-    settings = settings or PrepareSettings()
+    if isinstance(settings, ReadOptions):
+        raise UsageError("the settings must be PrepareSettings(read=ReadOptions(...)), not ReadOptions")
+    settings = settings_of_kind(PrepareSettings, settings)
     begin_stage("reading ratings")
     import_in_background("scipy.sparse")  # needed once the ratings are read
     described = _items_frame(items, settings.read.encoding)  # first, as they are small and can be wrong

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError, error_text, readable
+from autorec_cli.errors import ArtifactError, error_text, readable, settings_of_kind
 from autorec_cli.evaluation.external_test import with_test_ratings
 from autorec_cli.evaluation.gates import CLEARLY_WORSE
 from autorec_cli.evaluation.groups.evaluate import evaluate_groups
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    models: Sequence[Scorer] | Mapping[str, Scorer],
+    models: Scorer | Sequence[Scorer] | Mapping[str, Scorer],
     dataset: Dataset,
     settings: EvaluateSettings | None = None,
     test_ratings: Any = None,  # noqa: ANN401 - a pandas frame, among others
@@ -45,7 +45,7 @@ def evaluate(
     """Evaluate models on held-out ratings of their dataset.
 
     Args:
-        models: By name, or in a sequence: these are called "model", or "model 1", "model 2", ...
+        models: One, several by name, or a sequence: these are called "model", or "model 1", "model 2", ...
         dataset: Held-out ratings, and those that baselines are fitted on.
         settings: Default settings if None.
         test_ratings: A file or a polars or pandas frame of ratings, instead of the test set of the dataset; see
@@ -62,8 +62,9 @@ def evaluate(
         ArtifactError: a model was trained on another dataset, or the split is empty.
         UsageError: the dataset or the file has no column `by`.
     """
-    settings = settings or EvaluateSettings()
+    settings = settings_of_kind(EvaluateSettings, settings)
     if not isinstance(models, Mapping):
+        models = models if isinstance(models, Sequence) else [models]
         models = {f"model {number}" if len(models) > 1 else "model": model for number, model in enumerate(models, 1)}
     named: Models = list(models.items())
     check_models(named, dataset, settings.split if test_ratings is None else "train")

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import InputDataError, counted
+from autorec_cli.errors import InputDataError, counted, settings_of_kind
 from autorec_cli.inference.ranking.candidates import Candidates, candidates_for
 from autorec_cli.inference.ranking.frames import RecommendationFrames
 from autorec_cli.inference.ranking.reranking import PopularityCorrection, reranker
@@ -48,7 +48,7 @@ def recommend_batches(model: Scorer, settings: RecommendSettings | None = None) 
     Raises:
         InputDataError: a user is unknown, the history cannot be used, or no item may be recommended.
     """
-    settings = settings or RecommendSettings()
+    settings = settings_of_kind(RecommendSettings, settings)
     return recommend_to(target_users(model, settings), model, settings)
 
 

@@ -20,7 +20,7 @@ import polars as pl
 
 from autorec_cli.config import require_choice, require_count
 from autorec_cli.csr import Array
-from autorec_cli.errors import InputDataError, counted, not_finite
+from autorec_cli.errors import InputDataError, counted, not_finite, settings_of_kind
 from autorec_cli.inference.catalog import item_names, rated_positions
 from autorec_cli.inference.model import Model
 from autorec_cli.inference.ranking.top_k import NO_ITEM, NO_USERS, TopItems, rank_items
@@ -77,7 +77,7 @@ def similar_batches(model: Scorer, settings: SimilarSettings | None = None) -> I
         ArtifactError: the vectors are not finite.
         InputDataError: an id is unknown or has no training rating, or nothing can be found.
     """
-    settings = settings or SimilarSettings()
+    settings = settings_of_kind(SimilarSettings, settings)
     begin_stage("comparing")
     ids, counts = _side(model, settings.of)
     wanted = _wanted(ids, counts, settings)

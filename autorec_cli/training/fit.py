@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import UsageError, counted
+from autorec_cli.errors import UsageError, counted, settings_of_kind
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.training.curves import learning_curves
 from autorec_cli.training.loop.epoch_result import EpochResult
@@ -90,7 +90,7 @@ def fit(dataset: Dataset, settings: TrainSettings | None = None, *, device: str 
     """
     from autorec_cli.network.device import find_place
 
-    networks = networks_for(settings or TrainSettings(), dataset)
+    networks = networks_for(settings_of_kind(TrainSettings, settings), dataset)
     place = find_place(device, threads)
     # Before the generator exists: the error comes from `fit`, not from the first epoch.
     check_memory(dataset, networks, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -170,7 +170,7 @@ class TrainSettings:
         given = {**vars(self), **others}
         given = {field.name: given[field.name] for field in fields(Hyperparameters) if given[field.name] is not None}
         if "hidden_sizes" in given:
-            given["hidden_sizes"] = tuple(given["hidden_sizes"])
+            given["hidden_sizes"] = _sizes(given["hidden_sizes"])
         defaults = {**DEFAULTS, "epochs": default_epochs(objective, variant)}
         if objective == "rating" and n_ratings > 1 and ratings.deviation == 0:
             raise InputDataError(
@@ -200,3 +200,9 @@ class TrainSettings:
         # There are no more singular vectors than users or items.
         n_units = min(given.get("linear_units", default_linear_units(*shape)), *shape)
         return replace(settings, linear_units=n_units)
+
+
+def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        raise UsageError(f"hidden_sizes must be a list of whole numbers, such as [500], not {sizes!r}")
+    return tuple(sizes)

@@ -23,10 +23,10 @@ from autorec_cli.data.readers.rows import RatingRows
 from autorec_cli.data.readers.source_names import expand_sources
 from autorec_cli.data.readers.sources import open_source
 from autorec_cli.data.readers.tables.frames import detect_frame, frame_rows, polars_frame
-from autorec_cli.errors import InputDataError, UsageError, counted
+from autorec_cli.errors import InputDataError, UsageError, counted, settings_of_kind
 from autorec_cli.inference.catalog import UNKNOWN, index_of, positions_in
 from autorec_cli.inference.fold_in import user_bias
-from autorec_cli.inference.prediction.predict import predict_known
+from autorec_cli.inference.prediction.predict import predict_known, rater_of
 from autorec_cli.inference.scorer import History, Scorer, clipped
 from autorec_cli.inference.scoring import SCORES_AT_ONCE
 from autorec_cli.inference.users.histories import read_histories
@@ -79,10 +79,8 @@ def predict_batches(model: Scorer, source: Any, settings: PredictSettings | None
         InputDataError: the pairs or the history cannot be used.
         ArtifactError: the dataset is not the model's.
     """
-    settings = settings or PredictSettings()
-    if model.rater is None:
-        raise UsageError("the model only ranks; predict with one that also rates (--objective both or rating)")
-    predictor = _PairPredictor(model.rater, _folded(model, settings))
+    settings = settings_of_kind(PredictSettings, settings)
+    predictor = _PairPredictor(rater_of(model), _folded(model, settings))
     return _frames(predictor, pair_blocks(source, replace(settings.read or ReadOptions(), are_pairs=True)))
 
 

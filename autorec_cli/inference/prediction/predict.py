@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import InputDataError
+from autorec_cli.errors import InputDataError, UsageError
 from autorec_cli.inference.catalog import UNKNOWN, positions
 from autorec_cli.inference.scorer import Scorer, clipped
 
 
 def predict(model: Scorer, pairs: Any) -> Array:  # noqa: ANN401 - a pandas frame, among others
-    """Predict the rating or score of each user-item pair.
+    """Predict the rating of each user-item pair.
 
     Args:
-        model: A model or a blend.
+        model: Predicts ratings.
         pairs: A polars or pandas frame with the columns user_id and item_id, or a sequence of (user_id, item_id). Ids
             are text; numbers are taken as they are printed.
 
@@ -25,11 +25,24 @@ def predict(model: Scorer, pairs: Any) -> Array:  # noqa: ANN401 - a pandas fram
         damped means: the mean and the bias of the user or the item that is known.
 
     Raises:
+        UsageError: the model does not predict ratings.
         InputDataError: the frame has no column user_id or item_id.
     """
     user_ids, item_ids = _ids_of(pairs)
+    rater = rater_of(model)
     users, items = positions(model.catalog.user_ids, user_ids), positions(model.catalog.item_ids, item_ids)
-    return predict_known(model, users, items)[0]
+    return predict_known(rater, users, items)[0]
+
+
+def rater_of(model: Scorer) -> Scorer:
+    """Part of a model that predicts ratings.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if model.rater is None:
+        raise UsageError("the model only ranks; predict with one that also rates (--objective both or rating)")
+    return model.rater
 
 
 def predict_known(model: Scorer, user_index: Array, item_index: Array) -> tuple[Array, Array]:

@@ -117,7 +117,7 @@ def test_recommending_needs_no_torch_and_no_command_line(workshop):
         "import sys; from pathlib import Path; from autorec_cli.inference import recommender; "
         "from autorec_cli.inference.files import model_file; "
         "from autorec_cli.inference.prediction.predict import predict\n"
-        f"model = model_file.load_model(Path({str(workshop / 'lists.model')!r}))\n"
+        f"model = model_file.load_model(Path({str(workshop / 'both.model')!r}))\n"
         "frame = recommender.recommend(model, recommender.RecommendSettings(k=2))\n"
         "predict(model, frame)\n"
         "assert not {'torch', 'typer', 'rich', 'autorec_cli.cli'} & set(sys.modules), set(sys.modules)\n"
