@@ -83,3 +83,14 @@ def test_excluding_everybody_is_a_sentence(shop, workshop):
     assert result.status == 3
     assert "no rating is left with --exclude-users" in result.stderr
     assert not (shop / "d").exists()
+
+
+def test_lines_of_a_table_erase_nobody_and_are_refused(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n" + "".join(f"u{n % 9},i{n % 7},{n % 5}\n" for n in range(60)))
+    (tmp_path / "erased").write_text("u1,2024-01-31\n")
+    result = call("prepare", tmp_path / "r.csv", "-o", tmp_path / "d", "--exclude-users", tmp_path / "erased")
+    assert result.status == 3
+    assert "no user of --exclude-users is in the ratings; whole lines were read as ids" in result.stderr
+    assert "u1" not in result.stderr
+    (tmp_path / "erased").write_text("u100\n")
+    assert call("prepare", tmp_path / "r.csv", "-o", tmp_path / "d", "--exclude-users", tmp_path / "erased").status == 0

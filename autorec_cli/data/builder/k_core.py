@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import RatingsMatrix
+from autorec_cli.data.readers.options import hold_delimiters
 from autorec_cli.errors import InputDataError
 
 LARGEST_RATING = 3.4e37
@@ -22,10 +23,15 @@ def leave_out(ratings: RatingsMatrix, user_ids: Sequence[str]) -> RatingsMatrix:
     """Leave out users, and items that nobody else has rated.
 
     Raises:
-        InputDataError: nothing is left.
+        InputDataError: nothing is left, or the ids are lines of a table.
     """
     users = ~ratings.user_ids.is_in(pl.Series(user_ids, dtype=pl.String).implode()).to_numpy()
     if users.all():
+        # A file of users to erase must not fail in silence.
+        if hold_delimiters(user_ids):
+            raise InputDataError(
+                "no user of --exclude-users is in the ratings; whole lines were read as ids: write one id per line"
+            )
         return ratings
     n_before = int(ratings.matrix.nnz)
     in_users = np.repeat(users, np.diff(ratings.matrix.indptr))

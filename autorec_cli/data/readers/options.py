@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autorec_cli.errors import UsageError
@@ -119,6 +120,11 @@ class ReadOptions:
     def is_utf_8(self) -> bool:
         """True if the text needs no decoding."""
         return codecs.lookup(self.encoding).name in UTF_8_NAMES
+
+
+def hold_delimiters(ids: Collection[str]) -> bool:
+    """True if most ids hold a delimiter, as whole lines of a table do."""
+    return 2 * sum(bool(re.search(r"[,;|\t]", text)) for text in ids) > len(ids)
 
 
 def parse_delimiter(text: str | None) -> str | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.errors import InputDataError, counted, not_finite
+from autorec_cli.data.readers.options import hold_delimiters
+from autorec_cli.errors import InputDataError, counted, not_finite, quoted
 from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of
 from autorec_cli.inference.ranking.limited_top_k import Limit, limited_top_k
 from autorec_cli.inference.ranking.top_k import NO_ITEM, ScoreBlock, SeenBlock, TopItems, rank_items
@@ -89,7 +90,11 @@ def candidates_for(users: TargetUsers, model: Scorer, settings: RecommendSetting
 
 
 def _allowed(model: Scorer, settings: RecommendSettings, table: pl.DataFrame) -> Array:
-    """Items that may be recommended, (n_items,) bool."""
+    """Items that may be recommended, (n_items,) bool.
+
+    Raises:
+        InputDataError: there are none, or a list has no item of the model.
+    """
     allowed = model.catalog.item_counts >= settings.min_item_ratings
     if settings.candidates is not None:
         allowed &= _named_items(model, settings.candidates, "--candidates")
@@ -110,5 +115,12 @@ def _named_items(model: Scorer, item_ids: Sequence[str | int], flag: str) -> Arr
     unknown = named.difference(model.catalog.item_ids)
     if unknown:
         n_items = counted(len(named), "item")
-        logger.warning(f"ignored {len(unknown):,} of {n_items} of {flag} that the model does not know")
+        rows = hold_delimiters(unknown)
+        advice = (
+            f"; whole lines were read as ids, such as {quoted(min(unknown))}: write one id per line" if rows else ""
+        )
+        # Excluded items may be new to the model; then they are not recommended anyway.
+        if len(unknown) == len(named) and (rows or flag == "--candidates"):
+            raise InputDataError(f"the model knows none of {n_items} of {flag}{advice or '; check the ids'}")
+        logger.warning(f"ignored {len(unknown):,} of {n_items} of {flag} that the model does not know{advice}")
     return np.array([identifier in named for identifier in model.catalog.item_ids])

@@ -140,6 +140,24 @@ def test_candidates_and_exclude(tmp_path, item_model):
     assert (refused.status, "no item may be recommended" in refused.stderr) == (3, True)
 
 
+@pytest.mark.parametrize("flag", ["--candidates", "--exclude"])
+def test_lines_of_a_table_are_no_ids(workshop, tmp_path, item_model, flag):
+    refused = call("recommend", item_model, flag, workshop / "items.csv")
+    assert refused.status == 3
+    assert (
+        f"the model knows none of 49 items of {flag}; whole lines were read as ids, such as '00000,\"Film 0,"
+        in refused.stderr
+    )
+    (tmp_path / "mixed").write_text("00001\n00002,Film 2\n")
+    mixed = call("recommend", item_model, flag, tmp_path / "mixed", "--include-seen", "--format", "csv")
+    assert mixed.status == 0
+    assert f"ignored 1 of 2 items of {flag} that the model does not know; whole lines" in mixed.stderr
+    (tmp_path / "new").write_text("90001\n")
+    assert call("recommend", item_model, flag, tmp_path / "new", "--format", "csv").status == (
+        3 if flag == "--candidates" else 0
+    )
+
+
 def test_rules_over_the_columns_of_items(both_model, tmp_path):
     rules = (
         "--include-seen",

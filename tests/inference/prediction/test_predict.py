@@ -96,7 +96,7 @@ def test_the_best_item_has_the_best_prediction(model):
 def test_errors_are_those_of_the_package_and_come_before_the_first_frame(model):
     with pytest.raises(InputDataError, match="does not know user 'nobody'"):
         recommend_batches(model, RecommendSettings(user_ids=["nobody"]))
-    with pytest.raises(AutoRecError, match="no item may be recommended"):
+    with pytest.raises(AutoRecError, match="the model knows none of 1 item of --candidates; check the ids"):
         recommend_batches(model, RecommendSettings(candidates=["none of ours"]))
     for wrong in ({"k": 0}, {"on_unknown": "guess"}, {"min_item_ratings": -1}, {"history": "h.csv", "user_ids": []}):
         with pytest.raises(UsageError):
