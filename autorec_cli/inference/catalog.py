@@ -5,6 +5,7 @@ Ids, columns of the items, rated items, numbers of ratings and the rating scale.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,20 @@ def positions(known: Iterable[str], wanted: Iterable[str]) -> Array:
     return positions_in(index_of(known), wanted)
 
 
+def did_you_mean(known: Iterable[str], wanted: str) -> str:
+    """Question that names an id like `wanted`.
+
+    Like ids differ by case and leading zeros only. Empty without one.
+    """
+    like = _plain(wanted)
+    meant = next((identifier for identifier in known if _plain(identifier) == like), None)
+    return "" if meant is None else f"; did you mean {quoted(meant)}?"
+
+
+def _plain(identifier: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", identifier.strip().casefold())
+
+
 def rated_positions(known: Sequence[str], is_rated: Array, wanted: Iterable[str | int], noun: str) -> Array:
     """Index of each wanted user or item, once, by id.
 
@@ -148,7 +163,8 @@ def rated_positions(known: Sequence[str], is_rated: Array, wanted: Iterable[str 
     index = positions(known, named)
     for identifier, position in zip(named, index.tolist(), strict=True):
         if position == UNKNOWN:
-            raise InputDataError(f"the model does not know {noun} {quoted(identifier)}")
+            meant = did_you_mean(known, identifier)
+            raise InputDataError(f"the model does not know {noun} {quoted(identifier)}{meant}")
         if not is_rated[position]:
             raise InputDataError(f"{noun} {quoted(identifier)} has no training rating, so nothing is known of it")
     return index

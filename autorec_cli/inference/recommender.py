@@ -11,6 +11,7 @@ import polars as pl
 
 from autorec_cli.csr import Array
 from autorec_cli.errors import InputDataError, counted, settings_of_kind
+from autorec_cli.inference.catalog import did_you_mean
 from autorec_cli.inference.ranking.candidates import Candidates, candidates_for
 from autorec_cli.inference.ranking.frames import RecommendationFrames
 from autorec_cli.inference.ranking.reranking import PopularityCorrection, reranker
@@ -77,22 +78,22 @@ def target_users(model: Scorer, settings: RecommendSettings) -> TargetUsers:
         users = folded_users(model, settings.history, settings.history_options, settings.dataset)
     for warning in users.warnings:
         logger.warning(warning)
-    users = _handle_unknown(users, settings)
+    users = _handle_unknown(users, model, settings)
     return users if settings.shard is None else users.shard(settings.shard)
 
 
-def _handle_unknown(users: TargetUsers, settings: RecommendSettings) -> TargetUsers:
+def _handle_unknown(users: TargetUsers, model: Scorer, settings: RecommendSettings) -> TargetUsers:
     n_unknown = int(users.unknown.sum())
     if n_unknown == 0:
         return users
     if settings.on_unknown == "error":
         user_id = users.user_ids[int(users.unknown.argmax())]
         more = f" (and {n_unknown - 1:,} more)" if n_unknown > 1 else ""
-        whom = "user" if settings.history is None else "any item rated by user"
-        advice = ", or --history FILE with their ratings" if settings.history is None else ""
-        raise InputDataError(
-            f"the model does not know {whom} {user_id!r}{more}; use --on-unknown skip or popular{advice}"
-        )
+        whom, advice = "any item rated by user", "; use --on-unknown skip or popular"
+        if settings.history is None:
+            whom = "user"
+            advice = did_you_mean(model.catalog.user_ids, user_id) or f"{advice}, or --history FILE with their ratings"
+        raise InputDataError(f"the model does not know {whom} {user_id!r}{more}{advice}")
     skip = settings.on_unknown == "skip"
     what = "skipped" if skip else "given the most popular items"
     n_users = counted(len(users.user_ids), "user")

@@ -9,6 +9,7 @@ import pytest
 import autorec_cli as autorec
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError
 from autorec_cli.inference import similarity
+from autorec_cli.inference.catalog import did_you_mean
 from tests.planted import planted_dataset
 from tests.trained import blend_of, model_of, small_settings
 
@@ -133,3 +134,11 @@ def test_items_without_variation_are_similar_to_nothing(networks):
     flat = dataclasses.replace(model, codes=np.zeros_like(model.codes))
     frame = autorec.similar(flat, autorec.SimilarSettings(k=1))
     assert set(frame["similarity"]) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("U0001", "; did you mean 'u0001'?"), ("u1", "; did you mean 'u0001'?"), ("u10", ""), ("", ""), ("0", "")],
+)
+def test_ids_that_differ_by_case_and_zeros_are_named(wanted, said):
+    assert did_you_mean(["u0001", "u0100"], wanted) == said

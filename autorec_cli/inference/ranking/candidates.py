@@ -13,6 +13,7 @@ import numpy as np
 from autorec_cli.csr import Array
 from autorec_cli.data.readers.options import hold_delimiters
 from autorec_cli.errors import InputDataError, counted, not_finite, quoted
+from autorec_cli.inference.catalog import did_you_mean
 from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of
 from autorec_cli.inference.ranking.limited_top_k import Limit, limited_top_k
 from autorec_cli.inference.ranking.top_k import NO_ITEM, ScoreBlock, SeenBlock, TopItems, rank_items
@@ -121,6 +122,7 @@ def _named_items(model: Scorer, item_ids: Sequence[str | int], flag: str) -> Arr
         )
         # Excluded items may be new to the model; then they are not recommended anyway.
         if len(unknown) == len(named) and (rows or flag == "--candidates"):
-            raise InputDataError(f"the model knows none of {n_items} of {flag}{advice or '; check the ids'}")
+            advice = advice or did_you_mean(model.catalog.item_ids, min(unknown)) or "; check the ids"
+            raise InputDataError(f"the model knows none of {n_items} of {flag}{advice}")
         logger.warning(f"ignored {len(unknown):,} of {n_items} of {flag} that the model does not know{advice}")
     return np.array([identifier in named for identifier in model.catalog.item_ids])

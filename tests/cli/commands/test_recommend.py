@@ -140,6 +140,17 @@ def test_candidates_and_exclude(tmp_path, item_model):
     assert (refused.status, "no item may be recommended" in refused.stderr) == (3, True)
 
 
+def test_an_id_without_its_zeros_is_explained(tmp_path, item_model):
+    (tmp_path / "in").write_text("36\n")
+    for arguments, said in (
+        (("--user", "7"), "the model does not know user '7'; did you mean '007'?"),
+        (("--candidates", tmp_path / "in"), "the model knows none of 1 item of --candidates; did you mean '00036'?"),
+    ):
+        refused = call("recommend", item_model, *arguments)
+        assert refused.status == 3
+        assert refused.stderr.endswith(f"{said}\n")
+
+
 @pytest.mark.parametrize("flag", ["--candidates", "--exclude"])
 def test_lines_of_a_table_are_no_ids(workshop, tmp_path, item_model, flag):
     refused = call("recommend", item_model, flag, workshop / "items.csv")

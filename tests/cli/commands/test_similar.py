@@ -38,6 +38,8 @@ def test_a_table_shows_the_first_and_says_how_many_are_left(workshop):
     [
         (("--item", "nothing"), 3, "nothing"),
         (("--user", "nobody"), 3, "nobody"),
+        (("--user", "1"), 3, "the model does not know user '1'; did you mean '001'?"),
+        (("--item", "36"), 3, "the model does not know item '36'; did you mean '00036'?"),
         (("--item", ""), 3, "item ''"),
         (("--item", " , "), 3, "item ' , '"),
         (("--item", "00001", "--user", "007"), 2, "--item"),
