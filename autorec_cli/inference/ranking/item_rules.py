@@ -65,7 +65,10 @@ def fulfilling(where: str, items: pl.DataFrame) -> Array:
         found = lazy.collect(optimizations=pl.QueryOptFlags.none())["found"]
     except pl.exceptions.ColumnNotFoundError as error:
         name = re.search(r'"(.*?)"', str(error))
-        raise UsageError(_no_column("--where", name[1] if name else where, items)) from error
+        text = name[1] if name else ""
+        is_value = text and re.search(rf"[=<>(,]\s*\"?{re.escape(text)}", where)
+        quotes = f"; a text needs single quotes: '{shortened(text)}'" if is_value else ""
+        raise UsageError(f"{_no_column('--where', text or where, items)}{quotes}") from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise UsageError(
             f"--where {quoted(where)} is not a condition in SQL: {_reason(error)}; write one such as "

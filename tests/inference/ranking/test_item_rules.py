@@ -137,6 +137,17 @@ def test_columns_without_a_name_can_get_one():
         fulfilling("genre = 'Comedy'", unnamed)
 
 
+@pytest.mark.parametrize("where", ["genre = Comedy", 'genre="Comedy"', "genre IN (Drama, Comedy)"])
+def test_a_text_without_quotes_gets_a_hint(where):
+    with pytest.raises(UsageError, match=r"have no column \w+; the columns are .*; a text needs single quotes: '\w+'$"):
+        fulfilling(where, ITEMS)
+
+
+def test_a_column_that_is_none_gets_no_hint_at_quotes():
+    with pytest.raises(UsageError, match=r"have no column director; the columns are [^;]*$"):
+        fulfilling("director = 'Lang'", ITEMS)
+
+
 def test_limits_group_items_by_value_and_leave_those_without_one_free():
     (genre, year) = limits_of({"genre": 2, "available": 1}, ITEMS)
     assert (genre.n, year.n) == (2, 1)
