@@ -183,8 +183,8 @@ def _engine(obstacle: str | None) -> Check:
     """Check of the CPU engine, given why numba cannot compile."""
     missing = [name for name in EXTRAS if _version(name) is None]
     if obstacle is not None:
-        advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else install_command("fast")
-        found = f"training on the CPU uses torch; compiled kernels are faster, but {obstacle}; {advice}"
+        advice = "unset it" if "NUMBA_DISABLE_JIT" in obstacle else f"install them with: {install_command('fast')}"
+        found = f"training on the CPU uses torch; compiled kernels are faster, but cannot be used: {obstacle}; {advice}"
         return Check("engine", "warning", found)
     if missing:
         return Check(

@@ -180,6 +180,8 @@ def _request(options: PipelineOptions, stages: Mapping[str, dict[str, Any]]) -> 
 
     require_count("--keep", options.keep, minimum=1)
     preparing = gather(prepare.PrepareOptions, stages["prepare"])
+    if not preparing.sources and preparing.database is None:
+        raise UsageError("give SOURCE, the files of ratings to read; a config file can name a database in [prepare]")
     # The pipeline replaces data and output by paths in the new generation.
     own = {"data": options.output, "output": options.output, "force": options.force, "wait_lock": options.wait_lock}
     training = gather(train.TrainOptions, {**stages["train"], **own})

@@ -158,7 +158,7 @@ def _connected(database: DatabaseQuery) -> Iterator[Any]:
     except ImportError as error:
         command = install_command("db") if driver == "postgresql" else f"pip install adbc-driver-{driver}"
         raise UsageError(
-            f"--database {database.scheme}: needs a driver that is not installed; install it with: {command}"
+            f"--database {database.scheme} needs a driver that is not installed; install it with: {command}"
         ) from error
     uri = database.uri
     if driver == "postgresql" and "connect_timeout" not in uri and "PGCONNECT_TIMEOUT" not in os.environ:
