@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from autorec_cli.csr import Array
+from autorec_cli.data.readers.options import one_id_per_line
 from autorec_cli.errors import InputDataError, counted, settings_of_kind
 from autorec_cli.inference.catalog import did_you_mean
 from autorec_cli.inference.ranking.candidates import Candidates, candidates_for
@@ -86,18 +87,20 @@ def _handle_unknown(users: TargetUsers, model: Scorer, settings: RecommendSettin
     n_unknown = int(users.unknown.sum())
     if n_unknown == 0:
         return users
+    rows = one_id_per_line([users.user_ids[position] for position in np.flatnonzero(users.unknown).tolist()])
     if settings.on_unknown == "error":
         user_id = users.user_ids[int(users.unknown.argmax())]
         more = f" (and {n_unknown - 1:,} more)" if n_unknown > 1 else ""
         whom, advice = "any item rated by user", "; use --on-unknown skip or popular"
         if settings.history is None:
             whom = "user"
-            advice = did_you_mean(model.catalog.user_ids, user_id) or f"{advice}, or --history FILE with their ratings"
+            like = did_you_mean(model.catalog.user_ids, user_id)
+            advice = f"{advice}, or --history FILE with their ratings{rows or like}"
         raise InputDataError(f"the model does not know {whom} {user_id!r}{more}{advice}")
     skip = settings.on_unknown == "skip"
     what = "skipped" if skip else "given the most popular items"
     n_users = counted(len(users.user_ids), "user")
-    logger.warning(f"{n_unknown:,} of {n_users} are unknown to the model and were {what}")
+    logger.warning(f"{n_unknown:,} of {n_users} are unknown to the model and were {what}{rows}")
     return users.only(np.flatnonzero(~users.unknown)) if skip else users
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from autorec_cli.data.builder.buffers import count_values
 from autorec_cli.data.builder.csr_builder import RatingsMatrix
-from autorec_cli.data.readers.options import hold_delimiters
+from autorec_cli.data.readers.options import one_id_per_line
 from autorec_cli.errors import InputDataError
 
 LARGEST_RATING = 3.4e37
@@ -28,10 +28,8 @@ def leave_out(ratings: RatingsMatrix, user_ids: Sequence[str]) -> RatingsMatrix:
     users = ~ratings.user_ids.is_in(pl.Series(user_ids, dtype=pl.String).implode()).to_numpy()
     if users.all():
         # A file of users to erase must not fail in silence.
-        if hold_delimiters(user_ids):
-            raise InputDataError(
-                "no user of --exclude-users is in the ratings; whole lines were read as ids: write one id per line"
-            )
+        if advice := one_id_per_line(user_ids):
+            raise InputDataError(f"no user of --exclude-users is in the ratings{advice}")
         return ratings
     n_before = int(ratings.matrix.nnz)
     in_users = np.repeat(users, np.diff(ratings.matrix.indptr))

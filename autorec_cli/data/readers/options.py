@@ -122,9 +122,13 @@ class ReadOptions:
         return codecs.lookup(self.encoding).name in UTF_8_NAMES
 
 
-def hold_delimiters(ids: Collection[str]) -> bool:
-    """True if most ids hold a delimiter, as whole lines of a table do."""
-    return 2 * sum(bool(re.search(r"[,;|\t]", text)) for text in ids) > len(ids)
+def one_id_per_line(unknown: Collection[str]) -> str:
+    """Advice on unknown ids that are whole lines of a table.
+
+    Empty unless most hold a delimiter.
+    """
+    n_rows = sum(bool(re.search(r"[,;|\t]", text)) for text in unknown)
+    return "; whole lines were read as ids: write one id per line" if 2 * n_rows > len(unknown) else ""
 
 
 def parse_delimiter(text: str | None) -> str | None:

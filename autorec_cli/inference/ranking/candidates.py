@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autorec_cli.csr import Array
-from autorec_cli.data.readers.options import hold_delimiters
-from autorec_cli.errors import InputDataError, counted, not_finite, quoted
+from autorec_cli.data.readers.options import one_id_per_line
+from autorec_cli.errors import InputDataError, counted, not_finite
 from autorec_cli.inference.catalog import did_you_mean
 from autorec_cli.inference.ranking.item_rules import fulfilling, item_table, limits_of
 from autorec_cli.inference.ranking.limited_top_k import Limit, limited_top_k
@@ -116,12 +116,9 @@ def _named_items(model: Scorer, item_ids: Sequence[str | int], flag: str) -> Arr
     unknown = named.difference(model.catalog.item_ids)
     if unknown:
         n_items = counted(len(named), "item")
-        rows = hold_delimiters(unknown)
-        advice = (
-            f"; whole lines were read as ids, such as {quoted(min(unknown))}: write one id per line" if rows else ""
-        )
+        advice = one_id_per_line(unknown)
         # Excluded items may be new to the model; then they are not recommended anyway.
-        if len(unknown) == len(named) and (rows or flag == "--candidates"):
+        if len(unknown) == len(named) and (advice or flag == "--candidates"):
             advice = advice or did_you_mean(model.catalog.item_ids, min(unknown)) or "; check the ids"
             raise InputDataError(f"the model knows none of {n_items} of {flag}{advice}")
         logger.warning(f"ignored {len(unknown):,} of {n_items} of {flag} that the model does not know{advice}")

@@ -143,7 +143,7 @@ def test_candidates_and_exclude(tmp_path, item_model):
 def test_an_id_without_its_zeros_is_explained(tmp_path, item_model):
     (tmp_path / "in").write_text("36\n")
     for arguments, said in (
-        (("--user", "7"), "the model does not know user '7'; did you mean '007'?"),
+        (("--user", "7"), "ratings; did you mean '007'?"),
         (("--candidates", tmp_path / "in"), "the model knows none of 1 item of --candidates; did you mean '00036'?"),
     ):
         refused = call("recommend", item_model, *arguments)
@@ -155,10 +155,7 @@ def test_an_id_without_its_zeros_is_explained(tmp_path, item_model):
 def test_lines_of_a_table_are_no_ids(workshop, tmp_path, item_model, flag):
     refused = call("recommend", item_model, flag, workshop / "items.csv")
     assert refused.status == 3
-    assert (
-        f"the model knows none of 49 items of {flag}; whole lines were read as ids, such as '00000,\"Film 0,"
-        in refused.stderr
-    )
+    assert f"the model knows none of 49 items of {flag}; whole lines were read as ids: write one" in refused.stderr
     (tmp_path / "mixed").write_text("00001\n00002,Film 2\n")
     mixed = call("recommend", item_model, flag, tmp_path / "mixed", "--include-seen", "--format", "csv")
     assert mixed.status == 0
@@ -167,6 +164,14 @@ def test_lines_of_a_table_are_no_ids(workshop, tmp_path, item_model, flag):
     assert call("recommend", item_model, flag, tmp_path / "new", "--format", "csv").status == (
         3 if flag == "--candidates" else 0
     )
+
+
+@pytest.mark.parametrize("how", ["error", "popular"])
+def test_lines_of_a_table_are_no_users(tmp_path, item_model, how):
+    (tmp_path / "users.csv").write_text("user,country\n001,DE\n002,FR\n")
+    result = call("recommend", item_model, "--users", tmp_path / "users.csv", "--on-unknown", how, "--format", "csv")
+    assert result.status == (3 if how == "error" else 0)
+    assert "; whole lines were read as ids: write one id per line" in result.stderr
 
 
 def test_rules_over_the_columns_of_items(both_model, tmp_path):
