@@ -34,6 +34,9 @@ from autorec_cli.runtime.process_group import EVALUATION_TIMEOUT, ProcessGroup, 
 
 logger = logging.getLogger(__name__)
 
+BETTER_RATINGS = "do not use it; try a smaller --learning-rate or another --regularization"
+BETTER_RANKING = "train with other options, and, if it only rates, with --objective both or ranking"
+
 
 def evaluate(
     models: Scorer | Sequence[Scorer] | Mapping[str, Scorer],
@@ -185,9 +188,9 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
             logger.warning(f"{name} was fitted on the {split} ratings too: its metrics are training errors")
 
 
-def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> None:
-    """Log a comparison of the first `n_models` rows with baselines."""
-    for level, sentence in findings(rows, n_models, settings):
+def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings, advice: str | None = None) -> None:
+    """Log a comparison of the first `n_models` rows with baselines; see `findings`."""
+    for level, sentence in findings(rows, n_models, settings, advice):
         logger.log(level, sentence)
     bias = next((row for row in rows if row["model"] == BIAS_BASELINE), None)
     if bias:
@@ -199,8 +202,16 @@ def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings)
         )
 
 
-def findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> Iterator[tuple[int, str]]:
+def findings(
+    rows: Sequence[Row], n_models: int, settings: EvaluateSettings, advice: str | None = None
+) -> Iterator[tuple[int, str]]:
     """Compare the first `n_models` rows with baselines, in sentences.
+
+    Args:
+        rows: Models first, then baselines.
+        n_models: Number of models.
+        settings: Split and metrics.
+        advice: What to do about a model that is worse than a baseline; None for how to train a better one.
 
     Yields:
         The level of each sentence, as in `logging`, and the sentence.
@@ -213,16 +224,14 @@ def findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings) -> 
             yield (
                 logging.WARNING,
                 f"{row['model']} predicts worse than the bias baseline (RMSE {error_text(row['rmse'])} against "
-                f"{error_text(bias['rmse'])}): do not use it; try a smaller --learning-rate or another "
-                "--regularization",
+                f"{error_text(bias['rmse'])}): {advice or BETTER_RATINGS}",
             )
         # Rankings without users have no nDCG to compare.
         if popularity and "n_users" in row and row[ndcg] < popularity[ndcg]:
             yield (
                 logging.WARNING,
                 f"{row['model']} ranks worse than the popularity baseline (nDCG@{settings.k} {row[ndcg]:.4f} against "
-                f"{popularity[ndcg]:.4f}); train with other options, and, if it only rates, with --objective both or "
-                "ranking",
+                f"{popularity[ndcg]:.4f}): {advice or BETTER_RANKING}",
             )
         elif ease and "n_users" in row and row[ndcg] <= ease[ndcg]:
             yield (

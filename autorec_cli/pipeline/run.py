@@ -42,6 +42,10 @@ logger = logging.getLogger(__name__)
 DATA, MODEL, METRICS, REPORT = "data", "model", "metrics.json", "report.html"
 RESULTS = (DATA, MODEL, METRICS, REPORT, COMPLETE)
 """Results of a run besides the recommendations, whose name depends on their format."""
+ADVICE = (
+    "check the ratings and the options of training; with --fail-above or --fail-below such a model is not published"
+)
+"""Advice about a model that is worse than a baseline, and may be that of an earlier run."""
 
 
 def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
@@ -120,7 +124,8 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
     with clock.stage("prepare"):
         training = _prepare(folder, current, request, reporter)
     with clock.stage("train"):
-        promoted = train_or_keep(training, reporter.of_training)
+        decision = train_or_keep(training, reporter.of_training)
+    promoted = decision["promoted"]
     trained = _Trained(dataset.load_dataset(folder / DATA), model_file.load_model(folder / MODEL), promoted)
     with clock.stage("evaluate"):
         measured = _measure(trained, request)
@@ -144,7 +149,7 @@ def _fill(folder: Path, current: Path | None, request: RunRequest, reporter: Run
         "n_items": prepared.n_items,
         **{name: prepared.info["counts"][name] for name in ("n_ratings", "n_train", "n_valid", "n_test")},
         "warm_start": training.request.warm_start is not None,
-        "promoted": promoted,
+        **decision,
         "metrics": {name: value for name, value in metrics.items() if name != "model"},
         "recommendations": {"file": request.recommendations, "k": request.recommend.k, **recommended},
     }
@@ -206,7 +211,7 @@ def _write_metrics(subject: Subject, folder: Path, request: RunRequest, reporter
         QualityGateError: a gate is missed.
     """
     rows: list[Row] = [of_model.row(subject.dataset.rating_scale) for of_model in subject.measured]
-    log_findings(rows, len(subject.models), request.evaluate)
+    log_findings(rows, len(subject.models), request.evaluate, ADVICE)
     rows = rows or [{"model": "model"}]
     written = reporter.write_metrics(rows, folder / METRICS)
     enforce(rows[:1], request.gates, "nothing was published")

@@ -9,6 +9,7 @@ import logging
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
@@ -134,10 +135,12 @@ def _networks_of(older: OlderModel, settings: TrainSettings, dataset: Dataset) -
     return networks
 
 
-def train_or_keep(stage: TrainingStage, reporter: Reporter) -> bool:
-    """Train a model, or keep the current one.
+def train_or_keep(stage: TrainingStage, reporter: Reporter) -> dict[str, Any]:
+    """Train a model, or keep the current one if that is better.
 
-    The latter if it is better. True if the output is the new one.
+    Returns:
+        `promoted`, true if the output is the new one, and `promotion`: see `Promotion.to_document`; None if nothing
+        was compared.
 
     Raises:
         Stopped: a signal came; a checkpoint is kept.
@@ -154,4 +157,11 @@ def train_or_keep(stage: TrainingStage, reporter: Reporter) -> bool:
         raise Stopped(
             status, f"{signals.MESSAGES.get(status, 'stopped')}; the same command continues this run"
         ) from stop
-    return bool(summary.get("promoted", True))
+    decision = {"promoted": True, "promotion": None}
+    decision.update((name, summary[name]) for name in decision.keys() & summary.keys())
+    if not decision["promoted"]:
+        logger.warning(
+            f"kept the model of the last run: {decision['promotion']['reason']}; check the ratings, or use --force to "
+            "publish the new model all the same"
+        )
+    return decision

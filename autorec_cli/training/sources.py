@@ -21,7 +21,7 @@ from autorec_cli.runtime.partition import Partition
 from autorec_cli.runtime.process_group import ProcessGroup
 from autorec_cli.storage.file_kinds import is_encoded
 from autorec_cli.training.plan import complete_networks, networks_for, shape_of
-from autorec_cli.training.retraining.promotion import Promotion, compare_with_current, load_current, log_decision
+from autorec_cli.training.retraining.promotion import Promotion, compare_with_current, load_current, log_replacement
 from autorec_cli.training.retraining.warm_start import load_older_model, prepare_start
 from autorec_cli.training.settings import TrainSettings
 
@@ -111,7 +111,7 @@ class WholeSource:
             model_file.save_model(model, output)
             return None
         promotion = compare_with_current(model, self._current, self._prepared, metric, self._request.tolerance)
-        log_decision(promotion, output)
+        log_replacement(promotion, output)
         if promotion.reason is None:
             if promotion.deficits:
                 model.provenance["promotion"] = dict(promotion.deficits)

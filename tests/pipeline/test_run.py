@@ -83,7 +83,7 @@ def test_one_command_writes_all_results(ratings, first):
     found = document(first)
     assert (found["format"], found["version"], found["generation"]) == ("autorec-run", 1, 1)
     assert (found["n_users"], found["n_items"], found["feedback"]) == (60, 40, "ratings")
-    assert (found["promoted"], found["warm_start"]) == (True, False)
+    assert (found["promoted"], found["promotion"], found["warm_start"]) == (True, None, False)
     assert set(found["seconds"]) - {"report"} == {"prepare", "train", "evaluate", "recommend"}
     assert found["sources"][0]["path"] == str(ratings / "ratings.csv")
     metrics = json.loads((first / "metrics.json").read_text())
@@ -174,6 +174,24 @@ def test_a_kept_model_knows_whoever_has_left_and_gets_new_titles(ratings, out, m
     assert folded.height >= 5
     assert (folded["score"] == folded["score_right"]).all()
     assert (folded["predicted_rating"] == folded["predicted_rating_right"]).all()
+
+
+def test_a_night_of_bad_ratings_keeps_the_model_for_a_reason_that_all_messages_agree_on(ratings, out, tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [line.split(",") for line in (ratings / "ratings.csv").read_text().splitlines()]
+    noise = tmp_path / "noise.csv"
+    noise.write_text("\n".join(["user,item,rating", *(f"{u},{i},{rng.integers(1, 6)}" for u, i, _ in rows[1:])]) + "\n")
+    summary = tmp_path / "summary.json"
+    result = call("run", noise, "-o", out, *TINY, "--epochs", 1, "--learning-rate", 1e-9, "--summary", summary)
+    assert result.status == 0, result.stderr
+    found, told = document(out), json.loads(summary.read_text())["result"]
+    assert (found["promoted"], found["promotion"]["metrics"] != {}, found == told) == (False, True, True)
+    (kept,) = [line for line in result.stderr.splitlines() if "kept the " in line]
+    assert found["promotion"]["reason"] in kept
+    assert "use --force to publish" in kept
+    assert "worse than the " in result.stderr.replace(kept, ""), "than a baseline"
+    for of_others in ("--keep-if-better", "do not use it"):
+        assert of_others not in result.stderr
 
 
 def test_force_compares_nothing(ratings, out, monkeypatch):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autorec_cli.config import Hyperparameters
     from autorec_cli.training.loop.validation import ValidationResult
     from autorec_cli.training.plan import TrainingPlan
+    from autorec_cli.training.retraining.promotion import Promotion
     from autorec_cli.training.train import TrainedModel
 
 HARDLY_BETTER = 0.999
@@ -46,7 +47,7 @@ class TrainingReport:
         log: File for one JSON line per epoch, "-" for stdout; None for no log.
         wait_lock: Seconds to wait while another run writes `log`.
         log_every: Least seconds between two lines of epochs where no bar is drawn; 0 shows every epoch.
-        advises: Whether the outcome names the next command.
+        advises: Whether the outcome says what to do next with `train` and `evaluate`.
         curves: Variant, metric and validation results so far of each network.
     """
 
@@ -129,7 +130,7 @@ class TrainingReport:
     def finished(self, trained: TrainedModel) -> None:
         """Show the outcome, and warn if simple baselines are as good."""
         provenance, validations = trained.provenance, trained.validations
-        kept = trained.promotion is not None and trained.promotion.reason is not None
+        kept = trained.promotion if trained.promotion is not None and trained.promotion.reason is not None else None
         facts = [
             ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB{', kept' if kept else ''})"),
             ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, {_epochs(provenance, bool(validations))}"),
@@ -140,8 +141,10 @@ class TrainingReport:
             *([("next", f"autorec evaluate {trained.output}")] if self.advises else []),
         ]
         show_facts("trained", facts)
+        if kept is not None and self.advises:
+            warn(f"kept the current model, {trained.output}: {kept.reason}; {_advice(kept)}")
         for validation in validations:
-            _warn_if_useless(validation)
+            _warn_if_useless(validation, "the new model" if kept else "this model")
         for number, process in enumerate(trained.processes, 1):
             detail(f"process {number}: {', '.join(f'{name} {value:,}' for name, value in process.items())}")
 
@@ -261,15 +264,24 @@ def _curve_facts(curves: Sequence[tuple[str, str, Sequence[float]]]) -> list[tup
     return facts
 
 
-def _warn_if_useless(validation: ValidationResult) -> None:
+def _advice(kept: Promotion) -> str:
+    """Advice for a user whose new model was not taken."""
+    from autorec_cli.evaluation.metrics import LEAST_PAIRS  # and numpy
+
+    if kept.n_pairs < LEAST_PAIRS:
+        return "prepare with --split stable and a larger --test, then train once with --force, without --keep-if-better"
+    return "train with other options, or use --force, without --keep-if-better, to replace it all the same"
+
+
+def _warn_if_useless(validation: ValidationResult, name: str) -> None:
     if validation.metric == "rmse" and validation.value > validation.baseline * HARDLY_BETTER:
         better = "better than" if validation.value > validation.baseline else "as well as"
         warn(
-            f"on the validation ratings the bias baseline predicts {better} this model; try a smaller --learning-rate "
+            f"on the validation ratings the bias baseline predicts {better} {name}; try a smaller --learning-rate "
             "or a larger --regularization, or leave out --center and --no-implicit if you gave them"
         )
     if validation.metric != "rmse" and validation.value < validation.baseline:
         warn(
-            "on the validation ratings this model ranks worse than the popularity baseline; try a smaller "
+            f"on the validation ratings {name} ranks worse than the popularity baseline; try a smaller "
             "--learning-rate, or another --missing-weight or --regularization"
         )

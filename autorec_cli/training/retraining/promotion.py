@@ -36,7 +36,7 @@ class Promotion:
     """Decision between a new model and the current one.
 
     Attributes:
-        reason: Why the current model was kept; None if the new one replaces it.
+        reason: Why the current model was kept; None if the new one replaces it. The caller adds what to do about it.
         n_pairs: Test ratings on which both were measured.
         comparisons: By metric.
         deficits: Loss of the new model against the best one ever promoted, by metric.
@@ -139,16 +139,14 @@ def compare_with_current(
     if n_pairs < LEAST_PAIRS:
         return Promotion(
             f"comparing the models needs {LEAST_PAIRS} test ratings that the current one has not seen, and there are "
-            f"{n_pairs}; prepare with --split stable and a larger --test, then train once with --force, "
-            f"without {FLAG}",
+            f"{n_pairs}",
             n_pairs,
         )
     metrics = _metrics(metric, _objectives(model), current)
     comparisons = _compare(model, aligned, dataset, metrics)
     if not comparisons:
         return Promotion(
-            f"none of the {n_pairs:,} test ratings is relevant, so {' and '.join(metrics)} cannot be measured; "
-            f"use --force, without {FLAG}, to replace the model all the same",
+            f"none of the {n_pairs:,} test ratings is relevant, so {' and '.join(metrics)} cannot be measured",
             n_pairs,
         )
     return replace(decide(comparisons, current.provenance.get("promotion", {}), tolerance), n_pairs=n_pairs)
@@ -184,18 +182,15 @@ def decide(comparisons: Mapping[str, Comparison], before: Mapping[str, float], t
         # A better model is welcome however good an earlier one was.
         elif found.loss.value > 0 and deficits[name] > tolerance * found.current:
             problems.append(
-                f"{values}: {deficits[name]:.2g} worse than the best model so far, more than --tolerance {tolerance:g} "
-                f"allows ({tolerance * found.current:.2g})"
+                f"{values}: {deficits[name]:.2g} worse than the best model so far, more than the tolerance of "
+                f"{tolerance:g} allows ({tolerance * found.current:.2g})"
             )
-    advice = f"; train with other options, or use --force, without {FLAG}, to replace it all the same"
-    return Promotion("; ".join(problems) + advice if problems else None, 0, comparisons, {**before, **deficits})
+    return Promotion("; ".join(problems) or None, 0, comparisons, {**before, **deficits})
 
 
-def log_decision(promotion: Promotion, output: Path) -> None:
-    """Log which model was kept or replaced at `output`, and why."""
-    if promotion.reason is not None:
-        logger.warning(f"kept the current model, {output}: {promotion.reason}")
-    elif promotion.comparisons:
+def log_replacement(promotion: Promotion, output: Path) -> None:
+    """Log by which metrics the model at `output` is replaced."""
+    if promotion.reason is None and promotion.comparisons:
         values = ", ".join(
             f"{name} {found.new:.6g} against {found.current:.6g} of the current model"
             for name, found in promotion.comparisons.items()
