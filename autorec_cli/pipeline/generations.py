@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autorec_cli.config import require_count
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import Stopped, UsageError
+from autorec_cli.runtime import signals
 from autorec_cli.storage.files import cannot_write, replace_link, sweep, sync_folder
 from autorec_cli.storage.links import output_target
 
@@ -29,8 +30,10 @@ logger = logging.getLogger(__name__)
 GENERATIONS, CURRENT = "generations", "current"
 COMPLETE = "run.json"
 """Last file of a generation: one without it is unfinished."""
+MODEL, FINISHED = "model", "model.finished"
+"""Model, and record of its training until its generation is complete; an unfinished one keeps both."""
 CHECKPOINT = "model.resume"
-"""Start of the names of the files that an unfinished generation keeps."""
+"""Start of the names of checkpoints, which an unfinished generation keeps too."""
 KEEP = 3
 NUMBER = re.compile(r"[0-9]{4,}")
 
@@ -69,10 +72,11 @@ class Generations:
     def filling(self) -> Iterator[int]:
         """Yield the number of a new generation, whose directory the block fills.
 
-        It may hold the checkpoint of an interrupted run. If the block raises, nothing but a checkpoint stays.
+        It may hold the checkpoint or the model of an interrupted run. If the block raises, nothing but these stay.
 
         Raises:
             UsageError: the directory cannot be written.
+            Stopped: a signal came, and something stays with which the next run continues.
         """
         is_new = not self.root.exists()
         try:
@@ -83,13 +87,16 @@ class Generations:
             raise cannot_write(self.root, error) from error
         try:
             yield number
-        except BaseException:  # a signal's SystemExit too
+        except BaseException as error:  # a signal's SystemExit too
             self._clear(number)
             with suppress(OSError):  # they are not empty
                 self._unlink_lost()
                 (self.root / GENERATIONS).rmdir()
                 if is_new:
                     self.root.rmdir()
+            status = error.code if isinstance(error, SystemExit) else None
+            if isinstance(status, int) and status in signals.MESSAGES and self.folder(number).exists():
+                raise Stopped(status, f"{signals.MESSAGES[status]}; the same command continues this run") from error
             raise
 
     def publish(self, number: int, keep: int = KEEP) -> None:
@@ -162,14 +169,15 @@ class Generations:
         return number
 
     def _clear(self, number: int) -> None:
-        """Remove an unfinished generation, but for its checkpoint."""
+        """Remove an unfinished generation, but for its checkpoint or its finished model."""
         folder = self.folder(number)
         if number == self.current():  # published before the error came
             return
+        kept = (MODEL, FINISHED) if (folder / FINISHED).is_file() else ()
         for path in folder.iterdir() if folder.is_dir() else ():
-            if not path.name.startswith(CHECKPOINT):
+            if path.name not in kept and not path.name.startswith(CHECKPOINT):
                 _remove(path)
-        with suppress(OSError):  # it has a checkpoint
+        with suppress(OSError):  # something was kept
             folder.rmdir()
 
     def _unlink_lost(self) -> None:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
-from autorec_cli.errors import ArtifactError, InputDataError, Stopped, UsageError
+from autorec_cli.errors import ArtifactError, InputDataError, UsageError
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.runtime import signals
+from autorec_cli.pipeline.finished_training import Recorder, decision_of, find_decision, identity
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.training.checkpoints.resume import checkpoint_path
-from autorec_cli.training.plan import objectives_for
+from autorec_cli.training.plan import networks_for, objectives_for
 from autorec_cli.training.request import Resume, TrainRequest
 from autorec_cli.training.retraining.warm_start import OlderModel, load_older_model, require_common_ids
 from autorec_cli.training.settings import TrainSettings
@@ -39,11 +40,13 @@ class TrainingStage:
         request: To `train_to_file`.
         current: Model that the new one is compared with; None if there is none.
         metric: Metric to compare them by.
+        identity: See `finished_training.identity`.
     """
 
     request: TrainRequest
     current: Path | None
     metric: str
+    identity: Mapping[str, Any]
 
 
 def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset, warm_start: bool) -> TrainingStage:
@@ -74,11 +77,15 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
         force=True,
         keep_if_better=None,
     )
-    objectives = {network.objective for network in networks} if networks else set(objectives_for(settings, dataset))
+    completed = networks or networks_for(settings, dataset)
+    objectives = {network.objective for network in completed}
     metric = request.keep_if_better or ("rmse" if objectives == {"rating"} else "ndcg@10")
     compares = older is not None and not request.force and bool(dataset.test.nnz)
     comparable = older is not None and ("@" in metric or older.scorer.predicts_ratings)
-    return TrainingStage(training, current if compares and comparable else None, metric)
+    compared = current if compares and comparable else None
+    uses = (networks is not None, compared is not None, metric, request.tolerance)
+    checksum = older.checksum if older is not None and any(uses[:2]) else None
+    return TrainingStage(training, compared, metric, identity(request.data, completed, checksum, uses))
 
 
 def _load(current: Path) -> OlderModel | None:
@@ -146,19 +153,14 @@ def train_or_keep(stage: TrainingStage, reporter: Reporter) -> dict[str, Any]:
         Stopped: a signal came; a checkpoint is kept.
     """
     request = stage.request
-    if stage.current is not None:  # it is compared in the place that it loses or keeps
-        with stage.current.open("rb") as source, replace_file(request.output) as copy:
-            shutil.copyfileobj(source, copy)
-        request = replace(request, keep_if_better=stage.metric)
-    try:
-        summary = train_to_file(request, SINGLE_PROCESS, reporter)
-    except Stopped as stop:
-        status = stop.code if isinstance(stop.code, int) else 0
-        raise Stopped(
-            status, f"{signals.MESSAGES.get(status, 'stopped')}; the same command continues this run"
-        ) from stop
-    decision = {"promoted": True, "promotion": None}
-    decision.update((name, summary[name]) for name in decision.keys() & summary.keys())
+    decision = find_decision(request.output, stage.identity)
+    if decision is None:
+        if stage.current is not None:  # it is compared in the place that it loses or keeps
+            with stage.current.open("rb") as source, replace_file(request.output) as copy:
+                shutil.copyfileobj(source, copy)
+            request = replace(request, keep_if_better=stage.metric)
+        summary = train_to_file(request, SINGLE_PROCESS, Recorder(stage.identity, reporter))
+        decision = {name: summary.get(name, default) for name, default in decision_of(None).items()}
     if not decision["promoted"]:
         logger.warning(
             f"kept the model of the last run: {decision['promotion']['reason']}; check the ratings, or use --force to "

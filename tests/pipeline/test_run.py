@@ -194,6 +194,64 @@ def test_a_night_of_bad_ratings_keeps_the_model_for_a_reason_that_all_messages_a
         assert of_others not in result.stderr
 
 
+def stop(*_):
+    raise SystemExit(143)
+
+
+def trains(*_):
+    raise AssertionError("it trains again")
+
+
+@pytest.mark.parametrize("stage", ["_measure", "_recommend"])
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_run_that_is_stopped_after_its_training_does_not_train_again(ratings, out, monkeypatch, stage, is_kept):
+    if is_kept:
+        keep_the_old_one(monkeypatch)
+    command = ("run", ratings / "more.csv", "-o", out, *TINY[:-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, stage, stop)
+        stopped = call(*command)
+    assert (stopped.status, "the same command continues this run" in stopped.stderr) == (143, True), stopped.stderr
+    unfinished = out / "generations" / "0002"
+    assert {path.name for path in unfinished.iterdir()} == {"model", "model.finished"}
+    model = (unfinished / "model").read_bytes()
+    monkeypatch.setattr(training_stage, "train_to_file", trains)
+    continued = call(*command)
+    assert (continued.status, "continuing the interrupted run" in continued.stderr) == (0, True), continued.stderr
+    found = document(out)
+    assert (found["generation"], found["promoted"]) == (2, not is_kept)
+    assert (found["promotion"]["reason"] is not None) is is_kept
+    assert ("kept the model of the last run" in continued.stderr) is is_kept
+    assert (out / "model").read_bytes() == model
+    assert {path.name for path in unfinished.iterdir()} == RESULTS
+
+
+@pytest.mark.parametrize("change", ["ratings", "titles", "options", "force", "damage", "rollback"])
+def test_a_finished_training_of_anything_else_is_not_continued(ratings, out, tmp_path, monkeypatch, change):
+    titles = tmp_path / "items.csv"
+    titles.write_text("item,title\ni1,One\n")
+    if change == "rollback":
+        assert call("run", ratings / "more.csv", "-o", out, *TINY).status == 0
+    command = ["run", ratings / "more.csv", "-o", out, *TINY, "--items", titles]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_recommend", stop)
+        assert call(*command).status == 143
+    (finished,) = out.glob("generations/*/model.finished")
+    if change == "damage":
+        finished.with_name("model").write_bytes(b"damaged")
+    elif change == "rollback":
+        assert call("run", "-o", out, "--rollback").status == 0
+    elif change == "ratings":
+        command[1] = ratings / "ratings.csv"
+    elif change == "titles":
+        titles.write_text("item,title\ni1,Two\n")
+    else:
+        command += {"options": ("--learning-rate", 0.002), "force": ("--force",)}[change]
+    monkeypatch.setattr(training_stage, "train_to_file", trains)
+    again = call(*command)
+    assert (again.status, "it trains again" in again.stderr, finished.exists()) == (1, True, False), again.stderr
+
+
 def test_force_compares_nothing(ratings, out, monkeypatch):
     keep_the_old_one(monkeypatch)
     for options, promoted in (((), False), (("--force", "--no-warm-start", "--keep", 1), True)):
@@ -327,7 +385,10 @@ def test_a_failure_at_any_stage_leaves_the_old_generation(ratings, out, monkeypa
     monkeypatch.setattr(pipeline, stage, full)
     result = call("run", ratings / "more.csv", "-o", out, *TINY)
     assert (result.status, "No space" in result.stderr) == (2, True)
-    after = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    unfinished = out / "generations" / "0002"
+    kept = {"_measure": {"model", "model.finished"}, "_recommend": {"model", "model.finished"}}
+    assert {path.name for path in unfinished.rglob("*")} == kept.get(stage, set()), "a finished model"
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if not path.is_relative_to(unfinished)}
     changed = {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     assert changed <= {"generations"}
 

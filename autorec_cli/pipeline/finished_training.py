@@ -1,0 +1,108 @@
+"""Finished training of an interrupted run: its record, with which the next run continues.
+
+It is beside the model in an unfinished generation, and removed when the generation is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autorec_cli.config import Hyperparameters
+from autorec_cli.data.dataset import read_document
+from autorec_cli.errors import ArtifactError
+from autorec_cli.inference.files import model_file
+from autorec_cli.pipeline.generations import FINISHED
+from autorec_cli.storage.files import replace_file
+from autorec_cli.training.plan import TrainingPlan
+from autorec_cli.training.retraining.promotion import Promotion
+from autorec_cli.training.train import Record, Reporter, TrainedModel
+
+logger = logging.getLogger(__name__)
+
+
+def identity(
+    data: Path, networks: Sequence[Hyperparameters], current: int | None, choices: Sequence[Any]
+) -> dict[str, Any]:
+    """Identity of a training, as JSON types.
+
+    Equal only for trainings that make the same model and decision.
+
+    Args:
+        data: Prepared dataset.
+        networks: Hyperparameters of each network.
+        current: Checksum of the published model; None if it has no part in this.
+        choices: How that model is used, as JSON types.
+    """
+    from autorec_cli.training.export import versions
+
+    document = read_document(data)
+    facts = {
+        "dataset": [document["fingerprint"], document["checksums"]],  # of titles and other columns too
+        "networks": [network.to_document() for network in networks],
+        "current": current,
+        "choices": choices,
+        "versions": versions(),
+    }
+    return dict(json.loads(json.dumps(facts)))  # as a record is read
+
+
+def decision_of(promotion: Promotion | None) -> dict[str, Any]:
+    """Decision as in `run.json`: without a comparison the new model is taken."""
+    return {"promoted": True, "promotion": None} if promotion is None else promotion.to_document()
+
+
+def find_decision(model: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Decision of a finished training, if it is the same one and its model is whole.
+
+    Args:
+        model: Model file in an unfinished generation.
+        training: See `identity`.
+    """
+    record = model.with_name(FINISHED)
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found["training"] == training:
+            model_file.check(model)
+            logger.info("continuing the interrupted run, whose training had finished")
+            return dict(found["decision"])
+        logger.info("ratings or options are not those of the interrupted run, so training starts from the beginning")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ArtifactError) as problem:
+        logger.warning(f"training starts from the beginning, as the interrupted run cannot be continued: {problem}")
+    record.unlink(missing_ok=True)  # before its model is replaced
+    return None
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Reporter of a training that records its end before it shows it.
+
+    Attributes:
+        identity: See `identity`.
+        reporter: Shows the training.
+    """
+
+    identity: Mapping[str, Any]
+    reporter: Reporter
+
+    def planned(self, plan: TrainingPlan) -> None:
+        """Show the plan."""
+        self.reporter.planned(plan)
+
+    def training(self, plan: TrainingPlan, earlier: list[Record]) -> AbstractContextManager[Callable[[Record], object]]:
+        """Show the training."""
+        return self.reporter.training(plan, earlier)
+
+    def finished(self, trained: TrainedModel) -> None:
+        """Write the record and show the outcome."""
+        record = {"training": self.identity, "decision": decision_of(trained.promotion)}
+        with replace_file(trained.output.with_name(FINISHED)) as stream:
+            stream.write(json.dumps(record).encode())
+        self.reporter.finished(trained)
