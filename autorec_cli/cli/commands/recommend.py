@@ -166,8 +166,8 @@ class RecommendOptions:
         int,
         typer.Option(
             metavar="N",
-            help="Explain each recommended item by up to N of the user's own ratings: those that moved its score most, "
-            "with sign and size. One row for each reason.",
+            help="Explain each recommended item by up to N of the user's own ratings: those that raised its score "
+            "most, and by how much. One row for each reason.",
         ),
     ] = 0
     shard: Annotated[

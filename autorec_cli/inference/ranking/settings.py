@@ -38,7 +38,7 @@ class RecommendSettings:
         min_item_ratings: Recommend only items with at least this many training ratings.
         on_unknown: Unknown users: "error", "skip", or "popular" (the popularity baseline).
         shard: Only one of several equal shards of the users; None is all of them.
-        explain: Largest number of reasons for each recommended item: ratings of the user that moved its score most.
+        explain: Largest number of reasons for each recommended item: ratings of the user that raised its score most.
         rerank: "mmr:0.3" trades relevance for diversity, here with a weight of 0.3; see `reranking.more_diverse`.
         popularity_correction: Strength of `reranking.PopularityCorrection`, from 0; 0.1 is mild.
 

@@ -1,1 +1,1 @@
-"""Reasons: ratings that moved the score of an item most."""
+"""Reasons: ratings that raised the score of an item most."""

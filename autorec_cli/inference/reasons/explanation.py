@@ -25,12 +25,12 @@ HiddenScorer = Callable[[History, Array], Array]
 
 @dataclass(frozen=True)
 class Reasons:
-    """Ratings with the largest effects on m recommended items.
+    """Ratings that raised the scores of m recommended items most.
 
     Attributes:
         scores: (m,) score of each item, computed from the user's ratings.
-        ratings: (m, N) positions in the user's history, largest effect first; NO_ITEM beyond the number of ratings.
-        effects: (m, N).
+        ratings: (m, N) positions in the user's history, largest effect first; NO_ITEM beyond the number of reasons.
+        effects: (m, N), above 0; -inf beyond the number of reasons.
     """
 
     scores: Array
@@ -38,15 +38,16 @@ class Reasons:
     effects: Array
 
 
-def explain(score: HiddenScorer, history: History, items: Array, n_reasons: int) -> Reasons:
-    """Find the ratings that moved the score of each item most."""
+def explain(score: HiddenScorer, history: History, items: Array, n_reasons: int, least: float) -> Reasons:
+    """Find the ratings that raised the score of each item most.
+
+    A rating that lowered the score is no reason to recommend an item, nor is one whose effect is below `least`.
+    """
     scores = score(history, items).astype(np.float64)
     effects = (scores[0] - scores[1:]).T
     if effects.shape[1] == 0:
         return Reasons(scores[0], np.empty((len(items), 0), dtype=np.int64), effects)
-    ratings, _ = top_k(np.abs(effects), n_reasons)
-    # top_k leaves no gaps, as all effects are finite.
-    return Reasons(scores[0], ratings, np.take_along_axis(effects, ratings, axis=1))
+    return Reasons(scores[0], *top_k(np.where(effects >= least, effects, -np.inf), n_reasons))
 
 
 def hidden_scorer(model: Scorer) -> HiddenScorer:

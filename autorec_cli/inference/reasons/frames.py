@@ -47,7 +47,7 @@ class ReasonFrames:
     def frame(self, recommended: pl.DataFrame, block: TopItems) -> pl.DataFrame:
         """Repeat the rows of a block for each of their reasons.
 
-        An item without reasons, because the user has no ratings, keeps one row.
+        An item without reasons keeps one row: the user has no ratings, or none of them raised its score.
         """
         assert self._users.ratings_at is not None
         histories = self._users.ratings_at(self._users.index[block.users])
@@ -62,9 +62,9 @@ class ReasonFrames:
         return recommended.with_columns(**columns)[rows].hstack(cells)
 
     def log_difference(self) -> None:
-        """Log the distance of scores computed again from the model's."""
+        """Log the distance of scores computed again from the model's, if it shows."""
         differences = np.abs(np.concatenate([*self._differences, np.empty(0)]))
-        if len(differences):
+        if differences.max(initial=0.0) >= 10.0**-self._decimals:  # smaller ones are rounding
             logger.info(
                 f"reasons: scores computed again from the users' ratings (explained_score) differ from the model's by "
                 f"{differences.mean():.{self._decimals}f} on average, by {differences.max():.{self._decimals}f} at most"
@@ -75,12 +75,13 @@ class ReasonFrames:
         if len(history[0]) == 0:
             nothing = np.empty((len(items), 0))
             return Reasons(np.full(len(items), np.nan), nothing.astype(np.int64), nothing)
-        return explain(self._score, history, items, self._n_reasons)
+        least = 0.5 * 10.0 ** -(self._decimals + EXTRA_DECIMALS)  # smaller ones would be written as 0
+        return explain(self._score, history, items, self._n_reasons, least)
 
     def _cells(self, lists: Sequence[tuple[History, Array]], reasons: Sequence[Reasons]) -> tuple[Array, pl.DataFrame]:
         """Row of each reason among the recommendations, and its columns."""
-        n_reasons = np.array([of_user.ratings.shape[1] for of_user in reasons], dtype=np.int64)
-        n_of_items = np.repeat(n_reasons, [len(items) for _, items in lists])
+        found = [of_user.ratings != NO_ITEM for of_user in reasons]
+        n_of_items = _joined([of_user.sum(axis=1) for of_user in found]).astype(np.int64)
         n_rows = np.maximum(n_of_items, 1)
         rows = np.repeat(np.arange(len(n_rows)), n_rows)
         # Counted from 1 within each item.
@@ -88,10 +89,12 @@ class ReasonFrames:
         has_reason = np.repeat(n_of_items > 0, n_rows)
         # Zeros for items without a reason, whose cells are emptied at the end.
         items, ratings, effects = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows)), np.zeros(len(rows))
-        pairs = list(zip(lists, reasons, strict=True))
-        items[has_reason] = _joined([history[0][of_user.ratings] for (history, _), of_user in pairs])
-        ratings[has_reason] = _joined([history[1][of_user.ratings] for (history, _), of_user in pairs])
-        effects[has_reason] = _joined([of_user.effects for of_user in reasons])
+        at = [of_user.ratings[is_reason] for of_user, is_reason in zip(reasons, found, strict=True)]
+        for cells, column in ((items, 0), (ratings, 1)):
+            cells[has_reason] = _joined([of[0][column][at_user] for of, at_user in zip(lists, at, strict=True)])
+        effects[has_reason] = _joined(
+            [of_user.effects[is_reason] for of_user, is_reason in zip(reasons, found, strict=True)]
+        )
         columns = pl.DataFrame(
             {
                 "reason_rank": ranks.astype(np.int32),

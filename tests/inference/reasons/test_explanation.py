@@ -98,17 +98,17 @@ def test_a_rating_of_a_cold_item_moves_nothing():
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-def test_reasons_are_the_largest_effects_with_their_signs():
+def test_reasons_are_the_ratings_that_raised_a_score_most():
     scores = np.array([[4.0, 3.0], [3.5, 3.1], [4.75, 2.9], [4.1, 3.0]], dtype=np.float32)
     history = np.array([9, 8, 7]), np.array([5.0, 1.0, 3.0])
-    found = explain(lambda *_: scores, history, np.array([0, 1]), 2)
-    np.testing.assert_array_equal(found.ratings, [[1, 0], [0, 1]])
-    np.testing.assert_allclose(found.effects, [[-0.75, 0.5], [-0.1, 0.1]], atol=1e-6)
+    found = explain(lambda *_: scores, history, np.array([0, 1]), 2, 0.05)
+    np.testing.assert_array_equal(found.ratings, [[0, NO_ITEM], [1, NO_ITEM]])
+    np.testing.assert_allclose(found.effects, [[0.5, -np.inf], [0.1, -np.inf]], atol=1e-6)
     np.testing.assert_allclose(found.scores, [4, 3])
-    assert explain(lambda *_: scores, history, np.array([0, 1]), 9).ratings.shape == (2, 3)
-    nothing = explain(lambda *_: scores[:1], (history[0][:0], history[1][:0]), np.array([0, 1]), 2)
+    both = explain(lambda *_: -scores, history, np.array([0, 1]), 9, 0.05)
+    np.testing.assert_array_equal(both.ratings, [[1, 2, NO_ITEM], [0, NO_ITEM, NO_ITEM]])
+    nothing = explain(lambda *_: scores[:1], (history[0][:0], history[1][:0]), np.array([0, 1]), 2, 0.05)
     assert nothing.ratings.shape == (2, 0)
-    assert NO_ITEM not in found.ratings
 
 
 @pytest.mark.parametrize("kind", ["item, ordinal", "item, wide ordinal"])
