@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from autorec_cli import __version__
 from autorec_cli.cli.options.config_file import PREFIX
+from autorec_cli.cli.options.declaration import CommandGroup
 from autorec_cli.cli.runner import as_typer_app
 
 EXAMPLES = """
@@ -74,7 +75,7 @@ class _OnDemand(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class Program(TyperGroup):
+class Program(CommandGroup):
     """Group of commands that are imported when they are needed.
 
     Importing all of them takes longer than importing Typer.

@@ -31,6 +31,7 @@ from autorec_cli.cli.options.declaration import (
     UNATTENDED,
     Given,
     InputFile,
+    OneCommand,
     OneOf,
     OutputFile,
     gather,
@@ -131,7 +132,7 @@ def as_typer_app(command: Command, name: str) -> typer.Typer:
     function = with_options(partial(_run, command), command.options, RunOptions)
     function.__doc__ = unwrapped(command.run.__doc__)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    app.command(name, epilog=command.examples)(function)
+    app.command(name, cls=OneCommand, epilog=command.examples)(function)
     return app
 
 

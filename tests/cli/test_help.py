@@ -30,11 +30,18 @@ def test_help_names_every_option_fits_and_ends_in_examples(monkeypatch, name, co
     result = call(*name.split(), "--help")
     assert result.status == 0
     assert max(map(len, result.stdout.splitlines())) <= int(columns)
+    assert "bool>" not in result.stdout, "flags take no value"
     for parameter in PARAMETERS[name]:
         if parameter.param_type_name == "option":
             for flag in (*parameter.opts, *parameter.secondary_opts):
                 assert re.search(rf"{flag}[ ,]", result.stdout), flag
     assert f"autorec {name or 'prepare'} " in result.stdout.split("\u256f")[-1]
+
+
+def test_help_of_groups_shows_no_value_of_flags():
+    for group in ("--help", "config --help"):
+        result = call(*group.split())
+        assert (result.status, "--help" in result.stdout, "bool>" in result.stdout) == (0, True, False)
 
 
 def test_paragraphs_break_at_the_margin_and_not_where_the_source_does(monkeypatch):

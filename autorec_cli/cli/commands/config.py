@@ -21,7 +21,7 @@ from autorec_cli.cli.options.config_file import (
     value_of,
     variable_of,
 )
-from autorec_cli.cli.options.declaration import OneOf, gather, with_options
+from autorec_cli.cli.options.declaration import CommandGroup, OneCommand, OneOf, gather, with_options
 from autorec_cli.cli.options.shared import Format, Output
 from autorec_cli.cli.output.destination import open_output, reserve_output
 from autorec_cli.cli.output.formats import choose_format, writer_for
@@ -142,12 +142,13 @@ def _show(context: typer.Context, values: dict[str, Any]) -> None:
 
 APP = typer.Typer(
     name="config",
+    cls=CommandGroup,
     help="Show options set by a config file or environment variables.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
 )
-APP.command("show", epilog=EXAMPLES, help=show_command.__doc__)(with_options(_show, ShowOptions))
+APP.command("show", cls=OneCommand, epilog=EXAMPLES, help=show_command.__doc__)(with_options(_show, ShowOptions))
 
 
 @APP.callback()

@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.models import ParameterInfo
 
 NETWORK = "Network"
@@ -26,6 +27,25 @@ UNATTENDED = "Unattended runs"
 ADVANCED = "Advanced"
 PANELS = (None, NETWORK, OPTIMIZER, FILTERS, NEW_USERS, FILE_FORMAT, METRICS, UNATTENDED, ADVANCED)
 """Panels of the help from top to bottom; None is the one that has no name, with what everybody needs."""
+
+
+class _Flags:
+    """Mixin of commands: their help names no type of flags, which take no value."""
+
+    def get_params(self, context: Any) -> list[Any]:  # noqa: ANN401 - Typer names no type for it
+        """Parameters, `--help` included."""
+        parameters: list[Any] = super().get_params(context)  # type: ignore[misc]
+        for flag in (parameter for parameter in parameters if getattr(parameter, "is_flag", False)):
+            flag.metavar = ""
+        return parameters
+
+
+class OneCommand(_Flags, TyperCommand):
+    """Command whose help shows flags without a type."""
+
+
+class CommandGroup(_Flags, TyperGroup):
+    """Group of commands whose help shows flags without a type."""
 
 
 @dataclass(frozen=True)
