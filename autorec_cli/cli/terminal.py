@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TextIO, cast
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -130,11 +131,26 @@ def end_stage() -> None:
     _spinner().stop()
 
 
+ECHO = 3
+"""Columns beside a bar for the ^C that a terminal writes, which would otherwise move the cursor to the next line."""
+
+
+class _Bar(Progress):
+    """Bar almost as wide as the screen, which disappears when it ends."""
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        super().__init__(*columns, console=_console(), expand=True, transient=True, refresh_per_second=4)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn each time."""
+        yield Constrain(self.make_tasks_table(self.tasks), _console().width - ECHO)
+
+
 @contextmanager
 def _bar(stage: Callable[[str], None], *columns: ProgressColumn) -> Iterator[Progress]:
-    """Show a bar as wide as the screen, and stages by `stage`."""
+    """Show a bar, and stages by `stage`."""
     end_stage()
-    with Progress(*columns, console=_console(), expand=True, refresh_per_second=4) as bar:
+    with _Bar(*columns) as bar:
         _bars.append(stage)
         try:
             yield bar

@@ -23,7 +23,8 @@ def test_one_bar_of_one_width_over_all_phases(workshop, tmp_path, width):
     )  # fmt: skip
     assert status == 0
     bars = drawings(text)
-    assert {len(bar) for bar in bars} == {width}
+    assert {len(bar) for bar in bars} == {width - len("^C ")}
+    assert "\x1b[2K" in text[text.rindex("━") : text.index("trained")], "the bar is gone"
     assert len({(bar.index("━"), bar.rindex("━")) for bar in bars if "╸" not in bar and "╺" not in bar}) == 1
     assert all(re.search(r" (-|\d+):(--|\d\d)$", bar) for bar in bars)
     last = bars[-1]
