@@ -136,7 +136,10 @@ ECHO = 3
 
 
 class _Bar(Progress):
-    """Bar almost as wide as the screen, which disappears when it ends."""
+    """Bar almost as wide as the screen.
+
+    It disappears when it ends.
+    """
 
     def __init__(self, *columns: ProgressColumn) -> None:
         super().__init__(*columns, console=_console(), expand=True, transient=True, refresh_per_second=4)

@@ -189,7 +189,7 @@ def check_models(models: Models, dataset: Dataset, split: str) -> None:
 
 
 def log_findings(rows: Sequence[Row], n_models: int, settings: EvaluateSettings, advice: str | None = None) -> None:
-    """Log a comparison of the first `n_models` rows with baselines; see `findings`."""
+    """Log `findings` about the first `n_models` rows."""
     for level, sentence in findings(rows, n_models, settings, advice):
         logger.log(level, sentence)
     bias = next((row for row in rows if row["model"] == BIAS_BASELINE), None)

@@ -1,4 +1,4 @@
-"""Finished training of an interrupted run: its record, with which the next run continues.
+"""Record of a finished training, for continuing an interrupted run.
 
 It is beside the model in an unfinished generation, and removed when the generation is complete.
 """
@@ -53,12 +53,17 @@ def identity(
 
 
 def decision_of(promotion: Promotion | None) -> dict[str, Any]:
-    """Decision as in `run.json`: without a comparison the new model is taken."""
+    """Decision as in `run.json`.
+
+    Without a comparison the new model is taken.
+    """
     return {"promoted": True, "promotion": None} if promotion is None else promotion.to_document()
 
 
 def find_decision(model: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Decision of a finished training, if it is the same one and its model is whole.
+    """Decision of a finished training of an interrupted run.
+
+    None if there is none, it is another training, or its model is damaged.
 
     Args:
         model: Model file in an unfinished generation.

@@ -169,7 +169,10 @@ class Generations:
         return number
 
     def _clear(self, number: int) -> None:
-        """Remove an unfinished generation, but for its checkpoint or its finished model."""
+        """Remove an unfinished generation, but for trained parameters.
+
+        These are in checkpoints, or in a finished model.
+        """
         folder = self.folder(number)
         if number == self.current():  # published before the error came
             return

@@ -30,7 +30,7 @@ PANELS = (None, NETWORK, OPTIMIZER, FILTERS, NEW_USERS, FILE_FORMAT, METRICS, UN
 
 
 class _Flags:
-    """Mixin of commands: their help names no type of flags, which take no value."""
+    """Mixin of commands whose help shows flags without a type."""
 
     def get_params(self, context: Any) -> list[Any]:  # noqa: ANN401 - Typer names no type for it
         """Parameters, `--help` included."""
@@ -41,11 +41,11 @@ class _Flags:
 
 
 class OneCommand(_Flags, TyperCommand):
-    """Command whose help shows flags without a type."""
+    """Command of Typer's."""
 
 
 class CommandGroup(_Flags, TyperGroup):
-    """Group of commands whose help shows flags without a type."""
+    """Group of commands."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,10 @@ class ReasonFrames:
         return recommended.with_columns(**columns)[rows].hstack(cells)
 
     def log_difference(self) -> None:
-        """Log the distance of scores computed again from the model's, if it shows."""
+        """Log the distance of scores computed again from the model's.
+
+        Only if it shows in their digits.
+        """
         differences = np.abs(np.concatenate([*self._differences, np.empty(0)]))
         if differences.max(initial=0.0) >= 10.0**-self._decimals:  # smaller ones are rounding
             logger.info(
