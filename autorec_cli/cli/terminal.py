@@ -224,7 +224,7 @@ def fraction_bar(
     """
 
     def show(stage: str) -> None:
-        bar.update(task, label=f"{stage:{len(label)}.{len(label)}}", refresh=True)
+        bar.update(task, label=f"{stage:{len(label)}.{len(label)}}", text=" " * len(text), refresh=True)
 
     columns = (_text_column("label"), BarColumn(bar_width=None), _text_column("text"), _Remaining(seconds_left))
     with _bar(show, *columns) as bar:

@@ -55,7 +55,7 @@ class EpochText:
 
     Attributes:
         phases: All phases of the run.
-        label: Network, phase and epoch.
+        label: Network, by its variant and its validation metric, and epoch of its selection or refit.
         metric: Validation metric of the epoch, and the best of its network so far.
     """
 
@@ -66,11 +66,10 @@ class EpochText:
 
     def __post_init__(self) -> None:
         # Widths of the longest texts to come, so that the bar between them keeps its length.
-        self._name = max(len(f"{variant} {phase}") for variant, phase, _ in (phase.key for phase in self.phases))
+        self._name = max(len(_name(*phase.key)) for phase in self.phases)
         self._digits = len(str(max(phase.n_epochs for phase in self.phases)))
-        self._unit = max(len(_short(phase.key[2])) for phase in self.phases)
         self.label = " " * (self._name + 2 * self._digits + 2)
-        self.metric = " " * len(self._metric("", "", ""))
+        self.metric = " " * len(self._metric("", ""))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Show a completed epoch, as in `train.Record`."""
@@ -79,17 +78,18 @@ class EpochText:
         text = "" if value is None else metric_text(metric, value)
         if text and record["best"]:
             self._best[network] = text
-        name = f"{record['variant']} {record['phase']}"
+        name = _name(record["variant"], record["phase"], metric)
         self.label = f"{name:{self._name}} {record['epoch']:{digits}}/{record['n_epochs']:<{digits}}"
-        self.metric = self._metric(_short(metric), text, self._best.get(network, ""))
+        self.metric = self._metric(text, self._best.get(network, ""))
 
-    def _metric(self, metric: str, value: str, best: str) -> str:
-        return f"{metric:{self._unit}} {value:>6} best {best:>6}"
+    def _metric(self, value: str, best: str) -> str:
+        return f"{value:>6} best {best:>6}"
 
 
-def _short(metric: str) -> str:
-    """Name of a metric without its k, which is always the same."""
-    return metric_label(metric).partition("@")[0]
+def _name(variant: str, phase: str, metric: str) -> str:
+    """Name of a network, such as "user nDCG", and of its refit."""
+    name = f"{variant} {metric_label(metric).partition('@')[0]}"  # k is always the same
+    return f"{name} refit" if phase == "refit" else name
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class TrainingReport:
         log_every: Least seconds between two lines of epochs where no bar is drawn; 0 shows every epoch.
         advises: Whether the outcome says what to do next with `train` and `evaluate`.
         curves: Variant, metric and validation results so far of each network.
+        refits: Epochs of each refit.
     """
 
     log: str | None = None
@@ -56,6 +57,7 @@ class TrainingReport:
     log_every: float = 0.0
     advises: bool = True
     curves: list[tuple[str, str, list[float]]] = field(default_factory=list, init=False)
+    refits: list[int] = field(default_factory=list, init=False)
 
     def planned(self, plan: TrainingPlan) -> None:
         """Show network, parameters and memory of a dry run."""
@@ -121,6 +123,8 @@ class TrainingReport:
         """Add an epoch to the curve of its network."""
         metric = metric_in(record)
         value = record[f"valid_{metric}"]
+        if record["phase"] == "refit" and record["epoch"] == 1:
+            self.refits.append(record["n_epochs"])
         if value is None:
             return
         if record["epoch"] == 1 or not self.curves:
@@ -131,9 +135,10 @@ class TrainingReport:
         """Show the outcome, and warn if simple baselines are as good."""
         provenance, validations = trained.provenance, trained.validations
         kept = trained.promotion if trained.promotion is not None and trained.promotion.reason is not None else None
+        epochs = _epochs(provenance, bool(validations), self.refits)
         facts = [
             ("model", f"{trained.output} ({trained.output.stat().st_size / 1e6:.1f} MB{', kept' if kept else ''})"),
-            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, {_epochs(provenance, bool(validations))}"),
+            ("fitted on", f"{' and '.join(provenance['fitted_parts'])}, {epochs}"),
             *_weights_fact(provenance),
             *_validation_facts(validations, trained.networks, "warm_start" in provenance),
             *(_curve_facts(self.curves) if draws_charts() else []),
@@ -204,7 +209,7 @@ def _layers(plan: TrainingPlan, network: Hyperparameters) -> str:
     return "-".join(map(str, plan.layer_sizes(network)))
 
 
-def _epochs(provenance: Mapping[str, Any], are_selected: bool) -> str:
+def _epochs(provenance: Mapping[str, Any], are_selected: bool, refits: Sequence[int]) -> str:
     """Number of epochs of each network in the model.
 
     A refit may take fewer than were selected.
@@ -213,7 +218,8 @@ def _epochs(provenance: Mapping[str, Any], are_selected: bool) -> str:
     numbers = [str(network["epochs"]) for network in networks if network["weight"]]
     if not are_selected:
         return f"epochs: {', '.join(numbers)}"
-    return f"best epoch{'s' if len(numbers) > 1 else ''}: {', '.join(numbers)}"
+    best = f"best epoch{'s' if len(numbers) > 1 else ''}: {', '.join(numbers)}"
+    return f"{best}; refit: {', '.join(map(str, refits))}" if refits else best
 
 
 def _weights_fact(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -130,11 +130,17 @@ def find_checkpoint(
     changed = differences(checkpoint.environment, environment)
     if changed:
         logger.warning(f"resuming in another environment ({', '.join(changed)}): last digits of the model may differ")
-    state = checkpoint.state
-    phase = f"phase {len(checkpoint.outcomes) + 1}"
-    n_steps = counted(state.progress.n_steps, "step")
-    logger.info(f"resuming from {path}: {phase}, after epoch {state.epoch} and {n_steps}")
+    logger.info(f"resuming from {path}, after {_progress(checkpoint)}")
     return checkpoint
+
+
+def _progress(checkpoint: Checkpoint) -> str:
+    """Epochs of all networks, and steps of the next one."""
+    last, n_steps = "", counted(checkpoint.state.progress.n_steps, "step")
+    for record in checkpoint.history[-1:]:
+        of_network = f"{record['objective']} by {record['variant']}, {record['phase']}"
+        last = f" (the last: {of_network} {record['epoch']}/{record['n_epochs']})"
+    return f"{counted(len(checkpoint.history), 'epoch')}{last} and {n_steps}"
 
 
 def _last_common(

@@ -1,9 +1,12 @@
 """One bar over a whole training at any width, stages before it, and lines where there is no terminal."""
 
+import io
 import re
 
 import pytest
+from rich.console import Console
 
+from autorec_cli.cli import terminal
 from tests.program import SMALL, on_terminal, run
 
 TWO_NETWORKS = ("--variant", "both", "--hidden-size", 8, "--epochs", 12, "--patience", 0, "--batch-size", 16,
@@ -28,10 +31,25 @@ def test_one_bar_of_one_width_over_all_phases(workshop, tmp_path, width):
     assert len({(bar.index("━"), bar.rindex("━")) for bar in bars if "╸" not in bar and "╺" not in bar}) == 1
     assert all(re.search(r" (-|\d+):(--|\d\d)$", bar) for bar in bars)
     last = bars[-1]
-    assert " refit " in last
-    assert "12/12" in last or re.search(r"\d+/\d+", last)
-    assert re.search(r"nDCG +best 0\.\d{4} +0:00$", last)
+    refit = re.search(r"user nDCG refit +(\d+)/(\d+) +━+ +best 0\.\d{4} +0:00$", last)
+    assert refit is not None
+    assert refit[1] == refit[2]
+    told = re.search(rf"best epochs: \d+, \d+, \d+; refit: \d+, \d+, {refit[2]}\b", text)
+    assert told is not None or width == 60, "the table is folded"
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l")  # the cursor is back
+
+
+def test_a_stage_takes_the_place_of_the_epoch_and_its_results(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "_console", lambda: Console(file=screen, force_terminal=True, width=80))
+    with terminal.fraction_bar("user nDCG  3/20", "0.2980 best 0.2980", lambda: 9) as move:
+        move(0.5, "user nDCG  3/20", "0.2980 best 0.2980")
+        terminal.show_stage("compiling")
+        during = drawings(screen.getvalue())[-1]
+        move(0.6, "user nDCG  4/20", "0.3000 best 0.3000")
+    after = drawings(screen.getvalue())[-1]
+    assert (during.startswith("compiling"), "best" in during, "0:09" in during) == (True, False, True)
+    assert ("nDCG  4/20" in after, "0.3000 best" in after, len(after)) == (True, True, len(during))
 
 
 def test_stages_on_the_screen_before_the_bar(workshop, tmp_path):
