@@ -78,7 +78,10 @@ class Chart:
     reference: str = ""
 
     def table(self) -> Table:
-        """Numbers of the figure: rows by x, columns by series."""
+        """Numbers of the figure: rows by x, columns by series.
+
+        The title says what they are, with their unit.
+        """
         xs = list(dict.fromkeys(x for series in self.series for x in series.x))
         columns = [self.y_label if self.kind == INTERVALS else self.x_label]
         cells: list[dict[float | str, float]] = []
@@ -88,7 +91,8 @@ class Chart:
             if series.margins:
                 columns.append("± (95%)")
                 cells.append(dict(zip(series.x, series.margins, strict=True)))
-        return Table("", columns, [[x, *(values.get(x) for values in cells)] for x in xs])
+        title = self.x_label if self.kind == INTERVALS else self.y_label
+        return Table(title, columns, [[x, *(values.get(x) for values in cells)] for x in xs])
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator, Sequence
 from importlib import resources
 
-from autorec_cli.report.contents import Report
+from autorec_cli.report.contents import Cell, Report
 from autorec_cli.report.drawing import draw
-from autorec_cli.report.text import printable, shown
+from autorec_cli.report.text import column, printable
 
 
 def to_html(report: Report) -> str:
@@ -25,7 +26,7 @@ def to_html(report: Report) -> str:
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=clean
     )
-    environment.filters["shown"] = shown
+    environment.filters["with_texts"] = _with_texts
     style = _file("page.css")
     return environment.from_string(_file("page.html.jinja")).render(
         report=report,
@@ -33,6 +34,12 @@ def to_html(report: Report) -> str:
         policy=_policy(style),
         draw=lambda chart: Markup(draw(chart)),
     )
+
+
+def _with_texts(rows: Sequence[Sequence[Cell]]) -> Iterator[tuple[Sequence[Cell], Sequence[str]]]:
+    """Rows of a table, each with the texts of its cells."""
+    texts = zip(*map(column, zip(*rows, strict=True)), strict=True)
+    return zip(rows, texts, strict=True)
 
 
 def _policy(style: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import math
+from collections.abc import Sequence
 
 from autorec_cli.report.contents import Cell
 
@@ -21,11 +22,11 @@ KEPT = "\u200c\u200d\u00a0"
 
 def number_text(value: float) -> str:
     """Four decimals, or fewer for larger numbers."""
-    if not math.isfinite(value):
-        return NOTHING
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+    return f"{value:,.{_decimals(value)}f}" if math.isfinite(value) else NOTHING
+
+
+def _decimals(value: float) -> int:
+    return 0 if abs(value) >= 100 else 2 if abs(value) >= 10 else 4
 
 
 def shown(value: Cell) -> str:
@@ -35,6 +36,18 @@ def shown(value: Cell) -> str:
     if isinstance(value, float):
         return f"{value:g}" if value.is_integer() and abs(value) < 1e6 else number_text(value)
     return f"{value:,}" if isinstance(value, int) else printable(value)
+
+
+def column(cells: Sequence[Cell]) -> list[str]:
+    """Texts of the cells of a column, all with the decimals of its largest number."""
+    numbers = [cell for cell in cells if isinstance(cell, float) and math.isfinite(cell)]
+    if all(number.is_integer() for number in numbers):
+        return [shown(cell) for cell in cells]
+    decimals = _decimals(max(map(abs, numbers)))
+    # Fewer do where the last ones are zeros in all of them, as in the centers of bins.
+    while decimals and all(f"{number:.{decimals}f}".endswith("0") for number in numbers):
+        decimals -= 1
+    return [f"{cell:,.{decimals}f}" if cell in numbers else shown(cell) for cell in cells]
 
 
 def short_title(title: str, n_models: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from autorec_cli.report.contents import GROUPS, INTERVALS, LINES, Chart, Series
 from autorec_cli.report.drawing import draw
-from autorec_cli.report.text import number_text, printable, shown
+from autorec_cli.report.text import column, number_text, printable, shown
 
 pytest.importorskip("matplotlib")
 
@@ -63,6 +63,21 @@ def test_long_names_leave_room_for_the_axes():
 )
 def test_numbers_are_shown_with_the_digits_that_matter(value, text):
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("cells", "texts"),
+    [
+        ((2.5, 12.5, 10.164, 7.28), ["2.50", "12.50", "10.16", "7.28"]),
+        ((0.81234, 1.0, None, float("nan")), ["0.8123", "1.0000", "–", "–"]),
+        ((-4.5, 0.0, 4.5), ["-4.5", "0.0", "4.5"]),
+        ((1.0, 1000.0, 3, "4"), ["1", "1000", "3", "4"]),
+        ((0.00001, 0.5), ["0.0", "0.5"]),
+        ((), []),
+    ],
+)
+def test_numbers_of_a_column_have_the_same_decimals(cells, texts):
+    assert column(cells) == texts
 
 
 def test_characters_that_steer_are_escaped_and_long_texts_are_cut():
