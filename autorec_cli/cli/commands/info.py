@@ -57,7 +57,8 @@ def info_command(options: InfoOptions) -> dict[str, Any]:
             stream.write(json.dumps(document, indent=2).encode() + b"\n")
         else:
             # Texts of a file that somebody made could steer a terminal.
-            rows = [{"name": one_line(name), "value": one_line(value)} for name, value in _flat(document)]
+            shown = _without_repetitions(document) if format == "table" else document
+            rows = [{"name": one_line(name), "value": one_line(value)} for name, value in _flat(shown)]
             writer_for(format)([pl.DataFrame(rows)], stream)
     return document
 
@@ -77,6 +78,28 @@ def _describe(path: Path, check: bool) -> dict[str, Any]:
             model_file.load_model(path)
     n_bytes = sum(file.stat().st_size for file in files)
     return {"kind": document.pop("kind"), "path": readable(path), "bytes": n_bytes, **document}
+
+
+def _without_repetitions(document: dict[str, Any]) -> dict[str, Any]:
+    """Description of a model, with each fact of its networks once.
+
+    Settings that all networks share come first. `models` repeats those of the networks that have a weight.
+    """
+    if not {"networks", "models"} <= document.keys():
+        return document
+    settings = [network["settings"] for network in document["networks"]]
+    common = {name: value for name, value in settings[0].items() if all(value == of[name] for of in settings)}
+    layers = iter([model["layers"] for model in document["models"]])
+    networks = [
+        {
+            **network,
+            **({"layers": next(layers, None)} if network["weight"] else {}),
+            "settings": {name: value for name, value in network["settings"].items() if name not in common},
+        }
+        for network in document["networks"]
+    ]
+    others = {name: value for name, value in document.items() if name != "models"}
+    return {**others, "settings": common, "networks": networks}
 
 
 def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

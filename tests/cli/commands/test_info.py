@@ -244,3 +244,19 @@ def test_doctor_tells_of_a_python_that_cannot_be_started(monkeypatch, tmp_path):
     found = {check.name: check for check in checks(tmp_path)}
     assert found["torch"].result == "failed"
     assert str(tmp_path / "python") in found["torch"].found
+
+
+def test_a_table_says_each_fact_of_the_networks_once(workshop):
+    whole = json.loads(call("info", workshop / "both.model", "--format", "json").stdout)
+    table = call("info", workshop / "both.model", "--format", "table").stdout
+    names = re.findall(r"^│ (\S+) ", table, re.MULTILINE)
+    networks = [network["settings"] for network in whole["networks"]]
+    common = {name for name in networks[0] if all(network[name] == networks[0][name] for network in networks)}
+    assert {f"settings.{name}" for name in common} <= set(names)
+    assert not any(name.startswith("models.") for name in names)
+    for number, network in enumerate(networks, 1):
+        assert f"networks.{number}.layers" in names
+        found = {name.rpartition(".")[2] for name in names if name.startswith(f"networks.{number}.settings.")}
+        assert found == network.keys() - common
+    assert len(names) == len(set(names)) < 100
+    assert "models" in whole
