@@ -94,7 +94,7 @@ def test_numbers_of_an_item_model_equal_the_plain_definition(workshop, item_mode
 def test_reasons_are_ratings_of_the_user_in_every_format(workshop, model):
     result = call("recommend", model, "-k", 3, "--explain", 2, "--user", "007")
     assert result.status == 0, result.stderr
-    assert "explained_score" in result.stderr
+    assert ("explained_score" in result.stderr) is (model.name == "item.model"), "a user network's are the model's own"
     rows = pl.read_csv(io.StringIO(result.stdout), schema_overrides={**IDS, "reason_item_id": pl.String})
     assert rows["rank"].to_list() == [1, 1, 2, 2, 3, 3]
     assert rows["reason_rank"].to_list() == [1, 2] * 3
@@ -110,7 +110,7 @@ def test_a_table_names_an_item_once_with_its_reasons(model):
     assert lines[0] == ["rank", "item", "score", "because of", "rated", "effect"]
     assert [line[0] for line in lines[1:]] == ["1", "", "", "2", "", ""]
     assert all(line[3] for line in lines[1:])
-    assert all(float(line[5]) for line in lines[1:])
+    assert all(float(line[5]) > 0 for line in lines[1:])
 
 
 def test_seen_items_are_listed_when_asked(workshop, item_model, lists_of):
