@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 DEFAULTS: Mapping[str, Any] = {
     "hidden_activation": "sigmoid",
     "output_activation": "identity",  # "ordinal" where ratings have few levels
-    "dropout": 0.3,
     "center": "both",
     "implicit": True,
     "normalize": True,
@@ -96,6 +95,8 @@ MAX_LOPSIDED = 20
 """Users per item, or items per user, up to which both variants are trained."""
 MIN_RATINGS = 5
 """Mean ratings per user, and per item, from which on both variants are trained."""
+DROPOUTS = (0.3, 0.5)
+"""Default dropout for ratings, and that of the user variant with more users than `MAX_USERS_PER_ITEM`."""
 MAX_LEVELS = 20
 """Distinct ratings up to which outputs can be ordinal; their cost grows with them."""
 MISSING_DEVIATIONS = 3.2
@@ -154,6 +155,15 @@ def default_output_activation(n_levels: int) -> str:
     The ordinal output predicts better on nearly every dataset tried (docs/notes/outputs.md).
     """
     return "ordinal" if 2 <= n_levels <= MAX_LEVELS else "identity"
+
+
+def default_dropout(variant: str, n_users: int, n_items: int) -> float:
+    """Hide 0.3 of the input, or half of that of many users of few items.
+
+    Such a network learns to copy its input (docs/notes/defaults.md).
+    """
+    usual, many_users = DROPOUTS
+    return many_users if variant == "user" and n_users > MAX_USERS_PER_ITEM * n_items else usual
 
 
 def default_epochs(objective: str, variant: str) -> int:

@@ -14,6 +14,7 @@ from autorec_cli.defaults import (
     RANKING_DEFAULTS,
     RatingFacts,
     default_batch_size,
+    default_dropout,
     default_epochs,
     default_hidden_size,
     default_learning_rate,
@@ -191,6 +192,7 @@ class TrainSettings:
             "batch_size": default_batch_size(n_items if variant == "item" else n_users, n_ratings, epochs),
             "regularization": default_regularization(per_side),
             "hidden_sizes": (default_hidden_size(per_side),),
+            "dropout": default_dropout(variant, *shape),
         }
         # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
         chosen = {**of_data, **defaults, **given, "objective": objective, "variant": variant}

@@ -30,6 +30,15 @@ def test_few_ratings_take_fewer_units_and_longer_batches():
     assert tiny.batch_size == 125
 
 
+def test_users_of_few_items_have_more_of_their_input_hidden():
+    def dropout(variant, n_users, **given):
+        return settings(variant, (n_users, 100), 50_000, **given).dropout
+
+    assert (dropout("user", 1001), dropout("user", 1000), dropout("item", 1001)) == (0.5, 0.3, 0.3)
+    assert dropout("user", 1001, dropout=0.1) == 0.1
+    assert dropout("user", 1000, objective="ranking") == 0.5
+
+
 def test_none_means_default():
     assert settings(center=None, epochs=None) == settings()
     assert settings(epochs=7).epochs == 7

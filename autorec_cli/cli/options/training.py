@@ -23,22 +23,18 @@ from autorec_cli.config import (
 )
 from autorec_cli.defaults import (
     DEFAULTS,
+    DROPOUTS,
     ITEM_EPOCHS,
     LEARNING_RATES,
     LINEAR_UNITS,
     MAX_BATCH_SIZE,
     MAX_HIDDEN_SIZE,
     MAX_LEVELS,
+    MAX_USERS_PER_ITEM,
     PRESETS,
     RANKING_DEFAULTS,
 )
 from autorec_cli.training.settings import TrainSettings
-
-
-def _default(name: str) -> str:
-    """Help for a default that may depend on the objective."""
-    usual, ranking = f"{DEFAULTS[name]:g}", f"{RANKING_DEFAULTS[name]:g}"
-    return usual if usual == ranking else f"{usual}; {ranking} with --objective ranking"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +104,8 @@ class TrainingOptions:
         typer.Option(
             metavar="FRACTION",
             help="Fraction of an example's ratings hidden from the input, redrawn at each step.",
-            show_default=_default("dropout"),
+            show_default=f"{DROPOUTS[0]}; {DROPOUTS[1]} by user with over {MAX_USERS_PER_ITEM} users per item; "
+            f"{RANKING_DEFAULTS['dropout']} with --objective ranking",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -155,7 +152,7 @@ class TrainingOptions:
             metavar="N",
             help="Stop the early-stopping phase after this many epochs without a better validation result; 0 never "
             "stops early.",
-            show_default=_default("patience"),
+            show_default=f"{DEFAULTS['patience']}; {RANKING_DEFAULTS['patience']} with --objective ranking",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
