@@ -27,6 +27,7 @@ from autorec_cli.defaults import (
     ITEM_EPOCHS,
     LEARNING_RATES,
     LINEAR_UNITS,
+    LINEAR_UNITS_DEFAULTS,
     MAX_BATCH_SIZE,
     MAX_HIDDEN_SIZE,
     MAX_LEVELS,
@@ -71,7 +72,8 @@ class TrainingOptions:
         typer.Option(
             metavar="N[,N...]",
             help="Units of the hidden layer, or of several layers: 500,250,500.",
-            show_default=f"{MAX_HIDDEN_SIZE}, or fewer with few ratings and --objective rating",
+            show_default=f"for ratings up to {MAX_HIDDEN_SIZE}, the more ratings the more; for rankings "
+            f"{LINEAR_UNITS_DEFAULTS['hidden_sizes'][0]}, or {MAX_HIDDEN_SIZE} with --linear-units 0",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -142,7 +144,8 @@ class TrainingOptions:
         typer.Option(
             metavar="N",
             help="Maximum number of epochs.",
-            show_default=f"{DEFAULTS['epochs']}; {ITEM_EPOCHS} for ratings, item variant",
+            show_default=f"for ratings {ITEM_EPOCHS} by item and {DEFAULTS['epochs']} by user; for rankings "
+            f"{LINEAR_UNITS_DEFAULTS['epochs']}, or {DEFAULTS['epochs']} with --linear-units 0",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
