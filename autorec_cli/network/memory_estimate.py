@@ -47,7 +47,7 @@ BLENDING = 30 * 2**20
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
 SCORES_PER_THREAD = 1 << 22
-"""Scores that a thread ranks at a time while recommendations are measured; see `inference.ranking.top_k`."""
+"""Scores that a thread ranks at a time while recommendations are measured; see `inference.scoring`."""
 RANKED_USERS = 5000
 """Users whose recommendations are measured after an epoch, at most; see `training.loop.validation`."""
 DENSE = 32 * 2**20

@@ -72,7 +72,7 @@ def find_decision(model: Path, training: Mapping[str, Any]) -> dict[str, Any] | 
     record = model.with_name(FINISHED)
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
-        if found["training"] == training:
+        if isinstance(found, dict) and found.get("training") == training:
             model_file.check(model)
             logger.info("continuing the interrupted run, whose training had finished")
             return dict(found["decision"])

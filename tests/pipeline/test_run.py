@@ -226,7 +226,7 @@ def test_a_run_that_is_stopped_after_its_training_does_not_train_again(ratings, 
     assert {path.name for path in unfinished.iterdir()} == RESULTS
 
 
-@pytest.mark.parametrize("change", ["ratings", "titles", "options", "force", "damage", "rollback"])
+@pytest.mark.parametrize("change", ["ratings", "titles", "options", "force", "damage", "record", "rollback"])
 def test_a_finished_training_of_anything_else_is_not_continued(ratings, out, tmp_path, monkeypatch, change):
     titles = tmp_path / "items.csv"
     titles.write_text("item,title\ni1,One\n")
@@ -239,6 +239,8 @@ def test_a_finished_training_of_anything_else_is_not_continued(ratings, out, tmp
     (finished,) = out.glob("generations/*/model.finished")
     if change == "damage":
         finished.with_name("model").write_bytes(b"damaged")
+    elif change == "record":
+        finished.write_text("[]")
     elif change == "rollback":
         assert call("run", "-o", out, "--rollback").status == 0
     elif change == "ratings":
