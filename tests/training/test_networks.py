@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -176,6 +177,8 @@ def test_promotion_compares_the_mean(shop):
 def test_a_dry_run_shows_both_networks(shop):
     result = call("train", "data", "-o", "m", *TYPED, "--dry-run")
     assert (result.status, "80-16-80" in result.stderr, "50-16-50" in result.stderr) == (0, True, True)
+    ranking = call("train", "data", "-o", "m", "--objective", "ranking", "--hidden-size", 16, "--dry-run")
+    assert re.search(r"layers\W+50-66-50 with 50 linear units", ranking.stderr), ranking.stderr
 
 
 def test_the_mean_is_no_worse_than_the_better_network_on_ratings_it_was_not_fitted_to(workshop):

@@ -219,7 +219,7 @@ class TrainingOptions:
         typer.Option(
             metavar="N",
             help="Ranking by users: hidden units computed in closed form when the others are trained; 0 for none.",
-            show_default=f"{LINEAR_UNITS}, or all there can be if these are at most {2 * LINEAR_UNITS:,}",
+            show_default=f"{LINEAR_UNITS}; as many as users or items if one of these is at most {2 * LINEAR_UNITS:,}",
             rich_help_panel=ADVANCED,
         ),
     ] = None

@@ -206,7 +206,8 @@ def _write_line(stream: BinaryIO, name: str, line: str) -> None:
 
 
 def _layers(plan: TrainingPlan, network: Hyperparameters) -> str:
-    return "-".join(map(str, plan.layer_sizes(network)))
+    sizes = "-".join(map(str, plan.layer_sizes(network)))
+    return f"{sizes} with {counted(network.linear_units, 'linear unit')}" if network.linear_units else sizes
 
 
 def _epochs(provenance: Mapping[str, Any], are_selected: bool, refits: Sequence[int]) -> str:
