@@ -160,7 +160,7 @@ def default_output_activation(n_levels: int) -> str:
 
 
 def default_dropout(variant: str, n_users: int, n_items: int) -> float:
-    """Hide 0.3 of the input, or half of that of many users of few items.
+    """Dropout for ratings: 0.5 for the user variant with many users per item, else 0.3.
 
     Such a network learns to copy its input (docs/notes/defaults.md).
     """

@@ -124,12 +124,13 @@ def _right_singular(matrix: sparse.csr_array, n: int, seed: int) -> tuple[Array,
 
 def _gram(blocks: Sequence[sparse.csr_array], basis: Array) -> Array:
     """Products X'X basis of a matrix X in blocks of rows."""
-    products = np.empty_like(basis)
+    products = np.zeros_like(basis)
 
     def multiply(start: int) -> None:
         columns = slice(start, start + COLUMNS_AT_ONCE)
         part = np.ascontiguousarray(basis[:, columns])
-        products[:, columns] = sum(block.T @ (block @ part) for block in blocks)
+        for block in blocks:
+            products[:, columns] += block.T @ (block @ part)
 
     for_each(multiply, range(0, basis.shape[1], COLUMNS_AT_ONCE))
     return products

@@ -46,7 +46,7 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help="Hyperparameters in place of the defaults, which other options override. paper: the published model. "
-            "fast: fewer epochs. best: networks of both variants in several sizes and inputs, averaged. "
+            "fast: fewer epochs for ratings. best: networks of both variants in several sizes and inputs, averaged. "
             "`autorec config show train --preset NAME` shows the values.",
             show_default="default",
         ),
@@ -72,8 +72,8 @@ class TrainingOptions:
         typer.Option(
             metavar="N[,N...]",
             help="Units of the hidden layer, or of several layers: 500,250,500.",
-            show_default=f"for ratings up to {MAX_HIDDEN_SIZE}, the more ratings the more; for rankings "
-            f"{LINEAR_UNITS_DEFAULTS['hidden_sizes'][0]}, or {MAX_HIDDEN_SIZE} with --linear-units 0",
+            show_default=f"for ratings up to {MAX_HIDDEN_SIZE}, growing with their number; for rankings "
+            f"{LINEAR_UNITS_DEFAULTS['hidden_sizes'][0]}, or {MAX_HIDDEN_SIZE} without linear units",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -96,7 +96,7 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help="Damped means to subtract from the input and add back to the output.",
-            show_default=f"{DEFAULTS['center']}; {RANKING_DEFAULTS['center']} with --objective ranking",
+            show_default=f"{DEFAULTS['center']}; {RANKING_DEFAULTS['center']} for rankings",
             rich_help_panel=NETWORK,
         ),
         OneOf(CENTERS),
@@ -107,7 +107,7 @@ class TrainingOptions:
             metavar="FRACTION",
             help="Fraction of an example's ratings hidden from the input, redrawn at each step.",
             show_default=f"{DROPOUTS[0]}; {DROPOUTS[1]} by user with over {MAX_USERS_PER_ITEM} users per item; "
-            f"{RANKING_DEFAULTS['dropout']} with --objective ranking",
+            f"{RANKING_DEFAULTS['dropout']} for rankings",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -145,7 +145,7 @@ class TrainingOptions:
             metavar="N",
             help="Maximum number of epochs.",
             show_default=f"for ratings {ITEM_EPOCHS} by item and {DEFAULTS['epochs']} by user; for rankings "
-            f"{LINEAR_UNITS_DEFAULTS['epochs']}, or {DEFAULTS['epochs']} with --linear-units 0",
+            f"{LINEAR_UNITS_DEFAULTS['epochs']}, or {DEFAULTS['epochs']} without linear units",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
@@ -155,7 +155,7 @@ class TrainingOptions:
             metavar="N",
             help="Stop the early-stopping phase after this many epochs without a better validation result; 0 never "
             "stops early.",
-            show_default=f"{DEFAULTS['patience']}; {RANKING_DEFAULTS['patience']} with --objective ranking",
+            show_default=f"{DEFAULTS['patience']}; {RANKING_DEFAULTS['patience']} for rankings",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
@@ -182,7 +182,7 @@ class TrainingOptions:
         typer.Option(
             "--implicit/--no-implicit",
             help="Also feed the network a rated/unrated mask, as SVD++ does.",
-            show_default="yes; no with --objective ranking",
+            show_default="yes; no for rankings",
             rich_help_panel=ADVANCED,
         ),
     ] = None
@@ -191,7 +191,7 @@ class TrainingOptions:
         typer.Option(
             "--decoder-mean/--no-decoder-mean",
             help="Shrink decoder rows toward a learned mean instead of zero.",
-            show_default="yes; no with --objective ranking",
+            show_default="yes; no for rankings",
             rich_help_panel=ADVANCED,
         ),
     ] = None
@@ -200,7 +200,7 @@ class TrainingOptions:
         typer.Option(
             metavar="WEIGHT",
             help="Ranking: weight of an unrated cell, where a rating has 1.",
-            show_default=f"{RANKING_DEFAULTS['missing_weight']:g} with --objective ranking",
+            show_default=f"{RANKING_DEFAULTS['missing_weight']:g} for rankings",
             rich_help_panel=ADVANCED,
         ),
     ] = None
