@@ -36,8 +36,6 @@ RANKING_DEFAULTS: Mapping[str, Any] = {
     "patience": 10,
 }
 """Defaults for the ranking objective, where they differ."""
-LINEAR_UNITS_DEFAULTS: Mapping[str, Any] = {"hidden_sizes": (256,), "epochs": 15}
-"""Defaults of networks with linear units, where they differ (docs/notes/ranking.md)."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},

@@ -9,7 +9,6 @@ from typing import Any
 from autorec_cli.config import BOTH, OBJECTIVES, VARIANTS, Hyperparameters, require_choice
 from autorec_cli.defaults import (
     DEFAULTS,
-    LINEAR_UNITS_DEFAULTS,
     NO_FACTS,
     PRESETS,
     RANKING_DEFAULTS,
@@ -186,9 +185,8 @@ class TrainSettings:
         elif given.get("decoder_mean") is not False:
             defaults["output_activation"] = default_output_activation(ratings.n_levels)
         settings = _filled(given, defaults, variant, shape, n_ratings)
-        if settings.lacks_for_linear_units or given.get("linear_units") == 0:
+        if settings.lacks_for_linear_units:
             return settings
-        settings = _filled(given, {**defaults, **LINEAR_UNITS_DEFAULTS}, variant, shape, n_ratings)
         # There are no more singular vectors than users or items.
         n_units = min(given.get("linear_units", default_linear_units(*shape)), *shape)
         return replace(settings, linear_units=n_units)

@@ -27,7 +27,6 @@ from autorec_cli.defaults import (
     ITEM_EPOCHS,
     LEARNING_RATES,
     LINEAR_UNITS,
-    LINEAR_UNITS_DEFAULTS,
     MAX_BATCH_SIZE,
     MAX_HIDDEN_SIZE,
     MAX_LEVELS,
@@ -46,7 +45,7 @@ class TrainingOptions:
         str | None,
         typer.Option(
             help="Hyperparameters in place of the defaults, which other options override. paper: the published model. "
-            "fast: fewer epochs for ratings. best: networks of both variants in several sizes and inputs, averaged. "
+            "fast: fewer epochs. best: networks of both variants in several sizes and inputs, averaged. "
             "`autorec config show train --preset NAME` shows the values.",
             show_default="default",
         ),
@@ -72,8 +71,7 @@ class TrainingOptions:
         typer.Option(
             metavar="N[,N...]",
             help="Units of the hidden layer, or of several layers: 500,250,500.",
-            show_default=f"for ratings up to {MAX_HIDDEN_SIZE}, growing with their number; for rankings "
-            f"{LINEAR_UNITS_DEFAULTS['hidden_sizes'][0]}, or {MAX_HIDDEN_SIZE} without linear units",
+            show_default=f"{MAX_HIDDEN_SIZE}; for ratings fewer if they are few",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -144,8 +142,7 @@ class TrainingOptions:
         typer.Option(
             metavar="N",
             help="Maximum number of epochs.",
-            show_default=f"for ratings {ITEM_EPOCHS} by item and {DEFAULTS['epochs']} by user; for rankings "
-            f"{LINEAR_UNITS_DEFAULTS['epochs']}, or {DEFAULTS['epochs']} without linear units",
+            show_default=f"{DEFAULTS['epochs']}; {ITEM_EPOCHS} for ratings by item",
             rich_help_panel=OPTIMIZER,
         ),
     ] = None
