@@ -91,6 +91,11 @@ class Contents:
         return self.is_numeric and self.is_whole and self.n_distinct <= MAX_STARS and self.high <= MAX_STAR
 
     @property
+    def may_be_items(self) -> bool:
+        """True for whole numbers of more values than most scales have."""
+        return self.is_whole and self.n_distinct > MAX_STARS
+
+    @property
     def is_id(self) -> bool:
         """True for text and whole numbers, which ids are."""
         return self.kind == TEXT or (self.kind in (NUMBERS, TIMES) and self.is_whole)

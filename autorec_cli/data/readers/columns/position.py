@@ -29,9 +29,7 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
     index = [column for column in columns[:1] if column.index == 0 and column.is_counter]
     columns = [column for column in columns if column not in (*prose, *index)]
     ids = [role for role in ("user", "item") if role not in found]
-    # A number like a time among the first columns is an id, unless it is that of a log.
-    if "timestamp" not in found and any(column.is_clock for column in columns[: len(ids)]):
-        raise unclear(sample, found)
+    # A number like a time among the first columns is an id.
     times = [column for column in columns[len(ids) :] if column.kind in (TIMES, DATES)]
     columns = [column for column in columns if column not in times]
     chosen: dict[str, int | None] = {}
@@ -41,7 +39,9 @@ def find_by_position(sample: Sample, found: Found) -> dict[str, int | None]:
         chosen["timestamp"] = times[0].index if times else None
     if "rating" not in found:
         n_more = len(columns) - len(ids)
-        if n_more == 1 and _is_rating(columns, has_index=bool(index)):
+        # Unless it may be the time of a log: then items must not be taken for ratings.
+        may_be_log = not times and "timestamp" not in found and any(column.is_clock for column in columns)
+        if n_more == 1 and not (may_be_log and columns[-1].may_be_items) and _is_rating(columns, bool(index)):
             chosen["rating"] = columns.pop().index
         # Nothing but ids: interactions.
         elif (

@@ -158,9 +158,15 @@ def _log_suggestion(sample: Sample, found: Found, n_ids: int) -> str | None:
     if len(times) != 1 or len(left) - 1 != n_ids or any(sample.is_index(column) for column in left):
         return None
     suggestion = _suggestion(sample, {**found, "rating": None, "timestamp": times[0].index})
+    # It may be ids too, if ratings may come after it.
+    ratings = [column for column in rating_candidates(sample, found) if column.is_on_scale]
+    if ratings and times[0].kind == TIMES and times[0].index < ratings[0].index:
+        could_be = " or ".join(sample.shown(column.index) for column in ratings)
+        as_ids = _suggestion(sample, {**found, "timestamp": None})
+        suggestion = f"{suggestion}, or, if ratings are in {could_be}, with {as_ids}"
     return (
-        f"{sample.shown(times[0].index)} looks like a time, and no column is left for ratings; a log of plays or "
-        f"purchases needs none: choose columns, for example with {suggestion}"
+        f"{sample.shown(times[0].index)} looks like a time; a log of plays or purchases needs no ratings: choose "
+        f"columns, for example with {suggestion}"
     )
 
 
@@ -233,13 +239,15 @@ def _suggestion(sample: Sample, found: Found) -> str:
     clocks = [column.index for column in sample.columns(guess) if column.is_clock]
     if clocks and "timestamp" not in found:
         guess["timestamp"] = clocks[0]
+    n_ids = ("user" not in found) + ("item" not in found)
     free = [
         column
         for column in sample.columns(guess)
         if column.kind not in (BLANK, PROSE, DATES) and not sample.is_index(column)
     ]
-    # Ids may look like seconds since 1970, or like ratings.
-    free.sort(key=lambda column: (column.kind == TIMES, column in candidates))
+    # Ids may look like seconds since 1970, or like ratings: these come last, if not all are needed.
+    if len(free) > n_ids:
+        free.sort(key=lambda column: (column.kind == TIMES, column in candidates))
     for role in ("user", "item"):
         if role not in guess and free:
             guess[role] = free.pop(0).index
