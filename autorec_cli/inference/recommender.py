@@ -87,7 +87,9 @@ def _handle_unknown(users: TargetUsers, model: Scorer, settings: RecommendSettin
     n_unknown = int(users.unknown.sum())
     if n_unknown == 0:
         return users
-    rows = one_id_per_line([users.user_ids[position] for position in np.flatnonzero(users.unknown).tolist()])
+    rows = ""
+    if settings.history is None:  # else the ids are in a column of a table
+        rows = one_id_per_line([users.user_ids[position] for position in np.flatnonzero(users.unknown).tolist()])
     if settings.on_unknown == "error":
         user_id = users.user_ids[int(users.unknown.argmax())]
         more = f" (and {n_unknown - 1:,} more)" if n_unknown > 1 else ""

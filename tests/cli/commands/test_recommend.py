@@ -174,6 +174,13 @@ def test_lines_of_a_table_are_no_users(tmp_path, item_model, how):
     assert "; whole lines were read as ids: write one id per line" in result.stderr
 
 
+def test_ids_of_a_history_are_no_lines_of_a_table(tmp_path, item_model):
+    (tmp_path / "new.csv").write_text("user;item;rating\nDoe, Jane;new;4\n")
+    result = call("recommend", item_model, "--history", tmp_path / "new.csv", "--on-unknown", "popular")
+    assert result.status == 0
+    assert "1 of 1 user are unknown to the model and were given the most popular items\n" in result.stderr
+
+
 def test_rules_over_the_columns_of_items(both_model, tmp_path):
     rules = (
         "--include-seen",
