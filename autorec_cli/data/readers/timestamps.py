@@ -255,7 +255,12 @@ def check_date_format(pattern: str) -> None:
 def formats_of(values: Sequence[str]) -> list[str]:
     """Formats for `--date-format` that all of some texts have."""
     texts = pl.Series(values, dtype=pl.String).str.strip_chars()
-    return [pattern for pattern in OTHER_FORMATS if not _to_datetime(texts, pattern).has_nulls()]
+    # polars reads 18 as %Y too, as the year 18.
+    if not texts.str.contains(r"\d{4}").all():
+        formats = [pattern.replace("%Y", "%y") for pattern in OTHER_FORMATS]
+    else:
+        formats = list(OTHER_FORMATS)
+    return [pattern for pattern in formats if not _to_datetime(texts, pattern).has_nulls()]
 
 
 def parse_moment(flag: str, text: str) -> float:

@@ -60,6 +60,7 @@ def test_of_several_columns_that_could_be_ratings_none_is_suggested(tmp_path):
         ("{month:02}/{day:02}/2018", "--date-format %m/%d/%Y"),
         ("{day}.{month}.2018 10:{day:02}", "--date-format '%d.%m.%Y %H:%M'"),
         ("{day}/5/2018", "--date-format %d/%m/%Y"),
+        ("{month:02}/{day:02}/78", "--date-format %m/%d/%y"),
         ("5/5/2018", "--date-format %m/%d/%Y or --date-format %d/%m/%Y"),
         ("Mar {day:02}, 2018", "--date-format '%B %d, %Y'"),
         ("{day:02}:{month:02}", ""),
