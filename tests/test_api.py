@@ -83,6 +83,7 @@ def test_a_frame_becomes_recommendations_and_a_saved_model_makes_the_same(datase
 
 def test_one_model_is_evaluated_like_a_list_of_one(dataset, model):
     assert autorec.evaluate(model, dataset) == autorec.evaluate([model], dataset)
+    assert autorec.evaluate({"m": model}.values(), dataset) == autorec.evaluate([model], dataset)
 
 
 def test_scores_are_no_predictions(dataset):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ BETTER_RANKING = "train with other options, and, if it only rates, with --object
 
 
 def evaluate(
-    models: Scorer | Sequence[Scorer] | Mapping[str, Scorer],
+    models: Scorer | Iterable[Scorer] | Mapping[str, Scorer],
     dataset: Dataset,
     settings: EvaluateSettings | None = None,
     test_ratings: Any = None,  # noqa: ANN401 - a pandas frame, among others
@@ -48,7 +48,7 @@ def evaluate(
     """Evaluate models on held-out ratings of their dataset.
 
     Args:
-        models: One, several by name, or a sequence: these are called "model", or "model 1", "model 2", ...
+        models: One, several by name, or an iterable: these are called "model", or "model 1", "model 2", ...
         dataset: Held-out ratings, and those that baselines are fitted on.
         settings: Default settings if None.
         test_ratings: A file or a polars or pandas frame of ratings, instead of the test set of the dataset; see
@@ -67,7 +67,7 @@ def evaluate(
     """
     settings = settings_of_kind(EvaluateSettings, settings)
     if not isinstance(models, Mapping):
-        models = models if isinstance(models, Sequence) else [models]
+        models = list(models) if isinstance(models, Iterable) else [models]
         models = {f"model {number}" if len(models) > 1 else "model": model for number, model in enumerate(models, 1)}
     named: Models = list(models.items())
     check_models(named, dataset, settings.split if test_ratings is None else "train")
