@@ -14,7 +14,7 @@ from autorec_cli.evaluation.metrics import RANKING_METRICS, RATING_METRICS, TOP_
 if TYPE_CHECKING:
     from autorec_cli.inference.scorer import Scorer
 
-FLAGS = ("--fail-below", "--fail-above")
+FLAGS = BELOW, ABOVE = ("--fail-below", "--fail-above")
 SMALLER_IS_BETTER = frozenset(RATING_METRICS)
 
 CLEARLY_WORSE = 1.005
@@ -38,7 +38,7 @@ class Gate:
     @property
     def flag(self) -> str:
         """Option that sets the gate."""
-        return FLAGS[self.above]
+        return ABOVE if self.above else BELOW
 
     def miss(self, row: Mapping[str, Any]) -> str | None:
         """Explain why `row` misses the gate.
@@ -119,7 +119,7 @@ def check_metric(metric: str, k: int, flag: str) -> bool:
     if metric in known:
         return bool(at)
     if name in TOP_K_METRICS and length.isdigit():
-        other = f", or --top-k {length} of evaluate" if flag in FLAGS else ""
+        other = f", or evaluate with --top-k {length}" if flag in FLAGS else ""
         raise UsageError(f"{flag} {metric} is for another number of recommendations than {k}; use {name}@{k}{other}")
     raise UsageError(f"{flag} {metric} is not a metric{_hint(metric, known)}")
 

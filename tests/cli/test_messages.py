@@ -27,7 +27,7 @@ SENTENCES = [
     ("recommend m --history - --users -", {}, "only one of --users, --history, --candidates and --exclude can be read from stdin"),
     ("prepare r.csv -o d --rating-scale 5,1", {}, "--rating-scale 5,1 is not LOW,HIGH with LOW below HIGH, such as 1,5"),
     ("run -o out", {}, "give SOURCE, the files of ratings to read; a config file can name a database in [prepare]"),
-    ("evaluate m --fail-below ndcg@5=0.1", {}, "--fail-below ndcg@5 is for another number of recommendations than 10; use ndcg@10, or --top-k 5 of evaluate"),
+    ("evaluate m --fail-below ndcg@5=0.1", {}, "--fail-below ndcg@5 is for another number of recommendations than 10; use ndcg@10, or evaluate with --top-k 5"),
     ("prepare r.csv -o d --test 0.1 --test-file t", {}, "--test and --test-file contradict each other; leave out one of them"),
     ("config show trian", {}, "unknown command trian; choose from run, prepare, train, evaluate, cross-validate, tune, recommend, predict, similar, export, report, info, sample, doctor"),
     ("tune d", UNDER_TORCHRUN, "process 2 of 2: tune runs in one process, but torchrun started 2; start it without torchrun"),
