@@ -169,8 +169,9 @@ def leftovers(folder: Path, command: str) -> Iterator[str]:
         if path.name not in known:
             yield f"{path.name} is left"
     for path in (*(folder / "out").glob("*"), *(folder / "out" / "generations").glob("*/*")):
-        # The generation of a run that failed keeps its checkpoint.
-        if path.name not in {*RESULTS, "current", "generations", "model.resume"}:
+        # The generation of a run that failed keeps its checkpoint, or its finished model.
+        kept = {"model.resume", "model.finished"} if not (path.parent / "run.json").exists() else set()
+        if path.name not in {*RESULTS, "current", "generations", *kept}:
             yield f"{path.relative_to(folder)} is left"
         if not path.exists():
             yield f"{path.relative_to(folder)} leads nowhere"
