@@ -145,7 +145,7 @@ class _Bar(Progress):
         super().__init__(*columns, console=_console(), expand=True, transient=True, refresh_per_second=4)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """What is drawn each time."""
+        """Draw the tasks, a little narrower than the screen."""
         yield Constrain(self.make_tasks_table(self.tasks), _console().width - ECHO)
 
 

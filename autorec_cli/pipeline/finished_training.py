@@ -31,7 +31,8 @@ def identity(
 ) -> dict[str, Any]:
     """Identity of a training, as JSON types.
 
-    Equal only for trainings that make the same model and decision.
+    Equal for trainings of the same networks on the same ratings, which replace the same model; device and threads are
+    no part of it.
 
     Args:
         data: Prepared dataset.

@@ -170,7 +170,6 @@ class TrainSettings:
         objective = self.objectives[0]
         given = {**vars(self), **others}
         given = {field.name: given[field.name] for field in fields(Hyperparameters) if given[field.name] is not None}
-        given |= {"objective": objective, "variant": variant}
         if "hidden_sizes" in given:
             given["hidden_sizes"] = _sizes(given["hidden_sizes"])
         defaults = {**DEFAULTS, "epochs": default_epochs(objective, variant)}
@@ -184,7 +183,19 @@ class TrainSettings:
         # An ordinal output shrinks toward means in any case, which --no-decoder-mean forbids.
         elif given.get("decoder_mean") is not False:
             defaults["output_activation"] = default_output_activation(ratings.n_levels)
-        settings = _filled(given, defaults, variant, shape, n_ratings)
+        n_users, n_items = shape
+        per_side = ratings_per_side(n_users, n_items, n_ratings)
+        # Wrong numbers are refused below; here they only must not break the rules.
+        epochs = max(1, given.get("epochs", defaults["epochs"]))
+        of_data = {
+            "learning_rate": default_learning_rate(epochs),
+            "batch_size": default_batch_size(n_items if variant == "item" else n_users, n_ratings, epochs),
+            "regularization": default_regularization(per_side),
+            "hidden_sizes": (default_hidden_size(per_side),),
+            "dropout": default_dropout(variant, n_users, n_items),
+        }
+        # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
+        settings = Hyperparameters(**{**of_data, **defaults, **given, "objective": objective, "variant": variant})
         if settings.lacks_for_linear_units:
             return settings
         # There are no more singular vectors than users or items.
@@ -196,22 +207,3 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         raise UsageError(f"hidden_sizes must be a list of whole numbers, such as [500], not {sizes!r}")
     return tuple(sizes)
-
-
-def _filled(
-    given: Mapping[str, Any], defaults: Mapping[str, Any], variant: str, shape: tuple[int, int], n_ratings: int
-) -> Hyperparameters:
-    """Fill in the rules for hyperparameters that depend on the ratings."""
-    n_users, n_items = shape
-    per_side = ratings_per_side(*shape, n_ratings)
-    # Wrong numbers are refused when the hyperparameters are made; here they only must not break the rules.
-    epochs = max(1, given.get("epochs", defaults["epochs"]))
-    of_data = {
-        "learning_rate": default_learning_rate(epochs),
-        "batch_size": default_batch_size(n_items if variant == "item" else n_users, n_ratings, epochs),
-        "regularization": default_regularization(per_side),
-        "hidden_sizes": (default_hidden_size(per_side),),
-        "dropout": default_dropout(variant, *shape),
-    }
-    # Fixed defaults win over rules: the ranking objective has a hidden size of its own.
-    return Hyperparameters(**{**of_data, **defaults, **given})

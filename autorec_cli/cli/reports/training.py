@@ -249,12 +249,14 @@ def _validation_facts(
     if not validations:
         return [("valid", "no ratings that the older model cannot know" if warm else "no validation ratings")]
     facts, has_linear_units = [], any(network.linear_units for network in networks)
+    when = ["before the refit"] if all(network.refit for network in networks) else []
     for validation in validations:
         baseline = "bias baseline" if validation.metric == "rmse" else "popularity baseline"
         # Epochs were measured without them.
-        how = "before the refit" + (", with linear units" if has_linear_units and validation.metric != "rmse" else "")
+        units = ["with linear units"] if has_linear_units and validation.metric != "rmse" else []
         value, other = (metric_text(validation.metric, number) for number in (validation.value, validation.baseline))
-        facts.append((f"valid {metric_label(validation.metric)}", f"{value} {how} ({baseline}: {other})"))
+        how = " ".join(filter(None, [value, ", ".join([*when, *units]), f"({baseline}: {other})"]))
+        facts.append((f"valid {metric_label(validation.metric)}", how))
     return facts
 
 

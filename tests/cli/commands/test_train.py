@@ -143,17 +143,25 @@ def test_a_network_that_has_learned_nothing_is_warned_of(tmp_path, capsys, rmse,
         assert f"predicts {better} this model" in warning
 
 
-@pytest.mark.parametrize(("n_units", "said"), [(0, "refit (pop"), (7, "refit, with linear units (pop")])
-def test_the_outcome_says_which_values_are_those_of_linear_units(tmp_path, capsys, n_units, said):
+@pytest.mark.parametrize(
+    ("n_units", "refit", "rating", "ranking"),
+    [
+        (0, True, "before the refit ", "before the refit "),
+        (7, True, "before the refit ", "before the refit, with linear units "),
+        (7, False, "", "with linear units "),
+        (0, False, "", ""),
+    ],
+)
+def test_the_outcome_says_how_validation_was_measured(tmp_path, capsys, n_units, refit, rating, ranking):
     (tmp_path / "m").touch()
-    networks = TrainSettings(linear_units=n_units).networks((9, 9), 9)
+    networks = TrainSettings(linear_units=n_units, refit=refit).networks((9, 9), 9)
     validations = [ValidationResult("rmse", 0.9, 1.0, None), ValidationResult("ndcg@10", 0.3, 0.1, None)]
     TrainingReport().finished(
         TrainedModel(tmp_path / "m", networks, {"fitted_parts": ["train"], "epochs": 1}, validations, 1.0)
     )
     told = capsys.readouterr().err
-    assert "valid RMSE: 0.9000 before the refit (bias baseline: 1.0000)" in told
-    assert f"valid nDCG@10: 0.3000 before the {said}ularity baseline: 0.1000)" in told
+    assert f"valid RMSE: 0.9000 {rating}(bias baseline: 1.0000)" in told
+    assert f"valid nDCG@10: 0.3000 {ranking}(popularity baseline: 0.1000)" in told
 
 
 IDENTITY = ("--output-activation", "identity")
