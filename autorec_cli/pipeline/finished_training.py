@@ -1,6 +1,6 @@
 """Record of a finished training, for continuing an interrupted run.
 
-It is beside the model in an unfinished generation, and removed when the generation is complete.
+It is beside the model in an unfinished generation, and removed once that is published.
 """
 
 from __future__ import annotations

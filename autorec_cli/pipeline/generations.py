@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 GENERATIONS, CURRENT = "generations", "current"
 COMPLETE = "run.json"
-"""Last file of a generation: one without it is unfinished."""
+"""Last file of a generation: one without it is unfinished, as is an unpublished one that still has FINISHED."""
 MODEL, FINISHED = "model", "model.finished"
-"""Model, and record of its training until its generation is complete; an unfinished one keeps both."""
+"""Model, and record of its training until its generation is published; an unfinished one keeps both."""
 CHECKPOINT = "model.resume"
 """Start of the names of checkpoints, which an unfinished generation keeps too."""
 KEEP = 3
@@ -110,6 +110,7 @@ class Generations:
         # Before the link moves, by which `_published` goes.
         published = [older for older in self._published() if older != number]
         self._point_to(number)
+        self._forget_training(number)
         kept = [*published, number][-keep:]
         for other in self._numbers():
             if other not in kept:
@@ -149,7 +150,13 @@ class Generations:
         return sorted(int(name) for name in found if NUMBER.fullmatch(name))
 
     def _is_complete(self, number: int) -> bool:
-        return (self.folder(number) / COMPLETE).is_file()
+        folder = self.folder(number)
+        is_unpublished = number != self._linked() and (folder / FINISHED).is_file()
+        return (folder / COMPLETE).is_file() and not is_unpublished
+
+    def _forget_training(self, number: int) -> None:
+        """Remove the record of a finished training, which a published generation does not need."""
+        (self.folder(number) / FINISHED).unlink(missing_ok=True)
 
     def _begin(self) -> int:
         """Make the directory of the next generation.
@@ -159,6 +166,8 @@ class Generations:
         self.root.mkdir(exist_ok=True)
         (self.root / GENERATIONS).mkdir(exist_ok=True)
         sweep(self.root / CURRENT)
+        if (current := self.current()) is not None:  # a kill amid publishing it
+            self._forget_training(current)
         numbers, complete = self._numbers(), self.complete()
         unfinished = [number for number in numbers if number not in complete]
         for number in unfinished:
@@ -196,7 +205,7 @@ class Generations:
             sync_folder(folder.parent)
             # New names first and old ones last, so that at no moment a result has no name.
             for path in folder.iterdir():
-                if not (self.root / path.name).is_symlink():
+                if path.name != FINISHED and not (self.root / path.name).is_symlink():
                     replace_link(self.root / path.name, f"{CURRENT}/{path.name}")
             replace_link(self.root / CURRENT, f"{GENERATIONS}/{folder.name}")
             self._unlink_lost()

@@ -80,7 +80,6 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
                 "finished": finished.isoformat(timespec="milliseconds"),
                 **facts,
             }
-            (folder / FINISHED).unlink(missing_ok=True)
             with replace_file(folder / COMPLETE) as stream:
                 stream.write(json.dumps(document, indent=2).encode() + b"\n")
             generations.publish(number, request.keep)

@@ -153,6 +153,51 @@ def test_an_interrupted_generation_keeps_its_checkpoint_and_is_continued(out):
     assert read(out, "model") == "2"
 
 
+class Killed(BaseException):
+    """An end without any cleaning up."""
+
+
+@pytest.fixture
+def publish_killed(out, monkeypatch):
+    """Publishes a generation with a record of its training, but for a kill at a function of Generations."""
+
+    def publish_until(place):
+        def kill(*_):
+            monkeypatch.setattr(generations.Generations, "_clear", lambda *_: None)
+            raise Killed
+
+        opened = open_generations(out, RESULTS)
+        with pytest.raises(Killed), opened.filling() as number:
+            for name in ("model", "model.finished", "run.json"):
+                (opened.folder(number) / name).write_text(str(number))
+            monkeypatch.setattr(generations.Generations, place, kill)
+            opened.publish(number)
+        monkeypatch.undo()
+        return opened
+
+    return publish_until
+
+
+def test_a_kill_before_publishing_leaves_the_finished_model_to_the_next_run(out, publish_killed):
+    assert publish_killed("_point_to").last() is None
+    with open_generations(out, RESULTS).filling() as number:
+        assert (number, names(out / "generations" / "0001")) == (1, ["model", "model.finished"])
+        (out / "generations" / "0001" / "run.json").write_text("1")
+        open_generations(out, RESULTS).publish(number)
+    assert names(out) == ["current", "generations", "model", "run.json"]
+    assert names(out / "generations" / "0001") == ["model", "run.json"]
+
+
+def test_a_kill_after_publishing_leaves_a_whole_generation(out, publish_killed):
+    publish(out, "1")
+    opened = publish_killed("_forget_training")
+    assert (opened.current(), opened.complete(), read(out, "model")) == (2, [1, 2], "2")
+    assert not (out / "model.finished").is_symlink()
+    assert publish(out, "3") == 3
+    assert opened.complete() == [1, 2, 3]
+    assert (opened.roll_back(), names(opened.folder(2))) == (2, ["model", "run.json"])
+
+
 def test_what_kills_left_is_removed(out):
     publish(out, "1")
     (out / "generations" / "0002").mkdir()

@@ -11,6 +11,7 @@ import pytest
 from autorec_cli.data import dataset
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files import model_file
+from autorec_cli.pipeline import generations as generations_module
 from autorec_cli.pipeline import run as pipeline
 from autorec_cli.pipeline import training_stage
 from autorec_cli.report import page as report_page
@@ -223,6 +224,35 @@ def test_a_run_that_is_stopped_after_its_training_does_not_train_again(ratings, 
     assert (found["promotion"]["reason"] is not None) is is_kept
     assert ("kept the model of the last run" in continued.stderr) is is_kept
     assert (out / "model").read_bytes() == model
+    assert {path.name for path in unfinished.iterdir()} == RESULTS
+
+
+@pytest.mark.parametrize("place", ["run.json", "the links", "current"])
+def test_a_failure_while_publishing_keeps_the_finished_model(ratings, out, monkeypatch, place):
+    """The disk is full while `run.json` or a link is written."""
+    before, command = document(out), ("run", ratings / "more.csv", "-o", out, *TINY)
+    if place == "the links":
+        (out / "metrics.json").unlink()
+
+    def full(write):
+        def writing(path, *target):
+            if path.name == place or (place == "the links" and target):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, *target)
+
+        return writing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "replace_file", full(pipeline.replace_file))
+        patch.setattr(generations_module, "replace_link", full(generations_module.replace_link))
+        failed = call(*command)
+    assert (failed.status, "No space" in failed.stderr) == (2, True), failed.stderr
+    unfinished = out / "generations" / "0002"
+    assert {path.name for path in unfinished.iterdir()} == {"model", "model.finished"}
+    assert document(out) == before
+    monkeypatch.setattr(training_stage, "train_to_file", trains)
+    assert call(*command).status == 0
+    assert document(out)["generation"] == 2
     assert {path.name for path in unfinished.iterdir()} == RESULTS
 
 
