@@ -6,6 +6,7 @@ import html
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from autorec_cli.report.contents import Cell
 
@@ -38,16 +39,21 @@ def shown(value: Cell) -> str:
     return f"{value:,}" if isinstance(value, int) else printable(value)
 
 
+def _has_decimals(cell: Cell) -> TypeGuard[float]:
+    """Whether a cell is a finite float; an int has none."""
+    return isinstance(cell, float) and math.isfinite(cell)
+
+
 def column(cells: Sequence[Cell]) -> list[str]:
     """Texts of the cells of a column, all with the decimals of its largest number."""
-    numbers = [cell for cell in cells if isinstance(cell, float) and math.isfinite(cell)]
+    numbers = [cell for cell in cells if _has_decimals(cell)]
     if all(number.is_integer() for number in numbers):
         return [shown(cell) for cell in cells]
     decimals = _decimals(max(map(abs, numbers)))
-    # Fewer do where the last ones are zeros in all of them, as in the centers of bins.
+    # Without zeros at the end of all of them, as in the centers of bins.
     while decimals and all(f"{number:.{decimals}f}".endswith("0") for number in numbers):
         decimals -= 1
-    return [f"{cell:,.{decimals}f}" if cell in numbers else shown(cell) for cell in cells]
+    return [f"{cell:,.{decimals}f}" if _has_decimals(cell) else shown(cell) for cell in cells]
 
 
 def short_title(title: str, n_models: int) -> str:
