@@ -76,7 +76,8 @@ class Generations:
 
         Raises:
             UsageError: the directory cannot be written.
-            Stopped: a signal came, and something stays with which the next run continues.
+            Stopped: a signal came, and the generation is published, or something stays with which the next run
+                continues.
         """
         is_new = not self.root.exists()
         try:
@@ -96,7 +97,9 @@ class Generations:
                     self.root.rmdir()
             status = error.code if isinstance(error, SystemExit) else None
             if isinstance(status, int) and status in signals.MESSAGES and self.folder(number).exists():
-                raise Stopped(status, f"{signals.MESSAGES[status]}; the same command continues this run") from error
+                is_published = number == self.current()
+                outcome = "the results were published" if is_published else "the same command continues this run"
+                raise Stopped(status, f"{signals.MESSAGES[status]}; {outcome}") from error
             raise
 
     def publish(self, number: int, keep: int = KEEP) -> None:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from autorec_cli.errors import UsageError
+from autorec_cli.errors import Stopped, UsageError
 from autorec_cli.pipeline import generations
 from autorec_cli.pipeline.generations import open_generations
 from autorec_cli.storage import files
@@ -196,6 +196,19 @@ def test_a_kill_after_publishing_leaves_a_whole_generation(out, publish_killed):
     assert publish(out, "3") == 3
     assert opened.complete() == [1, 2, 3]
     assert (opened.roll_back(), names(opened.folder(2))) == (2, ["model", "run.json"])
+
+
+def test_a_signal_after_publishing_is_told_so(out, monkeypatch):
+    publish(out, "1")
+
+    def stop(*_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(generations, "_remove", stop)
+    with pytest.raises(Stopped) as stopped:
+        publish(out, "2", keep=1)
+    assert (stopped.value.code, stopped.value.advice) == (143, "terminated; the results were published")
+    assert read(out, "model") == "2"
 
 
 def test_what_kills_left_is_removed(out):
