@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import typer
 
@@ -85,21 +85,31 @@ def _without_repetitions(document: dict[str, Any]) -> dict[str, Any]:
 
     Settings that all networks share come first. `models` repeats those of the networks that have a weight.
     """
-    if not {"networks", "models"} <= document.keys():
+    networks, models = document.get("networks"), document.get("models")
+    if not (_are_objects(networks) and _are_objects(models)):
         return document
-    settings = [network["settings"] for network in document["networks"]]
-    common = {name: value for name, value in settings[0].items() if all(value == of[name] for of in settings)}
-    layers = iter([model["layers"] for model in document["models"]])
+    settings = [network.get("settings") for network in networks]
+    if not _are_objects(settings):  # an odd file is shown as it is
+        return document
+    common = {
+        name: value for name, value in settings[0].items() if all(name in of and of[name] == value for of in settings)
+    }
+    layers = iter([model.get("layers") for model in models])
     networks = [
         {
             **network,
-            **({"layers": next(layers, None)} if network["weight"] else {}),
-            "settings": {name: value for name, value in network["settings"].items() if name not in common},
+            **({"layers": next(layers, None)} if network.get("weight") else {}),
+            "settings": {name: value for name, value in of.items() if name not in common},
         }
-        for network in document["networks"]
+        for network, of in zip(networks, settings, strict=True)
     ]
     others = {name: value for name, value in document.items() if name != "models"}
     return {**others, "settings": common, "networks": networks}
+
+
+def _are_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether a JSON value is an array of objects, and not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
 
 
 def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -107,7 +117,7 @@ def _flat(document: dict[str, Any], before: str = "") -> Iterator[tuple[str, str
     for name, value in document.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif _are_objects(value):
             for number, entry in enumerate(value, 1):
                 yield from _flat(entry, f"{before}{name}.{number}.")
         else:

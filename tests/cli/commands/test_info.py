@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import subprocess
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -260,3 +261,23 @@ def test_a_table_says_each_fact_of_the_networks_once(workshop):
         assert found == network.keys() - common
     assert len(names) == len(set(names)) < 100
     assert "models" in whole
+
+
+@pytest.mark.parametrize(
+    ("networks", "shown"),
+    [
+        ([], "networks"),
+        ([{"weight": 1}, 3], "networks"),
+        ([{"weight": 1}], "networks.1.weight"),
+        ([{"settings": {"hidden": 1, "seed": 2}}, {"settings": {"seed": 2}}], "networks.1.settings.hidden"),
+        ("none", "networks"),
+    ],
+)
+@pytest.mark.parametrize("name", ["both.model", "item.model"])
+def test_facts_of_networks_that_are_odd_are_shown_as_they_are(workshop, tmp_path, name, networks, shown):
+    model = model_file.load_model(workshop / name)
+    odd = {"networks": networks, **({"models": [1]} if name == "item.model" else {})}
+    model_file.save_model(replace(model, provenance={**model.provenance, **odd}), tmp_path / "odd.model")
+    result = call("info", tmp_path / "odd.model", "--format", "table")
+    assert result.status == 0, result.stderr
+    assert re.search(rf"^│ {shown} ", result.stdout, re.MULTILINE)
