@@ -1,4 +1,4 @@
-"""Record of a finished training, for continuing an interrupted run.
+"""Record of a finished training, for continuing an unpublished run.
 
 It is beside the model in an unfinished generation, and removed once that is published.
 """
@@ -26,13 +26,13 @@ from autorec_cli.training.train import Record, Reporter, TrainedModel
 logger = logging.getLogger(__name__)
 
 
-def identity(
+def training_identity(
     data: Path, networks: Sequence[Hyperparameters], current: int | None, choices: Sequence[Any]
 ) -> dict[str, Any]:
     """Identity of a training, as JSON types.
 
-    Equal for trainings of the same networks on the same ratings, which replace the same model; device and threads are
-    no part of it.
+    Equal only for trainings of the same data with the same options and versions. Device and threads may differ, which
+    decide the last digits of a model.
 
     Args:
         data: Prepared dataset.
@@ -62,28 +62,47 @@ def decision_of(promotion: Promotion | None) -> dict[str, Any]:
 
 
 def find_decision(model: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Decision of a finished training of an interrupted run.
+    """Decision of a finished training of an unpublished run.
 
     None if there is none, it is another training, or its model is damaged.
 
     Args:
         model: Model file in an unfinished generation.
-        training: See `identity`.
+        training: See `training_identity`.
     """
     record = model.with_name(FINISHED)
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and found.get("training") == training:
+        found, decision = _read(record)
+        if found == training:
             model_file.check(model)
-            logger.info("continuing the interrupted run, whose training had finished")
-            return dict(found["decision"])
-        logger.info("ratings or options are not those of the interrupted run, so training starts from the beginning")
+            logger.info("continuing the unpublished run, whose training had finished")
+            return decision
+        logger.info(
+            "ratings, options, versions or the published model differ from those of the unpublished run, so training "
+            "starts from the beginning"
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ArtifactError) as problem:
-        logger.warning(f"training starts from the beginning, as the interrupted run cannot be continued: {problem}")
+        logger.warning(f"training starts from the beginning, as the unpublished run cannot be continued: {problem}")
     record.unlink(missing_ok=True)  # before its model is replaced
     return None
+
+
+def _read(record: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the identity of a finished training, and its decision.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    match json.loads(record.read_text(encoding="utf-8")):
+        case {
+            "training": dict() as training,
+            "decision": {"promoted": True, "promotion": _}
+            | {"promoted": False, "promotion": {"reason": _, "metrics": _}} as decision,
+        }:
+            return training, dict(decision)
+    raise ValueError(f"{record} is damaged")
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ class Recorder:
     """Reporter of a training that records its end before it shows it.
 
     Attributes:
-        identity: See `identity`.
+        identity: See `training_identity`.
         reporter: Shows the training.
     """
 

@@ -16,7 +16,7 @@ from autorec_cli.config import Hyperparameters
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.errors import ArtifactError, InputDataError, UsageError
 from autorec_cli.inference.scorer import Scorer
-from autorec_cli.pipeline.finished_training import Recorder, decision_of, find_decision, identity
+from autorec_cli.pipeline.finished_training import Recorder, decision_of, find_decision, training_identity
 from autorec_cli.runtime.process_group import SINGLE_PROCESS
 from autorec_cli.storage.files import replace_file
 from autorec_cli.training.checkpoints.resume import checkpoint_path
@@ -40,7 +40,7 @@ class TrainingStage:
         request: To `train_to_file`.
         current: Model that the new one is compared with; None if there is none.
         metric: Metric to compare them by.
-        identity: See `finished_training.identity`.
+        identity: See `finished_training.training_identity`.
     """
 
     request: TrainRequest
@@ -85,7 +85,7 @@ def plan_training(request: TrainRequest, current: Path | None, dataset: Dataset,
     compared = current if compares and comparable else None
     uses = (networks is not None, compared is not None, metric, request.tolerance)
     checksum = older.checksum if older is not None and any(uses[:2]) else None
-    return TrainingStage(training, compared, metric, identity(request.data, completed, checksum, uses))
+    return TrainingStage(training, compared, metric, training_identity(request.data, completed, checksum, uses))
 
 
 def _load(current: Path) -> OlderModel | None:

@@ -218,7 +218,7 @@ def test_a_run_that_is_stopped_after_its_training_does_not_train_again(ratings, 
     model = (unfinished / "model").read_bytes()
     monkeypatch.setattr(training_stage, "train_to_file", trains)
     continued = call(*command)
-    assert (continued.status, "continuing the interrupted run" in continued.stderr) == (0, True), continued.stderr
+    assert (continued.status, "continuing the unpublished run" in continued.stderr) == (0, True), continued.stderr
     found = document(out)
     assert (found["generation"], found["promoted"]) == (2, not is_kept)
     assert (found["promotion"]["reason"] is not None) is is_kept
@@ -256,21 +256,30 @@ def test_a_failure_while_publishing_keeps_the_finished_model(ratings, out, monke
     assert {path.name for path in unfinished.iterdir()} == RESULTS
 
 
-@pytest.mark.parametrize("change", ["ratings", "titles", "options", "force", "damage", "record", "rollback"])
+@pytest.mark.parametrize(
+    "change",
+    ["ratings", "titles", "options", "force", "damage", "no record", "no decision", "odd decision", "rollback"],
+)
 def test_a_finished_training_of_anything_else_is_not_continued(ratings, out, tmp_path, monkeypatch, change):
     titles = tmp_path / "items.csv"
     titles.write_text("item,title\ni1,One\n")
     if change == "rollback":
         assert call("run", ratings / "more.csv", "-o", out, *TINY).status == 0
-    command = ["run", ratings / "more.csv", "-o", out, *TINY, "--items", titles]
+    command = ["run", ratings / "more.csv", "-o", out, *TINY[:-1], "--items", titles]
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "_recommend", stop)
         assert call(*command).status == 143
     (finished,) = out.glob("generations/*/model.finished")
     if change == "damage":
         finished.with_name("model").write_bytes(b"damaged")
-    elif change == "record":
+    elif change == "no record":
         finished.write_text("[]")
+    elif change in {"no decision", "odd decision"}:
+        record = json.loads(finished.read_text())
+        record["decision"] = {"promoted": False, "promotion": None}
+        if change == "no decision":
+            del record["decision"]
+        finished.write_text(json.dumps(record))
     elif change == "rollback":
         assert call("run", "-o", out, "--rollback").status == 0
     elif change == "ratings":
@@ -282,6 +291,9 @@ def test_a_finished_training_of_anything_else_is_not_continued(ratings, out, tmp
     monkeypatch.setattr(training_stage, "train_to_file", trains)
     again = call(*command)
     assert (again.status, "it trains again" in again.stderr, finished.exists()) == (1, True, False), again.stderr
+    is_damaged = change in {"damage", "no record", "no decision", "odd decision"}
+    reason = "cannot be continued" if is_damaged else "the published model differ from those of the unpublished run"
+    assert reason in again.stderr
 
 
 def test_force_compares_nothing(ratings, out, monkeypatch):
