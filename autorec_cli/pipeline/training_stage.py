@@ -162,8 +162,11 @@ def train_or_keep(stage: TrainingStage, reporter: Reporter) -> dict[str, Any]:
         summary = train_to_file(request, SINGLE_PROCESS, Recorder(stage.identity, reporter))
         decision = {name: summary.get(name, default) for name, default in decision_of(None).items()}
     if not decision["promoted"]:
-        logger.warning(
-            f"kept the model of the last run: {decision['promotion']['reason']}; check the ratings, or use --force to "
-            "publish the new model all the same"
+        promotion = decision["promotion"]
+        advice = (
+            "check the ratings, or use --force to publish the new model all the same"
+            if promotion["metrics"]
+            else "use --split stable and a larger --test, and --force once"
         )
+        logger.warning(f"kept the model of the last run: {promotion['reason']}; {advice}")
     return decision

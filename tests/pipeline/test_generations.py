@@ -167,11 +167,16 @@ def publish_killed(out, monkeypatch):
             raise Killed
 
         opened = open_generations(out, RESULTS)
-        with pytest.raises(Killed), opened.filling() as number:
-            for name in ("model", "model.finished", "run.json"):
-                (opened.folder(number) / name).write_text(str(number))
-            monkeypatch.setattr(generations.Generations, place, kill)
-            opened.publish(number)
+
+        def fill():
+            with opened.filling() as number:
+                for name in ("model", "model.finished", "run.json"):
+                    (opened.folder(number) / name).write_text(str(number))
+                monkeypatch.setattr(generations.Generations, place, kill)
+                opened.publish(number)
+
+        with pytest.raises(Killed):
+            fill()
         monkeypatch.undo()
         return opened
 

@@ -125,7 +125,7 @@ def test_a_kept_model_gets_a_generation_with_recommendations_for_everybody(ratin
     before = (out / "model").read_bytes()
     keep_the_old_one(monkeypatch)
     result = call("run", ratings / "more.csv", "-o", out, *TINY[:-1])
-    assert (result.status, "worse" in result.stderr) == (0, True)
+    assert (result.status, "worse; use --split stable and a larger --test, and" in result.stderr) == (0, True)
     found = document(out)
     assert found["metrics"]["n_cold"] > 0, "new users and items"
     assert f" {found['metrics']['n_cold']} of them cold" in result.stderr

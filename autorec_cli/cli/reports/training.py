@@ -275,9 +275,7 @@ def _curve_facts(curves: Sequence[tuple[str, str, Sequence[float]]]) -> list[tup
 
 def _advice(kept: Promotion) -> str:
     """Advice for a user whose new model was not taken."""
-    from autorec_cli.evaluation.metrics import LEAST_PAIRS  # and numpy
-
-    if kept.n_pairs < LEAST_PAIRS:
+    if not kept.comparisons:  # for lack of test ratings, or of relevant ones
         return "prepare with --split stable and a larger --test, then train once with --force, without --keep-if-better"
     return "train with other options, or use --force, without --keep-if-better, to replace it all the same"
 
