@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autorec_cli.data import dataset, preparation
 from autorec_cli.data.dataset import Dataset
 from autorec_cli.data.item_columns import item_columns
-from autorec_cli.errors import AutoRecError, QualityGateError, install_command
+from autorec_cli.errors import AutoRecError, install_command
 from autorec_cli.evaluation.evaluate import log_findings, measure_in_group
 from autorec_cli.evaluation.gates import check_gates, enforce
 from autorec_cli.inference.files import model_file
@@ -23,7 +23,7 @@ from autorec_cli.inference.ranking.item_rules import check_rules, item_table
 from autorec_cli.inference.recommender import recommend_to, target_users
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.inference.users.dataset_users import dataset_users
-from autorec_cli.pipeline.generations import COMPLETE, FINISHED, MODEL, open_generations
+from autorec_cli.pipeline.generations import COMPLETE, MODEL, open_generations
 from autorec_cli.pipeline.request import RunReporter, RunRequest
 from autorec_cli.pipeline.training_stage import TrainingStage, plan_training, train_or_keep
 from autorec_cli.report.page import to_html
@@ -60,7 +60,7 @@ def run(request: RunRequest, reporter: RunReporter) -> dict[str, Any]:
         InputDataError: a source cannot be used.
         TrainingDivergedError: the loss is not finite.
         NotEnoughMemoryError: training would not fit into memory.
-        QualityGateError: the model misses a gate.
+        QualityGateError: the model misses a gate; it is kept for the next run.
         Stopped: a signal came; a checkpoint or the finished model is kept for the next run.
     """
     started = datetime.now(UTC)
@@ -214,11 +214,7 @@ def _write_metrics(subject: Subject, folder: Path, request: RunRequest, reporter
     log_findings(rows, len(subject.models), request.evaluate, ADVICE)
     rows = rows or [{"model": "model"}]
     written = reporter.write_metrics(rows, folder / METRICS)
-    try:
-        enforce(rows[:1], request.gates, "nothing was published")
-    except QualityGateError:
-        (folder / FINISHED).unlink(missing_ok=True)  # the model is of no use to another run
-        raise
+    enforce(rows[:1], request.gates, "nothing was published")
     return written[0]
 
 

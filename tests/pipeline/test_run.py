@@ -304,7 +304,7 @@ def test_force_compares_nothing(ratings, out, monkeypatch):
     assert generations(out) == ["0003"], "nothing is left of the others"
 
 
-def test_a_missed_gate_publishes_nothing(ratings, out, tmp_path):
+def test_a_missed_gate_publishes_nothing_and_keeps_the_model_for_another_gate(ratings, out, tmp_path, monkeypatch):
     summary = tmp_path / "summary.json"
     before = document(out)
     for gate in (("--fail-above", "rmse=0.0001"), ("--fail-below", "ndcg@10=0.9999")):
@@ -312,10 +312,12 @@ def test_a_missed_gate_publishes_nothing(ratings, out, tmp_path):
         assert (result.status, result.stdout) == (8, "")
         assert gate[1].partition("=")[0] in result.stderr
         assert "nothing was published" in result.stderr
-        assert (document(out), generations(out)) == (before, ["0001"])
+        assert (document(out), generations(out)) == (before, ["0001", "0002"])
+        assert {path.name for path in (out / "generations" / "0002").iterdir()} == {"model", "model.finished"}
+        monkeypatch.setattr(training_stage, "train_to_file", trains)
         assert json.loads(summary.read_text())["exit_status"] == 8
-    assert call("run", ratings / "more.csv", "-o", tmp_path / "new", *TINY, *gate).status == 8
-    assert not (tmp_path / "new").exists()
+    assert call("run", ratings / "more.csv", "-o", out, *TINY, "--fail-below", "ndcg@10=0.0001").status == 0
+    assert document(out)["generation"] == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "other version", "gone"])
