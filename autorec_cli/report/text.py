@@ -40,7 +40,7 @@ def shown(value: Cell) -> str:
 
 
 def _has_decimals(cell: Cell) -> TypeGuard[float]:
-    """Whether a cell is a finite float; an int has none."""
+    """True for a finite float; an int has no decimals."""
     return isinstance(cell, float) and math.isfinite(cell)
 
 

@@ -108,7 +108,7 @@ def _without_repetitions(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _are_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Whether a JSON value is an array of objects, and not empty."""
+    """True for an array of objects that is not empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
 
 
