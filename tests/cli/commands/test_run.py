@@ -197,7 +197,11 @@ PLACES = {
     "while old ones are removed": f"from autorec_cli.pipeline import generations; generations._remove = {KILL}",
 }
 
-AFTER_TRAINING = ("before the metrics are written", "before the recommendations are written")
+AFTER_TRAINING = (
+    "before the metrics are written",
+    "before the recommendations are written",
+    "before it is published",
+)
 
 
 @pytest.mark.parametrize("place", PLACES)
