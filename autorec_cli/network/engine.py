@@ -75,6 +75,9 @@ class Engine(Protocol):
     def network(self) -> Network[Array]:
         """Copy the current network to the CPU."""
 
+    def decoder(self) -> tuple[Array, Array]:
+        """Copy W (n, k) and its bias (n,) to the CPU."""
+
     def state(self) -> AdamState:
         """Parameters and optimizer state, valid until the next step."""
 

@@ -213,9 +213,10 @@ def test_codes_are_the_last_hidden_layer_in_any_order_of_rows(name):
 def test_the_network_of_an_engine_is_a_copy_of_what_it_was_given(name):
     network = random_network([26, 70, 5], "sigmoid", "identity", np.random.default_rng(2))
     engine = engine_called(name, network)
-    copy = engine.network()
+    copy, decoder = engine.network(), engine.decoder()
     assert all(map(np.array_equal, copy.parameters(), in_float32(network).parameters()))
-    for parameter in copy.parameters():
+    assert all(map(np.array_equal, decoder, (copy.decoder_weight, copy.decoder_bias)))
+    for parameter in (*copy.parameters(), *decoder):
         parameter[:] = 0
     assert all(map(np.array_equal, engine.network().parameters(), in_float32(network).parameters()))
 
@@ -230,6 +231,7 @@ def test_the_mean_row_is_part_of_every_row_of_the_network(name):
     *_, mean = tensors(engine.state().parameters)
     deviation = tensors(engine.state().parameters)[2]
     assert np.array_equal(engine.network().decoder_weight, (deviation + mean).numpy())
+    assert np.array_equal(engine.decoder()[0], (deviation + mean).numpy())
     assert not torch.allclose(mean, network.decoder_weight.float().mean(0))
 
 

@@ -162,10 +162,17 @@ class CompiledEngine:
         """See `engine.Engine`."""
         rest = self._rest.map(np.copy)
         first = from_tiles(self._encoder.tiles, len(rest.encoder_biases[0]))
-        last = from_tiles(self._decoder.tiles, len(rest.encoder_biases[-1]))
-        if self._mean is not None:
-            last += self._mean
-        return replace(rest, encoder_weights=(first, *rest.encoder_weights[1:]), decoder_weight=last)
+        return replace(rest, encoder_weights=(first, *rest.encoder_weights[1:]), decoder_weight=self._decoder_weight())
+
+    def decoder(self) -> tuple[Array, Array]:
+        """See `engine.Engine`."""
+        return self._decoder_weight(), self._rest.decoder_bias.copy()
+
+    def _decoder_weight(self) -> Array:
+        weight = from_tiles(self._decoder.tiles, len(self._rest.encoder_biases[-1]))
+        if self._mean is not None:  # outside, nobody knows of the mean row
+            weight += self._mean
+        return weight
 
     def state(self) -> AdamState:
         """See `engine.Engine`."""

@@ -178,10 +178,19 @@ class TorchEngine:
 
     def network(self) -> Network[Array]:
         """See `engine.Engine`."""
-        network = self._network.map(lambda parameter: parameter.to("cpu", copy=True).numpy())
-        if self._mean is not None:  # outside, nobody knows of the mean row
-            np.add(network.decoder_weight, self._mean.cpu().numpy(), out=network.decoder_weight)
+        network = self._network.map(_copied)
+        self._add_mean(network.decoder_weight)
         return network
+
+    def decoder(self) -> tuple[Array, Array]:
+        """See `engine.Engine`."""
+        weight = _copied(self._network.decoder_weight)
+        self._add_mean(weight)
+        return weight, _copied(self._network.decoder_bias)
+
+    def _add_mean(self, weight: Array) -> None:
+        if self._mean is not None:  # outside, nobody knows of the mean row
+            np.add(weight, self._mean.cpu().numpy(), out=weight)
 
     def _parameters(self) -> list[Tensor]:
         """Parameters in the order of `AdamState`."""
@@ -207,6 +216,10 @@ class TorchEngine:
     def is_finite(self) -> bool:
         """See `engine.Engine`."""
         return all(bool(parameter.isfinite().all()) for parameter in self._parameters())
+
+
+def _copied(tensor: Tensor) -> Array:
+    return tensor.to("cpu", copy=True).numpy()
 
 
 def _on_cpu(tensor: Tensor) -> Pieces:

@@ -155,7 +155,7 @@ class UserColumnsRanking:
         if self._n_sampled == 0:
             return ValidationResult(METRIC, math.nan, math.nan, None)
         items = engine.codes(self._examples.inputs)
-        users = engine.network().decoder_weight[self._users]  # a user's own bias does not change the order
+        users = engine.decoder()[0][self._users]  # a user's own bias does not change the order
         return ValidationResult(METRIC, self._ndcg(lambda index: users[index] @ items.T), self._baseline, None)
 
     def _sample_users(self, users: Array, seed: int) -> tuple[Array, int]:
@@ -207,10 +207,14 @@ class ItemColumnsRanking:
         if len(self._users) == 0:
             return ValidationResult(METRIC, math.nan, math.nan, None)
         users = engine.codes(self._examples.inputs, self._users)
-        network = engine.network()
-        weight, bias = network.decoder_weight, network.decoder_bias
-        value = self._ndcg(lambda index: users[index] @ weight.T + bias)
-        return ValidationResult(METRIC, value, self._baseline, None)
+        weight, bias = engine.decoder()
+
+        def score(index: Array) -> Array:
+            scores = users[index] @ weight.T
+            scores += bias  # in place: new memory takes as long as a third of the product
+            return scores
+
+        return ValidationResult(METRIC, self._ndcg(score), self._baseline, None)
 
     def _ndcg(self, score: UserScorer) -> float:
         if len(self._users) == 0:
