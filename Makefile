@@ -61,7 +61,7 @@ bench: $(VENV)/installed-bench $(DATA) bench/ratings.csv
 	$(BIN)/python -m benchmarks.epoch $(DATA) --variant item
 	$(BIN)/python -m benchmarks.epoch $(DATA) --variant user
 	$(BIN)/python -m benchmarks.phases $(DATA)
-	$(BIN)/python -m benchmarks.quality $(DATA) --only autorec,dense --runs 1
+	$(BIN)/python -m benchmarks.quality $(DATA) --only item both dense --runs 1
 	$(BIN)/python -m benchmarks.memory $(DATA)
 	$(BIN)/python -m benchmarks.recommend $(DATA)
 	$(BIN)/python -m benchmarks.prepare bench/ratings.csv

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import results, unseen
+from benchmarks import quality, results, unseen
 from docs import api, manual, reference, rooms, tour
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +53,7 @@ SUMMARIES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "rooms": rooms.render,
     "api": api.render,
+    "quality-budgets": quality.budgets,
     "unseen-ratings": unseen.ratings,
     "unseen-rankings": unseen.rankings,
 }
