@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 KEY = "checksum"
 READ_AT_ONCE = 1 << 18
+BLOCK_BYTES = 1 << 20
+"""Bytes of a block of a tensor that has a checksum of its own."""
+MIN_BLOCKS = 4
+"""Blocks of the smallest tensor whose blocks have checksums; a smaller one is checked as a whole in no time."""
 
 
 def of_bytes(*parts: bytes | memoryview) -> int:
@@ -41,6 +45,35 @@ def with_piece(value: int, piece: NDArray[Any]) -> int:
     """Update an array's CRC-32 with its next contiguous piece."""
     # A view, not `tobytes`: the copy would double the memory of a large tensor.
     return zlib.crc32(piece.reshape(-1).view("u1").data, value)
+
+
+class BlockChecksums:
+    """CRC-32 of each block of an array: its type and shape, and the bytes of the block.
+
+    Attributes:
+        values: Checksums of the blocks so far, the last of which may not be full.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self.values: list[int] = []
+        self._kind = of_kind(dtype, shape)
+        self._n_bytes = 0
+
+    def add(self, data: memoryview) -> None:
+        """Add the next bytes of the array."""
+        while data:
+            n_left = BLOCK_BYTES - self._n_bytes % BLOCK_BYTES
+            if n_left == BLOCK_BYTES:
+                self.values.append(self._kind)
+            self.values[-1] = zlib.crc32(data[:n_left], self.values[-1])
+            self._n_bytes += len(data[:n_left])
+            data = data[n_left:]
+
+
+def n_blocks(n_bytes: int) -> int:
+    """Number of blocks of an array that have checksums; 0 for a small one."""
+    count = -(-n_bytes // BLOCK_BYTES)
+    return count if count >= MIN_BLOCKS else 0
 
 
 def of_file(path: Path) -> int:

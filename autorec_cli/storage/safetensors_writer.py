@@ -24,6 +24,9 @@ from autorec_cli.storage.files import replace_file
 TYPE_NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 """Type names of numpy and of the format."""
 
+Checksums = tuple[int, list[int]]
+"""Checksum of a tensor, and those of its blocks."""
+
 
 @dataclass(frozen=True)
 class Pieces:
@@ -77,7 +80,7 @@ def write(
     Args:
         path: The file.
         key: Metadata key of `document`, which is sealed and gets the `checksums` of all tensors.
-        document: JSON types.
+        document: JSON types; it gets `block_checksums` of large tensors, too.
         tensors: By name.
         like: File whose permissions the new one gets; see `replace_file`.
 
@@ -88,7 +91,10 @@ def write(
     # The order in which the format's own library writes.
     order = in_file_order(tensors)
     # The largest checksums give the longest header; the final one is padded to it.
-    room = len(_header(key, document, tensors, dict.fromkeys(order, (1 << 32) - 1)))
+    largest = (1 << 32) - 1
+    room = len(_header(key, document, tensors, {
+        name: (largest, [largest] * checksums.n_blocks(tensors[name].n_bytes)) for name in order
+    }))  # fmt: skip
     found = {}
     with replace_file(path, like) as file:
         # Checksums in the header are known only after the tensors were made, and those are made once.
@@ -100,26 +106,35 @@ def write(
         file.write(_padded(header[8:], room - 8))
 
 
-def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Pieces) -> int:
-    """Write all pieces of a tensor; return their checksum."""
+def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Pieces) -> Checksums:
+    """Write all pieces of a tensor; return their checksums."""
     checksum, n_bytes = checksums.of_kind(pieces.dtype, pieces.shape), 0
+    blocks = checksums.BlockChecksums(pieces.dtype, pieces.shape) if checksums.n_blocks(pieces.n_bytes) else None
     for piece in pieces.make():
         if piece.dtype != pieces.dtype:
             raise ValueError(f"a piece of {name} is {piece.dtype} instead of {pieces.dtype}")
-        write(piece.reshape(-1).view(np.uint8).data)
+        data = piece.reshape(-1).view(np.uint8).data
+        write(data)
         checksum, n_bytes = checksums.with_piece(checksum, piece), n_bytes + piece.nbytes
+        if blocks is not None:
+            blocks.add(data)
     # Offsets in the header come from the shapes; a wrong size would shift all tensors after it.
     if n_bytes != pieces.n_bytes:
         raise ValueError(f"the pieces of {name} have {n_bytes} bytes instead of {pieces.n_bytes}")
-    return checksum
+    return checksum, [] if blocks is None else blocks.values
 
 
-def _header(key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces], found: Mapping[str, int]) -> bytes:
+def _header(
+    key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces], found: Mapping[str, Checksums]
+) -> bytes:
     """Header after its length.
 
     Its size depends only on the number of digits of the checksums.
     """
-    sealed = checksums.seal({**document, "checksums": dict(found)})
+    own: dict[str, Any] = {"checksums": {name: whole for name, (whole, _) in found.items()}}
+    if blocks := {name: values for name, (_, values) in found.items() if values}:
+        own["block_checksums"] = blocks
+    sealed = checksums.seal({**document, **own})
     header: dict[str, Any] = {"__metadata__": {key: sealed}}
     end = 0
     for name in in_file_order(tensors):

@@ -69,7 +69,7 @@ def test_a_disk_that_cannot_be_read_is_not_called_damage(monkeypatch, item_model
     def fail(*arguments, **options):
         raise OSError(5, "Input/output error", "somewhere")
 
-    monkeypatch.setattr(model_file, "map_tensors", fail)
+    monkeypatch.setattr(model_file, "open_tensors", fail)
     monkeypatch.setattr(dataset.checksums, "of_file", fail)
     for load, path in ((model_file.load_model, item_model), (dataset.load_dataset, workshop / "data")):
         with pytest.raises(ArtifactError, match=r"cannot read .*: Input/output error; check the disk"):

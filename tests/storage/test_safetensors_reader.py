@@ -11,24 +11,26 @@ from safetensors.numpy import load_file, save_file
 
 from autorec_cli.inference.files import model_file
 from autorec_cli.storage import checksums
-from autorec_cli.storage.safetensors_reader import map_tensors
+from autorec_cli.storage.safetensors_reader import open_tensors
 from tests.program import PROGRAM, ROOT
 
 
 def test_the_tensors_are_those_of_the_formats_own_library(item_model, lists_model):
     for path in (item_model, lists_model):
-        mapped, whole = map_tensors(path), load_file(path)
-        assert set(mapped.tensors) == set(whole)
-        for name, array in whole.items():
-            np.testing.assert_array_equal(mapped.tensors[name], array)
-            assert mapped.tensors[name].dtype == array.dtype
-            assert mapped.checksums[name] == checksums.of_array(array)
+        whole = load_file(path)
+        with open_tensors(path) as mapped:
+            assert set(mapped.tensors) == set(whole)
+            for name, array in whole.items():
+                np.testing.assert_array_equal(mapped.tensors[name], array)
+                assert mapped.tensors[name].dtype == array.dtype
+                assert mapped.checksum(name) == checksums.of_array(array)
 
 
 def test_writing_to_a_tensor_does_not_change_the_file(tmp_path):
     save_file({"a": np.arange(5, dtype="f4")}, tmp_path / "f")
     before = (tmp_path / "f").read_bytes()
-    map_tensors(tmp_path / "f").tensors["a"][:] = 0
+    with open_tensors(tmp_path / "f") as mapped:
+        mapped.tensors["a"][:] = 0
     assert (tmp_path / "f").read_bytes() == before
 
 
@@ -56,8 +58,8 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_file_is_refused(tmp_path, case):
     (tmp_path / "f").write_bytes(BROKEN[case])
-    with pytest.raises((ValueError, LookupError, TypeError)):
-        map_tensors(tmp_path / "f")
+    with pytest.raises((ValueError, LookupError, TypeError)), open_tensors(tmp_path / "f"):
+        pass
 
 
 def peak_mib(*arguments):

@@ -66,6 +66,8 @@ autorec recommend ratings.model --shard 3/16 -o part-03.csv
 """
 
 USERS_SHOWN = 20
+MAX_NEEDED_USERS = 1000
+"""Users whose rows of a model are read one by one; for more of them it is read whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +272,7 @@ def _recommend(
     with reserve_output(options.output, options.wait_lock):
         if format == "sqlite" and options.output != "-":
             check_replaceable(Path(options.output))
-        model = model_file.load_model(options.model)
+        model = model_file.load_model(options.model, _needed_users(options, settings))
         settings = _split_users(options, settings, model)
         users = target_users(model, settings)
         if model.rater is model.ranker:
@@ -330,6 +332,16 @@ def _has_pairs(file: str) -> bool:
     from autorec_cli.inference.ranking.exclusions import has_pairs  # and all readers of ratings
 
     return has_pairs(file)
+
+
+def _needed_users(options: RecommendOptions, settings: RecommendSettings) -> list[str] | None:
+    """Users that the model is needed for; None for all."""
+    is_simple = settings.history is None and settings.exclude_pairs is None and not settings.explain
+    if settings.user_ids is None or len(settings.user_ids) > MAX_NEEDED_USERS or not is_simple:
+        return None
+    if any("," in text for text in options.user or ()):  # perhaps lists: the ids of the model decide
+        return None
+    return list(dict.fromkeys(map(str, settings.user_ids)))
 
 
 def _split_users(options: RecommendOptions, settings: RecommendSettings, model: Scorer) -> RecommendSettings:

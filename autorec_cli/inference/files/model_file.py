@@ -7,7 +7,7 @@ docs/formats.md has every field.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.files.model_parts import from_parts, parts_of
+from autorec_cli.inference.files.user_rows import parts_of_users
 from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
-from autorec_cli.storage.safetensors_reader import map_tensors
+from autorec_cli.storage.safetensors_reader import open_tensors
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
 UNREADABLE_ERRORS = (SafetensorError, *file_formats.UNREADABLE_ERRORS)
@@ -53,8 +54,13 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
     write(path, MODEL.name, {**MODEL.header(), **document}, tensors)
 
 
-def load_model(path: str | Path) -> Scorer:
+def load_model(path: str | Path, user_ids: Sequence[str] | None = None) -> Scorer:
     """Read a model, a blend or a joint model.
+
+    Args:
+        path: Model file.
+        user_ids: Ids of the users that it is needed for, each once. If it knows all of them, it comes with these users
+            alone, which takes a fraction of a second even if it has millions. None is all users.
 
     Raises:
         ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.
@@ -62,10 +68,12 @@ def load_model(path: str | Path) -> Scorer:
     path = Path(path)
     require_model(path)
     begin_stage(f"reading model {path}")
-    with explained(path):
-        mapped = map_tensors(path)
-        document, tensors = read_document(path, mapped.metadata), dict(mapped.tensors)
-        _check_tensors(path, document, mapped.checksums)
+    with explained(path), open_tensors(path) as file:
+        document = read_document(path, file.metadata)
+        tensors = None if user_ids is None else parts_of_users(file, document, user_ids)
+        if tensors is None:
+            _check_tensors(path, document, {name: file.checksum(name) for name in file.tensors})
+            tensors = dict(file.tensors)
         _find_dataset(document["provenance"], path)
         return from_parts(document, tensors)
 

@@ -23,3 +23,20 @@ def unpack_texts(data: Array, ends: Array) -> list[str]:
     blob = data.tobytes()
     starts = [0, *ends.tolist()[:-1]]
     return [blob[start:end].decode() for start, end in zip(starts, ends.tolist(), strict=True)]
+
+
+def find_texts(data: Array, ends: Array, wanted: Sequence[str]) -> list[list[int]]:
+    """Positions of each wanted text among those that `pack_texts` packed, without unpacking them."""
+    lengths = np.diff(ends, prepend=0)
+    found: dict[bytes, list[int]] = {text.encode(): [] for text in wanted}
+    for length in {len(text) for text in found}:
+        places = np.flatnonzero(lengths == length)
+        cells = (ends[places] - length)[:, None] + np.arange(length)
+        known = data[cells].view(f"S{length}").ravel() if length else np.zeros(len(places), dtype="S1")
+        # Texts of one length are equal where numpy says so, which ignores zeros at the end.
+        of_length = np.array(sorted(text for text in found if len(text) == length), dtype=known.dtype)
+        nearest = np.minimum(np.searchsorted(of_length, known), len(of_length) - 1)
+        for place in np.flatnonzero(of_length[nearest] == known):
+            start = int(ends[places[place]]) - length
+            found[data[start : start + length].tobytes()].append(int(places[place]))
+    return [found[text.encode()] for text in wanted]

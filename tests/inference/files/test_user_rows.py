@@ -1,0 +1,134 @@
+"""Models read for some users only."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autorec_cli.errors import ArtifactError
+from autorec_cli.inference.files.model_file import load_model, save_model
+from autorec_cli.inference.files.texts import find_texts, pack_texts
+from autorec_cli.storage import checksums
+from autorec_cli.storage.safetensors_reader import open_tensors
+from tests.program import call
+
+MODELS = ["item_model", "user_model", "both_model", "lists_model"]
+USERS = [7, 0, 41]
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Models have checksums of blocks, as large ones do."""
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(checksums, "MIN_BLOCKS", 1)
+
+
+@pytest.fixture(params=["whole tensors", "blocks"])
+def model_path(request, tmp_path):
+    """Copy of a model, perhaps with checksums of blocks, in a folder of its own."""
+
+    def copied(name):
+        if request.param == "blocks":
+            request.getfixturevalue("blocks")
+        save_model(load_model(request.getfixturevalue(name)), tmp_path / "m")
+        return tmp_path / "m"
+
+    return copied
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_some_users_are_as_in_the_whole_model(model_path, name):
+    path = model_path(name)
+    whole = load_model(path)
+    ids = [whole.catalog.user_ids[user] for user in USERS]
+    some = load_model(path, ids)
+    assert list(some.catalog.user_ids) == ids
+    assert list(some.catalog.item_ids) == list(whole.catalog.item_ids)
+    here = np.arange(len(USERS))
+    np.testing.assert_array_equal(some.user_scorer()(here), whole.user_scorer()(np.array(USERS)))
+    for mine, theirs in zip(some.catalog.seen.of(here), whole.catalog.seen.of(np.array(USERS)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(some.catalog.user_counts, whole.catalog.user_counts[USERS])
+    if whole.rater is not None:
+        items = np.array([0, 5, 2])
+        np.testing.assert_array_equal(some.predict_pairs(here, items), whole.predict_pairs(np.array(USERS), items))
+    for mine, theirs in zip(some.networks, whole.networks, strict=True):
+        n_users = whole.catalog.n_users
+        if theirs.settings.variant == "item":
+            rows = [user + channel * n_users for channel in range(theirs.settings.n_channels) for user in USERS]
+            np.testing.assert_array_equal(mine.encoder_weights[0], theirs.encoder_weights[0][rows])
+        else:
+            np.testing.assert_array_equal(mine.encoder_weights[0], theirs.encoder_weights[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_lacks_a_user_is_read_whole(model_path, name):
+    path = model_path(name)
+    whole = load_model(path)
+    assert load_model(path, [whole.catalog.user_ids[0], "nobody"]).catalog.n_users == whole.catalog.n_users
+
+
+def damaged(path, name, place):
+    """Change a byte of a tensor in the file."""
+    with open_tensors(path) as file:
+        start = file.starts[name] + place % file.tensors[name].nbytes
+    content = bytearray(path.read_bytes())
+    content[start] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["codes", "seen.indices", "user_counts", "user_ids.bytes", "decoder.weight"])
+def test_damage_of_what_is_needed_is_told(model_path, name):
+    path = model_path("user_model")
+    ids = [load_model(path).catalog.user_ids[0]]
+    damaged(path, name, 0)
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_model(path, ids)
+
+
+@pytest.mark.usefixtures("blocks")
+def test_damage_of_the_rows_of_others_does_not_matter(user_model, tmp_path):
+    path = tmp_path / "m"
+    save_model(load_model(user_model), path)
+    ids = list(load_model(path).catalog.user_ids)
+    damaged(path, "codes", -1)  # of the last user
+    assert load_model(path, ids[:1]).catalog.n_users == 1
+    for wanted in (ids[-1:], None):
+        with pytest.raises(ArtifactError, match="damaged"):
+            load_model(path, wanted)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_recommendations_to_some_are_those_rows_of_all(request, tmp_path, name):
+    model = request.getfixturevalue(name)
+    users = [load_model(model).catalog.user_ids[user] for user in USERS]
+    every = call("recommend", model, "-k", 3).stdout.splitlines()
+    (tmp_path / "users").write_text("\n".join(users))
+    found = call("recommend", model, "-k", 3, "--users", tmp_path / "users").stdout.splitlines()
+    assert found[0] == every[0]
+    assert found[1:] == [line for user in users for line in every if line.startswith(f"{user},")]
+    assert len(found) == 1 + 3 * len(users)
+
+
+@given(st.lists(st.text("a0\0é", max_size=3), unique=True), st.lists(st.text("a0\0é", max_size=3), unique=True))
+def test_texts_are_found_where_they_are(texts, wanted):
+    found = find_texts(*pack_texts(texts), wanted)
+    assert found == [[place for place, text in enumerate(texts) if text == each] for each in wanted]
+
+
+def test_a_text_that_is_there_twice_is_found_twice():
+    assert find_texts(*pack_texts(["b", "a", "b"]), ["a", "b", "c"]) == [[1], [0, 2], []]
+
+
+def test_checksums_of_blocks_do_not_depend_on_the_pieces():
+    data = np.arange(3_000_000, dtype=np.uint8)
+    sums = []
+    for size in (3_000_000, 700_001):
+        blocks = checksums.BlockChecksums(data.dtype, data.shape)
+        for start in range(0, len(data), size):
+            blocks.add(data[start : start + size].data)
+        sums.append(blocks.values)
+    kind = checksums.of_kind(data.dtype, data.shape)
+    starts = range(0, len(data), checksums.BLOCK_BYTES)
+    expected = [checksums.with_piece(kind, data[start : start + checksums.BLOCK_BYTES]) for start in starts]
+    assert sums == [expected, expected]
