@@ -272,7 +272,8 @@ def _recommend(
     with reserve_output(options.output, options.wait_lock):
         if format == "sqlite" and options.output != "-":
             check_replaceable(Path(options.output))
-        model = model_file.load_model(options.model, _needed_users(options, settings))
+        needed, path = _needed_users(options, settings), options.model
+        model = model_file.load_model(path) if needed is None else model_file.load_users(path, needed)
         settings = _split_users(options, settings, model)
         users = target_users(model, settings)
         if model.rater is model.ranker:
@@ -336,10 +337,11 @@ def _has_pairs(file: str) -> bool:
 
 def _needed_users(options: RecommendOptions, settings: RecommendSettings) -> list[str] | None:
     """Users that the model is needed for; None for all."""
-    is_simple = settings.history is None and settings.exclude_pairs is None and not settings.explain
-    if settings.user_ids is None or len(settings.user_ids) > MAX_NEEDED_USERS or not is_simple:
+    if settings.user_ids is None or len(settings.user_ids) > MAX_NEEDED_USERS:
         return None
-    if any("," in text for text in options.user or ()):  # perhaps lists: the ids of the model decide
+    # Similarities of items, reasons and pairs are about all users, and so are texts that may be lists of ids.
+    needs_all = settings.rerank or settings.explain or settings.exclude_pairs
+    if needs_all or any("," in text for text in options.user or ()):
         return None
     return list(dict.fromkeys(map(str, settings.user_ids)))
 

@@ -7,13 +7,14 @@ docs/formats.md has every field.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from autorec_cli.csr import Array
 from autorec_cli.errors import ArtifactError, AutoRecError
 from autorec_cli.inference.files.model_parts import from_parts, parts_of
 from autorec_cli.inference.files.user_rows import parts_of_users
@@ -21,7 +22,7 @@ from autorec_cli.inference.scorer import Scorer
 from autorec_cli.runtime.stages import begin_stage
 from autorec_cli.storage import checksums, file_formats
 from autorec_cli.storage.file_formats import MODEL, OLD_MODEL_KEY, reason_of
-from autorec_cli.storage.safetensors_reader import open_tensors
+from autorec_cli.storage.safetensors_reader import TensorFile, open_tensors
 from autorec_cli.storage.safetensors_writer import Pieces, in_one, write
 
 UNREADABLE_ERRORS = (SafetensorError, *file_formats.UNREADABLE_ERRORS)
@@ -54,23 +55,38 @@ def save_parts(document: Mapping[str, Any], tensors: Mapping[str, Pieces], path:
     write(path, MODEL.name, {**MODEL.header(), **document}, tensors)
 
 
-def load_model(path: str | Path, user_ids: Sequence[str] | None = None) -> Scorer:
+def load_model(path: str | Path) -> Scorer:
     """Read a model, a blend or a joint model.
-
-    Args:
-        path: Model file.
-        user_ids: Ids of the users that it is needed for, each once. If it knows all of them, it comes with these users
-            alone, which takes a fraction of a second even if it has millions. None is all users.
 
     Raises:
         ArtifactError: it does not exist, is not a model, is damaged, or is of another format version.
     """
-    path = Path(path)
+    return _load(Path(path), lambda _file, _document: None)
+
+
+def load_users(path: str | Path, user_ids: Sequence[str]) -> Scorer:
+    """Read a model with some users alone, or whole if it does not know all of them.
+
+    It takes a fraction of a second even if the file has millions of users. Scores and predictions are those of the
+    whole model; similarities, which depend on all users, are not.
+
+    Args:
+        path: Model file.
+        user_ids: Their ids, each once.
+
+    Raises:
+        ArtifactError: as `load_model`.
+    """
+    return _load(Path(path), lambda file, document: parts_of_users(file, document, user_ids))
+
+
+def _load(path: Path, part: Callable[[TensorFile, dict[str, Any]], dict[str, Array] | None]) -> Scorer:
+    """Read a model from the tensors that `part` reads, or from all if it reads none."""
     require_model(path)
     begin_stage(f"reading model {path}")
     with explained(path), open_tensors(path) as file:
         document = read_document(path, file.metadata)
-        tensors = None if user_ids is None else parts_of_users(file, document, user_ids)
+        tensors = part(file, document)
         if tensors is None:
             _check_tensors(path, document, {name: file.checksum(name) for name in file.tensors})
             tensors = dict(file.tensors)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autorec_cli.cli.commands import recommend
 from autorec_cli.errors import ArtifactError
-from autorec_cli.inference.files.model_file import load_model, save_model
+from autorec_cli.inference.files.model_file import load_model, load_users, save_model
 from autorec_cli.inference.files.texts import find_texts, pack_texts
 from autorec_cli.storage import checksums
 from autorec_cli.storage.safetensors_reader import open_tensors
@@ -41,7 +42,7 @@ def test_some_users_are_as_in_the_whole_model(model_path, name):
     path = model_path(name)
     whole = load_model(path)
     ids = [whole.catalog.user_ids[user] for user in USERS]
-    some = load_model(path, ids)
+    some = load_users(path, ids)
     assert list(some.catalog.user_ids) == ids
     assert list(some.catalog.item_ids) == list(whole.catalog.item_ids)
     here = np.arange(len(USERS))
@@ -65,7 +66,7 @@ def test_some_users_are_as_in_the_whole_model(model_path, name):
 def test_a_model_that_lacks_a_user_is_read_whole(model_path, name):
     path = model_path(name)
     whole = load_model(path)
-    assert load_model(path, [whole.catalog.user_ids[0], "nobody"]).catalog.n_users == whole.catalog.n_users
+    assert load_users(path, [whole.catalog.user_ids[0], "nobody"]).catalog.n_users == whole.catalog.n_users
 
 
 def damaged(path, name, place):
@@ -83,7 +84,7 @@ def test_damage_of_what_is_needed_is_told(model_path, name):
     ids = [load_model(path).catalog.user_ids[0]]
     damaged(path, name, 0)
     with pytest.raises(ArtifactError, match="damaged"):
-        load_model(path, ids)
+        load_users(path, ids)
 
 
 @pytest.mark.usefixtures("blocks")
@@ -92,10 +93,10 @@ def test_damage_of_the_rows_of_others_does_not_matter(user_model, tmp_path):
     save_model(load_model(user_model), path)
     ids = list(load_model(path).catalog.user_ids)
     damaged(path, "codes", -1)  # of the last user
-    assert load_model(path, ids[:1]).catalog.n_users == 1
-    for wanted in (ids[-1:], None):
+    assert load_users(path, ids[:1]).catalog.n_users == 1
+    for load in (load_model, lambda path: load_users(path, ids[-1:])):
         with pytest.raises(ArtifactError, match="damaged"):
-            load_model(path, wanted)
+            load(path)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -108,6 +109,27 @@ def test_recommendations_to_some_are_those_rows_of_all(request, tmp_path, name):
     assert found[0] == every[0]
     assert found[1:] == [line for user in users for line in every if line.startswith(f"{user},")]
     assert len(found) == 1 + 3 * len(users)
+
+
+RULES = [
+    ("--include-seen",),
+    ("--popularity-correction", "0.5"),
+    ("--rerank", "mmr:0.3"),
+    ("--explain", "2"),
+    ("--where", "year > 1990"),
+    ("--max-per", "genre=1"),
+    ("--shard", "2/3"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=" ".join)
+@pytest.mark.parametrize("name", ["both_model", "user_model"])
+def test_no_rule_depends_on_how_a_model_is_read(request, monkeypatch, workshop, rule, name):
+    monkeypatch.chdir(workshop)  # --explain reads the dataset there
+    arguments = ("recommend", request.getfixturevalue(name), "--user", "007", "--user", "041", *rule)
+    found = call(*arguments)
+    monkeypatch.setattr(recommend, "MAX_NEEDED_USERS", 0)
+    assert (found.status, found.stdout) == (0, call(*arguments).stdout)
 
 
 @given(st.lists(st.text("a0\0é", max_size=3), unique=True), st.lists(st.text("a0\0é", max_size=3), unique=True))
