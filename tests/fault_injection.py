@@ -14,6 +14,7 @@ import argparse
 import ctypes
 import errno
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 READ, WRITE, OPEN, RENAME, SYNC, MKDIR = (1 << bit for bit in range(6))
@@ -35,6 +36,7 @@ FAULTS = {
     "kill": (READ | WRITE | OPEN | RENAME | SYNC | MKDIR, 0),
 }
 """Kinds of calls that can fail with an error; 0 kills the process after the call."""
+N_KINDS = 6
 TRAIN = ("--hidden-size", "3", "--epochs", "2", "--threads", "1", "--seed", "1", "--save-every", "0")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "prepare": ("prepare", "ratings.csv", "-o", "data", "--force", "-q"),
@@ -51,7 +53,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 OUTPUTS = {"prepare": "data", "train": "m", "resume": "m", "recommend": "top.csv", "compressed": "top.csv.gz",
            "evaluate": "metrics", "predict": "predicted.csv", "sample": "sample.csv", "run": "out",
            "info": "info.csv"}  # fmt: skip
-SAMPLE = {"prepare": 17, "train": 23, "recommend": 5, "run": 131, "info": 19}
+SAMPLE = {"prepare": 37, "train": 59, "recommend": 5, "run": 131, "info": 23}
 """Commands that are sampled, and their calls that fail: every n-th."""
 RESULTS = ("data", "model", "metrics.json", "recommendations.csv", "report.html", "run.json")
 
@@ -86,8 +88,8 @@ def contents(path: Path) -> object:
     return path.read_bytes() if path.exists() else None
 
 
-def become(arguments: Sequence[str], folder: Path, fault: str, number: int, told: int) -> NoReturn:
-    """Be the program in `folder`, with one fault."""
+def become(arguments: Sequence[str], folder: Path, fault: str, number: int, told: mmap.mmap) -> NoReturn:
+    """Be the program in `folder`, with one fault, or none if `fault` is empty; the library writes into `told`."""
     from autorec_cli.cli import main
 
     os.chdir(folder)
@@ -97,25 +99,34 @@ def become(arguments: Sequence[str], folder: Path, fault: str, number: int, told
     sys.stdin, sys.stdout = open(0, encoding="utf-8"), open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     sys.argv = ["autorec", *arguments]
-    if fault:
-        kinds, error = FAULTS[fault]
-        ctypes.CDLL(None).arm_faults(os.fsencode(folder), kinds, ctypes.c_long(number), error, told)
+    kinds, error = FAULTS[fault] if fault else (0, 0)
+    numbers = (ctypes.c_long * (N_KINDS + 1)).from_buffer(told)
+    ctypes.CDLL(None).arm_faults(os.fsencode(folder), kinds, ctypes.c_long(number), error, numbers)
     main.main()
     os._exit(99)
 
 
-def run(command: str, folder: Path, fault: str = "", number: int = 0) -> tuple[int, str, bool]:
-    """Run a command; its status, what it said, and whether the fault came."""
-    with tempfile.TemporaryFile() as told:
+class Run(NamedTuple):
+    """How a command ended: its status, what it said, whether the fault came, and its calls of each kind."""
+
+    status: int
+    said: str
+    came: bool
+    n_calls: list[int]
+
+
+def run(command: str, folder: Path, fault: str = "", number: int = 0) -> Run:
+    """Run a command, with a fault at the call of this number."""
+    with mmap.mmap(-1, ctypes.sizeof(ctypes.c_long) * (N_KINDS + 1)) as told:  # shared with the fork
         child = os.fork()
         if child == 0:
             try:
-                become(COMMANDS[command], folder, fault, number, told.fileno())
+                become(COMMANDS[command], folder, fault, number, told)
             finally:
                 os._exit(98)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        came = os.fstat(told.fileno()).st_size > 0
-    return status, (folder.parent / "said").read_text(), came
+        *n_calls, came = memoryview(told).cast("l").tolist()
+    return Run(status, (folder.parent / "said").read_text(), bool(came), n_calls)
 
 
 def set_up(folder: Path) -> None:
@@ -181,55 +192,76 @@ def leftovers(folder: Path, command: str) -> Iterator[str]:
                 json.loads(line)
 
 
-def inject(command: str, fault: str, every: int, place: Path, source: Path) -> tuple[Counter[str], list[str]]:
-    """Run `command` with the fault at every n-th call; how often it came, and what was wrong."""
-    folder, counts, wrong = place / "job", Counter[str](), []
+def fresh(command: str, folder: Path, source: Path, old: bool) -> None:
+    """Fill the folder of a job, with an older output or without."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    if old:
+        older = source.parent / f"old-{OUTPUTS[command]}"
+        if older.is_dir():
+            shutil.copytree(older, folder / OUTPUTS[command], symlinks=True)
+        else:
+            shutil.copy(older, folder / OUTPUTS[command])
+    if command == "resume":
+        shutil.copy(source.parent / "m.resume", folder)
 
-    def fresh(old: bool) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(source, folder)
-        if old:
-            older = source.parent / f"old-{OUTPUTS[command]}"
-            if older.is_dir():
-                shutil.copytree(older, folder / OUTPUTS[command], symlinks=True)
-            else:
-                shutil.copy(older, folder / OUTPUTS[command])
-        if command == "resume":
-            shutil.copy(source.parent / "m.resume", folder)
 
-    def undisturbed(old: bool) -> object:
-        fresh(old)
+class Undisturbed(NamedTuple):
+    """What a command does without a fault: its output and its calls of each kind."""
+
+    output: object
+    n_calls: list[int]
+
+
+def undisturbed(command: str, folder: Path, source: Path, old: bool) -> Undisturbed:
+    """Run a command without a fault."""
+    fresh(command, folder, source, old)
+    before = contents(folder / OUTPUTS[command])
+    ended = run(command, folder)
+    assert ended.status == 0, ended.said
+    after = contents(folder / OUTPUTS[command])
+    assert after != before
+    return Undisturbed(after, ended.n_calls)
+
+
+def inject(command: str, faults: Sequence[str], every: int, place: Path) -> tuple[Counter[str], list[str]]:
+    """Run `command` with each fault at every n-th call; how often they came, and what was wrong."""
+    counts, wrong = Counter[str](), []
+    whole = {old: undisturbed(command, place / "job", place / "new", old) for old in (True, False)}
+    for fault in faults:
+        kinds, _ = FAULTS[fault]
+        n_calls = max(
+            sum(number for kind, number in enumerate(one.n_calls) if kinds & 1 << kind) for one in whole.values()
+        )
+        for number in range(1, n_calls + 1, every):
+            came, problems = inject_one(command, fault, number, place, whole[number % 3 > 0].output)
+            counts[f"{command} {fault}"] += came
+            sys.stderr.write("".join(f"{problem.strip()}\n" for problem in problems))  # at once: the rest may take long
+            wrong += problems
+    return counts, wrong
+
+
+def inject_one(command: str, fault: str, number: int, place: Path, new: object) -> tuple[bool, list[str]]:
+    """Run `command` with the fault at call `number`; whether it came, and what was wrong."""
+    folder = place / "job"
+    fresh(command, folder, place / "new", old=number % 3 > 0)
+    old = contents(folder / OUTPUTS[command])
+    ended = run(command, folder, fault, number)
+    if not ended.came:  # without an older output there are fewer calls
+        return False, []
+    problems = list(problems_of(command, folder, fault, (ended.status, ended.said), (old, new)))
+    said = ended.said
+    if fault == "kill":  # the next run goes through, and sweeps
         before = contents(folder / OUTPUTS[command])
-        status, said, _ = run(command, folder)
-        assert status == 0, said
+        status, said, *_ = run(command, folder)
         after = contents(folder / OUTPUTS[command])
-        assert after != before
-        return after
-
-    with_old, without_old = undisturbed(old=True), undisturbed(old=False)
-    number = 1
-    while True:
-        fresh(old=number % 3 > 0)
-        old, new = contents(folder / OUTPUTS[command]), with_old if number % 3 else without_old
-        status, said, came = run(command, folder, fault, number)
-        if not came:
-            return counts, wrong
-        counts[f"{command} {fault}"] += 1
-        problems = list(problems_of(command, folder, fault, (status, said), (old, new)))
-        if fault == "kill":  # the next run goes through, and sweeps
-            before = contents(folder / OUTPUTS[command])
-            status, said, _ = run(command, folder)
-            after = contents(folder / OUTPUTS[command])
-            if command == "run" and before != new:  # the model has the number of its generation, which is another one
-                after, new = ({**dict(found), "model": b""} for found in (after or {}, new))
-            # A run after one that was published starts from its model.
-            if status or (after != new and (command != "run" or before != new)):
-                problems.append(f"the run after it ended with {status}")
-            problems += leftovers(folder, command)
-        found = [f"{command} {fault} {number}: {problem}: {said}" for problem in problems]
-        sys.stderr.write("".join(f"{problem.strip()}\n" for problem in found))  # at once: the rest may take long
-        wrong += found
-        number += every
+        if command == "run" and before != new:  # the model has the number of its generation, which is another one
+            after, new = ({**dict(found), "model": b""} for found in (after or {}, new))
+        # A run after one that was published starts from its model.
+        if status or (after != new and (command != "run" or before != new)):
+            problems.append(f"the run after it ended with {status}")
+        problems += leftovers(folder, command)
+    return True, [f"{command} {fault} {number}: {problem}: {said}" for problem in problems]
 
 
 def make_old(source: Path, place: Path) -> None:
@@ -243,7 +275,7 @@ def make_old(source: Path, place: Path) -> None:
             lines = (folder / "ratings.csv").read_text().splitlines(keepends=True)
             (folder / "ratings.csv").write_text("".join(lines[:40]))
             COMMANDS["older"] = COMMANDS[command]
-            assert run("older", folder)[0] == 0
+            assert run("older", folder).status == 0
             shutil.copytree(folder / name, kept, symlinks=True)
         else:
             kept.write_bytes(b"old")
@@ -291,10 +323,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.wait()
         make_old(place / "new", place)
         for command, every in commands.items():
-            for fault in faults:
-                one, problems = inject(command, fault, every, place, place / "new")
-                counts.update(one)
-                wrong += problems
+            one, problems = inject(command, faults, every, place)
+            counts.update(one)
+            wrong += problems
     for what, number in counts.items():
         sys.stdout.write(f"{number:>6,} {what}\n")
     sys.stdout.write("".join(f"{problem.strip()}\n" for problem in wrong[:40]))

@@ -16,35 +16,35 @@
 enum { READ = 1, WRITE = 2, OPEN = 4, RENAME = 8, SYNC = 16, MKDIR = 32 };
 
 static char folder[PATH_MAX];
-static int kinds, error_number, told; /* error_number 0: kill after the call */
+static int kinds, error_number; /* error_number 0: kill after the call */
 static long remaining;
+static long *told; /* the calls of each kind, and at last whether one has failed */
 
-/* Calls of `some_kinds` on relative names and names in `job` are counted; call number n fails with `number`. */
-void arm_faults(const char *job, int some_kinds, long n, int number, int tell)
+/* Calls on relative names and names in `job` are counted; of those of `some_kinds`, number n fails with `number`. */
+void arm_faults(const char *job, int some_kinds, long n, int number, long *tell)
 {
     strncpy(folder, job, sizeof folder - 1);
     kinds = some_kinds;
     error_number = number;
-    told = tell;
-    __atomic_store_n(&remaining, n, __ATOMIC_SEQ_CST);
+    remaining = n;
+    __atomic_store_n(&told, tell, __ATOMIC_SEQ_CST);
 }
 
 static int is_hit(int kind, const char *name)
 {
-    if (!(kinds & kind) || __atomic_load_n(&remaining, __ATOMIC_SEQ_CST) <= 0)
+    if (!told || (name[0] == '/' && strncmp(name, folder, strlen(folder)) != 0))
         return 0;
-    if (name[0] == '/' && strncmp(name, folder, strlen(folder)) != 0)
+    __atomic_add_fetch(&told[__builtin_ctz(kind)], 1, __ATOMIC_SEQ_CST);
+    if (!(kinds & kind) || __atomic_sub_fetch(&remaining, 1, __ATOMIC_SEQ_CST) != 0)
         return 0;
-    if (__atomic_sub_fetch(&remaining, 1, __ATOMIC_SEQ_CST) != 0)
-        return 0;
-    ftruncate(told, 1); /* not `write`, which is ours */
+    told[6] = 1;
     return 1;
 }
 
 static int is_hit_at(int kind, int descriptor)
 {
     char link[64], name[PATH_MAX];
-    if (!(kinds & kind) || __atomic_load_n(&remaining, __ATOMIC_SEQ_CST) <= 0)
+    if (!told)
         return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t length = readlink(link, name, sizeof name - 1);
