@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.data.builder import sorted_cells
@@ -21,7 +21,6 @@ def packed(pairs):
     return keys
 
 
-@settings(max_examples=200, deadline=None)
 @given(pairs_of, st.sampled_from(["any", "by user", "sorted", "distinct"]), st.sampled_from([1, 3, 1000]))
 @pytest.mark.parametrize("shape", [(7, 10), (HUGE, HUGE)])
 def test_cells_are_sorted_by_user_item_and_position(shape, pairs, order, length):

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autorec_cli.data.builder.read_ratings import read_ratings
@@ -135,7 +135,6 @@ def outcome(names, options):
     return [column.tolist() for column in columns], table.user_ids.to_list(), table.item_ids.to_list(), facts
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=files,
     delimiter=st.sampled_from([",", "::", "\t"]),
