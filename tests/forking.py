@@ -69,6 +69,11 @@ from autorec_cli.report import page
 page.draw = lambda chart: f"<svg><title>{chart.title}</title></svg>"
 """
 """Code that leaves charts out of reports, as drawing them takes longer than all else that a small run does."""
+WITHOUT_TORCH = """
+from autorec_cli.cli.commands import doctor
+doctor.CHECKS = tuple(check for check in doctor.CHECKS if check is not doctor._torch)
+"""
+"""Code that leaves torch out of what `autorec doctor` checks, which starts Python anew to load it."""
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import typer
 
 from autorec_cli.cli.app import COMMANDS, app
 from tests.encoded import written
-from tests.forking import UNDRAWN, program
+from tests.forking import UNDRAWN, WITHOUT_TORCH, program
 from tests.program import ROOT, call, modules_after
 
 PROGRAM = typer.main.get_command(app)
@@ -126,10 +126,11 @@ def test_examples_run(examples_folder, monkeypatch, name):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for variable in ("AUTOREC_TRAIN_EPOCHS", "AUTOREC_CROSS_VALIDATE_EPOCHS", "AUTOREC_TUNE_MAX_EPOCHS"):
         monkeypatch.setenv(variable, "2")
+    for variable in ("AUTOREC_TRAIN_HIDDEN_SIZE", "AUTOREC_CROSS_VALIDATE_HIDDEN_SIZE", "AUTOREC_TUNE_MAX_HIDDEN_SIZE"):
+        monkeypatch.setenv(variable, "16")
     monkeypatch.setenv("AUTOREC_PREPARE_FORCE", "true")
     monkeypatch.setenv("AUTOREC_RECOMMEND_ON_UNKNOWN", "skip")  # ids here have leading zeros
-    if name == "run":
-        monkeypatch.setenv("TESTS_FIRST", UNDRAWN)
+    monkeypatch.setenv("TESTS_FIRST", WITHOUT_TORCH if name == "doctor" else UNDRAWN)
     examples = [line for line in EXAMPLES[name].splitlines() if line and not line.startswith("[bold]")]
     assert len(examples) >= 2
     for example in examples:
@@ -137,6 +138,7 @@ def test_examples_run(examples_folder, monkeypatch, name):
             if name == "train":
                 (examples_folder / model).unlink(missing_ok=True)
         example = example.replace("--shards 16", "--shards 2")  # each is a process of its own
+        example = example.replace("--epochs 20", "--epochs 2")
         script = f"set -o pipefail; {example}"
         finished = subprocess.run(["bash", "-c", script], cwd=examples_folder, capture_output=True, text=True)
         assert finished.returncode == 0, (example, finished.stderr)

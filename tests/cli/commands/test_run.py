@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import shutil
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from autorec_cli.inference.files import model_file
+from tests.forking import UNDRAWN
 from tests.program import SMALL, call, run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -204,12 +206,23 @@ AFTER_TRAINING = (
 )
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_kill_at_any_stage_leaves_a_whole_generation_published(folder, place):
+@pytest.fixture(scope="module")
+def two_generations(workshop, tmp_path_factory):
+    """What two runs leave; it is copied by those who change it."""
+    place = tmp_path_factory.mktemp("generations")
     for top in (1, 2):
-        assert call("run", "ratings.csv", "-o", "out", *TINY, "--epochs", 1, "-k", top).status == 0
+        options = ("-o", place / "out", *TINY, "--epochs", 1, "-k", top)
+        result = run("run", "ratings.csv", *options, cwd=workshop, first=UNDRAWN)
+        assert result.status == 0, result.stderr
+    return place / "out"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_kill_at_any_stage_leaves_a_whole_generation_published(folder, two_generations, place):
+    shutil.copytree(two_generations, folder / "out", symlinks=True)
     before = (folder / "out" / "recommendations.csv").read_text()
-    killed = run("run", "ratings.csv", "-o", "out", *TINY, "--keep", 1, "-k", 3, first=f"{MODULES}\n{PLACES[place]}")
+    first = f"{UNDRAWN}\n{MODULES}\n{PLACES[place]}"
+    killed = run("run", "ratings.csv", "-o", "out", *TINY, "--keep", 1, "-k", 3, first=first)
     assert killed.status == -signal.SIGKILL, killed.stderr
     published = 3 if place == "while old ones are removed" else 2
     assert document()["generation"] == published
@@ -245,7 +258,7 @@ Checkpointer._save = save_three_times
         unfinished = folder / out / "generations" / "0001"
         assert "model.resume" in names(unfinished)
         assert not (folder / out / "current").is_symlink()
-        resumed = run("run", "ratings.csv", "-o", out, *SMALL)
+        resumed = run("run", "ratings.csv", "-o", out, *SMALL, first=UNDRAWN)
         assert (resumed.status, "resuming from" in resumed.stderr) == (0, True), resumed.stderr
         assert names(unfinished) == ["data", "metrics.json", "model", "recommendations.csv", "report.html", "run.json"]
         ours, theirs = ((folder / name / "recommendations.csv").read_text() for name in (out, "whole"))
