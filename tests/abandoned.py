@@ -56,7 +56,7 @@ def abandon_fit() -> None:
 
     dataset = planted_dataset(n_users=12, n_items=8)
     settings = TrainSettings(hidden_sizes=(2,), epochs=9, batch_size=8)
-    abandon(lambda: fit(dataset, settings, device="cpu", threads=2), 300)
+    abandon(lambda: fit(dataset, settings, device="cpu", threads=2), 100)
 
 
 def abandon_batches() -> None:

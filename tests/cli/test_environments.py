@@ -27,6 +27,22 @@ ENVIRONMENTS = {
     "dumb": {**os.environ, **BARE, "TERM": "dumb", "NO_COLOR": "1"},
     "colours forced": {**os.environ, **BARE, "FORCE_COLOR": "1", "TERM": "xterm-256color"},
 }
+PIPELINE = (
+    "prepare r.csv --items t.csv -o data",
+    "train data -o m --epochs 2 --hidden-size 4 --threads 1 --log log.jsonl",
+    "evaluate m --format table -o table.txt",
+    "recommend m -k 20 --include-seen -o lists.csv",
+    "info m -o info.json --format json",
+)
+ONE_AFTER_THE_OTHER = """
+import sys
+from autorec_cli.cli import main
+for arguments in sys.argv[1:]:
+    sys.argv = ["autorec", *arguments.split()]
+    if main.run():
+        sys.exit(arguments)
+"""
+"""All commands in one Python, which takes longer to start and to import than each of them."""
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S.*")
 
 
@@ -38,18 +54,13 @@ def test_the_pipeline_says_plain_lines_and_writes_the_same(tmp_path, name):
         csv.writer(file).writerows([("user", "item", "rating"), *rows])
     (tmp_path / "t.csv").write_text("item,title\n電影3,Ünïcödé\n", encoding="utf-8")
     poor_terminal = "TERM" in ENVIRONMENTS[name]  # read when it is wanted, and not when Python starts
-    started = [program()] if poor_terminal else [sys.executable, "-W", "error", "-m", "autorec_cli"]
-    for arguments in (
-        "prepare r.csv --items t.csv -o data",
-        "train data -o m --epochs 2 --hidden-size 4 --threads 1 --log log.jsonl",
-        "evaluate m --format table -o table.txt",
-        "recommend m -k 20 --include-seen -o lists.csv",
-        "info m -o info.json --format json",
-    ):
+    commands = [[program(), *arguments.split()] for arguments in PIPELINE]
+    if not poor_terminal:
+        commands = [[sys.executable, "-W", "error", "-c", ONE_AFTER_THE_OTHER, *PIPELINE]]
+    for command in commands:
         finished = subprocess.run(
-            [*started, *arguments.split()],
-            env=ENVIRONMENTS[name], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False,
-        )  # fmt: skip
+            command, env=ENVIRONMENTS[name], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False
+        )
         assert (finished.returncode, finished.stdout) == (0, ""), finished.stderr
         assert all(LINE.fullmatch(line) for line in finished.stderr.splitlines()), finished.stderr
         assert "\x1b" not in finished.stderr
