@@ -1,6 +1,6 @@
 """Runs of `autorec train` that are killed at random moments, each resumed until it ends; the models must be equal.
 
-    python -m tests.kills [--kills 100] [--seed 0] [--folder FOLDER]
+    python -m tests.kills [--kills 100] [--epochs 60] [--seed 0] [--folder FOLDER]
 
 Every run is killed by SIGKILL, most of them, or by SIGTERM or Ctrl-C, at a moment drawn between its start and the time
 that a whole run takes; some are killed again while they resume. Prints what happened; the status is 0 if every model is
@@ -29,7 +29,7 @@ from tests.planted import planted_dataset
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STATUSES = {-9: "SIGKILL", 143: "SIGTERM", 130: "Ctrl-C", -15: "SIGTERM", -2: "Ctrl-C", 0: "ended before"}
-OPTIONS = ("--hidden-size", "64,32", "--batch-size", "32", "--epochs", "60", "--dropout", "0.2", "--threads", "1",
+OPTIONS = ("--hidden-size", "64,32", "--batch-size", "32", "--dropout", "0.2", "--threads", "1",
            "--learning-rate", "0.005", "--regularization", "5", "--save-every", "0", "--log", "log", "-q")  # fmt: skip
 KINDS = (("--center", "both"), ("--no-refit",), ("--patience", "20"), ("--objective", "ranking"))
 
@@ -77,17 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--epochs", default="60")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args(arguments)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="kills."))
     rng = random.Random(asked.seed)
     dataset.save_dataset(planted_dataset(n_users=300, n_items=200), folder / "data")
+    program()  # starts what forks, or the first run would take longer than those that are killed
     wanted: dict[tuple[str, ...], tuple[bytes, float, list[int]]] = {}
     ended: Counter[str] = Counter()
     n_kills = n_lost = n_different = n_resumed = 0
     while n_kills < asked.kills:
-        options = KINDS[n_kills % len(KINDS)]
+        options = (*KINDS[n_kills % len(KINDS)], "--epochs", asked.epochs)
         if options not in wanted:
             clear(folder)
             seconds = finish(folder, options, resume=False)

@@ -1,9 +1,7 @@
-"""Process groups of several sizes, each of which runs trainings, one after the other, and counts what it sends.
+"""Process groups, each of which runs trainings, one after the other, and counts what it sends.
 
-    python -m tests.ranks FOLDER SIZE...
-
-Every group works in FOLDER/SIZE. Its processes are forked from this one, which has imported the program, and not
-started by torchrun, as importing takes each of them seconds. FOLDER/SIZE/cases is a JSON list of objects: `data`,
+A group works in a folder. Its processes are forked from one that has imported the program, and not started by
+torchrun, as importing takes each of them seconds. FOLDER/cases is a JSON list of objects: `data`,
 `output`, `variant`, `given` as of `tests.trained.train`; `torch` trains
 with torch's operations; `slow` lets the last process sleep before each step. The first process writes
 `OUTPUT.json`: what `train` returned, and the bytes that a step of one batch sums over the processes. Then all evaluate
@@ -34,7 +32,6 @@ from autorec_cli.training.loop import trainer
 from autorec_cli.training.loop.examples import make_examples
 from autorec_cli.training.loop.randomness import initial_network
 from autorec_cli.training.settings import TrainSettings
-from tests.forking import import_program
 from tests.program import call
 from tests.trained import train
 
@@ -53,7 +50,10 @@ def reduced_bytes(data: Path, variant: str | None, given: dict[str, Any], proces
     """The bytes summed in one step of 8 examples, and in one of 3."""
     stored = open_ratings(data, process_group)
     shape = (stored.n_users, stored.n_items)
-    settings = TrainSettings(variant=variant, **given).complete(shape, stored.n_ratings["train"], stored.facts())
+    # Without means, which take longer than the step.
+    settings = TrainSettings(variant=variant, **{**given, "center": "none"}).complete(
+        shape, stored.n_ratings["train"], stored.facts()
+    )
     partition = stored.partition(settings.variant)
     examples = make_examples(
         read_partition(stored, settings, partition).train, stored.rating_scale, settings, partition
@@ -123,16 +123,10 @@ def rank_of(size: int, rank: int, port: int, folder: Path) -> int:
         leave(1)
 
 
-def group_of(size: int, folder: Path) -> None:
-    """Run a group and wait for its end."""
+def group_of(size: int, folder: str) -> None:
+    """Run a group in `folder` and wait for its end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    for child in [rank_of(size, rank, port, folder) for rank in range(size)]:
+    for child in [rank_of(size, rank, port, Path(folder)) for rank in range(size)]:
         if os.waitpid(child, 0)[1]:
             sys.exit(f"a process of {size} has failed")
-
-
-if __name__ == "__main__":
-    import_program()
-    for number in sys.argv[2:]:
-        group_of(int(number), Path(sys.argv[1], number))

@@ -21,12 +21,12 @@ from autorec_cli.inference.files import model_file
 from tests.encoded import encoded
 from tests.forking import program
 from tests.planted import dataset_of, planted_dataset
-from tests.program import ROOT, call
+from tests.program import ROOT, call, run
 from tests.ranks import EVALUATED, evaluate
 from tests.trained import assert_same_models, train
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node")
-SMALL = {"hidden_sizes": [20], "epochs": 3, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
+SMALL = {"hidden_sizes": [20], "epochs": 2, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02}
 DEEP = {**SMALL, "hidden_sizes": [70, 9], "dropout": 0.3, "output_activation": "sigmoid"}
 KINDS = {
     "item": ("data", "item", {**SMALL, "center": "both"}),
@@ -108,11 +108,10 @@ def make_folder(folder):
                 wanted.append({"data": str(folder / data), "output": f"undisturbed-{data}", "variant": variant,
                                "given": LONG})  # fmt: skip
         (there / "cases").write_text(json.dumps(wanted))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.ranks", folder, *map(str, KINDS_OF)], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for size in KINDS_OF:
+        there = str(folder / str(size))
+        done = run(first=f"import sys; from tests import ranks; ranks.group_of({size}, {there!r}); sys.exit()")
+        assert done.status == 0, done.stderr
 
 
 @pytest.fixture(params=KINDS_OF)
