@@ -142,7 +142,8 @@ def test_a_folder_that_vanishes_meanwhile_is_one_sentence(shop, monkeypatch, out
 
         return work
 
-    for module, name in ((model_file, "load_model"), (dataset, "load_dataset"), (preparation, "prepare")):
+    models = [(model_file, "load_model"), (model_file, "load_users")]
+    for module, name in (*models, (dataset, "load_dataset"), (preparation, "prepare")):
         monkeypatch.setattr(module, name, vanish_and(getattr(module, name)))
     result = call(*OUTPUTS[output], "there/x")
     assert result.status == 2
