@@ -46,7 +46,7 @@ def abandon_in_order() -> None:
         with threads.in_order(lambda number: number, itertools.count()) as results:
             yield from results
 
-    abandon(generator, 3000)
+    abandon(generator, 2000)
 
 
 def abandon_fit() -> None:

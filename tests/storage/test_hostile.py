@@ -24,7 +24,7 @@ from tests.trained import described
 
 
 def test_a_sample_of_hostile_files(tmp_path):
-    ended, wrong = hostile.attack(150, 7, tmp_path, train_every=50)
+    ended, wrong = hostile.attack(100, 7, tmp_path, train_every=50)
     assert wrong == []
     assert {how.split()[1] for how in ended} == {"accepted", "refused"}
 

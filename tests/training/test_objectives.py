@@ -166,7 +166,7 @@ def test_interactions_are_only_ranked(caplog):
 @pytest.mark.parametrize("after", ["rating, user, selection", "rating, user, refit", "ranking, user, selection",
                                    "ranking, user, refit"])  # fmt: skip
 def test_a_run_that_was_interrupted_in_any_phase_goes_on_to_the_same_model(shop, after):
-    assert_resumes(shop, after, *TYPED)
+    assert_resumes(shop, after, *TYPED, "--epochs", 6)
 
 
 def test_a_summary_and_a_log_hold_both_metrics(shop):

@@ -18,7 +18,7 @@ from tests.program import ROOT, call, run
 
 pytest.importorskip("optuna")
 
-SMALL = ("--max-epochs", 10, "--max-hidden-size", 20, "--threads", 1)
+SMALL = ("--max-epochs", 4, "--max-hidden-size", 20, "--threads", 1)
 
 
 def test_stdout_is_the_command_that_trains_the_best_model(tmp_path):

@@ -213,10 +213,10 @@ def test_postgresql_is_read(filled):
 
 def test_postgresql_streams(filled):
     found, _ = read(
-        filled, "SELECT n % 1000 AS user_id, n % 77 AS item_id, n % 5 AS rating FROM generate_series(1, 400000) n"
+        filled, "SELECT n % 1000 AS user_id, n % 77 AS item_id, n % 5 AS rating FROM generate_series(1, 200000) n"
     )
-    assert len(found) == 400_000
-    assert found[-1] == ("0", str(400_000 % 77), 0.0)
+    assert len(found) == 200_000
+    assert found[-1] == ("0", str(200_000 % 77), 0.0)
 
 
 def test_the_command_reads_postgresql_without_telling_the_password(filled, tmp_path):
