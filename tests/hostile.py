@@ -45,6 +45,7 @@ OTHERS = (
     ("similar", "--min-ratings", 1),
     ("similar", "--of", "users", "--min-ratings", 1, "--format", "json"),
     ("recommend", "--format", "sqlite"),
+    ("recommend", "--user", "0", "--user", "7", "--on-unknown", "popular"),
     ("export", "--to", "npz"),
     ("export", "--to", "parquet"),
     ("export", "--to", "onnx"),

@@ -33,7 +33,7 @@ class TensorFile:
         metadata: Texts by key.
         tensors: Arrays by name, in the order of the file; writing to them changes a private copy only.
         starts: Position of each in the file.
-        file: The file.
+        file: Open for checksums; the arrays are mapped.
     """
 
     metadata: Mapping[str, str]

@@ -24,7 +24,7 @@ from autorec_cli.storage.files import replace_file
 TYPE_NAMES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 """Type names of numpy and of the format."""
 
-Checksums = tuple[int, list[int]]
+TensorChecksums = tuple[int, list[int]]
 """Checksum of a tensor, and those of its blocks."""
 
 
@@ -106,7 +106,7 @@ def write(
         file.write(_padded(header[8:], room - 8))
 
 
-def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Pieces) -> Checksums:
+def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Pieces) -> TensorChecksums:
     """Write all pieces of a tensor; return their checksums."""
     checksum, n_bytes = checksums.of_kind(pieces.dtype, pieces.shape), 0
     blocks = checksums.BlockChecksums(pieces.dtype, pieces.shape) if checksums.n_blocks(pieces.n_bytes) else None
@@ -125,16 +125,16 @@ def _write_pieces(write: Callable[[memoryview], object], name: str, pieces: Piec
 
 
 def _header(
-    key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces], found: Mapping[str, Checksums]
+    key: str, document: Mapping[str, Any], tensors: Mapping[str, Pieces], found: Mapping[str, TensorChecksums]
 ) -> bytes:
     """Header after its length.
 
     Its size depends only on the number of digits of the checksums.
     """
-    own: dict[str, Any] = {"checksums": {name: whole for name, (whole, _) in found.items()}}
+    sums: dict[str, Any] = {"checksums": {name: whole for name, (whole, _) in found.items()}}
     if blocks := {name: values for name, (_, values) in found.items() if values}:
-        own["block_checksums"] = blocks
-    sealed = checksums.seal({**document, **own})
+        sums["block_checksums"] = blocks
+    sealed = checksums.seal({**document, **sums})
     header: dict[str, Any] = {"__metadata__": {key: sealed}}
     end = 0
     for name in in_file_order(tensors):

@@ -337,7 +337,7 @@ def _has_pairs(file: str) -> bool:
 
 def _needed_users(options: RecommendOptions, settings: RecommendSettings) -> list[str] | None:
     """Users that the model is needed for; None for all."""
-    if settings.user_ids is None or len(settings.user_ids) > MAX_NEEDED_USERS:
+    if not settings.user_ids or len(settings.user_ids) > MAX_NEEDED_USERS:
         return None
     # Similarities of items, reasons and pairs are about all users, and so are texts that may be lists of ids.
     needs_all = settings.rerank or settings.explain or settings.exclude_pairs

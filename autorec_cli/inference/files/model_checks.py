@@ -67,7 +67,7 @@ def check_model(document: Mapping[str, Any], tensors: Mapping[str, Array], setti
         _require(int(tensors[name].min()) >= 0, f"{name} holds negative numbers")
     check_rows(tensors["seen.indptr"], tensors["seen.indices"], n_items, "seen")
     for name in (name.removesuffix(".ends") for name in tensors if name.endswith(".ends")):
-        _check_ends(tensors[f"{name}.ends"], len(tensors[f"{name}.bytes"]), name)
+        check_texts(tensors[f"{name}.bytes"], tensors[f"{name}.ends"], name)
 
 
 def check_ids(ids: Iterable[Sequence[str]]) -> None:
@@ -193,6 +193,12 @@ def _expected(settings: Hyperparameters, n_users: int, n_items: int, has_titles:
     return expected
 
 
-def _check_ends(ends: Array, n_bytes: int, name: str) -> None:
+def check_texts(data: Array, ends: Array, name: str) -> None:
+    """Check texts as tensors; see `texts.pack_texts`.
+
+    Raises:
+        ValueError: they are of other types, or the ends do not fit.
+    """
+    _require(data.dtype == np.uint8 and ends.dtype == np.int64, f"{name} are no texts")
     _require(bool((np.diff(ends, prepend=0) >= 0).all()), f"{name}.ends are not in order")
-    _require(int(ends[-1]) == n_bytes, f"{name}.ends do not end with its bytes")
+    _require(len(ends) > 0 and int(ends[-1]) == len(data), f"{name}.ends do not end with its bytes")

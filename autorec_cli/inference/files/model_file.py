@@ -65,10 +65,10 @@ def load_model(path: str | Path) -> Scorer:
 
 
 def load_users(path: str | Path, user_ids: Sequence[str]) -> Scorer:
-    """Read a model with some users alone, or whole if it does not know all of them.
+    """Read a model for some users only, or whole if it does not know all of them.
 
-    It takes a fraction of a second even if the file has millions of users. Scores and predictions are those of the
-    whole model; similarities, which depend on all users, are not.
+    Most of a model of many users is neither read nor checked. Scores and predictions are those of the whole model;
+    similarities, which depend on all users, are not.
 
     Args:
         path: Model file.

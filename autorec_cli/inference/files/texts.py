@@ -28,15 +28,21 @@ def unpack_texts(data: Array, ends: Array) -> list[str]:
 def find_texts(data: Array, ends: Array, wanted: Sequence[str]) -> list[list[int]]:
     """Positions of each wanted text among those that `pack_texts` packed, without unpacking them."""
     lengths = np.diff(ends, prepend=0)
-    found: dict[bytes, list[int]] = {text.encode(): [] for text in wanted}
+    # Arguments of a command may hold bytes that are not UTF-8, and no text is equal to those.
+    encoded = [text.encode(errors="surrogatepass") for text in wanted]
+    found: dict[bytes, list[int]] = {text: [] for text in encoded}
     for length in {len(text) for text in found}:
         places = np.flatnonzero(lengths == length)
-        cells = (ends[places] - length)[:, None] + np.arange(length)
-        known = data[cells].view(f"S{length}").ravel() if length else np.zeros(len(places), dtype="S1")
+        if not len(places):
+            continue
+        known = np.zeros(len(places), dtype="S1")
+        if length:
+            windows = np.lib.stride_tricks.sliding_window_view(data, length)
+            known = windows[ends[places] - length].view(f"S{length}")[:, 0]
         # Texts of one length are equal where numpy says so, which ignores zeros at the end.
         of_length = np.array(sorted(text for text in found if len(text) == length), dtype=known.dtype)
         nearest = np.minimum(np.searchsorted(of_length, known), len(of_length) - 1)
         for place in np.flatnonzero(of_length[nearest] == known):
             start = int(ends[places[place]]) - length
             found[data[start : start + length].tobytes()].append(int(places[place]))
-    return [found[text.encode()] for text in wanted]
+    return [found[text] for text in encoded]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from autorec_cli.csr import Array
+from autorec_cli.inference.files.model_checks import check_texts
 from autorec_cli.inference.files.texts import find_texts, pack_texts
 from autorec_cli.storage import checksums
 from autorec_cli.storage.safetensors_reader import TensorFile, require_finite
@@ -20,8 +21,8 @@ OF_USERS = {
     "user": ("codes",),
 }
 """Tensors with a row for each user, by variant."""
-OF_USERS_ANYWAY = ("user_counts", "centering.user_bias", "baseline.user_bias")
-MADE_ANEW = ("seen.indptr", "seen.indices", "user_ids.bytes", "user_ids.ends")
+OF_USERS_ALWAYS = ("user_counts", "centering.user_bias", "baseline.user_bias")
+REBUILT = ("seen.indptr", "seen.indices", "user_ids.bytes", "user_ids.ends")
 
 
 def parts_of_users(file: TensorFile, document: Mapping[str, Any], user_ids: Sequence[str]) -> dict[str, Array] | None:
@@ -42,27 +43,35 @@ def parts_of_users(file: TensorFile, document: Mapping[str, Any], user_ids: Sequ
         ValueError, LookupError, TypeError: the file is damaged, or not a model.
     """
     reader = _Reader(file, document)
-    networks = {f"{number}.": each for number, each in enumerate(document["models"])} if "models" in document else {}
-    networks = networks or {"": document}
-    first = next(iter(networks))  # others share its ids and seen items
-    if any(f"{prefix}{name}" in file.tensors for prefix in networks if prefix != first for name in MADE_ANEW):
+    several = "models" in document
+    networks = {f"{number}.": each for number, each in enumerate(document["models"])} if several else {"": document}
+    first = next(iter(networks))
+    if not all(_shares_users(described, networks[first]) for prefix, described in networks.items() if prefix != first):
         return None
-    ends = reader.whole(f"{first}user_ids.ends")
-    rows = _rows_of(find_texts(reader.whole(f"{first}user_ids.bytes"), ends, user_ids))
+    texts, ends = (reader.whole(f"{first}user_ids.{part}") for part in ("bytes", "ends"))
+    check_texts(texts, ends, "user_ids")
+    rows = _rows_of(find_texts(texts, ends, user_ids))
     if rows is None:
         return None
     tensors = {}
     for prefix, described in networks.items():
-        of_users = {f"{prefix}{name}" for name in (*OF_USERS_ANYWAY, *OF_USERS[described["settings"]["variant"]])}
-        made_anew = {f"{prefix}{name}" for name in MADE_ANEW}
+        of_users = {f"{prefix}{name}" for name in (*OF_USERS_ALWAYS, *OF_USERS[described["settings"]["variant"]])}
+        rebuilt = {f"{prefix}{name}" for name in REBUILT}
         for name in file.tensors:
             if name in of_users:
                 tensors[name] = reader.rows(name, rows, len(ends))
-            elif name.startswith(prefix) and name not in made_anew:
+            elif name.startswith(prefix) and name not in rebuilt:
                 tensors[name] = reader.whole(name)
     tensors[f"{first}user_ids.bytes"], tensors[f"{first}user_ids.ends"] = pack_texts(user_ids)
-    tensors[f"{first}seen.indptr"], tensors[f"{first}seen.indices"] = _seen(reader, f"{first}seen", rows)
+    tensors[f"{first}seen.indptr"], tensors[f"{first}seen.indices"] = _seen(reader, f"{first}seen", rows, len(ends))
     return tensors
+
+
+def _shares_users(described: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
+    """True if a network has the first one's users, and its tensors of users in the same places."""
+    of_a_variant = {name for names in OF_USERS.values() for name in names}
+    shared, variants = set(described["shared"]), {described["settings"]["variant"], first["settings"]["variant"]}
+    return shared >= set(REBUILT) and (len(variants) == 1 or not shared & of_a_variant)
 
 
 def _rows_of(places: Sequence[Sequence[int]]) -> Array | None:
@@ -70,13 +79,12 @@ def _rows_of(places: Sequence[Sequence[int]]) -> Array | None:
     return np.array(places, dtype=np.int64)[:, 0] if all(len(of_one) == 1 for of_one in places) else None
 
 
-def _seen(reader: _Reader, name: str, rows: Array) -> tuple[Array, Array]:
+def _seen(reader: _Reader, name: str, rows: Array, n_users: int) -> tuple[Array, Array]:
     """Row pointers and indices of some rows."""
-    n_users = len(reader.file.tensors[f"{name}.indptr"]) - 1
-    starts, ends = (reader.rows(f"{name}.indptr", rows + more, n_users + 1) for more in (0, 1))
-    n_cells = len(reader.file.tensors[f"{name}.indices"])
-    if not ((starts >= 0) & (starts <= ends) & (ends <= n_cells)).all():
+    indptr, n_cells = reader.whole(f"{name}.indptr"), len(reader.file.tensors[f"{name}.indices"])
+    if indptr.dtype != np.int64 or len(indptr) != n_users + 1 or indptr[-1] != n_cells or (np.diff(indptr) < 0).any():
         raise ValueError(f"the rows of {name} do not follow each other")
+    starts, ends = indptr[rows], indptr[rows + 1]
     items = reader.runs(f"{name}.indices", list(zip(starts.tolist(), ends.tolist(), strict=True)))
     return np.append(0, np.cumsum(ends - starts)), items
 

@@ -170,7 +170,7 @@ class CompiledEngine:
 
     def _decoder_weight(self) -> Array:
         weight = from_tiles(self._decoder.tiles, len(self._rest.encoder_biases[-1]))
-        if self._mean is not None:  # outside, nobody knows of the mean row
+        if self._mean is not None:  # callers know nothing of the mean row
             weight += self._mean
         return weight
 

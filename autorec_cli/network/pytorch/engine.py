@@ -189,7 +189,7 @@ class TorchEngine:
         return weight, _copied(self._network.decoder_bias)
 
     def _add_mean(self, weight: Array) -> None:
-        if self._mean is not None:  # outside, nobody knows of the mean row
+        if self._mean is not None:  # callers know nothing of the mean row
             np.add(weight, self._mean.cpu().numpy(), out=weight)
 
     def _parameters(self) -> list[Tensor]:

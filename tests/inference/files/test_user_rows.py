@@ -1,5 +1,7 @@
 """Models read for some users only."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,9 +11,13 @@ from autorec_cli.cli.commands import recommend
 from autorec_cli.errors import ArtifactError
 from autorec_cli.inference.files.model_file import load_model, load_users, save_model
 from autorec_cli.inference.files.texts import find_texts, pack_texts
-from autorec_cli.storage import checksums
+from autorec_cli.storage import checksums, safetensors_writer
+from autorec_cli.storage.file_formats import MODEL
 from autorec_cli.storage.safetensors_reader import open_tensors
+from autorec_cli.storage.safetensors_writer import in_one
+from tests.planted import planted_dataset
 from tests.program import call
+from tests.trained import blend_of, model_of, small_settings
 
 MODELS = ["item_model", "user_model", "both_model", "lists_model"]
 USERS = [7, 0, 41]
@@ -132,7 +138,10 @@ def test_no_rule_depends_on_how_a_model_is_read(request, monkeypatch, workshop, 
     assert (found.status, found.stdout) == (0, call(*arguments).stdout)
 
 
-@given(st.lists(st.text("a0\0é", max_size=3), unique=True), st.lists(st.text("a0\0é", max_size=3), unique=True))
+TEXTS = st.lists(st.text("a0\0é", max_size=3), unique=True)
+
+
+@given(TEXTS, TEXTS | st.just(["\udcff", "a"]))
 def test_texts_are_found_where_they_are(texts, wanted):
     found = find_texts(*pack_texts(texts), wanted)
     assert found == [[place for place, text in enumerate(texts) if text == each] for each in wanted]
@@ -140,6 +149,50 @@ def test_texts_are_found_where_they_are(texts, wanted):
 
 def test_a_text_that_is_there_twice_is_found_twice():
     assert find_texts(*pack_texts(["b", "a", "b"]), ["a", "b", "c"]) == [[1], [0, 2], []]
+
+
+def rewritten(path, change):
+    """The model at `path` with its tensors changed and right checksums."""
+    with open_tensors(path) as file:
+        document = checksums.unseal(file.metadata[MODEL.name])
+        tensors = {name: np.array(array) for name, array in file.tensors.items()}
+    change(tensors)
+    rest = {name: value for name, value in document.items() if "checksums" not in name}
+    safetensors_writer.write(path, MODEL.name, rest, {name: in_one(array) for name, array in tensors.items()})
+
+
+HOSTILE = {
+    "no seen items": lambda tensors: tensors.update({"seen.indptr": np.zeros_like(tensors["seen.indptr"])}),
+    "rows of fewer users": lambda tensors: tensors.update({"seen.indptr": tensors["seen.indptr"][:-1]}),
+    "ends out of order": lambda tensors: tensors["user_ids.ends"].__setitem__(5, 0),
+    "ends beyond the ids": lambda tensors: tensors["user_ids.ends"].__setitem__(-1, 2**40),
+    "ends of another type": lambda tensors: tensors.update({"user_ids.ends": tensors["user_ids.ends"].astype("i4")}),
+    "infinite codes": lambda tensors: tensors["codes"].__setitem__((0, 0), np.inf),
+    "an item that is not there": lambda tensors: tensors["seen.indices"].__setitem__(0, 10**6),
+    "fewer rows": lambda tensors: tensors.update({"codes": tensors["codes"][:-1]}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_model_is_refused(model_path, case):
+    path = model_path("user_model")
+    ids = [load_model(path).catalog.user_ids[0]]
+    rewritten(path, HOSTILE[case])
+    with pytest.raises(ArtifactError):
+        load_users(path, ids)
+
+
+def test_networks_that_share_rows_of_other_things_are_read_whole(tmp_path):
+    square = planted_dataset(n_users=50, n_items=50)
+    networks = [model_of(square, small_settings(variant, epochs=1)) for variant in ("item", "user")]
+    zeros = [replace(network, decoder_bias=np.zeros(50, dtype=np.float32)) for network in networks]
+    save_model(blend_of(zeros, (0.5, 0.5)), tmp_path / "m")
+    assert load_users(tmp_path / "m", load_model(tmp_path / "m").catalog.user_ids[:1]).catalog.n_users == 50
+
+
+def test_an_id_that_is_not_utf_8_is_unknown(user_model):
+    result = call("recommend", user_model, "--user", "a\udcff", "--user", "007", "--on-unknown", "skip", "-k", 1)
+    assert (result.status, result.stdout.count("\n")) == (0, 2)
 
 
 def test_checksums_of_blocks_do_not_depend_on_the_pieces():
