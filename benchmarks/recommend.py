@@ -83,7 +83,7 @@ def random_model(data: Dataset, variant: str, hidden_size: int, rng: np.random.G
             seen=SeenItems(seen.indptr, seen.indices),
             rating_scale=data.rating_scale,
         ),
-        provenance={},
+        provenance={"dataset": "", "fingerprint": "", "fitted_parts": []},
     )
 
 
