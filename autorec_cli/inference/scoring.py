@@ -24,8 +24,8 @@ from autorec_cli.network.activations import sigmoid
 if TYPE_CHECKING:
     from autorec_cli.inference.model import Model
 
-SCORES_AT_ONCE = 1 << 22
-"""Users x items of a block: 16 MiB of float32 scores."""
+SCORES_AT_ONCE = 1 << 23
+"""Users x items of a block: 32 MiB of float32 scores."""
 
 
 @dataclass(frozen=True)

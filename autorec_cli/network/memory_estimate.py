@@ -46,7 +46,7 @@ BLENDING = 30 * 2**20
 """Bytes of scipy.optimize, which weighing several networks imports."""
 HEAP = 64 * 2**20
 """Bytes of the making of examples that stay in the heap, at most; measured."""
-SCORES_PER_THREAD = 1 << 22
+SCORES_PER_THREAD = 1 << 23
 """Scores that a thread ranks at a time while recommendations are measured; see `inference.scoring`."""
 RANKED_USERS = 5000
 """Users whose recommendations are measured after an epoch, at most; see `training.loop.validation`."""

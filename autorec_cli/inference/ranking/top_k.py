@@ -13,9 +13,9 @@ import numpy as np
 
 from autorec_cli.csr import Array
 from autorec_cli.inference.scoring import SCORES_AT_ONCE
-from autorec_cli.runtime.threads import in_order, n_threads, one_thread_per_product
+from autorec_cli.runtime.threads import MAX_THREADS, in_order, n_threads, one_thread_per_product
 
-BLOCKS_AT_ONCE = 32
+BLOCKS_AT_ONCE = 16
 """Blocks whose top-k items are kept until all of them are ranked."""
 
 MIN_GROUPS = 512
@@ -76,18 +76,27 @@ def rank_items(
 
     def rank(users: slice) -> TopItems:
         scores = score(users)
-        # In place, as every copy of a block is 16 MiB per thread.
+        # In place, as every copy of a block is 32 MiB per thread.
         scores[:, excluded] = -np.inf
         if seen is not None:
             scores[seen(users)] = -np.inf
         return TopItems(users, *(select or top_k)(scores, k))
 
-    # Few users of a large catalog or many of a small one: the memory is the same.
-    users_at_once = max(1, SCORES_AT_ONCE // len(candidates))
+    users_at_once = _users_at_once(n_users, len(candidates))
     blocks = [slice(start, min(start + users_at_once, n_users)) for start in range(0, n_users, users_at_once)]
     # Batches, so that no thread runs while the caller holds the iterator, which it may never finish.
     for start in range(0, len(blocks), BLOCKS_AT_ONCE):
         yield from _rank_blocks(rank, blocks[start : start + BLOCKS_AT_ONCE])
+
+
+def _users_at_once(n_users: int, n_items: int) -> int:
+    """Number of users of a block."""
+    # Few users of a large catalog or many of a small one: the memory is the same.
+    n_blocks = -(-n_users // max(1, SCORES_AT_ONCE // n_items))
+    # Equal shares for any number of threads, so that none waits long for another.
+    if n_blocks > 1:
+        n_blocks = -(-n_blocks // MAX_THREADS) * MAX_THREADS
+    return -(-n_users // max(n_blocks, 1)) or 1
 
 
 def _rank_blocks(rank: Callable[[slice], TopItems], blocks: list[slice]) -> Iterable[TopItems]:

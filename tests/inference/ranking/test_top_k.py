@@ -59,9 +59,21 @@ def test_blocks_do_not_show(per_block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SCORES_AT_ONCE", per_block * 4)
         blocks = list(rank_items(3, score, None, EVERYTHING, 2))
-    assert [block.users.start for block in blocks] == list(range(0, 3, per_block))
+    assert all(block.users.stop - block.users.start <= per_block for block in blocks)
     assert np.concatenate([block.items for block in blocks]).tolist() == ranked()
     assert np.concatenate([block.scores for block in blocks]).tolist() == [[3, 2], [5, 5], [9, 0]]
+
+
+@pytest.mark.parametrize("n_users", [1, 2, 9, 16, 17, 100])
+def test_threads_get_equal_shares(monkeypatch, n_users):
+    monkeypatch.setattr(module, "SCORES_AT_ONCE", 16 * 4)
+    repeated = np.tile(SCORES, (n_users, 1))
+    blocks = list(rank_items(n_users, lambda users: repeated[users].copy(), None, EVERYTHING, 2))
+    sizes = [block.users.stop - block.users.start for block in blocks]
+    assert sum(sizes) == n_users
+    assert len(sizes) == 1 if n_users <= 16 else len(sizes) % threads.MAX_THREADS == 0
+    assert max(sizes) <= 16
+    assert max(sizes) - sizes[-1] < len(sizes)
 
 
 @pytest.fixture(params=[True, False], ids=["workers", "one by one"])
