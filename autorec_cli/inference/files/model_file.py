@@ -65,10 +65,10 @@ def load_model(path: str | Path) -> Scorer:
 
 
 def load_users(path: str | Path, user_ids: Sequence[str]) -> Scorer:
-    """Read a model for some users only, or whole if it does not know all of them.
+    """Read a model for some users only.
 
-    Most of a model of many users is neither read nor checked. Scores and predictions are those of the whole model;
-    similarities, which depend on all users, are not.
+    It is read whole if it does not know all of them, else most of it is neither read nor checked. Scores and
+    predictions are those of the whole model; similarities, which depend on all users, are not.
 
     Args:
         path: Model file.
@@ -81,7 +81,10 @@ def load_users(path: str | Path, user_ids: Sequence[str]) -> Scorer:
 
 
 def _load(path: Path, part: Callable[[TensorFile, dict[str, Any]], dict[str, Array] | None]) -> Scorer:
-    """Read a model from the tensors that `part` reads, or from all if it reads none."""
+    """Read a model from the tensors that `part` reads.
+
+    They are all tensors if it reads none.
+    """
     require_model(path)
     begin_stage(f"reading model {path}")
     with explained(path), open_tensors(path) as file:

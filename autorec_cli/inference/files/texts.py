@@ -26,7 +26,10 @@ def unpack_texts(data: Array, ends: Array) -> list[str]:
 
 
 def find_texts(data: Array, ends: Array, wanted: Sequence[str]) -> list[list[int]]:
-    """Positions of each wanted text among those that `pack_texts` packed, without unpacking them."""
+    """Positions of each wanted text among packed ones.
+
+    They stay packed; see `pack_texts`.
+    """
     lengths = np.diff(ends, prepend=0)
     # Arguments of a command may hold bytes that are not UTF-8, and no text is equal to those.
     encoded = [text.encode(errors="surrogatepass") for text in wanted]

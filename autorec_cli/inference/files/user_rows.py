@@ -68,7 +68,10 @@ def parts_of_users(file: TensorFile, document: Mapping[str, Any], user_ids: Sequ
 
 
 def _shares_users(described: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
-    """True if a network has the first one's users, and its tensors of users in the same places."""
+    """True if a network has the users of the first one.
+
+    Tensors that they share must have rows of users for both, or for neither.
+    """
     of_a_variant = {name for names in OF_USERS.values() for name in names}
     shared, variants = set(described["shared"]), {described["settings"]["variant"], first["settings"]["variant"]}
     return shared >= set(REBUILT) and (len(variants) == 1 or not shared & of_a_variant)
@@ -111,7 +114,10 @@ class _Reader:
         return self.file.tensors[name]
 
     def rows(self, name: str, rows: Array, n: int) -> Array:
-        """Read some of `n` rows of a tensor, of each channel if it has several."""
+        """Read some of `n` rows of a tensor.
+
+        Of each channel, if it has several.
+        """
         n_channels, rest = divmod(len(self.file.tensors[name]), n)
         if rest:
             raise ValueError(f"{name} has another number of rows")
@@ -120,12 +126,15 @@ class _Reader:
         return require_finite(name, self.file.tensors[name][rows])
 
     def runs(self, name: str, runs: Sequence[tuple[int, int]]) -> Array:
-        """Read some runs of rows, each from its first to before its last."""
+        """Read runs of rows, from the first to before the last."""
         self._check(name, runs)
         return np.concatenate([self.file.tensors[name][first:last] for first, last in runs])
 
     def _check(self, name: str, runs: Iterable[tuple[int, int]]) -> None:
-        """Check the blocks with some runs of rows, or the whole tensor if its blocks have no checksums."""
+        """Check the blocks that hold some runs of rows.
+
+        Without checksums of blocks, it is the whole tensor.
+        """
         if name not in self._blocks:
             self.whole(name)
             return
