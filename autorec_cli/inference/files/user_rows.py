@@ -85,7 +85,8 @@ def _rows_of(places: Sequence[Sequence[int]]) -> Array | None:
 def _seen(reader: _Reader, name: str, rows: Array, n_users: int) -> tuple[Array, Array]:
     """Row pointers and indices of some rows."""
     indptr, n_cells = reader.whole(f"{name}.indptr"), len(reader.file.tensors[f"{name}.indices"])
-    if indptr.dtype != np.int64 or len(indptr) != n_users + 1 or indptr[-1] != n_cells or (np.diff(indptr) < 0).any():
+    fits = indptr.dtype == np.int64 and len(indptr) == n_users + 1 and (indptr[0], indptr[-1]) == (0, n_cells)
+    if not fits or (np.diff(indptr) < 0).any():
         raise ValueError(f"the rows of {name} do not follow each other")
     starts, ends = indptr[rows], indptr[rows + 1]
     items = reader.runs(f"{name}.indices", list(zip(starts.tolist(), ends.tolist(), strict=True)))

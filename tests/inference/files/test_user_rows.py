@@ -163,6 +163,7 @@ def rewritten(path, change):
 
 HOSTILE = {
     "no seen items": lambda tensors: tensors.update({"seen.indptr": np.zeros_like(tensors["seen.indptr"])}),
+    "rows from before the first": lambda tensors: tensors["seen.indptr"].__setitem__(0, -3),
     "rows of fewer users": lambda tensors: tensors.update({"seen.indptr": tensors["seen.indptr"][:-1]}),
     "ends out of order": lambda tensors: tensors["user_ids.ends"].__setitem__(5, 0),
     "ends beyond the ids": lambda tensors: tensors["user_ids.ends"].__setitem__(-1, 2**40),
